@@ -1,0 +1,103 @@
+#include "array.h"
+
+#include <stdexcept>
+
+#include "arena.h"
+
+namespace fastnn {
+
+const char* name(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32: return "float32";
+    case Dtype::float64: return "float64";
+    case Dtype::uint8: return "uint8";
+    case Dtype::int64: return "int64";
+    case Dtype::boolean: return "bool";
+  }
+  return "?";
+}
+
+size_t item_size(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32: return 4;
+    case Dtype::float64:
+    case Dtype::int64: return 8;
+    case Dtype::uint8:
+    case Dtype::boolean: return 1;
+  }
+  return 0;
+}
+
+Dtype dtype_named(const std::string& wanted) {
+  for (Dtype dtype : {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean})
+    if (wanted == name(dtype)) return dtype;
+  throw std::invalid_argument("dtype '" + wanted + "' is not one of float32, float64, uint8, int64, bool");
+}
+
+int64_t count(const Shape& shape) {
+  int64_t n = 1;
+  for (int i = 0; i < shape.rank; i++) n *= shape.d[i];
+  return n;
+}
+
+bool operator==(const Shape& a, const Shape& b) {
+  if (a.rank != b.rank) return false;
+  for (int i = 0; i < a.rank; i++)
+    if (a.d[i] != b.d[i]) return false;
+  return true;
+}
+
+std::string text(const Shape& shape) {
+  std::string s = "(";
+  for (int i = 0; i < shape.rank; i++) s += (i ? ", " : "") + std::to_string(shape.d[i]);
+  return s + (shape.rank == 1 ? ",)" : ")");
+}
+
+Shape strides_of(const Shape& shape) {
+  Shape strides;
+  strides.rank = shape.rank;
+  if (shape.rank == 4) {
+    const int64_t C = shape.d[1], H = shape.d[2], W = shape.d[3];
+    const int64_t nhwc[4] = {H * W * C, 1, W * C, C};
+    for (int i = 0; i < 4; i++) strides.d[i] = nhwc[i];
+    return strides;
+  }
+  int64_t stride = 1;
+  for (int i = shape.rank; i-- > 0;) {
+    strides.d[i] = stride;
+    stride *= shape.d[i];
+  }
+  return strides;
+}
+
+bool lies_row_major(const Shape& shape) { return shape.rank != 4 || shape.d[1] <= 1 || shape.d[2] * shape.d[3] <= 1; }
+
+Storage::Storage(size_t n) : data(arena::allocate(n)), bytes(n) {}
+
+Storage::Storage(void* p, size_t n, std::function<void()> f) : data(p), bytes(n), release(std::move(f)) {}
+
+Storage::~Storage() {
+  if (release) {
+    release();
+  } else {
+    arena::release(data, bytes);
+  }
+}
+
+Array Array::empty(const Shape& shape, Dtype dtype) {
+  int64_t n = 1;
+  for (int i = 0; i < shape.rank; i++) {
+    if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
+    if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46) throw OutOfMemory("shape " + text(shape) + " is larger than any memory");
+  }
+  return {shape, dtype, std::make_shared<Storage>(size_t(n) * item_size(dtype))};
+}
+
+Array Array::view(const Shape& to) const {
+  if (fastnn::count(to) != count()) throw std::invalid_argument("cannot view shape " + text(shape) + " as " + text(to));
+  if (!(shape == to) && !(lies_row_major(shape) && lies_row_major(to)))
+    throw std::invalid_argument("viewing " + text(shape) + " as " + text(to) + " would permute: rank 4 lies N, H, W, C");
+  return {to, dtype, storage};
+}
+
+}  // namespace fastnn

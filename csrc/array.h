@@ -1,0 +1,51 @@
+// A dense array. Rank alone decides the layout: rank 4 has shape (N, C, H, W) and lies N, H, W, C; every other rank is row-major.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "kernels.h"
+
+namespace fastnn {
+
+enum class Dtype : int { float32, float64, uint8, int64, boolean };
+
+const char* name(Dtype);
+size_t item_size(Dtype);
+Dtype dtype_named(const std::string&);  // throws std::invalid_argument
+
+int64_t count(const Shape&);
+bool operator==(const Shape&, const Shape&);
+std::string text(const Shape&);  // "(2, 3)"
+Shape strides_of(const Shape&);  // in elements, per logical dimension
+
+// Bytes shared by arrays of the same memory order (reshape). `version` counts in-place writes; backward compares it.
+struct Storage {
+  void* data = nullptr;
+  size_t bytes = 0;
+  std::atomic<int64_t> version{0};
+  std::function<void()> release;  // for memory that is not the arena's
+  explicit Storage(size_t bytes);
+  Storage(void* data, size_t bytes, std::function<void()> release);
+  ~Storage();
+  bool from_arena() const { return !release; }
+};
+
+struct Array {
+  Shape shape;
+  Dtype dtype = Dtype::float32;
+  std::shared_ptr<Storage> storage;
+
+  static Array empty(const Shape&, Dtype);
+  // The same bytes under another shape. Throws unless the element order in memory is the same (see same_order).
+  Array view(const Shape&) const;
+  void* data() const { return storage->data; }
+  int64_t count() const { return fastnn::count(shape); }
+  size_t bytes() const { return size_t(count()) * item_size(dtype); }
+};
+
+// Whether row-major order and memory order agree: any rank but 4, or C = 1, or H W = 1.
+bool lies_row_major(const Shape&);
+
+}  // namespace fastnn

@@ -1,0 +1,192 @@
+// Batch normalisation with the residual and the activation that follow it: z = gamma (x - mean) rstd + beta + residual, y = activation(z).
+// Statistics come from fixed blocks of rows, combined in block order. The second pass over x runs through the blocks backwards, so that it
+// begins with what the first one left in the cache.
+#include "activation.h"
+#include "moments.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+struct Parts {  // of the scratch
+  int64_t width;                        // of a folded row; the numbers of each channel are repeated along it
+  real *mean, *scale, *shift;           // z = scale (x - mean) + shift
+  real *dz_mean, *slope;                // dx = scale (dz - dz_mean) - slope (x - mean)
+  real *block_first, *block_second;     // rows of C, one per block: mean and squares, or the two sums of backward
+  double *total_first, *total_second;   // the same over all blocks
+  int64_t bytes;
+};
+
+int64_t blocks_of(const BatchNorm& s) { return s.C ? divide_up(s.rows, rows_per_block(s.C)) : 0; }
+
+Parts lay_out(const BatchNorm& s, void* base) {
+  Scratch scratch(base);
+  const int64_t width = s.C ? fold_rows(s.C).width : 0, partial = blocks_of(s) * s.C;
+  Parts p;
+  p.width = width;
+  p.mean = scratch.take<real>(width), p.scale = scratch.take<real>(width), p.shift = scratch.take<real>(width);
+  p.dz_mean = scratch.take<real>(width), p.slope = scratch.take<real>(width);
+  p.block_first = scratch.take<real>(partial), p.block_second = scratch.take<real>(partial);
+  p.total_first = scratch.take<double>(s.C), p.total_second = scratch.take<double>(s.C);
+  p.bytes = scratch.bytes();
+  return p;
+}
+
+// body(block, begin, end): the elements of each block of rows, first block first or last block first
+template <class F>
+INLINE void for_row_blocks(const Context& context, const BatchNorm& s, bool backwards, const F& body) {
+  const int64_t blocks = blocks_of(s), rows = rows_per_block(s.C);
+  parallel(context, blocks, [&](int64_t turn, int) {
+    const int64_t block = backwards ? blocks - 1 - turn : turn;
+    body(block, block * rows * s.C, smaller((block + 1) * rows, s.rows) * s.C);
+  });
+}
+
+// step(i, c, load, store) on the vectors of elements [begin, end); c is the place in a folded row
+template <class F>
+INLINE void for_folded_rows(int64_t begin, int64_t end, int64_t width, const F& step) {
+  for (int64_t i = begin; i < end; i += width)
+    for_vectors(0, smaller(width, end - i), [&](int64_t c, auto load, auto store) { step(i + c, c, load, store); });
+}
+
+void set_affine(const BatchNorm& s, const Parts& p, const R* gamma, const R* beta, const R* mean, const R* rstd) {
+  for (int64_t i = 0; i < p.width; i++) {
+    const int64_t c = i % s.C;
+    p.mean[i] = mean[c];
+    p.scale[i] = gamma ? gamma[c] * rstd[c] : rstd[c];
+    p.shift[i] = beta ? beta[c] : 0;
+  }
+}
+
+template <bool has_residual, class Load>
+INLINE vec affine(const Parts& p, const T* x, const T* residual, int64_t i, int64_t c, Load load) {
+  const vec z = fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c));
+  if constexpr (has_residual) return z + load(residual + i);
+  return z;
+}
+
+template <Activation activation, bool has_residual>
+void apply(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* residual, T* y) {
+  for_row_blocks(context, s, true, [=](int64_t, int64_t begin, int64_t end) {
+    for_folded_rows(begin, end, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
+      store(y + i, activate<activation>(affine<has_residual>(p, x, residual, i, c, load)));
+    });
+  });
+}
+
+void normalize(const Context& context, const BatchNorm& s, const Parts& p, const T* x, const T* residual, T* y) {
+  with_activation(s.activation, [&](auto constant) {
+    constexpr Activation activation = decltype(constant)::activation;
+    if (residual) apply<activation, true>(context, s, p, x, residual, y);
+    else apply<activation, false>(context, s, p, x, residual, y);
+  });
+}
+
+// total_first: the mean, total_second: the sum of squared distances from it
+void take_moments(const Context& context, const BatchNorm& s, const Parts& p, const T* x) {
+  for_row_blocks(context, s, false, [&](int64_t block, int64_t begin, int64_t end) {
+    block_moments(x + begin, (end - begin) / s.C, s.C, p.block_first + block * s.C, p.block_second + block * s.C);
+  });
+  for (int64_t c = 0; c < s.C; c++) p.total_first[c] = p.total_second[c] = 0;
+  int64_t rows = 0;
+  for (int64_t block = 0; block < blocks_of(s); block++) {
+    const int64_t more = smaller(rows_per_block(s.C), s.rows - rows);
+    combine_moments(s.C, rows, p.total_first, p.total_second, more, p.block_first + block * s.C, p.block_second + block * s.C);
+    rows += more;
+  }
+}
+
+// total_first: the sum of dz, total_second: the sum of dz (x - mean). With a residual dz is also its gradient and written on the way.
+template <Activation activation, bool has_residual>
+void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* residual, T* dresidual) {
+  for_row_blocks(context, s, false, [&](int64_t block, int64_t begin, int64_t end) {
+    real* const sums[2] = {p.block_first + block * s.C, p.block_second + block * s.C};
+    sum_columns((end - begin) / s.C, s.C, sums, [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto store) {
+      const int64_t i = begin + row * p.width + c;
+      t[0] = load(dy + i);
+      if constexpr (activation != Activation::none) t[0] = activate_backward<activation>(affine<has_residual>(p, x, residual, i, c, load), t[0]);
+      if constexpr (has_residual) store(dresidual + i, t[0]);
+      t[1] = t[0] * (load(x + i) - load(p.mean + c));
+    });
+  });
+  for (int64_t c = 0; c < s.C; c++) p.total_first[c] = p.total_second[c] = 0;
+  for (int64_t i = 0; i < blocks_of(s) * s.C; i += s.C) {
+    for (int64_t c = 0; c < s.C; c++) p.total_first[c] += p.block_first[i + c], p.total_second[c] += p.block_second[i + c];
+  }
+}
+
+template <Activation activation, bool has_residual, bool training>
+void make_dx(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* dresidual, T* dx) {
+  for_row_blocks(context, s, true, [=](int64_t, int64_t begin, int64_t end) {
+    for_folded_rows(begin, end, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
+      vec dz = load((has_residual ? dresidual : dy) + i);
+      if constexpr (activation != Activation::none && !has_residual)
+        dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
+      const vec scale = load(p.scale + c);
+      if constexpr (!training) return store(dx + i, scale * dz);
+      const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
+      store(dx + i, fma(scale, dz - load(p.dz_mean + c), -along_x));
+    });
+  });
+}
+
+}  // namespace
+
+Plan batchnorm_forward_plan(const Context&, const BatchNorm& s) { return {"two passes", lay_out(s, nullptr).bytes}; }
+Plan batchnorm_inference_plan(const Context&, const BatchNorm& s) { return {"one pass", lay_out(s, nullptr).bytes}; }
+Plan batchnorm_backward_plan(const Context&, const BatchNorm& s) { return {"two passes", lay_out(s, nullptr).bytes}; }
+
+void batchnorm_forward(const Context& context, const BatchNorm& s, const T* x, const R* gamma, const R* beta, const T* residual,
+                       R* running_mean, R* running_var, T* y, R* mean, R* rstd, void* scratch) {
+  const Parts p = lay_out(s, scratch);
+  take_moments(context, s, p, x);
+  for (int64_t c = 0; c < s.C; c++) {
+    mean[c] = R(p.total_first[c]);
+    rstd[c] = R(1 / __builtin_sqrt(p.total_second[c] / double(larger(s.rows, 1)) + s.eps));
+    if (s.rows == 0) continue;
+    if (running_mean) running_mean[c] = R(running_mean[c] + s.momentum * (p.total_first[c] - running_mean[c]));
+    if (running_var) running_var[c] = R(running_var[c] + s.momentum * (p.total_second[c] / double(s.rows - 1) - running_var[c]));
+  }
+  set_affine(s, p, gamma, beta, mean, rstd);
+  normalize(context, s, p, x, residual, y);
+}
+
+void batchnorm_inference(const Context& context, const BatchNorm& s, const T* x, const R* gamma, const R* beta, const T* residual,
+                         const R* running_mean, const R* running_var, T* y, R* mean, R* rstd, void* scratch) {
+  const Parts p = lay_out(s, scratch);
+  for (int64_t c = 0; c < s.C; c++) {
+    mean[c] = running_mean[c];
+    rstd[c] = R(1 / __builtin_sqrt(running_var[c] + s.eps));
+  }
+  set_affine(s, p, gamma, beta, mean, rstd);
+  normalize(context, s, p, x, residual, y);
+}
+
+void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, const T* dy, const R* gamma, const R* beta, const T* residual,
+                        const R* mean, const R* rstd, T* dx, R* dgamma, R* dbeta, T* dresidual, void* scratch) {
+  const Parts p = lay_out(s, scratch);
+  set_affine(s, p, gamma, beta, mean, rstd);
+  with_activation(s.activation, [&](auto constant) {
+    constexpr Activation activation = decltype(constant)::activation;
+    if (s.residual) sum_dz<activation, true>(context, s, p, x, dy, residual, dresidual);
+    else sum_dz<activation, false>(context, s, p, x, dy, nullptr, nullptr);
+  });
+  const double per_row = 1 / double(larger(s.rows, 1));
+  for (int64_t c = 0; c < s.C; c++) {
+    dbeta[c] = R(p.total_first[c]);
+    dgamma[c] = R(p.total_second[c] * rstd[c]);
+  }
+  for (int64_t i = 0; i < p.width; i++) {
+    const int64_t c = i % s.C;
+    p.dz_mean[i] = real(p.total_first[c] * per_row);
+    p.slope[i] = real(p.scale[i] * (p.total_second[c] * per_row * rstd[c] * rstd[c]));
+  }
+  with_activation(s.activation, [&](auto constant) {
+    constexpr Activation activation = decltype(constant)::activation;
+    if (s.residual && s.training) make_dx<activation, true, true>(context, s, p, x, dy, dresidual, dx);
+    else if (s.residual) make_dx<activation, true, false>(context, s, p, x, dy, dresidual, dx);
+    else if (s.training) make_dx<activation, false, true>(context, s, p, x, dy, nullptr, dx);
+    else make_dx<activation, false, false>(context, s, p, x, dy, nullptr, dx);
+  });
+}
+
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,31 @@
+// One way to compute a direction of conv2d. Each direction has an ordered list of them (conv2d.cpp); the first that accepts runs.
+#pragma once
+#include "../simd.h"
+
+namespace fastnn::FASTNN_TABLE {
+
+// Operands by their part: x, w -> y forward; dy, w -> dx backward to the input; x, dy -> dw backward to the weight.
+struct ConvOperands {
+  const storage* in;
+  const storage* with;
+  const real* bias;  // forward only, may be null
+  storage* out;
+};
+
+struct ConvAlgorithm {
+  const char* name;
+  bool (*accepts)(const Conv2d&);
+  int64_t (*scratch_bytes)(const Context&, const Conv2d&);
+  void (*run)(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
+};
+
+// direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
+extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;
+extern const ConvAlgorithm direct_taps3_backward_input, direct_backward_input;
+extern const ConvAlgorithm direct_small_c_backward_weight, direct_backward_weight;
+// depthwise.cpp: one channel in and out per group
+extern const ConvAlgorithm depthwise_forward, depthwise_backward_input, depthwise_backward_weight;
+// plain.cpp: correct for everything
+extern const ConvAlgorithm plain_forward, plain_backward_input, plain_backward_weight;
+
+}  // namespace fastnn::FASTNN_TABLE

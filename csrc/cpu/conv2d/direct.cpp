@@ -1,0 +1,190 @@
+#include "direct.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+constexpr int64_t most_plane_bytes = 1 << 20;       // of a block's copied input: it stays in the L2 cache
+constexpr int64_t least_block_work = 256 * 1024;    // multiply-adds
+constexpr int64_t wanted_blocks = 16;
+constexpr int64_t most_panel_bytes = 80 * 1024;     // a wider reduction goes over its channels in several passes,
+constexpr int64_t wanted_pass_bytes = 40 * 1024;    // so that a pass's weights stay in the L1 cache
+
+int64_t phase_width(const Direct& d) { return divide_up(d.W, d.step_w); }
+int64_t phase_height(const Direct& d) { return divide_up(d.H, d.step_h); }
+int64_t phase_count(const Direct& d) { return d.step_h * d.step_w; }
+int64_t panel_columns(const Direct& d) { return int64_t(d.Z) * N_LANES; }
+int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows - 1) * d.input.step_h + d.reach_h; }
+
+// Interleaves the images of short rows, so that tiles are long: 8 pixels do for few channels, many channels gain by full tiles.
+int64_t choose_images(const Direct& d) {
+  const int64_t wanted = d.input.channels >= 128 ? 2 * d.rows : 8;
+  int64_t images = 1;
+  while (images < 8 && phase_width(d) * images < wanted && d.N % (2 * images) == 0) images *= 2;
+  return d.input.pitch == N_LANES ? images : 1;
+}
+
+struct Parts {
+  DirectTables tables;
+  real* weights;
+  char* workers;
+  int64_t group_weights, worker_bytes, bytes;
+};
+
+Parts layout(const Context& context, const Direct& d, void* base) {
+  Parts parts;
+  Scratch scratch(base);
+  parts.tables.phase = scratch.take<OutputPhase>(phase_count(d));
+  parts.tables.tap = scratch.take<int32_t>(d.taps);
+  parts.tables.source = scratch.take<int32_t>(d.taps);
+  parts.tables.row = scratch.take<int64_t>(phase_width(d) * d.input.images);
+  parts.group_weights = d.panels * panel_columns(d) * d.input.channels * d.taps;
+  parts.weights = scratch.take<real>(d.groups * parts.group_weights);
+  parts.worker_bytes = (d.input.size(d.plane_rows) * int64_t(sizeof(real)) + 127) / 64 * 64;
+  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.bytes = scratch.bytes();
+  return parts;
+}
+
+// Where the weights of a phase's panel begin in those of its group: [phase][panel][block of channels][tap][channel][Z vectors].
+int64_t panel_at(const Direct& d, const OutputPhase& phase, int64_t panel) {
+  return (phase.first_tap * d.panels + phase.taps * panel) * d.input.channels * panel_columns(d);
+}
+
+void pack_weight_panel(const Direct& d, const DirectTables& tables, const storage* w, int64_t group, int64_t panel, real* packed) {
+  const int64_t run = d.taps3 ? 3 : 1, columns = panel_columns(d), in = d.input.channels, first = panel * columns;
+  const int valid = int(smaller(columns, d.channels - first));
+  for (int64_t f = 0; f < phase_count(d); f++) {
+    const OutputPhase& phase = tables.phase[f];
+    real* to = packed + panel_at(d, phase, panel);
+    for (int64_t c = 0; c < in; c += N_LANES) {
+      const int64_t depth = smaller(N_LANES, in - c);
+      for (int64_t t = 0; t < phase.taps; t++) {
+        const int64_t source = tables.source[phase.first_tap + t];
+        real* rows = to + (t / run * depth * run + t % run) * columns;
+        if (d.transposed_weights)  // w: [group][out][tap][in]
+          pack_panel(w + ((group * d.channels + first) * d.taps + source) * in + c, d.taps * in, true, depth, valid, d.Z, rows, run * columns);
+        else  // w: [group][in][tap][out]
+          pack_panel(w + ((group * in + c) * d.taps + source) * d.channels + first, d.taps * d.channels, false, depth, valid, d.Z, rows,
+                     run * columns);
+      }
+      to += phase.taps * depth * columns;
+    }
+  }
+}
+
+void pack_weights(const Context& context, const Direct& d, const Parts& parts, const storage* w) {
+  const int64_t panels = d.groups * d.panels, size = panel_columns(d) * d.input.channels * d.taps;
+  const int64_t together = larger(1, 16384 / size);
+  parallel(context, divide_up(panels, together), [&](int64_t block, int) {
+    for (int64_t i = block * together; i < smaller(panels, (block + 1) * together); i++)
+      pack_weight_panel(d, parts.tables, w, i / d.panels, i % d.panels, parts.weights + i / d.panels * parts.group_weights);
+  });
+}
+
+struct Band {
+  int64_t begin, end;  // output rows of each phase
+};
+
+// Outputs that no tap reaches.
+void write_zeros(const Direct& d, const OutputPhase& phase, const Band& band, storage* y, int64_t image_stride) {
+  for (int64_t image = 0; image < d.input.images; image++)
+    for (int64_t p = band.begin; p < band.end; p++)
+      for (int64_t q = 0; q < phase.W; q++) {
+        storage* pixel = y + image * image_stride + phase.base + (p * d.step_h * d.W + q * d.step_w) * d.pixel_stride;
+        for_vectors(0, d.channels, [&](int64_t c, auto, auto store) { store(pixel + c, zero()); });
+      }
+}
+
+// One pass of one panel over a band: `over` says which channels. Rows are cut evenly into tiles of two sizes.
+void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Reduction& over, const real* plane, const real* weights,
+           const int64_t* row, Target to) {
+  const int64_t length = phase.W * d.input.images, tiles = divide_up(length, d.rows), few = length / tiles, more = length % tiles;
+  const auto pick = [&](int64_t count) {
+    return d.taps3 ? taps3_tile(int(count), d.Z, int(d.input.images)) : tile(int(count), d.Z, d.input.pitch);
+  };
+  const Tile few_rows = pick(few), more_rows = more ? pick(few + 1) : few_rows;
+  const int64_t plane_step = d.input.step_h * d.input.row_stride(), y_step = d.step_h * d.W * d.pixel_stride;
+  real* y = to.y + band.begin * y_step;
+  for (int64_t p = band.begin; p < band.end; p++, plane += plane_step, y += y_step) {
+    const real* a = plane;
+    to.y = y;
+    to.row = row;
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t count = few + (t < more);
+      (t < more ? more_rows : few_rows)(over, a, weights, to);
+      a += count * d.input.pitch;
+      to.row += count;
+    }
+  }
+}
+
+void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int64_t panel, const int32_t* taps, const real* plane,
+               const real* weights, const real* bias, const int64_t* row, storage* y) {
+  const int64_t columns = panel_columns(d), first = panel * columns, plane_stride = d.input.plane_stride(d.plane_rows);
+  const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(real)), blocks = d.input.planes();
+  const int64_t pass = d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
+  Target to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false};
+  for (int64_t block = 0; block < blocks; block += pass) {
+    const int64_t c = block * N_LANES;
+    const Reduction over = {taps + phase.first_tap, int(phase.taps), smaller(pass * N_LANES, d.input.channels - c), plane_stride};
+    sweep(d, phase, band, over, plane + block * plane_stride, weights + c * phase.taps * columns, row, to);
+    to.accumulate = true;
+  }
+}
+
+void run_block(const Direct& d, const Parts& parts, const ConvOperands& o, int64_t block, real* plane) {
+  const int64_t split = block % d.splits, band_number = block / d.splits % d.bands, rest = block / d.splits / d.bands;
+  const int64_t images = d.input.images, image = rest % (d.N / images) * images, group = rest / (d.N / images);
+  const Band all = {band_number * d.band_rows, smaller((band_number + 1) * d.band_rows, phase_height(d))};
+  const storage* x = o.in + image * d.input.H * d.input.W * d.input.pixel_stride + group * d.input.channels;
+  copy_rows(d.input, x, all.begin * d.input.step_h, band_plane_rows(d, all.end - all.begin), plane, d.input.plane_stride(d.plane_rows));
+
+  const int64_t image_stride = d.H * d.W * d.pixel_stride;
+  storage* y = o.out + image * image_stride + group * d.channels;
+  const real* bias = o.bias ? o.bias + group * d.channels : nullptr;
+  for (int64_t f = 0; f < phase_count(d); f++) {
+    const OutputPhase& phase = parts.tables.phase[f];
+    const Band band = {all.begin, smaller(all.end, phase.H)};
+    if (band.begin >= band.end || phase.W == 0) continue;
+    if (phase.taps == 0) {
+      if (split == 0) write_zeros(d, phase, band, y, image_stride);
+      continue;
+    }
+    for (int64_t panel = d.panels * split / d.splits; panel < d.panels * (split + 1) / d.splits; panel++)
+      run_panel(d, phase, band, panel, parts.tables.tap, plane, parts.weights + group * parts.group_weights + panel_at(d, phase, panel), bias,
+                parts.tables.row, y);
+  }
+}
+
+}  // namespace
+
+void choose_blocks(Direct& d) {
+  d.Z = tile_vectors(d.channels, d.taps3 ? most_taps3_vectors : most_vectors);
+  d.rows = tile_rows(d.Z, d.taps3 ? 3 : 1);
+  d.panels = divide_up(d.channels, panel_columns(d));
+  d.input.images = choose_images(d);
+  const int64_t height = larger(1, phase_height(d)), image_groups = d.groups * larger(1, d.N / d.input.images);
+  const int64_t work = d.N * d.groups * d.input.channels * d.channels * d.taps * phase_height(d) * phase_width(d);
+  const int64_t wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
+  const int64_t plane_bytes = d.input.size(band_plane_rows(d, height)) * int64_t(sizeof(real));
+  const int64_t bands = larger(divide_up(plane_bytes, most_plane_bytes), smaller(divide_up(wanted, image_groups), height / 4));
+  d.band_rows = divide_up(height, smaller(height, larger(1, bands)));
+  d.bands = divide_up(height, d.band_rows);
+  d.plane_rows = band_plane_rows(d, d.band_rows);
+  d.splits = smaller(d.panels, divide_up(wanted, image_groups * d.bands));
+}
+
+int64_t direct_scratch_bytes(const Context& context, const Direct& d) { return layout(context, d, nullptr).bytes; }
+DirectTables direct_tables(const Context& context, const Direct& d, void* scratch) { return layout(context, d, scratch).tables; }
+
+void run_direct(const Context& context, const Direct& d, const ConvOperands& operands, void* scratch) {
+  const Parts parts = layout(context, d, scratch);
+  const int64_t images = d.input.images, image_stride = d.H * d.W * d.pixel_stride;
+  for (int64_t j = 0; j < phase_width(d) * images; j++) parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
+  pack_weights(context, d, parts, operands.with);
+  parallel(context, d.blocks(), [&](int64_t block, int worker) {
+    run_block(d, parts, operands, block, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes));
+  });
+}
+
+}  // namespace fastnn::FASTNN_TABLE

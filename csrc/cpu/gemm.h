@@ -1,0 +1,98 @@
+// The register tiles that convolutions and matrix products share.
+//
+// A tile is Q rows by Z vectors of columns: y[q][z] = sum over i of a[q][i] b[i][z], held in registers through the whole reduction.
+// A row is an output pixel (or a row of a matrix), a column an output channel. Each step broadcasts a[q][i] and multiplies it by Z vectors.
+//   a   lies in planes of N_LANES channels: element (q, i) of a plane is a[q pitch + i]. A convolution adds the offset of each tap.
+//   b   is packed in the order the tile reads it: [block of N_LANES channels][tap][channel][Z vectors]
+#pragma once
+#include "simd.h"
+
+namespace fastnn::FASTNN_TABLE {
+
+#if defined(__AVX512F__)
+constexpr int registers = 32, spare_registers = 0;
+#elif defined(__AVX2__)
+constexpr int registers = 16, spare_registers = 0;
+#else
+constexpr int registers = 16, spare_registers = 2;  // a product needs a place of its own where there is no fused multiply-add
+#endif
+
+constexpr int most_vectors = registers == 32 ? 4 : 2;        // widest plain tile, in vectors
+constexpr int most_taps3_vectors = registers == 32 ? 2 : 1;  // widest tile that reuses taps
+constexpr int most_rows = 24;
+
+// Most rows of a tile of Z vectors: accumulators, the row of b (three of them with tap reuse) and one broadcast fill the registers.
+constexpr int tile_rows(int Z, int b_rows) {
+  const int rows = (registers - spare_registers - 1 - b_rows * Z) / Z;
+  return rows < most_rows ? rows : most_rows;
+}
+
+// What one tile sums over.
+struct Reduction {
+  const int32_t* tap;    // offset of each tap in a plane
+  int taps;
+  int64_t channels;      // in planes of N_LANES, the last one perhaps shorter
+  int64_t plane_stride;  // from one plane to the next
+};
+
+// Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns.
+struct Target {
+  real* y;
+  const int64_t* row;
+  const real* bias;  // null: begin at 0
+  int columns;
+  bool accumulate;   // begin at what y holds instead
+};
+
+using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target&);
+
+// The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4 or 1.
+Tile tile(int rows, int vectors, int pitch);
+
+// The same for taps in groups of three neighbours (3-wide windows of stride 1): a row's broadcast feeds the three outputs it belongs to.
+// Neighbours lie `images` rows apart (1, 2, 4 or 8). b: [block of channels][group][channel][tap of the group][Z vectors]
+Tile taps3_tile(int rows, int vectors, int images);
+
+// b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth`; row i of the panel goes to packed + i step.
+// In the source, element (i, column) lies at i stride + column, or at column stride + i when it is transposed.
+void pack_panel(const real* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step);
+
+// a: `rows` by `depth` into planes [depth / N_LANES][plane_rows][N_LANES], lanes beyond depth are 0.
+// In the source, element (q, i) lies at q stride + i, or at i stride + q when it is transposed.
+void pack_rows(const real* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows);
+
+// How many vectors wide the tiles are for that many columns: as wide as does not waste much.
+int tile_vectors(int64_t columns, int most);
+
+// Transposes N_LANES x N_LANES: log2(N_LANES) perfect shuffles of the rows (H. Stone, "Parallel processing with the perfect shuffle", 1971).
+template <int... I>
+struct Lanes {};
+template <int count, int... I>
+struct LanesUpTo : LanesUpTo<count - 1, count - 1, I...> {};
+template <int... I>
+struct LanesUpTo<0, I...> {
+  using type = Lanes<I...>;
+};
+
+template <int... I>
+INLINE vec interleave_low(vec a, vec b, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, (I % 2 ? N_LANES + I / 2 : I / 2)...);
+}
+template <int... I>
+INLINE vec interleave_high(vec a, vec b, Lanes<I...>) {
+  return __builtin_shufflevector(a, b, (N_LANES / 2 + (I % 2 ? N_LANES + I / 2 : I / 2))...);
+}
+
+INLINE void transpose(vec (&rows)[N_LANES]) {
+  constexpr LanesUpTo<N_LANES>::type lanes{};
+  vec shuffled[N_LANES];
+  UNROLL for (int step = 1; step < N_LANES; step *= 2) {
+    UNROLL for (int i = 0; i < N_LANES / 2; i++) {
+      shuffled[2 * i] = interleave_low(rows[i], rows[i + N_LANES / 2], lanes);
+      shuffled[2 * i + 1] = interleave_high(rows[i], rows[i + N_LANES / 2], lanes);
+    }
+    UNROLL for (int i = 0; i < N_LANES; i++) rows[i] = shuffled[i];
+  }
+}
+
+}  // namespace fastnn::FASTNN_TABLE

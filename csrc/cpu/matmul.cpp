@@ -1,0 +1,245 @@
+// y = op(a) op(b) + bias with the register tiles of gemm.h, and sums over rows.
+//
+// The smaller operand is packed once for all. The larger side of y is cut into blocks; each block packs its own part of the other
+// operand, a stretch of the depth at a time, so that both lie in the L2 cache. Where y is small and the depth long (weight gradients),
+// the depth is cut as well, into a number of partial products that depends on the shape only.
+#include "gemm.h"
+#include "scratch.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+constexpr int64_t depth_step = 512;                // of both operands in cache at a time; a multiple of N_LANES
+constexpr int64_t most_block_rows = 192;           // x depth_step: 384 KiB in float32
+constexpr int64_t most_block_columns = 128;        // x depth_step: 256 KiB
+constexpr int64_t least_block_work = 192 * 1024;   // multiply-adds worth waking another thread for
+constexpr int64_t most_blocks = 32, most_parts = 16;
+
+struct Cut {
+  int Z;                // vectors in a panel of b
+  int64_t panel;        // columns of a panel
+  bool by_rows;         // blocks are rows of a (b is packed once), else panels of b (a is packed once)
+  int64_t block_size;   // rows or panels in a block
+  int64_t blocks;       // of one product
+  int64_t parts, part;  // how many parts of the depth, and how deep each is
+
+  explicit Cut(const MatMul& v) {
+    Z = tile_vectors(v.N, most_vectors);
+    panel = Z * N_LANES;
+    by_rows = v.M > v.N;
+    const int64_t work = v.M * v.N * v.K, count = by_rows ? v.M : divide_up(v.N, panel);
+    const int64_t most = by_rows ? most_block_rows : larger(1, most_block_columns / panel), least = by_rows ? 2 * tile_rows(Z, 1) : 1;
+    block_size = larger(divide_up(count, larger(1, smaller(most_blocks, work / least_block_work))), least);
+    block_size = smaller(smaller(block_size, most), larger(1, count));
+    blocks = divide_up(count, block_size);
+    parts = 1;
+    if (blocks * v.batch < 8) parts = larger(1, smaller(smaller(most_parts, v.K / 1024), work / least_block_work));
+    part = divide_up(divide_up(larger(1, v.K), parts), N_LANES) * N_LANES;
+    parts = divide_up(larger(1, v.K), part);
+  }
+};
+
+struct Parts {
+  real* shared;       // the operand packed once: b [batch][panel][K][Z vectors] or a [batch][K / N_LANES][M][N_LANES]
+  real* partial;      // [batch][parts][M][N]
+  int32_t* tap;       // the only tap: 0
+  int64_t* row;       // offset of each row of a tile in y
+  char* workers;      // each worker's part of the other operand
+  int64_t shared_size, worker_bytes, bytes;
+};
+
+Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base) {
+  Parts parts;
+  Scratch scratch(base);
+  const int64_t padded_depth = divide_up(v.K, N_LANES) * N_LANES, depth = smaller(depth_step, padded_depth);
+  parts.shared_size = cut.by_rows ? divide_up(v.N, cut.panel) * cut.panel * v.K : v.M * padded_depth;
+  parts.shared = scratch.take<real>(v.batch * parts.shared_size);
+  parts.partial = scratch.take<real>(cut.parts > 1 ? v.batch * cut.parts * v.M * v.N : 0);
+  parts.tap = scratch.take<int32_t>(1);
+  parts.row = scratch.take<int64_t>(most_rows);
+  parts.worker_bytes = (cut.block_size * (cut.by_rows ? 1 : cut.panel) * depth * int64_t(sizeof(real)) + 127) / 64 * 64;
+  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.bytes = scratch.bytes();
+  return parts;
+}
+
+const real* a_at(const MatMul& v, const real* a, int64_t m, int64_t k) { return a + (v.transpose_a ? k * v.M + m : m * v.K + k); }
+const real* b_at(const MatMul& v, const real* b, int64_t k, int64_t n) { return b + (v.transpose_b ? n * v.K + k : k * v.N + n); }
+
+void pack_a(const MatMul& v, const real* a, int64_t m, int64_t rows, int64_t k, int64_t depth, real* packed, int64_t plane_rows) {
+  pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, packed, plane_rows);
+}
+void pack_b(const MatMul& v, const Cut& cut, const real* b, int64_t panel, int64_t k, int64_t depth, real* packed) {
+  const int columns = int(smaller(cut.panel, v.N - panel * cut.panel));
+  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, cut.Z, packed, cut.panel);
+}
+
+void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const real* a, const real* b, const Parts& parts) {
+  if (cut.by_rows) {
+    const int64_t panels = divide_up(v.N, cut.panel);
+    const int64_t group = larger(1, smaller(panels, 32768 / (cut.panel * larger(1, v.K)))), groups = divide_up(panels, group);
+    parallel(context, v.batch * groups, [&](int64_t block, int) {
+      const int64_t batch = block / groups, first = block % groups * group;
+      for (int64_t p = first; p < smaller(first + group, panels); p++)
+        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, parts.shared + batch * parts.shared_size + p * cut.panel * v.K);
+    });
+  } else {
+    const int64_t planes = divide_up(v.K, N_LANES);
+    const int64_t group = larger(1, smaller(planes, 32768 / (N_LANES * v.M))), groups = divide_up(planes, group);
+    parallel(context, v.batch * groups, [&](int64_t block, int) {
+      const int64_t batch = block / groups, k = block % groups * group * N_LANES;
+      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * N_LANES, v.K - k),
+             parts.shared + batch * parts.shared_size + k * v.M, v.M);
+    });
+  }
+}
+
+// A block of y: rows [m0, m1), panels [p0, p1), over the depth [k0, k1).
+struct Block {
+  int64_t m0, m1, p0, p1, k0, k1;
+};
+
+// y += or = a b over one stretch of depth; both operands packed.
+void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const real* a, const real* b, int64_t panel_stride,
+              const real* bias, bool accumulate, const int64_t* row, real* y) {
+  const int64_t rows = at.m1 - at.m0, tiles = divide_up(rows, tile_rows(cut.Z, 1)), few = rows / tiles, more = rows % tiles;
+  for (int64_t p = at.p0; p < at.p1; p++, b += panel_stride) {
+    const int64_t n = p * cut.panel;
+    Target to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate};
+    const real* a_row = a;
+    for (int64_t t = 0; t < tiles; t++) {
+      const int64_t count = few + (t < more);
+      tile(int(count), cut.Z, N_LANES)(over, a_row, b, to);
+      a_row += count * N_LANES;
+      to.y += count * v.N;
+    }
+  }
+}
+
+void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const real* a, const real* b, const real* shared,
+               const real* bias, real* own, real* y) {
+  const int64_t rows = at.m1 - at.m0;
+  for (int64_t k = at.k0; k == at.k0 || k < at.k1; k += depth_step) {  // once even for K = 0
+    const int64_t depth = smaller(depth_step, at.k1 - k);
+    const bool first = k == at.k0;
+    if (cut.by_rows) {
+      pack_a(v, a, at.m0, rows, k, depth, own, rows);
+      const Reduction over = {parts.tap, 1, depth, rows * N_LANES};
+      multiply(v, cut, at, over, own, shared + at.p0 * cut.panel * v.K + k * cut.panel, cut.panel * v.K, first ? bias : nullptr, !first,
+               parts.row, y);
+    } else {
+      for (int64_t p = at.p0; p < at.p1; p++) pack_b(v, cut, b, p, k, depth, own + (p - at.p0) * cut.panel * depth);
+      const Reduction over = {parts.tap, 1, depth, v.M * N_LANES};
+      multiply(v, cut, at, over, shared + k * v.M + at.m0 * N_LANES, own, cut.panel * depth, first ? bias : nullptr, !first, parts.row, y);
+    }
+  }
+}
+
+// y = the sum of the partial products, in order
+void add_parts(const Context& context, const MatMul& v, const Cut& cut, const real* partial, const real* bias, real* y) {
+  const int64_t size = v.M * v.N, group = larger(1, 16384 / v.N), groups = divide_up(v.M, group);
+  parallel(context, v.batch * groups, [&](int64_t block, int) {
+    const int64_t batch = block / groups;
+    for (int64_t m = block % groups * group; m < smaller(v.M, (block % groups + 1) * group); m++)
+      for_vectors(0, v.N, [&](int64_t n, auto load, auto store) {
+        vec sum = bias ? load(bias + n) : zero();
+        for (int64_t part = 0; part < cut.parts; part++) sum += load(partial + (batch * cut.parts + part) * size + m * v.N + n);
+        store(y + batch * size + m * v.N + n, sum);
+      });
+  });
+}
+
+}  // namespace
+
+Plan matmul_plan(const Context& context, const MatMul& v) {
+  const Cut cut(v);
+  return {cut.parts > 1 ? "split_depth" : cut.by_rows ? "by_rows" : "by_columns", layout(context, v, cut, nullptr).bytes};
+}
+
+void matmul(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, void* scratch) {
+  if (v.batch * v.M * v.N == 0) return;
+  const Cut cut(v);
+  const Parts parts = layout(context, v, cut, scratch);
+  parts.tap[0] = 0;
+  for (int q = 0; q < most_rows; q++) parts.row[q] = q * v.N;
+  pack_shared(context, v, cut, a, b, parts);
+  const int64_t panels = divide_up(v.N, cut.panel), size = v.M * v.N;
+  parallel(context, v.batch * cut.parts * cut.blocks, [&](int64_t number, int worker) {
+    const int64_t block = number % cut.blocks, part = number / cut.blocks % cut.parts, batch = number / cut.blocks / cut.parts;
+    const int64_t first = block * cut.block_size, last = first + cut.block_size, k = part * cut.part;
+    Block at = {0, v.M, 0, panels, k, smaller(v.K, k + cut.part)};
+    (cut.by_rows ? at.m0 : at.p0) = first;
+    (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
+    real* out = cut.parts > 1 ? parts.partial + (batch * cut.parts + part) * size : y + batch * size;
+    run_block(v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * parts.shared_size,
+              cut.parts > 1 ? nullptr : bias, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), out);
+  });
+  if (cut.parts > 1) add_parts(context, v, cut, parts.partial, bias, y);
+}
+
+// --- sums over rows
+
+namespace {
+
+// Blocks of rows, each with its own partial sum. Narrow rows (C < N_LANES) are read N_LANES at a time, as C vectors.
+struct RowBlocks {
+  int64_t fold, rows, count;  // rows read as one, rows in a block (a multiple of fold), how many blocks
+
+  explicit RowBlocks(const Channels& v) {
+    fold = v.C % N_LANES && v.C < 4 * N_LANES ? N_LANES : 1;
+    rows = larger(1, divide_up(larger(divide_up(32768, larger(1, v.C)), divide_up(v.rows, 64)), fold)) * fold;
+    count = larger(1, divide_up(v.rows, rows));
+  }
+  INLINE int64_t width(const Channels& v) const { return fold * v.C; }
+};
+
+// sum[c] = the sum of `rows` rows of x, `width` apart: Z vectors of columns at a time, four rows at a time.
+template <int Z>
+INLINE void sum_columns(const real* x, int64_t width, int64_t rows, real* sum) {
+  vec part[4][Z] = {};
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    UNROLL for (int i = 0; i < 4; i++) UNROLL for (int z = 0; z < Z; z++) part[i][z] += load(x + (r + i) * width + z * N_LANES);
+  for (; r < rows; r++) UNROLL for (int z = 0; z < Z; z++) part[0][z] += load(x + r * width + z * N_LANES);
+  UNROLL for (int z = 0; z < Z; z++) store(sum + z * N_LANES, (part[0][z] + part[1][z]) + (part[2][z] + part[3][z]));
+}
+
+void sum_rows(const real* x, int64_t width, int64_t rows, real* sum) {
+  int64_t c = 0;
+  for (; c + 2 * N_LANES <= width; c += 2 * N_LANES) sum_columns<2>(x + c, width, rows, sum + c);
+  for (; c + N_LANES <= width; c += N_LANES) sum_columns<1>(x + c, width, rows, sum + c);
+  if (const int n = int(width - c)) {
+    vec part = zero();
+    for (int64_t r = 0; r < rows; r++) part += load_n(x + r * width + c, n);
+    store_n(sum + c, n, part);
+  }
+}
+
+}  // namespace
+
+Plan channel_sum_plan(const Context&, const Channels& v) {
+  const RowBlocks blocks(v);
+  Scratch scratch(nullptr);
+  scratch.take<real>(blocks.count * blocks.width(v));
+  return {"row_blocks", scratch.bytes()};
+}
+
+void channel_sum(const Context& context, const Channels& v, const T* x, R* sum, void* scratch) {
+  const RowBlocks blocks(v);
+  const int64_t width = blocks.width(v), fold = blocks.fold;
+  real* partial = static_cast<real*>(scratch);
+  parallel(context, blocks.count, [&](int64_t block, int) {
+    const int64_t first = block * blocks.rows, rows = smaller(blocks.rows, v.rows - first);
+    real* own = partial + block * width;
+    sum_rows(x + first * v.C, width, rows / fold, own);
+    for (int64_t i = rows / fold * fold * v.C; i < rows * v.C; i++) own[i % v.C] += x[first * v.C + i];
+  });
+  for (int64_t c = 0; c < v.C; c++) {
+    real total = 0;
+    for (int64_t block = 0; block < blocks.count; block++)
+      for (int64_t i = 0; i < fold; i++) total += partial[block * width + i * v.C + c];
+    sum[c] = total;
+  }
+}
+
+}  // namespace fastnn::FASTNN_TABLE

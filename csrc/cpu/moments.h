@@ -1,0 +1,122 @@
+// Sums over the rows of a matrix, column by column, and the mean and centred squares made of them. A row is a pixel, a column a channel.
+#pragma once
+#include "scratch.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+// Few channels still fill vectors when `fold` neighbouring rows are taken for one row of width = fold C.
+struct Fold {
+  int64_t fold, width;
+};
+constexpr int64_t tile_vectors = 4;
+constexpr int64_t tile_width = tile_vectors * N_LANES;
+constexpr int64_t most_folded_width = N_LANES * tile_width;
+
+INLINE Fold fold_rows(int64_t C) {
+  int64_t fold = 1;
+  while (fold * C < tile_width || (C < tile_width && fold * C % N_LANES)) fold *= 2;  // at most tile_width times
+  return {fold, fold * C};
+}
+
+// Rows of a block: a multiple of every possible fold, about 128 KiB of float32, so that a second pass finds the block in the cache.
+INLINE int64_t rows_per_block(int64_t C) { return larger(tile_width, 32768 / C / tile_width * tile_width); }
+
+// to[i] = from[i % C] for i < width
+INLINE void repeat(const real* from, int64_t C, real* to, int64_t width) {
+  for (int64_t i = 0; i < width; i += C) __builtin_memcpy(to + i, from, size_t(C) * sizeof(real));
+}
+
+// One tile of columns: term(row, column, t, load, store) gives the `n` addends of a vector; their sums stay in registers through all rows.
+template <int vectors, int n, class Term, class Load, class Store>
+INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const Term& term, Load load, Store store) {
+  vec s[vectors][n] = {};
+  for (int64_t row = 0; row < rows; row++) {
+    UNROLL for (int v = 0; v < vectors; v++) {
+      vec t[n];
+      term(row, column + v * N_LANES, t, load, store);
+      UNROLL for (int k = 0; k < n; k++) s[v][k] += t[k];
+    }
+  }
+  UNROLL for (int v = 0; v < vectors; v++) {
+    UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, s[v][k]);
+  }
+}
+
+// sums[k][column] = sum over rows of the k-th addend, for `width` columns
+template <int n, class Term>
+INLINE void sum_rows(int64_t rows, int64_t width, real* const (&sums)[n], const Term& term) {
+  const auto whole_load = [](const real* p) { return load(p); };
+  const auto whole_store = [](real* p, vec a) { store(p, a); };
+  int64_t column = 0;
+  for (; column + tile_width <= width; column += tile_width) sum_tile<tile_vectors>(rows, column, sums, term, whole_load, whole_store);
+  for_vectors(column, width, [&](int64_t c, auto load, auto store) { sum_tile<1>(rows, c, sums, term, load, store); });
+}
+
+// The same over rows x C that follow each other without a gap, folded; columns of `term` run over the fold's width.
+template <int n, class Term>
+INLINE void sum_columns(int64_t rows, int64_t C, real* const (&sums)[n], const Term& term) {
+  const Fold fold = fold_rows(C);
+  if (fold.fold == 1) return sum_rows(rows, C, sums, term);
+  real lanes[n][most_folded_width];
+  real* of_lanes[n];
+  for (int k = 0; k < n; k++) of_lanes[k] = lanes[k];
+  const int64_t full = rows / fold.fold;
+  sum_rows(full, fold.width, of_lanes, term);
+  for_vectors(0, rows % fold.fold * C, [&](int64_t c, auto load, auto store) {  // the rows that do not fill a folded one
+    vec t[n];
+    term(full, c, t, load, store);
+    for (int k = 0; k < n; k++) store(lanes[k] + c, load(lanes[k] + c) + t[k]);
+  });
+  for (int k = 0; k < n; k++) {
+    for (int64_t half = fold.fold / 2; half > 0; half /= 2)
+      for_vectors(0, half * C, [&](int64_t c, auto load, auto store) { store(lanes[k] + c, load(lanes[k] + c) + load(lanes[k] + half * C + c)); });
+    __builtin_memcpy(sums[k], lanes[k], size_t(C) * sizeof(real));
+  }
+}
+
+// Per channel over one block of rows: the mean and the sum of squared distances from it. The second pass reads the block from the cache
+// and also mends the mean's rounding, so that nothing is lost when the mean is large beside the deviation.
+INLINE void block_moments(const T* x, int64_t rows, int64_t C, real* mean, real* squares) {
+  const int64_t width = fold_rows(C).width;
+  real* const sum[1] = {mean};
+  sum_columns(rows, C, sum, [=](int64_t row, int64_t column, vec(&t)[1], auto load, auto) { t[0] = load(x + row * width + column); });
+  const real per_row = real(1) / real(rows);
+  for (int64_t c = 0; c < C; c++) mean[c] *= per_row;
+  real repeated[most_folded_width];
+  const real* center = mean;
+  if (width > C) {
+    repeat(mean, C, repeated, width);
+    center = repeated;
+  }
+  constexpr int64_t stretch = 1024;  // channels whose corrections wait on the stack
+  for (int64_t first = 0; first < C; first += stretch) {
+    real drift[stretch];
+    const int64_t columns = smaller(stretch, C - first);
+    real* const sums[2] = {drift, squares + first};
+    const auto term = [=](int64_t row, int64_t column, vec(&t)[2], auto load, auto) {
+      t[0] = load(x + row * width + first + column) - load(center + first + column);
+      t[1] = t[0] * t[0];
+    };
+    if (width > C) sum_columns(rows, C, sums, term);
+    else sum_rows(rows, columns, sums, term);
+    for (int64_t c = 0; c < columns; c++) {
+      mean[first + c] += drift[c] * per_row;
+      squares[first + c] -= drift[c] * drift[c] * per_row;
+    }
+  }
+}
+
+// Moments of two sets of rows merged into the first (Chan, Golub, LeVeque 1979).
+INLINE void combine_moments(int64_t C, int64_t rows, double* mean, double* squares, int64_t more_rows, const real* more_mean,
+                            const real* more_squares) {
+  const double share = double(more_rows) / double(rows + more_rows), weight = double(rows) * share;
+  for (int64_t c = 0; c < C; c++) {
+    const double difference = double(more_mean[c]) - mean[c];
+    mean[c] += difference * share;
+    squares[c] += double(more_squares[c]) + difference * difference * weight;
+  }
+}
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE

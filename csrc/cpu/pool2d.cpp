@@ -1,0 +1,125 @@
+// Maximum over windows, mean over maps. Vectors run over channels, blocks over rows of the output.
+#include "moments.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+struct Span {
+  int64_t begin, end;
+};
+
+// The part of a window of `size` that lies inside [0, limit) when its first element falls on `start`.
+INLINE Span inside(int64_t start, int64_t size, int64_t limit) { return {larger(0, -start), smaller(size, limit - start)}; }
+
+// step(c, load, store, load_bytes, store_bytes) over the channels of a pixel
+template <class F>
+INLINE void for_channels(int64_t C, const F& step) {
+  int64_t c = 0;
+  for (; c + N_LANES <= C; c += N_LANES)
+    step(c, [](const T* p) { return load(p); }, [](T* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
+         [](u8* p, ivec a) { store_bytes(p, a); });
+  if (const int n = int(C - c))
+    step(c, [n](const T* p) { return load_n(p, n); }, [n](T* p, vec a) { store_n(p, n, a); }, [n](const u8* p) { return load_bytes_n(p, n); },
+         [n](u8* p, ivec a) { store_bytes_n(p, n, a); });
+}
+
+INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
+
+// The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie.
+// A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
+INLINE void pool_pixel(const T* x, int64_t row, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
+  for_channels(C, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
+    vec best = load(x + r.begin * row + s.begin * C + c);
+    ivec at = lanes(r.begin * S + s.begin);
+    for (int64_t i = r.begin; i < r.end; i++) {
+      for (int64_t j = s.begin; j < s.end; j++) {
+        const vec v = load(x + i * row + j * C + c);
+        const ivec better = ~(v <= best) & (best == best);
+        best = select(better, v, best);
+        at = (better & lanes(i * S + j)) | (~better & at);
+      }
+    }
+    store(y + c, best);
+    store_bytes(index + c, at);
+  });
+}
+
+// Output rows of one image or several that make a block: about 32k elements of the input.
+int64_t rows_of_block(const Pool2d& s) { return larger(1, 32768 / larger(1, s.W * s.C * s.stride_h)); }
+
+}  // namespace
+
+void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) {
+  const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
+  parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
+    for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
+      const int64_t h = np % s.P * s.stride_h - s.pad_h;
+      const Span r = inside(h, s.R, s.H);
+      for (int64_t q = 0; q < s.Q; q++) {
+        const int64_t w = q * s.stride_w - s.pad_w, out = (np * s.Q + q) * s.C;
+        const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
+        if (s.R == 2 && s.S == 2 && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
+          pool_pixel(window, row, s.C, {0, 2}, {0, 2}, 2, y + out, index + out);
+        else
+          pool_pixel(window, row, s.C, r, inside(w, s.S, s.W), s.S, y + out, index + out);
+      }
+    }
+  });
+}
+
+// Each input pixel gathers from the windows that cover it, in order: no two blocks write the same element, and overlaps add up the same way.
+void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
+  const int64_t rows = s.N * s.H, per_block = larger(1, 32768 / larger(1, s.W * s.C));
+  parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
+    for (int64_t nh = block * per_block; nh < smaller((block + 1) * per_block, rows); nh++) {
+      const int64_t h = nh % s.H + s.pad_h, first_row = nh / s.H * s.P;
+      const int64_t p_begin = h < s.R ? 0 : (h - s.R) / s.stride_h + 1, p_end = smaller(h / s.stride_h + 1, s.P);
+      int64_t q_begin = 0, q_end = 0;  // windows that cover column w
+      for (int64_t w = 0; w < s.W; w++) {
+        while (q_begin * s.stride_w + s.S <= w + s.pad_w) q_begin++;
+        while (q_end < s.Q && q_end * s.stride_w <= w + s.pad_w) q_end++;
+        for_channels(s.C, [&](int64_t c, auto load, auto store, auto load_bytes, auto) {
+          vec sum = zero();
+          for (int64_t p = p_begin; p < p_end; p++) {
+            for (int64_t q = q_begin; q < q_end; q++) {
+              const int64_t out = ((first_row + p) * s.Q + q) * s.C + c;
+              const int64_t here = (h - p * s.stride_h) * s.S + w + s.pad_w - q * s.stride_w;
+              sum += select(load_bytes(index + out) == lanes(here), load(dy + out), zero());
+            }
+          }
+          store(dx + (nh * s.W + w) * s.C + c, sum);
+        });
+      }
+    }
+  });
+}
+
+void global_avgpool_forward(const Context& context, const GlobalPool& s, const T* x, T* y) {
+  const int64_t pixels = s.H * s.W, image = pixels * s.C;
+  if (s.C == 0) return;
+  const int64_t images = larger(1, 32768 / image);
+  const vec share = set(T(1) / T(pixels));
+  parallel(context, divide_up(s.N, images), [&](int64_t block, int) {
+    for (int64_t n = block * images; n < smaller((block + 1) * images, s.N); n++) {
+      const int64_t width = fold_rows(s.C).width;
+      real* const sum[1] = {y + n * s.C};
+      sum_columns(pixels, s.C, sum, [=](int64_t r, int64_t c, vec(&t)[1], auto load, auto) { t[0] = load(x + n * image + r * width + c); });
+      for_vectors(0, s.C, [=](int64_t c, auto load, auto store) { store(y + n * s.C + c, load(y + n * s.C + c) * share); });
+    }
+  });
+}
+
+void global_avgpool_backward(const Context& context, const GlobalPool& s, const T* dy, T* dx) {
+  const int64_t pixels = s.H * s.W, image = pixels * s.C;
+  if (s.C == 0) return;
+  const int64_t images = larger(1, 32768 / image);
+  const vec share = set(T(1) / T(pixels));
+  parallel(context, divide_up(s.N, images), [&](int64_t block, int) {
+    for (int64_t n = block * images; n < smaller((block + 1) * images, s.N); n++) {
+      for (int64_t pixel = 0; pixel < pixels; pixel++)
+        for_vectors(0, s.C, [=](int64_t c, auto load, auto store) { store(dx + n * image + pixel * s.C + c, load(dy + n * s.C + c) * share); });
+    }
+  });
+}
+
+}  // namespace fastnn::FASTNN_TABLE

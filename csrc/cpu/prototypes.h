@@ -1,0 +1,36 @@
+// The prototype of every kernel of kernels.def, in the namespace of the table being built (FASTNN_TABLE, e.g. avx512_f32).
+// First include of every file in cpu/. FASTNN_REAL is float or double; storage and real part ways when activations lie in bf16.
+#pragma once
+#include "../context.h"
+#include "../kernels.h"
+
+namespace fastnn::FASTNN_TABLE {
+
+using real = FASTNN_REAL;
+using storage = FASTNN_REAL;
+
+using T = storage;
+using R = real;
+using f32 = float;
+using f64 = double;
+using i64 = int64_t;
+using u8 = uint8_t;
+
+// hidden also as declarations: a row that nobody implements then fails at link time, not at the first call
+#pragma GCC visibility push(hidden)
+#define IN(name, shape, type) , const type* name
+#define OUT(name, shape, type) , type* name
+#define INOUT(name, shape, type) , type* name
+#define MAYBE_IN(name, shape, type) , const type* name
+#define MAYBE_INOUT(name, shape, type) , type* name
+#define LIST_IN(name, sizes, type) , const List<const type>& name
+#define LIST_INOUT(name, sizes, type) , const List<type>& name
+#define KERNEL(name, Struct, operands) void name(const Context&, const Struct& operands);
+#define PLANNED(name, Struct, operands)                      \
+  void name(const Context&, const Struct& operands, void* scratch); \
+  Plan name##_plan(const Context&, const Struct&);
+#include "../kernels.def"
+#include "../undef_kernels.h"
+#pragma GCC visibility pop
+
+}  // namespace fastnn::FASTNN_TABLE

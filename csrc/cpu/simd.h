@@ -1,0 +1,170 @@
+// One vector type `vec` of `real`, N lanes, and the few operations kernels need, for the instruction set being compiled.
+// Arithmetic (+ - * /) and comparisons are the compiler's vector extensions; what they lack is written here once per set.
+// Loops over arrays use for_vectors, which calls the body on full vectors and then once on a masked tail.
+#pragma once
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#include <stdint.h>
+
+#include "prototypes.h"
+
+namespace fastnn::FASTNN_TABLE {
+
+#define INLINE __attribute__((always_inline)) inline
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+constexpr int N_LANES = vector_bytes / int(sizeof(real));  // lanes of a vec
+
+template <class E>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntegerOf<double> {
+  using type = int64_t;
+};
+using integer = IntegerOf<real>::type;
+
+typedef real vec __attribute__((vector_size(vector_bytes)));
+typedef real vec_unaligned __attribute__((vector_size(vector_bytes), aligned(sizeof(real)), may_alias));
+typedef integer ivec __attribute__((vector_size(vector_bytes)));  // a comparison of vecs: -1 where true, 0 where false
+
+INLINE vec set(real a) { return a - vec{}; }  // minus, so that -0 stays -0
+INLINE vec zero() { return vec{}; }
+INLINE vec load(const real* p) { return *reinterpret_cast<const vec_unaligned*>(p); }
+INLINE void store(real* p, vec a) { *reinterpret_cast<vec_unaligned*>(p) = a; }
+
+// The first n lanes (0 <= n <= N_LANES); the others read as 0 and are not written, nor touched in memory.
+// (A full mask where an intrinsic has a plain form: g++ 12 warns of an uninitialised variable inside the plain one.)
+#if defined(__AVX512F__)
+INLINE __mmask16 first(int n) { return __mmask16((1u << n) - 1); }
+INLINE vec load_n(const real* p, int n) { return vec(_mm512_maskz_loadu_ps(first(n), p)); }
+INLINE void store_n(real* p, int n, vec a) { _mm512_mask_storeu_ps(p, first(n), __m512(a)); }
+INLINE vec fma(vec a, vec b, vec c) { return vec(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c))); }
+INLINE vec sqrt(vec a) { return vec(_mm512_maskz_sqrt_ps(__mmask16(-1), __m512(a))); }
+#elif defined(__AVX2__)
+INLINE __m256i first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INLINE vec load_n(const real* p, int n) { return vec(_mm256_maskload_ps(p, first(n))); }
+INLINE void store_n(real* p, int n, vec a) { _mm256_maskstore_ps(p, first(n), __m256(a)); }
+INLINE vec fma(vec a, vec b, vec c) { return vec(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c))); }
+INLINE vec sqrt(vec a) { return vec(_mm256_sqrt_ps(__m256(a))); }
+#else
+INLINE vec load_n(const real* p, int n) {
+  vec a{};
+  for (int i = 0; i < n; i++) a[i] = p[i];
+  return a;
+}
+INLINE void store_n(real* p, int n, vec a) {
+  for (int i = 0; i < n; i++) p[i] = a[i];
+}
+INLINE vec fma(vec a, vec b, vec c) { return a * b + c; }  // rounds twice: the plainest processors have no fused form
+INLINE real square_root(float a) { return real(__builtin_sqrtf(a)); }
+INLINE real square_root(double a) { return real(__builtin_sqrt(a)); }
+INLINE vec sqrt(vec a) {
+  for (int i = 0; i < N_LANES; i++) a[i] = square_root(a[i]);
+  return a;
+}
+#endif
+
+INLINE vec select(ivec condition, vec a, vec b) { return vec((condition & ivec(a)) | (~condition & ivec(b))); }
+INLINE vec max(vec a, vec b) { return select(a > b, a, b); }  // b where unordered
+INLINE vec min(vec a, vec b) { return select(a < b, a, b); }  // b where unordered
+
+// A register that the compiler must not fold into each use as a memory operand (that would double the loads of a wide tile).
+INLINE vec broadcast(const real* p) {
+#if defined(__AVX512F__)
+  __m512 v;
+  asm("vbroadcastss %1, %0" : "=v"(v) : "m"(*p));
+  return vec(v);
+#elif defined(__AVX2__)
+  __m256 v;
+  asm("vbroadcastss %1, %0" : "=x"(v) : "m"(*p));
+  return vec(v);
+#else
+  return set(*p);
+#endif
+}
+
+// Sum of the lanes, always in the same order: halves are added until one is left.
+INLINE real sum_lanes(vec a) {
+  real s[N_LANES];
+  store(s, a);
+  for (int half = N_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) s[i] += s[i + half];
+  return s[0];
+}
+
+// N_LANES bytes as integer lanes, and back (the low byte of each lane); with _n the first n only.
+#if defined(__AVX512F__)
+INLINE ivec load_bytes(const uint8_t* p) { return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+INLINE ivec load_bytes_n(const uint8_t* p, int n) { return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_maskz_loadu_epi8(first(n), p))); }
+INLINE void store_bytes(uint8_t* p, ivec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(__mmask16(-1), __m512i(a))); }
+INLINE void store_bytes_n(uint8_t* p, int n, ivec a) { _mm512_mask_cvtepi32_storeu_epi8(p, first(n), __m512i(a)); }
+#else
+INLINE ivec load_bytes_n(const uint8_t* p, int n) {
+  ivec a{};
+  for (int i = 0; i < n; i++) a[i] = p[i];
+  return a;
+}
+INLINE void store_bytes_n(uint8_t* p, int n, ivec a) {
+  for (int i = 0; i < n; i++) p[i] = uint8_t(a[i]);
+}
+#if defined(__AVX2__)
+INLINE ivec load_bytes(const uint8_t* p) { return ivec(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))); }
+INLINE void store_bytes(uint8_t* p, ivec a) {
+  const __m256i v = __m256i(a);
+  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(halves, halves));
+}
+#else
+INLINE ivec load_bytes(const uint8_t* p) { return load_bytes_n(p, N_LANES); }
+INLINE void store_bytes(uint8_t* p, ivec a) { store_bytes_n(p, N_LANES, a); }
+#endif
+#endif
+
+// 64-bit lanes for integer work: the full product of the lanes' low halves, and pairs of lanes a0 b0 a2 b2 ... and a1 b1 a3 b3 ...
+typedef uint64_t wide __attribute__((vector_size(vector_bytes)));
+constexpr int WIDE_LANES = vector_bytes / 8;
+#if defined(__AVX512F__)
+INLINE wide multiply_low(wide a, wide b) { return wide(_mm512_maskz_mul_epu32(__mmask8(-1), __m512i(a), __m512i(b))); }
+INLINE wide even_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14); }
+INLINE wide odd_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15); }
+#elif defined(__AVX2__)
+INLINE wide multiply_low(wide a, wide b) { return wide(_mm256_mul_epu32(__m256i(a), __m256i(b))); }
+INLINE wide even_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 0, 4, 2, 6); }
+INLINE wide odd_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 1, 5, 3, 7); }
+#else
+#if defined(__SSE2__)
+INLINE wide multiply_low(wide a, wide b) { return wide(_mm_mul_epu32(__m128i(a), __m128i(b))); }
+#else
+INLINE wide multiply_low(wide a, wide b) { return (a & 0xffffffff) * (b & 0xffffffff); }
+#endif
+INLINE wide even_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 0, 2); }
+INLINE wide odd_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 1, 3); }
+#endif
+
+// step(i, load, store) on full vectors of [begin, end), then once on the tail with masked load and store.
+template <class F>
+INLINE void for_vectors(int64_t begin, int64_t end, F step) {
+  int64_t i = begin;
+  for (; i + N_LANES <= end; i += N_LANES)
+    step(i, [](const real* p) { return load(p); }, [](real* p, vec a) { store(p, a); });
+  if (const int n = int(end - i))
+    step(i, [n](const real* p) { return load_n(p, n); }, [n](real* p, vec a) { store_n(p, n, a); });
+}
+
+}  // namespace fastnn::FASTNN_TABLE

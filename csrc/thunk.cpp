@@ -1,0 +1,280 @@
+#include "thunk.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+
+#include "arena.h"
+#include "device.h"
+#include "threads.h"
+
+namespace fastnn {
+namespace {
+
+// --- the rows, from kernels.def
+
+#define OPERAND(name, shape, type, direction, optional, list) \
+  Operand{#name, Direction::direction, Type::type, optional, list, [](const void* p) { return static_cast<const S*>(p)->shape(); }},
+#define IN(name, shape, type) OPERAND(name, shape, type, in, false, false)
+#define OUT(name, shape, type) OPERAND(name, shape, type, out, false, false)
+#define INOUT(name, shape, type) OPERAND(name, shape, type, inout, false, false)
+#define MAYBE_IN(name, shape, type) OPERAND(name, shape, type, in, true, false)
+#define MAYBE_INOUT(name, shape, type) OPERAND(name, shape, type, inout, true, false)
+#define LIST_IN(name, sizes, type) OPERAND(name, sizes, type, in, false, true)
+#define LIST_INOUT(name, sizes, type) OPERAND(name, sizes, type, inout, false, true)
+#define KERNEL(name, Struct, operands) \
+  RowInfo row_info_##name() {           \
+    using S = Struct;                   \
+    return {#name, #Struct, {operands}, false}; \
+  }
+#define PLANNED(name, Struct, operands) \
+  RowInfo row_info_##name() {           \
+    using S = Struct;                   \
+    return {#name, #Struct, {operands}, true}; \
+  }
+#include "kernels.def"
+#undef KERNEL
+#undef PLANNED
+
+const std::vector<RowInfo>& rows() {
+  static const std::vector<RowInfo> all = {
+#define KERNEL(name, Struct, operands) row_info_##name(),
+#define PLANNED KERNEL
+#include "kernels.def"
+#include "undef_kernels.h"
+  };
+  return all;
+}
+
+// --- settings
+
+struct Settings {
+  bool profiling = false, memory_checks = false, finite_checks = false;
+  std::mutex profile_mutex;
+  std::vector<Profile> profiles = std::vector<Profile>(row_count);
+};
+Settings& settings() {
+  static auto* s = new Settings;
+  return *s;
+}
+thread_local LastCall last;
+
+// --- checks
+
+Dtype fixed_type(Type type, Dtype storage) {
+  switch (type) {
+    case Type::f32: return Dtype::float32;
+    case Type::f64: return Dtype::float64;
+    case Type::i64: return Dtype::int64;
+    case Type::u8: return Dtype::uint8;
+    default: return storage;
+  }
+}
+
+// The row's storage type is that of its first operand of type T or R; rows without one run from the float32 table.
+Dtype storage_type(const RowInfo& row, const std::vector<Argument>& arguments) {
+  size_t next = 0;
+  for (const Operand& operand : row.operands) {
+    if (operand.direction == Direction::out) continue;
+    const Argument& argument = arguments[next++];
+    if (operand.type != Type::T && operand.type != Type::R) continue;
+    if (argument.arrays.empty()) continue;
+    const Dtype dtype = argument.arrays[0].dtype;
+    if (dtype != Dtype::float32 && dtype != Dtype::float64)
+      throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(dtype) + "; expected float32 or float64");
+    return dtype;
+  }
+  return Dtype::float32;
+}
+
+void check(const RowInfo& row, const Operand& operand, const Array& array, const Shape& shape, Dtype dtype) {
+  if (array.dtype != dtype)
+    throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(array.dtype) + "; expected " + name(dtype));
+  if (!operand.list && !(array.shape == shape))
+    throw std::invalid_argument(std::string(row.name) + ": " + operand.name + " has shape " + text(array.shape) + "; expected " + text(shape));
+}
+
+// --- memory checks: outputs and scratch are poisoned, the arena's slack behind them holds a pattern
+
+constexpr unsigned char sentinel = 0xA5;
+
+void arm(void* data, size_t bytes, bool poison) {
+  if (poison) std::memset(data, 0xFF, bytes);  // NaN, -1, 255
+  std::memset(static_cast<char*>(data) + bytes, sentinel, arena::slack);
+}
+
+void verify(const char* row, const char* operand, const void* data, size_t bytes) {
+  const auto* p = static_cast<const unsigned char*>(data) + bytes;
+  for (size_t i = 0; i < arena::slack; i++)
+    if (p[i] != sentinel)
+      throw std::runtime_error(std::string("fastnn internal error: ") + row + " wrote behind " + operand + " at byte " + std::to_string(i));
+}
+
+template <class E>
+int64_t first_not_finite(const E* p, int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (!std::isfinite(p[i])) return i;
+  return -1;
+}
+
+void check_finite(const RowInfo& row, const Operand& operand, const Array& array) {
+  int64_t at = -1;
+  if (array.dtype == Dtype::float32) at = first_not_finite(static_cast<const float*>(array.data()), array.count());
+  if (array.dtype == Dtype::float64) at = first_not_finite(static_cast<const double*>(array.data()), array.count());
+  if (at >= 0)
+    throw NotFinite(std::string(row.name) + ": output " + operand.name + " " + text(array.shape) + " is not finite at element " +
+                    std::to_string(at) + " (in memory order)");
+}
+
+struct Scratch {
+  void* data;
+  size_t bytes;
+  explicit Scratch(size_t n) : data(n ? arena::allocate(n) : nullptr), bytes(n) {}
+  Scratch(const Scratch&) = delete;
+  ~Scratch() {
+    if (data) arena::release(data, bytes);
+  }
+};
+
+// Pointers and lengths behind a List operand; the kernel sees them as List<type>.
+struct ListStorage {
+  std::vector<void*> data;
+  std::vector<int64_t> size;
+  List<void> list;
+};
+
+}  // namespace
+
+const RowInfo& row_info(Row row) { return rows()[row]; }
+
+Row row_named(const std::string& wanted) {
+  for (int i = 0; i < row_count; i++)
+    if (wanted == rows()[i].name) return Row(i);
+  throw std::invalid_argument("no kernel is named '" + wanted + "'");
+}
+
+const char* name(Direction d) { return d == Direction::in ? "in" : d == Direction::out ? "out" : "inout"; }
+
+const char* name(Type type) {
+  const char* names[] = {"T", "R", "f32", "f64", "i64", "u8"};
+  return names[int(type)];
+}
+
+Plan plan(Row row, const void* parameters, Dtype storage) {
+  const Kernel& kernel = device::table(storage).kernels[row];
+  return kernel.plan ? kernel.plan(threads::context(), parameters) : Plan{"", 0};
+}
+
+std::vector<Array> call(Row row, const void* parameters, const std::vector<Argument>& arguments) {
+  const RowInfo& info = row_info(row);
+  size_t expected = 0;
+  for (const Operand& operand : info.operands) expected += operand.direction != Direction::out;
+  if (arguments.size() != expected)
+    throw TypeMismatch(std::string(info.name) + " takes " + std::to_string(expected) + " arrays, got " + std::to_string(arguments.size()));
+  const Dtype storage = storage_type(info, arguments);
+  const Table& table = device::table(storage);
+  const Kernel& kernel = table.kernels[row];
+  Settings& set = settings();
+
+  std::vector<Array> outputs;
+  std::vector<ListStorage> lists;
+  std::vector<void*> pointers;
+  outputs.reserve(info.operands.size()), lists.reserve(info.operands.size()), pointers.reserve(info.operands.size() + 1);
+  size_t next = 0, list_length = 0;
+  int64_t bytes = 0;
+  const Argument* first_list = nullptr;
+  for (const Operand& operand : info.operands) {
+    const Shape shape = operand.shape(parameters);
+    const Dtype dtype = fixed_type(operand.type, storage);
+    if (operand.direction == Direction::out) {
+      outputs.push_back(Array::empty(shape, dtype));
+      pointers.push_back(outputs.back().data());
+      bytes += int64_t(outputs.back().bytes());
+      continue;
+    }
+    const Argument& argument = arguments[next++];
+    if (argument.absent) {
+      if (!operand.optional) throw TypeMismatch(std::string(info.name) + ": " + operand.name + " must be an array, got None");
+      pointers.push_back(nullptr);
+      continue;
+    }
+    for (const Array& array : argument.arrays) check(info, operand, array, shape, dtype), bytes += int64_t(array.bytes());
+    if (!operand.list) {
+      pointers.push_back(argument.arrays[0].data());
+      continue;
+    }
+    if (!first_list) first_list = &argument, list_length = size_t(shape.d[0]);
+    if (argument.arrays.size() != list_length)
+      throw std::invalid_argument(std::string(info.name) + ": " + operand.name + " has " + std::to_string(argument.arrays.size()) +
+                                  " arrays; expected " + std::to_string(list_length));
+    ListStorage& list = lists.emplace_back();
+    for (size_t i = 0; i < list_length; i++) {
+      const Array& array = argument.arrays[i];
+      if (!(array.shape == first_list->arrays[i].shape))
+        throw std::invalid_argument(std::string(info.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " + text(array.shape) +
+                                    "; expected " + text(first_list->arrays[i].shape));
+      list.data.push_back(array.data());
+      list.size.push_back(array.count());
+    }
+    list.list = {list.data.data(), list.size.data(), int64_t(list_length)};
+    pointers.push_back(&list.list);
+  }
+
+  const Context context = threads::context();
+  const Plan planned = kernel.plan ? kernel.plan(context, parameters) : Plan{"", 0};
+  Scratch scratch(size_t(planned.scratch_bytes));
+  pointers.push_back(scratch.data);
+  if (set.memory_checks) {
+    for (const Array& output : outputs) arm(output.data(), output.bytes(), true);
+    if (scratch.data) arm(scratch.data, scratch.bytes, true);
+    threads::clear_workers_seen();
+  }
+  const auto started = set.profiling ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
+  {
+    FlushDenormals flush;
+    kernel.run(context, parameters, pointers.data());
+  }
+  if (set.profiling) {
+    const auto spent = std::chrono::steady_clock::now() - started;
+    std::lock_guard lock(set.profile_mutex);
+    Profile& p = set.profiles[row];
+    p.calls++, p.bytes += bytes, p.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+  }
+  last = {info.name, table.name, planned.algorithm, set.memory_checks ? threads::workers_seen() : 0};
+  next = 0;
+  for (const Operand& operand : info.operands) {
+    if (operand.direction == Direction::out) continue;
+    const Argument& argument = arguments[next++];
+    if (operand.direction == Direction::inout)
+      for (const Array& array : argument.arrays) array.storage->version++;
+  }
+  next = 0;
+  for (const Operand& operand : info.operands) {
+    if (operand.direction != Direction::out) continue;
+    const Array& output = outputs[next++];
+    if (set.memory_checks) verify(info.name, operand.name, output.data(), output.bytes());
+    if (set.finite_checks) check_finite(info, operand, output);
+  }
+  if (set.memory_checks && scratch.data) verify(info.name, "scratch", scratch.data, scratch.bytes);
+  return outputs;
+}
+
+LastCall last_call() { return last; }
+
+void set_profiling(bool on) {
+  std::lock_guard lock(settings().profile_mutex);
+  settings().profiling = on;
+  if (on) settings().profiles.assign(row_count, Profile{});
+}
+
+std::vector<Profile> profile() {
+  std::lock_guard lock(settings().profile_mutex);
+  return settings().profiles;
+}
+
+void set_memory_checks(bool on) { settings().memory_checks = on; }
+void set_finite_checks(bool on) { settings().finite_checks = on; }
+
+}  // namespace fastnn

@@ -1,0 +1,54 @@
+"""fastnn: convolutional networks trained by hand-written kernels, under a thin Python layer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import _C
+from ._C import OutOfMemoryError, get_num_threads, memory_stats, set_num_threads
+from .random import Generator, seed
+from .tensor import Function, Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
+
+if TYPE_CHECKING:
+    from . import data, models, nn, ops, optim, train
+    from .config import profile, show_config
+    from .gradients import gradcheck
+
+__version__ = "0.1.0"
+
+_submodules = ("data", "models", "nn", "ops", "optim", "train", "files", "cli")
+_lazy = {"gradcheck": "gradients", "show_config": "config", "profile": "config"}
+
+__all__ = [
+    "Function",
+    "Generator",
+    "OutOfMemoryError",
+    "Tensor",
+    "data",
+    "from_dlpack",
+    "get_num_threads",
+    "gradcheck",
+    "is_grad_enabled",
+    "memory_stats",
+    "models",
+    "nn",
+    "no_grad",
+    "ops",
+    "optim",
+    "profile",
+    "seed",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Submodules and seldom used functions are imported when first asked for, so that `import fastnn` stays cheap."""
+    if name in _submodules:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _lazy:
+        return getattr(importlib.import_module(f"{__name__}.{_lazy[name]}"), name)
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")

@@ -1,0 +1,53 @@
+"""What was picked and why, and where the time goes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import _C
+
+
+def show_config() -> str:
+    """One line each: version, processor, instruction set and threads with the reason for the choice, memory. Returned, not printed."""
+    from . import __version__
+
+    memory = _C.memory_stats()
+    lines = {
+        "fastnn": f"{__version__} (Python {platform.python_version()}, numpy {np.__version__})",
+        "processor": _processor(),
+        "instruction set": f"{_C.isa()}: {_C.isa_reason()}",
+        "available": ", ".join(_C.isas()),
+        "threads": f"{_C.get_num_threads()}: {_C.threads_reason()}",
+        "precision": "highest: float32 multiply-adds, accumulated in float32",
+        "memory": f"{memory['allocated'] / 2**20:.1f} MiB in use, {memory['reserved'] / 2**20:.1f} MiB held",
+        "cuda": "not in this build",
+    }
+    return "\n".join(f"{name:16} {text}" for name, text in lines.items())
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def profile() -> Iterator[dict[str, dict[str, Any]]]:
+    """Time, calls and bytes of every kernel run inside the block, slowest first: `with fastnn.profile() as kernels: ...`, then read `kernels`."""
+    result: dict[str, dict[str, Any]] = {}
+    _C.set_profiling(True)
+    try:
+        yield result
+    finally:
+        _C.set_profiling(False)
+        result.update(sorted(_C.profile().items(), key=lambda item: -item[1]["seconds"]))

@@ -1,0 +1,16 @@
+"""Data sets and how their batches come to the model.
+
+    train, test = fastnn.data.digits()
+    train, validation = fastnn.data.split(train, 0.1, seed=0)
+    normalize = fastnn.data.Normalize.fit(train)
+    for x, labels in fastnn.data.Loader(train, 32, shuffle=True, normalize=normalize):
+        ...
+"""
+
+from .dataset import ArrayDataset, arrays, split
+from .digits import digits
+from .idx import fashion_mnist, idx, mnist, read_idx
+from .loader import Loader
+from .normalize import Normalize
+
+__all__ = ["ArrayDataset", "Loader", "Normalize", "arrays", "digits", "fashion_mnist", "idx", "mnist", "read_idx", "split"]

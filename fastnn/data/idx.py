@@ -1,0 +1,77 @@
+"""IDX files, the format of MNIST: 00 00, type, rank, the sizes as big-endian 32-bit numbers, then the values."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from .dataset import ArrayDataset
+
+Path = str | os.PathLike[str]
+
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_UNSIGNED_BYTE = 0x08
+
+
+def read_idx(path: Path, rank: int) -> np.ndarray:
+    """The uint8 array of `rank` dimensions in an IDX file, plain or gzipped. ValueError, naming the file, when it is anything else."""
+    with open(path, "rb") as file:
+        data = file.read()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{os.fspath(path)}: damaged or truncated gzip file ({error}); fetch it again") from error
+    magic = bytes((0, 0, _UNSIGNED_BYTE, rank))
+    if data[:4] != magic:
+        raise ValueError(f"{os.fspath(path)}: starts with '{data[:4].hex(' ')}'; expected '{magic.hex(' ')}' (IDX, bytes, {rank} dimensions)")
+    header = 4 + 4 * rank
+    if len(data) < header:
+        raise ValueError(f"{os.fspath(path)}: {len(data)} bytes, truncated within the header of 4 + 4 x {rank} = {header} bytes")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
+    expected = header + math.prod(shape)
+    if len(data) != expected:
+        sizes = " x ".join(str(n) for n in shape)
+        wrong = "truncated" if len(data) < expected else "too long"
+        raise ValueError(f"{os.fspath(path)}: {len(data)} bytes, {wrong}: {header} of header + {sizes} values = {expected}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def idx(folder: Path, classes: Sequence[str] | None = None) -> tuple[ArrayDataset, ArrayDataset]:
+    """(train, test) from the four files of MNIST's layout in `folder`: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]."""
+    train, test = (_pair(folder, prefix, classes) for prefix in ("train", "t10k"))
+    return train, test
+
+
+def mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
+    """(train, test): MNIST's 60,000 + 10,000 handwritten digits of 28 x 28 pixels (LeCun, Cortes, Burges), read from `folder`."""
+    return idx(folder, [str(digit) for digit in range(10)])
+
+
+def fashion_mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
+    """(train, test): Fashion-MNIST's 60,000 + 10,000 pictures of clothes, 28 x 28 (Xiao, Rasul, Vollgraf 2017), read from `folder`."""
+    return idx(folder, _FASHION)
+
+
+def _pair(folder: Path, prefix: str, classes: Sequence[str] | None) -> ArrayDataset:
+    images_path, labels_path = _find(folder, f"{prefix}-images-idx3-ubyte"), _find(folder, f"{prefix}-labels-idx1-ubyte")
+    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    if len(images) != len(labels):
+        raise ValueError(f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels; expected as many")
+    try:
+        return ArrayDataset(images, labels, classes)
+    except ValueError as error:
+        raise ValueError(f"{labels_path}: {error}") from error
+
+
+def _find(folder: Path, name: str) -> str:
+    for candidate in (name, name + ".gz", name.replace("-idx", ".idx")):
+        path = os.path.join(folder, candidate)
+        if os.path.exists(path):
+            return path
+    raise FileNotFoundError(f"{os.fspath(folder)}: holds neither {name} nor {name}.gz")

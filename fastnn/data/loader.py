@@ -1,0 +1,87 @@
+"""Batches of a data set, prepared ahead in a thread."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from .. import _C, random
+from ..tensor import Tensor
+from .dataset import ArrayDataset
+from .normalize import Normalize
+
+
+class Loader:
+    """Iterating gives one epoch of (images, labels): float32 and int64 Tensors.
+
+    The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
+    Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
+    joins the batch before (batch norm has no variance over one sample). While the caller works on a batch, a thread gathers
+    and normalises the next ones in a kernel; it ends with the iteration, also when that is left early.
+    """
+
+    def __init__(self, dataset: ArrayDataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, normalize: Normalize | None = None,
+                 drop_last: bool = False, prefetch: int = 2) -> None:  # fmt: skip
+        if batch_size < 1:
+            raise ValueError(f"Loader: batch_size {batch_size}; expected at least 1")
+        if drop_last and len(dataset) < batch_size:
+            raise ValueError(f"Loader: {len(dataset)} samples give no whole batch of {batch_size}, and drop_last drops the rest")
+        channels = dataset.shape[0]
+        if normalize is not None and len(normalize.mean) != channels:
+            raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
+        self.dataset, self.batch_size, self.shuffle, self.seed, self.normalize = dataset, batch_size, shuffle, seed, normalize
+        self.drop_last, self.prefetch = drop_last, max(1, prefetch)
+        self.epoch = 0
+        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        self._scale, self._shift = (normalize.scale, normalize.shift) if normalize is not None else (one, zero)
+
+    def bounds(self) -> list[int]:
+        """Batch b takes positions bounds[b] to bounds[b + 1] of the epoch's order."""
+        n = len(self.dataset)
+        bounds = [*range(0, n, self.batch_size), n]
+        left = n % self.batch_size
+        if left and self.drop_last:
+            bounds.pop()
+        elif left == 1 and n > 1:
+            del bounds[-2]
+        return bounds
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return len(self.bounds()) - 1
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The positions in the data set in the order in which `epoch` takes them."""
+        n = len(self.dataset)
+        if not self.shuffle:
+            return np.arange(n)
+        return np.argsort(random.Generator(self.seed).bits(n, epoch, random.ORDER), kind="stable")
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self.batches(epoch)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, from number `first` on."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        order, bounds = self.order(epoch), self.bounds()
+        parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
+        pool = ThreadPoolExecutor(1, thread_name_prefix="fastnn-loader")
+        try:
+            ahead = deque(pool.submit(self.batch, part) for part in parts[: self.prefetch])
+            for part in parts[self.prefetch :]:
+                ready = ahead.popleft()
+                ahead.append(pool.submit(self.batch, part))
+                yield ready.result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The samples at these positions of the data set, as a batch."""
+        images = self.dataset.gather(positions, self._scale, self._shift)
+        return Tensor(images), Tensor(_C.from_numpy(self.dataset.labels[positions]))

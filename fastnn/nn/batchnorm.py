@@ -1,0 +1,68 @@
+"""Batch normalisation layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor, tensor
+from .activation import ReLU, SiLU
+from .module import Module, Parameter
+
+
+class _BatchNorm(Module):
+    rank = 0
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, track_running_stats: bool = True
+    ) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine else None)
+        self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if track_running_stats else None)
+        self.register_buffer("running_var", tensor(np.ones(num_features, np.float32)) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", tensor(np.asarray(0, np.int64)) if track_running_stats else None)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+        if x.ndim != self.rank or x.shape[1] != self.num_features:
+            letters = "(N, C)" if self.rank == 2 else "(N, C, H, W)"
+            raise ValueError(f"got shape {x.shape}; expected {letters} with C = {self.num_features}")
+        use_batch = self.training or self.running_mean is None
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
+        return ops.batch_norm(
+            x,
+            self.running_mean if self.training or not use_batch else None,
+            self.running_var if self.training or not use_batch else None,
+            self.weight,
+            self.bias,
+            training=use_batch,
+            momentum=self.momentum,
+            eps=self.eps,
+            residual=residual,
+            activation=activation,
+        )
+
+    def folds(self, following: Module) -> bool:
+        return type(following) in (ReLU, SiLU) and not self._hooks and not following._hooks
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class BatchNorm2d(_BatchNorm):
+    """weight * (x - mean) / sqrt(var + eps) + bias per channel of (N, C, H, W) (Ioffe, Szegedy 2015).
+
+    Training uses the batch's mean and biased variance and moves running_mean and running_var (unbiased) by `momentum`, the weight of the new
+    value; evaluation uses those. weight starts at 1, bias at 0. weight = sqrt(var + eps), bias = mean recovers the identity.
+    `layer(x, residual, activation)` adds a residual and applies "relu" or "silu" in the same pass. Training on one value per channel raises ValueError.
+    """
+
+    rank = 4
+
+
+class BatchNorm1d(_BatchNorm):
+    """BatchNorm2d for inputs of shape (N, C)."""
+
+    rank = 2

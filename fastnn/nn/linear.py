@@ -1,0 +1,47 @@
+"""The linear layer, and the shape layers that stand around it."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from .. import ops
+from ..tensor import Tensor
+from . import init
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x weight^T + bias: (..., in_features) -> (..., out_features).
+
+    weight (out, in) and bias (out) start uniform in +-1/sqrt(in_features), as PyTorch's.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1 / sqrt(max(1, in_features))
+        self.weight = Parameter(init.uniform_values((out_features, in_features), bound))
+        self.register_parameter("bias", Parameter(init.uniform_values((out_features,), bound)) if bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.shape or x.shape[-1] != self.in_features:
+            hint = f"; Flatten would give {x.size // max(1, x.shape[0])} features" if x.ndim > 2 else ""
+            raise ValueError(f"got shape {x.shape}; expected (..., {self.in_features}){hint}")
+        return ops.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}->{self.out_features}" + (", no bias" if self.bias is None else "")
+
+
+class Flatten(Module):
+    """(N, ...) -> (N, product of the rest), in (C, H, W) order as PyTorch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.flatten(x)
+
+
+class Identity(Module):
+    """Its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

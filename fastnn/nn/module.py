@@ -1,0 +1,261 @@
+"""Module and Parameter: attributes that are parameters, buffers or modules are found by name, as in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ..tensor import ArrayLike, Tensor, tensor
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+M = TypeVar("M", bound="Module")
+Hook = Callable[["Module", tuple[Any, ...], Any], Any]
+
+
+class Parameter(Tensor):
+    """A Tensor that a Module trains: `nn.Parameter(array)`, float32 unless the array is float64 and `dtype` says so."""
+
+    __slots__ = ()
+
+    def __init__(self, values: ArrayLike, dtype: str | None = None, requires_grad: bool = True) -> None:
+        super().__init__(tensor(values, dtype)._array, requires_grad)
+
+
+class HookHandle:
+    """What register_forward_hook returns; `remove()` takes the hook out again."""
+
+    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+
+class Module:
+    """A layer or a network: subclass it, make parameters and sub-modules attributes in `__init__` (after `super().__init__()`), write `forward`."""
+
+    training: bool
+
+    def __init__(self) -> None:
+        self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _hooks=[], training=True)
+
+    # --- attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_modules" not in self.__dict__:
+            if isinstance(value, (Parameter, Module)):
+                raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name}")
+            return super().__setattr__(name, value)
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry and not isinstance(value, (Parameter, Module)):
+                if value is not None and not isinstance(value, Tensor):
+                    raise TypeError(f"{type(self).__name__}.{name} is registered as a {type(registry[name]).__name__}; cannot assign {type(value).__name__}")
+                registry[name] = value
+                return None
+            registry.pop(name, None)
+        if isinstance(value, Parameter):
+            self.__dict__.pop(name, None)
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self.__dict__.pop(name, None)
+            self._modules[name] = value
+        else:
+            super().__setattr__(name, value)
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        for registry in ("_parameters", "_buffers", "_modules"):
+            found = self.__dict__.get(registry)
+            if found is not None and name in found:
+                return found[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry:
+                del registry[name]
+                return
+        super().__delattr__(name)
+
+    def register_parameter(self, name: str, value: Parameter | None) -> None:
+        """Declares a parameter; None keeps the name for one that is absent (a bias that is switched off)."""
+        self._parameters[name] = value
+
+    def register_buffer(self, name: str, value: Tensor | None) -> None:
+        """Declares a tensor that belongs to the state but is not trained (running statistics)."""
+        self._buffers[name] = value
+
+    # --- calling
+
+    def forward(self, *args: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward method")
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            result = self.forward(*args)
+        except (ValueError, TypeError) as error:
+            _locate(error, self)
+            raise
+        for hook in self._hooks:
+            changed = hook(self, args, result)
+            result = result if changed is None else changed
+        return result
+
+    def folds(self, following: Module) -> bool:
+        """Whether Sequential may run `following` inside this module, as self(x, None, following.activation)."""
+        return False
+
+    def register_forward_hook(self, hook: Hook) -> HookHandle:
+        """Calls hook(module, args, output) after each forward; a result that is not None replaces the output."""
+        self._hooks.append(hook)
+        return HookHandle(self._hooks, hook)
+
+    # --- walking
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            name, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield name, module
+            stack.extend((f"{name}.{n}" if name else n, m) for n, m in reversed(list(module._modules.items())) if m is not None)
+
+    def modules(self) -> Iterator[Module]:
+        return (m for _, m in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return ((n, m) for n, m in self._modules.items() if m is not None)
+
+    def children(self) -> Iterator[Module]:
+        return (m for _, m in self.named_children())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name, in the order of definition."""
+        seen: set[int] = set()
+        for prefix, module in self.named_modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield f"{prefix}.{name}" if prefix else name, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        for prefix, module in self.named_modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    yield f"{prefix}.{name}" if prefix else name, buffer
+
+    def buffers(self) -> Iterator[Tensor]:
+        return (b for _, b in self.named_buffers())
+
+    def apply(self: M, fn: Callable[[Module], Any]) -> M:
+        """Calls fn on every module below and on this one."""
+        for module in self.modules():
+            fn(module)
+        return self
+
+    # --- state
+
+    def _state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = {}
+        for prefix, module in self.named_modules():
+            for registry in (module._parameters, module._buffers):
+                for name, value in registry.items():
+                    if value is not None:
+                        state[f"{prefix}.{name}" if prefix else name] = value
+        return state
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Parameters and buffers as copies in numpy arrays, with PyTorch's keys and shapes."""
+        return {name: np.array(value.numpy(), order="C") for name, value in self._state().items()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+        """Overwrites parameters and buffers in place from a dict of arrays (numpy, Tensors, PyTorch tensors).
+
+        All or nothing: ValueError names every key that is missing, unexpected (unless strict=False) or of another shape; nothing is changed then.
+        """
+        own = self._state()
+        missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+        unexpected = [k for k in state if k not in own]
+        values = {k: np.asarray(state[k]) for k in own if k in state}
+        wrong = [f"{k} has shape {v.shape}, expected {own[k].shape}" for k, v in values.items() if v.shape != own[k].shape]
+        problems = wrong + ([f"missing {', '.join(missing)}"] if strict and missing else [])
+        problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
+        if problems:
+            raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
+        for key, value in values.items():
+            own[key].copy_from(value.astype(own[key].dtype, copy=False))
+
+    def train(self: M, mode: bool = True) -> M:
+        """Training mode: dropout drops, batch normalisation uses the batch."""
+        for module in self.modules():
+            module.__dict__["training"] = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Evaluation mode."""
+        return self.train(False)
+
+    def double(self: M) -> M:
+        """Parameters and buffers of a float type become float64 (for gradient checks; runs on the portable kernels)."""
+        return self._convert("float64")
+
+    def float(self: M) -> M:
+        """Parameters and buffers of a float type become float32."""
+        return self._convert("float32")
+
+    def _convert(self: M, dtype: str) -> M:
+        for value in self._state().values():
+            if value.dtype in ("float32", "float64"):
+                value._array, value.grad = tensor(value, dtype)._array, None
+        return self
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Shapes, parameters and multiply-adds of every layer for one input of `input_shape` (without the batch): print it."""
+        from .summary import summary
+
+        return summary(self, input_shape)
+
+    # --- looking at it
+
+    def extra_repr(self) -> str:
+        """What stands between the parentheses of a layer's repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        if not self._modules:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        lines = [f"  ({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
+        return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
+
+
+def _locate(error: ValueError | TypeError, module: Module) -> None:
+    """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
+    where: tuple[Module, str, str] | None = getattr(error, "_fastnn_where", None)
+    if where is None:
+        if module._modules or not error.args or not isinstance(error.args[0], str):
+            return
+        name, text = "", error.args[0]
+    else:
+        child, name, text = where
+        below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
+        name = f"{below}.{name}" if name else below
+    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[union-attr]
+    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[union-attr]
+    error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])

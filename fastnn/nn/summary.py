@@ -1,0 +1,106 @@
+"""model.summary(input_shape): what each layer makes of one input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, no_grad, tensor
+from .conv2d import Conv2d
+from .linear import Linear
+from .module import HookHandle, Module
+from .pool2d import MaxPool2d
+
+
+@dataclass
+class LayerSummary:
+    name: str
+    layer: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    note: str = ""
+
+
+@dataclass
+class Summary:
+    """Per layer: output shape (without the batch), trained parameters, multiply-adds; `print` it."""
+
+    input_shape: tuple[int, ...]
+    layers: list[LayerSummary] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.layers)
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.layers)
+
+    def __str__(self) -> str:
+        cells = [("layer", "", "output", "parameters", "multiply-adds", "")]
+        cells += [("input", "", _text(self.input_shape), "", "", "")]
+        cells += [(r.name, r.layer, _text(r.output_shape), f"{r.parameters:,}", f"{r.macs:,}", r.note) for r in self.layers]
+        cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", "")]
+        widths = [max(len(row[i]) for row in cells) for i in range(6)]
+        return "\n".join(
+            "  ".join(c.rjust(w) if 2 < i < 5 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells
+        )
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "1"
+
+
+def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
+    """Runs one sample of zeros of `input_shape` (C, H, W) in evaluation mode and notes every layer's output, parameters and multiply-adds.
+
+    A layer called twice is listed twice, its parameters once. MaxPool2d marks rows and columns that the floor rule drops.
+    """
+    result = Summary(tuple(input_shape))
+    counted: set[int] = set()
+    handles: list[HookHandle] = []
+    modes = [(m, m.training) for m in model.modules()]
+
+    def watch(name: str, module: Module) -> None:
+        def note(layer: Module, args: tuple[Any, ...], output: Tensor) -> None:
+            own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
+            counted.update(map(id, own))
+            shape = output.shape[1:]
+            row = LayerSummary(name, repr(layer), shape, sum(p.size for p in own), macs(layer, shape), dropped(layer, args[0].shape))
+            result.layers.append(row)
+
+        handles.append(module.register_forward_hook(note))
+
+    for name, module in model.named_modules():
+        if not module._modules:
+            watch(name or type(module).__name__, module)
+    try:
+        model.eval()
+        with no_grad():
+            model(tensor(np.zeros((1, *input_shape), np.float32)))
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes:
+            module.__dict__["training"] = mode
+    return result
+
+
+def macs(layer: Module, output_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one sample."""
+    if isinstance(layer, (Conv2d, Linear)):
+        return prod(output_shape) * prod(layer.weight.shape[1:])
+    return 0
+
+
+def dropped(layer: Module, input_shape: tuple[int, ...]) -> str:
+    """Rows and columns of the input that no window reaches."""
+    if not isinstance(layer, MaxPool2d) or layer.ceil_mode or len(input_shape) != 4:
+        return ""
+    sizes = zip(input_shape[2:], layer.kernel_size, layer.stride, layer.padding)
+    lost = [max(0, (n + 2 * pad - window) % step - pad) for n, window, step, pad in sizes]
+    return f"drops {lost[0]} rows, {lost[1]} columns" if any(lost) else ""

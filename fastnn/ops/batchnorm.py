@@ -1,0 +1,55 @@
+"""Batch normalisation with residual addition and activation in the same pass."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .. import _C
+from ..tensor import Array, Op, Tensor, apply
+
+geometry = lru_cache(4096)(_C.BatchNorm)
+
+
+class BatchNorm(Op):
+    __slots__ = ("running_mean", "running_var", "training", "arguments", "plan")
+
+    def __init__(self, running_mean: Array | None, running_var: Array | None, training: bool, *arguments: object) -> None:
+        self.running_mean, self.running_var, self.training = running_mean, running_var, training
+        self.arguments = arguments  # eps, momentum, activation
+
+    def forward(self, x: Array, gamma: Array | None, beta: Array | None, residual: Array | None) -> Array:
+        self.plan = geometry(x.shape, *self.arguments, self.training, residual is not None)
+        kernel = _C.batchnorm_forward if self.training else _C.batchnorm_inference
+        y, mean, rstd = kernel(self.plan, x, gamma, beta, residual, self.running_mean, self.running_var)
+        self.save(x, gamma, beta, residual, mean, rstd)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        x, gamma, beta, residual, mean, rstd = self.saved
+        dx, dgamma, dbeta, dresidual = _C.batchnorm_backward(self.plan, x, dy, gamma, beta, residual, mean, rstd)
+        return dx, dgamma, dbeta, dresidual if residual is not None else None
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    residual: Tensor | None = None,
+    activation: str = "none",
+) -> Tensor:
+    """activation(weight * (x - mean) / sqrt(var + eps) + bias + residual), per channel over all samples and pixels (Ioffe, Szegedy 2015).
+
+    x (N, C) or (N, C, H, W). Training uses the batch's mean and biased variance and moves the running ones in place:
+    running = (1 - momentum) running + momentum new, the variance unbiased. Evaluation uses the running ones.
+    activation: "none", "relu" or "silu". Raises ValueError when training with one value per channel.
+    """
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("batch_norm: evaluation needs running statistics; train with track_running_stats, or call train()")
+    mean, var = (None if t is None else t._array for t in (running_mean, running_var))
+    return apply(BatchNorm(mean, var, training, eps, momentum, activation), x, weight, bias, residual)

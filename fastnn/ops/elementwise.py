@@ -1,0 +1,211 @@
+"""Arithmetic with broadcasting (numpy's rules) and elementwise functions."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
+from .activation import elements
+from .reduce import reduction
+
+binary = lru_cache(4096)(_C.Binary)
+power_of = lru_cache(1024)(_C.Power)
+
+
+@lru_cache(1024)
+def constant(value: float, dtype: str) -> Tensor:
+    return Tensor(_C.from_numpy(np.asarray(value, dtype)))
+
+
+def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """Numbers and numpy arrays beside a Tensor take its dtype."""
+    if isinstance(a, Tensor):
+        return a, b if isinstance(b, Tensor) else _beside(a, b)
+    if isinstance(b, Tensor):
+        return _beside(b, a), b
+    raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
+
+
+def _beside(t: Tensor, value: Any) -> Tensor:
+    if isinstance(value, (int, float)):
+        return constant(float(value), t.dtype)
+    return tensor(value, dtype=t.dtype)
+
+
+def sum_to(d: Array, shape: tuple[int, ...]) -> Array:
+    """Undoes broadcasting: sums a gradient over the dimensions in which an operand of `shape` was repeated."""
+    if d.shape == shape:
+        return d
+    leading = len(d.shape) - len(shape)
+    axes = (*range(leading), *(leading + i for i, n in enumerate(shape) if n == 1 and d.shape[leading + i] != 1))
+    d = _C.sum(reduction(d.shape, axes, True), d)
+    return d if d.shape == shape else d.view(shape)  # only sizes of 1 were dropped, so the order in memory is the same
+
+
+def _add(a: Array, b: Array) -> Array:
+    return _C.add(binary(a.shape, b.shape), a, b)
+
+
+def _multiply(a: Array, b: Array) -> Array:
+    return _C.multiply(binary(a.shape, b.shape), a, b)
+
+
+def _divide(a: Array, b: Array) -> Array:
+    return _C.divide(binary(a.shape, b.shape), a, b)
+
+
+def _negative(a: Array) -> Array:
+    return _multiply(a, constant(-1.0, a.dtype)._array)
+
+
+class Add(Op):
+    __slots__ = ("shapes",)
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save()
+        self.shapes = a.shape, b.shape
+        return _add(a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return tuple([sum_to(dy, s) if need else None for s, need in zip(self.shapes, self.needs)])
+
+
+class Subtract(Op):
+    __slots__ = ("shapes",)
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save()
+        self.shapes = a.shape, b.shape
+        return _C.subtract(binary(a.shape, b.shape), a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        a, b = self.shapes
+        return sum_to(dy, a) if self.needs[0] else None, _negative(sum_to(dy, b)) if self.needs[1] else None
+
+
+class Multiply(Op):
+    __slots__ = ()
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return _multiply(a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        a, b = self.saved
+        da = sum_to(_multiply(dy, b), a.shape) if self.needs[0] else None
+        db = sum_to(_multiply(dy, a), b.shape) if self.needs[1] else None
+        return da, db
+
+
+class Divide(Op):
+    __slots__ = ()
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return _divide(a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        a, b = self.saved
+        da = _divide(dy, b)
+        db = sum_to(_negative(_divide(_multiply(da, a), b)), b.shape) if self.needs[1] else None  # -a / b^2
+        return sum_to(da, a.shape) if self.needs[0] else None, db
+
+
+class Exp(Op):
+    __slots__ = ()
+
+    def forward(self, x: Array) -> Array:
+        y = _C.exp(elements(x.shape), x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (y,) = self.saved
+        return (_multiply(dy, y),)
+
+
+class Log(Op):
+    __slots__ = ()
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return _C.log(elements(x.shape), x)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (x,) = self.saved
+        return (_divide(dy, x),)
+
+
+class Sqrt(Op):
+    __slots__ = ()
+
+    def forward(self, x: Array) -> Array:
+        y = _C.sqrt(elements(x.shape), x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (y,) = self.saved
+        return (_divide(dy, _add(y, y)),)
+
+
+class Power(Op):
+    __slots__ = ("exponent",)
+
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return _C.power(power_of(x.shape, self.exponent), x)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (x,) = self.saved
+        slope = _C.power(power_of(x.shape, self.exponent - 1), x)
+        return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype)._array)),)
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """a + b with broadcasting."""
+    return apply(Add(), *operands(a, b))
+
+
+def subtract(a: Any, b: Any) -> Tensor:
+    """a - b with broadcasting."""
+    return apply(Subtract(), *operands(a, b))
+
+
+def multiply(a: Any, b: Any) -> Tensor:
+    """a * b with broadcasting."""
+    return apply(Multiply(), *operands(a, b))
+
+
+def divide(a: Any, b: Any) -> Tensor:
+    """a / b with broadcasting."""
+    return apply(Divide(), *operands(a, b))
+
+
+def power(x: Tensor, exponent: Scalar) -> Tensor:
+    """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1)."""
+    if not isinstance(exponent, (int, float)):
+        raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")
+    return apply(Power(float(exponent)), x)
+
+
+def exp(x: Tensor) -> Tensor:
+    """e ** x."""
+    return apply(Exp(), x)
+
+
+def log(x: Tensor) -> Tensor:
+    """Natural logarithm; -inf at 0, NaN below."""
+    return apply(Log(), x)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """Square root; NaN below 0."""
+    return apply(Sqrt(), x)

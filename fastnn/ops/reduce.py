@@ -1,0 +1,109 @@
+"""sum, mean, max over any axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from .. import _C
+from ..tensor import Array, Op, Tensor, apply
+from .shape import expanded, reshaped
+
+Axes = tuple[int, ...]
+
+
+@lru_cache(4096)
+def reduction(shape: tuple[int, ...], axes: Axes, keepdims: bool) -> _C.Reduce:
+    return _C.Reduce(shape, axes, keepdims)
+
+
+@lru_cache(4096)
+def kept_shape(shape: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """The shape that keepdims would give."""
+    gone = {a % len(shape) for a in axes}
+    return tuple(1 if i in gone else n for i, n in enumerate(shape))
+
+
+def with_kept_dims(a: Array, shape: tuple[int, ...], axes: Axes) -> Array:
+    """`a`, a reduction of `shape` over `axes` without keepdims, in the rank of `shape`."""
+    wanted = kept_shape(shape, axes)
+    return a if a.shape == wanted else reshaped(a, wanted)
+
+
+def axes_of(x: Tensor, axis: int | Sequence[int] | None) -> Axes:
+    if axis is None:
+        return tuple(range(x.ndim))
+    return (axis,) if isinstance(axis, int) else tuple(axis)
+
+
+class Sum(Op):
+    __slots__ = ("axes", "keepdims", "shape")
+
+    def __init__(self, axes: Axes, keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.shape = x.shape
+        return _C.sum(reduction(x.shape, self.axes, self.keepdims), x)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (expanded(with_kept_dims(dy, self.shape, self.axes), self.shape),)
+
+
+class Max(Op):
+    __slots__ = ("axes", "keepdims", "shape")
+
+    def __init__(self, axes: Axes, keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: Array) -> Array:
+        y, winner = _C.max_forward(reduction(x.shape, self.axes, self.keepdims), x)
+        self.shape = x.shape
+        self.save(winner)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (winner,) = self.saved
+        return (_C.max_backward(reduction(self.shape, self.axes, self.keepdims), winner, dy),)
+
+
+class BroadcastTo(Op):
+    __slots__ = ("shape", "axes")
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.axes = tuple(i for i, n in enumerate(x.shape) if n != self.shape[i])
+        return expanded(x, self.shape)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (_C.sum(reduction(dy.shape, self.axes, True), dy),)
+
+
+def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Repeats dimensions of size 1 until the shape is `shape` (of the same rank)."""
+    if len(shape) != x.ndim or any(n != m and n != 1 for n, m in zip(x.shape, shape)):
+        raise ValueError(f"broadcast_to: {x.shape} cannot be repeated to {shape}")
+    return x if x.shape == shape else apply(BroadcastTo(shape), x)
+
+
+def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Sum over `axis` (an int, several, or None for all)."""
+    return apply(Sum(axes_of(x, axis), keepdims), x)
+
+
+def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean over `axis`."""
+    axes = axes_of(x, axis)
+    return sum(x, axes, keepdims) / float(reduction(x.shape, axes, keepdims).reduced_count)
+
+
+def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Largest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
+    axes = axes_of(x, axis)
+    if reduction(x.shape, axes, keepdims).reduced_count == 0:
+        raise ValueError(f"max over no elements: shape {x.shape}, axis {axis}")
+    return apply(Max(axes, keepdims), x)

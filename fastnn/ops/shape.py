@@ -1,0 +1,149 @@
+"""Reshape, transpose and slices. Where memory order stays the same the bytes are shared, otherwise one strided copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..tensor import Array, Op, Tensor, apply
+
+Shape = tuple[int, ...]
+floats = ("float32", "float64")  # what kernels move; other dtypes have no gradient and go through numpy
+
+
+def row_major(shape: Shape) -> Shape:
+    return tuple(prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def memory_strides(shape: Shape) -> Shape:
+    """Strides in elements as arrays lie: N, H, W, C for rank 4."""
+    if len(shape) != 4:
+        return row_major(shape)
+    _, c, h, w = shape
+    return h * w * c, 1, w * c, c
+
+
+@lru_cache(4096)
+def strided(x: Shape, y: Shape, strides: Shape, offset: int) -> _C.Strided:
+    """y[i_0, i_1, ...] = x's memory at offset + sum i_d strides[d], for logical dimensions of y."""
+    order = (0, 2, 3, 1) if len(y) == 4 else range(len(y))
+    return _C.Strided(x, y, [y[d] for d in order], [strides[d] for d in order], offset)
+
+
+def reshaped(a: Array, shape: Shape) -> Array:
+    if a.shape == shape or (_C.lies_row_major(a.shape) and _C.lies_row_major(shape)):
+        return a.view(shape)
+    if a.dtype not in floats:
+        return _C.from_numpy(a.numpy().reshape(shape))
+    if not _C.lies_row_major(a.shape):  # out of N, H, W, C: walk (n, c, h, w)
+        flat = (a.size,)
+        walk = _C.Strided(a.shape, flat, a.shape, memory_strides(a.shape), 0)
+        return reshaped(_C.copy(walk, a), shape)
+    return _C.copy(strided(a.shape, shape, row_major(shape), 0), a)
+
+
+def expanded(a: Array, shape: Shape) -> Array:
+    """`a` with its dimensions of size 1 repeated up to `shape` (of the same rank)."""
+    strides = tuple(0 if n == 1 else s for n, s in zip(a.shape, memory_strides(a.shape)))
+    return a if a.shape == shape else _C.copy(strided(a.shape, shape, strides, 0), a)
+
+
+class Reshape(Op):
+    __slots__ = ("shape", "source")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.source = x.shape
+        return reshaped(x, self.shape)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (reshaped(dy, self.source),)
+
+
+class View(Op):
+    """A strided selection without repetition: transpose and slices."""
+
+    __slots__ = ("shape", "strides", "offset", "source")
+
+    def __init__(self, shape: Shape, strides: Shape, offset: int) -> None:
+        self.shape, self.strides, self.offset = shape, strides, offset
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.source = x.shape
+        return _C.copy(strided(x.shape, self.shape, self.strides, self.offset), x)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (_C.copy_backward(strided(self.source, self.shape, self.strides, self.offset), dy),)
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in row-major (N, C, H, W) order under another shape; one size may be -1."""
+    wanted = tuple(int(n) for n in shape)
+    if wanted.count(-1) == 1:
+        known = -prod(wanted)
+        if known == 0 or x.size % known:
+            raise ValueError(f"reshape: {x.size} elements of shape {x.shape} do not fill {wanted}")
+        wanted = tuple(x.size // known if n == -1 else n for n in wanted)
+    if any(n < 0 for n in wanted) or prod(wanted) != x.size:
+        raise ValueError(f"reshape: shape {x.shape} has {x.size} elements, {wanted} has {prod(wanted)}")
+    return x if wanted == x.shape else apply(Reshape(wanted), x)
+
+
+def flatten(x: Tensor, start: int = 1) -> Tensor:
+    """Merges the dimensions from `start` on, in row-major (C, H, W) order."""
+    return reshape(x, (*x.shape[:start], prod(x.shape[start:])))
+
+
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Dimensions in the order `axes`; reversed without it."""
+    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"transpose: axes {axes} are not a permutation of the {x.ndim} dimensions of {x.shape}")
+    if x.dtype not in floats:
+        return Tensor(_C.from_numpy(x.numpy().transpose(order)))
+    strides = memory_strides(x.shape)
+    return apply(View(tuple(x.shape[a] for a in order), tuple(strides[a] for a in order), 0), x)
+
+
+def index(x: Tensor, key: Any) -> Tensor:
+    """x[key] for integers, slices (any step), Ellipsis and None. For arrays of indices use `numpy()` or a `Function`."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    given = sum(k is not None and k is not Ellipsis for k in keys)
+    if Ellipsis not in keys:
+        keys.append(Ellipsis)
+    if keys.count(Ellipsis) > 1 or given > x.ndim:
+        raise IndexError(f"index {key} does not fit shape {x.shape}")
+    at = keys.index(Ellipsis)
+    keys[at : at + 1] = [slice(None)] * (x.ndim - given)
+    strides_in, shape, strides, offset, d = memory_strides(x.shape), [], [], 0, 0
+    for k in keys:
+        if k is None:
+            shape.append(1)
+            strides.append(0)
+            continue
+        size = x.shape[d]
+        if isinstance(k, slice):
+            start, stop, step = k.indices(size)
+            count = len(range(start, stop, step))
+            shape.append(count)
+            strides.append(step * strides_in[d])
+            offset += start * strides_in[d] if count else 0
+        elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
+            if not -size <= k < size:
+                raise IndexError(f"index {k} is out of bounds for dimension {d} of size {size} (shape {x.shape})")
+            offset += int(k) % size * strides_in[d]
+        else:
+            raise TypeError(f"index: expected integers, slices, Ellipsis or None, got {type(k).__name__}")
+        d += 1
+    if x.dtype not in floats:
+        return Tensor(_C.from_numpy(np.asarray(x.numpy()[key])))
+    return apply(View(tuple(shape), tuple(strides), offset), x)

@@ -1,0 +1,77 @@
+"""Randomness as a function: Philox4x32-10 with key = seed and counter = (index, draw, purpose).
+
+Each thread has a default generator; `fastnn.seed(n)` resets it, `using(generator)` replaces it inside a block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from . import _C
+
+INIT, NET, ORDER, AUGMENTATION = range(4)
+
+
+class Generator:
+    """A seed and the count of random operations so far (`draw`). Both are plain integers, so a checkpoint holds them exactly."""
+
+    def __init__(self, seed: int = 0) -> None:
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
+        self.seed = seed
+        self.draw = 0
+        self.state = _C.from_numpy(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
+
+    def next_draw(self) -> int:
+        """The number of the next random operation."""
+        self.draw += 1
+        return self.draw - 1
+
+    def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
+        """n words of 32 bits: word i is word i % 4 of block i // 4."""
+        words: np.ndarray = _C.random_bits(_C.Random(n, draw, purpose), self.state).numpy()
+        return words.astype(np.uint32)
+
+    def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
+        """float32 samples of [low, high) for initialisation; uses up one draw."""
+        u = self.bits(int(np.prod(shape)), self.next_draw(), INIT).astype(np.float64) / 2.0**32
+        return (low + (high - low) * u).astype(np.float32).reshape(shape)
+
+    def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
+        """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
+        n = int(np.prod(shape))
+        u = (self.bits(2 * n, self.next_draw(), INIT).astype(np.float64) + 0.5) / 2.0**32
+        z = np.sqrt(-2 * np.log(u[:n])) * np.cos(2 * np.pi * u[n:])
+        return (mean + std * z).astype(np.float32).reshape(shape)
+
+
+class _Default(threading.local):
+    def __init__(self) -> None:
+        self.generator = Generator(0)
+
+
+_default = _Default()
+
+
+def default_generator() -> Generator:
+    """This thread's generator."""
+    return _default.generator
+
+
+def seed(n: int) -> None:
+    """Starts this thread's default generator anew: the same seed gives the same initial weights and dropout masks."""
+    _default.generator = Generator(n)
+
+
+@contextmanager
+def using(generator: Generator) -> Iterator[None]:
+    """Makes `generator` this thread's default inside the block."""
+    before, _default.generator = _default.generator, generator
+    try:
+        yield
+    finally:
+        _default.generator = before

@@ -1,0 +1,460 @@
+"""Tensor and the tape.
+
+A Tensor is a dense array plus, while gradients are recorded, the operation that made it. Operations are instances of `Op`: forward and
+backward stand side by side in fastnn/ops. `Tensor.backward` walks them in a loop, newest first, and frees as it goes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Union
+
+import numpy as np
+
+from . import _C
+
+Array = _C.Array
+ArrayLike = Any  # whatever numpy.asarray takes
+Scalar = Union[int, float]
+
+
+class _Recording(threading.local):
+    on = True
+
+
+_recording = _Recording()
+_serial = itertools.count()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator."""
+    before, _recording.on = _recording.on, False
+    try:
+        yield
+    finally:
+        _recording.on = before
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations of this thread are being recorded."""
+    return _recording.on
+
+
+class Op:
+    """One recorded operation: `forward` takes and returns arrays, `backward` takes dy and returns one gradient (or None) per input.
+
+    `needs[i]` says whether input i wants a gradient; `save` keeps what backward reads, together with its version.
+    """
+
+    __slots__ = ("needs", "edges", "serial", "_saved", "_versions", "__weakref__")
+
+    name = ""
+    needs: tuple[bool, ...]
+    edges: tuple[Op | Tensor | None, ...] | None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if not cls.__dict__.get("name"):
+            cls.name = cls.__name__
+
+    def save(self, *arrays: Array | None) -> None:
+        self._saved = arrays
+        self._versions = [a.version if a is not None else 0 for a in arrays]
+
+    @property
+    def saved(self) -> tuple[Any, ...]:
+        for i, (array, version) in enumerate(zip(self._saved, self._versions)):
+            if array is not None and array.version != version:
+                raise RuntimeError(
+                    f"backward of {self.name}: saved array {i} of shape {array.shape} was overwritten after the forward pass "
+                    f"(version {array.version}, saved at {version}); call backward() before optimizer.step() or load_state_dict()"
+                )
+        return self._saved
+
+    def forward(self, *arrays: Any) -> Array:
+        raise NotImplementedError
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        self._saved = ()
+        self._versions = []
+        self.edges = None
+
+
+def apply(op: Op, *inputs: Tensor | None) -> Tensor:
+    """Runs op.forward on the inputs' arrays and records it when one of them requires a gradient."""
+    needs = tuple([t is not None and t.requires_grad for t in inputs]) if _recording.on else (False,) * len(inputs)
+    op.needs = needs
+    array = op.forward(*[None if t is None else t._array for t in inputs])
+    if True not in needs:
+        return Tensor(array)
+    op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
+    op.serial = next(_serial)
+    result = Tensor(array, True)
+    result._op = op
+    return result
+
+
+def run_backward(tensor: Tensor, gradient: Array) -> None:
+    """Newest operation first: every consumer of a result has a higher serial number than its producer."""
+    if tensor._op is None:
+        _accumulate(tensor, gradient)
+        return
+    gradients: dict[Op, Array] = {tensor._op: gradient}
+    waiting = [(-tensor._op.serial, tensor._op)]
+    while waiting:
+        op = heapq.heappop(waiting)[1]
+        dy = gradients.pop(op)
+        if op.edges is None:
+            raise RuntimeError(
+                f"backward through {op.name} a second time: its saved arrays were freed by the first backward(). "
+                "Run the forward pass again, or add the losses and call backward() once"
+            )
+        for edge, d in zip(op.edges, op.backward(dy)):
+            if edge is None or d is None:
+                continue
+            if isinstance(edge, Tensor):
+                _accumulate(edge, d)
+            elif edge in gradients:
+                gradients[edge] = _add(gradients[edge], d)
+            else:
+                gradients[edge] = d
+                heapq.heappush(waiting, (-edge.serial, edge))
+        op.release()
+
+
+def _add(a: Array, b: Array) -> Array:
+    return _C.add(_C.Binary(a.shape, b.shape), a, b)
+
+
+def _accumulate(leaf: Tensor, d: Array) -> None:
+    leaf.grad = Tensor(d if leaf.grad is None else _add(leaf.grad._array, d))
+
+
+class Tensor:
+    """A dense array with gradients. Make one with `fastnn.tensor(array)`; rank 4 has shape (N, C, H, W).
+
+    Attributes: `shape`, `dtype` (a string), `requires_grad`, `grad` (a Tensor, or None before the first backward).
+    """
+
+    __slots__ = ("_array", "requires_grad", "grad", "_op", "_shape", "__weakref__")
+    __array_priority__ = 1000  # numpy leaves `array + tensor` to us
+
+    grad: Tensor | None
+    _op: Op | None
+
+    def __init__(self, array: Array, requires_grad: bool = False) -> None:
+        self._array = array
+        self.requires_grad = requires_grad
+        self.grad = None
+        self._op = None
+        self._shape: tuple[int, ...] | None = None
+
+    # --- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self._shape is None:
+            self._shape = self._array.shape
+        return self._shape
+
+    @property
+    def dtype(self) -> str:
+        return self._array.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self._array.size
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a tensor of rank 0")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
+        extra = "" if self.dtype in ("float32", "int64", "bool") else f", dtype={self.dtype}"
+        return f"tensor({values}{extra}{', requires_grad=True' if self.requires_grad else ''})"
+
+    # --- out of fastnn
+
+    def numpy(self) -> np.ndarray:
+        """A read-only numpy view of the values, no copy (strided for rank 4). Works while gradients are recorded."""
+        view: np.ndarray = self._array.numpy()
+        return view
+
+    def item(self) -> Any:
+        """The only element as a Python number. ValueError when there are more."""
+        return self._array.item()
+
+    def __float__(self) -> float:
+        return float(self._array.item())
+
+    def __int__(self) -> int:
+        return int(self._array.item())
+
+    def __bool__(self) -> bool:
+        return bool(self._array.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        values = self.numpy()
+        return np.array(values, dtype) if copy or (dtype is not None and np.dtype(dtype) != values.dtype) else values
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self._array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+    def detach(self) -> Tensor:
+        """The same values (shared memory) without a history."""
+        return Tensor(self._array)
+
+    def copy_from(self, values: ArrayLike) -> None:
+        """Overwrites the values in place from an array of the same shape; backward refuses operations that saved the old ones."""
+        values = np.asarray(values)
+        if values.shape != self.shape:
+            raise ValueError(f"copy_from: got shape {values.shape}; expected {self.shape}")
+        self._array.copy_from(values)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self._op is not None:
+            raise RuntimeError("only tensors without a history can be copied deeply; use detach() first")
+        clone = type(self).__new__(type(self))
+        Tensor.__init__(clone, _C.from_numpy(self.numpy()), self.requires_grad)
+        if self.grad is not None:
+            clone.grad = self.grad.__deepcopy__(memo)
+        memo[id(self)] = clone
+        return clone
+
+    def __reduce__(self) -> Any:
+        if self._op is not None:
+            raise RuntimeError("only tensors without a history can be pickled; use detach() first")
+        return _rebuild, (type(self), np.ascontiguousarray(self.numpy()), self.requires_grad)
+
+    # --- gradients
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._op is None
+
+    def backward(self, gradient: ArrayLike = None) -> None:
+        """Adds d(self)/d(leaf) * gradient to the `grad` of every leaf that requires one. `gradient` defaults to 1 for a single element."""
+        if not self.requires_grad:
+            raise RuntimeError("backward() needs a tensor that requires a gradient; this one has no history (made under no_grad, or from constants)")
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape")
+            seed = _C.from_numpy(np.ones(self.shape, self.dtype))
+        else:
+            seed = tensor(gradient, dtype=self.dtype)._array
+            if seed.shape != self.shape:
+                raise ValueError(f"backward(): gradient has shape {seed.shape}; expected {self.shape}")
+        with no_grad():
+            run_backward(self, seed)
+
+    # --- arithmetic and friends; definitions with gradients are in fastnn/ops
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.divide(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.multiply(self, -1.0)
+
+    def __pow__(self, exponent: Scalar) -> Tensor:
+        return ops.power(self, exponent)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.index(self, index)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def exp(self) -> Tensor:
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        return ops.sqrt(self)
+
+    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.sum(self, axis, keepdims)
+
+    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.mean(self, axis, keepdims)
+
+    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.max(self, axis, keepdims)
+
+    def argmax(self, axis: int | None = None) -> Tensor:
+        """Row-major position of the largest value (int64), without a gradient."""
+        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), axis), np.int64)))
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes: int) -> Tensor:
+        return ops.transpose(self, axes or None)
+
+    @property
+    def T(self) -> Tensor:
+        return ops.transpose(self, None)
+
+
+def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool) -> Tensor:
+    result = cls.__new__(cls)
+    Tensor.__init__(result, _C.from_numpy(values), requires_grad)
+    return result
+
+
+_kept = ("float32", "uint8", "int64", "bool")
+
+
+def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
+    """Copies anything numpy can read into a Tensor.
+
+    Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
+    "float64", "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers are to require a gradient.
+    """
+    values = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
+    if dtype is None:
+        kind = values.dtype.kind
+        if isinstance(array, Tensor) or values.dtype.name in _kept:
+            dtype = values.dtype.name
+        elif kind == "f":
+            dtype = "float32"
+        elif kind in "iu":
+            dtype = "int64"
+        else:
+            raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
+    if dtype not in (*_kept, "float64"):
+        raise TypeError(f"fastnn.tensor: dtype {dtype!r} is not one of float32, float64, uint8, int64, bool")
+    if requires_grad and dtype not in ("float32", "float64"):
+        raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {dtype}")
+    return Tensor(_C.from_numpy(values.astype(dtype, copy=False)), requires_grad)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """Shares the memory of an array of another library (numpy, PyTorch, ...) that lies as ours does; no copy.
+
+    Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
+    Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
+    """
+    return Tensor(_C.from_dlpack(array.__dlpack__()))
+
+
+class Context:
+    """What `Function.forward` and `backward` share: `save_for_backward(*tensors)`, `saved_tensors`, and any attribute of your own."""
+
+    saved_tensors: tuple[Tensor, ...] = ()
+    needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        self.saved_tensors = tensors
+
+
+class Function:
+    """An operation of one's own, with forward and backward written in Python, fastnn or numpy.
+
+        class Cube(fastnn.Function):
+            @staticmethod
+            def forward(ctx, x):                 # x: a Tensor without history; return a Tensor or a numpy array
+                ctx.save_for_backward(x)
+                return x.numpy() ** 3
+            @staticmethod
+            def backward(ctx, dy):               # dy: a Tensor; return one gradient (or None) per argument of forward
+                (x,) = ctx.saved_tensors
+                return 3 * x.numpy() ** 2 * dy.numpy()
+
+        y = Cube.apply(x)
+
+    Check it with `fastnn.gradcheck(Cube.apply, [x])`. Arguments of `apply` that are not Tensors are passed through unchanged.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Any:
+        raise NotImplementedError("a Function needs a static method forward(ctx, *args)")
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        raise NotImplementedError("a Function needs a static method backward(ctx, dy)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Tensor:
+        return apply(_UserOp(cls, args), *[a if isinstance(a, Tensor) else None for a in args])
+
+
+class _UserOp(Op):
+    __slots__ = ("function", "args", "context")
+
+    def __init__(self, function: type[Function], args: tuple[Any, ...]) -> None:
+        self.function, self.args, self.context = function, args, Context()
+
+    def forward(self, *arrays: Any) -> Array:
+        self.context.needs_input_grad = self.needs
+        args = [value if array is None else Tensor(array) for value, array in zip(self.args, arrays)]
+        with no_grad():
+            result = self.function.forward(self.context, *args)
+        self.args = ()
+        self.save(*[t._array for t in self.context.saved_tensors])
+        return _array_of(result, arrays)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        _ = self.saved  # checks the versions
+        result = self.function.backward(self.context, Tensor(dy))
+        gradients = result if isinstance(result, tuple) else (result,)
+        if len(gradients) != len(self.needs):
+            raise ValueError(f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")
+        return tuple(None if g is None else _array_of(g, (dy,)) for g in gradients)
+
+    def release(self) -> None:
+        super().release()
+        self.context.saved_tensors = ()
+
+
+def _array_of(value: Any, like: Sequence[Array | None]) -> Array:
+    if isinstance(value, Tensor):
+        return value._array
+    dtype = next((a.dtype for a in like if a is not None), "float32")
+    return tensor(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None)._array
+
+
+from . import ops  # noqa: E402  (last: ops is built on the names above, Tensor's methods only look it up when called)

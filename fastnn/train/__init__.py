@@ -1,0 +1,30 @@
+"""Training: the Trainer, its callbacks, checkpoints and metrics.
+
+    trainer = fastnn.train.Trainer(model, fastnn.optim.Adam(model.parameters(), 1e-3), seed=0)
+    history = trainer.fit(train, epochs=20, validation=validation, batch_size=32)
+    print(trainer.evaluate(test))
+"""
+
+from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
+from .checkpoint import Trained, load_model, save_model
+from .history import History
+from .interrupt import Interrupted
+from .metrics import accuracy, top5_accuracy
+from .trainer import Diverged, Snapshot, Trainer
+
+__all__ = [
+    "Callback",
+    "Diverged",
+    "EarlyStopping",
+    "History",
+    "HistoryFile",
+    "Interrupted",
+    "ModelCheckpoint",
+    "Snapshot",
+    "Trained",
+    "Trainer",
+    "accuracy",
+    "load_model",
+    "save_model",
+    "top5_accuracy",
+]

@@ -1,0 +1,120 @@
+"""Callbacks: what happens around the steps of a training."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .history import heading, line
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Callback:
+    """Subclass and override what is needed. The trainer's `epoch`, `batch`, `history`, `best` say where it stands; `trainer.stop = True`
+    ends the training after the epoch."""
+
+    def before_fit(self, trainer: Trainer) -> None: ...
+
+    def after_fit(self, trainer: Trainer) -> None: ...
+
+    def before_epoch(self, trainer: Trainer) -> None: ...
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """After validation: `row` is the epoch's row of the history, which already holds it."""
+
+    def before_step(self, trainer: Trainer) -> None: ...
+
+    def after_step(self, trainer: Trainer, loss: float) -> None: ...
+
+    def before_evaluate(self, trainer: Trainer) -> None: ...
+
+    def after_evaluate(self, trainer: Trainer, result: dict[str, float]) -> None: ...
+
+    def after_interrupt(self, trainer: Trainer) -> None:
+        """After Ctrl-C, at the end of the step in which it came."""
+
+
+class EarlyStopping(Callback):
+    """Stops when `monitor` has not improved for `patience` epochs. The trainer keeps the best snapshot in any case."""
+
+    def __init__(self, patience: int, *, monitor: str = "val_loss") -> None:
+        if patience < 1:
+            raise ValueError(f"EarlyStopping: patience {patience}; expected at least 1")
+        self.patience, self.monitor = patience, monitor
+
+    def before_fit(self, trainer: Trainer) -> None:
+        if len(trainer.history):  # resumed: the rows alone decide, as if never interrupted
+            self._judge(trainer)
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        self._judge(trainer)
+
+    def _judge(self, trainer: Trainer) -> None:
+        rows = len(trainer.history) - 1
+        if rows - trainer.history.best(self.monitor) >= self.patience:
+            trainer.stop = True
+
+
+class ModelCheckpoint(Callback):
+    """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C."""
+
+    def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
+        self.path, self.every = path, every
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        if trainer.epoch % self.every == 0:
+            trainer.save(self.path)
+
+    def after_fit(self, trainer: Trainer) -> None:
+        if trainer.epoch % self.every:
+            trainer.save(self.path)
+
+    def after_interrupt(self, trainer: Trainer) -> None:
+        trainer.save(self.path)
+
+
+class HistoryFile(Callback):
+    """Writes the history as JSON Lines after every epoch."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        trainer.history.save(self.path)
+
+
+class Progress(Callback):
+    """A bar for the running epoch (on a terminal) and one line of the table for each that is done."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def before_fit(self, trainer: Trainer) -> None:
+        for i, row in enumerate(trainer.history):
+            self._print(i == 0, row)
+
+    def before_epoch(self, trainer: Trainer) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=trainer.batches, initial=trainer.batch, desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}", unit="batch",
+            leave=False, mininterval=0.1, disable=None,
+        )  # fmt: skip
+
+    def after_step(self, trainer: Trainer, loss: float) -> None:
+        self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update()
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        self._bar.close()
+        self._print(len(trainer.history) == 1, row)
+
+    def after_interrupt(self, trainer: Trainer) -> None:
+        self._bar.close()
+
+    def _print(self, first: bool, row: dict[str, float]) -> None:
+        if first:
+            print(heading(row))
+        print(line(row), flush=True)

@@ -1,0 +1,90 @@
+"""What happened, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .. import files
+
+# column: heading, format. Other metrics are shown under their own names.
+_COLUMNS = {
+    "epoch": ("epoch", "{:5.0f}"),
+    "loss": ("loss", "{:8.4f}"),
+    "accuracy": ("accuracy", "{:8.2%}"),
+    "val_loss": ("val loss", "{:8.4f}"),
+    "val_accuracy": ("val accuracy", "{:12.2%}"),
+    "lr": ("rate", "{:9.3g}"),
+    "seconds": ("seconds", "{:7.1f}"),
+}
+
+
+class History:
+    """One row (a dict of numbers) per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, lr (of the first step), seconds.
+
+    `history["val_accuracy"]` is that column as a list; `rows` are the rows.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
+        self.rows: list[dict[str, float]] = [dict(row) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
+
+    def __getitem__(self, column: str) -> list[float]:
+        if self.rows and column not in self.rows[-1]:
+            raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1])}")
+        return [row[column] for row in self.rows if column in row]
+
+    def append(self, row: Mapping[str, float]) -> None:
+        self.rows.append(dict(row))
+
+    def best(self, monitor: str) -> int:
+        """The index of the best row by one column: the lowest for losses, else the highest; the earliest of equal ones."""
+        sign = 1 if monitor.endswith("loss") else -1
+        values = self[monitor]
+        return min(range(len(values)), key=lambda i: sign * values[i])
+
+    def table(self) -> str:
+        """The rows as a table to print."""
+        if not self.rows:
+            return "no epoch yet"
+        return "\n".join([heading(self.rows[0]), *(line(row) for row in self.rows)])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes JSON Lines: one row per line."""
+        files.replace(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draws loss and accuracy, training beside validation, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
+        from matplotlib.figure import Figure  # no pyplot: it would pick a screen
+
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+            for column, label in ((name, "training"), (f"val_{name}", "validation")):
+                points = [(row["epoch"], row[column]) for row in self.rows if column in row]
+                if points:
+                    axes.plot(*zip(*points), "o-", markersize=3, label=label)
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.grid(alpha=0.3)
+            axes.legend()
+        figure.savefig(path, dpi=120)
+
+
+def _cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [_COLUMNS.get(name, (name, f"{{:{max(8, len(name))}.4f}}")) for name in row]
+
+
+def heading(row: Mapping[str, Any]) -> str:
+    """The table's first line for rows with these columns."""
+    return "  ".join(title.rjust(len(form.format(0))) for title, form in _cells(row))
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """One row of the table."""
+    return "  ".join(form.format(value) for (_, form), value in zip(_cells(row), row.values()))

@@ -1,0 +1,23 @@
+"""Metrics: functions of (logits, labels), as numpy arrays, that give one figure per sample. An epoch's figure is their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the highest logit is the label's (the first of equal ones counts)."""
+    return logits.argmax(1) == labels
+
+
+def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether fewer than five logits exceed the label's."""
+    own = np.take_along_axis(logits, labels[:, None], 1)
+    return (logits > own).sum(1) < 5
+
+
+NAMED: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}

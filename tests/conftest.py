@@ -1,0 +1,67 @@
+"""Every test here may ask for `table` (each compilation of csrc/cpu) or `isa` (each instruction set, float32); memory checks are on throughout."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import kernel_calls
+import pytest
+
+from fastnn import _C
+
+SEED = int(os.environ.get("FASTNN_TEST_SEED", random.SystemRandom().randrange(2**32)))
+os.environ["FASTNN_TEST_SEED"] = str(SEED)
+
+
+def pytest_report_header() -> str:
+    return f"fastnn: tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
+
+
+@pytest.hookimpl(trylast=True)  # innermost, so that a case's reference serves all tables before the next case comes
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "table" in metafunc.fixturenames:
+        metafunc.parametrize("table", kernel_calls.TABLES, ids=str, indirect=True)
+    elif "isa" in metafunc.fixturenames:
+        metafunc.parametrize("isa", _C.isas(), indirect=True)
+
+
+@pytest.fixture
+def table(request: pytest.FixtureRequest) -> Iterator[kernel_calls.Table]:
+    before = _C.isa()
+    _C.set_isa(request.param.isa)
+    yield request.param
+    _C.set_isa(before)
+
+
+@pytest.fixture
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _C.isa()
+    _C.set_isa(request.param)
+    yield request.param
+    _C.set_isa(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_checks() -> Iterator[None]:
+    """Outputs and scratch hold NaN before each call; sentinels behind them are looked at after it."""
+    _C.set_memory_checks(True)
+    yield
+    _C.set_memory_checks(False)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """For tests that change the number of threads: it comes back."""
+    before = _C.get_num_threads()
+    yield
+    _C.set_num_threads(before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    report = yield
+    if report.failed:
+        report.sections.append(("repeat", f"FASTNN_TEST_SEED={SEED} python -m pytest '{item.nodeid}'"))
+    return report

@@ -1,0 +1,117 @@
+"""Elementwise kernels: exp, log, sqrt and powers in units of the last place; broadcasting over all ranks, rank 4 among others included."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from kernel_calls import Table, call, ulps
+from kernel_cases import Case
+from test_activation import dense, sweep, wide
+
+from fastnn import _C
+
+
+@pytest.mark.parametrize("numbers", [sweep, dense])
+@pytest.mark.parametrize("row", ["exp", "log", "sqrt"])
+def test_within_4_ulp(row: str, numbers: object, table: Table) -> None:
+    x = numbers(table.dtype)  # type: ignore[operator]
+    y = call(row, (x.shape,), [x], table.dtype)["y"]
+    with np.errstate(all="ignore"):
+        expected = getattr(reference, row)(wide(x))
+    error = ulps(y, expected)
+    worst = int(error.argmax())
+    assert error[worst] <= 4, f"{row}({x[worst]!r}) = {y[worst]!r}, expected {expected[worst]!r}"
+
+
+def test_special_values(table: Table) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0])
+    expected = {
+        "exp": [np.nan, np.inf, 0, 1, 1, None, None],
+        "log": [np.nan, np.inf, np.nan, -np.inf, -np.inf, 0, np.nan],
+        "sqrt": [np.nan, np.inf, np.nan, 0, -0.0, 1, np.nan],
+    }
+    for row, values in expected.items():
+        y = call(row, (x.shape,), [x], table.dtype)["y"]
+        for got, value in zip(y, values, strict=True):
+            assert value is None or np.array_equal(got, value, equal_nan=True), row
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0, 4.0, 0.5, -0.5, -1.0, -2.0, -3.0, 1.7, 0.25, 10.0])
+def test_powers_within_4_ulp(exponent: float, table: Table) -> None:
+    x = sweep(table.dtype, 200_001)
+    x = x[np.isfinite(x) & (np.abs(x) >= np.finfo(x.dtype).tiny)]
+    y = call("power", (x.shape, exponent), [x], table.dtype)["y"]
+    with np.errstate(all="ignore"):
+        error = ulps(y, reference.power(wide(x), exponent))
+    worst = int(error.argmax())
+    assert error[worst] <= 4, f"{x[worst]!r} ** {exponent} = {y[worst]!r}"
+
+
+def test_powers_of_special_values(table: Table) -> None:
+    x = np.array([np.nan, np.inf, 0.0, -3.0])
+    for exponent, expected in {
+        2.0: [np.nan, np.inf, 0, 9],
+        -1.0: [np.nan, 0, np.inf, -1 / 3],
+        1.7: [np.nan, np.inf, 0, np.nan],
+    }.items():
+        y = call("power", (x.shape, exponent), [x], table.dtype)["y"]
+        assert np.allclose(y, expected, rtol=1e-6, equal_nan=True), exponent
+
+
+# --- broadcasting
+
+BINARY = ["add", "subtract", "multiply", "divide"]
+FULL = (2, 3, 4, 5, 2)
+
+
+def broadcastable(rank: int) -> list[tuple[int, ...]]:
+    """Every way in which one side of rank `rank` repeats: its sizes are those of FULL's end, some of them 1."""
+    return [
+        tuple(1 if one else n for n, one in zip(FULL[:rank], ones, strict=True))
+        for ones in itertools.product([False, True], repeat=rank)
+    ]
+
+
+@pytest.mark.parametrize("rank", range(6))
+def test_every_pair_of_repeated_dimensions(rank: int, table: Table) -> None:
+    random = np.random.default_rng(rank)
+    for a_shape, b_shape in itertools.product(broadcastable(rank), repeat=2):
+        a, b = random.standard_normal(a_shape).astype(np.float32), random.standard_normal(b_shape).astype(np.float32)
+        y = call("subtract", (a_shape, b_shape), [a, b], table.dtype)["y"]
+        assert np.array_equal(y, a.astype(table.dtype) - b.astype(table.dtype)), (a_shape, b_shape)
+
+
+@pytest.mark.parametrize("row", BINARY)
+def test_sides_of_different_rank(row: str, table: Table) -> None:
+    for a_rank, b_rank in itertools.product(range(6), repeat=2):
+        for repeated in (False, True):
+            a_shape, b_shape = FULL[5 - a_rank :], FULL[5 - b_rank :]
+            a_shape = tuple(1 if repeated and i % 2 else n for i, n in enumerate(a_shape))
+            Case(row, (a_shape, b_shape)).check(table)
+
+
+@pytest.mark.parametrize("row", BINARY)
+def test_lengths_around_vectors_and_blocks(row: str, table: Table) -> None:
+    for n in [*range(1, 36), 32_767, 32_769, 65_537]:
+        for a_shape, b_shape in (((n,), (n,)), ((n,), ()), ((1,), (n,)), ((3, n), (n,)), ((3, n), (3, 1))):
+            Case(row, (a_shape, b_shape)).check(table)
+
+
+@pytest.mark.parametrize("row", BINARY)
+def test_special_values_follow_ieee(row: str, table: Table) -> None:
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.0, 3e38, 1e-30], table.dtype)
+    a, b = (m.reshape(-1) for m in np.meshgrid(special, special))
+    y = call(row, (a.shape, b.shape), [a, b], table.dtype)["y"]
+    with np.errstate(all="ignore"):
+        expected = getattr(np, row)(a, b)
+    tiny = np.finfo(y.dtype).tiny
+    same = np.isnan(expected) & np.isnan(y) | (y == expected) & (np.signbit(y) == np.signbit(expected))
+    assert (same | (np.abs(y) < tiny) & (np.abs(expected) < tiny)).all()
+
+
+def test_shapes_that_do_not_broadcast_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not broadcast: sizes 3 and 4"):
+        _C.Binary((2, 3), (4,))

@@ -1,0 +1,91 @@
+"""Pooling: ties, NaN, padding, ceil_mode over many windows; the average is bounded, the maximum exact."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from kernel_calls import Table, call
+from kernel_cases import Case
+
+from fastnn import _C
+
+KERNELS = [(1, 1), (2, 2), (3, 3), (3, 2), (5, 5), (1, 4), (16, 16)]
+PAIRS = [(1, 1), (2, 2), (3, 3), (2, 1)]
+
+
+def geometries() -> list[tuple[tuple[int, int], tuple[int, int], tuple[int, int], bool]]:
+    paddings = [(0, 0), (1, 1), (0, 1), (2, 2), (8, 8)]
+    all_of_them = itertools.product(KERNELS, PAIRS, paddings, (False, True))
+    return [(k, s, p, ceil) for k, s, p, ceil in all_of_them if 2 * p[0] <= k[0] and 2 * p[1] <= k[1]]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 17, 19, 16), (3, 64, 16, 16)], ids=str)
+def test_maximum_of_every_window(shape: tuple[int, ...], table: Table) -> None:
+    for geometry in geometries():
+        for row in ("maxpool2d_forward", "maxpool2d_backward"):
+            Case(row, (shape, *geometry)).check(table)
+
+
+def test_ties_go_to_the_first(table: Table) -> None:
+    x = np.full((1, 20, 4, 4), 7.0)
+    written = call("maxpool2d_forward", (x.shape, (2, 2), (2, 2), (0, 0), False), [x], table.dtype)
+    assert (written["index"] == 0).all()
+    written = call("maxpool2d_forward", (x.shape, (3, 3), (2, 2), (1, 1), False), [x], table.dtype)
+    assert written["index"][0, 0].tolist() == [[4, 3], [1, 0]]  # the first inside the map
+
+
+def test_nan_wins_the_first_of_them(table: Table) -> None:
+    x = np.arange(2 * 20 * 6 * 6, dtype=float).reshape(2, 20, 6, 6)
+    x[0, :, 1, 1] = x[0, :, 2, 2] = x[1, 3, 5, 5] = np.nan
+    geometry = ((3, 3), (1, 1), (1, 1), False)
+    written = call("maxpool2d_forward", (x.shape, *geometry), [x], table.dtype)
+    y, index = reference.maxpool2d_forward(x, *geometry)
+    assert np.isnan(y).sum() == 20 * 14 + 4
+    assert np.array_equal(written["y"], y, equal_nan=True)
+    assert np.array_equal(written["index"], index)
+
+
+def test_padding_never_wins(table: Table) -> None:
+    for lowest in (-1e30, -np.inf):
+        x = np.full((1, 17, 3, 3), lowest)
+        written = call("maxpool2d_forward", (x.shape, (3, 3), (2, 2), (1, 1), False), [x], table.dtype)
+        assert (written["y"] == np.asarray(lowest, table.dtype)).all()
+        assert written["index"][0, 5].tolist() == [[4, 3], [1, 0]]
+
+
+def test_plus_and_minus_zero_tie(table: Table) -> None:
+    x = np.zeros((1, 16, 2, 2))
+    x[:, :, 0, 0] = -0.0
+    assert (call("maxpool2d_forward", (x.shape, (2, 2), (2, 2), (0, 0), False), [x], table.dtype)["index"] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 31, 33])
+@pytest.mark.parametrize("channels", [1, 3, 8, 15, 16, 17, 100])
+def test_global_average(size: int, channels: int, table: Table) -> None:
+    for row in ("global_avgpool_forward", "global_avgpool_backward"):
+        Case(row, ((3, channels, size, size + 1),)).check(table)
+
+
+def test_average_of_what_is_not_finite(table: Table) -> None:
+    x = np.ones((2, 20, 5, 5))
+    x[0, 3, 2, 2], x[1, 19, 4, 4] = np.nan, np.inf
+    y = call("global_avgpool_forward", (x.shape,), [x], table.dtype)["y"][:, :, 0, 0]
+    assert np.isnan(y[0, 3]) and y[1, 19] == np.inf
+    assert (np.delete(y.ravel(), [3, 39]) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        (((1, 3, 4, 4), (5, 5), (1, 1)), "does not fit into 4"),
+        (((1, 3, 8, 8), (2, 2), (2, 2), (2, 2)), "padding .* at most half"),
+        (((1, 3, 40, 40), (17, 17), (1, 1)), "exceeds 256"),
+        (((1, 3, 8, 8), (0, 2), (1, 1)), "kernel_size must be at least 1"),
+    ],
+)
+def test_impossible_geometry_is_refused(geometry: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _C.Pool2d(*geometry)
