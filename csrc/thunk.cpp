@@ -100,8 +100,8 @@ void check(const RowInfo& row, const Operand& operand, const Array& array, const
 
 constexpr unsigned char sentinel = 0xA5;
 
-void arm(void* data, size_t bytes, bool poison) {
-  if (poison) std::memset(data, 0xFF, bytes);  // NaN, -1, 255
+void arm(void* data, size_t bytes) {
+  std::memset(data, 0xFF, bytes);  // NaN, -1, 255
   std::memset(static_cast<char*>(data) + bytes, sentinel, arena::slack);
 }
 
@@ -128,21 +128,147 @@ void check_finite(const RowInfo& row, const Operand& operand, const Array& array
                     std::to_string(at) + " (in memory order)");
 }
 
-struct Scratch {
-  void* data;
-  size_t bytes;
-  explicit Scratch(size_t n) : data(n ? arena::allocate(n) : nullptr), bytes(n) {}
-  Scratch(const Scratch&) = delete;
-  ~Scratch() {
-    if (data) arena::release(data, bytes);
-  }
-};
-
 // Pointers and lengths behind a List operand; the kernel sees them as List<type>.
 struct ListStorage {
   std::vector<void*> data;
   std::vector<int64_t> size;
   List<void> list;
+};
+
+struct Scratch {
+  void* data = nullptr;
+  size_t bytes = 0;
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  void allocate(size_t n) { data = n ? arena::allocate(n) : nullptr, bytes = n; }
+  ~Scratch() {
+    if (data) arena::release(data, bytes);
+  }
+};
+
+// One call of a kernel, from checked operands to outputs.
+class Call {
+ public:
+  Call(Row row, const void* parameters, const std::vector<Argument>& arguments)
+      : row_(row), info_(row_info(row)), parameters_(parameters), arguments_(arguments), storage_(storage_type(info_, arguments)) {
+    const size_t n = info_.operands.size();
+    outputs_.reserve(n), lists_.reserve(n), pointers_.reserve(n + 1);
+    size_t next = 0;
+    for (const Operand& operand : info_.operands) {
+      const Shape shape = operand.shape(parameters);
+      pointers_.push_back(operand.direction == Direction::out ? allocate(operand, shape) : take(operand, arguments[next++], shape));
+    }
+  }
+
+  std::vector<Array> run() {
+    const Table& table = device::table(storage_);
+    const Kernel& kernel = table.kernels[row_];
+    const Context context = threads::context();
+    const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
+    scratch_.allocate(size_t(planned.scratch_bytes));
+    pointers_.push_back(scratch_.data);
+    const bool checked = settings().memory_checks;
+    if (checked) arm_memory();
+    const auto started = std::chrono::steady_clock::now();
+    {
+      FlushDenormals flush;
+      kernel.run(context, parameters_, pointers_.data());
+    }
+    if (settings().profiling) note(std::chrono::steady_clock::now() - started);
+    last = {info_.name, table.name, planned.algorithm, checked ? threads::workers_seen() : 0};
+    count_writes();
+    if (checked) verify_memory();
+    if (settings().finite_checks) check_outputs();
+    return std::move(outputs_);
+  }
+
+ private:
+  void* allocate(const Operand& operand, const Shape& shape) {
+    outputs_.push_back(Array::empty(shape, fixed_type(operand.type, storage_)));
+    bytes_ += int64_t(outputs_.back().bytes());
+    return outputs_.back().data();
+  }
+
+  void* take(const Operand& operand, const Argument& argument, const Shape& shape) {
+    if (argument.absent) {
+      if (!operand.optional) throw TypeMismatch(std::string(info_.name) + ": " + operand.name + " must be an array, got None");
+      return nullptr;
+    }
+    for (const Array& array : argument.arrays) {
+      check(info_, operand, array, shape, fixed_type(operand.type, storage_));
+      bytes_ += int64_t(array.bytes());
+    }
+    return operand.list ? take_list(operand, argument, size_t(shape.d[0])) : argument.arrays[0].data();
+  }
+
+  // Every list of a row holds arrays of the same shapes as the row's first list.
+  void* take_list(const Operand& operand, const Argument& argument, size_t length) {
+    if (argument.arrays.size() != length)
+      throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + " has " + std::to_string(argument.arrays.size()) +
+                                  " arrays; expected " + std::to_string(length));
+    if (!first_list_) first_list_ = &argument;
+    ListStorage& list = lists_.emplace_back();
+    for (size_t i = 0; i < length; i++) {
+      const Array &array = argument.arrays[i], &first = first_list_->arrays[i];
+      if (!(array.shape == first.shape))
+        throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " +
+                                    text(array.shape) + "; expected " + text(first.shape));
+      list.data.push_back(array.data());
+      list.size.push_back(array.count());
+    }
+    list.list = {list.data.data(), list.size.data(), int64_t(length)};
+    return &list.list;
+  }
+
+  void note(std::chrono::steady_clock::duration spent) {
+    std::lock_guard lock(settings().profile_mutex);
+    Profile& p = settings().profiles[row_];
+    p.calls++, p.bytes += bytes_, p.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
+  }
+
+  void count_writes() {
+    size_t next = 0;
+    for (const Operand& operand : info_.operands) {
+      if (operand.direction == Direction::out) continue;
+      const Argument& argument = arguments_[next++];
+      if (operand.direction == Direction::inout)
+        for (const Array& array : argument.arrays) array.storage->version++;
+    }
+  }
+
+  void arm_memory() {
+    for (const Array& output : outputs_) arm(output.data(), output.bytes());
+    if (scratch_.data) arm(scratch_.data, scratch_.bytes);
+    threads::clear_workers_seen();
+  }
+
+  template <class F>
+  void for_each_output(F visit) {
+    size_t next = 0;
+    for (const Operand& operand : info_.operands)
+      if (operand.direction == Direction::out) visit(operand, outputs_[next++]);
+  }
+
+  void verify_memory() {
+    for_each_output([&](const Operand& operand, const Array& output) { verify(info_.name, operand.name, output.data(), output.bytes()); });
+    if (scratch_.data) verify(info_.name, "scratch", scratch_.data, scratch_.bytes);
+  }
+
+  void check_outputs() {
+    for_each_output([&](const Operand& operand, const Array& output) { check_finite(info_, operand, output); });
+  }
+
+  const Row row_;
+  const RowInfo& info_;
+  const void* parameters_;
+  const std::vector<Argument>& arguments_;
+  const Dtype storage_;
+  std::vector<Array> outputs_;
+  std::vector<ListStorage> lists_;
+  std::vector<void*> pointers_;  // in row order, scratch last
+  Scratch scratch_;
+  const Argument* first_list_ = nullptr;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace
@@ -173,92 +299,7 @@ std::vector<Array> call(Row row, const void* parameters, const std::vector<Argum
   for (const Operand& operand : info.operands) expected += operand.direction != Direction::out;
   if (arguments.size() != expected)
     throw TypeMismatch(std::string(info.name) + " takes " + std::to_string(expected) + " arrays, got " + std::to_string(arguments.size()));
-  const Dtype storage = storage_type(info, arguments);
-  const Table& table = device::table(storage);
-  const Kernel& kernel = table.kernels[row];
-  Settings& set = settings();
-
-  std::vector<Array> outputs;
-  std::vector<ListStorage> lists;
-  std::vector<void*> pointers;
-  outputs.reserve(info.operands.size()), lists.reserve(info.operands.size()), pointers.reserve(info.operands.size() + 1);
-  size_t next = 0, list_length = 0;
-  int64_t bytes = 0;
-  const Argument* first_list = nullptr;
-  for (const Operand& operand : info.operands) {
-    const Shape shape = operand.shape(parameters);
-    const Dtype dtype = fixed_type(operand.type, storage);
-    if (operand.direction == Direction::out) {
-      outputs.push_back(Array::empty(shape, dtype));
-      pointers.push_back(outputs.back().data());
-      bytes += int64_t(outputs.back().bytes());
-      continue;
-    }
-    const Argument& argument = arguments[next++];
-    if (argument.absent) {
-      if (!operand.optional) throw TypeMismatch(std::string(info.name) + ": " + operand.name + " must be an array, got None");
-      pointers.push_back(nullptr);
-      continue;
-    }
-    for (const Array& array : argument.arrays) check(info, operand, array, shape, dtype), bytes += int64_t(array.bytes());
-    if (!operand.list) {
-      pointers.push_back(argument.arrays[0].data());
-      continue;
-    }
-    if (!first_list) first_list = &argument, list_length = size_t(shape.d[0]);
-    if (argument.arrays.size() != list_length)
-      throw std::invalid_argument(std::string(info.name) + ": " + operand.name + " has " + std::to_string(argument.arrays.size()) +
-                                  " arrays; expected " + std::to_string(list_length));
-    ListStorage& list = lists.emplace_back();
-    for (size_t i = 0; i < list_length; i++) {
-      const Array& array = argument.arrays[i];
-      if (!(array.shape == first_list->arrays[i].shape))
-        throw std::invalid_argument(std::string(info.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " + text(array.shape) +
-                                    "; expected " + text(first_list->arrays[i].shape));
-      list.data.push_back(array.data());
-      list.size.push_back(array.count());
-    }
-    list.list = {list.data.data(), list.size.data(), int64_t(list_length)};
-    pointers.push_back(&list.list);
-  }
-
-  const Context context = threads::context();
-  const Plan planned = kernel.plan ? kernel.plan(context, parameters) : Plan{"", 0};
-  Scratch scratch(size_t(planned.scratch_bytes));
-  pointers.push_back(scratch.data);
-  if (set.memory_checks) {
-    for (const Array& output : outputs) arm(output.data(), output.bytes(), true);
-    if (scratch.data) arm(scratch.data, scratch.bytes, true);
-    threads::clear_workers_seen();
-  }
-  const auto started = set.profiling ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
-  {
-    FlushDenormals flush;
-    kernel.run(context, parameters, pointers.data());
-  }
-  if (set.profiling) {
-    const auto spent = std::chrono::steady_clock::now() - started;
-    std::lock_guard lock(set.profile_mutex);
-    Profile& p = set.profiles[row];
-    p.calls++, p.bytes += bytes, p.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
-  }
-  last = {info.name, table.name, planned.algorithm, set.memory_checks ? threads::workers_seen() : 0};
-  next = 0;
-  for (const Operand& operand : info.operands) {
-    if (operand.direction == Direction::out) continue;
-    const Argument& argument = arguments[next++];
-    if (operand.direction == Direction::inout)
-      for (const Array& array : argument.arrays) array.storage->version++;
-  }
-  next = 0;
-  for (const Operand& operand : info.operands) {
-    if (operand.direction != Direction::out) continue;
-    const Array& output = outputs[next++];
-    if (set.memory_checks) verify(info.name, operand.name, output.data(), output.bytes());
-    if (set.finite_checks) check_finite(info, operand, output);
-  }
-  if (set.memory_checks && scratch.data) verify(info.name, "scratch", scratch.data, scratch.bytes);
-  return outputs;
+  return Call(row, parameters, arguments).run();
 }
 
 LastCall last_call() { return last; }

@@ -44,9 +44,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         notes = json.loads(metadata.get("fastnn", "{}"))
     except Exception as error:  # whatever the parser trips over, the file is at fault
-        raise CorruptFile(f"{os.fspath(path)}: not a whole safetensors file ({error}); restore it from a copy") from error
+        raise CorruptFile(f"{os.fspath(path)}: not a whole safetensors file ({error}); restore it from a copy or delete it") from error
     if "fastnn" in metadata and metadata.get("crc32") != _checksum(arrays, metadata["fastnn"]):
-        raise CorruptFile(f"{os.fspath(path)}: its contents differ from its checksum (damaged after it was written); restore it from a copy")
+        raise CorruptFile(f"{os.fspath(path)}: its contents differ from its checksum (damaged after it was written); restore it from a copy or delete it")
     return arrays, notes
 
 

@@ -39,14 +39,16 @@ class Generator:
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """float32 samples of [low, high) for initialisation; uses up one draw."""
         u = self.bits(int(np.prod(shape)), self.next_draw(), INIT).astype(np.float64) / 2.0**32
-        return (low + (high - low) * u).astype(np.float32).reshape(shape)
+        values: np.ndarray = (low + (high - low) * u).astype(np.float32).reshape(shape)
+        return values
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
         n = int(np.prod(shape))
         u = (self.bits(2 * n, self.next_draw(), INIT).astype(np.float64) + 0.5) / 2.0**32
         z = np.sqrt(-2 * np.log(u[:n])) * np.cos(2 * np.pi * u[n:])
-        return (mean + std * z).astype(np.float32).reshape(shape)
+        values: np.ndarray = (mean + std * z).astype(np.float32).reshape(shape)
+        return values
 
 
 class _Default(threading.local):

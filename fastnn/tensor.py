@@ -56,6 +56,7 @@ class Op:
     name = ""
     needs: tuple[bool, ...]
     edges: tuple[Op | Tensor | None, ...] | None
+    serial: int
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -434,7 +434,8 @@ def cross_entropy_backward(
     targets, _ = _targets(logits, labels, weight, smoothing, ignore_index)
     p = np.exp(_log_softmax(logits)[0])
     dlosses = dloss[:, None] if reduction == "none" else dloss / divisor
-    return dlosses * (p * targets.sum(axis=1, keepdims=True) - targets)
+    total = targets.sum(axis=1, keepdims=True)
+    return np.where(total == 0, 0, dlosses * (p * total - targets))  # ignored samples: 0, whatever their logits and the divisor
 
 
 # --- optimizers: group[i] is the row of `rates` that parameter i follows

@@ -17,7 +17,7 @@ SHAPES = [(2, 3), (64, 10), (300, 129), (3, 7, 5, 4), (2, 16, 1, 1), (4, 33, 9, 
 
 
 @pytest.mark.parametrize(
-    ("activation", "residual", "affine"), itertools.product(ACTIVATIONS, [False, True], [False, True])
+    ("activation", "residual", "affine"), [*itertools.product(ACTIVATIONS, [False, True], [False, True])]
 )
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_every_combination(shape: tuple[int, ...], activation: str, residual: bool, affine: bool, table: Table) -> None:

@@ -17,7 +17,7 @@ REDUCTIONS = ["none", "mean", "sum"]
 
 
 @pytest.mark.parametrize(
-    ("smoothing", "weighted", "ignore_index"), itertools.product([0.0, 0.1, 1.0], [False, True], [-100, 2])
+    ("smoothing", "weighted", "ignore_index"), [*itertools.product([0.0, 0.1, 1.0], [False, True], [-100, 2])]
 )
 @pytest.mark.parametrize("shape", [(1, 3), (7, 3), (5, 10), (33, 17), (300, 100), (4, 1003)], ids=str)
 def test_every_combination(
@@ -29,7 +29,7 @@ def test_every_combination(
 
 
 @pytest.mark.parametrize(
-    ("reduction", "smoothing", "weighted"), itertools.product(REDUCTIONS, [0.0, 0.2], [False, True])
+    ("reduction", "smoothing", "weighted"), [*itertools.product(REDUCTIONS, [0.0, 0.2], [False, True])]
 )
 def test_is_what_pytorch_computes(reduction: str, smoothing: float, weighted: bool, table: Table) -> None:
     random = np.random.default_rng(0)

@@ -26,20 +26,20 @@ def shapes(
     return (*batch, *((k, m) if ta else (m, k))), (*batch, *((n, k) if tb else (k, n)))
 
 
-@pytest.mark.parametrize(("ta", "tb"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: "x".join(map(str, s)))
 def test_exact_on_integers(size: tuple[int, int, int], ta: bool, tb: bool, table: Table) -> None:
     for bias in (False, True):
         Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True, "bias": bias}).check(table)
 
 
-@pytest.mark.parametrize(("ta", "tb"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_every_small_size(ta: bool, tb: bool, table: Table) -> None:
     for m, n, k in itertools.product(range(1, 8), (1, 2, 5, 8, 9), (1, 2, 3, 8)):
         Case("matmul", (*shapes(m, n, k, ta, tb), ta, tb), {"exact": True}).check(table)
 
 
-@pytest.mark.parametrize(("ta", "tb"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_batches(ta: bool, tb: bool, table: Table) -> None:
     for batch, size in itertools.product([(1,), (5,), (0,), (2, 3, 2)], [(7, 17, 9), (33, 1, 64), (1, 16, 5)]):
         Case("matmul", (*shapes(*size, ta, tb, batch), ta, tb), {"exact": True}).check(table)
@@ -52,13 +52,13 @@ def test_leading_dimensions_meet_a_shared_matrix(tb: bool, table: Table) -> None
         Case("matmul", ((*leading, 7, 9), b, False, tb), {"exact": True}).check(table)
 
 
-@pytest.mark.parametrize(("ta", "tb"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_empty_sums_and_sides(ta: bool, tb: bool, table: Table) -> None:
     for size in ((0, 5, 3), (5, 0, 3), (5, 3, 0)):
         Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True}).check(table)
 
 
-@pytest.mark.parametrize(("ta", "tb"), itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_real_data_normwise(ta: bool, tb: bool, table: Table) -> None:
     for size in ((64, 10, 512), (128, 300, 784), (10, 129, 1000)):
         case = Case("matmul", (*shapes(*size, ta, tb), ta, tb))

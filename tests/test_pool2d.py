@@ -8,25 +8,23 @@ import numpy as np
 import pytest
 import reference
 from kernel_calls import Table, call
-from kernel_cases import Case
+from kernel_cases import Case, Shape, describe
 
 from fastnn import _C
 
 KERNELS = [(1, 1), (2, 2), (3, 3), (3, 2), (5, 5), (1, 4), (16, 16)]
-PAIRS = [(1, 1), (2, 2), (3, 3), (2, 1)]
+STRIDES = [(1, 1), (2, 2), (3, 3), (2, 1)]
+PADDINGS = [(0, 0), (1, 1), (0, 1), (2, 2), (8, 8)]
 
 
-def geometries() -> list[tuple[tuple[int, int], tuple[int, int], tuple[int, int], bool]]:
-    paddings = [(0, 0), (1, 1), (0, 1), (2, 2), (8, 8)]
-    all_of_them = itertools.product(KERNELS, PAIRS, paddings, (False, True))
-    return [(k, s, p, ceil) for k, s, p, ceil in all_of_them if 2 * p[0] <= k[0] and 2 * p[1] <= k[1]]
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 17, 19, 16), (3, 64, 16, 16)], ids=str)
-def test_maximum_of_every_window(shape: tuple[int, ...], table: Table) -> None:
-    for geometry in geometries():
-        for row in ("maxpool2d_forward", "maxpool2d_backward"):
-            Case(row, (shape, *geometry)).check(table)
+@pytest.mark.parametrize("stride", STRIDES, ids=describe)
+@pytest.mark.parametrize("kernel", KERNELS, ids=describe)
+@pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 17, 19, 16), (3, 64, 16, 16)], ids=describe)
+def test_maximum_of_every_window(shape: Shape, kernel: Shape, stride: Shape, table: Table) -> None:
+    for pad, ceil_mode in itertools.product(PADDINGS, (False, True)):
+        if 2 * pad[0] <= kernel[0] and 2 * pad[1] <= kernel[1]:
+            for row in ("maxpool2d_forward", "maxpool2d_backward"):
+                Case(row, (shape, kernel, stride, pad, ceil_mode)).check(table)
 
 
 def test_ties_go_to_the_first(table: Table) -> None:

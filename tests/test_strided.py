@@ -53,7 +53,7 @@ def test_slices(shape: tuple[int, ...], table: Table) -> None:
 
 def test_one_element_and_no_element(table: Table) -> None:
     for shape in SHAPES:
-        check_view(shape, lambda x: x[tuple(n - 1 for n in x.shape)], table)
+        check_view(shape, lambda x: x[(*(n - 1 for n in x.shape), ...)], table)
         check_view(shape, lambda x: x[:0], table)
 
 

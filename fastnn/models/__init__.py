@@ -8,15 +8,16 @@ from ..nn import Module
 from .lenet import lenet
 from .mlp import linear, mlp
 from .resnet import ResNet, resnet18, resnet20
-from .vgg import vgg
+from .vgg import vgg, vgg_small
 
-__all__ = ["ResNet", "create", "lenet", "linear", "mlp", "names", "resnet18", "resnet20", "vgg"]
+__all__ = ["ResNet", "create", "lenet", "linear", "mlp", "names", "resnet18", "resnet20", "vgg", "vgg_small"]
 
 _makers: dict[str, Callable[..., Module]] = {
     "linear": linear,
     "mlp": mlp,
     "lenet": lenet,
     "vgg": vgg,
+    "vgg_small": vgg_small,
     "resnet20": resnet20,
     "resnet18": resnet18,
 }

@@ -26,3 +26,8 @@ def vgg(
     features = channels * (h // shrink) * (w // shrink)
     head = [nn.Flatten(), nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes)]
     return nn.Sequential(*layers, *head)
+
+
+def vgg_small(num_classes: int = 10, input_shape: tuple[int, ...] = (1, 8, 8)) -> nn.Sequential:
+    """vgg with widths 32 and 64 and 64 hidden units: for maps from 4 x 4 on."""
+    return vgg(num_classes, input_shape, widths=(32, 64), hidden=64)

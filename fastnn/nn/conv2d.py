@@ -55,7 +55,8 @@ class Conv2d(Module):
         r, s = self.kernel_size
         parts = [f"{self.in_channels}->{self.out_channels}, {r}x{s}"]
         parts += [f"stride {self.stride[0]}" if self.stride[0] == self.stride[1] else f"stride {self.stride}"] if self.stride != (1, 1) else []
-        parts += [f"padding {self.padding[0] if self.padding[0] == self.padding[1] else self.padding}"] if self.padding not in ((0, 0), "valid") else []
+        p = self.padding
+        parts += [f"padding {p[0] if isinstance(p, tuple) and p[0] == p[1] else p}"] if p not in ((0, 0), "valid") else []
         parts += [f"dilation {self.dilation}"] if self.dilation != (1, 1) else []
         parts += [f"groups {self.groups}"] if self.groups != 1 else []
         return ", ".join(parts + (["no bias"] if self.bias is None else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
@@ -19,7 +20,8 @@ class BatchNorm(Op):
 
     def forward(self, x: Array, gamma: Array | None, beta: Array | None, residual: Array | None) -> Array:
         self.plan = geometry(x.shape, *self.arguments, self.training, residual is not None)
-        kernel = _C.batchnorm_forward if self.training else _C.batchnorm_inference
+        kernel: Any = _C.batchnorm_forward if self.training else _C.batchnorm_inference
+        y: Array
         y, mean, rstd = kernel(self.plan, x, gamma, beta, residual, self.running_mean, self.running_var)
         self.save(x, gamma, beta, residual, mean, rstd)
         return y

@@ -6,11 +6,11 @@
 """
 
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
-from .checkpoint import Trained, load_model, save_model
+from .checkpoint import Snapshot, Trained, load_model, save_model
 from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy
-from .trainer import Diverged, Snapshot, Trainer
+from .trainer import Diverged, Trainer
 
 __all__ = [
     "Callback",

@@ -7,21 +7,39 @@ position (epoch, batch, steps), seed and draw, the running sums of the epoch, th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import files, models
+from .. import files, models, random
 from ..data import Normalize
-from ..nn import Module
+from ..nn import CrossEntropyLoss, Module
+from . import evaluation
+from .evaluation import Data, Loss
 from .history import History
+from .metrics import Metric, by_name
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
 _OPTIMIZER, _BEST = "optimizer/", "best/"
+
+
+@dataclass
+class Snapshot:
+    """A copy of the model's arrays after `epoch` epochs, with its validation figures."""
+
+    epoch: int
+    accuracy: float
+    loss: float
+    arrays: dict[str, np.ndarray]
+
+    def better_than(self, other: Snapshot | None) -> bool:
+        """Higher accuracy, or the same at a lower loss; the earlier of equal ones stays."""
+        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 @dataclass
@@ -32,6 +50,14 @@ class Trained:
     classes: tuple[str, ...] | None
     normalize: Normalize | None
     notes: dict[str, Any]
+
+    def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
+        """Mean loss (cross-entropy by default) and metrics over a data set."""
+        return evaluation.evaluate(self.model, data, loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
+
+    def predict(self, data: Any) -> np.ndarray:
+        """Probabilities (N, classes) for a data set or an array of raw images."""
+        return evaluation.predict(self.model, data, self.normalize)
 
 
 def save_model(
@@ -44,7 +70,7 @@ def save_model(
     notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the model's arrays and what is needed to use it: `architecture` is {"name", **arguments of models.create}."""
-    files.write(path, model.state_dict(), {**(notes or {}), **_description(architecture, classes, normalize)})
+    files.write(path, model.state_dict(), {**_description(architecture, classes, normalize), "notes": dict(notes or {})})
 
 
 def load_model(path: str | os.PathLike[str]) -> Trained:
@@ -58,7 +84,7 @@ def load_model(path: str | os.PathLike[str]) -> Trained:
     with _naming(path):
         model.load_state_dict(best or _model_arrays(arrays))
     classes, normalize = notes.get("classes"), notes.get("normalize")
-    return Trained(model.eval(), tuple(classes) if classes else None, Normalize(**normalize) if normalize else None, notes)
+    return Trained(model.eval(), tuple(classes) if classes else None, Normalize(**normalize) if normalize else None, notes["notes"])
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -89,8 +115,6 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Puts the trainer where the saved one stood. ValueError names the file and what does not fit; the trainer is unchanged then."""
-    from .trainer import Snapshot
-
     arrays, notes = files.read(path)
     if "epoch" not in notes:
         raise ValueError(f"{os.fspath(path)}: holds a model, not a checkpoint of a training")
@@ -106,7 +130,8 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             trainer.optimizer.load_state_dict(before)
             raise
     trainer.epoch, trainer.batch, trainer.sums, trainer.data = notes["epoch"], notes["batch"], notes["sums"], notes["data"]
-    trainer.generator.seed, trainer.generator.draw = notes["seed"], notes["draw"]
+    trainer.generator = random.Generator(notes["seed"])
+    trainer.generator.draw = notes["draw"]
     trainer.history = History(notes["history"])
     trainer.best = None if notes["best"] is None else Snapshot(arrays=_below(_BEST, arrays), **notes["best"])
     trainer.normalize = Normalize(**notes["normalize"]) if notes["normalize"] else None
@@ -129,14 +154,10 @@ def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: a for name, a in arrays.items() if not name.startswith((_OPTIMIZER, _BEST))}
 
 
-class _naming:
+@contextmanager
+def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Puts the file's name in front of a ValueError's message."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, ValueError):
-            raise ValueError(f"{self.path}: {error}") from error
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error

@@ -9,7 +9,12 @@ from typing import Any
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised by `fit` after Ctrl-C. The message says where training stood, where it was saved and how to go on."""
+    """Raised by `fit` after Ctrl-C: `where` training stood and the checkpoint it was `saved` to (None: nothing saved it)."""
+
+    def __init__(self, where: str = "interrupted", saved: str | None = None) -> None:
+        self.where, self.saved = where, saved
+        how = f"saved to {saved}: fit(..., resume={saved!r}) goes on" if saved else "nothing was saved (no ModelCheckpoint among the callbacks)"
+        super().__init__(f"{where}; {how}")
 
 
 class Interrupts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,4 +20,13 @@ def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (logits > own).sum(1) < 5
 
 
-NAMED: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
+_named: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
+
+
+def by_name(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
+    """Metrics under their names, from names and functions."""
+    unknown = [m for m in metrics if isinstance(m, str) and m not in _named]
+    if unknown:
+        raise ValueError(f"no metric is named {unknown[0]!r}; there are {', '.join(_named)}, or pass a function of (logits, labels)")
+    functions = [_named[m] if isinstance(m, str) else m for m in metrics]
+    return {function.__name__: function for function in functions}

@@ -7,7 +7,7 @@ namespace {
 const ConvAlgorithm* const forward_list[] = {&direct_small_c_forward, &direct_taps3_forward, &direct_forward, &plain_forward};
 const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input,
                                                     &plain_backward_input};
-const ConvAlgorithm* const backward_weight_list[] = {&direct_backward_weight, 
+const ConvAlgorithm* const backward_weight_list[] = {&direct_small_c_backward_weight, &direct_backward_weight,
                                                      &plain_backward_weight};
 
 template <int count>

@@ -1,0 +1,97 @@
+"""A model looked at, not changed: loss and metrics over a data set, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, Union
+
+import numpy as np
+
+from ..data import ArrayDataset, Loader, Normalize
+from ..nn import Module
+from ..tensor import Tensor, no_grad
+from .metrics import Metric
+
+Data = Union[ArrayDataset, Loader, "tuple[Any, Any]"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+_BATCH = 256
+
+
+def dataset_of(data: Any) -> ArrayDataset:
+    """The data set that `data`, a data set or (images, labels), stands for."""
+    if isinstance(data, ArrayDataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return ArrayDataset(*data)
+    raise TypeError(f"expected an ArrayDataset, a Loader or (images, labels), got {type(data).__name__}")
+
+
+@contextmanager
+def mode(model: Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode inside the block; before it was what it is after it."""
+    before = model.training
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+class Sums:
+    """Loss and metrics summed over samples in float64; a plain dict of numbers underneath, so that a checkpoint can hold it."""
+
+    def __init__(self, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
+        self.metrics = metrics
+        self.values: dict[str, float] = dict(values or {"samples": 0, "loss": 0.0, **dict.fromkeys(metrics, 0.0)})
+
+    def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
+        scores, truth = logits.numpy(), labels.numpy()
+        self.values["samples"] += len(truth)
+        self.values["loss"] += loss * len(truth)
+        for name, metric in self.metrics.items():
+            self.values[name] += float(np.sum(metric(scores, truth), dtype=np.float64))
+
+    def means(self) -> dict[str, float]:
+        return {name: self.values[name] / self.values["samples"] for name in ("loss", *self.metrics)}
+
+
+def evaluate(
+    model: Module, data: Data, loss: Loss, metrics: Mapping[str, Metric], normalize: Normalize | None, check: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Mean loss and metrics in evaluation mode. `check` is called after each batch."""
+    loader = _loader(data, normalize)
+    if not len(loader):
+        raise ValueError("evaluate: the data set is empty")
+    sums = Sums(metrics)
+    with mode(model, False), no_grad(), closing(loader.batches(0)) as batches:
+        for x, labels in batches:
+            logits = model(x)
+            sums.add(float(loss(logits, labels)), logits, labels)
+            check()
+    return sums.means()
+
+
+def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray:
+    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is)."""
+    with mode(model, False), no_grad():
+        if isinstance(data, Tensor):
+            return _softmax(model(data).numpy())
+        if not isinstance(data, (ArrayDataset, Loader)):
+            images = np.asanyarray(data)
+            data = ArrayDataset(images, np.zeros(len(images), np.int64))
+        with closing(_loader(data, normalize).batches(0)) as batches:
+            logits = [model(x).numpy() for x, _ in batches]
+    if not logits:
+        raise ValueError("predict: there are no images")
+    return _softmax(np.concatenate(logits))
+
+
+def _loader(data: Data, normalize: Normalize | None) -> Loader:
+    return data if isinstance(data, Loader) else Loader(dataset_of(data), _BATCH, normalize=normalize)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return (e / e.sum(1, keepdims=True)).astype(np.float32)

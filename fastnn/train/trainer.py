@@ -1,0 +1,226 @@
+"""The Trainer: fit, evaluate, predict."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..data import Loader, Normalize
+from ..nn import CrossEntropyLoss, Module
+from ..optim import Optimizer
+from ..tensor import Tensor
+from . import checkpoint, evaluation
+from .callbacks import Callback, Progress
+from .checkpoint import Snapshot
+from .evaluation import Data, Loss, Sums
+from .history import History
+from .interrupt import Interrupted, Interrupts
+from .metrics import Metric, by_name
+
+
+class Diverged(FloatingPointError):
+    """The loss became NaN or infinite. The message says where, at which rate, and what to do; the weights are those before the step."""
+
+
+class Trainer:
+    """Trains a model; the result is a pure function of the seed, the data and the model's initial weights.
+
+        trainer = Trainer(model, optimizer, seed=0)
+        trainer.fit(train, epochs=20, validation=validation)
+        trainer.evaluate(test)      # {"loss": ..., "accuracy": ...}
+        trainer.predict(images)     # probabilities (N, classes)
+
+    loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics.
+    normalize: preprocessing; left out, `fit` fits mean and std per channel on its training set. architecture (arguments of
+    models.create) and classes are stored in what `save_model` writes. Where training stands: `epoch` and `batch` (both counts of what is
+    done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        optimizer: Optimizer,
+        loss: Loss | None = None,
+        *,
+        metrics: Sequence[str | Metric] = ("accuracy",),
+        seed: int = 0,
+        device: str = "cpu",
+        normalize: Normalize | None = None,
+        classes: Sequence[str] | None = None,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        if device != "cpu":
+            raise ValueError(f"Trainer: device {device!r} is not in this build; there is 'cpu'")
+        self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
+        self.metrics = by_name(metrics)
+        self.generator = random.Generator(seed)  # dropout draws from it
+        self.normalize, self.classes, self.architecture = normalize, classes, architecture
+        self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
+        self.history = History()
+        self.best: Snapshot | None = None
+        self.epoch = self.batch = 0
+        self.epochs = self.batches = 0  # where `fit` is heading
+        self.stop = False
+        self.sums: dict[str, float] = {}  # of the running epoch
+        self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
+        self._callbacks: list[Callback] = []
+        self._interrupts = Interrupts()
+        self._saved: str | None = None
+
+    # --- training
+
+    def fit(
+        self,
+        train: Data,
+        epochs: int,
+        validation: Data | None = None,
+        *,
+        batch_size: int = 64,
+        callbacks: Sequence[Callback] = (),
+        resume: str | os.PathLike[str] | None = None,
+        restore_best: bool = True,
+        progress: bool = True,
+    ) -> History:
+        """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
+
+        train: a data set (shuffled by the trainer's seed), a Loader, or (images, labels). With validation data the best snapshot is
+        kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the callbacks save, and raises Interrupted.
+        Raises Diverged when the loss is no number.
+        """
+        if resume is not None:
+            checkpoint.load(self, resume)
+        loader = self._training_loader(train, batch_size)
+        self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
+        self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
+        try:
+            with self._interrupts, random.using(self.generator), evaluation.mode(self.model, True):
+                self._emit("before_fit")
+                while self.epoch < self.epochs and not self.stop:
+                    self._run_epoch(loader, validation)
+                self._emit("after_fit")
+        except Interrupted:
+            self._emit("after_interrupt")
+            where = f"interrupted in epoch {self.epoch + 1}, after batch {self.batch} of {self.batches}"
+            raise Interrupted(where, self._saved) from None
+        finally:
+            self._callbacks = []
+        if restore_best:
+            self.restore_best()
+        return self.history
+
+    def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+        """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
+        self.optimizer.zero_grad()
+        logits = self.model(x)
+        loss = self.loss(logits, labels)
+        value = float(loss)
+        if not math.isfinite(value):
+            raise Diverged(self._why_diverged(value, x))
+        loss.backward()
+        self.optimizer.step()
+        return value, logits
+
+    def restore_best(self) -> None:
+        """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best.arrays)
+
+    def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
+        sums = Sums(self.metrics, self.sums)
+        self.sums = sums.values
+        self.sums.setdefault("lr", self.optimizer.rates()[0])
+        self._emit("before_epoch")
+        start = time.perf_counter() - self.sums.get("seconds", 0.0)
+        with closing(loader.batches(self.epoch, self.batch)) as batches:
+            for x, labels in batches:
+                self._emit("before_step")
+                loss, logits = self.step(x, labels)
+                sums.add(loss, logits, labels)
+                self.batch += 1
+                self.sums["seconds"] = time.perf_counter() - start
+                self._emit("after_step", loss)
+                self._interrupts.check()
+        row = {"epoch": self.epoch + 1, **sums.means()}
+        if validation is not None:
+            row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
+        row.update(lr=self.sums["lr"], seconds=time.perf_counter() - start)
+        self._finish_epoch(row)
+
+    def _finish_epoch(self, row: dict[str, float]) -> None:
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        self.history.append(row)
+        if "val_loss" in row:
+            snapshot = Snapshot(self.epoch, row.get("val_accuracy", 0.0), row["val_loss"], {})
+            if snapshot.better_than(self.best):
+                snapshot.arrays = self.model.state_dict()
+                self.best = snapshot
+        self._emit("after_epoch", row)
+        self._interrupts.check()
+
+    # --- using the model
+
+    def evaluate(self, data: Data) -> dict[str, float]:
+        """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
+        self._emit("before_evaluate")
+        result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check)
+        self._emit("after_evaluate", result)
+        return result
+
+    def predict(self, data: Any) -> np.ndarray:
+        """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
+        return evaluation.predict(self.model, data, self.normalize)
+
+    # --- files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a checkpoint (one safetensors file, replaced whole): `fit(..., resume=path)` goes on from it, bit for bit."""
+        checkpoint.save(self, path)
+        self._saved = os.fspath(path)
+
+    def save_model(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model with its classes and preprocessing; `train.load_model(path)` makes it ready to predict."""
+        checkpoint.save_model(
+            path, self.model, architecture=self.architecture, classes=self.classes, normalize=self.normalize, notes=self.notes
+        )
+
+    # --- inside
+
+    def _training_loader(self, data: Data, batch_size: int) -> Loader:
+        if isinstance(data, Loader):
+            loader = data
+            self.normalize = self.normalize or loader.normalize
+        else:
+            dataset = evaluation.dataset_of(data)
+            if self.normalize is None and len(dataset):
+                self.normalize = Normalize.fit(dataset)
+            loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize)
+        if not len(loader):
+            raise ValueError("fit: the training set is empty")
+        self.classes = self.classes or loader.dataset.classes
+        position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
+        if self.batch and position != self.data:
+            raise ValueError(f"fit: training stands within an epoch of {_words(self.data)}; it cannot go on with {_words(position)}")
+        self.data = position
+        return loader
+
+    def _emit(self, event: str, *args: Any) -> None:
+        for callback in self._callbacks:
+            getattr(callback, event)(self, *args)
+
+    def _why_diverged(self, value: float, x: Tensor) -> str:
+        where = f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch + 1}"
+        if not np.isfinite(x.numpy()).all():
+            return f"{where}: the input holds NaN or infinity; look at the data and its normalisation"
+        rate = self.optimizer.rates()[0]
+        return f"{where}: the rate {rate:.3g} is most likely too high; start again with {rate / 10:.1g}, or warm up to it"
+
+
+def _words(position: Mapping[str, int]) -> str:
+    return f"{position['samples']:,} samples in batches of {position['batch_size']}"
