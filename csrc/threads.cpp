@@ -67,7 +67,10 @@ class Pool {
     }
     take_blocks(0);
     gate_.fetch_and(~open_bit, std::memory_order_acq_rel);
-    while (gate_.load(std::memory_order_acquire) & inside_mask) relax();
+    for (int spins = 0; gate_.load(std::memory_order_acquire) & inside_mask; spins++) {
+      relax();
+      if (spins > 2000) std::this_thread::yield();  // more threads than cores: let the last one finish
+    }
   }
 
   int count = 1;

@@ -46,7 +46,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     except Exception as error:  # whatever the parser trips over, the file is at fault
         raise CorruptFile(f"{os.fspath(path)}: not a whole safetensors file ({error}); restore it from a copy or delete it") from error
     if "fastnn" in metadata and metadata.get("crc32") != _checksum(arrays, metadata["fastnn"]):
-        raise CorruptFile(f"{os.fspath(path)}: its contents differ from its checksum (damaged after it was written); restore it from a copy or delete it")
+        raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy or delete it")
     return arrays, notes
 
 
@@ -77,5 +77,5 @@ def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
         crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(memoryview(array.reshape(-1).view(np.uint8)), crc)
     return f"{crc:08x}"

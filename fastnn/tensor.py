@@ -105,8 +105,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Tensor:
 
 def run_backward(tensor: Tensor, gradient: Array) -> None:
     """Newest operation first: every consumer of a result has a higher serial number than its producer."""
+    taken: set[int] = set()
     if tensor._op is None:
-        _accumulate(tensor, gradient)
+        _accumulate(tensor, gradient, taken)
         return
     gradients: dict[Op, Array] = {tensor._op: gradient}
     waiting = [(-tensor._op.serial, tensor._op)]
@@ -122,7 +123,7 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
             if edge is None or d is None:
                 continue
             if isinstance(edge, Tensor):
-                _accumulate(edge, d)
+                _accumulate(edge, d, taken)
             elif edge in gradients:
                 gradients[edge] = _add(gradients[edge], d)
             else:
@@ -135,8 +136,14 @@ def _add(a: Array, b: Array) -> Array:
     return _C.add(_C.Binary(a.shape, b.shape), a, b)
 
 
-def _accumulate(leaf: Tensor, d: Array) -> None:
-    leaf.grad = Tensor(d if leaf.grad is None else _add(leaf.grad._array, d))
+def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
+    """`taken`: addresses of the gradients given to leaves so far. Each leaf has its own memory, also where an operation hands dy to both inputs."""
+    if leaf.grad is not None:
+        d = _add(leaf.grad._array, d)
+    elif d.data_ptr in taken:
+        d = _C.from_numpy(d.numpy())
+    taken.add(d.data_ptr)
+    leaf.grad = Tensor(d)
 
 
 class Tensor:
@@ -210,10 +217,15 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         values = self.numpy()
-        return np.array(values, dtype) if copy or (dtype is not None and np.dtype(dtype) != values.dtype) else values
+        converts = dtype is not None and np.dtype(dtype) != values.dtype
+        if converts and copy is False:
+            raise ValueError(f"a {self.dtype} tensor becomes {np.dtype(dtype)} only by a copy, and copy=False was given")
+        return np.array(values, dtype) if copy or converts else values
 
-    def __dlpack__(self, **keywords: Any) -> Any:
-        return self._array.__dlpack__(**keywords)
+    def __dlpack__(self, *, dl_device: tuple[int, int] | None = None, copy: bool | None = None, **_: Any) -> Any:
+        if dl_device not in (None, (1, 0)):
+            raise BufferError(f"this tensor lies in the CPU's memory, device (1, 0); it cannot be handed to device {dl_device}")
+        return (_C.from_numpy(self.numpy()) if copy else self._array).__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
@@ -424,7 +436,7 @@ class Function:
 
 
 class _UserOp(Op):
-    __slots__ = ("function", "args", "context")
+    __slots__ = ("function", "args", "context", "shapes")
 
     def __init__(self, function: type[Function], args: tuple[Any, ...]) -> None:
         self.function, self.args, self.context = function, args, Context()
@@ -435,6 +447,7 @@ class _UserOp(Op):
         with no_grad():
             result = self.function.forward(self.context, *args)
         self.args = ()
+        self.shapes = [None if a is None else a.shape for a in arrays]
         self.save(*[t._array for t in self.context.saved_tensors])
         return _array_of(result, arrays)
 
@@ -444,7 +457,11 @@ class _UserOp(Op):
         gradients = result if isinstance(result, tuple) else (result,)
         if len(gradients) != len(self.needs):
             raise ValueError(f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")
-        return tuple(None if g is None else _array_of(g, (dy,)) for g in gradients)
+        results = tuple(None if g is None else _array_of(g, (dy,)) for g in gradients)
+        for i, (g, shape) in enumerate(zip(results, self.shapes)):
+            if g is not None and shape is not None and g.shape != shape:
+                raise ValueError(f"{self.function.__name__}.backward: gradient {i} has shape {g.shape}; its input has shape {shape}")
+        return results
 
     def release(self) -> None:
         super().release()

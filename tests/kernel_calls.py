@@ -92,7 +92,7 @@ GUARD, GUARD_BYTE = 256, 0xA5
 
 def shifted_array(value: Array) -> tuple[Any, Array]:
     """The value in memory of numpy's, one element behind a 64-byte boundary, between two guards; and that memory."""
-    memory_order = np.ascontiguousarray(value.transpose(0, 2, 3, 1) if value.ndim == 4 else value)
+    memory_order = np.array(value.transpose(0, 2, 3, 1) if value.ndim == 4 else value, order="C")
     buffer = np.full(2 * GUARD + 128 + memory_order.nbytes, GUARD_BYTE, np.uint8)
     skip = -(buffer.ctypes.data + GUARD) % 64 + value.itemsize
     buffer = buffer[skip : skip + 2 * GUARD + memory_order.nbytes]

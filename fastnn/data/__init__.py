@@ -5,6 +5,8 @@
     normalize = fastnn.data.Normalize.fit(train)
     for x, labels in fastnn.data.Loader(train, 32, shuffle=True, normalize=normalize):
         ...
+
+Every set keeps its raw values (bytes stay bytes); a batch is gathered, normalised and made float32 in one kernel.
 """
 
 from .dataset import ArrayDataset, arrays, split

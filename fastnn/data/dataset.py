@@ -45,8 +45,10 @@ class ArrayDataset:
     @property
     def images(self) -> np.ndarray:
         """All images as a numpy array, raw (a view unless this set is a part of another)."""
-        source: np.ndarray = self._source if isinstance(self._source, np.ndarray) else self._source.numpy()
-        return source if self._rows is None else source[self._rows]
+        images: np.ndarray = self._source if isinstance(self._source, np.ndarray) else self._source.numpy()
+        if self._rows is not None:
+            images = images[self._rows]
+        return images
 
     def take(self, indices: Any) -> ArrayDataset:
         """The set of these images, in this order; the images are shared, not copied."""
@@ -97,11 +99,11 @@ def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test) from a numpy .npz file with train_images, train_labels, test_images, test_labels and, if wanted, classes."""
     names = ("train_images", "train_labels", "test_images", "test_labels")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
     except OSError:
         raise
-    except Exception as error:  # zipfile and numpy have a dozen ways to say it
+    except Exception as error:  # zipfile and numpy have a dozen ways to say that it is damaged
         raise ValueError(f"{os.fspath(path)}: not a whole .npz file of plain arrays ({error})") from error
     missing = [name for name in names if name not in found]
     if missing:

@@ -29,7 +29,7 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
             raise ValueError(f"{os.fspath(path)}: damaged or truncated gzip file ({error}); fetch it again") from error
     magic = bytes((0, 0, _UNSIGNED_BYTE, rank))
     if data[:4] != magic:
-        raise ValueError(f"{os.fspath(path)}: starts with '{data[:4].hex(' ')}'; expected '{magic.hex(' ')}' (IDX, bytes, {rank} dimensions)")
+        raise ValueError(f"{os.fspath(path)}: starts with '{data[:4].hex(' ')}'; an IDX file of rank {rank} with '{magic.hex(' ')}'")
     header = 4 + 4 * rank
     if len(data) < header:
         raise ValueError(f"{os.fspath(path)}: {len(data)} bytes, truncated within the header of 4 + 4 x {rank} = {header} bytes")

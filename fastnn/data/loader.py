@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from .. import _C, random
 from ..tensor import Tensor
 from .dataset import ArrayDataset
 from .normalize import Normalize
+
+
+Batches = Generator[tuple[Tensor, Tensor], None, None]
 
 
 class Loader:
@@ -22,8 +25,17 @@ class Loader:
     and normalises the next ones in a kernel; it ends with the iteration, also when that is left early.
     """
 
-    def __init__(self, dataset: ArrayDataset, batch_size: int, *, shuffle: bool = False, seed: int = 0, normalize: Normalize | None = None,
-                 drop_last: bool = False, prefetch: int = 2) -> None:  # fmt: skip
+    def __init__(
+        self,
+        dataset: ArrayDataset,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        normalize: Normalize | None = None,
+        drop_last: bool = False,
+        prefetch: int = 2,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"Loader: batch_size {batch_size}; expected at least 1")
         if drop_last and len(dataset) < batch_size:
@@ -34,8 +46,8 @@ class Loader:
         self.dataset, self.batch_size, self.shuffle, self.seed, self.normalize = dataset, batch_size, shuffle, seed, normalize
         self.drop_last, self.prefetch = drop_last, max(1, prefetch)
         self.epoch = 0
-        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        self._scale, self._shift = (normalize.scale, normalize.shift) if normalize is not None else (one, zero)
+        self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
+        self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
 
     def bounds(self) -> list[int]:
         """Batch b takes positions bounds[b] to bounds[b + 1] of the epoch's order."""
@@ -59,11 +71,11 @@ class Loader:
             return np.arange(n)
         return np.argsort(random.Generator(self.seed).bits(n, epoch, random.ORDER), kind="stable")
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Batches:
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, epoch: int, first: int = 0) -> Batches:
         """The batches of one epoch, from number `first` on."""
         from concurrent.futures import ThreadPoolExecutor
 

@@ -92,12 +92,12 @@ class Module:
 
     # --- calling
 
-    def forward(self, *args: Any) -> Any:
+    def forward(self, *args: Any, **keywords: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
         try:
-            result = self.forward(*args)
+            result = self.forward(*args, **keywords)
         except (ValueError, TypeError) as error:
             _locate(error, self)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from .. import _C
 from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
 from .activation import elements
 from .reduce import reduction
+from .shape import reshaped
 
 binary = lru_cache(4096)(_C.Binary)
 power_of = lru_cache(1024)(_C.Power)
 
 
 @lru_cache(1024)
-def constant(value: float, dtype: str) -> Tensor:
+def constant(value: float, dtype: str, sign: float = 1.0) -> Tensor:
+    """`sign` is part of the key: to the cache 0.0 and -0.0 are the same number."""
     return Tensor(_C.from_numpy(np.asarray(value, dtype)))
 
 
@@ -32,7 +35,7 @@ def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 
 def _beside(t: Tensor, value: Any) -> Tensor:
     if isinstance(value, (int, float)):
-        return constant(float(value), t.dtype)
+        return constant(float(value), t.dtype, copysign(1.0, value))
     return tensor(value, dtype=t.dtype)
 
 
@@ -43,7 +46,7 @@ def sum_to(d: Array, shape: tuple[int, ...]) -> Array:
     leading = len(d.shape) - len(shape)
     axes = (*range(leading), *(leading + i for i, n in enumerate(shape) if n == 1 and d.shape[leading + i] != 1))
     d = _C.sum(reduction(d.shape, axes, True), d)
-    return d if d.shape == shape else d.view(shape)  # only sizes of 1 were dropped, so the order in memory is the same
+    return reshaped(d, shape)
 
 
 def _add(a: Array, b: Array) -> Array:
@@ -165,7 +168,7 @@ class Power(Op):
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         (x,) = self.saved
-        slope = _C.power(power_of(x.shape, self.exponent - 1), x)
+        slope = _C.power(power_of(x.shape, self.exponent - 1 if self.exponent else 0.0), x)  # of x^0: 0 everywhere, at 0 too
         return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype)._array)),)
 
 

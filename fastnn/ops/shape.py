@@ -118,11 +118,10 @@ def index(x: Tensor, key: Any) -> Tensor:
     """x[key] for integers, slices (any step), Ellipsis and None. For arrays of indices use `numpy()` or a `Function`."""
     keys = list(key) if isinstance(key, tuple) else [key]
     given = sum(k is not None and k is not Ellipsis for k in keys)
-    if Ellipsis not in keys:
-        keys.append(Ellipsis)
-    if keys.count(Ellipsis) > 1 or given > x.ndim:
+    ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
+    if len(ellipses) > 1 or given > x.ndim:
         raise IndexError(f"index {key} does not fit shape {x.shape}")
-    at = keys.index(Ellipsis)
+    at = ellipses[0] if ellipses else len(keys)
     keys[at : at + 1] = [slice(None)] * (x.ndim - given)
     strides_in, shape, strides, offset, d = memory_strides(x.shape), [], [], 0, 0
     for k in keys:

@@ -3,6 +3,8 @@
     trainer = fastnn.train.Trainer(model, fastnn.optim.Adam(model.parameters(), 1e-3), seed=0)
     history = trainer.fit(train, epochs=20, validation=validation, batch_size=32)
     print(trainer.evaluate(test))
+
+A plain loop of one's own over a Loader (zero_grad, forward, backward, step) does the same, bit for bit.
 """
 
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint

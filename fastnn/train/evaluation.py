@@ -44,7 +44,7 @@ class Sums:
 
     def __init__(self, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
         self.metrics = metrics
-        self.values: dict[str, float] = dict(values or {"samples": 0, "loss": 0.0, **dict.fromkeys(metrics, 0.0)})
+        self.values: dict[str, float] = {"samples": 0, "loss": 0.0, **dict.fromkeys(metrics, 0.0), **(values or {})}
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
@@ -58,7 +58,12 @@ class Sums:
 
 
 def evaluate(
-    model: Module, data: Data, loss: Loss, metrics: Mapping[str, Metric], normalize: Normalize | None, check: Callable[[], None] = lambda: None
+    model: Module,
+    data: Data,
+    loss: Loss,
+    metrics: Mapping[str, Metric],
+    normalize: Normalize | None,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Mean loss and metrics in evaluation mode. `check` is called after each batch."""
     loader = _loader(data, normalize)
@@ -94,4 +99,5 @@ def _loader(data: Data, normalize: Normalize | None) -> Loader:
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return (e / e.sum(1, keepdims=True)).astype(np.float32)
+    probabilities: np.ndarray = (e / e.sum(1, keepdims=True)).astype(np.float32)
+    return probabilities

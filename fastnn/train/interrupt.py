@@ -13,7 +13,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, where: str = "interrupted", saved: str | None = None) -> None:
         self.where, self.saved = where, saved
-        how = f"saved to {saved}: fit(..., resume={saved!r}) goes on" if saved else "nothing was saved (no ModelCheckpoint among the callbacks)"
+        how = f"saved to {saved}: fit(..., resume={saved!r}) goes on" if saved else "nothing was saved (no ModelCheckpoint given)"
         super().__init__(f"{where}; {how}")
 
 

@@ -1,0 +1,39 @@
+"""A training step of a reference net in fastnn."""
+
+from __future__ import annotations
+
+import itertools
+
+import fastnn
+from fastnn import models, nn, optim
+
+from .reference_nets import REFERENCE_NETS
+
+
+class FastnnStep:
+    """Each call: forward, loss, backward, optimizer, on the next of a few random batches. Returns the loss."""
+
+    def __init__(self, name: str, threads: int, batches: int = 4) -> None:
+        fastnn.set_num_threads(threads)
+        net = REFERENCE_NETS[name]
+        self.model = models.create(name, input_shape=net.input_shape, num_classes=net.classes)
+        self.loss = nn.CrossEntropyLoss()
+        self.optimizer: optim.Optimizer
+        if net.optimizer == "adam":
+            self.optimizer = optim.Adam(self.model.parameters(), net.lr)
+        else:
+            self.optimizer = optim.SGD(self.model.parameters(), net.lr, momentum=0.9)
+        self.batches = itertools.cycle([(fastnn.tensor(x), fastnn.tensor(t)) for x, t in net.batches(batches)])
+
+    def set_dropout(self, p: float) -> None:
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = p
+
+    def __call__(self) -> fastnn.Tensor:
+        x, labels = next(self.batches)
+        self.optimizer.zero_grad()
+        loss: fastnn.Tensor = self.loss(self.model(x), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss

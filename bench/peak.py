@@ -1,0 +1,52 @@
+"""What the machine can do in this second: an FMA loop and a copy, native, on as many threads as the kernels beside them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+class Peak:
+    """peak.cpp built for this processor, or ValueError where no compiler is."""
+
+    def __init__(self, threads: int) -> None:
+        compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None)
+        if compiler is None:
+            raise ValueError("no C++ compiler: percentages of peak and of a copy are left out")
+        self.threads = threads
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "peak.so"
+            source = Path(__file__).with_name("peak.cpp")
+            flags = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-Wno-psabi", "-fPIC", "-shared", "-pthread"]
+            subprocess.run([compiler, *flags, "-o", library, source], check=True)
+            self._library = ctypes.CDLL(str(library))
+        self._library.fma_seconds.restype = self._library.copy_seconds.restype = ctypes.c_double
+
+    def gflops(self, seconds: float = 0.01) -> float:
+        """GFLOP/s of multiply-adds in registers, measured for about `seconds`."""
+        per_iteration = self.threads * self._library.flop_per_iteration()
+        iterations = int(seconds * 130e9 * self.threads / per_iteration)
+        return per_iteration * iterations / self._library.fma_seconds(self.threads, ctypes.c_long(iterations)) / 1e9
+
+    def copy_gbs(self, nbytes: int, seconds: float = 0.01) -> float:
+        """GB/s (read and written) of a copy that moves `nbytes` in all; the better of ordinary and streaming stores."""
+        floats = nbytes // 8
+        repeats = max(1, int(seconds * 15e9 / nbytes))
+        rates = [8 * floats * repeats / self._copy(floats, repeats, streaming) / 1e9 for streaming in (0, 1)]
+        return max(rates)
+
+    def _copy(self, floats: int, repeats: int, streaming: int) -> float:
+        self._library.copy_seconds(self.threads, ctypes.c_long(floats), 1, streaming)
+        return float(self._library.copy_seconds(self.threads, ctypes.c_long(floats), repeats, streaming))
+
+
+def reuse_freed_memory() -> None:
+    """Lets malloc keep what is freed (no unmapping, no trimming), so that PyTorch's page faults are not timed as if they were its kernels."""
+    libc = ctypes.CDLL(None)
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    for option, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
+        libc.mallopt(option, value)

@@ -1,0 +1,332 @@
+"""Files: what other readers see, what damage does to them, what a crash leaves; and trainings that go on from them, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_trainer import bits, blobs, net
+
+from fastnn import _C, files, models, nn, optim, random
+from fastnn.data import Loader
+from fastnn.files import CorruptFile
+from fastnn.train import Callback, EarlyStopping, Interrupted, ModelCheckpoint, Trainer, load_model, save_model
+
+SHAPE = (2, 3, 4, 5)
+
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child only writes a file
+
+
+# --- files
+
+
+def sample() -> dict[str, np.ndarray]:
+    return {
+        "conv.weight": np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE),
+        "matrix": np.arange(6, dtype=np.float64).reshape(2, 3).T,
+        "count": np.asarray(7, np.int64),
+        "bytes": np.arange(5, dtype=np.uint8),
+        "mask": np.array([True, False]),
+        "nothing": np.zeros((0, 3), np.float32),
+    }
+
+
+def test_every_type_and_rank_comes_back(tmp_path: Path) -> None:
+    files.write(tmp_path / "a.safetensors", sample(), {"epoch": 3, "mean": [0.1, 1 / 3]})
+    arrays, notes = files.read(tmp_path / "a.safetensors")
+    assert notes == {"epoch": 3, "mean": [0.1, 1 / 3]} and arrays.keys() == sample().keys()
+    for name, array in sample().items():
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape and (arrays[name] == array).all()
+
+
+def test_other_readers_see_channels_last_arrays_right(tmp_path: Path) -> None:
+    """An Array of rank 4 lies N, H, W, C; a file must not."""
+    from safetensors.numpy import load_file
+
+    torch_reader = pytest.importorskip("safetensors.torch")
+    values = sample()["conv.weight"]
+    files.write(tmp_path / "a.safetensors", {"ours": _C.from_numpy(values), "strided": values.transpose(0, 3, 1, 2)})
+    assert _C.from_numpy(values).numpy().strides != values.strides
+    for read in (load_file, torch_reader.load_file):
+        arrays = read(tmp_path / "a.safetensors")
+        assert (np.asarray(arrays["ours"]) == values).all()
+        assert (np.asarray(arrays["strided"]) == values.transpose(0, 3, 1, 2)).all()
+
+
+def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.ones((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    arrays, notes = files.read(tmp_path / "other.safetensors")
+    assert (arrays["w"] == 1).all() and notes == {}
+
+
+def test_every_byte_of_a_file_mutated(tmp_path: Path) -> None:
+    """A changed byte is either noticed, in one exception that names the file, or changes nothing of what is read."""
+    path = tmp_path / "small.safetensors"
+    files.write(path, {"w": sample()["conv.weight"][:1, :2, :2, :2], "n": np.asarray(3)}, {"epoch": 1})
+    whole = path.read_bytes()
+    reference, notes = files.read(path)
+    noticed = 0
+    for position in range(len(whole)):
+        for flip in (0x01, 0x20, 0xFF):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
+            try:
+                arrays, found = files.read(path)
+            except CorruptFile as error:
+                assert "small.safetensors" in str(error)
+                noticed += 1
+                continue
+            assert {k: a.tobytes() for k, a in arrays.items()} == {k: a.tobytes() for k, a in reference.items()}
+            assert found in (notes, {})
+    assert noticed > 2.5 * len(whole)
+
+
+def test_a_file_cut_anywhere(tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    files.write(path, {"w": np.ones(10, np.float32)})
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptFile, match="cut.safetensors: not a whole safetensors file"):
+            files.read(path)
+    with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
+        files.read(tmp_path / "absent.safetensors")
+    with pytest.raises(IsADirectoryError):
+        files.read(tmp_path)
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    path = tmp_path / "a.safetensors"
+    files.write(path, {"w": np.zeros(3)})
+    before = path.read_bytes()
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(path, {"w": np.ones(3)})
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def in_child(task: Callable[[], None]) -> int:
+    """Runs `task` in a forked process; its exit status, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            task()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@forks
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    files.write(path, {"w": np.zeros(3)})
+    before = path.read_bytes()
+
+    def too_large() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with pytest.raises(OSError, match="too large"):
+            files.write(path, {"w": np.zeros(1000)})
+
+    assert in_child(too_large) == 0
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
+
+
+@forks
+def test_killed_at_any_call_to_the_system(tmp_path: Path) -> None:
+    """The process dies before, between and after open, fsync, rename and the folder's fsync: the old or the new file is there, whole."""
+    path = tmp_path / "a.safetensors"
+    old, new = np.zeros(300), np.ones(300)
+    outcomes = []
+    for survive in range(10):
+        files.write(path, {"w": old})
+
+        def die(survive: int = survive) -> None:
+            left = survive
+
+            def counted(function: Callable[..., object]) -> Callable[..., object]:
+                def call(*arguments: object) -> object:
+                    nonlocal left
+                    if not left:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    left -= 1
+                    return function(*arguments)
+
+                return call
+
+            for name in ("fsync", "replace", "open", "close"):
+                setattr(os, name, counted(getattr(os, name)))
+            files.write(path, {"w": new})
+
+        status = in_child(die)
+        values = files.read(path)[0]["w"]
+        assert (values == old).all() or (values == new).all()
+        outcomes.append((status, bool(values[0])))
+    assert outcomes[0] == (-signal.SIGKILL, False) and (-signal.SIGKILL, True) in outcomes and outcomes[-1] == (0, True)
+
+
+# --- resuming
+
+
+QUIET = {"restore_best": False, "progress": False}
+
+
+def make(kind: str, seed: int = 0) -> Trainer:
+    model = net(seed)
+    if kind == "adam":
+        return Trainer(model, optim.Adam(model.parameters(), optim.schedules.cosine(1e-2, 28)), seed=0)
+    return Trainer(model, optim.SGD(model.parameters(), optim.schedules.linear(0.1, 28), momentum=0.9, weight_decay=1e-3), seed=0)
+
+
+def state(path: Path) -> tuple[dict[str, bytes], dict[str, object]]:
+    """Everything in a checkpoint but the seconds."""
+    arrays, notes = files.read(path)
+    for row in [*notes["history"], notes["sums"]]:
+        row.pop("seconds", None)
+    return {name: array.tobytes() for name, array in arrays.items()}, notes
+
+
+class SaveAtStep(Callback):
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.step = path, step
+
+    def after_step(self, trainer: Trainer, loss: float) -> None:
+        if trainer.optimizer.steps == self.step:
+            trainer.save(self.path)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("step", [1, 5, 7, 10, 27, 28])  # 7 steps an epoch
+def test_resumed_is_the_same_as_uninterrupted(tmp_path: Path, kind: str, step: int) -> None:
+    training, validation = blobs(100), blobs(40, 1)
+    middle, end, end_again = (tmp_path / f"{name}.safetensors" for name in ("middle", "end", "again"))
+    make(kind).fit(training, 4, validation, batch_size=16, callbacks=[SaveAtStep(middle, step), ModelCheckpoint(end)], **QUIET)
+    random.seed(12345)
+    resumed = make(kind, seed=7)  # other weights: all must come from the file
+    resumed.fit(training, 4, validation, batch_size=16, resume=middle, callbacks=[ModelCheckpoint(end_again)], **QUIET)
+    assert state(end_again) == state(end)
+
+
+def test_a_finished_training_resumes_to_nothing_more(tmp_path: Path) -> None:
+    t = make("adam")
+    t.fit(blobs(100), 2, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+    again = make("adam", seed=3)
+    assert len(again.fit(blobs(100), 2, batch_size=16, resume=tmp_path / "c", **QUIET)) == 2
+    assert bits(again.model) == bits(t.model)
+
+
+def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
+    callbacks = [EarlyStopping(1, monitor="lr"), ModelCheckpoint(tmp_path / "c")]  # a rate that falls never improves
+    make("adam").fit(blobs(64), 9, callbacks=callbacks, **QUIET)
+    resumed = make("adam").fit(blobs(64), 9, callbacks=callbacks, resume=tmp_path / "c", **QUIET)
+    assert len(resumed) == 2
+
+
+@pytest.mark.parametrize("event", ["before_step", "after_step", "after_epoch", "before_evaluate"])
+def test_ctrl_c_saves_a_state_that_goes_on(tmp_path: Path, event: str) -> None:
+    training, validation = blobs(100), blobs(40, 1)
+    whole, path = tmp_path / "whole", tmp_path / "saved"
+    make("adam").fit(training, 3, validation, batch_size=16, callbacks=[ModelCheckpoint(whole)], **QUIET)
+
+    class CtrlC(Callback):
+        def press(self, trainer: Trainer, *rest: object) -> None:
+            if trainer.optimizer.steps >= (7 if event == "after_epoch" else 10) and trainer.epoch < 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    setattr(CtrlC, event, CtrlC.press)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="interrupted in epoch .*saved to .*goes on") as caught:
+        make("adam").fit(training, 3, validation, batch_size=16, callbacks=[ModelCheckpoint(path, every=100), CtrlC()], **QUIET)
+    assert caught.value.saved == str(path) and isinstance(caught.value, KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    make("adam", 7).fit(training, 3, validation, batch_size=16, resume=path, callbacks=[ModelCheckpoint(path)], **QUIET)
+    assert state(path) == state(whole)
+
+
+def test_ctrl_c_twice_stops_at_once() -> None:
+    class CtrlC(Callback):
+        def before_step(self, trainer: Trainer) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("the second Ctrl-C came too late")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        make("adam").fit(blobs(64), 1, callbacks=[CtrlC()], **QUIET)
+    assert not isinstance(caught.value, Interrupted)
+
+
+def test_ctrl_c_without_a_checkpoint_says_so() -> None:
+    class CtrlC(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="interrupted in epoch 1, after batch 1 of 4; nothing was saved"):
+        make("adam").fit(blobs(64), 1, batch_size=16, callbacks=[CtrlC()], **QUIET)
+
+
+def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
+    t = make("adam")
+    path = tmp_path / "c.safetensors"
+    t.fit(blobs(100), 1, batch_size=16, callbacks=[SaveAtStep(path, 3)], **QUIET)
+    with pytest.raises(ValueError, match="c.safetensors: made with the optimizer Adam; the trainer has SGD"):
+        make("sgd").fit(blobs(100), 1, batch_size=16, resume=path, **QUIET)
+    with pytest.raises(ValueError, match="within an epoch of 100 samples in batches of 16; .* with 100 samples in batches of 8"):
+        make("adam").fit(blobs(100), 1, batch_size=8, resume=path, **QUIET)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    other = Trainer(model, optim.Adam(model.parameters()))
+    before = bits(model)
+    with pytest.raises(ValueError, match="c.safetensors: "):
+        other.fit(blobs(100), 1, resume=path, **QUIET)
+    assert bits(model) == before and other.optimizer.steps == 0 and other.epoch == 0
+
+    t.save_model(path)
+    with pytest.raises(ValueError, match="c.safetensors: holds a model, not a checkpoint"):
+        make("adam").fit(blobs(100), 1, resume=path, **QUIET)
+
+
+# --- models
+
+
+def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
+    architecture = {"name": "lenet", "input_shape": (1, 6, 6), "num_classes": 3}
+    model = models.create(**architecture)  # type: ignore[arg-type]
+    t = Trainer(model, optim.Adam(model.parameters()), architecture=architecture)
+    t.fit(blobs(90), 2, blobs(30, 1), callbacks=[ModelCheckpoint(tmp_path / "checkpoint")], **QUIET)
+    t.save_model(tmp_path / "model")
+    test = blobs(40, 2)
+    for name in ("model", "checkpoint"):  # of the checkpoint, the best snapshot
+        trained = load_model(tmp_path / name)
+        assert trained.classes == ("dark", "grey", "bright")
+        assert (trained.predict(test) == t.predict(test)).all() and trained.evaluate(test) == t.evaluate(test)
+
+
+def test_a_model_file_has_pytorchs_keys_and_plain_notes(tmp_path: Path) -> None:
+    save_model(tmp_path / "m", net(), classes=["a", "b", "c"])
+    arrays, notes = files.read(tmp_path / "m")
+    assert {"0.weight", "0.bias", "1.running_mean", "1.num_batches_tracked", "6.weight"} <= arrays.keys()
+    assert json.loads(json.dumps(notes))["classes"] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="m: says no architecture"):
+        load_model(tmp_path / "m")
+
+
+def test_loading_a_loader_position(tmp_path: Path) -> None:
+    """A Loader of one's own is resumed too."""
+    training = blobs(100)
+    path, end, again = tmp_path / "c", tmp_path / "end", tmp_path / "again"
+    loader = Loader(training, 16, shuffle=True, seed=5)
+    make("sgd").fit(loader, 2, callbacks=[SaveAtStep(path, 9), ModelCheckpoint(end)], **QUIET)
+    make("sgd", 1).fit(loader, 2, resume=path, callbacks=[ModelCheckpoint(again)], **QUIET)
+    assert state(end) == state(again)

@@ -1,0 +1,133 @@
+"""The command line: what it prints, writes, refuses, and how it goes on after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_data import write_idx_folder
+
+from fastnn import files
+from fastnn.cli import main
+
+QUICK = ["--model", "linear", "--epochs", "2"]
+
+
+def command(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastnn", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+
+
+def test_train_digits_prints_and_writes_what_the_readme_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "digits: images of 1 x 8 x 8 in 10 classes; 1,294 for training, 144 for validation, 359 for the test" in out
+    assert re.search(r"^epoch +loss +accuracy", out, re.M) and re.search(r"^ +2 +\d\.\d+", out, re.M)
+    [accuracy] = re.findall(r"^test accuracy (\d+\.\d) %$", out, re.M)
+    assert 40 < float(accuracy) < 95
+    for name in ("model.safetensors", "history.jsonl", "curves.png"):
+        assert f"runs/digits/{name}" in out.split("test accuracy")[1]
+        assert Path("runs/digits", name).stat().st_size > 0
+    rows = [json.loads(line) for line in Path("runs/digits/history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2]
+
+    for file in ("model.safetensors", "checkpoint.safetensors"):
+        assert main(["evaluate", f"runs/digits/{file}"]) == 0
+        assert f"test accuracy {accuracy} %" in capsys.readouterr().out
+
+
+def test_without_matplotlib_a_sentence_says_how_to_get_curves(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["train", "digits", *QUICK]) == 0
+    assert "pip install '.[plot]'" in capsys.readouterr().out and not os.path.exists("runs/digits/curves.png")
+
+
+def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    os.makedirs("data/mnist")
+    images, labels = write_idx_folder(Path("data/mnist"))
+    for arguments in (["idx", "--data", "data/mnist"], ["mnist", "--data", "data/mnist"]):
+        assert main(["train", *arguments, "--model", "lenet", "--epochs", "1", "--val-fraction", "0", "--out", f"out-{arguments[0]}"]) == 0
+        assert "test accuracy" in capsys.readouterr().out
+    np.savez("a.npz", train_images=images / 255, train_labels=labels, test_images=images / 255, test_labels=labels)
+    assert main(["train", "arrays", "--data", "a.npz", *QUICK, "--schedule", "step", "--optimizer", "sgd", "--val-fraction", "0.5"]) == 0
+    monkeypatch.setenv("FASTNN_DATA", "data")
+    assert main(["evaluate", "out-mnist/model.safetensors"]) == 0
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["train", "digit"], r"fastnn train: error: argument DATASET: invalid choice: 'digit'"),
+    (["train", "digits", "--model", "alexnet"], r"invalid choice: 'alexnet' \(choose from .*lenet"),
+    (["train", "digits", "--epochs", "0"], r"argument --epochs: '0' is not a whole number from 1 on"),
+    (["train", "digits", "--lr", "fast"], r"argument --lr: 'fast' is not a rate"),
+    (["train", "digits", "--val-fraction", "1"], r"argument --val-fraction: '1' is not a fraction from 0 to below 1"),
+    (["train", "digits", "--model", "resnet18", "--device", "cuda"], r"argument --device: invalid choice: 'cuda'"),
+    (["train", "fashion-mnist"], r"error: fashion-mnist needs --data: the folder of its four IDX files"),
+    (["train", "fashion-mnist", "--data", "absent"], r"error: absent: holds neither train-images-idx3-ubyte nor"),
+    (["train", "arrays", "--data", "absent.npz"], r"error: .*No such file or directory: 'absent.npz'"),
+    (["train", "digits", "--model", "vgg", "--lr", "1e30", "--epochs", "1"], r"error: the loss is .* the rate \S+ is most likely too high"),
+    (["train", "digits", *QUICK, "--out", "/proc/absent"], r"error: .*/proc/absent"),
+    (["train", "digits", "--resume"], r"error: --resume: there is no runs/digits/checkpoint.safetensors to go on from"),
+    (["evaluate", "absent.safetensors"], r"error: .*No such file or directory: 'absent.safetensors'"),
+    (["evaluate", "damaged.safetensors"], r"error: damaged.safetensors: not a whole safetensors file"),
+    ([], r"the following arguments are required: command"),
+])  # fmt: skip
+def test_errors_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    Path("damaged.safetensors").write_bytes(b"not what it says")
+    try:
+        code = main(arguments)
+    except SystemExit as error:  # argparse
+        code = error.code  # type: ignore[assignment]
+    err = capsys.readouterr().err
+    assert code == 2 and re.search(words, err) and err.count("\n") == 1
+
+
+def test_info_names_the_instruction_set_and_why() -> None:
+    with command("info") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0 and err == ""
+    assert re.search(r"^instruction set +\w+: .+", out, re.M) and re.search(r"^threads +\d+: .+", out, re.M)
+
+
+def test_ctrl_c_then_resume_gives_the_uninterrupted_model(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "digits", "--model", "vgg_small", "--epochs", "3", "--threads", "1"]
+    with command(*arguments) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if re.match(r" +1 ", line):  # the first epoch is done, the second begins
+                process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert re.search(r"fastnn: interrupted in epoch [23], after batch \d+ of 41; go on with: fastnn train digits --resume\n", err)
+    assert "Traceback" not in err
+
+    assert main(arguments) == 2
+    assert re.search(r"unfinished run \([12] of 3 epochs are done\): add --resume", capsys.readouterr().err)
+    assert main(["train", "digits", "--resume", "--lr", "0.5"]) == 2
+    assert "was started with lr 0.001, not 0.5" in capsys.readouterr().err
+    assert main(["train", "digits", "--resume"]) == 0
+    assert main([*arguments, "--out", "whole"]) == 0
+    resumed, whole = (files.read(f"{out}/model.safetensors")[0] for out in ("runs/digits", "whole"))
+    assert {k: v.tobytes() for k, v in resumed.items()} == {k: v.tobytes() for k, v in whole.items()}
+
+
+def test_heavy_things_wait_until_needed() -> None:
+    """`import fastnn` and `fastnn --help` load neither safetensors nor tqdm nor matplotlib."""
+    code = "import sys, fastnn.cli; print([m for m in ('safetensors', 'tqdm', 'matplotlib', 'concurrent.futures') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

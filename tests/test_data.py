@@ -1,0 +1,290 @@
+"""fastnn.data: sets, splits, normalisation, the loader's order and its thread."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import threading
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import reference
+from shared_data import shared_data
+
+from fastnn import data, random
+from fastnn.data import ArrayDataset, Loader, Normalize
+
+
+def numbered(n: int, shape: tuple[int, ...] = (2, 3, 4), dtype: type = np.uint8) -> ArrayDataset:
+    """Images that know their position: every value is position + a part that differs by place (n < 200)."""
+    places = np.arange(np.prod(shape)).reshape(shape) % 50
+    images = (np.arange(n).reshape(n, *[1] * len(shape)) + places).astype(dtype)
+    return ArrayDataset(images, np.arange(n))
+
+
+# --- the sets
+
+
+def test_digits_are_the_known_ones() -> None:
+    train, test = data.digits()
+    assert (len(train), len(test), train.shape, train.num_classes) == (1438, 359, (1, 8, 8), 10)
+    images, labels = np.empty((1797, 8, 8), np.uint8), np.empty(1797, np.uint8)
+    at_test = np.arange(1797) % 5 == 4
+    for part, where in ((train, ~at_test), (test, at_test)):
+        images[where], labels[where] = part.images[:, 0], part.labels
+    whole = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    assert whole == "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"  # scikit-learn's load_digits as bytes
+
+
+def test_digits_carry_their_attribution() -> None:
+    notice = resources.files("fastnn.data").joinpath("digits.NOTICE").read_text()
+    assert all(words in notice for words in ("E. Alpaydin", "C. Kaynak", "CC BY 4.0", "archive.ics.uci.edu"))
+
+
+def test_fashion_mnist_is_read_whole() -> None:
+    train, test = data.fashion_mnist(shared_data("fashion-mnist"))
+    assert train.images.shape == (60000, 1, 28, 28) and test.images.shape == (10000, 1, 28, 28)
+    assert np.bincount(train.labels).tolist() == [6000] * 10 and np.bincount(test.labels).tolist() == [1000] * 10
+    assert train.classes is not None and train.classes[train.labels[0]] == "Ankle boot"  # the first picture of the set
+
+
+@pytest.mark.parametrize("images, labels, classes, error, words", [
+    (np.zeros((3, 2, 2, 2, 2), np.uint8), [0, 1, 2], None, ValueError, r"images have shape \(3, 2, 2, 2, 2\); expected \(N, C, H, W\)"),
+    (np.zeros((3, 2, 2), np.int32), [0, 1, 2], None, TypeError, "images have dtype int32; expected uint8"),
+    (np.zeros((3, 2, 2), np.uint8), [0, 1], None, ValueError, r"labels have shape \(2,\); expected \(3,\)"),
+    (np.zeros((3, 2, 2), np.uint8), [0.0, 1.0, np.nan], None, TypeError, "labels have dtype float64; expected integers"),
+    (np.zeros((3, 2, 2), np.uint8), [0, -1, 2], None, ValueError, "label -1 at position 1"),
+    (np.zeros((3, 2, 2), np.uint8), [0, 1, 2], ["a", "b"], ValueError, "label 2 at position 2; 2 classes go from 0 to 1"),
+])  # fmt: skip
+def test_bad_arrays_are_refused(images: np.ndarray, labels: list[float], classes: list[str] | None, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        ArrayDataset(images, labels, classes)
+
+
+def test_shapes_and_types_of_arrays() -> None:
+    assert ArrayDataset(np.zeros((5, 8, 9), np.uint8), np.zeros(5, np.int8)).shape == (1, 8, 9)
+    assert ArrayDataset(np.zeros((5, 7)), np.zeros(5, np.uint16)).images.dtype == np.float32
+    part = numbered(20).take([3, 5, 7]).take([2, 0])
+    assert part.labels.tolist() == [7, 3] and part.images[:, 0, 0, 0].tolist() == [7, 3]
+
+
+def test_npz_of_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "cells.npz"
+    images = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
+    np.savez(path, train_images=images, train_labels=[0, 1], test_images=images[:1], test_labels=[1], classes=["no", "yes"])
+    train, test = data.arrays(path)
+    assert (train.images == images).all() and test.labels.tolist() == [1] and test.classes == ("no", "yes")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cells.npz: not a whole .npz"):
+        data.arrays(path)
+    np.savez(path, train_images=images)
+    with pytest.raises(ValueError, match="train_labels, test_images, test_labels is missing"):
+        data.arrays(path)
+
+
+# --- IDX files
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def write_idx_folder(folder: Path, pack: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 5), np.uint8)
+    labels = np.array([0, 1, 2, 0, 1, 2], np.uint8)
+    for prefix in ("train", "t10k"):
+        for name, array in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", labels)):
+            if pack:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(idx_bytes(array)))
+            else:
+                (folder / name).write_bytes(idx_bytes(array))
+    return images, labels
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_idx_plain_and_gzipped(tmp_path: Path, pack: bool) -> None:
+    images, labels = write_idx_folder(tmp_path, pack)
+    train, test = data.idx(tmp_path)
+    assert (train.images[:, 0] == images).all() and (train.labels == labels).all() and len(test) == 6
+
+
+def test_idx_truncated_anywhere_is_one_clear_error(tmp_path: Path) -> None:
+    whole = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    path = tmp_path / "images"
+    for bytes_left in range(len(whole)):
+        for contents in (whole[:bytes_left], gzip.compress(whole)[:bytes_left]):
+            path.write_bytes(contents)
+            with pytest.raises(ValueError, match="images: "):
+                data.read_idx(path, 3)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match="39 bytes, truncated: 16 of header . 2 x 3 x 4 values = 40"):
+        data.read_idx(path, 3)
+    path.write_bytes(whole + b"x")
+    with pytest.raises(ValueError, match="41 bytes, too long"):
+        data.read_idx(path, 3)
+    path.write_bytes(b"\0\0\x08\x03" + b"\xff" * 12)  # sizes whose product exceeds 64 bits
+    with pytest.raises(ValueError, match="truncated: 16 of header . 4294967295 x"):
+        data.read_idx(path, 3)
+
+
+def test_idx_wrong_kind_of_file(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(idx_bytes(np.zeros(4, np.uint8)))
+    with pytest.raises(ValueError, match="starts with '00 00 08 01'; an IDX file of rank 3 with '00 00 08 03'"):
+        data.read_idx(path, 3)
+    with pytest.raises(FileNotFoundError, match="holds neither train-labels-idx1-ubyte nor"):
+        data.idx(tmp_path)
+
+
+def test_idx_files_that_do_not_belong_together(tmp_path: Path) -> None:
+    write_idx_folder(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(5, np.uint8)))
+    with pytest.raises(ValueError, match="holds 6 images, .*train-labels-idx1-ubyte 5 labels"):
+        data.idx(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.full(6, 10, np.uint8)))
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: label 10"):
+        data.mnist(tmp_path)
+
+
+# --- split and normalisation
+
+
+def test_split_is_stratified_and_a_partition() -> None:
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    whole = ArrayDataset(np.arange(160, dtype=np.uint8).reshape(160, 1), labels)
+    rest, part = data.split(whole, 0.1, seed=3)
+    assert np.bincount(part.labels).tolist() == [10, 5, 1]
+    assert sorted([*rest.images[:, 0], *part.images[:, 0]]) == list(range(160))
+    assert (np.diff(rest.images[:, 0].astype(int)) > 0).all()  # the order of the whole
+    again = data.split(whole, 0.1, seed=3)[1]
+    assert (again.images == part.images).all()
+    other = data.split(whole, 0.1, seed=4)[1]
+    assert (other.images != part.images).any()
+    with pytest.raises(ValueError, match="fraction 1.5"):
+        data.split(whole, 1.5)
+
+
+def test_normalize_is_exact_for_bytes() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (1500, 3, 5, 4), np.uint8)  # more than one block
+    images[:, 2] = 255
+    fitted = Normalize.fit(ArrayDataset(images, np.zeros(1500, int)))
+    for c in range(3):
+        values = [int(v) for v in images[:, c].ravel()]
+        mean = Fraction(sum(values), len(values))
+        variance = Fraction(sum(v * v for v in values), len(values)) - mean * mean
+        assert fitted.mean[c] == float(mean)
+        assert fitted.std[c] == (float(variance) ** 0.5 or 1.0)
+    assert Normalize(**fitted.state()).scale.tobytes() == fitted.scale.tobytes()
+
+
+def test_normalize_of_floats_and_features() -> None:
+    values = np.random.default_rng(2).normal(1e3, 2, (2000, 5)).astype(np.float32)
+    values[:, 4] = 7
+    fitted = Normalize.fit(ArrayDataset(values, np.zeros(2000, int)))
+    assert np.allclose(fitted.mean, values.mean(0, dtype=np.float64), rtol=1e-12)
+    assert np.allclose(fitted.std[:4], values[:, :4].astype(np.float64).std(0), rtol=1e-9) and fitted.std[4] == 1
+    with pytest.raises(ValueError, match="must be positive"):
+        Normalize([0.0], [0.0])
+
+
+# --- the loader
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("shape", [(3, 5, 4), (1, 4, 4), (7,)])
+def test_batches_hold_the_normalised_images_of_their_labels(dtype: type, shape: tuple[int, ...]) -> None:
+    dataset = numbered(100, shape, dtype).take(np.arange(99, 9, -1))
+    normalize = Normalize.fit(dataset)
+    channels = (slice(None),) + (None,) * (len(shape) - 1)
+    seen = []
+    for x, labels in Loader(dataset, 16, shuffle=True, seed=5, normalize=normalize):
+        raw = numbered(100, shape, dtype).images[labels.numpy()].astype(np.float64)
+        expected = (raw - np.array(normalize.mean)[channels]) / np.array(normalize.std)[channels]
+        assert x.dtype == "float32" and labels.dtype == "int64"
+        np.testing.assert_allclose(x.numpy(), expected, rtol=1e-5, atol=1e-5)
+        seen += labels.numpy().tolist()
+    assert sorted(seen) == list(range(10, 100))
+
+
+def test_without_normalisation_values_stay() -> None:
+    x, _ = next(iter(Loader(numbered(8), 8)))
+    assert (x.numpy() == numbered(8).images).all()
+
+
+def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
+    loader = Loader(numbered(50), 8, shuffle=True, seed=2**40 + 11)
+    for epoch in (0, 1, 7):
+        words = reference.random_words(0, 50, 2**40 + 11, epoch, random.ORDER)
+        expected = sorted(range(50), key=lambda i: (words[i], i))  # noqa: B023
+        assert loader.order(epoch).tolist() == expected
+        assert [int(n) for _, labels in loader.batches(epoch) for n in labels.numpy()] == expected
+    assert loader.order(0).tolist() != loader.order(1).tolist()
+
+
+def test_each_loop_is_the_next_epoch() -> None:
+    loader = Loader(numbered(20), 20, shuffle=True)
+    orders = [next(iter(loader))[1].numpy().tolist() for _ in range(3)]
+    assert orders == [loader.order(epoch).tolist() for epoch in range(3)]
+
+
+@pytest.mark.parametrize("n, batch, drop_last, sizes", [
+    (12, 4, False, [4, 4, 4]), (14, 4, False, [4, 4, 4, 2]), (13, 4, False, [4, 4, 5]), (1, 4, False, [1]), (0, 4, False, []),
+    (5, 4, False, [5]), (3, 1, False, [1, 1, 1]), (14, 4, True, [4, 4, 4]), (13, 4, True, [4, 4, 4]), (12, 4, True, [4, 4, 4]),
+])  # fmt: skip
+def test_a_last_batch_of_one_joins_the_batch_before(n: int, batch: int, drop_last: bool, sizes: list[int]) -> None:
+    loader = Loader(numbered(n), batch, drop_last=drop_last)
+    assert [len(labels) for _, labels in loader] == sizes and len(loader) == len(sizes)
+
+
+def test_iteration_starts_at_any_batch() -> None:
+    loader = Loader(numbered(50), 8, shuffle=True)
+    whole = [labels.numpy().tolist() for _, labels in loader.batches(3)]
+    for first in range(len(whole) + 1):
+        assert [labels.numpy().tolist() for _, labels in loader.batches(3, first)] == whole[first:]
+
+
+def loader_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("fastnn-loader")]
+
+
+def test_the_thread_works_ahead_and_ends_with_the_loop() -> None:
+    loader = Loader(numbered(64), 8)
+    for i, _ in enumerate(loader):
+        assert len(loader_threads()) == 1
+        if i == 2:
+            break
+    assert not loader_threads()
+    list(loader)
+    assert not loader_threads()
+    abandoned = iter(loader)
+    next(abandoned)
+    del abandoned
+    assert not loader_threads()
+
+
+def test_an_exception_in_the_thread_arrives_in_the_loop() -> None:
+    class Broken(ArrayDataset):
+        def gather(self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray):  # type: ignore[no-untyped-def]
+            if 17 in indices:
+                raise OSError("the disk is gone")
+            return super().gather(indices, scale, shift)
+
+    loader = Loader(Broken(np.zeros((40, 3), np.uint8), np.arange(40)), 8)
+    done = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for _, labels in loader:
+            done.append(len(labels))
+    assert done == [8, 8] and not loader_threads()
+
+
+def test_bad_loader_arguments() -> None:
+    with pytest.raises(ValueError, match="batch_size 0"):
+        Loader(numbered(4), 0)
+    with pytest.raises(ValueError, match="4 samples give no whole batch of 8"):
+        Loader(numbered(4), 8, drop_last=True)
+    with pytest.raises(ValueError, match="normalize has 3 channels, the data set 2"):
+        Loader(numbered(4), 2, normalize=Normalize([0, 0, 0], [1, 1, 1]))

@@ -1,0 +1,258 @@
+"""Operations of one's own, and the check of their gradients."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from torch_twins import DTYPES, assert_close, direction, normal
+
+import fastnn
+from fastnn import Function, Tensor, nn, ops
+
+
+class Cube(Function):
+    """numpy in, numpy out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> np.ndarray:
+        ctx.save_for_backward(x)
+        return x.numpy() ** 3
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> np.ndarray:
+        (x,) = ctx.saved_tensors
+        return 3 * x.numpy() ** 2 * dy.numpy()
+
+
+class ScaledProduct(Function):
+    """Tensors in and out, two inputs, one plain argument."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.scale = scale
+        return a * b * scale
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+        a, b = ctx.saved_tensors
+        return dy * b * ctx.scale, dy * a * ctx.scale if ctx.needs_input_grad[1] else None, None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_and_gradients(dtype: str) -> None:
+    for shape in [(), (5,), (2, 3, 4, 5)]:
+        values = normal(0, *shape)
+        x = fastnn.tensor(values, dtype, requires_grad=True)
+        y = Cube.apply(x * 2.0)
+        assert y.dtype == dtype and y.requires_grad
+        dy = direction(shape)
+        y.backward(dy)
+        wide = values.astype(np.float64)
+        assert_close(y, 8 * wide**3, 8)
+        assert_close(x.grad, 24 * wide**2 * dy, 8)
+        assert x.grad.dtype == dtype
+
+
+def test_other_arguments_pass_through() -> None:
+    a, b = (fastnn.tensor(normal(i, 3), requires_grad=True) for i in range(2))
+    ScaledProduct.apply(a, b, 0.5).sum().backward()
+    assert_close(a.grad, b.numpy() * 0.5)
+    assert_close(b.grad, a.numpy() * 0.5)
+    constant = fastnn.tensor(normal(2, 3))
+    ScaledProduct.apply(a, constant, 0.5).sum().backward()
+    assert constant.grad is None
+    assert_close(a.grad, (b.numpy() + constant.numpy()) * 0.5)
+
+
+def test_forward_sees_no_history_and_records_nothing() -> None:
+    seen = {}
+
+    class Look(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            seen.update(requires_grad=x.requires_grad, recording=fastnn.is_grad_enabled(), needs=ctx.needs_input_grad)
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> Tensor:
+            seen.update(recording_in_backward=fastnn.is_grad_enabled())
+            return dy
+
+    x = fastnn.tensor([1.0], requires_grad=True)
+    Look.apply(x).backward()
+    assert seen == {"requires_grad": False, "recording": False, "needs": (True,), "recording_in_backward": False}
+    assert not Look.apply(x.detach()).requires_grad
+    with fastnn.no_grad():
+        assert not Look.apply(x).requires_grad
+
+
+def test_none_means_no_gradient() -> None:
+    class Stop(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> None:
+            return None
+
+    x = fastnn.tensor([1.0], requires_grad=True)
+    (Stop.apply(x) + x).backward()
+    assert x.grad.item() == 1
+
+
+class Wrong(Function):
+    """Returns whatever `answer` says as gradients of two inputs of shape (2, 3)."""
+
+    answer: Any = None
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        return Wrong.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (np.ones((2, 3)), "Wrong.backward returned 1 gradients; forward took 2 arguments"),
+        ((np.ones((2, 3)),) * 3, "Wrong.backward returned 3 gradients; forward took 2 arguments"),
+        ((np.ones((2, 3)), np.ones(3)), r"Wrong.backward: gradient 1 has shape \(3,\); its input has shape \(2, 3\)"),
+        ((np.ones((3, 2)), None), r"Wrong.backward: gradient 0 has shape \(3, 2\); its input has shape \(2, 3\)"),
+    ],
+)
+def test_backward_that_does_not_fit_is_refused(answer: Any, message: str) -> None:
+    Wrong.answer = answer
+    a, b = (fastnn.tensor(normal(i, 2, 3), requires_grad=True) for i in range(2))
+    with pytest.raises(ValueError, match=message):
+        Wrong.apply(a, b).sum().backward()
+
+
+def test_missing_methods_are_named() -> None:
+    class Empty(Function):
+        pass
+
+    class OneWay(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 1.0
+
+    x = fastnn.tensor([1.0], requires_grad=True)
+    with pytest.raises(NotImplementedError, match="static method forward"):
+        Empty.apply(x)
+    with pytest.raises(NotImplementedError, match="static method backward"):
+        OneWay.apply(x).backward()
+
+
+def test_saved_tensors_are_guarded_and_freed() -> None:
+    x = fastnn.tensor([1.0, 2.0], requires_grad=True)
+    y = Cube.apply(x).sum()
+    x.copy_from(np.zeros(2))
+    with pytest.raises(RuntimeError, match="saved array 0 .* was overwritten"):
+        y.backward()
+    y = Cube.apply(x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+    gc.disable()
+    try:
+        y = Cube.apply(x * 2.0)
+        context = weakref.ref(y._op.context)
+        y.sum().backward()
+        assert not context().saved_tensors, "saved tensors outlive backward"
+        del y
+        assert context() is None, "a reference cycle keeps the context alive"
+    finally:
+        gc.enable()
+
+
+def test_inside_a_module() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return Cube.apply(self.fc(x))
+
+    net = Net().double()
+    assert fastnn.gradcheck(lambda x: net(x), [normal(0, 4, 3)])
+
+
+# --- gradcheck
+
+
+def test_gradcheck_passes_what_is_right() -> None:
+    assert fastnn.gradcheck(Cube.apply, [normal(0, 2, 3)])
+    assert fastnn.gradcheck(lambda a, b: ScaledProduct.apply(a, b, 0.5), [normal(0, 2, 3), fastnn.tensor(normal(1, 2, 3))])
+    assert fastnn.gradcheck(lambda x, w, b: ops.conv2d(x, w, b, padding=1), [normal(0, 2, 2, 4, 3), normal(1, 3, 2, 3, 3), normal(2, 3)])
+    assert fastnn.gradcheck(lambda x, labels: ops.cross_entropy(x, labels), [normal(0, 4, 3), np.array([0, 2, 1, 1])])
+
+
+def test_gradcheck_at_kinks() -> None:
+    assert fastnn.gradcheck(ops.relu, [np.array([0.0, -1.0, 1.0, 1e-8])])
+    assert fastnn.gradcheck(lambda x: x.max(), [np.array([1.0, 1.0])])
+
+
+def distorted(change: Any) -> type[Function]:
+    class Distorted(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> Any:
+            return change(2 * ctx.saved_tensors[0].numpy() * dy.numpy())
+
+    return Distorted
+
+
+def one_element(g: np.ndarray) -> np.ndarray:
+    g[1, 2] *= 1.001
+    return g
+
+
+@pytest.mark.parametrize(
+    ("change", "element"),
+    [
+        (lambda g: -g, r"\(0, 0\)"),
+        (lambda g: g * 1.0001, r"\(0, 0\)"),
+        (lambda g: None, r"\(0, 0\)"),
+        (lambda g: g * 0, r"\(0, 0\)"),
+        (lambda g: g[::-1], r"\(0, 0\)"),
+        (lambda g: np.full_like(g, np.nan), r"\(0, 0\)"),
+        (one_element, r"\(1, 2\)"),
+    ],
+    ids=["sign", "a little too much", "none", "zero", "reversed", "nan", "one element"],
+)
+def test_gradcheck_catches_what_is_wrong(change: Any, element: str) -> None:
+    with pytest.raises(AssertionError, match=rf"gradcheck: input 0, element {element}: backward gives .*, central difference"):
+        fastnn.gradcheck(distorted(change).apply, [normal(0, 2, 3)])
+
+
+def test_gradcheck_names_the_input() -> None:
+    class Second(Function):
+        @staticmethod
+        def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+            return a + b * 2.0
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+            return dy, dy
+
+    with pytest.raises(AssertionError, match="input 1, element"):
+        fastnn.gradcheck(Second.apply, [normal(0, 3), normal(1, 3)])
+
+
+def test_gradcheck_needs_a_float_input() -> None:
+    with pytest.raises(ValueError, match="none of the inputs is of a float type"):
+        fastnn.gradcheck(lambda x: x, [np.arange(3)])

@@ -1,0 +1,622 @@
+"""Layers, losses and networks against PyTorch with copied weights; the Module machinery."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch_twins
+from torch_twins import DTYPES, assert_close, direction, load, normal, twins
+
+import fastnn
+from fastnn import Tensor, models, nn, ops
+
+TN = torch.nn
+
+# --- layers
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], TN.Module], tuple[int, ...]]] = {  # ours, PyTorch's, input
+    "conv 3x3": (lambda: nn.Conv2d(3, 8, 3), lambda: TN.Conv2d(3, 8, 3), (2, 3, 7, 6)),
+    "conv 1x1": (lambda: nn.Conv2d(5, 4, 1), lambda: TN.Conv2d(5, 4, 1), (2, 5, 4, 3)),
+    "conv one channel": (lambda: nn.Conv2d(1, 6, 5, padding=2), lambda: TN.Conv2d(1, 6, 5, padding=2), (2, 1, 8, 8)),
+    "conv stride": (lambda: nn.Conv2d(3, 8, 3, stride=2, padding=1), lambda: TN.Conv2d(3, 8, 3, stride=2, padding=1), (2, 3, 8, 7)),
+    "conv no bias": (lambda: nn.Conv2d(3, 8, 3, bias=False), lambda: TN.Conv2d(3, 8, 3, bias=False), (2, 3, 6, 6)),
+    "conv dilation": (lambda: nn.Conv2d(3, 4, 3, dilation=2), lambda: TN.Conv2d(3, 4, 3, dilation=2), (2, 3, 8, 9)),
+    "conv groups": (lambda: nn.Conv2d(4, 6, 3, groups=2), lambda: TN.Conv2d(4, 6, 3, groups=2), (2, 4, 6, 6)),
+    "conv depthwise": (lambda: nn.Conv2d(4, 8, 3, padding=1, groups=4), lambda: TN.Conv2d(4, 8, 3, padding=1, groups=4), (2, 4, 6, 6)),
+    "conv same": (lambda: nn.Conv2d(3, 4, (4, 3), padding="same"), lambda: TN.Conv2d(3, 4, (4, 3), padding="same"), (2, 3, 7, 6)),
+    "conv valid": (lambda: nn.Conv2d(3, 4, 2, padding="valid"), lambda: TN.Conv2d(3, 4, 2, padding="valid"), (2, 3, 7, 6)),
+    "conv pairs": (
+        lambda: nn.Conv2d(3, 4, (3, 5), stride=(2, 1), padding=(1, 3), dilation=(1, 2)),
+        lambda: TN.Conv2d(3, 4, (3, 5), stride=(2, 1), padding=(1, 3), dilation=(1, 2)),
+        (2, 3, 9, 8),
+    ),
+    "linear": (lambda: nn.Linear(5, 7), lambda: TN.Linear(5, 7), (3, 5)),
+    "linear no bias": (lambda: nn.Linear(5, 7, bias=False), lambda: TN.Linear(5, 7, bias=False), (3, 5)),
+    "linear rank 4": (lambda: nn.Linear(5, 7), lambda: TN.Linear(5, 7), (2, 3, 4, 5)),
+    "bn 2d": (lambda: nn.BatchNorm2d(5), lambda: TN.BatchNorm2d(5), (3, 5, 4, 6)),
+    "bn 1d": (lambda: nn.BatchNorm1d(5), lambda: TN.BatchNorm1d(5), (9, 5)),
+    "bn momentum": (lambda: nn.BatchNorm2d(5, eps=0.1, momentum=0.3), lambda: TN.BatchNorm2d(5, eps=0.1, momentum=0.3), (3, 5, 4, 6)),
+    "bn not affine": (lambda: nn.BatchNorm2d(5, affine=False), lambda: TN.BatchNorm2d(5, affine=False), (3, 5, 4, 6)),
+    "bn not tracked": (lambda: nn.BatchNorm2d(5, track_running_stats=False), lambda: TN.BatchNorm2d(5, track_running_stats=False), (3, 5, 4, 6)),
+    "pool": (lambda: nn.MaxPool2d(2), lambda: TN.MaxPool2d(2), (2, 3, 6, 7)),
+    "pool overlapping": (lambda: nn.MaxPool2d(3, stride=2, padding=1), lambda: TN.MaxPool2d(3, stride=2, padding=1), (2, 3, 7, 8)),
+    "pool ceil": (lambda: nn.MaxPool2d(3, stride=2, ceil_mode=True), lambda: TN.MaxPool2d(3, stride=2, ceil_mode=True), (2, 3, 8, 6)),
+    "pool pairs": (lambda: nn.MaxPool2d((2, 3), (1, 2), (1, 0)), lambda: TN.MaxPool2d((2, 3), (1, 2), (1, 0)), (2, 3, 5, 8)),
+    "average": (lambda: nn.AdaptiveAvgPool2d(1), lambda: TN.AdaptiveAvgPool2d(1), (2, 3, 5, 4)),
+    "relu": (nn.ReLU, TN.ReLU, (2, 3, 4, 5)),
+    "silu": (nn.SiLU, TN.SiLU, (2, 3, 4, 5)),
+    "flatten": (nn.Flatten, TN.Flatten, (2, 3, 4, 5)),
+    "identity": (nn.Identity, TN.Identity, (2, 3)),
+    "dropout 0": (lambda: nn.Dropout(0.0), lambda: TN.Dropout(0.0), (2, 3)),
+    "sequence": (
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+        lambda: TN.Sequential(TN.Conv2d(3, 4, 3, bias=False), TN.BatchNorm2d(4), TN.SiLU(), TN.MaxPool2d(2), TN.Flatten(), TN.Linear(16, 3)),
+        (3, 3, 6, 6),
+    ),
+}
+
+
+def spread(module: nn.Module) -> None:
+    """Numbers away from 0 and 1 in the parameters of batch normalisation and its running statistics."""
+    for i, (name, value) in enumerate(module.state_dict().items()):
+        if value.ndim == 1 and value.dtype.kind == "f":
+            target = dict([*module.named_parameters(), *module.named_buffers()])[name]
+            target.copy_from((np.abs(normal(i, *value.shape)) + 0.5).astype(value.dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_is_pytorchs(name: str, dtype: str) -> None:
+    """Output, every gradient and every buffer, twice in training and once in evaluation."""
+    make, make_theirs, shape = LAYERS[name]
+    ours, theirs = make(), make_theirs().double()
+    if dtype == "float64":
+        ours.double()
+    spread(ours)
+    load(theirs, ours.state_dict())
+    for step, training in enumerate((True, True, False)):
+        ours.train(training), theirs.train(training)
+        x, z = twins(normal(step, *shape) * 2 + 1, dtype)
+        y, expected = ours(x * 1.0), theirs(z * 1.0)
+        assert y.dtype == dtype
+        assert_close(y, expected, 100, f"output, step {step}")
+        y.backward(direction(y.shape))
+        expected.backward(torch.tensor(direction(y.shape)))
+        assert_close(x.grad, z.grad, 100, f"input's gradient, step {step}")
+        parameters = dict(theirs.named_parameters())
+        assert [n for n, _ in ours.named_parameters()] == list(parameters)
+        for key, p in ours.named_parameters():
+            assert_close(p.grad, parameters[key].grad, 200, f"{key}'s gradient, step {step}")
+        buffers = dict(theirs.named_buffers())
+        assert [n for n, _ in ours.named_buffers()] == list(buffers)
+        for key, b in ours.named_buffers():
+            if key.endswith("num_batches_tracked"):
+                assert b.dtype == "int64" and b.item() == buffers[key].item()
+            else:
+                assert_close(b, buffers[key], 40, f"{key}, step {step}")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_state_dict_has_pytorchs_keys_shapes_and_types(name: str) -> None:
+    make, make_theirs, _ = LAYERS[name]
+    ours, theirs = make().state_dict(), make_theirs().state_dict()
+    assert [(k, v.shape, v.dtype.name) for k, v in ours.items()] == [
+        (k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in theirs.items()
+    ]
+    assert all(v.flags.c_contiguous for v in ours.values())
+
+
+def test_batchnorm_with_residual_and_activation() -> None:
+    for activation, theirs_activation in (("none", lambda y: y), ("relu", torch.relu), ("silu", TN.functional.silu)):
+        for dtype in DTYPES:
+            bn, theirs = nn.BatchNorm2d(5), TN.BatchNorm2d(5).double()
+            bn = bn.double() if dtype == "float64" else bn
+            spread(bn)
+            load(theirs, bn.state_dict())
+            (x, z), (r, s) = (twins(normal(i, 3, 5, 4, 6), dtype) for i in range(2))
+            y, expected = bn(x, r, activation), theirs_activation(theirs(z) + s)
+            y.backward(direction(y.shape))
+            expected.backward(torch.tensor(direction(y.shape)))
+            for got, wanted in ((y, expected), (x.grad, z.grad), (r.grad, s.grad), (bn.weight.grad, theirs.weight.grad), (bn.bias.grad, theirs.bias.grad)):
+                assert_close(got, wanted, 100, activation)
+
+
+# --- loss
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignore", [-100, 2])
+def test_cross_entropy_is_pytorchs(ignore: int, weighted: bool, smoothing: float, reduction: str, dtype: str) -> None:
+    weight = np.array([0.5, 2, 1, 0.25, 3], np.float32) if weighted else None
+    ours = nn.CrossEntropyLoss(weight, ignore, reduction, smoothing)
+    ours = ours.double() if dtype == "float64" else ours
+    theirs = TN.CrossEntropyLoss(None if weight is None else torch.tensor(weight, dtype=torch.float64), ignore_index=ignore, reduction=reduction, label_smoothing=smoothing)
+    labels = np.array([0, 4, 2, 1, -100 if ignore == -100 else 2, 3])
+    x, z = twins(normal(0, 6, 5) * 4, dtype)
+    loss, expected = ours(x, labels), theirs(z, torch.tensor(labels))
+    assert_close(loss, expected, 10, "loss")
+    dy = direction(loss.shape)
+    loss.backward(dy)
+    expected.backward(torch.tensor(dy))
+    assert_close(x.grad, z.grad, 10, "gradient")
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+@pytest.mark.parametrize("labels", [[0, 2, 1], np.array([0, 2, 1], np.uint8), np.array([0, 2, 1], np.int32), fastnn.tensor([0, 2, 1]), fastnn.tensor(np.array([0, 2, 1], np.uint8))])
+def test_labels_of_any_integer_type(labels: Any) -> None:
+    x, z = twins(normal(0, 3, 4), "float32")
+    assert_close(nn.CrossEntropyLoss()(x, labels), TN.functional.cross_entropy(z, torch.tensor([0, 2, 1])), 8)
+
+
+def test_cross_entropy_of_huge_logits_stays_finite() -> None:
+    x = fastnn.tensor([[1e4, -1e4, 0.0], [-1e30, 1e30, 0.0]], requires_grad=True)
+    loss = nn.CrossEntropyLoss(reduction="none")(x, [1, 1])
+    assert loss.numpy().tolist() == [2e4, 0]
+    loss.sum().backward()
+    assert x.grad.numpy().tolist() == [[1, -1, 0], [0, 0, 0]]
+
+
+# --- dropout
+
+
+def test_dropout_masks_come_from_the_seed() -> None:
+    layer, x = nn.Dropout(0.25), fastnn.tensor(np.ones((8, 4, 32, 32)), requires_grad=True)
+
+    def masks() -> list[np.ndarray]:
+        fastnn.seed(5)
+        return [np.array(layer(x).numpy()) for _ in range(2)]
+
+    (first, second), again = masks(), masks()
+    assert np.array_equal(first, again[0]) and np.array_equal(second, again[1])
+    assert not np.array_equal(first, second), "each call draws anew"
+    fastnn.seed(6)
+    assert not np.array_equal(first, layer(x).numpy())
+    assert set(np.unique(first)) == {np.float32(0), np.float32(1 / 0.75)}
+    n = first.size
+    assert abs((first == 0).sum() - n / 4) < 5 * np.sqrt(n * 0.25 * 0.75)
+
+
+def test_dropout_backward_draws_the_same_mask() -> None:
+    x = fastnn.tensor(np.ones((3, 4, 5, 6)), requires_grad=True)
+    layer = nn.Dropout(0.5)
+    y = layer(x)
+    layer(x)  # moves the generator on
+    y.backward(np.ones(x.shape))
+    assert np.array_equal(x.grad.numpy(), y.numpy()) and 0 < (y.numpy() == 0).mean() < 1
+
+
+def test_dropout_at_its_ends() -> None:
+    x = fastnn.tensor(normal(0, 50))
+    assert nn.Dropout(0.5).eval()(x) is x and nn.Dropout(0.0)(x) is x
+    assert not nn.Dropout(1.0)(x).numpy().any()
+
+
+# --- networks
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> Iterator[tuple[nn.Module, np.ndarray]]:
+    fastnn.seed(0)
+    model = models.resnet18(num_classes=10)
+    spread(model)
+    yield model, normal(1, 2, 3, 64, 64)
+
+
+def test_resnet18_is_torchvisions(resnet18: tuple[nn.Module, np.ndarray]) -> None:
+    """Our state_dict in a torchvision-shaped network gives our logits, in evaluation and in training, and so does theirs in ours."""
+    ours, images = resnet18
+    theirs = load(torch_twins.resnet18(10).double(), ours.state_dict())
+    x, z = fastnn.tensor(images), torch.tensor(images, dtype=torch.float64)
+    with torch.no_grad(), fastnn.no_grad():
+        assert_close(ours.eval()(x), theirs.eval()(z), 100, "evaluation")
+        assert_close(ours.train()(x), theirs.train()(z), 100, "training")
+        for key, buffer in ours.named_buffers():
+            assert_close(buffer.numpy().astype(np.float32), theirs.state_dict()[key], 100, key)
+        torch.manual_seed(3)
+        other = torch_twins.resnet18(10)
+        ours.load_state_dict(other.state_dict())
+        assert_close(ours.eval()(x), other.double().eval()(z), 100, "their weights in ours")
+
+
+@pytest.mark.parametrize(
+    ("make", "make_theirs"),
+    [
+        (lambda: models.lenet(), lambda: torch_twins.lenet()),
+        (lambda: models.resnet20(input_shape=(1, 28, 28)), lambda: torch_twins.resnet20(in_channels=1)),
+        (lambda: models.resnet18(10), lambda: torch_twins.resnet18(10)),
+    ],
+    ids=["lenet", "resnet20", "resnet18"],
+)
+def test_networks_have_pytorchs_keys(make: Callable[[], nn.Module], make_theirs: Callable[[], TN.Module]) -> None:
+    ours, theirs = make().state_dict(), make_theirs().state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: tuple(v.shape) for k, v in theirs.items()}
+    assert sum(k.endswith("num_batches_tracked") for k in ours) == sum(k.endswith("running_mean") for k in ours)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_by_name(name: str) -> None:
+    fastnn.seed(1)
+    model = models.create(name, input_shape=(3, 32, 32), num_classes=7)
+    logits = model(fastnn.tensor(normal(0, 2, 3, 32, 32)))
+    assert logits.shape == (2, 7)
+    nn.CrossEntropyLoss()(logits, [3, 6]).backward()
+    for key, p in model.named_parameters():
+        assert p.grad is not None and np.isfinite(p.grad.numpy()).all(), key
+    assert all(p.numpy().any() for key, p in model.named_parameters() if p.ndim > 1), "weights that start at 0 learn nothing"
+
+
+def test_models_refuse_what_they_cannot_build() -> None:
+    with pytest.raises(ValueError, match="no model is named 'alexnet'; there are linear, mlp, lenet"):
+        models.create("alexnet", input_shape=(1, 28, 28))
+    with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\), got \(28, 28\)"):
+        models.create("lenet", input_shape=(28, 28))
+    with pytest.raises(ValueError, match="lenet: .*at least 4 x 4, got 3 x 28"):
+        models.create("lenet", input_shape=(1, 3, 28))
+    with pytest.raises(ValueError, match="vgg: .*at least 8 x 8, got 4 x 4"):
+        models.create("vgg", input_shape=(3, 4, 4))
+
+
+# --- gradients of whole modules
+
+
+def test_gradients_of_modules_by_central_differences() -> None:
+    fastnn.seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3)
+    ).double()
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+    owners = [(module, name) for module in net for name in module._parameters]
+
+    def fn(x: Tensor, *parameters: Tensor) -> Tensor:
+        for (module, name), value in zip(owners, parameters):
+            setattr(module, name, value)
+        return loss(net(x), [0, 2, 1])
+
+    values = [np.array(getattr(module, name).numpy()) for module, name in owners]
+    assert fastnn.gradcheck(fn, [normal(0, 3, 2, 8, 8), *values])
+    assert net[0].weight.dtype == "float64" and net[1].running_mean.dtype == "float64"
+
+
+def test_double_and_float() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    before = net.state_dict()
+    assert {p.dtype for p in net.double().parameters()} == {"float64"}
+    assert net[1].running_var.dtype == "float64" and net[1].num_batches_tracked.dtype == "int64"
+    assert net(fastnn.tensor(normal(0, 4, 3), "float64")).dtype == "float64"
+    net.load_state_dict(before)
+    assert all(np.array_equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.float().state_dict().items())
+
+
+# --- folding and hooks
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
+@pytest.mark.parametrize("training", [True, False])
+def test_sequential_folds_and_nothing_changes(activation: type[nn.Module], training: bool) -> None:
+    fastnn.seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), activation())
+    spread(net)
+    net.train(training)
+    state = net.state_dict()
+    kernel = activation.__name__.lower() + "_forward"
+
+    def run(call: Callable[[Tensor], Tensor]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        net.load_state_dict(state)
+        net.zero_grad()
+        x = fastnn.tensor(normal(0, 4, 3, 9, 9), requires_grad=True)
+        with fastnn.profile() as kernels:
+            y = call(x)
+        y.backward(direction(y.shape))
+        results = {"y": y, "dx": x.grad, **{n: p.grad for n, p in net.named_parameters()}, **dict(net.named_buffers())}
+        return {n: np.array(v.numpy()) for n, v in results.items()}, kernels
+
+    folded, kernels = run(net)
+    assert kernel not in kernels, "the activation ran as a kernel of its own"
+    plain, kernels = run(lambda x: net[2](net[1](net[0](x))))
+    assert kernels[kernel]["calls"] == 1
+    for name in folded:
+        assert folded[name].tobytes() == plain[name].tobytes(), name
+
+    for layer in (net[1], net[2]):
+        seen: list[Any] = []
+        handle = layer.register_forward_hook(lambda module, args, output: seen.append((module, args[0].shape, output.numpy())))  # noqa: B023
+        hooked, kernels = run(net)
+        assert kernels[kernel]["calls"] == 1 and len(seen) == 1 and seen[0][0] is layer
+        if layer is net[1]:
+            assert (seen[0][2] < 0).any(), "the hook of the normalisation saw the activation's output"
+        handle.remove()
+        _, kernels = run(net)
+        assert kernel not in kernels and len(seen) == 1
+        assert all(hooked[name].tobytes() == folded[name].tobytes() for name in folded)
+
+
+def test_only_a_normalisation_folds() -> None:
+    for first in (nn.Linear(3, 3), nn.ReLU(), nn.Identity()):
+        net = nn.Sequential(first, nn.ReLU())
+        with fastnn.profile() as kernels:
+            net(fastnn.tensor(normal(0, 2, 3)))
+        assert "relu_forward" in kernels
+
+
+def test_hooks_see_and_replace() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    seen: list[Any] = []
+    first = net[0].register_forward_hook(lambda module, args, output: seen.append((module, args, output)))
+    x = fastnn.tensor(normal(0, 4, 3))
+    y = net(x)
+    assert seen[0][0] is net[0] and seen[0][1] == (x,) and seen[0][2].shape == (4, 2)
+    second = net[0].register_forward_hook(lambda module, args, output: output * 0.0)
+    assert not net(x).numpy().any() and len(seen) == 2
+    second.remove()
+    second.remove()
+    assert np.array_equal(net(x).numpy(), y.numpy())
+    first.remove()
+    net(x)
+    assert len(seen) == 3
+
+
+# --- the Module
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.bn = nn.BatchNorm2d(width)
+        self.scale = nn.Parameter(np.full(1, 0.5))
+        self.register_buffer("mask", fastnn.tensor(np.ones(width)))
+        self.extra = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+        self.nothing = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x)) * self.scale + x
+
+
+class TheirBlock(TN.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = TN.Conv2d(width, width, 3, padding=1)
+        self.bn = TN.BatchNorm2d(width)
+        self.scale = TN.Parameter(torch.full((1,), 0.5))
+        self.register_buffer("mask", torch.ones(width))
+        self.extra = TN.ModuleList([TN.Linear(2, 2), TN.Linear(2, 2)])
+        self.nothing = None
+
+
+def test_names_are_pytorchs_in_order() -> None:
+    ours, theirs = nn.Sequential(Block(2), nn.Sequential(Block(3))), TN.Sequential(TheirBlock(2), TN.Sequential(TheirBlock(3)))
+    for walk in ("named_parameters", "named_buffers", "named_modules", "named_children"):
+        assert [n for n, _ in getattr(ours, walk)()] == [n for n, _ in getattr(theirs, walk)()], walk
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert len(list(ours.modules())) == len(list(theirs.modules())) and len(list(ours.children())) == 2
+    assert len(list(ours.parameters())) == len(list(theirs.parameters())) and len(list(ours.buffers())) == len(list(theirs.buffers()))
+    assert isinstance(ours[0].scale, nn.Parameter) and ours[0].scale.dtype == "float32"
+
+
+def test_a_shared_module_counts_once() -> None:
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(shared, nn.ReLU(), shared)
+    assert len(list(net.parameters())) == 2 and len(list(net.modules())) == 3
+    x = fastnn.tensor(normal(0, 2, 3))
+    net(x).sum().backward()
+    theirs = TN.Linear(3, 3).double()
+    load(theirs, shared.state_dict())
+    theirs(torch.relu(theirs(torch.tensor(x.numpy(), dtype=torch.float64)))).sum().backward()
+    assert_close(shared.weight.grad, theirs.weight.grad, 10)
+
+
+def test_attributes() -> None:
+    net = Block(2)
+    weight = nn.Parameter(np.zeros((2, 2, 3, 3)))
+    net.conv.weight = weight
+    assert net.conv.weight is weight and dict(net.named_parameters())["conv.weight"] is weight
+    net.conv.bias = None
+    assert "conv.bias" not in net.state_dict() and net(fastnn.tensor(normal(0, 2, 2, 4, 4))).shape == (2, 2, 4, 4)
+    net.nothing = nn.Linear(2, 2)
+    assert "nothing.weight" in net.state_dict()
+    del net.nothing
+    assert "nothing.weight" not in net.state_dict()
+    with pytest.raises(AttributeError, match="Block has no attribute 'nothing'"):
+        _ = net.nothing
+    with pytest.raises(TypeError, match="Conv2d.weight is registered as a Parameter; cannot assign list"):
+        net.conv.weight = [1, 2]
+
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            self.fc = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match=r"Forgetful: call super\(\).__init__\(\) before assigning fc"):
+        Forgetful()
+    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
+        nn.ModuleList([])(1)
+    with pytest.raises(TypeError, match="Sequential holds modules, got type"):
+        nn.Sequential(nn.ReLU)
+
+
+def test_train_and_eval_reach_everything() -> None:
+    net = nn.Sequential(Block(2), nn.Sequential(nn.Dropout(0.5)))
+    x = fastnn.tensor(normal(0, 2, 2, 4, 4))
+    assert net.eval() is net and not any(m.training for m in net.modules())
+    before = net.state_dict()
+    assert np.array_equal(net(x).numpy(), net(x).numpy())
+    assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items()), "evaluation moved a buffer"
+    assert net.train() is net and all(m.training for m in net.modules())
+    assert not np.array_equal(net(x).numpy(), net(x).numpy())
+    assert net.state_dict()["0.bn.num_batches_tracked"] == 2
+
+
+def test_zero_grad_and_apply() -> None:
+    net = Block(2)
+    net(fastnn.tensor(normal(0, 2, 2, 4, 4))).sum().backward()
+    assert net.conv.weight.grad is not None
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    visited: list[str] = []
+    assert net.apply(lambda m: visited.append(type(m).__name__)) is net
+    assert sorted(visited) == ["BatchNorm2d", "Block", "Conv2d", "Linear", "Linear", "ModuleList"]
+
+
+def test_parameters_that_do_not_require_a_gradient() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    for p in net[0].parameters():
+        p.requires_grad = False
+    with fastnn.profile() as kernels:
+        net(fastnn.tensor(normal(0, 4, 3))).sum().backward()
+    assert net[0].weight.grad is None and net[1].weight.grad is not None
+    assert kernels["matmul"]["calls"] == 3, "forward twice and one weight gradient: nothing for the frozen layer"
+
+
+# --- state
+
+
+def test_load_state_dict_is_all_or_nothing() -> None:
+    net = Block(2)
+    net(fastnn.tensor(normal(0, 2, 2, 4, 4)))
+    before = net.state_dict()
+    other = {k: v + 1 for k, v in before.items()}
+
+    def refused(state: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            net.load_state_dict(state)
+        assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items()), "a refused state was loaded in part"
+
+    refused({**other, "extra.1.bias": np.zeros(3)}, r"load_state_dict of Block: extra.1.bias has shape \(3,\), expected \(2,\)")
+    refused({k: v for k, v in other.items() if k not in ("bn.weight", "mask")}, "missing mask, bn.weight")
+    refused({**other, "fc.weight": np.zeros(2)}, "unexpected fc.weight")
+    refused({**other, "extra.1.bias": np.array(["a", "b"])}, "extra.1.bias")
+    refused({**other, "extra.1.bias": np.zeros(3), "bn.bias": np.zeros(1)}, r"bn.bias .*extra.1.bias|extra.1.bias .*bn.bias")
+
+    net.load_state_dict({**{k: v for k, v in other.items() if k != "mask"}, "fc.weight": np.zeros(2)}, strict=False)
+    assert np.array_equal(net.scale.numpy(), other["scale"]) and np.array_equal(net.mask.numpy(), before["mask"])
+    net.load_state_dict({k: v for k, v in before.items() if not k.endswith("num_batches_tracked")})  # as of old PyTorch
+    assert np.array_equal(net.scale.numpy(), before["scale"])
+
+
+def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
+    net = nn.Linear(3, 2)
+    theirs = TN.Linear(3, 2)
+    for state in (theirs.state_dict(), {k: v.double().numpy() for k, v in theirs.state_dict().items()}, {k: fastnn.tensor(v.numpy()) for k, v in theirs.state_dict().items()}):
+        net.load_state_dict({k: np.zeros(v.shape) for k, v in net.state_dict().items()})
+        net.load_state_dict(state)
+        assert np.array_equal(net.weight.numpy(), theirs.weight.detach().numpy()) and net.weight.dtype == "float32"
+
+
+def test_state_dict_is_a_copy() -> None:
+    net = nn.Linear(3, 2)
+    state = net.state_dict()
+    kept = state["weight"].copy()
+    net.weight.copy_from(np.zeros((2, 3)))
+    assert np.array_equal(state["weight"], kept)
+    state["weight"][...] = 7
+    assert not net.weight.numpy().any()
+
+
+@pytest.mark.parametrize("clone_of", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_modules_deepcopy_and_pickle(clone_of: Callable[[nn.Module], nn.Module]) -> None:
+    net = nn.Sequential(Block(2), nn.Flatten(), nn.Linear(32, 3)).eval()
+    net[2].bias.requires_grad = False
+    clone = clone_of(net)
+    x = fastnn.tensor(normal(0, 2, 2, 4, 4))
+    assert np.array_equal(clone(x).numpy(), net(x).numpy()) and list(clone.state_dict()) == list(net.state_dict())
+    assert all(type(p) is nn.Parameter for p in clone.parameters())
+    assert not clone[2].bias.requires_grad and clone[2].weight.requires_grad and not clone[0].training
+    for p in clone.parameters():
+        p.copy_from(np.zeros(p.shape))
+    assert net[2].weight.numpy().any() and not clone(x).numpy().any()
+    clone.train()(x).sum().backward()
+    assert clone[0].conv.weight.grad is not None and net[0].conv.weight.grad is None
+
+
+# --- initialisation
+
+
+@pytest.mark.parametrize(("make", "fan_in"), [(lambda: nn.Linear(64, 50), 64), (lambda: nn.Conv2d(8, 30, 3, groups=2), 36)])
+def test_default_initialisation_is_pytorchs(make: Callable[[], nn.Module], fan_in: int) -> None:
+    fastnn.seed(0)
+    layer = make()
+    bound = 1 / np.sqrt(fan_in)
+    for p in layer.parameters():
+        v = p.numpy()
+        assert 0.9 * bound < np.abs(v).max() <= bound
+        assert abs(v.std() - bound / np.sqrt(3)) < 4 * bound / np.sqrt(v.size) and abs(v.mean()) < 4 * bound / np.sqrt(3 * v.size)
+
+
+def test_the_seed_gives_the_same_weights() -> None:
+    def weights(seed: int) -> list[bytes]:
+        fastnn.seed(seed)
+        return [v.tobytes() for v in models.lenet().state_dict().values()]
+
+    assert weights(1) == weights(1) != weights(2)
+    fastnn.seed(1)
+    assert not np.array_equal(nn.Linear(4, 4).weight.numpy(), nn.Linear(4, 4).weight.numpy())
+    for wrong in (-1, 2**63):
+        with pytest.raises(ValueError, match="seed must lie in"):
+            fastnn.seed(wrong)
+
+
+@pytest.mark.parametrize(
+    ("fill", "mean", "std"),
+    [
+        (lambda w: nn.init.zeros_(w), 0, 0),
+        (lambda w: nn.init.constant_(w, 0.3), 0.3, 0),
+        (lambda w: nn.init.normal_(w, 1, 0.5), 1, 0.5),
+        (lambda w: nn.init.uniform_(w, -1, 3), 1, 4 / np.sqrt(12)),
+        (lambda w: nn.init.kaiming_normal_(w), 0, np.sqrt(2 / 180)),
+        (lambda w: nn.init.kaiming_normal_(w, "fan_out", "linear"), 0, np.sqrt(1 / 360)),
+        (lambda w: nn.init.kaiming_uniform_(w), 0, np.sqrt(2 / 180)),
+        (lambda w: nn.init.xavier_normal_(w), 0, np.sqrt(2 / 540)),
+        (lambda w: nn.init.xavier_uniform_(w, 2.0), 0, 2 * np.sqrt(2 / 540)),
+    ],
+)
+def test_initialisers(fill: Callable[[Tensor], Tensor], mean: float, std: float) -> None:
+    fastnn.seed(4)
+    w = nn.Parameter(np.full((40, 20, 3, 3), 9.0))
+    version = w._array.version
+    assert fill(w) is w and w._array.version == version + 1
+    v = w.numpy().astype(np.float64)
+    assert abs(v.mean() - mean) <= 5 * std / np.sqrt(v.size) + 1e-6 and abs(v.std() - std) <= 0.03 * std + 1e-6
+    with pytest.raises(ValueError, match="fan_in and fan_out need a weight of rank 2"):
+        nn.init.kaiming_normal_(nn.Parameter(np.zeros(3)))
+
+
+# --- summary
+
+
+def test_summary_counts_what_the_paper_counts() -> None:
+    lenet = models.lenet().summary((1, 28, 28))
+    assert lenet.parameters == 320 + 18_496 + 401_536 + 1_290
+    assert lenet.macs == 28 * 28 * 32 * 9 + 14 * 14 * 64 * 32 * 9 + 3136 * 128 + 1280
+    assert [row.output_shape for row in lenet.layers][:3] == [(32, 28, 28), (32, 28, 28), (32, 14, 14)]
+    text = str(lenet)
+    assert "421,642" in text and "4,241,152" in text and "32 x 14 x 14" in text and "Conv2d(1->32, 3x3, padding 1)" in text
+
+
+def test_summary_of_resnet18(resnet18: tuple[nn.Module, np.ndarray]) -> None:
+    model = resnet18[0].train()
+    before = model.state_dict()
+    summary = model.summary((3, 224, 224))
+    assert summary.parameters == 11_689_512 - 990 * 513  # torchvision's, with 10 classes instead of 1000
+    assert summary.macs == 1_814_073_344 - 990 * 512
+    assert {r.name: r.output_shape for r in summary.layers}["layer4.1.conv2"] == (512, 7, 7)
+    assert all(m.training and not m._hooks for m in model.modules()), "summary left its hooks or the mode behind"
+    assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_summary_of_special_cases() -> None:
+    shared = nn.Linear(3, 3)
+    twice = nn.Sequential(shared, nn.ReLU(), shared).summary((3,))
+    assert len(twice.layers) == 3 and twice.parameters == 12 and twice.macs == 18
+    pool = nn.Sequential(nn.MaxPool2d(2)).summary((1, 5, 6))
+    assert "1 row" in str(pool) and pool.layers[0].output_shape == (1, 2, 3)
+    assert nn.Linear(3, 2).double().summary((3,)).macs == 6
+    with pytest.raises(ValueError, match="0 .Linear"):
+        nn.Sequential(nn.Linear(3, 2)).summary((4,))

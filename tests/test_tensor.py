@@ -1,0 +1,709 @@
+"""Every method and operator of Tensor against PyTorch in float64, with gradients; then the tape itself."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_twins import DTYPES, assert_close, compare, direction, normal, twins
+
+import fastnn
+from fastnn import Tensor, _C, ops
+
+Shape = tuple[int, ...]
+
+# --- making one
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.zeros(3, np.float64), "float32"),
+        (np.zeros(3, np.float16), "float32"),
+        (np.zeros(3, np.float32), "float32"),
+        (np.zeros(3, np.int8), "int64"),
+        (np.zeros(3, np.uint16), "int64"),
+        (np.zeros(3, np.int32), "int64"),
+        (np.zeros(3, np.uint8), "uint8"),
+        (np.zeros(3, bool), "bool"),
+        (1.5, "float32"),
+        (3, "int64"),
+        ([[1, 2], [3, 4]], "int64"),
+        ([1.0, 2.0], "float32"),
+        (torch.zeros(3, dtype=torch.float64), "float32"),
+    ],
+)
+def test_dtype_without_being_told(values: Any, expected: str) -> None:
+    assert fastnn.tensor(values).dtype == expected
+
+
+def test_dtype_when_told() -> None:
+    for dtype in ("float32", "float64", "uint8", "int64", "bool"):
+        assert fastnn.tensor([0, 1, 2], dtype).dtype == dtype
+    assert fastnn.tensor(fastnn.tensor([1.0], "float64")).dtype == "float64", "a Tensor keeps its dtype"
+    assert fastnn.tensor(np.array([0.1]), "float64").item() == 0.1
+
+
+def test_tensor_copies() -> None:
+    source = np.ones((2, 3), np.float32)
+    t = fastnn.tensor(source)
+    source[...] = 0
+    assert t.numpy().all()
+    other = fastnn.tensor(t)
+    other.copy_from(source)
+    assert t.numpy().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["a", "b"],), "cannot use values of dtype"),
+        (([1j],), "cannot use values of dtype complex128"),
+        (([None],), "cannot use values of dtype object"),
+        (([1.0], "float16"), "'float16' is not one of float32, float64, uint8, int64, bool"),
+        (([1, 2], None, True), "only float tensors can require a gradient, got int64"),
+    ],
+)
+def test_tensor_refuses(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        fastnn.tensor(*arguments)
+
+
+def test_what_it_is() -> None:
+    t = fastnn.tensor(normal(0, 2, 3, 4, 5))
+    assert (t.shape, t.ndim, t.size, len(t), t.dtype, t.requires_grad, t.grad, t.is_leaf) == ((2, 3, 4, 5), 4, 120, 2, "float32", False, None, True)
+    assert repr(fastnn.tensor([1.0, 2.5], requires_grad=True)) == "tensor([1. , 2.5], requires_grad=True)"
+    assert repr(fastnn.tensor([1.0], "float64")) == "tensor([1.], dtype=float64)"
+    with pytest.raises(TypeError, match="rank 0"):
+        len(fastnn.tensor(1.0))
+    assert [float(row.sum()) for row in fastnn.tensor([[1.0, 2.0], [3.0, 4.0]])] == [3, 7]
+
+
+# --- arithmetic with broadcasting
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / (b * b + 1.0),
+}
+BROADCASTS: list[tuple[Shape, Shape]] = [
+    ((), ()),
+    ((3,), ()),
+    ((4,), (1,)),
+    ((2, 3), (3,)),
+    ((2, 3), (2, 1)),
+    ((1, 3), (2, 1)),
+    ((2, 3, 4), (3, 1)),
+    ((4, 1, 3), (1, 2, 3)),
+    ((2, 3, 4, 5), (2, 3, 4, 5)),
+    ((2, 3, 4, 5), ()),
+    ((2, 3, 4, 5), (5,)),
+    ((2, 3, 4, 5), (4, 5)),
+    ((2, 3, 4, 5), (4, 1)),
+    ((2, 3, 4, 5), (3, 4, 5)),
+    ((2, 3, 4, 5), (3, 1, 1)),
+    ((2, 3, 4, 5), (3, 1, 5)),
+    ((2, 3, 4, 5), (1, 3, 1, 1)),
+    ((2, 3, 4, 5), (2, 1, 4, 1)),
+    ((2, 1, 4, 1), (1, 3, 1, 5)),
+    ((1, 1, 1, 5), (2, 3, 4, 1)),
+    ((6, 2, 3, 4, 5), (2, 3, 4, 5)),
+    ((6, 2, 3, 4, 5), (1, 3, 1, 1)),
+    ((2, 3, 2, 3, 2), (3, 1, 3, 1)),
+    ((2, 3, 4, 5), (6, 1, 3, 1, 5)),
+    ((2, 1, 1, 3, 1), (4, 1, 2)),
+    ((0, 3), (3,)),
+    ((0, 3, 4, 5), (1, 3, 1, 1)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_broadcasting(name: str, dtype: str) -> None:
+    operator = OPERATORS[name]
+    for a, b in BROADCASTS:
+        for shapes in ((a, b), (b, a)):
+            inputs = [normal(i, *shape) for i, shape in enumerate(shapes)]
+            terms = int(np.prod(np.broadcast_shapes(a, b)))
+            compare(operator, operator, inputs, dtype, terms)
+
+
+def test_one_operand_alone_may_require_a_gradient() -> None:
+    for operator in OPERATORS.values():
+        for which in (0, 1):
+            operands = [fastnn.tensor(normal(i, 2, 3), requires_grad=i == which) for i in range(2)]
+            operator(*operands).sum().backward()
+            assert operands[which].grad is not None and operands[1 - which].grad is None
+
+
+def test_shapes_that_do_not_broadcast() -> None:
+    a = fastnn.tensor(normal(0, 2, 3))
+    for operator in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y):
+        with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\) do not broadcast: sizes 3 and 4"):
+            operator(a, fastnn.tensor(normal(1, 2, 4)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("other", [2, 2.5, True, np.float64(1.5), np.float32(0.5), np.int64(3), normal(1, 3), normal(2, 2, 3).astype(np.float64)], ids=repr)
+def test_numbers_and_arrays_on_either_side(other: Any, dtype: str) -> None:
+    def theirs(operator: Callable[[Any, Any], Any], swapped: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        value = torch.tensor(np.asarray(other, np.float64))
+        return lambda x: operator(value, x) if swapped else operator(x, value)
+
+    for operator in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y):
+        for swapped in (False, True):
+            compare(lambda x: operator(other, x) if swapped else operator(x, other), theirs(operator, swapped), [normal(0, 2, 3) + 3], dtype, 4)  # noqa: B023
+
+
+def test_zeros_keep_their_sign() -> None:
+    one = fastnn.tensor([1.0])
+    for zero in (0.0, -0.0, 0.0):
+        assert np.signbit((one * zero).numpy())[0] == np.signbit(zero)
+
+
+def test_mixed_dtypes_are_refused() -> None:
+    a, b = fastnn.tensor([1.0]), fastnn.tensor([1.0], "float64")
+    with pytest.raises(TypeError, match="b has dtype float64; expected float32"):
+        a + b
+    with pytest.raises(TypeError, match="a has dtype int64; expected float32 or float64"):
+        fastnn.tensor([1]) + 1
+    with pytest.raises(TypeError, match="at least one Tensor"):
+        ops.add(1.0, 2.0)
+
+
+# --- elementwise functions
+
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], bool]] = {  # ours, PyTorch's, whether inputs must be positive
+    "negative": (lambda x: -x, lambda x: -x, False),
+    "exp": (lambda x: x.exp(), lambda x: x.exp(), False),
+    "log": (lambda x: x.log(), lambda x: x.log(), True),
+    "sqrt": (lambda x: x.sqrt(), lambda x: x.sqrt(), True),
+    "relu": (ops.relu, torch.relu, False),
+    "silu": (ops.silu, torch.nn.functional.silu, False),
+    **{f"power {e}": (lambda x, e=e: x**e, lambda x, e=e: x**e, e != int(e) or e < 0) for e in (2, 3, 0.5, 1.5, -1, -0.5, 1, 0)},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_elementwise(name: str, dtype: str) -> None:
+    ours, theirs, positive = FUNCTIONS[name]
+    for shape in [(), (7,), (3, 5), (2, 3, 4, 5), (2, 1, 3, 1, 4), (0,)]:
+        x = normal(0, *shape)
+        compare(ours, theirs, [np.abs(x) + np.float32(0.5) if positive else x], dtype, 12)
+
+
+def test_powers_at_zero() -> None:
+    for exponent, value, slope in ((0, 1, 0), (1, 0, 1), (2, 0, 0), (3, 0, 0)):
+        x = fastnn.tensor([0.0, -0.0], requires_grad=True)
+        y = x**exponent
+        y.sum().backward()
+        assert y.numpy().tolist() == [value] * 2 and x.grad.numpy().tolist() == [slope] * 2, f"exponent {exponent}"
+
+
+def test_power_takes_numbers_alone() -> None:
+    x = fastnn.tensor([1.0])
+    with pytest.raises(TypeError, match="exponent must be a number, got Tensor"):
+        x**x
+
+
+# --- matrix products
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((4,), (4,)),
+        ((4,), (4, 5)),
+        ((3, 4), (4,)),
+        ((3, 4), (4, 5)),
+        ((1, 1), (1, 1)),
+        ((2, 3, 4), (4,)),
+        ((4,), (2, 4, 5)),
+        ((2, 3, 4), (4, 5)),
+        ((3, 4), (2, 4, 5)),
+        ((2, 3, 4), (2, 4, 5)),
+        ((2, 3, 5, 4), (4,)),
+        ((4,), (2, 3, 4, 5)),
+        ((2, 3, 5, 4), (4, 6)),
+        ((5, 4), (2, 3, 4, 6)),
+        ((2, 3, 5, 4), (2, 3, 4, 6)),
+        ((2, 1, 3, 5, 4), (4, 6)),
+        ((2, 1, 3, 5, 4), (2, 1, 3, 4, 6)),
+        ((0, 4), (4, 5)),
+        ((3, 0), (0, 5)),
+        ((0, 3, 4), (4, 5)),
+    ],
+)
+def test_matmul(a: Shape, b: Shape, dtype: str) -> None:
+    compare(lambda x, y: x @ y, torch.matmul, [normal(0, *a), normal(1, *b)], dtype, 60)
+
+
+def test_matmul_with_arrays() -> None:
+    a, b = normal(0, 3, 4), normal(1, 4, 5)
+    assert_close(fastnn.tensor(a) @ b, a.astype(np.float64) @ b, 4)
+    assert_close(a @ fastnn.tensor(b), a.astype(np.float64) @ b, 4)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ((3, 4), (5, 6), r"\(3, 4\) @ \(5, 6\): the inner sizes 4 and 5 differ"),
+        ((4,), (5,), "inner sizes 4 and 5"),
+        ((), (3,), "at least one dimension"),
+        ((2, 3, 4), (5, 4, 6), r"leading dimensions of \(2, 3, 4\) and \(5, 4, 6\) differ"),
+    ],
+)
+def test_matmul_refuses(a: Shape, b: Shape, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fastnn.tensor(normal(0, *a)) @ fastnn.tensor(normal(1, *b))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_linear_over_the_last_dimension(dtype: str) -> None:
+    for shape in [(5,), (3, 5), (2, 3, 5), (2, 3, 4, 5), (0, 5)]:
+        inputs = [normal(0, *shape), normal(1, 7, 5), normal(2, 7)]
+        compare(ops.linear, torch.nn.functional.linear, inputs, dtype, 24)
+        compare(ops.linear, torch.nn.functional.linear, inputs[:2], dtype, 24)
+
+
+# --- reductions
+
+REDUCED: list[Shape] = [(), (5,), (3, 4), (2, 3, 4), (2, 3, 4, 5), (1, 3, 1, 5), (2, 3, 2, 3, 2)]
+
+
+def axes_of(rank: int) -> list[Any]:
+    return [None, *range(-rank, rank), *[c for n in range(2, rank + 1) for c in itertools.combinations(range(rank), n)]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["sum", "mean", "max"])
+def test_reductions_over_every_set_of_axes(name: str, dtype: str) -> None:
+    for shape in REDUCED:
+        for axis, keepdims in itertools.product(axes_of(len(shape)), (False, True)):
+            dims = tuple(range(len(shape))) if axis is None else axis
+            theirs = "amax" if name == "max" else name
+            compare(
+                lambda x: getattr(x, name)(axis, keepdims),  # noqa: B023
+                lambda x: getattr(x, theirs)(dim=dims, keepdim=keepdims) if x.ndim else x * 1,  # noqa: B023
+                [normal(0, *shape)],
+                dtype,
+                int(np.prod(shape)),
+            )
+
+
+def test_argmax_speaks_row_major() -> None:
+    x = normal(0, 2, 3, 4, 5)
+    t = fastnn.tensor(x, requires_grad=True)
+    for axis in (None, 0, 1, -1):
+        position = t.argmax(axis)
+        assert position.dtype == "int64" and not position.requires_grad
+        assert np.array_equal(position.numpy(), np.argmax(x, axis))
+
+
+def test_max_sends_its_gradient_to_one_winner() -> None:
+    x = fastnn.tensor(np.ones((2, 3)), requires_grad=True)
+    x.max(1).sum().backward()
+    assert x.grad.numpy().tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_reductions_of_nothing() -> None:
+    assert fastnn.tensor(np.zeros((0, 3))).sum(0).numpy().tolist() == [0, 0, 0]
+    assert fastnn.tensor(np.zeros((0, 3))).sum().item() == 0
+    assert np.isnan(fastnn.tensor(np.zeros((0, 3))).mean().item())
+    assert fastnn.tensor(np.zeros((0, 3))).max(1).shape == (0,)
+    with pytest.raises(ValueError, match=r"max over no elements: shape \(0, 3\), axis 0"):
+        fastnn.tensor(np.zeros((0, 3))).max(0)
+
+
+def test_reductions_name_a_wrong_axis() -> None:
+    x = fastnn.tensor(normal(0, 2, 3))
+    for reduction in (x.sum, x.mean, x.max):
+        with pytest.raises(ValueError, match=r"axis 2 does not exist in shape \(2, 3\)"):
+            reduction(2)
+        with pytest.raises(ValueError, match="named twice"):
+            reduction((0, -2))
+
+
+# --- shape: exact, since values only move
+
+RESHAPES: list[tuple[Shape, Shape]] = [
+    ((2, 3, 4, 5), (120,)),
+    ((120,), (2, 3, 4, 5)),
+    ((2, 3, 4, 5), (2, 60)),
+    ((2, 60), (2, 3, 4, 5)),
+    ((2, 3, 4, 5), (5, 4, 3, 2)),
+    ((2, 3, 4, 5), (2, 3, 20)),
+    ((2, 3, 4, 5), (2, 3, 2, 2, 5)),
+    ((2, 3, 2, 2, 5), (2, 3, 4, 5)),
+    ((2, 1, 4, 5), (2, 20)),
+    ((2, 20), (2, 1, 4, 5)),
+    ((2, 6, 1, 1), (2, 6)),
+    ((2, 6, 1, 1), (2, 2, 3, 1)),
+    ((2, 1, 4, 5), (1, 2, 4, 5)),
+    ((1,), ()),
+    ((), (1, 1, 1, 1)),
+    ((0, 3, 4, 5), (0, 60)),
+]
+
+
+def check_movement(shape: Shape, ours: Callable[[Tensor], Tensor], numpys: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Result and gradient bit for bit, for a function that moves elements and repeats none."""
+    count = int(np.prod(shape))
+    from_where = numpys(np.arange(count).reshape(shape))
+    for dtype in DTYPES:
+        x = fastnn.tensor(normal(0, *shape), dtype, requires_grad=True)
+        y = ours(x)
+        assert y.shape == from_where.shape and y.dtype == dtype, f"{shape}: {y.shape}, expected {from_where.shape}"
+        assert np.array_equal(y.numpy(), x.numpy().ravel()[from_where])
+        dy = direction(y.shape)
+        (y * 1.0).backward(dy)
+        expected = np.zeros(count)
+        expected[from_where.ravel()] = dy.ravel()
+        assert np.array_equal(x.grad.numpy(), expected.reshape(shape))
+
+
+@pytest.mark.parametrize(("shape", "to"), RESHAPES)
+def test_reshape(shape: Shape, to: Shape) -> None:
+    check_movement(shape, lambda x: x.reshape(to), lambda x: x.reshape(to))
+    assert fastnn.tensor(np.zeros(shape)).reshape(*to).shape == to
+    integers = np.arange(int(np.prod(shape))).reshape(shape)
+    assert np.array_equal(fastnn.tensor(integers).reshape(to).numpy(), integers.reshape(to))
+
+
+def test_reshape_finds_the_open_size() -> None:
+    x = fastnn.tensor(normal(0, 2, 3, 4))
+    assert x.reshape(-1).shape == (24,) and x.reshape(2, -1).shape == (2, 12) and x.reshape((-1, 1, 2, 3)).shape == (4, 1, 2, 3)
+    for wrong in ((5, -1), (-1, -1), (5, 5), (-2, 12), (0, -1)):
+        with pytest.raises(ValueError, match=r"reshape: .*\(2, 3, 4\)"):
+            x.reshape(wrong)
+
+
+def test_flatten() -> None:
+    check_movement((2, 3, 4, 5), ops.flatten, lambda x: x.reshape(2, 60))
+    check_movement((2, 3, 4, 5), lambda x: ops.flatten(x, 2), lambda x: x.reshape(2, 3, 20))
+
+
+def test_transpose_in_every_order() -> None:
+    for shape in [(), (3,), (2, 3), (2, 3, 4), (2, 3, 4, 5)]:
+        check_movement(shape, lambda x: x.T, lambda x: x.T)
+        for order in itertools.permutations(range(len(shape))):
+            check_movement(shape, lambda x: ops.transpose(x, order), lambda x: x.transpose(order))  # noqa: B023
+    check_movement((2, 3, 2, 3, 2), lambda x: x.transpose(4, 1, 0, 3, 2), lambda x: x.transpose(4, 1, 0, 3, 2))
+    check_movement((2, 3, 4), lambda x: x.transpose(-1, 0, 1), lambda x: x.transpose(-1, 0, 1))
+    labels = fastnn.tensor(np.arange(24).reshape(2, 3, 4))
+    assert np.array_equal(labels.transpose(2, 0, 1).numpy(), labels.numpy().transpose(2, 0, 1))
+    with pytest.raises(ValueError, match=r"axes \(0, 0\) are not a permutation"):
+        fastnn.tensor(normal(0, 2, 3)).transpose(0, 0)
+
+
+S = np.s_
+SLICES: list[tuple[Shape, Any]] = [
+    ((7,), S[2]),
+    ((7,), S[-1]),
+    ((7,), S[1:6:2]),
+    ((7,), S[::-1]),
+    ((7,), S[5:1:-2]),
+    ((7,), S[3:3]),
+    ((7,), S[-100:100]),
+    ((3, 4), S[1]),
+    ((3, 4), S[:, 2]),
+    ((3, 4), S[::-1, ::2]),
+    ((3, 4), S[..., -1]),
+    ((3, 4), S[None, :, None]),
+    ((2, 3, 4), S[..., 1:3]),
+    ((2, 3, 4), S[1, ..., 0]),
+    ((2, 3, 4), S[:, None]),
+    ((2, 3, 4, 5), S[1]),
+    ((2, 3, 4, 5), S[:, 1]),
+    ((2, 3, 4, 5), S[:, :2]),
+    ((2, 3, 4, 5), S[:, :, 1:3, ::2]),
+    ((2, 3, 4, 5), S[::-1, ::-1, ::-1, ::-1]),
+    ((2, 3, 4, 5), S[0, :, 2:, 1]),
+    ((2, 3, 4, 5), S[-1, -1, -1, -1]),
+    ((2, 3, 4, 5), S[..., None]),
+    ((2, 3, 4, 5), S[:, 1, None]),
+    ((2, 3, 4, 5), S[()]),
+    ((2, 3, 4, 5), S[1:1]),
+    ((2, 3, 2, 3, 2), S[0]),
+    ((2, 3, 2, 3, 2), S[:, ::2, 1, ::-1]),
+    ((), S[()]),
+    ((), S[None]),
+]
+
+
+@pytest.mark.parametrize(("shape", "key"), SLICES, ids=str)
+def test_slicing(shape: Shape, key: Any) -> None:
+    check_movement(shape, lambda x: x[key], lambda x: np.asarray(x[key]))
+    labels = np.arange(int(np.prod(shape))).reshape(shape)
+    assert np.array_equal(fastnn.tensor(labels)[key].numpy(), labels[key])
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        (3, IndexError, r"index 3 is out of bounds for dimension 0 of size 3 \(shape \(3, 4\)\)"),
+        ((0, -5), IndexError, "index -5 is out of bounds for dimension 1"),
+        ((0, 0, 0), IndexError, "does not fit shape"),
+        ((..., ...), IndexError, "does not fit shape"),
+        ([0, 1], TypeError, "integers, slices, Ellipsis or None, got list"),
+        (np.array([True, False, True]), TypeError, "got ndarray"),
+        (True, TypeError, "got bool"),
+        (1.0, TypeError, "got float"),
+    ],
+    ids=str,
+)
+def test_slicing_refuses(key: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        fastnn.tensor(normal(0, 3, 4))[key]
+
+
+def test_broadcast_to() -> None:
+    for shape, to in [((1,), (5,)), ((2, 1, 4, 1), (2, 3, 4, 5)), ((1, 3, 1), (2, 3, 4))]:
+        compare(lambda x: ops.broadcast_to(x, to), lambda x: x.expand(to), [normal(0, *shape)], "float64", 30)  # noqa: B023
+    with pytest.raises(ValueError, match=r"\(2, 3\) cannot be repeated to \(2, 4\)"):
+        ops.broadcast_to(fastnn.tensor(normal(0, 2, 3)), (2, 4))
+
+
+# --- the tape
+
+
+def test_gradients_add_up_over_uses_and_calls() -> None:
+    x, z = twins(normal(0, 3, 4), "float64")
+    for _ in range(2):
+        for t in (x, z):
+            y = t * t
+            (y * t + y.sum() * t).sum().backward()
+    assert_close(x.grad, z.grad, 40)
+
+
+def test_results_in_between_keep_no_gradient() -> None:
+    x = fastnn.tensor([2.0], requires_grad=True)
+    y = x * 3.0
+    (y * y).sum().backward()
+    assert y.grad is None and not y.is_leaf and x.is_leaf
+    assert x.grad.item() == 36 and not x.grad.requires_grad
+
+
+def test_backward_takes_a_gradient() -> None:
+    x = fastnn.tensor(np.ones((2, 3)), requires_grad=True)
+    weights = np.arange(6.0).reshape(2, 3)
+    (x * 2.0).backward(weights)
+    assert np.array_equal(x.grad.numpy(), 2 * weights)
+    x.backward(fastnn.tensor(weights))  # a leaf is its own result
+    assert np.array_equal(x.grad.numpy(), 3 * weights)
+    with pytest.raises(ValueError, match=r"single element, got shape \(2, 3\); pass gradient="):
+        (x * 2.0).backward()
+    with pytest.raises(ValueError, match=r"gradient has shape \(3,\); expected \(2, 3\)"):
+        (x * 2.0).backward(np.ones(3))
+
+
+def test_gradients_do_not_share_memory_with_what_was_passed() -> None:
+    x = fastnn.tensor(np.ones(3), requires_grad=True)
+    seed = fastnn.tensor(np.ones(3))
+    x.backward(seed)
+    seed.copy_from(np.zeros(3))
+    assert x.grad.numpy().all()
+
+
+def test_leaves_do_not_share_a_gradient() -> None:
+    a, b, c = (fastnn.tensor(np.ones((2, 1, 3, 1)), requires_grad=True) for _ in range(3))
+    (a + b + c.reshape(6).reshape(2, 1, 3, 1)).backward(np.ones((2, 1, 3, 1)))
+    a.grad.copy_from(np.zeros(a.shape))
+    assert b.grad.numpy().all() and c.grad.numpy().all()
+
+
+def test_backward_without_history_explains_itself() -> None:
+    with pytest.raises(RuntimeError, match="no history"):
+        fastnn.tensor([1.0]).backward()
+
+
+def test_second_backward_explains_itself() -> None:
+    x = fastnn.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match="backward through Sum a second time.*Run the forward pass again"):
+        y.backward()
+    z = x * x  # a part shared by two losses
+    z.sum().backward()
+    with pytest.raises(RuntimeError, match="backward through Multiply a second time"):
+        (z + 1.0).sum().backward()
+
+
+OVERWRITTEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Multiply": lambda x, w: x * w,
+    "Divide": lambda x, w: x / w,
+    "MatMul": lambda x, w: x @ w,
+    "Linear": lambda x, w: ops.linear(x, w),
+    "Power": lambda x, w: w**2.0,
+    "Log": lambda x, w: w.log(),
+    "SiLU": lambda x, w: ops.silu(w),
+    "Reshape of Multiply": lambda x, w: x * w.reshape(3, 3),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+def test_changed_saved_arrays_are_refused(name: str) -> None:
+    x, w = (fastnn.tensor(np.abs(normal(i, 3, 3)) + 1, requires_grad=True) for i in range(2))
+    y = OVERWRITTEN[name](x, w).sum()
+    w.copy_from(np.ones((3, 3)))
+    with pytest.raises(RuntimeError, match=rf"backward of {name.split()[-1]}: saved array \d of shape \(3, 3\) was overwritten.*before optimizer.step"):
+        y.backward()
+
+
+def test_a_write_that_backward_does_not_read_is_allowed() -> None:
+    x, w = (fastnn.tensor(normal(i, 3), requires_grad=True) for i in range(2))
+    y = (x + w).sum()
+    w.copy_from(np.zeros(3))
+    y.backward()
+    assert x.grad.numpy().tolist() == [1, 1, 1]
+
+
+def test_no_grad_and_detach() -> None:
+    x = fastnn.tensor([1.0, 2.0], requires_grad=True)
+    with fastnn.no_grad():
+        assert not fastnn.is_grad_enabled()
+        assert not (x * x).requires_grad
+        with fastnn.no_grad():
+            pass
+        assert not fastnn.is_grad_enabled()
+    assert fastnn.is_grad_enabled() and (x * x).requires_grad
+    with pytest.raises(ZeroDivisionError), fastnn.no_grad():
+        raise ZeroDivisionError
+    assert fastnn.is_grad_enabled()
+
+    @fastnn.no_grad()
+    def square(t: Tensor) -> Tensor:
+        return t * t
+
+    assert not square(x).requires_grad and not square(x).requires_grad and fastnn.is_grad_enabled()
+    y = x * 3.0
+    d = y.detach()
+    assert not d.requires_grad and d._array.data_ptr == y._array.data_ptr
+    (y * d).sum().backward()
+    assert x.grad.numpy().tolist() == [9, 18]
+
+
+def test_no_grad_is_of_one_thread() -> None:
+    seen = []
+    with fastnn.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(fastnn.is_grad_enabled()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_values_can_be_read_while_gradients_are_recorded() -> None:
+    x = fastnn.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2.0
+    assert y.numpy().tolist() == [2, 4] and float(y[0]) == 2 and y.sum().item() == 6 and np.asarray(y).sum() == 6 and repr(y)
+    y.sum().backward()
+    assert x.grad.numpy().tolist() == [2, 2]
+
+
+def step(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    y = ops.relu(ops.conv2d(x, w, b, padding=1))
+    y = ops.max_pool2d(ops.batch_norm(y, None, None, training=True), 2)
+    y = ops.dropout(y, 0.25) / (y.exp().sum().sqrt() + 1.0)
+    return ops.cross_entropy(ops.linear(ops.flatten(y), fastnn.tensor(np.ones((3, 64)))), np.array([0, 2]))
+
+
+@pytest.mark.parametrize("with_backward", [True, False])
+def test_a_step_leaves_nothing_behind(with_backward: bool) -> None:
+    x, w, b = (fastnn.tensor(normal(i, *s), requires_grad=True) for i, s in enumerate([(2, 3, 8, 8), (4, 3, 3, 3), (4,)]))
+
+    def run() -> list[weakref.ref[Any]]:
+        loss = step(x, w, b)
+        watched = [weakref.ref(loss), weakref.ref(loss._op)]
+        if with_backward:
+            loss.backward()
+        for t in (x, w, b):
+            t.grad = None
+        return watched
+
+    run()  # constants that operations share are made once
+    gc.collect()
+    gc.disable()
+    try:
+        before = fastnn.memory_stats()["allocated"]
+        watched = run()
+        assert [r() for r in watched] == [None, None], "a reference cycle keeps the tape alive"
+        assert fastnn.memory_stats()["allocated"] == before
+        assert gc.collect() == 0, "a step leaves garbage for the collector"
+    finally:
+        gc.enable()
+
+
+def test_backward_frees_as_it_goes() -> None:
+    x = fastnn.tensor(np.ones(300_000, np.float32), requires_grad=True)
+    y = x
+    for _ in range(20):
+        y = (y * 1.01).exp().log()
+    loss = y.sum()
+    recorded = fastnn.memory_stats()["allocated"]
+    _C.reset_peak_memory()
+    del y
+    loss.backward()
+    stats = fastnn.memory_stats()
+    assert stats["peak"] - recorded < 5 * x._array.nbytes, "gradients of the whole chain were held at once"
+    assert stats["allocated"] < recorded - 35 * x._array.nbytes, "saved arrays outlived backward although the loss is still there"
+    assert loss.item() > 0
+
+
+DEEP = """
+import sys, threading
+import fastnn
+
+def run(backward):
+    x = fastnn.tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(10_000):
+        y = y + 1.0
+    if backward:
+        y.backward()
+        assert x.grad.item() == 1, x.grad
+    assert y.item() == 10_001
+    del y
+
+sys.setrecursionlimit(100)
+threading.stack_size(256 * 1024)
+for backward in (True, False):
+    thread = threading.Thread(target=run, args=(backward,))
+    thread.start()
+    thread.join()
+    print("done")
+"""
+
+
+def test_a_chain_of_ten_thousand_needs_no_deep_stack() -> None:
+    """Backward through it, and the destruction of one never walked, on 256 KiB of stack."""
+    done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\ndone\n", "")
+
+
+def test_deepcopy_and_pickle() -> None:
+    x = fastnn.tensor(normal(0, 2, 3, 4, 5), "float64", requires_grad=True)
+    (x * x).sum().backward()
+    for clone in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert type(clone) is Tensor and clone.dtype == "float64" and clone.requires_grad and clone.is_leaf
+        assert np.array_equal(clone.numpy(), x.numpy()) and clone._array.data_ptr != x._array.data_ptr
+    clone = copy.deepcopy(x)
+    assert np.array_equal(clone.grad.numpy(), x.grad.numpy()) and clone.grad._array.data_ptr != x.grad._array.data_ptr
+    a, b = copy.deepcopy([x, x])
+    assert a is b
+    for forbidden in (copy.deepcopy, pickle.dumps):
+        with pytest.raises(RuntimeError, match=r"without a history.*detach\(\)"):
+            forbidden(x * 2.0)

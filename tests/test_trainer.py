@@ -1,0 +1,265 @@
+"""fastnn.train: fit, evaluate, predict, callbacks, the best snapshot, divergence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import data, models, nn, optim, random
+from fastnn.data import ArrayDataset, Loader, Normalize
+from fastnn.train import Callback, Diverged, EarlyStopping, Snapshot, Trainer, top5_accuracy
+
+
+def blobs(n: int, seed: int = 0) -> ArrayDataset:
+    """Three classes of 1 x 6 x 6 bytes, told apart by their brightness, with enough noise that some are wrong."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    images = rng.normal(80 + 40 * labels[:, None, None], 60, (n, 6, 6)).clip(0, 255).astype(np.uint8)
+    return ArrayDataset(images, labels, ["dark", "grey", "bright"])
+
+
+def net(seed: int = 0, dropout: float = 0.3) -> nn.Sequential:
+    """One of everything whose state or randomness a training must carry: batch norm and dropout."""
+    fastnn.seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(dropout), nn.Linear(16, 3)
+    )  # fmt: skip
+
+
+def trainer(seed: int = 0, lr: float = 1e-2, **options: object) -> Trainer:
+    model = net(seed)
+    return Trainer(model, optim.Adam(model.parameters(), lr), seed=seed, **options)  # type: ignore[arg-type]
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in model.state_dict().items()}
+
+
+# --- fit
+
+
+def test_fit_learns_and_keeps_a_history() -> None:
+    t = trainer()
+    history = t.fit(blobs(150), 4, blobs(60, 1), batch_size=16, progress=False)
+    assert list(history.rows[0]) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+    assert history["epoch"] == [1, 2, 3, 4] and history["lr"] == [1e-2] * 4
+    assert history["loss"][-1] < history["loss"][0] and history["val_accuracy"][-1] > 0.8
+    assert t.optimizer.steps == 4 * 10 and t.epoch == 4 and t.batch == 0
+    t.fit(blobs(150), 2, batch_size=16, progress=False)  # goes on
+    assert history["epoch"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_result_depends_on_the_seed_alone(threads: None) -> None:
+    results = []
+    for count in (1, 2, 3, 7):
+        fastnn.set_num_threads(count)
+        t = trainer()
+        fastnn.seed(99 + count)  # the trainer owns its generator
+        t.fit(blobs(100), 2, blobs(40, 1), batch_size=16, progress=False)
+        results.append(bits(t.model))
+    assert all(result == results[0] for result in results)
+    other = trainer()
+    other.generator = random.Generator(1)
+    other.fit(blobs(100), 2, batch_size=16, progress=False)
+    assert bits(other.model) != results[0]
+
+
+def test_a_plain_loop_gives_the_same_bits() -> None:
+    training = blobs(100)
+    t = trainer()
+    t.fit(training, 2, batch_size=16, progress=False)
+
+    model = net()
+    optimizer, criterion = optim.Adam(model.parameters(), 1e-2), nn.CrossEntropyLoss()
+    loader = Loader(training, 16, shuffle=True, seed=0, normalize=Normalize.fit(training))
+    fastnn.seed(0)
+    for _ in range(2):
+        for x, labels in loader:
+            optimizer.zero_grad()
+            criterion(model(x), labels).backward()
+            optimizer.step()
+    assert bits(model) == bits(t.model)
+
+
+def test_validation_does_not_touch_the_training() -> None:
+    seen, blind = trainer(), trainer()
+    seen.fit(blobs(100), 3, blobs(40, 1), batch_size=16, progress=False, restore_best=False)
+    blind.fit(blobs(100), 3, batch_size=16, progress=False)
+    assert bits(seen.model) == bits(blind.model)
+
+
+def test_normalisation_is_fitted_on_the_training_set_only() -> None:
+    training, validation = blobs(100), ArrayDataset(np.full((30, 6, 6), 255, np.uint8), np.zeros(30, int))
+    t = trainer()
+    t.fit(training, 1, validation, progress=False)
+    assert t.normalize is not None and t.normalize.state() == Normalize.fit(training).state()
+
+
+def test_the_best_snapshot_comes_back() -> None:
+    """The rate rises until the net is worse than before: the last epoch is not the best."""
+    model = net()
+    t = Trainer(model, optim.SGD(model.parameters(), lambda step: 0.05 if step < 30 else 20.0))
+    validation = blobs(60, 1)
+    history = t.fit(blobs(150), 6, validation, batch_size=16, progress=False)
+    key = list(zip(history["val_accuracy"], [-loss for loss in history["val_loss"]]))
+    best = key.index(max(key))
+    assert best < 5 and t.best is not None and t.best.epoch == best + 1
+    assert t.evaluate(validation) == {"loss": history["val_loss"][best], "accuracy": history["val_accuracy"][best]}
+    last = Trainer(net(), optim.SGD(model.parameters(), 0.1))
+    assert last.best is None
+    last.restore_best()  # nothing to restore
+
+
+def test_which_snapshot_is_better() -> None:
+    def at(accuracy: float, loss: float) -> Snapshot:
+        return Snapshot(0, accuracy, loss, {})
+
+    assert at(0.1, 9).better_than(None)
+    assert at(0.9, 2).better_than(at(0.8, 1)) and not at(0.8, 1).better_than(at(0.9, 2))
+    assert at(0.9, 1).better_than(at(0.9, 2)) and not at(0.9, 2).better_than(at(0.9, 1))
+    assert not at(0.9, 1).better_than(at(0.9, 1)) and not at(float("nan"), 1).better_than(at(0.9, 1))
+
+
+# --- callbacks
+
+
+def test_events_come_in_order() -> None:
+    log: list[str] = []
+
+    class Log(Callback):
+        def __getattribute__(self, name: str):  # type: ignore[no-untyped-def]
+            if name.startswith(("before_", "after_")):
+                log.append(name)
+            return super().__getattribute__(name)
+
+    trainer().fit(blobs(32), 2, blobs(9, 1), batch_size=16, callbacks=[Log()], progress=False)
+    epoch = ["before_epoch", *["before_step", "after_step"] * 2, "before_evaluate", "after_evaluate", "after_epoch"]
+    assert log == ["before_fit", *epoch * 2, "after_fit"]
+
+
+def test_a_callback_sees_the_finished_epoch_and_can_stop() -> None:
+    class Stop(Callback):
+        def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+            assert trainer.history.rows[-1] == row and trainer.epoch == row["epoch"]
+            trainer.stop = trainer.epoch == 2
+
+    assert len(trainer().fit(blobs(32), 10, callbacks=[Stop()], progress=False)) == 2
+
+
+def test_early_stopping_counts_epochs_without_progress() -> None:
+    t = trainer(lr=0.0)  # the running statistics move, so judge by what cannot: the first epoch stays the best
+    t.model.eval()
+    history = t.fit(blobs(32), 10, blobs(9, 1), callbacks=[EarlyStopping(3, monitor="lr")], progress=False)
+    assert len(history) == 4
+    with pytest.raises(ValueError, match="patience 0"):
+        EarlyStopping(0)
+
+
+def test_progress_prints_one_line_per_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer().fit(blobs(32), 2, blobs(9, 1))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["epoch", "loss", "accuracy", "val", "loss", "val", "accuracy", "rate", "seconds"]
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2"] and len({len(line) for line in lines}) == 1
+
+
+# --- divergence
+
+
+def test_a_rate_that_is_too_high_is_named() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))
+    t = Trainer(model, optim.SGD(model.parameters(), 1e30))
+    with pytest.raises(Diverged, match=r"(nan|inf) at epoch 1, batch 2: the rate 1e\+30 is most likely too high; start again with 1e\+29"):
+        t.fit(blobs(100), 2, batch_size=16, progress=False)
+
+
+def test_nan_in_the_data_is_named_and_weights_stay() -> None:
+    images = np.ones((32, 6, 6), np.float32)
+    images[20, 3, 3] = np.nan
+    model = net()
+    before = bits(model)
+    t = Trainer(model, optim.Adam(model.parameters(), 0.1), normalize=Normalize([0.0], [1.0]))
+    with pytest.raises(Diverged, match="epoch 1, batch 1: the input holds NaN"):
+        t.fit((images, np.zeros(32, int)), 1, batch_size=32, progress=False)
+    assert {k: v for k, v in bits(model).items() if "running" not in k and "tracked" not in k} == {
+        k: v for k, v in before.items() if "running" not in k and "tracked" not in k
+    }
+
+
+# --- evaluate, predict
+
+
+def test_evaluation_weighs_samples_and_restores_the_mode() -> None:
+    t, test = trainer(), blobs(50)
+    t.fit(blobs(60), 1, progress=False)
+    whole = t.evaluate(Loader(test, 50, normalize=t.normalize))
+    parts = t.evaluate(Loader(test, 7, normalize=t.normalize))
+    assert parts["accuracy"] == whole["accuracy"] and parts["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+    assert t.model.training
+    t.model.eval()
+    t.evaluate(test)
+    assert not t.model.training and not t.model[5].training
+
+
+def test_predict_gives_probabilities_of_raw_images() -> None:
+    t, test = trainer(), blobs(40)
+    t.fit(blobs(90), 3, batch_size=16, progress=False)
+    probabilities = t.predict(test)
+    assert probabilities.shape == (40, 3) and probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+    assert (probabilities == t.predict(test.images)).all()
+    assert np.mean(probabilities.argmax(1) == test.labels) == t.evaluate(test)["accuracy"]
+    x, _ = next(iter(Loader(test, 40, normalize=t.normalize)))
+    np.testing.assert_allclose(t.predict(x), probabilities, rtol=1e-6)
+
+
+def test_metrics_by_name_and_of_ones_own() -> None:
+    def is_first(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return labels == 0
+
+    model = net()
+    t = Trainer(model, optim.Adam(model.parameters()), metrics=["accuracy", is_first])
+    row = t.fit(blobs(30), 1, progress=False).rows[0]
+    assert row["is_first"] == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="no metric is named 'acuracy'; there are accuracy, top5_accuracy"):
+        Trainer(model, t.optimizer, metrics=["acuracy"])
+    scores = np.arange(12.0).reshape(2, 6)
+    assert top5_accuracy(scores, np.array([0, 1])).tolist() == [False, True]
+
+
+def test_refusals() -> None:
+    t, none = trainer(), ArrayDataset(np.zeros((0, 6, 6), np.uint8), np.zeros(0, int))
+    with pytest.raises(ValueError, match="fit: the training set is empty"):
+        t.fit(none, 1, progress=False)
+    with pytest.raises(ValueError, match="evaluate: the data set is empty"):
+        t.evaluate(none)
+    with pytest.raises(ValueError, match="predict: there are no images"):
+        t.predict(none)
+    with pytest.raises(TypeError, match="expected an ArrayDataset, a Loader or"):
+        t.fit([1, 2, 3], 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device 'cuda' is not in this build"):
+        Trainer(t.model, t.optimizer, device="cuda")
+
+
+def test_label_outside_the_models_classes_is_refused() -> None:
+    t = trainer()
+    with pytest.raises(ValueError, match="label"):
+        t.fit(ArrayDataset(np.zeros((8, 6, 6), np.uint8), np.full(8, 3)), 1, progress=False)
+
+
+def test_history_table_and_plot(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    history = trainer().fit(blobs(32), 2, blobs(9, 1), progress=False)
+    assert len(history.table().splitlines()) == 3
+    with pytest.raises(KeyError, match="no column 'val_acuracy'; it has epoch, loss"):
+        history["val_acuracy"]
+    pytest.importorskip("matplotlib")
+    history.plot(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_models_by_name_train_on_digits() -> None:
+    train, _ = data.digits()
+    for name in ("linear", "mlp", "lenet", "vgg_small"):
+        model = models.create(name, input_shape=train.shape)
+        t = Trainer(model, optim.Adam(model.parameters(), 1e-3))
+        assert t.fit(train.take(range(64)), 2, batch_size=32, progress=False)["loss"][1] < 2.5
