@@ -7,7 +7,6 @@ import sys
 import time
 from statistics import median
 
-from . import ROOT
 from .report import Report, arguments
 from .timing import quantile
 

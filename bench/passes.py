@@ -62,7 +62,7 @@ def batchnorm_operands(shape: Shape) -> list[np.ndarray]:
 def batchnorm_forward(shape: Shape, residual: bool) -> Sides:
     x, _, r, gamma, beta = batchnorm_operands(shape)
     norm = _C.BatchNorm(shape, activation="relu", residual=residual)
-    operands = [*map(ours, (x, gamma, beta)), ours(r) if residual else None]
+    ax, ag, ab, ar = ours(x), ours(gamma), ours(beta), ours(r) if residual else None
     running = [ours(np.zeros_like(beta)), ours(np.ones_like(beta))]
 
     def form(layout: str) -> Call:
@@ -75,7 +75,7 @@ def batchnorm_forward(shape: Shape, residual: bool) -> Sides:
 
         return call
 
-    return lambda: _C.batchnorm_forward(norm, *operands, *running), by_layout(form)
+    return lambda: _C.batchnorm_forward(norm, ax, ag, ab, ar, *running), by_layout(form)
 
 
 def batchnorm_backward(shape: Shape, residual: bool) -> Sides:

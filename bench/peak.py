@@ -30,7 +30,8 @@ class Peak:
         """GFLOP/s of multiply-adds in registers, measured for about `seconds`."""
         per_iteration = self.threads * self._library.flop_per_iteration()
         iterations = int(seconds * 130e9 * self.threads / per_iteration)
-        return per_iteration * iterations / self._library.fma_seconds(self.threads, ctypes.c_long(iterations)) / 1e9
+        seconds = float(self._library.fma_seconds(self.threads, ctypes.c_long(iterations)))
+        return per_iteration * iterations / seconds / 1e9
 
     def copy_gbs(self, nbytes: int, seconds: float = 0.01) -> float:
         """GB/s (read and written) of a copy that moves `nbytes` in all; the better of ordinary and streaming stores."""
@@ -45,7 +46,7 @@ class Peak:
 
 
 def reuse_freed_memory() -> None:
-    """Lets malloc keep what is freed (no unmapping, no trimming), so that PyTorch's page faults are not timed as if they were its kernels."""
+    """Lets malloc keep what is freed, so that the page faults of fresh memory are not timed as if they were PyTorch's kernels."""
     libc = ctypes.CDLL(None)
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     for option, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):

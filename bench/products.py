@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import prod
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -26,8 +27,9 @@ def geometry(layer: ConvLayer) -> _C.Conv2d:
     return _C.Conv2d(layer.x, layer.w, layer.stride, layer.padding, layer.padding)
 
 
-def weights(layer: ConvLayer) -> torch.Tensor:
-    return random(*layer.w) / prod(layer.w[1:]) ** 0.5
+def weights(layer: ConvLayer) -> np.ndarray:
+    values: np.ndarray = random(*layer.w) / prod(layer.w[1:]) ** 0.5
+    return values
 
 
 def conv2d_forward(layer: ConvLayer) -> Sides:

@@ -24,7 +24,7 @@ class TorchStep:
         torch.set_num_threads(threads)
         net = REFERENCE_NETS[name]
         layout = torch.contiguous_format if form == "torch NCHW" else torch.channels_last
-        self.model = torch_nets.create(name).to(memory_format=layout)
+        self.model = torch_nets.create(name).to(memory_format=layout)  # type: ignore[call-overload]
         self.run = torch.compile(self.model) if form == "torch compile" else self.model
         self.loss = torch.nn.CrossEntropyLoss()
         self.optimizer: torch.optim.Optimizer
@@ -47,6 +47,6 @@ class TorchStep:
         x, labels = next(self.batches)
         self.optimizer.zero_grad()
         loss: torch.Tensor = self.loss(self.run(x), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return loss.detach()

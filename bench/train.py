@@ -1,4 +1,4 @@
-"""The training step of the five reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--compile] [--memory]`."""
+"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--compile] [--memory]`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def largest_difference(ours: FastnnStep, theirs: TorchStep) -> float:
 def measure(report: Report, name: str, forms: list[str], pairs: int) -> None:
     threads = report.options.threads
     difference = {form: largest_difference(FastnnStep(name, threads), TorchStep(name, form, threads)) for form in forms}
-    steps = {"fastnn": FastnnStep(name, threads), **{form: TorchStep(name, form, threads) for form in forms}}
+    steps: dict[str, FastnnStep | TorchStep] = {
+        "fastnn": FastnnStep(name, threads),
+        **{form: TorchStep(name, form, threads) for form in forms},
+    }
     for step in steps.values():
         for _ in range(3):
             step()
@@ -72,9 +75,8 @@ def main() -> None:
     options.threads = options.threads or fastnn.get_num_threads()
     nets = options.nets.split(",")
     report = Report("train", options)
-    report.say(
-        "\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of losses over two updates. JAX: not measured."
-    )
+    report.say("\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of the losses over two updates")
+    report.say("JAX: not measured")
     report.line(HEADINGS, WIDTHS)
     report.line(UNITS, WIDTHS)
     for name in nets:

@@ -64,7 +64,7 @@ def call(
         arrays = []
         for i, v in enumerate(values):
             element = f"{name}[{i}]" if operand["list"] else name
-            if shifted:
+            if shifted and v.size:
                 array, buffer = shifted_array(v)
                 guards.append((element, buffer))
             else:
@@ -145,7 +145,8 @@ def assert_within(got: Array, expected: Array, tolerance: Any, what: str) -> Non
             flushed = (np.abs(got) < info.tiny) & (np.abs(rounded) < info.tiny)
         wrong = ~(within | flushed | (got == rounded) | (np.isnan(got) & np.isnan(expected)))
     if wrong.any():
-        ratio = np.where(wrong, np.nan_to_num(error / np.maximum(allowed, np.finfo(np.float64).tiny), nan=np.inf), -1)
+        with np.errstate(all="ignore"):
+            ratio = np.where(wrong, np.nan_to_num(error / np.maximum(allowed, 1e-300), nan=np.inf), -1)
         worst = np.unravel_index(int(np.argmax(ratio)), got.shape)
         raise AssertionError(
             f"{what}: {int(wrong.sum())} of {got.size} wrong; worst at {tuple(int(i) for i in worst)}: got {got[worst]}, "

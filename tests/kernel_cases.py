@@ -47,10 +47,11 @@ class Case:
     def problem(self) -> Problem:
         return _problem(str(self), self)
 
-    def run(self, table: Table) -> dict[str, Array]:
-        return call(self.row, self.parameters, self.problem.operands, table.dtype)
+    def run(self, table: Table, shifted: bool = False) -> dict[str, Array]:
+        return call(self.row, self.parameters, self.problem.operands, table.dtype, shifted)
 
-    def check(self, table: Table) -> None:
+    def check(self, table: Table) -> dict[str, Array]:
+        """Runs, compares with the reference, and returns what was written."""
         problem, written = self.problem, self.run(table)
         tolerances = (
             problem.tolerance if isinstance(problem.tolerance, list) else [problem.tolerance] * len(problem.expected)
@@ -59,6 +60,7 @@ class Case:
         flat = [(e, t) for value, t in present for e in (value if isinstance(value, list) else [value])]
         for (name, got), (expected, tolerance) in zip(written.items(), flat, strict=True):
             assert_within(got, expected, tolerance, f"{self.row} on {table}, {name} of {self}")
+        return written
 
 
 def describe(value: Any) -> str:
@@ -514,7 +516,7 @@ MATRICES = [
     ((2, 3, 5), (2, 5, 4)),
     ((3, 5, 7), (7, 6)),
     ((257, 129), (129, 65)),
-    ((64, 700), (700, 130)),
+    ((64, 700), (700, 130)), ((65, 5000), (5000, 33)),
 ]
 
 

@@ -303,8 +303,9 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
 def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     architecture = {"name": "lenet", "input_shape": (1, 6, 6), "num_classes": 3}
     model = models.create(**architecture)  # type: ignore[arg-type]
-    t = Trainer(model, optim.Adam(model.parameters()), architecture=architecture)
-    t.fit(blobs(90), 2, blobs(30, 1), callbacks=[ModelCheckpoint(tmp_path / "checkpoint")], **QUIET)
+    t = Trainer(model, optim.SGD(model.parameters(), lambda step: 0.1 if step < 12 else 0.5), architecture=architecture)
+    t.fit(blobs(90), 4, blobs(30, 1), batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "checkpoint")], progress=False)
+    assert t.best is not None and t.best.epoch < 4
     t.save_model(tmp_path / "model")
     test = blobs(40, 2)
     for name in ("model", "checkpoint"):  # of the checkpoint, the best snapshot

@@ -16,6 +16,7 @@ from test_data import write_idx_folder
 
 from fastnn import files
 from fastnn.cli import main
+from fastnn.optim import schedules
 
 QUICK = ["--model", "linear", "--epochs", "2"]
 
@@ -48,6 +49,19 @@ def test_train_digits_prints_and_writes_what_the_readme_promises(capsys: pytest.
     for file in ("model.safetensors", "checkpoint.safetensors"):
         assert main(["evaluate", f"runs/digits/{file}"]) == 0
         assert f"test accuracy {accuracy} %" in capsys.readouterr().out
+
+
+def test_the_model_written_is_the_best_by_validation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedules, "constant", lambda lr: lambda step: lr if step < 4 * 41 else 1e3 * lr)  # the last two epochs go wild
+    restless = ["--model", "linear", "--epochs", "6", "--optimizer", "sgd", "--lr", "0.01", "--schedule", "constant"]
+    assert main(["train", "digits", *restless]) == 0
+    out = capsys.readouterr().out
+    [epoch, best] = re.findall(r"^best epoch by validation \((\d)\): (.+) % of the test set$", out, re.M)[0]
+    [last] = re.findall(r"^last epoch \(6\): (.+) % of the test set$", out, re.M)
+    assert epoch in "1234" and best != last and f"test accuracy {float(best):.1f} %" in out
+    model, checkpoint = (files.read(f"runs/digits/{name}.safetensors")[0] for name in ("model", "checkpoint"))
+    assert all((array == checkpoint[f"best/{name}"]).all() for name, array in model.items())
+    assert any((array != checkpoint[name]).any() for name, array in model.items())
 
 
 def test_without_matplotlib_a_sentence_says_how_to_get_curves(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

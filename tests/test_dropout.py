@@ -49,6 +49,16 @@ def test_mask_bit_for_bit(p: float, shape: tuple[int, ...], table: Table) -> Non
         Case("dropout", (shape, p, draw, offset)).check(table)
 
 
+def test_the_threshold_itself_is_kept(table: Table) -> None:
+    """word >= round(p 2^32): p chosen so that the threshold is the word of one element, and the next."""
+    words_drawn = reference.random_words(0, 100, 5, 0, reference.PURPOSE_NET)
+    for i in (0, 41, 99):
+        for above in (0, 1):
+            p = (int(words_drawn[i]) + above) / 2**32
+            y = call("dropout", ((100,), p, 0, 0), [np.ones(100), np.array([5, 0])], table.dtype)["y"]
+            assert (y[i] != 0) == (above == 0)
+
+
 def test_parts_of_a_batch_draw_what_the_batch_draws(table: Table) -> None:
     state, x = np.array([11, 0]), np.ones((10, 3, 5, 5))
     whole = call("dropout", (x.shape, 0.4, 2, 0), [x, state], table.dtype)["y"]

@@ -27,9 +27,9 @@ def test_digits_in_a_few_epochs(name: str, epochs: int, reached: float) -> None:
     assert train_on(train, name, epochs).evaluate(test)["accuracy"] >= reached
 
 
-def test_fashion_mnist_two_epochs_on_a_tenth() -> None:
+def test_fashion_mnist_two_epochs_on_a_twentieth() -> None:
     train, test = data.fashion_mnist(shared_data("fashion-mnist"))
-    assert train_on(train.take(range(6000)), "lenet", 2, 64).evaluate(test.take(range(2000)))["accuracy"] >= 0.78
+    assert train_on(train.take(range(3000)), "lenet", 2).evaluate(test.take(range(1000)))["accuracy"] >= 0.74
 
 
 def test_the_initial_loss_is_that_of_guessing() -> None:

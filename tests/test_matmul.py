@@ -59,6 +59,14 @@ def test_empty_sums_and_sides(ta: bool, tb: bool, table: Table) -> None:
 
 
 @pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
+def test_long_sums_cut_into_parts(ta: bool, tb: bool, table: Table) -> None:
+    """Weight gradients: a small product over a long depth, with and without bias."""
+    for size in ((10, 64, 5000), (65, 33, 2048), (17, 16, 16_384), (1, 10, 4096), (128, 100, 2050)):
+        for bias in (False, True):
+            Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True, "bias": bias}).check(table)
+
+
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_real_data_normwise(ta: bool, tb: bool, table: Table) -> None:
     for size in ((64, 10, 512), (128, 300, 784), (10, 129, 1000)):
         case = Case("matmul", (*shapes(*size, ta, tb), ta, tb))

@@ -71,6 +71,7 @@ def spread(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")  # PyTorch's
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_is_pytorchs(name: str, dtype: str) -> None:
     """Output, every gradient and every buffer, twice in training and once in evaluation."""
@@ -616,7 +617,7 @@ def test_summary_of_special_cases() -> None:
     twice = nn.Sequential(shared, nn.ReLU(), shared).summary((3,))
     assert len(twice.layers) == 3 and twice.parameters == 12 and twice.macs == 18
     pool = nn.Sequential(nn.MaxPool2d(2)).summary((1, 5, 6))
-    assert "1 row" in str(pool) and pool.layers[0].output_shape == (1, 2, 3)
+    assert "drops 1 rows, 0 columns" in str(pool) and pool.layers[0].output_shape == (1, 2, 3)
     assert nn.Linear(3, 2).double().summary((3,)).macs == 6
     with pytest.raises(ValueError, match="0 .Linear"):
         nn.Sequential(nn.Linear(3, 2)).summary((4,))

@@ -10,6 +10,8 @@ import torch
 
 import fastnn
 
+torch.set_num_threads(1)  # the tensors here are small: a second thread would only wait for the first
+
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = ["float32", "float64"]
 

@@ -9,11 +9,12 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t depth_step = 512;                // of both operands in cache at a time; a multiple of N_LANES
-constexpr int64_t most_block_rows = 192;           // x depth_step: 384 KiB in float32
-constexpr int64_t most_block_columns = 128;        // x depth_step: 256 KiB
+constexpr int64_t depth_step = 256;                // of both operands in cache at a time; a multiple of N_LANES
+constexpr int64_t most_block_rows = 192;           // x depth_step: 192 KiB in float32
+constexpr int64_t most_block_columns = 128;        // x depth_step: 128 KiB
 constexpr int64_t least_block_work = 192 * 1024;   // multiply-adds worth waking another thread for
-constexpr int64_t most_blocks = 32, most_parts = 16;
+constexpr int64_t most_blocks = 32, least_block_rows = 48;
+constexpr int64_t most_parts = 16, least_part = 1024, most_split_size = 128 * 1024;  // products larger than that are not split in depth
 
 struct Cut {
   int Z;                // vectors in a panel of b
@@ -27,13 +28,13 @@ struct Cut {
     Z = tile_vectors(v.N, most_vectors);
     panel = Z * N_LANES;
     by_rows = v.M > v.N;
-    const int64_t work = v.M * v.N * v.K, count = by_rows ? v.M : divide_up(v.N, panel);
-    const int64_t most = by_rows ? most_block_rows : larger(1, most_block_columns / panel), least = by_rows ? 2 * tile_rows(Z, 1) : 1;
-    block_size = larger(divide_up(count, larger(1, smaller(most_blocks, work / least_block_work))), least);
+    const int64_t count = by_rows ? v.M : divide_up(v.N, panel);
+    const int64_t most = by_rows ? most_block_rows : larger(1, most_block_columns / panel), least = by_rows ? least_block_rows : 1;
+    const int64_t wanted = larger(1, smaller(most_blocks, v.M * v.N * v.K / least_block_work));
+    parts = v.M * v.N <= most_split_size ? larger(1, smaller(smaller(most_parts, v.K / least_part), wanted)) : 1;
+    block_size = larger(divide_up(count, divide_up(wanted, parts)), least);
     block_size = smaller(smaller(block_size, most), larger(1, count));
     blocks = divide_up(count, block_size);
-    parts = 1;
-    if (blocks * v.batch < 8) parts = larger(1, smaller(smaller(most_parts, v.K / 1024), work / least_block_work));
     part = divide_up(divide_up(larger(1, v.K), parts), N_LANES) * N_LANES;
     parts = divide_up(larger(1, v.K), part);
   }

@@ -30,16 +30,23 @@ INLINE void repeat(const real* from, int64_t C, real* to, int64_t width) {
 // One tile of columns: term(row, column, t, load, store) gives the `n` addends of a vector; their sums stay in registers through all rows.
 template <int vectors, int n, class Term, class Load, class Store>
 INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const Term& term, Load load, Store store) {
-  vec s[vectors][n] = {};
-  for (int64_t row = 0; row < rows; row++) {
+  constexpr int64_t stretch = 16;  // rows added up before their sum joins the total: less is rounded away than row by row
+  vec total[vectors][n] = {};
+  for (int64_t begin = 0; begin < rows; begin += stretch) {
+    vec s[vectors][n] = {};
+    for (int64_t row = begin; row < smaller(begin + stretch, rows); row++) {
+      UNROLL for (int v = 0; v < vectors; v++) {
+        vec t[n];
+        term(row, column + v * N_LANES, t, load, store);
+        UNROLL for (int k = 0; k < n; k++) s[v][k] += t[k];
+      }
+    }
     UNROLL for (int v = 0; v < vectors; v++) {
-      vec t[n];
-      term(row, column + v * N_LANES, t, load, store);
-      UNROLL for (int k = 0; k < n; k++) s[v][k] += t[k];
+      UNROLL for (int k = 0; k < n; k++) total[v][k] += s[v][k];
     }
   }
   UNROLL for (int v = 0; v < vectors; v++) {
-    UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, s[v][k]);
+    UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, total[v][k]);
   }
 }
 

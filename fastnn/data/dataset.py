@@ -45,10 +45,9 @@ class ArrayDataset:
     @property
     def images(self) -> np.ndarray:
         """All images as a numpy array, raw (a view unless this set is a part of another)."""
-        images: np.ndarray = self._source if isinstance(self._source, np.ndarray) else self._source.numpy()
-        if self._rows is not None:
-            images = images[self._rows]
-        return images
+        source = self._source if isinstance(self._source, np.ndarray) else self._source.numpy()
+        mine: np.ndarray = source if self._rows is None else source[self._rows]
+        return mine
 
     def take(self, indices: Any) -> ArrayDataset:
         """The set of these images, in this order; the images are shared, not copied."""
@@ -79,7 +78,8 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
         raise ValueError(f"label {labels.min()} at position {labels.argmin()}; class numbers start at 0")
     if count and classes is not None and labels.max() >= len(classes):
         raise ValueError(f"label {labels.max()} at position {labels.argmax()}; {len(classes)} classes go from 0 to {len(classes) - 1}")
-    return labels.astype(np.int64)
+    numbers: np.ndarray = labels.astype(np.int64)
+    return numbers
 
 
 def split(dataset: ArrayDataset, fraction: float, seed: int = 0) -> tuple[ArrayDataset, ArrayDataset]:

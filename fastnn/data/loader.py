@@ -12,7 +12,6 @@ from ..tensor import Tensor
 from .dataset import ArrayDataset
 from .normalize import Normalize
 
-
 Batches = Generator[tuple[Tensor, Tensor], None, None]
 
 

@@ -183,13 +183,14 @@ class Module:
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Overwrites parameters and buffers in place from a dict of arrays (numpy, Tensors, PyTorch tensors).
 
-        All or nothing: ValueError names every key that is missing, unexpected (unless strict=False) or of another shape; nothing is changed then.
+        All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not of numbers; nothing is changed then.
         """
         own = self._state()
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = [k for k in state if k not in own]
         values = {k: np.asarray(state[k]) for k in own if k in state}
         wrong = [f"{k} has shape {v.shape}, expected {own[k].shape}" for k, v in values.items() if v.shape != own[k].shape]
+        wrong += [f"{k} has dtype {v.dtype}, expected {own[k].dtype}" for k, v in values.items() if v.dtype.kind not in "fiub"]
         problems = wrong + ([f"missing {', '.join(missing)}"] if strict and missing else [])
         problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
         if problems:

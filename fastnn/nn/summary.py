@@ -81,7 +81,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     try:
         model.eval()
         with no_grad():
-            model(tensor(np.zeros((1, *input_shape), np.float32)))
+            dtype = next((p.dtype for p in model.parameters()), "float32")
+            model(tensor(np.zeros((1, *input_shape)), dtype))
     finally:
         for handle in handles:
             handle.remove()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, Union
 
 import numpy as np
@@ -25,6 +26,8 @@ class Optimizer:
     slots: tuple[str, ...] = ()
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(f"{type(self).__name__}: params must be an iterable of parameters, got a single {type(params).__name__}")
         given = list(params)
         if not given:
             raise ValueError(f"{type(self).__name__}: no parameters given")
@@ -51,6 +54,8 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         name = type(self).__name__
+        if not callable(group["lr"]) and not isinstance(group["lr"], Real):
+            raise TypeError(f"{name}: lr must be a number or a schedule, got {type(group['lr']).__name__}")
         if not callable(group["lr"]) and not group["lr"] >= 0:
             raise ValueError(f"{name}: lr must not be negative, got {group['lr']}")
         if not group["weight_decay"] >= 0:

@@ -11,13 +11,15 @@ Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the highest logit is the label's (the first of equal ones counts)."""
-    return np.equal(logits.argmax(1), labels)
+    right: np.ndarray = logits.argmax(1) == labels
+    return right
 
 
 def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether fewer than five logits exceed the label's."""
     own = np.take_along_axis(logits, labels[:, None], 1)
-    return np.less((logits > own).sum(1), 5)
+    right: np.ndarray = (logits > own).sum(1) < 5
+    return right
 
 
 _named: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}

@@ -22,7 +22,7 @@ struct ConvAlgorithm {
 // direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
 extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;
 extern const ConvAlgorithm direct_taps3_backward_input, direct_backward_input;
-extern const ConvAlgorithm direct_small_c_backward_weight, direct_backward_weight;
+extern const ConvAlgorithm direct_small_c_backward_weight, direct_taps3_backward_weight, direct_backward_weight;
 // depthwise.cpp: one channel in and out per group
 extern const ConvAlgorithm depthwise_forward, depthwise_backward_input, depthwise_backward_weight;
 // plain.cpp: correct for everything

@@ -15,9 +15,9 @@ int64_t phase_count(const Direct& d) { return d.step_h * d.step_w; }
 int64_t panel_columns(const Direct& d) { return int64_t(d.Z) * N_LANES; }
 int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows - 1) * d.input.step_h + d.reach_h; }
 
-// Interleaves the images of short rows, so that tiles are long: 8 pixels do for few channels, many channels gain by full tiles.
+// Interleaves the images of short rows, so that tiles are full. With tap reuse and few channels, 8 pixels do.
 int64_t choose_images(const Direct& d) {
-  const int64_t wanted = d.input.channels >= 128 ? 2 * d.rows : 8;
+  const int64_t wanted = d.input.channels >= 128 || !d.taps3 ? 2 * d.rows : 8;
   int64_t images = 1;
   while (images < 8 && phase_width(d) * images < wanted && d.N % (2 * images) == 0) images *= 2;
   return d.input.pitch == N_LANES ? images : 1;

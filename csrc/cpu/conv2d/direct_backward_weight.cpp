@@ -1,14 +1,17 @@
-// Backward to the weight: dw[k][r][s][c] = sum over pixels of dy[k] x[c]. A tile holds up to three taps x `tile_k` output channels x one
-// vector of input channels in registers, and walks over the pixels of padded copies of x and dy (padded.h).
+// Backward to the weight: dw[k][r][s][c] = sum over pixels of dy[k] x[c]. A tile holds some taps x some output channels x one vector of
+// input channels in registers, and walks over the pixels of padded copies of x and dy (padded.h). Three neighbouring taps of a 3-wide
+// window of stride 1 ("taps3") slide along the row: each pixel of x is loaded once for all three.
+#include "../gemm.h"
 #include "algorithm.h"
 #include "partial_sums.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int tile_k = vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;
-constexpr int tile_taps = 3;
-constexpr int64_t most_chunk_bytes = 1 << 20;   // one plane of x and one of dy
+constexpr int tile_k = vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // output channels of a tile of up to three taps
+constexpr int most_window_rows = registers == 32 ? 2 : 1;                   // of three taps; two rows go with half as many output channels
+constexpr int most_tile_taps = 3 * most_window_rows;
+constexpr int64_t most_chunk_bytes = 256 * 1024;  // one plane of x and one of dy
 constexpr int64_t most_part_bytes = 5 << 20;    // all partial sums
 constexpr int64_t wanted_blocks = 16, least_block_work = 512 * 1024;
 
@@ -17,6 +20,7 @@ struct Geometry {
   Chunks chunks;
   int64_t C, K, taps;    // of one group
   int64_t split_k, splits;  // output channels of a block
+  bool taps3;
   bool copy_dy;          // into planes; else read where it lies
   int64_t weights() const { return K * taps * C; }
 };
@@ -27,10 +31,11 @@ int64_t interleaved(int64_t N, int64_t width) {  // rows of at least 28 pixels
   return images;
 }
 
-Geometry geometry(const Conv2d& v) {
+Geometry geometry(const Conv2d& v, bool taps3) {
   Geometry d;
+  d.taps3 = taps3;
   d.C = v.C / v.G, d.K = v.K / v.G, d.taps = v.R * v.S;
-  const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, images = interleaved(v.N, v.Q);
+  const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, images = taps3 ? 1 : interleaved(v.N, v.Q);
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
   d.x = {v.H, v.W, v.C, d.C, images, -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w, v.stride_h, v.stride_w, reach_h, reach_w,
          N_LANES};
@@ -45,7 +50,7 @@ Geometry geometry(const Conv2d& v) {
   const int64_t vectors = divide_up(d.K, N_LANES), splits = larger(1, smaller(divide_up(vectors, 2), wanted / (d.chunks.parts * v.G)));
   d.split_k = divide_up(vectors, splits) * N_LANES;
   d.splits = divide_up(d.K, d.split_k);
-  d.copy_dy = images > 1 || d.K > 2 * N_LANES || d.K % tile_k != 0;
+  d.copy_dy = images > 1 || d.K != N_LANES;
   d.dy.channels = smaller(d.split_k, d.K);
   return d;
 }
@@ -75,57 +80,133 @@ struct Walk {
   int64_t dy_group, dy_row, dy_pixel;
 };
 
-struct TapTarget {
-  const real* x;  // the plane of its channels, moved by the tap
+// One tap and vector of input channels: where its pixels begin, and where its sum goes.
+struct Tap {
+  const real* x;
   real* dw;
   int lanes;
 };
 
-// dw[tap][k] (+)= sum over pixels of dy[k] x[tap]; of tile_k output channels the first `k_count` are written, k_stride apart.
-template <int taps>
-void weight_tile(const Walk& walk, const TapTarget* target, const real* dy, int k_count, int64_t k_stride, bool accumulate) {
-  vec sum[taps][tile_k];
-  UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < tile_k; k++) sum[t][k] = zero();
+template <int taps, int K>
+INLINE void write_sums(const vec (&sum)[taps][K], const Tap* tap, int k_count, int64_t k_stride, bool accumulate) {
+  UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < K; k++) {
+    if (k >= k_count) continue;
+    real* to = tap[t].dw + k * k_stride;
+    store_n(to, tap[t].lanes, accumulate ? load_n(to, tap[t].lanes) + sum[t][k] : sum[t][k]);
+  }
+}
+
+// dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart.
+template <int taps, int K>
+void weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_count, int64_t k_stride, bool accumulate) {
+  vec sum[taps][K];
+  UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       const real* x[taps];
-      UNROLL for (int t = 0; t < taps; t++) x[t] = target[t].x + g * walk.x_group + r * walk.x_row;
+      UNROLL for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
       const real* d = dy + g * walk.dy_group + r * walk.dy_row;
       const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
       for (int64_t j = 0; j < length; j++, d += dy_pixel) {
         vec pixel[taps];
         UNROLL for (int t = 0; t < taps; t++) pixel[t] = load(x[t] + j * N_LANES);
-        UNROLL for (int k = 0; k < tile_k; k++) {
+        UNROLL for (int k = 0; k < K; k++) {
           const vec b = broadcast(d + k);
           UNROLL for (int t = 0; t < taps; t++) sum[t][k] = fma(b, pixel[t], sum[t][k]);
         }
       }
     }
-  UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < tile_k; k++) {
-    if (k >= k_count) continue;
-    real* to = target[t].dw + k * k_stride;
-    store_n(to, target[t].lanes, accumulate ? load_n(to, target[t].lanes) + sum[t][k] : sum[t][k]);
-  }
+  write_sums(sum, tap, k_count, k_stride, accumulate);
 }
 
-// One chunk into its partial sum, for output channels [k0, k1). `x` are its planes; element (k, pixel) of dy is found by dy_at(k).
+// The same for `rows` rows of three neighbouring taps.
+template <int rows, int K>
+void taps3_weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_count, int64_t k_stride, bool accumulate) {
+  vec sum[3 * rows][K];
+  UNROLL for (int t = 0; t < 3 * rows; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
+  for (int64_t g = 0; g < walk.groups; g++)
+    for (int64_t r = 0; r < walk.rows; r++) {
+      const real* x[rows];
+      vec left[rows], middle[rows], right[rows];
+      UNROLL for (int i = 0; i < rows; i++) {
+        x[i] = tap[3 * i].x + g * walk.x_group + r * walk.x_row;
+        left[i] = load(x[i]);
+        middle[i] = load(x[i] + N_LANES);
+      }
+      const real* d = dy + g * walk.dy_group + r * walk.dy_row;
+      const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
+      for (int64_t j = 0; j < length; j++, d += dy_pixel) {
+        UNROLL for (int i = 0; i < rows; i++) right[i] = load(x[i] + (j + 2) * N_LANES);
+        UNROLL for (int k = 0; k < K; k++) {
+          const vec b = broadcast(d + k);
+          UNROLL for (int i = 0; i < rows; i++) {
+            sum[3 * i][k] = fma(b, left[i], sum[3 * i][k]);
+            sum[3 * i + 1][k] = fma(b, middle[i], sum[3 * i + 1][k]);
+            sum[3 * i + 2][k] = fma(b, right[i], sum[3 * i + 2][k]);
+          }
+        }
+        UNROLL for (int i = 0; i < rows; i++) {
+          left[i] = middle[i];
+          middle[i] = right[i];
+        }
+      }
+    }
+  write_sums(sum, tap, k_count, k_stride, accumulate);
+}
+
+using WeightTile = void (*)(const Walk&, const Tap*, const real* dy, int k_count, int64_t k_stride, bool accumulate);
+
+WeightTile weight_tile_of(const Geometry& d, int64_t taps) {
+#if defined(__AVX512F__)
+  if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
+#endif
+  if (d.taps3) return taps3_weight_tile<1, tile_k>;
+  return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
+}
+
+// The taps of all planes of x are numbered plane by plane. Tile i begins with tap first(i): windows of taps3 are cut into rows,
+// other taps into even threes.
+struct Tiling {
+  int64_t taps, count, row_taps;
+
+  explicit Tiling(const Geometry& d) : taps(d.taps), row_taps(0) {
+    const int64_t all = d.x.planes() * d.taps;
+    if (d.taps3) row_taps = 3 * most_window_rows;
+    count = d.taps3 ? d.x.planes() * divide_up(d.taps, row_taps) : divide_up(all, 3);
+    all_ = all;
+  }
+  int64_t first(int64_t tile) const {
+    if (!row_taps) return all_ * tile / count;
+    const int64_t of_plane = divide_up(taps, row_taps);
+    return tile / of_plane * taps + tile % of_plane * row_taps;
+  }
+
+ private:
+  int64_t all_;
+};
+
+// One chunk into its partial sum, for output channels [k0, k1). `x` are its planes; dy_at(k) is channel k of the first pixel of dy.
 template <class At>
 void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real* x, At dy_at, int64_t k0, int64_t k1, real* dw, bool accumulate) {
-  const int64_t plane_stride = d.x.plane_stride(d.chunks.plane_rows), entries = d.x.planes() * d.taps, tiles = divide_up(entries, tile_taps);
-  const auto first_of = [&](int64_t tile) { return entries * tile / tiles; };
-  for (int64_t tile = 0, end; tile < tiles; tile = end) {  // all tiles that begin in one plane of x, so that it stays in the cache
-    for (end = tile + 1; end < tiles && first_of(end) / d.taps == first_of(tile) / d.taps;) end++;
-    for (int64_t k = k0; k < k1; k += tile_k)
+  const int64_t plane_stride = d.x.plane_stride(d.chunks.plane_rows);
+  const Tiling tiling(d);
+  for (int64_t tile = 0, end; tile < tiling.count; tile = end) {  // all tiles that begin in one plane of x, so that it stays in the cache
+    for (end = tile + 1; end < tiling.count && tiling.first(end) / d.taps == tiling.first(tile) / d.taps;) end++;
+    for (int64_t k_block = k0; k_block < k1; k_block += tile_k)
       for (int64_t i = tile; i < end; i++) {
-        TapTarget target[tile_taps];
-        const int64_t first = first_of(i), count = first_of(i + 1) - first;
-        for (int64_t e = 0; e < count; e++) {
-          const int64_t c = (first + e) / d.taps * N_LANES, tap = (first + e) % d.taps, r = tap / v.S, s = tap % v.S;
-          target[e] = {x + c / N_LANES * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + (k * d.taps + tap) * d.C + c,
-                       int(smaller(N_LANES, d.C - c))};
+        Tap tap[most_tile_taps];
+        const int64_t first = tiling.first(i), count = tiling.first(i + 1) - first;
+        for (int64_t t = 0; t < count; t++) {
+          const int64_t plane = (first + t) / d.taps, c = plane * N_LANES, place = (first + t) % d.taps, r = place / v.S, s = place % v.S;
+          tap[t] = {x + plane * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + (k_block * d.taps + place) * d.C + c,
+                    int(smaller(N_LANES, d.C - c))};
         }
-        (count == 3 ? weight_tile<3> : count == 2 ? weight_tile<2> : weight_tile<1>)(walk, target, dy_at(k), int(smaller(tile_k, k1 - k)),
-                                                                                      d.taps * d.C, accumulate);
+        const int64_t step = count > 3 ? tile_k / 2 : tile_k;
+        const WeightTile run = weight_tile_of(d, count);
+        for (int64_t k = k_block; k < smaller(k1, k_block + tile_k); k += step) {
+          run(walk, tap, dy_at(k), int(smaller(step, k1 - k)), d.taps * d.C, accumulate);
+          for (int64_t t = 0; t < count; t++) tap[t].dw += step * d.taps * d.C;
+        }
       }
   }
 }
@@ -168,10 +249,14 @@ void add_parts(const Context& context, int64_t parts, int64_t size, const real* 
   });
 }
 
-int64_t scratch_bytes(const Context& context, const Conv2d& v) { return layout(context, v, geometry(v), nullptr).bytes; }
+template <bool taps3>
+int64_t scratch_bytes(const Context& context, const Conv2d& v) {
+  return layout(context, v, geometry(v, taps3), nullptr).bytes;
+}
 
+template <bool taps3>
 void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  const Geometry d = geometry(v);
+  const Geometry d = geometry(v, taps3);
   const Parts parts = layout(context, v, d, scratch);
   const int64_t size = v.G * d.weights();
   if (v.N == 0) return (void)__builtin_memset(o.out, 0, size * sizeof(storage));
@@ -185,8 +270,11 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || (v.C / v.G >= 4 && v.K / v.G >= 4); }
 
+bool accepts_taps3(const Conv2d& v) { return wide_enough(v) && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1; }
+
 }  // namespace
 
-const ConvAlgorithm direct_backward_weight = {"direct", wide_enough, scratch_bytes, run};
+const ConvAlgorithm direct_taps3_backward_weight = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>};
+const ConvAlgorithm direct_backward_weight = {"direct", wide_enough, scratch_bytes<false>, run<false>};
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,354 @@
+"""Optimizers and schedules against torch.optim; groups, state, closures, refusals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_twins import DTYPES, assert_close, normal
+
+import fastnn
+from fastnn import nn, optim
+from fastnn.optim import SGD, Adam, schedules
+
+SHAPES = [(4, 3), (7,), (5, 3, 3, 3), (1,), ()]
+Optimizers = tuple[Any, Any]
+
+OPTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {  # ours, PyTorch's
+    "sgd": (lambda p: SGD(p, 0.1), lambda p: torch.optim.SGD(p, 0.1)),
+    "momentum": (lambda p: SGD(p, 0.1, momentum=0.9), lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)),
+    "nesterov": (lambda p: SGD(p, 0.1, momentum=0.8, nesterov=True), lambda p: torch.optim.SGD(p, 0.1, momentum=0.8, nesterov=True)),
+    "decay": (lambda p: SGD(p, 0.1, weight_decay=0.3), lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.3)),
+    "sgd, all": (
+        lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
+        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
+    ),
+    "adam": (lambda p: Adam(p, 0.01), lambda p: torch.optim.Adam(p, 0.01)),
+    "adam, default rate": (lambda p: Adam(p), lambda p: torch.optim.Adam(p)),
+    "adam, betas and eps": (
+        lambda p: Adam(p, 0.01, betas=(0.5, 0.9), eps=0.01),
+        lambda p: torch.optim.Adam(p, 0.01, betas=(0.5, 0.9), eps=0.01),
+    ),
+    "adam, decay": (lambda p: Adam(p, 0.01, weight_decay=0.3), lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.3)),
+}
+
+
+def twin_parameters(dtype: str) -> tuple[list[nn.Parameter], list[torch.nn.Parameter]]:
+    values = [normal(i, *shape) for i, shape in enumerate(SHAPES)]
+    return [nn.Parameter(v, dtype) for v in values], [torch.nn.Parameter(torch.tensor(v, dtype=torch.float64)) for v in values]
+
+
+def give_gradients(ours: list[nn.Parameter], theirs: list[torch.nn.Parameter], step: int) -> None:
+    for i, (p, q) in enumerate(zip(ours, theirs)):
+        g = normal(1000 * (step + 1) + i, *p.shape)
+        p.grad, q.grad = fastnn.tensor(g, p.dtype), torch.tensor(g, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_ten_steps_are_torch_optims(name: str, dtype: str) -> None:
+    ours, theirs = twin_parameters(dtype)
+    a, b = OPTIONS[name][0](ours), OPTIONS[name][1](theirs)
+    for step in range(10):
+        give_gradients(ours, theirs, step)
+        a.step(), b.step()
+        for i, (p, q) in enumerate(zip(ours, theirs)):
+            assert_close(p, q, 20, f"parameter {i} after step {step + 1}")
+    assert a.steps == 10
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("make", "make_theirs", "options"),
+    [
+        (SGD, torch.optim.SGD, [{"lr": 0.1}, {"lr": 0.02, "momentum": 0.9, "nesterov": True}, {"weight_decay": 0.3}]),
+        (Adam, torch.optim.Adam, [{"lr": 0.1}, {"lr": 0.02, "betas": (0.5, 0.9)}, {"weight_decay": 0.3, "eps": 0.1}]),
+    ],
+)
+def test_each_group_has_its_own_options(make: Any, make_theirs: Any, options: list[dict[str, Any]], dtype: str) -> None:
+    ours, theirs = twin_parameters(dtype)
+
+    def groups(p: list[Any]) -> list[dict[str, Any]]:
+        return [{"params": part, **o} for part, o in zip((p[:2], p[2:3], iter(p[3:])), options)]
+
+    a, b = make(groups(ours), 0.05), make_theirs(groups(theirs), 0.05)
+    assert a.rates() == [0.1, 0.02, 0.05] and [len(g["params"]) for g in a.param_groups] == [2, 1, 2]
+    for step in range(5):
+        give_gradients(ours, theirs, step)
+        a.param_groups[0]["lr"] = b.param_groups[0]["lr"] = 0.1 / (step + 1)
+        a.step(), b.step()
+    for i, (p, q) in enumerate(zip(ours, theirs)):
+        assert_close(p, q, 20, f"parameter {i}")
+
+
+def test_parameters_of_both_types_in_one_optimizer() -> None:
+    single, double = nn.Parameter(normal(0, 3)), nn.Parameter(normal(1, 3), "float64")
+    before = np.array(double.numpy())
+    optimizer = SGD([single, double], 0.5, momentum=0.9)
+    for p in (single, double):
+        p.grad = fastnn.tensor(np.ones(3), p.dtype)
+    optimizer.step()
+    assert_close(single, normal(0, 3) - 0.5)
+    assert_close(double, before - 0.5)
+    assert double.dtype == "float64"
+
+
+# --- skipping, versions, closure
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.5), lambda p: Adam(p, 0.1, weight_decay=0.5)])
+def test_parameters_without_a_gradient_are_left_alone(make: Callable[[Any], Any]) -> None:
+    a, b = nn.Parameter(normal(0, 5)), nn.Parameter(normal(1, 5))
+    optimizer = make([a, b])
+    kept = a.numpy().tobytes()
+    b.grad = fastnn.tensor(normal(2, 5))
+    optimizer.step()
+    assert a.numpy().tobytes() == kept and a._array.version == 0 and b._array.version == 1
+    assert all(key.startswith("1.") for key in optimizer.state_arrays())
+    optimizer.zero_grad()
+    optimizer.step()
+    assert b._array.version == 1 and optimizer.steps == 2
+
+
+def test_momentum_of_a_late_parameter_starts_at_zero() -> None:
+    ours, theirs = twin_parameters("float64")
+    a, b = SGD(ours, 0.1, momentum=0.9), torch.optim.SGD(theirs, 0.1, momentum=0.9)
+    for step in range(4):
+        give_gradients(ours, theirs, step)
+        if step < 2:
+            ours[1].grad = theirs[1].grad = None
+        a.step(), b.step()
+    for p, q in zip(ours, theirs):
+        assert_close(p, q, 20)
+
+
+def test_a_step_is_seen_by_the_tape() -> None:
+    net = nn.Linear(3, 2)
+    optimizer = SGD(net.parameters(), 0.1)
+    x = fastnn.tensor(normal(0, 4, 3), requires_grad=True)
+    net(x).sum().backward()
+    y = net(x).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match=r"backward of Linear: saved array 1 of shape \(2, 3\) was overwritten.*before optimizer.step"):
+        y.backward()
+
+
+def test_closure_runs_first_and_its_loss_comes_back() -> None:
+    w = nn.Parameter(np.array([3.0]))
+    optimizer = SGD([w], 0.25)
+
+    def closure() -> fastnn.Tensor:
+        optimizer.zero_grad()
+        loss = (w * w).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 9 and w.item() == 1.5
+    assert optimizer.step(closure).item() == 2.25 and w.item() == 0.75
+    assert optimizer.step() is None
+
+
+def test_zero_grad_forgets() -> None:
+    net = nn.Linear(3, 2)
+    optimizer = Adam([{"params": [net.weight]}, {"params": [net.bias]}])
+    net(fastnn.tensor(normal(0, 4, 3))).sum().backward()
+    optimizer.zero_grad()
+    assert net.weight.grad is None and net.bias.grad is None
+
+
+def test_it_learns() -> None:
+    for make in (lambda p: SGD(p, 0.1, momentum=0.9, nesterov=True), lambda p: Adam(p, 0.05)):
+        fastnn.seed(0)
+        x, w = normal(0, 64, 5), normal(1, 5, 3)
+        labels = np.argmax(x @ w, 1)
+        net = nn.Linear(5, 3)
+        optimizer = make(net.parameters())
+        for _ in range(100):
+            loss = nn.CrossEntropyLoss()(net(fastnn.tensor(x)), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert loss.item() < 0.25 and (net(fastnn.tensor(x)).argmax(1).numpy() == labels).mean() > 0.9
+
+
+# --- state
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_state_goes_round_bit_for_bit(name: str) -> None:
+    def run(optimizer: Any, parameters: list[nn.Parameter], steps: range) -> list[bytes]:
+        for step in steps:
+            for i, p in enumerate(parameters):
+                p.grad = fastnn.tensor(normal(1000 * step + i, *p.shape)) if (step, i) != (0, 1) else None
+            optimizer.step()
+        return [p.numpy().tobytes() for p in parameters]
+
+    parameters, _ = twin_parameters("float32")
+    optimizer = OPTIONS[name][0](parameters)
+    run(optimizer, parameters, range(3))
+    weights, state = [np.array(p.numpy()) for p in parameters], optimizer.state_dict()
+    assert state["steps"] == 3 and all(isinstance(v, np.ndarray) and v.flags.c_contiguous for k, v in state.items() if k != "steps")
+    assert {v.shape for k, v in state.items() if k.startswith("2.")} <= {(5, 3, 3, 3)}
+    expected = run(optimizer, parameters, range(3, 6))
+
+    others = [nn.Parameter(w) for w in weights]
+    resumed = OPTIONS[name][0](others)
+    resumed.load_state_dict(state)
+    assert resumed.steps == 3
+    assert run(resumed, others, range(3, 6)) == expected
+    assert run(OPTIONS[name][0](fresh := [nn.Parameter(w) for w in weights]), fresh, range(3, 6)) != expected or name in ("sgd", "decay")
+
+
+def test_state_dict_is_a_copy() -> None:
+    p = nn.Parameter(normal(0, 3))
+    optimizer = SGD([p], 0.1, momentum=0.9)
+    p.grad = fastnn.tensor(np.ones(3))
+    optimizer.step()
+    state = optimizer.state_dict()
+    optimizer.step()
+    assert state["0.momentum"].tolist() == [1, 1, 1]
+    optimizer.load_state_dict(state)
+    state["0.momentum"][...] = 9
+    assert optimizer.state_dict()["0.momentum"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"0.velocity": np.zeros(3)}, "SGD.load_state_dict: unexpected '0.velocity'; expected <position>.<momentum>"),
+        ({"1.momentum": np.zeros(3)}, "unexpected '1.momentum'"),
+        ({"momentum": np.zeros(3)}, "unexpected 'momentum'"),
+        ({"0.momentum": np.zeros(4)}, r"0.momentum has shape \(4,\); its parameter \(3,\)"),
+        ({"steps": None}, "'steps' is missing"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(change: dict[str, Any], message: str) -> None:
+    p = nn.Parameter(normal(0, 3))
+    optimizer = SGD([p], 0.1, momentum=0.9)
+    p.grad = fastnn.tensor(np.ones(3))
+    optimizer.step()
+    state = {"0.momentum": np.full(3, 7.0), "steps": 5, **change}
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict({k: v for k, v in state.items() if v is not None})
+    assert optimizer.steps == 1 and optimizer.state_dict()["0.momentum"].tolist() == [1, 1, 1]
+
+
+# --- schedules
+
+
+def torch_rates(make: Callable[[torch.optim.Optimizer], Any], lr: float, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr)
+    scheduler = make(optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+LR = torch.optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    ("schedule", "theirs", "formula"),
+    [
+        (schedules.constant(0.3), lambda o: LR.ConstantLR(o, 1.0), lambda t: 0.3),
+        (schedules.step(0.3, [5, 9]), lambda o: LR.MultiStepLR(o, [5, 9]), lambda t: 0.3 if t < 5 else 0.03 if t < 9 else 0.003),
+        (schedules.step(0.3, [5, 9], 0.5), lambda o: LR.MultiStepLR(o, [5, 9], 0.5), lambda t: 0.3 * 0.5 ** ((t >= 5) + (t >= 9))),
+        (schedules.cosine(0.3, 20), lambda o: LR.CosineAnnealingLR(o, 20), lambda t: 0.15 * (1 + math.cos(math.pi * t / 20))),
+        (schedules.cosine(0.3, 20, 0.1), lambda o: LR.CosineAnnealingLR(o, 20, 0.1), lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * t / 20))),
+        (schedules.linear(0.3, 20), lambda o: LR.LinearLR(o, 1.0, 0.0, 20), lambda t: 0.3 * (1 - t / 20)),
+        (schedules.linear(0.3, 20, 0.06), lambda o: LR.LinearLR(o, 1.0, 0.2, 20), lambda t: 0.3 - 0.24 * t / 20),
+        (schedules.warmup(0.3, 8), lambda o: LR.LinearLR(o, 1 / 8, 1.0, 7), lambda t: 0.3 * min(1, (t + 1) / 8)),
+        (
+            schedules.warmup(schedules.cosine(0.3, 20), 4),
+            lambda o: LR.LambdaLR(o, lambda t: min(1, (t + 1) / 4) * (1 + math.cos(math.pi * t / 20)) / 2),
+            lambda t: 0.15 * (1 + math.cos(math.pi * t / 20)) * min(1, (t + 1) / 4),
+        ),
+    ],
+    ids=["constant", "step", "step by half", "cosine", "cosine to 0.1", "linear", "linear to 0.06", "warm-up", "warm-up and cosine"],
+)
+def test_schedules(schedule: Callable[[int], float], theirs: Callable[[Any], Any], formula: Callable[[int], float]) -> None:
+    got = [schedule(t) for t in range(21)]
+    assert got == pytest.approx([formula(t) for t in range(21)], rel=1e-12, abs=1e-15)
+    assert got == pytest.approx(torch_rates(theirs, 0.3, 21), rel=1e-9, abs=1e-12)
+
+
+def test_schedules_stay_at_their_end() -> None:
+    assert schedules.cosine(0.3, 20, 0.1)(1000) == pytest.approx(0.1) and schedules.linear(0.3, 20, 0.1)(1000) == pytest.approx(0.1)
+    assert schedules.warmup(0.3, 0)(0) == 0.3
+    for make in (schedules.cosine, schedules.linear):
+        with pytest.raises(ValueError, match="at least 1 step, got 0"):
+            make(0.3, 0)
+
+
+def test_an_optimizer_follows_its_schedules() -> None:
+    a, b = nn.Parameter(np.zeros(1), "float64"), nn.Parameter(np.zeros(1), "float64")
+    cosine, linear = schedules.cosine(0.3, 10), schedules.linear(0.2, 10)
+    optimizer = SGD([{"params": [a]}, {"params": [b], "lr": linear}], cosine)
+    for step in range(10):
+        assert optimizer.rates() == [cosine(step), linear(step)]
+        a.grad = b.grad = fastnn.tensor(np.ones(1), "float64")
+        optimizer.step()
+    assert a.item() == pytest.approx(-sum(map(cosine, range(10))), rel=1e-12)
+    assert b.item() == pytest.approx(-sum(map(linear, range(10))), rel=1e-12)
+    optimizer.load_state_dict({"steps": 3})
+    assert optimizer.rates() == [cosine(3), linear(3)]
+
+
+# --- refusals
+
+P = nn.Parameter(np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SGD([P], -0.1), ValueError, "SGD: lr must not be negative, got -0.1"),
+        (lambda: SGD([P], math.nan), ValueError, "SGD: lr .* got nan"),
+        (lambda: Adam([P], -1), ValueError, "Adam: lr must not be negative"),
+        (lambda: SGD([P], 0.1, momentum=-1), ValueError, "SGD: momentum must not be negative, got -1"),
+        (lambda: SGD([P], 0.1, nesterov=True), ValueError, "nesterov needs momentum > 0"),
+        (lambda: SGD([P], 0.1, weight_decay=-1), ValueError, "weight_decay must not be negative, got -1"),
+        (lambda: Adam([P], betas=(0.9, 1.0)), ValueError, r"betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
+        (lambda: Adam([P], betas=(0.9,)), ValueError, "betas must be two numbers"),
+        (lambda: Adam([P], eps=-1), ValueError, "eps must not be negative, got -1"),
+        (lambda: SGD([], 0.1), ValueError, "SGD: no parameters given"),
+        (lambda: SGD([P, P], 0.1), ValueError, r"a parameter of shape \(2,\) appears twice"),
+        (lambda: SGD([{"params": [P]}, {"params": [P]}], 0.1), ValueError, "appears twice"),
+        (lambda: SGD([np.zeros(2)], 0.1), TypeError, "parameters must be leaf tensors, got ndarray"),
+        (lambda: SGD([P * 2.0], 0.1), TypeError, "parameters must be leaf tensors"),
+        (lambda: SGD([{"params": [P], "momentun": 0.9}], 0.1), TypeError, "unknown option momentun .* options are lr, momentum, nesterov, weight_decay"),
+        (lambda: SGD([{"params": [P]}, P], 0.1), TypeError, "expected parameter groups .* throughout, got Parameter"),
+        (lambda: SGD([{"params": [P], "lr": -1}], 0.1), ValueError, "lr must not be negative"),
+        (lambda: SGD([P]), TypeError, "lr"),
+        (lambda: SGD([P], 0.1, 0.9), TypeError, "positional"),
+        (lambda: SGD([P], "0.1"), TypeError, "lr must be a number or a schedule, got str"),
+        (lambda: SGD(P, 0.1), TypeError, "params must be an iterable of parameters, got a single Parameter"),
+    ],
+)
+def test_bad_arguments(make: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_gradients_that_do_not_fit() -> None:
+    p = nn.Parameter(np.zeros(3))
+    for make in (SGD, Adam):
+        optimizer = make([p], 0.1)
+        p.grad = fastnn.tensor(np.zeros(4))
+        with pytest.raises(ValueError, match=rf"{make.__name__}: a gradient has shape \(4,\); its parameter \(3,\)"):
+            optimizer.step()
+        p.grad = fastnn.tensor(np.zeros(3), "float64")
+        with pytest.raises(TypeError, match="dtype float64; expected float32"):
+            optimizer.step()
+        assert optimizer.steps == 0
+
+
+def test_exports() -> None:
+    assert {"SGD", "Adam", "schedules"} <= set(optim.__all__)
