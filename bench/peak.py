@@ -22,13 +22,15 @@ class Peak:
             library = Path(folder) / "peak.so"
             source = Path(__file__).with_name("peak.cpp")
             flags = ["-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-Wno-psabi", "-fPIC", "-shared", "-pthread"]
-            subprocess.run([compiler, *flags, "-o", library, source], check=True)
+            built = subprocess.run([compiler, *flags, "-o", library, source], capture_output=True, text=True)
+            if built.returncode:
+                raise ValueError(f"{compiler} cannot build peak.cpp for this processor, percentages are left out: {built.stderr[:200]}")
             self._library = ctypes.CDLL(str(library))
         self._library.fma_seconds.restype = self._library.copy_seconds.restype = ctypes.c_double
 
     def gflops(self, seconds: float = 0.01) -> float:
         """GFLOP/s of multiply-adds in registers, measured for about `seconds`."""
-        per_iteration = self.threads * self._library.flop_per_iteration()
+        per_iteration = self.threads * int(self._library.flop_per_iteration())
         iterations = int(seconds * 130e9 * self.threads / per_iteration)
         seconds = float(self._library.fma_seconds(self.threads, ctypes.c_long(iterations)))
         return per_iteration * iterations / seconds / 1e9
@@ -37,7 +39,7 @@ class Peak:
         """GB/s (read and written) of a copy that moves `nbytes` in all; the better of ordinary and streaming stores."""
         floats = nbytes // 8
         repeats = max(1, int(seconds * 15e9 / nbytes))
-        rates = [8 * floats * repeats / self._copy(floats, repeats, streaming) / 1e9 for streaming in (0, 1)]
+        rates: list[float] = [8 * floats * repeats / self._copy(floats, repeats, streaming) / 1e9 for streaming in (0, 1)]
         return max(rates)
 
     def _copy(self, floats: int, repeats: int, streaming: int) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -46,11 +47,11 @@ def calls_per_turn(call: Call, least_seconds: float) -> int:
     return max(1, math.ceil(least_seconds / min(seconds_of(call), seconds_of(call))))
 
 
-def seconds_of(call: Call, calls: int = 1) -> float:
-    start = time.perf_counter()
+def seconds_of(call: Call, calls: int = 1, clock: Clock = time.perf_counter) -> float:
+    start = clock()
     for _ in range(calls):
         call()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def take_turns(
@@ -59,6 +60,7 @@ def take_turns(
     least_seconds: float,
     pause: float = 0.02,
     gauge: Callable[[], float] | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Turns:
     """A B C, C B A, A B C ...: before each a pause (OpenMP threads go on spinning after a call) and a call that is not counted."""
     calls = {name: calls_per_turn(call, least_seconds) for name, call in contenders.items()}
@@ -67,7 +69,7 @@ def take_turns(
         for name in sorted(contenders, reverse=turn % 2 == 1, key=list(contenders).index):
             time.sleep(pause)
             contenders[name]()
-            result.seconds[name].append(seconds_of(contenders[name], calls[name]))
+            result.seconds[name].append(seconds_of(contenders[name], calls[name], clock))
         if gauge is not None:
             time.sleep(pause)
             result.gauge.append(gauge())

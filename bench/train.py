@@ -1,7 +1,8 @@
-"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--compile] [--memory]`."""
+"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] ...`."""
 
 from __future__ import annotations
 
+import time
 from math import exp, log
 from statistics import median
 
@@ -41,7 +42,9 @@ def measure(report: Report, name: str, forms: list[str], pairs: int) -> None:
     for step in steps.values():
         for _ in range(3):
             step()
-    turns = take_turns(steps, pairs, least_seconds=0.05, pause=0.03)
+    turns = take_turns(
+        steps, pairs, least_seconds=0.05, pause=0.03, clock=time.process_time if report.options.cpu_time else time.perf_counter
+    )
     best = turns.fastest(forms)
     ratios = turns.ratios(best, "fastnn")
     milliseconds = {side: 1e3 * turns.median(side) for side in steps}
@@ -70,13 +73,14 @@ def main() -> None:
     parser.add_argument("--nets", default=",".join(REFERENCE_NETS), help="which, separated by commas")
     parser.add_argument("--pairs", type=int, default=20, help="turns")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (takes minutes, needs a C++ compiler)")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread, where others are busy on the machine")
     parser.add_argument("--memory", action="store_true", help="peak resident memory as well")
     options = parser.parse_args()
-    options.threads = options.threads or fastnn.get_num_threads()
+    options.threads = 1 if options.cpu_time else options.threads or fastnn.get_num_threads()
     nets = options.nets.split(",")
     report = Report("train", options)
     report.say("\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of the losses over two updates")
-    report.say("JAX: not measured")
+    report.say("JAX: not measured" + ("; processor time on one thread" if options.cpu_time else ""))
     report.line(HEADINGS, WIDTHS)
     report.line(UNITS, WIDTHS)
     for name in nets:

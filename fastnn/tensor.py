@@ -91,9 +91,14 @@ class Op:
 
 def apply(op: Op, *inputs: Tensor | None) -> Tensor:
     """Runs op.forward on the inputs' arrays and records it when one of them requires a gradient."""
-    needs = tuple([t is not None and t.requires_grad for t in inputs]) if _recording.on else (False,) * len(inputs)
+    try:
+        needs = tuple([t is not None and t.requires_grad for t in inputs]) if _recording.on else (False,) * len(inputs)
+        arrays = [None if t is None else t._array for t in inputs]
+    except AttributeError:
+        wrong = next(type(t) for t in inputs if t is not None and not isinstance(t, Tensor))
+        raise TypeError(f"{op.name}: expected a Tensor, got {wrong.__module__}.{wrong.__name__}; fastnn.tensor(array) makes one") from None
     op.needs = needs
-    array = op.forward(*[None if t is None else t._array for t in inputs])
+    array = op.forward(*arrays)
     if True not in needs:
         return Tensor(array)
     op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
@@ -137,7 +142,7 @@ def _add(a: Array, b: Array) -> Array:
 
 
 def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
-    """`taken`: addresses of the gradients given to leaves so far. Each leaf has its own memory, also where an operation hands dy to both inputs."""
+    """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
     if leaf.grad is not None:
         d = _add(leaf.grad._array, d)
     elif d.data_ptr in taken:
@@ -265,10 +270,14 @@ class Tensor:
     def backward(self, gradient: ArrayLike = None) -> None:
         """Adds d(self)/d(leaf) * gradient to the `grad` of every leaf that requires one. `gradient` defaults to 1 for a single element."""
         if not self.requires_grad:
-            raise RuntimeError("backward() needs a tensor that requires a gradient; this one has no history (made under no_grad, or from constants)")
+            raise RuntimeError(
+                "backward() needs a tensor that requires a gradient; this one has no history (made under no_grad, or from constants)"
+            )
         if gradient is None:
             if self.size != 1:
-                raise ValueError(f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape")
+                raise ValueError(
+                    f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape"
+                )
             seed = _C.from_numpy(np.ones(self.shape, self.dtype))
         else:
             seed = tensor(gradient, dtype=self.dtype)._array
@@ -456,7 +465,9 @@ class _UserOp(Op):
         result = self.function.backward(self.context, Tensor(dy))
         gradients = result if isinstance(result, tuple) else (result,)
         if len(gradients) != len(self.needs):
-            raise ValueError(f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")
+            raise ValueError(
+                f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments"
+            )
         results = tuple(None if g is None else _array_of(g, (dy,)) for g in gradients)
         for i, (g, shape) in enumerate(zip(results, self.shapes)):
             if g is not None and shape is not None and g.shape != shape:

@@ -16,10 +16,7 @@ Geometry = tuple[Any, ...]  # x_shape, w_shape, stride, pad_before, pad_after, d
 
 def y_shape_of(geometry: Geometry) -> tuple[int, ...]:
     x_shape, w_shape, stride, before, after, dilation, _ = geometry
-    sizes = [
-        reference.conv2d_size(x_shape[2 + i], w_shape[2 + i], stride[i], before[i], after[i], dilation[i])
-        for i in range(2)
-    ]
+    sizes = [reference.conv2d_size(x_shape[2 + i], w_shape[2 + i], stride[i], before[i], after[i], dilation[i]) for i in range(2)]
     return (x_shape[0], w_shape[0], *sizes)
 
 
@@ -118,5 +115,12 @@ NETWORK_GEOMETRIES = [
     plain_geometry(0, 16, 8, 16, 3),
     plain_geometry(3, 24, 1, 33, 1),
 ]
+NARROW_GROUPS = [  # neither depthwise nor wide enough for the direct kernels
+    plain_geometry(2, 16, 9, 16, 3, 1, 8),
+    plain_geometry(2, 8, 12, 16, 3, 2, 8),
+    plain_geometry(3, 12, 7, 36, 5, 1, 12),
+    plain_geometry(2, 34, 8, 6, 1, 1, 2),
+    plain_geometry(1, 30, 11, 4, 7, 2, 2),
+]
 TEST_SEED = int(os.environ.get("FASTNN_TEST_SEED", "0"))
-CONV2D_GEOMETRIES = NETWORK_GEOMETRIES + covering_geometries(150) + random_geometries(56, TEST_SEED)
+CONV2D_GEOMETRIES = NETWORK_GEOMETRIES + NARROW_GROUPS + covering_geometries(145) + random_geometries(56, TEST_SEED)

@@ -58,9 +58,7 @@ def call(
         if value is None:
             arguments.append(None)
             continue
-        values = [
-            np.asarray(v).astype(operand_dtype(operand, dtype)) for v in (value if isinstance(value, list) else [value])
-        ]
+        values = [np.asarray(v).astype(operand_dtype(operand, dtype)) for v in (value if isinstance(value, list) else [value])]
         arrays = []
         for i, v in enumerate(values):
             element = f"{name}[{i}]" if operand["list"] else name
@@ -81,9 +79,7 @@ def call(
     for name, array, before in inputs:
         assert bits(array.numpy()) == bits(before), f"{row} changed its input {name}"
     for name, buffer in guards:
-        assert (buffer[:GUARD] == GUARD_BYTE).all() and (buffer[-GUARD:] == GUARD_BYTE).all(), (
-            f"{row} wrote beside {name}"
-        )
+        assert (buffer[:GUARD] == GUARD_BYTE).all() and (buffer[-GUARD:] == GUARD_BYTE).all(), f"{row} wrote beside {name}"
     return {name: np.array(array.numpy()) for name, array in written.items()}
 
 
@@ -115,9 +111,7 @@ def ulps(got: Array, expected: Array) -> Array:
     tiny = expected.dtype.type(info.tiny)
     with np.errstate(all="ignore"):
         exact = np.where(np.abs(expected) < tiny, 0, expected)
-        distance = np.abs(np.where(np.abs(got) < info.tiny, 0, got) - exact) / np.maximum(
-            np.spacing(np.abs(exact.astype(got.dtype))), tiny
-        )
+        distance = np.abs(np.where(np.abs(got) < info.tiny, 0, got) - exact) / np.maximum(np.spacing(np.abs(exact.astype(got.dtype))), tiny)
         same = (np.isnan(got) & np.isnan(expected)) | (got == expected.astype(got.dtype))
         flushed = (got == 0) & (np.abs(exact) < tiny * (1 + expected.dtype.type(info.eps)))
     return np.where(same | flushed, 0, np.where(np.isfinite(distance), distance, np.inf)).astype(np.float64)

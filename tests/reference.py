@@ -182,9 +182,7 @@ def activation_forward(x: Array, activation: str) -> Array:
 
 
 def activation_backward(x: Array, dy: Array, activation: str) -> Array:
-    return {"none": lambda: dy, "relu": lambda: relu_backward(x, dy), "silu": lambda: silu_backward(x, dy)}[
-        activation
-    ]()
+    return {"none": lambda: dy, "relu": lambda: relu_backward(x, dy), "silu": lambda: silu_backward(x, dy)}[activation]()
 
 
 # --- batch normalisation over all but the channels, for (N, C) and (N, C, H, W)
@@ -372,9 +370,7 @@ def max_backward(index: Array, dy: Array, x_shape: Shape, axes: tuple[int, ...])
 
 
 def _places(dims: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Array:
-    return offset + np.sum(
-        [i * s for i, s in zip(np.indices(dims), stride, strict=True)], axis=0, dtype=np.int64
-    ).reshape(-1)
+    return offset + np.sum([i * s for i, s in zip(np.indices(dims), stride, strict=True)], axis=0, dtype=np.int64).reshape(-1)
 
 
 def copy(x: Array, y_shape: Shape, dims: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Array:
@@ -396,9 +392,7 @@ def _log_softmax(logits: Array) -> tuple[Array, Array]:
     return logits - lse[:, None], lse
 
 
-def _targets(
-    logits: Array, labels: Array, weight: Array | None, smoothing: float, ignore_index: int
-) -> tuple[Array, Array]:
+def _targets(logits: Array, labels: Array, weight: Array | None, smoothing: float, ignore_index: int) -> tuple[Array, Array]:
     """How much -log p[n, c] counts in the loss, and the weight of each sample in the mean; both 0 for ignored samples."""
     N, C = logits.shape
     weight = np.ones(C) if weight is None else weight
@@ -441,9 +435,7 @@ def cross_entropy_backward(
 # --- optimizers: group[i] is the row of `rates` that parameter i follows
 
 
-def sgd_step(
-    w: list[Array], g: list[Array], v: list[Array], group: Array, rates: Array
-) -> tuple[list[Array], list[Array]]:
+def sgd_step(w: list[Array], g: list[Array], v: list[Array], group: Array, rates: Array) -> tuple[list[Array], list[Array]]:
     w, v = list(w), list(v)
     for i, row in enumerate(group):
         lr, weight_decay, momentum, nesterov = rates[row]

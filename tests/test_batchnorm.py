@@ -16,9 +16,7 @@ ACTIVATIONS = ["none", "relu", "silu"]
 SHAPES = [(2, 3), (64, 10), (300, 129), (3, 7, 5, 4), (2, 16, 1, 1), (4, 33, 9, 8), (2, 100, 16, 16), (5, 1, 30, 31)]
 
 
-@pytest.mark.parametrize(
-    ("activation", "residual", "affine"), [*itertools.product(ACTIVATIONS, [False, True], [False, True])]
-)
+@pytest.mark.parametrize(("activation", "residual", "affine"), [*itertools.product(ACTIVATIONS, [False, True], [False, True])])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "x".join(map(str, s)))
 def test_every_combination(shape: tuple[int, ...], activation: str, residual: bool, affine: bool, table: Table) -> None:
     for training in (True, False):
@@ -53,9 +51,7 @@ def test_variance_far_from_the_origin(mean: float, shape: tuple[int, ...], table
 def test_constant_channels_have_no_variance(table: Table) -> None:
     x = np.full((4, 17, 6, 6), 3.7, np.float32)
     beta = np.arange(17.0)
-    written = call(
-        "batchnorm_forward", (x.shape, 1e-5, 0.1, "none", True, False), [x, None, beta, None, None, None], table.dtype
-    )
+    written = call("batchnorm_forward", (x.shape, 1e-5, 0.1, "none", True, False), [x, None, beta, None, None, None], table.dtype)
     assert np.abs(written["y"] - beta[:, None, None]).max() < 1e-2
     assert np.abs(written["rstd"] * 1e-5**0.5 - 1).max() < 1e-4
 
@@ -91,9 +87,7 @@ def test_running_statistics_alone_or_not_at_all(table: Table) -> None:
 def test_inference_equals_training_with_the_same_statistics(table: Table) -> None:
     x = np.random.default_rng(0).standard_normal((6, 33, 4, 4)).astype(np.float32)
     gamma, beta = np.linspace(0.5, 2, 33), np.linspace(-1, 1, 33)
-    trained = call(
-        "batchnorm_forward", (x.shape, 0.0, 0.1, "relu", True, False), [x, gamma, beta, None, None, None], table.dtype
-    )
+    trained = call("batchnorm_forward", (x.shape, 0.0, 0.1, "relu", True, False), [x, gamma, beta, None, None, None], table.dtype)
     var = trained["rstd"].astype(np.float64) ** -2
     infer = call(
         "batchnorm_inference",
@@ -127,21 +121,15 @@ def test_gradients_of_forward_by_central_differences(table: Table) -> None:
         expected[i] = (loss(up) - loss(down)) / (2 * step)
     parameters = (x.shape, 1e-5, 0.1, "silu", True, False)
     forward = call("batchnorm_forward", parameters, [x, gamma, beta, None, None, None], table.dtype)
-    got = call(
-        "batchnorm_backward", parameters, [x, dy, gamma, beta, None, forward["mean"], forward["rstd"]], table.dtype
-    )["dx"]
+    got = call("batchnorm_backward", parameters, [x, dy, gamma, beta, None, forward["mean"], forward["rstd"]], table.dtype)["dx"]
     assert np.abs(got - expected).max() / np.abs(expected).max() < (1e-6 if table.dtype == "float64" else 1e-5)
 
 
 def test_what_is_not_finite_stays_in_its_channel(table: Table) -> None:
     x = np.random.default_rng(0).standard_normal((4, 20, 5, 5))
-    clean = call(
-        "batchnorm_forward", (x.shape, 1e-5, 0.1, "relu", True, False), [x, None, None, None, None, None], table.dtype
-    )
+    clean = call("batchnorm_forward", (x.shape, 1e-5, 0.1, "relu", True, False), [x, None, None, None, None, None], table.dtype)
     x[2, 7, 1, 1] = np.nan
-    dirty = call(
-        "batchnorm_forward", (x.shape, 1e-5, 0.1, "relu", True, False), [x, None, None, None, None, None], table.dtype
-    )
+    dirty = call("batchnorm_forward", (x.shape, 1e-5, 0.1, "relu", True, False), [x, None, None, None, None, None], table.dtype)
     others = np.arange(20) != 7
     assert np.isnan(dirty["y"][:, 7]).all() and np.isnan(dirty["mean"][7]) and np.isnan(dirty["rstd"][7])
     assert np.array_equal(dirty["y"][:, others], clean["y"][:, others])

@@ -70,8 +70,7 @@ def test_parts_of_a_batch_draw_what_the_batch_draws(table: Table) -> None:
 def test_state_and_draw_add(table: Table) -> None:
     x = np.ones(1000)
     ys = [
-        call("dropout", (x.shape, 0.5, draw, 0), [x, np.array([7, at])], table.dtype)["y"]
-        for at, draw in ((0, 9), (9, 0), (4, 5), (0, 8))
+        call("dropout", (x.shape, 0.5, draw, 0), [x, np.array([7, at])], table.dtype)["y"] for at, draw in ((0, 9), (9, 0), (4, 5), (0, 8))
     ]
     assert np.array_equal(ys[0], ys[1]) and np.array_equal(ys[0], ys[2]) and not np.array_equal(ys[0], ys[3])
 

@@ -70,8 +70,7 @@ FULL = (2, 3, 4, 5, 2)
 def broadcastable(rank: int) -> list[tuple[int, ...]]:
     """Every way in which one side of rank `rank` repeats: its sizes are those of FULL's end, some of them 1."""
     return [
-        tuple(1 if one else n for n, one in zip(FULL[:rank], ones, strict=True))
-        for ones in itertools.product([False, True], repeat=rank)
+        tuple(1 if one else n for n, one in zip(FULL[:rank], ones, strict=True)) for ones in itertools.product([False, True], repeat=rank)
     ]
 
 

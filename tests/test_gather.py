@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernel_calls import call
+from kernel_calls import Table, call
 from kernel_cases import Case
 
 from fastnn import _C
 
 
-@pytest.mark.parametrize(
-    "source", [(4, 1, 28, 28), (10, 3, 32, 32), (3, 17, 5, 7), (6, 4, 1, 1), (300, 2, 3, 3)], ids=str
-)
+@pytest.mark.parametrize("source", [(4, 1, 28, 28), (10, 3, 32, 32), (3, 17, 5, 7), (6, 4, 1, 1), (300, 2, 3, 3)], ids=str)
 @pytest.mark.parametrize("batch", [0, 1, 7, 64])
 def test_images(source: tuple[int, ...], batch: int, isa: str) -> None:
-    Case("gather_normalize", (source, batch)).check(kernel_table(isa))
+    Case("gather_normalize", (source, batch)).check(Table(isa, "float32"))
 
 
 @pytest.mark.parametrize("source", [(4, 1), (10, 33), (100, 784)], ids=str)
 def test_rows_of_features(source: tuple[int, ...], isa: str) -> None:
     for batch in (0, 1, 7, 64):
-        Case("gather_normalize", (source, batch)).check(kernel_table(isa))
-
-
-def kernel_table(isa: str):  # type: ignore[no-untyped-def]
-    from kernel_calls import Table
-
-    return Table(isa, "float32")
+        Case("gather_normalize", (source, batch)).check(Table(isa, "float32"))
 
 
 def test_every_byte_in_every_channel(isa: str) -> None:

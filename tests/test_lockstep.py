@@ -31,7 +31,9 @@ def batches(shape: tuple[int, int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(x, np.where(random.random(BATCH) < 0.3, random.integers(0, CLASSES, BATCH), t)) for x, t in zip(pictures, drawn)]
 
 
-def their_step(net: torch.nn.Module, state: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+def their_step(
+    net: torch.nn.Module, state: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray
+) -> tuple[float, dict[str, np.ndarray]]:
     load(net, state).zero_grad()
     loss = torch.nn.functional.cross_entropy(net(torch.tensor(x, dtype=next(net.parameters()).dtype)), torch.tensor(labels))
     loss.backward()
@@ -45,7 +47,12 @@ def error(got: np.ndarray, exact: np.ndarray) -> float:
 @pytest.mark.parametrize(
     ("make", "make_theirs", "make_optimizer", "shape"),
     [
-        (lambda: models.lenet(input_shape=(1, 20, 20), dropout=0.0), lambda: torch_twins.lenet(input_shape=(1, 20, 20), dropout=0.0), lambda p: optim.Adam(p, 1e-3), (1, 20, 20)),
+        (
+            lambda: models.lenet(input_shape=(1, 20, 20), dropout=0.0),
+            lambda: torch_twins.lenet(input_shape=(1, 20, 20), dropout=0.0),
+            lambda p: optim.Adam(p, 1e-3),
+            (1, 20, 20),
+        ),
         (
             lambda: models.resnet20(input_shape=(3, 12, 12)),
             lambda: torch_twins.resnet20(),
@@ -55,7 +62,9 @@ def error(got: np.ndarray, exact: np.ndarray) -> float:
     ],
     ids=["lenet, Adam", "resnet20, SGD with momentum"],
 )
-def test_fifty_steps_in_lockstep(make: Callable[[], Any], make_theirs: Callable[[], Any], make_optimizer: Callable[[Any], Any], shape: Any) -> None:
+def test_fifty_steps_in_lockstep(
+    make: Callable[[], Any], make_theirs: Callable[[], Any], make_optimizer: Callable[[Any], Any], shape: Any
+) -> None:
     fastnn.seed(0)
     net, exact, single = make(), make_theirs().double(), make_theirs()
     optimizer, criterion = make_optimizer(net.parameters()), nn.CrossEntropyLoss()

@@ -16,21 +16,15 @@ from fastnn import _C
 REDUCTIONS = ["none", "mean", "sum"]
 
 
-@pytest.mark.parametrize(
-    ("smoothing", "weighted", "ignore_index"), [*itertools.product([0.0, 0.1, 1.0], [False, True], [-100, 2])]
-)
+@pytest.mark.parametrize(("smoothing", "weighted", "ignore_index"), [*itertools.product([0.0, 0.1, 1.0], [False, True], [-100, 2])])
 @pytest.mark.parametrize("shape", [(1, 3), (7, 3), (5, 10), (33, 17), (300, 100), (4, 1003)], ids=str)
-def test_every_combination(
-    shape: tuple[int, int], smoothing: float, weighted: bool, ignore_index: int, table: Table
-) -> None:
+def test_every_combination(shape: tuple[int, int], smoothing: float, weighted: bool, ignore_index: int, table: Table) -> None:
     for reduction, scale in itertools.product(REDUCTIONS, (0.0, 3.0, 50.0)):
         for row in ("cross_entropy_forward", "cross_entropy_backward"):
             Case(row, (shape, smoothing, ignore_index, reduction), {"weighted": weighted, "scale": scale}).check(table)
 
 
-@pytest.mark.parametrize(
-    ("reduction", "smoothing", "weighted"), [*itertools.product(REDUCTIONS, [0.0, 0.2], [False, True])]
-)
+@pytest.mark.parametrize(("reduction", "smoothing", "weighted"), [*itertools.product(REDUCTIONS, [0.0, 0.2], [False, True])])
 def test_is_what_pytorch_computes(reduction: str, smoothing: float, weighted: bool, table: Table) -> None:
     random = np.random.default_rng(0)
     z, labels = random.standard_normal((40, 13)) * 4, random.integers(0, 13, 40)
@@ -56,9 +50,7 @@ def test_is_what_pytorch_computes(reduction: str, smoothing: float, weighted: bo
         table.dtype,
     )["dx"]
     rounding = float(np.finfo(table.dtype).eps)
-    assert np.abs(forward["loss"] - expected.detach().numpy()).max() <= 40 * rounding * max(
-        1, float(expected.detach().abs().max())
-    )
+    assert np.abs(forward["loss"] - expected.detach().numpy()).max() <= 40 * rounding * max(1, float(expected.detach().abs().max()))
     assert np.abs(dx - logits.grad.numpy()).max() <= 40 * rounding
 
 
@@ -67,9 +59,7 @@ def test_huge_logits(table: Table) -> None:
     z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [3e4, 3e4, -3e4], [1e30, -1e30, 0]])
     labels = np.array([0, 1, 0, 0])
     forward = call("cross_entropy_forward", (z.shape, 0.0, -100, "none"), [z, labels, None], table.dtype)
-    assert np.allclose(
-        forward["loss"], [0, np.log(3), np.log(2), 0], rtol=1e-3
-    )  # 1e4 + log 3 has no more digits in float32
+    assert np.allclose(forward["loss"], [0, np.log(3), np.log(2), 0], rtol=1e-3)  # 1e4 + log 3 has no more digits in float32
     dx = call(
         "cross_entropy_backward",
         (z.shape, 0.0, -100, "none"),
@@ -97,9 +87,7 @@ def test_nan_reaches_the_loss(table: Table) -> None:
     z[3, 17] = np.nan
     forward = call("cross_entropy_forward", (z.shape, 0.0, -100, "none"), [z, np.zeros(5), None], table.dtype)
     assert np.isnan(forward["loss"]).tolist() == [False, False, False, True, False]
-    assert np.isnan(
-        call("cross_entropy_forward", (z.shape, 0.0, -100, "mean"), [z, np.zeros(5), None], table.dtype)["loss"]
-    )
+    assert np.isnan(call("cross_entropy_forward", (z.shape, 0.0, -100, "mean"), [z, np.zeros(5), None], table.dtype)["loss"])
 
 
 def test_ignored_samples_count_for_nothing(table: Table) -> None:
@@ -126,9 +114,7 @@ def test_nothing_but_ignored_samples(table: Table) -> None:
 def test_initial_loss_is_log_c(table: Table) -> None:
     for classes in (2, 10, 1000):
         z = np.zeros((8, classes))
-        loss = call(
-            "cross_entropy_forward", (z.shape, 0.0, -100, "mean"), [z, np.arange(8) % classes, None], table.dtype
-        )["loss"]
+        loss = call("cross_entropy_forward", (z.shape, 0.0, -100, "mean"), [z, np.arange(8) % classes, None], table.dtype)["loss"]
         assert abs(loss - np.log(classes)) < 1e-6 * np.log(classes) + 1e-6
 
 

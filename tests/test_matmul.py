@@ -20,9 +20,7 @@ SIZES = [(m, n, k) for m, n, k in zip(
 )]  # fmt: skip
 
 
-def shapes(
-    m: int, n: int, k: int, ta: bool, tb: bool, batch: tuple[int, ...] = ()
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def shapes(m: int, n: int, k: int, ta: bool, tb: bool, batch: tuple[int, ...] = ()) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (*batch, *((k, m) if ta else (m, k))), (*batch, *((n, k) if tb else (k, n)))
 
 

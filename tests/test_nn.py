@@ -14,7 +14,7 @@ import torch_twins
 from torch_twins import DTYPES, assert_close, direction, load, normal, twins
 
 import fastnn
-from fastnn import Tensor, models, nn, ops
+from fastnn import Tensor, models, nn
 
 TN = torch.nn
 
@@ -43,7 +43,11 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], TN.Module], tuple[
     "bn 1d": (lambda: nn.BatchNorm1d(5), lambda: TN.BatchNorm1d(5), (9, 5)),
     "bn momentum": (lambda: nn.BatchNorm2d(5, eps=0.1, momentum=0.3), lambda: TN.BatchNorm2d(5, eps=0.1, momentum=0.3), (3, 5, 4, 6)),
     "bn not affine": (lambda: nn.BatchNorm2d(5, affine=False), lambda: TN.BatchNorm2d(5, affine=False), (3, 5, 4, 6)),
-    "bn not tracked": (lambda: nn.BatchNorm2d(5, track_running_stats=False), lambda: TN.BatchNorm2d(5, track_running_stats=False), (3, 5, 4, 6)),
+    "bn not tracked": (
+        lambda: nn.BatchNorm2d(5, track_running_stats=False),
+        lambda: TN.BatchNorm2d(5, track_running_stats=False),
+        (3, 5, 4, 6),
+    ),
     "pool": (lambda: nn.MaxPool2d(2), lambda: TN.MaxPool2d(2), (2, 3, 6, 7)),
     "pool overlapping": (lambda: nn.MaxPool2d(3, stride=2, padding=1), lambda: TN.MaxPool2d(3, stride=2, padding=1), (2, 3, 7, 8)),
     "pool ceil": (lambda: nn.MaxPool2d(3, stride=2, ceil_mode=True), lambda: TN.MaxPool2d(3, stride=2, ceil_mode=True), (2, 3, 8, 6)),
@@ -55,8 +59,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], TN.Module], tuple[
     "identity": (nn.Identity, TN.Identity, (2, 3)),
     "dropout 0": (lambda: nn.Dropout(0.0), lambda: TN.Dropout(0.0), (2, 3)),
     "sequence": (
-        lambda: nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
-        lambda: TN.Sequential(TN.Conv2d(3, 4, 3, bias=False), TN.BatchNorm2d(4), TN.SiLU(), TN.MaxPool2d(2), TN.Flatten(), TN.Linear(16, 3)),
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+        ),
+        lambda: TN.Sequential(
+            TN.Conv2d(3, 4, 3, bias=False), TN.BatchNorm2d(4), TN.SiLU(), TN.MaxPool2d(2), TN.Flatten(), TN.Linear(16, 3)
+        ),
         (3, 3, 6, 6),
     ),
 }
@@ -124,7 +132,13 @@ def test_batchnorm_with_residual_and_activation() -> None:
             y, expected = bn(x, r, activation), theirs_activation(theirs(z) + s)
             y.backward(direction(y.shape))
             expected.backward(torch.tensor(direction(y.shape)))
-            for got, wanted in ((y, expected), (x.grad, z.grad), (r.grad, s.grad), (bn.weight.grad, theirs.weight.grad), (bn.bias.grad, theirs.bias.grad)):
+            for got, wanted in (
+                (y, expected),
+                (x.grad, z.grad),
+                (r.grad, s.grad),
+                (bn.weight.grad, theirs.weight.grad),
+                (bn.bias.grad, theirs.bias.grad),
+            ):
                 assert_close(got, wanted, 100, activation)
 
 
@@ -140,7 +154,12 @@ def test_cross_entropy_is_pytorchs(ignore: int, weighted: bool, smoothing: float
     weight = np.array([0.5, 2, 1, 0.25, 3], np.float32) if weighted else None
     ours = nn.CrossEntropyLoss(weight, ignore, reduction, smoothing)
     ours = ours.double() if dtype == "float64" else ours
-    theirs = TN.CrossEntropyLoss(None if weight is None else torch.tensor(weight, dtype=torch.float64), ignore_index=ignore, reduction=reduction, label_smoothing=smoothing)
+    theirs = TN.CrossEntropyLoss(
+        None if weight is None else torch.tensor(weight, dtype=torch.float64),
+        ignore_index=ignore,
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
     labels = np.array([0, 4, 2, 1, -100 if ignore == -100 else 2, 3])
     x, z = twins(normal(0, 6, 5) * 4, dtype)
     loss, expected = ours(x, labels), theirs(z, torch.tensor(labels))
@@ -152,7 +171,16 @@ def test_cross_entropy_is_pytorchs(ignore: int, weighted: bool, smoothing: float
     assert list(ours.state_dict()) == list(theirs.state_dict())
 
 
-@pytest.mark.parametrize("labels", [[0, 2, 1], np.array([0, 2, 1], np.uint8), np.array([0, 2, 1], np.int32), fastnn.tensor([0, 2, 1]), fastnn.tensor(np.array([0, 2, 1], np.uint8))])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 2, 1],
+        np.array([0, 2, 1], np.uint8),
+        np.array([0, 2, 1], np.int32),
+        fastnn.tensor([0, 2, 1]),
+        fastnn.tensor(np.array([0, 2, 1], np.uint8)),
+    ],
+)
 def test_labels_of_any_integer_type(labels: Any) -> None:
     x, z = twins(normal(0, 3, 4), "float32")
     assert_close(nn.CrossEntropyLoss()(x, labels), TN.functional.cross_entropy(z, torch.tensor([0, 2, 1])), 8)
@@ -272,7 +300,14 @@ def test_models_refuse_what_they_cannot_build() -> None:
 def test_gradients_of_modules_by_central_differences() -> None:
     fastnn.seed(3)
     net = nn.Sequential(
-        nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.SiLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3)
+        nn.Conv2d(2, 3, 3, stride=2, padding=1),
+        nn.BatchNorm2d(3),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+        nn.ReLU(),
+        nn.Linear(4, 3),
     ).double()
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     owners = [(module, name) for module in net for name in module._parameters]
@@ -505,7 +540,11 @@ def test_load_state_dict_is_all_or_nothing() -> None:
 def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
     net = nn.Linear(3, 2)
     theirs = TN.Linear(3, 2)
-    for state in (theirs.state_dict(), {k: v.double().numpy() for k, v in theirs.state_dict().items()}, {k: fastnn.tensor(v.numpy()) for k, v in theirs.state_dict().items()}):
+    for state in (
+        theirs.state_dict(),
+        {k: v.double().numpy() for k, v in theirs.state_dict().items()},
+        {k: fastnn.tensor(v.numpy()) for k, v in theirs.state_dict().items()},
+    ):
         net.load_state_dict({k: np.zeros(v.shape) for k, v in net.state_dict().items()})
         net.load_state_dict(state)
         assert np.array_equal(net.weight.numpy(), theirs.weight.detach().numpy()) and net.weight.dtype == "float32"

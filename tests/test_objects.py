@@ -47,7 +47,9 @@ def test_no_weak_symbol_leaves_its_table(name: str) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_only_the_table_is_named_outside(name: str) -> None:
     """Every defined symbol lies in the table's namespace."""
-    done = subprocess.run(["nm", "--demangle", "--defined-only", "--extern-only", *map(str, objects_of(name))], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["nm", "--demangle", "--defined-only", "--extern-only", *map(str, objects_of(name))], capture_output=True, text=True, check=True
+    )
     symbols = [line.split(" ", 2)[2] for line in done.stdout.splitlines() if re.match(r"[0-9a-f]+ \w ", line)]
     assert f"fastnn::{name}::table" in symbols
     assert not [symbol for symbol in symbols if f"fastnn::{name}::" not in symbol]

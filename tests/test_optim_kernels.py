@@ -18,14 +18,9 @@ def normal(seed: int) -> list[Array]:
     return [random.standard_normal(shape).astype(np.float32) for shape in SHAPES]
 
 
-def torch_parameters(
-    groups: list[dict[str, Any]], group: Array
-) -> tuple[list[torch.nn.Parameter], list[dict[str, Any]]]:
+def torch_parameters(groups: list[dict[str, Any]], group: Array) -> tuple[list[torch.nn.Parameter], list[dict[str, Any]]]:
     parameters = [torch.nn.Parameter(torch.tensor(w, dtype=torch.float64)) for w in normal(0)]
-    named = [
-        {"params": [p for p, g in zip(parameters, group, strict=True) if g == i], **options}
-        for i, options in enumerate(groups)
-    ]
+    named = [{"params": [p for p, g in zip(parameters, group, strict=True) if g == i], **options} for i, options in enumerate(groups)]
     return parameters, named
 
 
@@ -86,9 +81,7 @@ def test_late_steps_lose_no_digits(table: Table) -> None:
         v = [a.astype(np.float32) for a in v]
         for p, gradient, m0, v0 in zip(parameters, g, m, v, strict=True):
             p.grad = torch.tensor(gradient, dtype=torch.float64)
-            moments = {
-                name: torch.tensor(value, dtype=torch.float64) for name, value in (("exp_avg", m0), ("exp_avg_sq", v0))
-            }
+            moments = {name: torch.tensor(value, dtype=torch.float64) for name, value in (("exp_avg", m0), ("exp_avg_sq", v0))}
             optimizer.state[p] = {"step": torch.tensor(float(t - 1)), **moments}
         optimizer.step()
         rates = np.array([[0.1, 0, 0.9, beta2, 1e-8, 0]])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import reference
 from kernel_calls import Table, call
-from kernel_cases import Case, Shape, describe
+from kernel_cases import Case, describe
+from kernel_problems import Shape
 
 from fastnn import _C
 

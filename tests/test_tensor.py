@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import operator
 import pickle
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from torch_twins import DTYPES, assert_close, compare, direction, normal, twins
 
 import fastnn
-from fastnn import Tensor, _C, ops
+from fastnn import _C, Tensor, ops
 
 Shape = tuple[int, ...]
 
@@ -82,7 +83,16 @@ def test_tensor_refuses(arguments: tuple[Any, ...], message: str) -> None:
 
 def test_what_it_is() -> None:
     t = fastnn.tensor(normal(0, 2, 3, 4, 5))
-    assert (t.shape, t.ndim, t.size, len(t), t.dtype, t.requires_grad, t.grad, t.is_leaf) == ((2, 3, 4, 5), 4, 120, 2, "float32", False, None, True)
+    assert (t.shape, t.ndim, t.size, len(t), t.dtype, t.requires_grad, t.grad, t.is_leaf) == (
+        (2, 3, 4, 5),
+        4,
+        120,
+        2,
+        "float32",
+        False,
+        None,
+        True,
+    )
     assert repr(fastnn.tensor([1.0, 2.5], requires_grad=True)) == "tensor([1. , 2.5], requires_grad=True)"
     assert repr(fastnn.tensor([1.0], "float64")) == "tensor([1.], dtype=float64)"
     with pytest.raises(TypeError, match="rank 0"):
@@ -132,39 +142,50 @@ BROADCASTS: list[tuple[Shape, Shape]] = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_broadcasting(name: str, dtype: str) -> None:
-    operator = OPERATORS[name]
+    f = OPERATORS[name]
     for a, b in BROADCASTS:
         for shapes in ((a, b), (b, a)):
             inputs = [normal(i, *shape) for i, shape in enumerate(shapes)]
             terms = int(np.prod(np.broadcast_shapes(a, b)))
-            compare(operator, operator, inputs, dtype, terms)
+            compare(f, f, inputs, dtype, terms)
 
 
 def test_one_operand_alone_may_require_a_gradient() -> None:
-    for operator in OPERATORS.values():
+    for f in OPERATORS.values():
         for which in (0, 1):
             operands = [fastnn.tensor(normal(i, 2, 3), requires_grad=i == which) for i in range(2)]
-            operator(*operands).sum().backward()
+            f(*operands).sum().backward()
             assert operands[which].grad is not None and operands[1 - which].grad is None
 
 
 def test_shapes_that_do_not_broadcast() -> None:
     a = fastnn.tensor(normal(0, 2, 3))
-    for operator in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y):
+    for f in ARITHMETIC:
         with pytest.raises(ValueError, match=r"\(2, 3\) and \(2, 4\) do not broadcast: sizes 3 and 4"):
-            operator(a, fastnn.tensor(normal(1, 2, 4)))
+            f(a, fastnn.tensor(normal(1, 2, 4)))
+
+
+ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv]
+OTHERS = {
+    "int": 2,
+    "float": 2.5,
+    "bool": True,
+    "np.float64": np.float64(1.5),
+    "np.float32": np.float32(0.5),
+    "np.int64": np.int64(3),
+    "array": normal(1, 3),
+    "float64 array": normal(2, 2, 3).astype(np.float64),
+}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("other", [2, 2.5, True, np.float64(1.5), np.float32(0.5), np.int64(3), normal(1, 3), normal(2, 2, 3).astype(np.float64)], ids=repr)
-def test_numbers_and_arrays_on_either_side(other: Any, dtype: str) -> None:
-    def theirs(operator: Callable[[Any, Any], Any], swapped: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-        value = torch.tensor(np.asarray(other, np.float64))
-        return lambda x: operator(value, x) if swapped else operator(x, value)
-
-    for operator in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y):
-        for swapped in (False, True):
-            compare(lambda x: operator(other, x) if swapped else operator(x, other), theirs(operator, swapped), [normal(0, 2, 3) + 3], dtype, 4)  # noqa: B023
+@pytest.mark.parametrize("kind", OTHERS)
+def test_numbers_and_arrays_on_either_side(kind: str, dtype: str) -> None:
+    other, inputs = OTHERS[kind], [normal(0, 2, 3) + 3]
+    value = torch.tensor(np.asarray(other, np.float64))
+    for f in ARITHMETIC:
+        compare(lambda x, f=f: f(x, other), lambda x, f=f: f(x, value), inputs, dtype, 4)
+        compare(lambda x, f=f: f(other, x), lambda x, f=f: f(value, x), inputs, dtype, 4)
 
 
 def test_zeros_keep_their_sign() -> None:
@@ -560,7 +581,9 @@ def test_changed_saved_arrays_are_refused(name: str) -> None:
     x, w = (fastnn.tensor(np.abs(normal(i, 3, 3)) + 1, requires_grad=True) for i in range(2))
     y = OVERWRITTEN[name](x, w).sum()
     w.copy_from(np.ones((3, 3)))
-    with pytest.raises(RuntimeError, match=rf"backward of {name.split()[-1]}: saved array \d of shape \(3, 3\) was overwritten.*before optimizer.step"):
+    with pytest.raises(
+        RuntimeError, match=rf"backward of {name.split()[-1]}: saved array \d of shape \(3, 3\) was overwritten.*before optimizer.step"
+    ):
         y.backward()
 
 

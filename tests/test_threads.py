@@ -1,4 +1,4 @@
-"""Threads and processes: the same bits for any number of them, forks, concurrent trainings, forced instruction sets, a quiet and cheap import."""
+"""Threads and processes: the same bits for any number of them, forks, concurrent trainings, forced instruction sets, a cheap import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def train(model: nn.Module, optimizer: Any, x: np.ndarray, labels: np.ndarray, s
 def resnet20(steps: int = 1) -> Bits:
     fastnn.seed(1)
     model = models.resnet20()
-    return train(model, optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True), normal(0, 16, 3, 32, 32), np.arange(16) % 10, steps)
+    return train(
+        model, optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True), normal(0, 16, 3, 32, 32), np.arange(16) % 10, steps
+    )
 
 
 def lenet(steps: int = 2, seed: int = 1, batch: int = 32) -> Bits:
@@ -222,7 +224,18 @@ def test_import_is_quiet_and_loads_little() -> None:
     assert done.returncode == 0 and done.stdout == ""
     loaded = set(done.stderr.split())
     assert "numpy" in loaded and "fastnn._C" in loaded, "modules are printed, and nothing else"
-    unwanted = {"safetensors", "tqdm", "matplotlib", "torch", "fastnn.nn", "fastnn.data", "fastnn.train", "fastnn.models", "fastnn.optim", "fastnn.cli"}
+    unwanted = {
+        "safetensors",
+        "tqdm",
+        "matplotlib",
+        "torch",
+        "fastnn.nn",
+        "fastnn.data",
+        "fastnn.train",
+        "fastnn.models",
+        "fastnn.optim",
+        "fastnn.cli",
+    }
     assert not loaded & unwanted
     assert all(part.isidentifier() for name in loaded for part in name.split(".")), f"something was printed: {done.stderr[:200]}"
 
@@ -234,7 +247,9 @@ def test_import_costs_little_beyond_numpy() -> None:
 
 
 def test_submodules_come_when_asked_for() -> None:
-    done = python("import fastnn; print(fastnn.nn.Linear, fastnn.optim.SGD, fastnn.models.lenet, fastnn.gradcheck, fastnn.data, fastnn.train)")
+    done = python(
+        "import fastnn; print(fastnn.nn.Linear, fastnn.optim.SGD, fastnn.models.lenet, fastnn.gradcheck, fastnn.data, fastnn.train)"
+    )
     assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError, match="module 'fastnn' has no attribute 'cuda'"):
         _ = fastnn.cuda  # type: ignore[attr-defined]

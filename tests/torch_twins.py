@@ -1,4 +1,4 @@
-"""PyTorch's side of the comparisons: tensors with the same values, and the networks of fastnn.models written with PyTorch's layers and names."""
+"""PyTorch's side of the comparisons: tensors with the same values, and the networks of fastnn.models in PyTorch's layers and names."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ void power(const Context& context, const Power& s, const T* x, T* y) {
   if (exponent == 0.5) return each([](vec v) { return sqrt(v); });
   if (exponent == -0.5) return each([](vec v) { return set(1) / sqrt(v); });
   if (exponent == -1) return each([](vec v) { return set(1) / v; });
-  if (exponent == -2) return each([](vec v) { return set(1) / (v * v); });
+  if (exponent == -2) return each([](vec v) { return (set(1) / v) * (set(1) / v); });  // v * v may overflow where the result does not
   for_blocks(context, s.n, [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) y[i] = power(x[i], exponent);
   });

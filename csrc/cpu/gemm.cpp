@@ -96,9 +96,9 @@ INLINE Tile tile_of(int rows) {
 }
 template <int pitch>
 INLINE Tile tile_of(int rows, int vectors) {
-#if defined(__AVX512F__)
-  if (vectors == 4) return tile_of<4, pitch>(rows);
-#endif
+  if constexpr (most_vectors == 4) {
+    if (vectors == 4) return tile_of<4, pitch>(rows);
+  }
   return vectors == 2 ? tile_of<2, pitch>(rows) : tile_of<1, pitch>(rows);
 }
 
@@ -109,9 +109,9 @@ INLINE Tile pick_taps3_tile(int rows, Lanes<q...>) {
 }
 template <int images>
 INLINE Tile taps3_tile_of(int rows, int vectors) {
-#if defined(__AVX512F__)
-  if (vectors == 2) return pick_taps3_tile<2, images>(rows, LanesUpTo<tile_rows(2, 3)>::type{});
-#endif
+  if constexpr (most_taps3_vectors == 2) {
+    if (vectors == 2) return pick_taps3_tile<2, images>(rows, LanesUpTo<tile_rows(2, 3)>::type{});
+  }
   (void)vectors;
   return pick_taps3_tile<1, images>(rows, LanesUpTo<tile_rows(1, 3)>::type{});
 }

@@ -29,7 +29,7 @@ constexpr int tile_rows(int Z, int b_rows) {
 
 // What one tile sums over.
 struct Reduction {
-  const int32_t* tap;    // offset of each tap in a plane
+  const int32_t* tap;  // offset of each tap in a plane
   int taps;
   int64_t channels;      // in planes of N_LANES, the last one perhaps shorter
   int64_t plane_stride;  // from one plane to the next
@@ -41,7 +41,7 @@ struct Target {
   const int64_t* row;
   const real* bias;  // null: begin at 0
   int columns;
-  bool accumulate;   // begin at what y holds instead
+  bool accumulate;  // begin at what y holds instead
 };
 
 using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target&);
@@ -64,7 +64,8 @@ void pack_rows(const real* source, int64_t stride, bool transposed, int64_t dept
 // How many vectors wide the tiles are for that many columns: as wide as does not waste much.
 int tile_vectors(int64_t columns, int most);
 
-// Transposes N_LANES x N_LANES: log2(N_LANES) perfect shuffles of the rows (H. Stone, "Parallel processing with the perfect shuffle", 1971).
+// Transposes N_LANES x N_LANES: log2(N_LANES) perfect shuffles of the rows (H. Stone, "Parallel processing with the perfect shuffle",
+// 1971).
 template <int... I>
 struct Lanes {};
 template <int count, int... I>

@@ -19,36 +19,46 @@ INLINE vec horner(vec x, double c, C... higher) {  // c + x (higher ...)
   return fma(x, horner(x, higher...), set(real(c)));
 }
 
-// e^x = p a b, a and b powers of two: a product with e^x is rounded once and neither overflows nor vanishes on the way.
-struct Exponential {
-  vec p, a, b;
-};
+// a 2^k for whole k, rounded once even where 2^k alone is out of range
+INLINE vec scale_by_power(vec a, vec k) {
+#if defined(__AVX512F__)
+  return vec(_mm512_maskz_scalef_ps(__mmask16(-1), __m512(a), __m512(k)));
+#else
+  constexpr real rounder = real(is_float ? 12582912.0 : 6755399441055744.0);  // 1.5 2^mantissa_bits: its last bit stands for 1
+  const ivec whole = ivec(k + set(rounder)) - ivec(set(rounder)), half = whole >> 1;
+  return a * vec((half + exponent_bias) << mantissa_bits) * vec((whole - half + exponent_bias) << mantissa_bits);
+#endif
+}
 
-INLINE vec power_of_two(ivec k) { return vec((k + exponent_bias) << mantissa_bits); }
+INLINE vec nearest_whole(vec a) {
+  constexpr real rounder = real(is_float ? 12582912.0 : 6755399441055744.0);
+  return a + set(rounder) - set(rounder);
+}
+
+// e^x = p 2^k, so that a product with e^x is rounded once and neither overflows nor vanishes on the way.
+struct Exponential {
+  vec p, k;
+};
 
 // x = k ln 2 + r; ln 2 in two parts, the first short enough that k times it is exact (Cody and Waite, 1980)
 INLINE Exponential exponential(vec x) {
   constexpr real ln2_high = real(is_float ? 0.693359375 : 6.93145751953125e-1);
   constexpr real ln2_low = real(is_float ? -2.12194440054690583e-4 : 1.42860682030941723212e-6);
-  constexpr real rounder = real(is_float ? 12582912.0 : 6755399441055744.0);  // 1.5 2^mantissa_bits: its last bit stands for 1
   x = max(set(exp_lowest), min(set(exp_highest), x));
-  const vec shifted = x * set(real(1.44269504088896341)) + set(rounder);
-  const ivec k = ivec(shifted) - ivec(set(rounder));
-  const vec n = shifted - set(rounder);
-  const vec r = fma(n, set(-ln2_low), fma(n, set(-ln2_high), x));
+  const vec k = nearest_whole(x * set(real(1.44269504088896341)));
+  const vec r = fma(k, set(-ln2_low), fma(k, set(-ln2_high), x));
   vec tail;  // (e^r - 1 - r) / r^2
   if constexpr (is_float)  // Cephes, expf.c
     tail = horner(r, 5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4);
   else  // Taylor's, whose next term is 4e-18 at r = ln 2 / 2
     tail = horner(r, 1 / 2., 1 / 6., 1 / 24., 1 / 120., 1 / 720., 1 / 5040., 1 / 40320., 1 / 362880., 1 / 3628800., 1 / 39916800.,
                   1 / 479001600., 1 / 6227020800.);
-  const vec p = fma(r * r, tail, r) + set(1);
-  return {p, power_of_two(k >> 1), power_of_two(k - (k >> 1))};
+  return {fma(r * r, tail, r) + set(1), k};
 }
 
 INLINE vec exp(vec x) {
   const Exponential e = exponential(x);
-  return e.p * e.a * e.b;
+  return scale_by_power(e.p, e.k);
 }
 
 // x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); s = f / (2 + f), log(1 + f) = 2 atanh(s) (fdlibm, e_log.c and e_logf.c)
@@ -88,8 +98,8 @@ INLINE Logistic logistic(vec x) {
 // x logistic(x), scaled last so that it holds out to where its own value vanishes
 INLINE vec silu(vec x) {
   const Exponential e = exponential(-absolute(x));
-  const vec below = select(x < set(exp_lowest), x * zero(), x * e.p * e.a * e.b);
-  return select(x < zero(), below, x) / (set(1) + e.p * e.a * e.b);
+  const vec below = select(x < set(exp_lowest), x * zero(), scale_by_power(x * e.p, e.k));
+  return select(x < zero(), below, x) / (set(1) + scale_by_power(e.p, e.k));
 }
 
 INLINE vec silu_slope(vec x) {

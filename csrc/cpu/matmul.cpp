@@ -9,10 +9,10 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t depth_step = 256;                // of both operands in cache at a time; a multiple of N_LANES
-constexpr int64_t most_block_rows = 192;           // x depth_step: 192 KiB in float32
-constexpr int64_t most_block_columns = 128;        // x depth_step: 128 KiB
-constexpr int64_t least_block_work = 192 * 1024;   // multiply-adds worth waking another thread for
+constexpr int64_t depth_step = 256;               // of both operands in cache at a time; a multiple of N_LANES
+constexpr int64_t most_block_rows = 192;          // x depth_step: 192 KiB in float32
+constexpr int64_t most_block_columns = 128;       // x depth_step: 128 KiB
+constexpr int64_t least_block_work = 192 * 1024;  // multiply-adds worth waking another thread for
 constexpr int64_t most_blocks = 32, least_block_rows = 48;
 constexpr int64_t most_parts = 16, least_part = 1024, most_split_size = 128 * 1024;  // products larger than that are not split in depth
 
@@ -41,11 +41,11 @@ struct Cut {
 };
 
 struct Parts {
-  real* shared;       // the operand packed once: b [batch][panel][K][Z vectors] or a [batch][K / N_LANES][M][N_LANES]
-  real* partial;      // [batch][parts][M][N]
-  int32_t* tap;       // the only tap: 0
-  int64_t* row;       // offset of each row of a tile in y
-  char* workers;      // each worker's part of the other operand
+  real* shared;   // the operand packed once: b [batch][panel][K][Z vectors] or a [batch][K / N_LANES][M][N_LANES]
+  real* partial;  // [batch][parts][M][N]
+  int32_t* tap;   // the only tap: 0
+  int64_t* row;   // offset of each row of a tile in y
+  char* workers;  // each worker's part of the other operand
   int64_t shared_size, worker_bytes, bytes;
 };
 
@@ -89,8 +89,8 @@ void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const 
     const int64_t group = larger(1, smaller(planes, 32768 / (N_LANES * v.M))), groups = divide_up(planes, group);
     parallel(context, v.batch * groups, [&](int64_t block, int) {
       const int64_t batch = block / groups, k = block % groups * group * N_LANES;
-      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * N_LANES, v.K - k),
-             parts.shared + batch * parts.shared_size + k * v.M, v.M);
+      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * N_LANES, v.K - k), parts.shared + batch * parts.shared_size + k * v.M,
+             v.M);
     });
   }
 }

@@ -48,6 +48,15 @@ INLINE void for_runs(const Reduce& s, const Cut& cut, int64_t begin, int64_t end
   }
 }
 
+// Sum of n elements side by side
+INLINE real sum_contiguous(const T* x, int64_t n) {
+  vec s[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * N_LANES <= n; i += 4 * N_LANES) UNROLL for (int v = 0; v < 4; v++) s[v] += load(x + i + v * N_LANES);
+  for_vectors(i, n, [&](int64_t j, auto load, auto) { s[0] += load(x + j); });
+  return sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+}
+
 // total[c] += sum of n rows for `columns` outputs side by side, in float64 every 128 rows: the error hardly grows with n.
 INLINE void sum_run(const T* x, int64_t n, int64_t stride, int64_t columns, double* total) {
   const Fold fold = stride == columns ? fold_rows(columns) : Fold{1, stride};
@@ -57,6 +66,10 @@ INLINE void sum_run(const T* x, int64_t n, int64_t stride, int64_t columns, doub
     real* const sums[1] = {part};
     const T* top = x + first * stride;
     const int64_t rows = smaller(stretch, n - first), width = fold.width;
+    if (stride == 1 && columns == 1) {
+      *total += double(sum_contiguous(top, rows));
+      continue;
+    }
     const auto term = [=](int64_t row, int64_t c, vec(&t)[1], auto load, auto) { t[0] = load(top + row * width + c); };
     if (fold.fold > 1) sum_columns(rows, columns, sums, term);
     else sum_rows(rows, columns, sums, term);

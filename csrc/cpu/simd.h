@@ -81,8 +81,17 @@ INLINE vec sqrt(vec a) {
 #endif
 
 INLINE vec select(ivec condition, vec a, vec b) { return vec((condition & ivec(a)) | (~condition & ivec(b))); }
-INLINE vec max(vec a, vec b) { return select(a > b, a, b); }  // b where unordered
-INLINE vec min(vec a, vec b) { return select(a < b, a, b); }  // b where unordered
+// b where unordered, or where both are zeros
+#if defined(__AVX512F__)
+INLINE vec max(vec a, vec b) { return vec(_mm512_maskz_max_ps(__mmask16(-1), __m512(a), __m512(b))); }
+INLINE vec min(vec a, vec b) { return vec(_mm512_maskz_min_ps(__mmask16(-1), __m512(a), __m512(b))); }
+#elif defined(__AVX2__)
+INLINE vec max(vec a, vec b) { return vec(_mm256_max_ps(__m256(a), __m256(b))); }
+INLINE vec min(vec a, vec b) { return vec(_mm256_min_ps(__m256(a), __m256(b))); }
+#else
+INLINE vec max(vec a, vec b) { return select(a > b, a, b); }
+INLINE vec min(vec a, vec b) { return select(a < b, a, b); }
+#endif
 
 // A register that the compiler must not fold into each use as a memory operand (that would double the loads of a wide tile).
 INLINE vec broadcast(const real* p) {

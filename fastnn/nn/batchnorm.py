@@ -29,9 +29,7 @@ class _BatchNorm(Module):
             letters = "(N, C)" if self.rank == 2 else "(N, C, H, W)"
             raise ValueError(f"got shape {x.shape}; expected {letters} with C = {self.num_features}")
         use_batch = self.training or self.running_mean is None
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
-        return ops.batch_norm(
+        y = ops.batch_norm(
             x,
             self.running_mean if self.training or not use_batch else None,
             self.running_var if self.training or not use_batch else None,
@@ -43,6 +41,9 @@ class _BatchNorm(Module):
             residual=residual,
             activation=activation,
         )
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
+        return y
 
     def folds(self, following: Module) -> bool:
         return type(following) in (ReLU, SiLU) and not self._hooks and not following._hooks

@@ -47,14 +47,14 @@ class Conv2d(Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
-        return ops.conv2d(
-            x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups
-        )
+        return ops.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
 
     def extra_repr(self) -> str:
         r, s = self.kernel_size
         parts = [f"{self.in_channels}->{self.out_channels}, {r}x{s}"]
-        parts += [f"stride {self.stride[0]}" if self.stride[0] == self.stride[1] else f"stride {self.stride}"] if self.stride != (1, 1) else []
+        parts += (
+            [f"stride {self.stride[0]}" if self.stride[0] == self.stride[1] else f"stride {self.stride}"] if self.stride != (1, 1) else []
+        )
         p = self.padding
         parts += [f"padding {p[0] if isinstance(p, tuple) and p[0] == p[1] else p}"] if p not in ((0, 0), "valid") else []
         parts += [f"dilation {self.dilation}"] if self.dilation != (1, 1) else []

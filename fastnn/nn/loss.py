@@ -21,7 +21,8 @@ class CrossEntropyLoss(Module):
         super().__init__()
         if reduction not in ("none", "mean", "sum"):
             raise ValueError(f"CrossEntropyLoss: reduction must be none, mean or sum, got {reduction!r}")
-        self.register_buffer("weight", None if weight is None else tensor(weight))
+        dtype = weight.dtype if isinstance(weight, Tensor) else "float32"
+        self.register_buffer("weight", None if weight is None else tensor(weight, dtype))
         self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
 
     def forward(self, logits: Tensor, labels: Any) -> Tensor:

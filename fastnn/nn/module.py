@@ -54,7 +54,9 @@ class Module:
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry and not isinstance(value, (Parameter, Module)):
                 if value is not None and not isinstance(value, Tensor):
-                    raise TypeError(f"{type(self).__name__}.{name} is registered as a {type(registry[name]).__name__}; cannot assign {type(value).__name__}")
+                    raise TypeError(
+                        f"{type(self).__name__}.{name} is registered as a {type(registry[name]).__name__}; cannot assign {type(value).__name__}"
+                    )
                 registry[name] = value
                 return None
             registry.pop(name, None)
@@ -183,7 +185,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
         """Overwrites parameters and buffers in place from a dict of arrays (numpy, Tensors, PyTorch tensors).
 
-        All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not of numbers; nothing is changed then.
+        All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not a number;
+        nothing is changed then.
         """
         own = self._state()
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]

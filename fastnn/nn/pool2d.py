@@ -21,7 +21,9 @@ class MaxPool2d(Module):
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
     def extra_repr(self) -> str:
-        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}" + (f", padding {self.padding[0]}" if any(self.padding) else "")
+        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}" + (
+            f", padding {self.padding[0]}" if any(self.padding) else ""
+        )
 
 
 class AdaptiveAvgPool2d(Module):

@@ -52,7 +52,9 @@ class Linear(Op):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight^T + bias over the last dimension: (..., in) -> (..., out), weight (out, in)."""
     if not x.shape or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"linear: got {x.shape[-1] if x.shape else 'no'} features from input {x.shape}; weight {weight.shape} expects {weight.shape[1]}")
+        raise ValueError(
+            f"linear: got {x.shape[-1] if x.shape else 'no'} features from input {x.shape}; weight {weight.shape} expects {weight.shape[1]}"
+        )
     if x.ndim == 2:
         return apply(Linear(), x, weight, bias)
     y = apply(Linear(), reshape(x, (prod(x.shape[:-1]), x.shape[-1])), weight, bias)

@@ -41,7 +41,9 @@ class GlobalAvgPool2d(Op):
         return (_C.global_avgpool_backward(self.plan, dy),)
 
 
-def max_pool2d(x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, ceil_mode: bool = False) -> Tensor:
+def max_pool2d(
+    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, ceil_mode: bool = False
+) -> Tensor:
     """The largest value of each window, stride = kernel_size by default; ties go to the first, NaN wins, padding never does.
 
     (N, C, H, W) -> (N, C, P, Q), P = floor((H + 2 padding - kernel) / stride) + 1; ceil with ceil_mode. Windows hold at most 256 pixels.

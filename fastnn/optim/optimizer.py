@@ -39,7 +39,9 @@ class Optimizer:
                 raise TypeError(f"{type(self).__name__}: expected parameter groups (dicts) throughout, got {type(group).__name__}")
             unknown = set(group) - set(defaults) - {"params"}
             if unknown:
-                raise TypeError(f"{type(self).__name__}: unknown option {', '.join(sorted(unknown))} in a parameter group; options are {', '.join(defaults)}")
+                raise TypeError(
+                    f"{type(self).__name__}: unknown option {', '.join(sorted(unknown))} in a parameter group; options are {', '.join(defaults)}"
+                )
             merged = {**defaults, **group, "params": list(group["params"])}
             self._check(merged)
             for p in merged["params"]:
@@ -123,7 +125,9 @@ class Optimizer:
                 continue
             position, _, slot = key.partition(".")
             if slot not in fresh or not position.isdigit() or int(position) >= len(parameters):
-                raise ValueError(f"{type(self).__name__}.load_state_dict: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>")
+                raise ValueError(
+                    f"{type(self).__name__}.load_state_dict: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>"
+                )
             p = parameters[int(position)]
             values = np.asarray(value)
             if values.shape != p.shape:

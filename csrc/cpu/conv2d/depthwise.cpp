@@ -19,7 +19,9 @@ struct Parts {
   int64_t bytes;
 };
 
-int64_t sum_parts(const Conv2d& v) { return larger(1, smaller(smaller(most_parts, v.N * v.P), v.N * v.P * v.Q * v.C * v.R * v.S / least_block_work)); }
+int64_t sum_parts(const Conv2d& v) {
+  return larger(1, smaller(smaller(most_parts, v.N * v.P), v.N * v.P * v.Q * v.C * v.R * v.S / least_block_work));
+}
 
 Parts layout(const Context& context, const Conv2d& v, int64_t parts, void* base) {
   Parts result;

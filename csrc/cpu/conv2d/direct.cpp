@@ -3,11 +3,11 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t most_plane_bytes = 1 << 20;       // of a block's copied input: it stays in the L2 cache
-constexpr int64_t least_block_work = 256 * 1024;    // multiply-adds
+constexpr int64_t most_plane_bytes = 512 * 1024;  // of a block's copied input: it stays in the L2 cache
+constexpr int64_t least_block_work = 256 * 1024;  // multiply-adds
 constexpr int64_t wanted_blocks = 16;
-constexpr int64_t most_panel_bytes = 80 * 1024;     // a wider reduction goes over its channels in several passes,
-constexpr int64_t wanted_pass_bytes = 40 * 1024;    // so that a pass's weights stay in the L1 cache
+constexpr int64_t most_panel_bytes = 80 * 1024;   // a wider reduction goes over its channels in several passes,
+constexpr int64_t wanted_pass_bytes = 40 * 1024;  // so that a pass's weights stay in the L1 cache
 
 int64_t phase_width(const Direct& d) { return divide_up(d.W, d.step_w); }
 int64_t phase_height(const Direct& d) { return divide_up(d.H, d.step_h); }
@@ -62,7 +62,8 @@ void pack_weight_panel(const Direct& d, const DirectTables& tables, const storag
         const int64_t source = tables.source[phase.first_tap + t];
         real* rows = to + (t / run * depth * run + t % run) * columns;
         if (d.transposed_weights)  // w: [group][out][tap][in]
-          pack_panel(w + ((group * d.channels + first) * d.taps + source) * in + c, d.taps * in, true, depth, valid, d.Z, rows, run * columns);
+          pack_panel(w + ((group * d.channels + first) * d.taps + source) * in + c, d.taps * in, true, depth, valid, d.Z, rows,
+                     run * columns);
         else  // w: [group][in][tap][out]
           pack_panel(w + ((group * in + c) * d.taps + source) * d.channels + first, d.taps * d.channels, false, depth, valid, d.Z, rows,
                      run * columns);
@@ -151,8 +152,8 @@ void run_block(const Direct& d, const Parts& parts, const ConvOperands& o, int64
       continue;
     }
     for (int64_t panel = d.panels * split / d.splits; panel < d.panels * (split + 1) / d.splits; panel++)
-      run_panel(d, phase, band, panel, parts.tables.tap, plane, parts.weights + group * parts.group_weights + panel_at(d, phase, panel), bias,
-                parts.tables.row, y);
+      run_panel(d, phase, band, panel, parts.tables.tap, plane, parts.weights + group * parts.group_weights + panel_at(d, phase, panel),
+                bias, parts.tables.row, y);
   }
 }
 
@@ -180,7 +181,8 @@ DirectTables direct_tables(const Context& context, const Direct& d, void* scratc
 void run_direct(const Context& context, const Direct& d, const ConvOperands& operands, void* scratch) {
   const Parts parts = layout(context, d, scratch);
   const int64_t images = d.input.images, image_stride = d.H * d.W * d.pixel_stride;
-  for (int64_t j = 0; j < phase_width(d) * images; j++) parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
+  for (int64_t j = 0; j < phase_width(d) * images; j++)
+    parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
   pack_weights(context, d, parts, operands.with);
   parallel(context, d.blocks(), [&](int64_t block, int worker) {
     run_block(d, parts, operands, block, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes));

@@ -11,15 +11,15 @@ namespace fastnn::FASTNN_TABLE {
 struct Direct {
   PaddedInput input;
   int64_t N, groups;
-  int64_t taps, reach_h, reach_w;         // taps of all phases; rows and columns that they span in the plane
-  int64_t H, W, step_h, step_w;           // the output, and from one output of a phase to the next
-  int64_t channels, pixel_stride;         // output channels of a group; of all groups
-  bool transposed_weights;                // packed from [out][tap][in] (forward), else from [in][tap][out]
+  int64_t taps, reach_h, reach_w;  // taps of all phases; rows and columns that they span in the plane
+  int64_t H, W, step_h, step_w;    // the output, and from one output of a phase to the next
+  int64_t channels, pixel_stride;  // output channels of a group; of all groups
+  bool transposed_weights;         // packed from [out][tap][in] (forward), else from [in][tap][out]
   bool taps3;
-  int Z, rows;                            // the tile: vectors of output channels, most pixels
-  int64_t panels;                         // of Z vectors
-  int64_t bands, band_rows, plane_rows;   // bands of output rows (of a phase), and the rows of input that one needs
-  int64_t splits;                         // parts of the panels
+  int Z, rows;                           // the tile: vectors of output channels, most pixels
+  int64_t panels;                        // of Z vectors
+  int64_t bands, band_rows, plane_rows;  // bands of output rows (of a phase), and the rows of input that one needs
+  int64_t splits;                        // parts of the panels
   int64_t blocks() const { return groups * (N / input.images) * bands * splits; }
 };
 

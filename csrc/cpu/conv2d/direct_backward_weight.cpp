@@ -12,16 +12,16 @@ constexpr int tile_k = vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // o
 constexpr int most_window_rows = registers == 32 ? 2 : 1;                   // of three taps; two rows go with half as many output channels
 constexpr int most_tile_taps = 3 * most_window_rows;
 constexpr int64_t most_chunk_bytes = 256 * 1024;  // one plane of x and one of dy
-constexpr int64_t most_part_bytes = 5 << 20;    // all partial sums
+constexpr int64_t most_part_bytes = 5 << 20;      // all partial sums
 constexpr int64_t wanted_blocks = 16, least_block_work = 512 * 1024;
 
 struct Geometry {
   PaddedInput x, dy;
   Chunks chunks;
-  int64_t C, K, taps;    // of one group
+  int64_t C, K, taps;       // of one group
   int64_t split_k, splits;  // output channels of a block
   bool taps3;
-  bool copy_dy;          // into planes; else read where it lies
+  bool copy_dy;  // into planes; else read where it lies
   int64_t weights() const { return K * taps * C; }
 };
 
@@ -37,15 +37,14 @@ Geometry geometry(const Conv2d& v, bool taps3) {
   d.C = v.C / v.G, d.K = v.K / v.G, d.taps = v.R * v.S;
   const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, images = taps3 ? 1 : interleaved(v.N, v.Q);
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
-  d.x = {v.H, v.W, v.C, d.C, images, -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w, v.stride_h, v.stride_w, reach_h, reach_w,
-         N_LANES};
+  d.x = {v.H,        v.W,        v.C,     d.C,     images, -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w,
+         v.stride_h, v.stride_w, reach_h, reach_w, N_LANES};
   const int64_t weight_bytes = v.G * d.weights() * int64_t(sizeof(real));
   const int64_t most_parts = larger(1, smaller(divide_up(wanted, v.G), most_part_bytes / weight_bytes));
   d.dy = {v.P, v.Q, v.K, N_LANES, images, 0, 0, v.Q, 1, 1, 1, 1, N_LANES};
   const auto plane_rows = [&](int64_t rows) { return (rows - 1) * v.stride_h + reach_h; };
-  d.chunks.choose(v.N / images, v.P, most_chunk_bytes, most_parts, [&](int64_t rows) {
-    return (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(real));
-  });
+  d.chunks.choose(v.N / images, v.P, most_chunk_bytes, most_parts,
+                  [&](int64_t rows) { return (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(real)); });
   d.chunks.plane_rows = plane_rows(d.chunks.band_rows);
   const int64_t vectors = divide_up(d.K, N_LANES), splits = larger(1, smaller(divide_up(vectors, 2), wanted / (d.chunks.parts * v.G)));
   d.split_k = divide_up(vectors, splits) * N_LANES;
@@ -156,56 +155,55 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_c
 
 using WeightTile = void (*)(const Walk&, const Tap*, const real* dy, int k_count, int64_t k_stride, bool accumulate);
 
-WeightTile weight_tile_of(const Geometry& d, int64_t taps) {
-#if defined(__AVX512F__)
-  if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
-#endif
-  if (d.taps3) return taps3_weight_tile<1, tile_k>;
+template <int most_taps>
+WeightTile weight_tile_of(bool taps3, int64_t taps) {
+  if constexpr (most_taps == 6) {
+    if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
+  }
+  if (taps3) return taps3_weight_tile<1, tile_k>;
   return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
 }
 
-// The taps of all planes of x are numbered plane by plane. Tile i begins with tap first(i): windows of taps3 are cut into rows,
-// other taps into even threes.
-struct Tiling {
-  int64_t taps, count, row_taps;
-
-  explicit Tiling(const Geometry& d) : taps(d.taps), row_taps(0) {
-    const int64_t all = d.x.planes() * d.taps;
-    if (d.taps3) row_taps = 3 * most_window_rows;
-    count = d.taps3 ? d.x.planes() * divide_up(d.taps, row_taps) : divide_up(all, 3);
-    all_ = all;
-  }
-  int64_t first(int64_t tile) const {
-    if (!row_taps) return all_ * tile / count;
-    const int64_t of_plane = divide_up(taps, row_taps);
-    return tile / of_plane * taps + tile % of_plane * row_taps;
-  }
-
- private:
-  int64_t all_;
+// Which taps a tile holds. The taps of all planes of x are numbered plane by plane; the rows of a taps3 window go singly or in pairs,
+// other taps in even threes.
+struct Span {
+  int64_t first, count;
 };
+int64_t tile_count(const Geometry& d) {
+  return d.taps3 ? d.x.planes() * divide_up(d.taps, most_tile_taps) : divide_up(d.x.planes() * d.taps, 3);
+}
+Span tile_span(const Geometry& d, int64_t tile) {
+  if (d.taps3) {
+    const int64_t of_plane = divide_up(d.taps, most_tile_taps), place = tile % of_plane * most_tile_taps;
+    return {tile / of_plane * d.taps + place, smaller(most_tile_taps, d.taps - place)};
+  }
+  const int64_t all = d.x.planes() * d.taps, tiles = tile_count(d), first = all * tile / tiles;
+  return {first, all * (tile + 1) / tiles - first};
+}
 
 // One chunk into its partial sum, for output channels [k0, k1). `x` are its planes; dy_at(k) is channel k of the first pixel of dy.
 template <class At>
-void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real* x, At dy_at, int64_t k0, int64_t k1, real* dw, bool accumulate) {
-  const int64_t plane_stride = d.x.plane_stride(d.chunks.plane_rows);
-  const Tiling tiling(d);
-  for (int64_t tile = 0, end; tile < tiling.count; tile = end) {  // all tiles that begin in one plane of x, so that it stays in the cache
-    for (end = tile + 1; end < tiling.count && tiling.first(end) / d.taps == tiling.first(tile) / d.taps;) end++;
+void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real* x, At dy_at, int64_t k0, int64_t k1, real* dw,
+               bool accumulate) {
+  const int64_t plane_stride = d.x.plane_stride(d.chunks.plane_rows), tiles = tile_count(d), k_stride = d.taps * d.C;
+  const auto plane_of = [&](int64_t tile) { return tile_span(d, tile).first / d.taps; };
+  for (int64_t begin = 0, end; begin < tiles; begin = end) {  // all tiles that begin in one plane of x, so that it stays in the cache
+    for (end = begin + 1; end < tiles && plane_of(end) == plane_of(begin);) end++;
     for (int64_t k_block = k0; k_block < k1; k_block += tile_k)
-      for (int64_t i = tile; i < end; i++) {
+      for (int64_t tile = begin; tile < end; tile++) {
+        const Span span = tile_span(d, tile);
         Tap tap[most_tile_taps];
-        const int64_t first = tiling.first(i), count = tiling.first(i + 1) - first;
-        for (int64_t t = 0; t < count; t++) {
-          const int64_t plane = (first + t) / d.taps, c = plane * N_LANES, place = (first + t) % d.taps, r = place / v.S, s = place % v.S;
-          tap[t] = {x + plane * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + (k_block * d.taps + place) * d.C + c,
+        for (int64_t t = 0; t < span.count; t++) {
+          const int64_t plane = (span.first + t) / d.taps, c = plane * N_LANES, place = (span.first + t) % d.taps, r = place / v.S,
+                        s = place % v.S;
+          tap[t] = {x + plane * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + k_block * k_stride + place * d.C + c,
                     int(smaller(N_LANES, d.C - c))};
         }
-        const int64_t step = count > 3 ? tile_k / 2 : tile_k;
-        const WeightTile run = weight_tile_of(d, count);
+        const int64_t step = span.count > 3 ? tile_k / 2 : tile_k;
+        const WeightTile run = weight_tile_of<most_tile_taps>(d.taps3, span.count);
         for (int64_t k = k_block; k < smaller(k1, k_block + tile_k); k += step) {
-          run(walk, tap, dy_at(k), int(smaller(step, k1 - k)), d.taps * d.C, accumulate);
-          for (int64_t t = 0; t < count; t++) tap[t].dw += step * d.taps * d.C;
+          run(walk, tap, dy_at(k), int(smaller(step, k1 - k)), k_stride, accumulate);
+          for (int64_t t = 0; t < span.count; t++) tap[t].dw += step * k_stride;
         }
       }
   }
@@ -224,16 +222,19 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
     const int64_t image = chunk / d.chunks.bands * d.chunks.groups * images;
     const storage* own = o.with + (image * v.P + p) * v.Q * v.K + group * d.K + k0;
     for (int64_t i = 0; i < d.chunks.groups; i++) {
-      copy_rows(d.x, o.in + (image + i * images) * v.H * v.W * v.C + group * d.C, p * v.stride_h,
-                (rows - 1) * v.stride_h + d.x.used_h, x + i * parts.x_size, x_stride);
+      copy_rows(d.x, o.in + (image + i * images) * v.H * v.W * v.C + group * d.C, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h,
+                x + i * parts.x_size, x_stride);
       if (d.copy_dy) copy_rows(own_dy, own + (i * images * v.P - p) * v.Q * v.K, p, rows, dy + i * parts.dy_size, dy_stride);
     }
-    Walk walk = {d.chunks.groups, rows, v.Q * images, parts.x_size, d.x.row_stride() * v.stride_h, parts.dy_size, d.dy.row_stride(), N_LANES};
+    Walk walk = {d.chunks.groups,   rows,   v.Q * images, parts.x_size, d.x.row_stride() * v.stride_h, parts.dy_size,
+                 d.dy.row_stride(), N_LANES};
     if (d.copy_dy) {
-      add_chunk(d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
+      add_chunk(
+          d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
     } else {
       walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
-      add_chunk(d, v, walk, x, [&](int64_t k) { return own + (k - k0); }, k0, k1, dw, chunk > begin);
+      add_chunk(
+          d, v, walk, x, [&](int64_t k) { return own + (k - k0); }, k0, k1, dw, chunk > begin);
     }
   }
 }

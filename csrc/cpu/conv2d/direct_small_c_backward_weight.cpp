@@ -1,6 +1,6 @@
-// Backward to the weight of a first layer, with up to four input channels: turned round, dw[(r, s, c)][k] = sum over pixels of x[(r, s, c)] dy[k].
-// A tile holds some entries (r, s, c) of the window by Z vectors of output channels in registers; x comes from a padded copy (padded.h),
-// dy from where it lies, or from a copy with zeros behind its last channel.
+// Backward to the weight of a first layer, with up to four input channels: turned round, dw[(r, s, c)][k] = sum over pixels of x[(r, s, c)]
+// dy[k]. A tile holds some entries (r, s, c) of the window by Z vectors of output channels in registers; x comes from a padded copy
+// (padded.h), dy from where it lies, or from a copy with zeros behind its last channel.
 #include "../gemm.h"
 #include "algorithm.h"
 #include "partial_sums.h"
@@ -27,13 +27,13 @@ Geometry geometry(const Conv2d& v) {
   d.K = v.K / v.G, d.entries = v.R * v.S * C;
   d.columns = divide_up(d.K, N_LANES) * N_LANES;
   d.copy_dy = d.columns != d.K;
-  d.x = {v.H, v.W, v.C, C, 1, -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w, v.stride_h, v.stride_w, reach_h, reach_w, pitch_of(C)};
+  d.x = {v.H,        v.W,        v.C,     C,       1,          -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w,
+         v.stride_h, v.stride_w, reach_h, reach_w, pitch_of(C)};
   d.dy = {v.P, v.Q, v.K, d.K, 1, 0, 0, v.Q, 1, 1, 1, 1, N_LANES};
   const auto plane_rows = [&](int64_t rows) { return (rows - 1) * v.stride_h + reach_h; };
   const int64_t work = v.N * v.P * v.Q * d.sums();
-  d.chunks.choose(v.N, v.P, most_chunk_bytes, larger(1, smaller(wanted_parts, work / least_part_work)), [&](int64_t rows) {
-    return (d.x.size(plane_rows(rows)) + rows * v.Q * d.columns) * int64_t(sizeof(real));
-  });
+  d.chunks.choose(v.N, v.P, most_chunk_bytes, larger(1, smaller(wanted_parts, work / least_part_work)),
+                  [&](int64_t rows) { return (d.x.size(plane_rows(rows)) + rows * v.Q * d.columns) * int64_t(sizeof(real)); });
   d.chunks.groups = 1;
   d.chunks.count = v.N * d.chunks.bands;
   d.chunks.plane_rows = plane_rows(d.chunks.band_rows);
@@ -109,18 +109,21 @@ void add_chunk(const Geometry& d, const Walk& walk, const int32_t* entry, const 
     const int64_t tiles = divide_up(d.entries, tile_rows(Z, 1));
     for (int64_t tile = 0; tile < tiles; tile++) {
       const int64_t first = d.entries * tile / tiles, count = d.entries * (tile + 1) / tiles - first;
-      entry_tile_of(count, Z)(walk, x, entry + first, dy + k / N_LANES * walk.dy_vector, sums + first * d.columns + k, d.columns, accumulate);
+      entry_tile_of(count, Z)(walk, x, entry + first, dy + k / N_LANES * walk.dy_vector, sums + first * d.columns + k, d.columns,
+                              accumulate);
     }
     k += Z * N_LANES;
   }
 }
 
-void run_part(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, int64_t group, int64_t part, real* scratch, real* sums) {
+void run_part(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, int64_t group, int64_t part, real* scratch,
+              real* sums) {
   real *x = scratch, *copied_dy = scratch + parts.x_size;
   const int64_t dy_stride = d.dy.plane_stride(d.chunks.band_rows);
   const int64_t begin = d.chunks.count * part / d.chunks.parts, end = d.chunks.count * (part + 1) / d.chunks.parts;
   for (int64_t chunk = begin; chunk < end; chunk++) {
-    const int64_t image = chunk / d.chunks.bands, p = chunk % d.chunks.bands * d.chunks.band_rows, rows = smaller(d.chunks.band_rows, v.P - p);
+    const int64_t image = chunk / d.chunks.bands, p = chunk % d.chunks.bands * d.chunks.band_rows,
+                  rows = smaller(d.chunks.band_rows, v.P - p);
     copy_rows(d.x, o.in + image * v.H * v.W * v.C + group * d.x.channels, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h, x,
               d.x.plane_stride(d.chunks.plane_rows));
     const storage* dy = o.with + image * v.P * v.Q * v.K + group * d.K;
@@ -159,7 +162,8 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   }
   parallel(context, v.G * d.chunks.parts, [&](int64_t block, int worker) {
     const int64_t group = block / d.chunks.parts, part = block % d.chunks.parts;
-    run_part(d, v, parts, o, group, part, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), parts.partial + block * d.sums());
+    run_part(d, v, parts, o, group, part, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes),
+             parts.partial + block * d.sums());
   });
   add_parts(d, v.G, parts.partial, o.out);
 }

@@ -4,7 +4,8 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 // `count` pixels of a row, `from_step` apart in the image and `to_step` in the plane.
-INLINE void copy_wide_pixels(const storage* from, int64_t from_step, int64_t count, int64_t channels, real* to, int64_t to_step, int64_t plane_stride) {
+INLINE void copy_wide_pixels(const storage* from, int64_t from_step, int64_t count, int64_t channels, real* to, int64_t to_step,
+                             int64_t plane_stride) {
   const int tail = int(channels % N_LANES);
   for (int64_t j = 0; j < count; j++, from += from_step, to += to_step) {
     real* plane = to;
@@ -43,8 +44,10 @@ INLINE void copy_phase(const PaddedInput& in, const storage* row, int64_t phase,
     const storage* from = row + (first + begin * in.step_w) * in.pixel_stride;
     real* inside = to + begin * step;
     const int64_t from_step = in.step_w * in.pixel_stride;
-    if (in.pitch == N_LANES) copy_wide_pixels(from, from_step, end - begin, in.channels, inside, step, plane_stride);
-    else copy_narrow_pixels(from, from_step, end - begin, in.channels, inside, step);
+    if (in.pitch == N_LANES)
+      copy_wide_pixels(from, from_step, end - begin, in.channels, inside, step, plane_stride);
+    else
+      copy_narrow_pixels(from, from_step, end - begin, in.channels, inside, step);
   }
   zero_pixels(in, count - end, to + end * step, plane_stride);
 }

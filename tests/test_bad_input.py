@@ -1,0 +1,247 @@
+"""What cannot work: one exception of the right type, whose text names the argument or the layer and says what would be right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_twins import normal
+
+import fastnn
+from fastnn import models, nn, ops
+
+Case = tuple[Callable[[], Any], type[Exception], str]
+
+
+def x(*shape: int, dtype: str = "float32") -> fastnn.Tensor:
+    return fastnn.tensor(normal(0, *shape), dtype)
+
+
+def labels(*values: int) -> np.ndarray:
+    return np.array(values)
+
+
+LAYERS: dict[str, Case] = {
+    "conv, channels": (
+        lambda: nn.Conv2d(3, 8, 3)(x(2, 4, 8, 8)),
+        ValueError,
+        r"Conv2d\(3->8, 3x3\): got shape \(2, 4, 8, 8\); expected \(N, C, H, W\) with C = 3",
+    ),
+    "conv, rank": (
+        lambda: nn.Conv2d(3, 8, 3)(x(3, 8, 8)),
+        ValueError,
+        r"Conv2d\(3->8, 3x3\): got shape \(3, 8, 8\); expected \(N, C, H, W\)",
+    ),
+    "conv, integers": (
+        lambda: nn.Conv2d(3, 8, 3)(fastnn.tensor(np.zeros((2, 3, 8, 8), np.uint8))),
+        TypeError,
+        "x has dtype uint8; expected float32 or float64",
+    ),
+    "conv, double": (lambda: nn.Conv2d(3, 8, 3)(x(2, 3, 8, 8, dtype="float64")), TypeError, "w has dtype float32; expected float64"),
+    "conv, numpy": (
+        lambda: nn.Conv2d(3, 8, 3)(normal(0, 2, 3, 8, 8)),
+        TypeError,
+        r"Conv2d.*: expected a Tensor, got numpy.ndarray; fastnn.tensor\(array\) makes one",
+    ),
+    "conv, torch": (
+        lambda: nn.Conv2d(3, 8, 3)(torch.zeros(2, 3, 8, 8)),
+        TypeError,
+        r"expected a Tensor, got torch.Tensor; fastnn.tensor\(array\)",
+    ),
+    "conv, small map": (
+        lambda: nn.Conv2d(3, 8, 5)(x(2, 3, 4, 8)),
+        ValueError,
+        r"window of height 5 does not fit into 4 \+ 0 \+ 0 padding = 4; pad more or use a smaller window",
+    ),
+    "conv, dilated": (
+        lambda: nn.Conv2d(3, 8, 3, dilation=4, padding=1)(x(2, 3, 9, 6)),
+        ValueError,
+        r"window of width 9 does not fit into 6 \+ 1 \+ 1",
+    ),
+    "conv, groups": (lambda: nn.Conv2d(6, 8, 3, groups=4), ValueError, "groups = 4 must divide both in_channels = 6 and out_channels = 8"),
+    "conv, no groups": (lambda: nn.Conv2d(6, 8, 3, groups=0), ValueError, "groups = 0 must divide"),
+    "conv, stride": (lambda: nn.Conv2d(3, 8, 3, stride=0)(x(2, 3, 8, 8)), ValueError, r"stride must be at least 1, got \(0, 0\)"),
+    "conv, padding": (lambda: nn.Conv2d(3, 8, 3, padding=-1)(x(2, 3, 8, 8)), ValueError, r"padding must not be negative, got \(-1, -1\)"),
+    "conv, padding word": (
+        lambda: nn.Conv2d(3, 8, 3, padding="full")(x(2, 3, 8, 8)),
+        ValueError,
+        'padding must be an int, a pair, "same" or "valid", got \'full\'',
+    ),
+    "conv, same with stride": (
+        lambda: nn.Conv2d(3, 8, 3, stride=2, padding="same")(x(2, 3, 8, 8)),
+        ValueError,
+        r'"same" needs stride 1, got \(2, 2\)',
+    ),
+    "conv, triple": (lambda: nn.Conv2d(3, 8, (3, 3, 3)), TypeError, r"kernel_size must be an int or a pair of ints, got \(3, 3, 3\)"),
+    "conv, fraction": (lambda: nn.Conv2d(3, 8, 2.5), TypeError, "kernel_size must be an int or a pair of ints, got 2.5"),
+    "linear, features": (lambda: nn.Linear(5, 3)(x(2, 4)), ValueError, r"Linear\(5->3\): got shape \(2, 4\); expected \(..., 5\)"),
+    "linear, not flat": (lambda: nn.Linear(60, 3)(x(2, 3, 4, 5)), ValueError, r"expected \(..., 60\); Flatten would give 60 features"),
+    "linear, scalar": (lambda: nn.Linear(5, 3)(x()), ValueError, r"got shape \(\); expected \(..., 5\)"),
+    "linear, integers": (
+        lambda: nn.Linear(5, 3)(fastnn.tensor(np.zeros((2, 5), int))),
+        TypeError,
+        "a has dtype int64; expected float32 or float64",
+    ),
+    "linear, numpy": (lambda: nn.Linear(5, 3)(normal(0, 2, 5)), TypeError, r"Linear\(5->3\): Linear: expected a Tensor, got numpy.ndarray"),
+    "bn, channels": (
+        lambda: nn.BatchNorm2d(3)(x(2, 4, 5, 5)),
+        ValueError,
+        r"BatchNorm2d\(3, .*got shape \(2, 4, 5, 5\); expected \(N, C, H, W\) with C = 3",
+    ),
+    "bn, rank": (lambda: nn.BatchNorm1d(3)(x(2, 3, 5, 5)), ValueError, r"expected \(N, C\) with C = 3"),
+    "bn, one value": (
+        lambda: nn.BatchNorm2d(3)(x(1, 3, 1, 1)),
+        ValueError,
+        r"more than 1 value per channel, got input \(1, 3, 1, 1\); use a larger batch or eval\(\)",
+    ),
+    "bn, residual": (
+        lambda: nn.BatchNorm2d(3)(x(2, 3, 4, 4), x(2, 3, 4, 5)),
+        ValueError,
+        r"residual has shape \(2, 3, 4, 5\); expected \(2, 3, 4, 4\)",
+    ),
+    "bn, activation": (
+        lambda: nn.BatchNorm2d(3)(x(2, 3, 4, 4), None, "tanh"),
+        ValueError,
+        "activation 'tanh' is not one of none, relu, silu",
+    ),
+    "bn, no statistics": (lambda: ops.batch_norm(x(2, 3, 4, 4), None, None), ValueError, "evaluation needs running statistics"),
+    "pool, rank": (lambda: nn.MaxPool2d(2)(x(3, 8, 8)), ValueError, r"MaxPool2d\(2x2, stride 2\): .*shape \(N, C, H, W\), got \(3, 8, 8\)"),
+    "pool, small map": (lambda: nn.MaxPool2d(3)(x(2, 3, 2, 8)), ValueError, "window of height 3 does not fit into 2"),
+    "pool, padding": (
+        lambda: nn.MaxPool2d(2, padding=2)(x(2, 3, 8, 8)),
+        ValueError,
+        r"padding \(2, 2\) must be at most half of kernel_size \(2, 2\)",
+    ),
+    "pool, window": (lambda: nn.MaxPool2d(17)(x(1, 1, 20, 20)), ValueError, "17 x 17 = 289 exceeds 256"),
+    "average, size": (lambda: nn.AdaptiveAvgPool2d(2), ValueError, "output_size must be 1 .*, got 2"),
+    "average, rank": (lambda: nn.AdaptiveAvgPool2d(1)(x(2, 3)), ValueError, r"shape \(N, C, H, W\), got \(2, 3\)"),
+    "relu, numpy": (lambda: nn.ReLU()(normal(0, 3)), TypeError, "ReLU.*: expected a Tensor, got numpy.ndarray"),
+    "relu, integers": (lambda: nn.ReLU()(fastnn.tensor([1, 2])), TypeError, "x has dtype int64"),
+    "dropout, p": (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p must lie in \[0, 1\], got 1.5"),
+    "two arguments": (lambda: nn.ReLU()(x(3), x(3)), TypeError, r"ReLU\(\): .*takes 2 positional arguments but 3 were given"),
+    "parameter": (lambda: nn.Parameter(["a"]), TypeError, "cannot use values of dtype"),
+}
+
+LOSS: dict[str, Case] = {
+    "float labels": (
+        lambda: nn.CrossEntropyLoss()(x(3, 4), np.array([0.0, 1, 2])),
+        TypeError,
+        "labels must be integers, got dtype float64; class numbers",
+    ),
+    "nan labels": (
+        lambda: nn.CrossEntropyLoss()(x(3, 4), np.array([0, np.nan, 2])),
+        TypeError,
+        "labels must be integers, got dtype float64",
+    ),
+    "bool labels": (lambda: nn.CrossEntropyLoss()(x(2, 2), np.array([True, False])), TypeError, "labels must be integers, got dtype bool"),
+    "words": (lambda: nn.CrossEntropyLoss()(x(2, 2), ["cat", "dog"]), TypeError, "labels must be integers"),
+    "too large": (
+        lambda: nn.CrossEntropyLoss()(x(3, 4), labels(0, 4, 1)),
+        ValueError,
+        r"label 4 of sample 1 lies outside of \[0, 4\), the classes of the logits",
+    ),
+    "negative": (lambda: nn.CrossEntropyLoss()(x(3, 4), labels(0, 1, -1)), ValueError, r"label -1 of sample 2 lies outside of \[0, 4\)"),
+    "beside ignore_index": (lambda: nn.CrossEntropyLoss(ignore_index=-1)(x(3, 4), labels(-1, 9, 0)), ValueError, "label 9 of sample 1"),
+    "one-hot": (
+        lambda: nn.CrossEntropyLoss()(x(2, 3), np.eye(3, dtype=int)[:2]),
+        ValueError,
+        r"labels have shape \(2, 3\); expected \(2,\), one per row of the logits",
+    ),
+    "another batch": (lambda: nn.CrossEntropyLoss()(x(3, 4), labels(0, 1)), ValueError, r"labels have shape \(2,\); expected \(3,\)"),
+    "never broadcasts": (lambda: nn.CrossEntropyLoss()(x(3, 4), 1), ValueError, r"labels have shape \(\); expected \(3,\)"),
+    "logits of rank 1": (lambda: nn.CrossEntropyLoss()(x(4), labels(1)), ValueError, r"logits must have shape \(N, C\), got \(4,\)"),
+    "logits of rank 4": (
+        lambda: nn.CrossEntropyLoss()(x(2, 3, 1, 1), labels(1, 1)),
+        ValueError,
+        r"logits must have shape \(N, C\), got \(2, 3, 1, 1\)",
+    ),
+    "numpy logits": (lambda: nn.CrossEntropyLoss()(normal(0, 3, 4), labels(0, 1, 2)), TypeError, "expected a Tensor, got numpy.ndarray"),
+    "no classes": (lambda: nn.CrossEntropyLoss()(x(0, 0), labels()[:0].astype(int)), ValueError, r"logits \(0, 0\) have no classes"),
+    "weight": (lambda: nn.CrossEntropyLoss([1, 2, 3])(x(2, 4), labels(0, 1)), ValueError, r"weight has shape \(3,\); expected \(4,\)"),
+    "reduction": (lambda: nn.CrossEntropyLoss(reduction="average"), ValueError, "reduction must be none, mean or sum, got 'average'"),
+    "smoothing": (
+        lambda: nn.CrossEntropyLoss(label_smoothing=1.5)(x(2, 4), labels(0, 1)),
+        ValueError,
+        r"label_smoothing must lie in \[0, 1\], got 1.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *LOSS])
+def test_refusals(name: str) -> None:
+    call, error, message = {**LAYERS, **LOSS}[name]
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value)), f"{str(caught.value)!r} does not say {message!r}"
+    assert caught.type is error and "\n" not in str(caught.value) and caught.value.__cause__ is None
+
+
+def test_the_layer_deep_in_a_network_is_named() -> None:
+    net = models.resnet20(input_shape=(3, 16, 16))
+    net.layer2[0].conv2 = nn.Conv2d(30, 32, 3, padding=1)
+    with pytest.raises(ValueError) as caught:
+        net(x(2, 3, 16, 16))
+    assert (
+        str(caught.value) == "layer2.0.conv2 (Conv2d(30->32, 3x3, padding 1)): got shape (2, 32, 8, 8); expected (N, C, H, W) with C = 30"
+    )
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(
+        ValueError, match=r"^2 \(Linear\(4->2\)\): got shape \(2, 4, 6, 6\); expected \(..., 4\); Flatten would give 144 features$"
+    ):
+        net(x(2, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"^0 \(Conv2d\(3->4, 3x3\)\): conv2d: a window of height 3 does not fit into 2 "):
+        net(x(2, 3, 2, 8))
+    assert net[0](x(2, 3, 8, 8)).shape == (2, 4, 6, 6), "after a refusal the next call works"
+
+
+def test_a_refused_batch_moves_nothing() -> None:
+    bn = nn.BatchNorm2d(3)
+    before = bn.state_dict()
+    for wrong in ((1, 3, 1, 1), (2, 4, 5, 5), (2, 3)):
+        with pytest.raises(ValueError):
+            bn(x(*wrong))
+    assert all(np.array_equal(v, before[k]) for k, v in bn.state_dict().items()), "a refused batch was counted"
+
+
+def test_an_empty_batch_is_no_work() -> None:
+    """Forward and backward run; every gradient is 0."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(36, 5))
+    batch = fastnn.tensor(np.zeros((0, 3, 8, 8)), requires_grad=True)
+    logits = net(batch)
+    assert logits.shape == (0, 5)
+    nn.CrossEntropyLoss(reduction="sum")(logits, np.zeros(0, int)).backward()
+    assert batch.grad.shape == (0, 3, 8, 8)
+    assert all(p.grad is not None and not p.grad.numpy().any() for p in net.parameters())
+
+
+def test_an_empty_batch_does_not_move_running_statistics() -> None:
+    bn = nn.BatchNorm2d(3)
+    bn(fastnn.tensor(np.full((4, 3, 2, 2), 5.0) + normal(0, 4, 3, 2, 2)))
+    before = bn.state_dict()
+    assert bn(fastnn.tensor(np.zeros((0, 3, 2, 2)))).shape == (0, 3, 2, 2)
+    for key in ("running_mean", "running_var"):
+        assert np.array_equal(bn.state_dict()[key], before[key])
+
+
+def test_nan_and_inf_pass_through() -> None:
+    """Float32 means float32: nothing is hidden, and nothing crashes."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    for value in (np.nan, np.inf):
+        images = normal(0, 2, 1, 6, 6)
+        images[1, 0, 2, 3] = value
+        logits = net(fastnn.tensor(images)).numpy()
+        assert np.isfinite(logits[0]).all() and not np.isfinite(logits[1]).all()
+
+
+def test_more_memory_than_there_is() -> None:
+    before = fastnn.memory_stats()["allocated"]
+    small = fastnn.tensor(np.zeros((1, 1, 1, 1)))
+    with pytest.raises(fastnn.OutOfMemoryError, match="larger than any memory|out of memory"):
+        ops.conv2d(small, fastnn.tensor(np.zeros((1, 1, 1, 1))), padding=2**24)
+    assert issubclass(fastnn.OutOfMemoryError, MemoryError)
+    assert fastnn.memory_stats()["allocated"] <= before + 1024 and (small + 1.0).item() == 1
