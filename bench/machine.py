@@ -34,7 +34,9 @@ def commit() -> str:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True).stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "--", "csrc", "fastnn", "CMakeLists.txt") else "")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+        "+" if git("status", "--porcelain", "--", "csrc", "fastnn", "CMakeLists.txt") else ""
+    )
 
 
 def version(package: str) -> str | None:

@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     options.threads = 1 if options.cpu_time else options.threads or fastnn.get_num_threads()
     nets = options.nets.split(",")
-    report = Report("train", options)
+    report = Report("train-cpu-time" if options.cpu_time else "train", options)
     report.say("\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of the losses over two updates")
     report.say("JAX: not measured" + ("; processor time on one thread" if options.cpu_time else ""))
     report.line(HEADINGS, WIDTHS)

@@ -23,7 +23,7 @@ namespace arena {
 
 constexpr size_t slack = 64;  // writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there
 
-void* allocate(size_t bytes);  // throws OutOfMemory
+void* allocate(size_t bytes);             // throws OutOfMemory
 void release(void* block, size_t bytes);  // bytes as given to allocate
 MemoryStats stats();
 void reset_peak();

@@ -88,7 +88,8 @@ Array Array::empty(const Shape& shape, Dtype dtype) {
   int64_t n = 1;
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
-    if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46) throw OutOfMemory("shape " + text(shape) + " is larger than any memory");
+    if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46)
+      throw OutOfMemory("shape " + text(shape) + " is larger than any memory");
   }
   return {shape, dtype, std::make_shared<Storage>(size_t(n) * item_size(dtype))};
 }

@@ -23,7 +23,8 @@ struct type_caster<Shape> {
   bool load(handle source, bool) {
     if (!PySequence_Check(source.ptr()) || PyUnicode_Check(source.ptr())) return false;
     const auto items = reinterpret_borrow<sequence>(source);
-    if (items.size() > max_rank) throw std::invalid_argument("rank " + std::to_string(items.size()) + " exceeds " + std::to_string(max_rank));
+    if (items.size() > max_rank)
+      throw std::invalid_argument("rank " + std::to_string(items.size()) + " exceeds " + std::to_string(max_rank));
     value.rank = int(items.size());
     for (int i = 0; i < value.rank; i++) {
       object item = items[size_t(i)];
@@ -133,7 +134,9 @@ Array from_dlpack(const py::capsule& capsule) {
   auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   if (!m) throw py::error_already_set();
   const DLTensor& t = m->dl_tensor;
-  if (t.device.device_type != 1) throw std::invalid_argument("from_dlpack: the array lies on device type " + std::to_string(t.device.device_type) + "; expected the CPU");
+  if (t.device.device_type != 1)
+    throw std::invalid_argument("from_dlpack: the array lies on device type " + std::to_string(t.device.device_type) +
+                                "; expected the CPU");
   Array array;
   bool known = false;
   for (Dtype dtype : {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean}) {
@@ -141,7 +144,8 @@ Array from_dlpack(const py::capsule& capsule) {
     if (mine.code == t.dtype.code && mine.bits == t.dtype.bits && t.dtype.lanes == 1) array.dtype = dtype, known = true;
   }
   if (!known) throw TypeMismatch("from_dlpack: its dtype has no counterpart here; convert to float32, float64, uint8, int64 or bool");
-  if (t.ndim > max_rank) throw std::invalid_argument("from_dlpack: rank " + std::to_string(t.ndim) + " exceeds " + std::to_string(max_rank));
+  if (t.ndim > max_rank)
+    throw std::invalid_argument("from_dlpack: rank " + std::to_string(t.ndim) + " exceeds " + std::to_string(max_rank));
   array.shape.rank = t.ndim;
   for (int i = 0; i < t.ndim; i++) array.shape.d[i] = t.shape[i];
   const Shape wanted = strides_of(array.shape);
@@ -171,7 +175,8 @@ void bind_array(py::module_& m) {
       .def_property_readonly("size", &Array::count)
       .def_property_readonly("version", [](const Array& a) { return a.storage->version.load(); })
       .def_property_readonly("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data()); })
-      .def("numpy", [](const Array& a) { return strided_view(a, false); }, "A read-only strided view, no copy.")
+      .def(
+          "numpy", [](const Array& a) { return strided_view(a, false); }, "A read-only strided view, no copy.")
       .def("view", &Array::view, "The same bytes under another shape; ValueError where that would permute.")
       .def("copy_from", &copy_from, "Overwrites the values from a numpy array of the same shape.")
       .def("item",
@@ -183,7 +188,9 @@ void bind_array(py::module_& m) {
       .def("__dlpack_device__", [](const Array&) { return py::make_tuple(1, 0); })
       .def_property_readonly("__array_interface__", [](const Array& a) { return strided_view(a, false).attr("__array_interface__"); })
       .def_buffer([](Array& a) { return strided_view(a, false).request(); });
-  m.def("empty", [](const Shape& shape, const std::string& dtype) { return Array::empty(shape, dtype_named(dtype)); }, py::arg("shape"), py::arg("dtype") = "float32");
+  m.def(
+      "empty", [](const Shape& shape, const std::string& dtype) { return Array::empty(shape, dtype_named(dtype)); }, py::arg("shape"),
+      py::arg("dtype") = "float32");
   m.def("from_numpy", &from_numpy, "Copies a numpy array of any strides.");
   m.def("from_dlpack", &from_dlpack, "Shares the memory of a DLPack capsule; ValueError where its strides do not fit.");
   m.def("lies_row_major", &lies_row_major, "Whether row-major order and memory order agree for a shape.");
@@ -204,7 +211,8 @@ void bind_parameters(py::module_& m) {
       .def_property_readonly("y_shape", &MatMul::y_shape);
   py::class_<Channels>(m, "Channels").def(py::init<Shape>(), arg("shape"));
   py::class_<Pool2d>(m, "Pool2d")
-      .def(py::init<Shape, Pair, Pair, Pair, bool>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none), arg("ceil_mode") = false)
+      .def(py::init<Shape, Pair, Pair, Pair, bool>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
+           arg("ceil_mode") = false)
       .def_property_readonly("y_shape", &Pool2d::y_shape);
   py::class_<GlobalPool>(m, "GlobalPool").def(py::init<Shape>(), arg("x_shape")).def_property_readonly("y_shape", &GlobalPool::y_shape);
   py::class_<BatchNorm>(m, "BatchNorm")
@@ -214,13 +222,16 @@ void bind_parameters(py::module_& m) {
   py::class_<Power>(m, "Power").def(py::init<Shape, double>(), arg("shape"), arg("exponent"));
   py::class_<Dropout>(m, "Dropout")
       .def(py::init<Shape, double, int64_t, int64_t>(), arg("shape"), arg("p"), arg("draw") = 0, arg("offset") = 0);
-  py::class_<Binary>(m, "Binary").def(py::init<Shape, Shape>(), arg("a_shape"), arg("b_shape")).def_property_readonly("y_shape", &Binary::y_shape);
+  py::class_<Binary>(m, "Binary")
+      .def(py::init<Shape, Shape>(), arg("a_shape"), arg("b_shape"))
+      .def_property_readonly("y_shape", &Binary::y_shape);
   py::class_<Reduce>(m, "Reduce")
       .def(py::init([](const Shape& x, const std::vector<int>& axes, bool keepdims) {
              uint32_t mask = 0;
              for (int axis : axes) {
                const int d = axis < 0 ? axis + x.rank : axis;
-               if (d < 0 || d >= x.rank) throw std::invalid_argument("axis " + std::to_string(axis) + " does not exist in shape " + text(x));
+               if (d < 0 || d >= x.rank)
+                 throw std::invalid_argument("axis " + std::to_string(axis) + " does not exist in shape " + text(x));
                if (mask >> d & 1) throw std::invalid_argument("axis " + std::to_string(axis) + " is named twice");
                mask |= 1u << d;
              }
@@ -255,7 +266,8 @@ Argument argument_of(const Operand& operand, const char* row, py::handle value) 
   }
   auto add = [&](py::handle item) {
     if (!py::isinstance<Array>(item))
-      throw TypeMismatch(std::string(row) + ": " + operand.name + " must be an Array, got " + py::cast<std::string>(py::type::of(item).attr("__name__")));
+      throw TypeMismatch(std::string(row) + ": " + operand.name + " must be an Array, got " +
+                         py::cast<std::string>(py::type::of(item).attr("__name__")));
     argument.arrays.push_back(item.cast<const Array&>());
   };
   if (operand.list) {
@@ -273,7 +285,8 @@ py::object call_from_python(Row row, const void* parameters, const py::args& arg
   size_t next = 0;
   for (const Operand& operand : info.operands)
     if (operand.direction != Direction::out && next < args.size()) arguments.push_back(argument_of(operand, info.name, args[next++]));
-  if (next < args.size()) throw TypeMismatch(std::string(info.name) + " got " + std::to_string(args.size()) + " arrays, " + std::to_string(next) + " expected");
+  if (next < args.size())
+    throw TypeMismatch(std::string(info.name) + " got " + std::to_string(args.size()) + " arrays, " + std::to_string(next) + " expected");
   std::vector<Array> outputs;
   {
     py::gil_scoped_release unlock;
@@ -314,22 +327,26 @@ void bind_rows(py::module_& m) {
         return py::make_tuple(p.algorithm, p.scratch_bytes);
       },
       py::arg("row"), py::arg("parameters"), py::arg("dtype") = "float32", "(algorithm, scratch bytes) that a kernel would use.");
-  m.def("rows", [] {
-    py::list all;
-    for (int row = 0; row < row_count; row++) {
-      const RowInfo& info = row_info(Row(row));
-      py::list operands;
-      for (const Operand& o : info.operands) {
-        py::dict d;
-        d["name"] = o.name, d["direction"] = name(o.direction), d["type"] = name(o.type), d["optional"] = o.optional, d["list"] = o.list;
-        operands.append(d);
-      }
-      py::dict d;
-      d["name"] = info.name, d["struct"] = info.parameters, d["operands"] = operands, d["planned"] = info.planned;
-      all.append(d);
-    }
-    return all;
-  }, "Every kernel with its operands, as declared in kernels.def.");
+  m.def(
+      "rows",
+      [] {
+        py::list all;
+        for (int row = 0; row < row_count; row++) {
+          const RowInfo& info = row_info(Row(row));
+          py::list operands;
+          for (const Operand& o : info.operands) {
+            py::dict d;
+            d["name"] = o.name, d["direction"] = name(o.direction), d["type"] = name(o.type), d["optional"] = o.optional,
+            d["list"] = o.list;
+            operands.append(d);
+          }
+          py::dict d;
+          d["name"] = info.name, d["struct"] = info.parameters, d["operands"] = operands, d["planned"] = info.planned;
+          all.append(d);
+        }
+        return all;
+      },
+      "Every kernel with its operands, as declared in kernels.def.");
 }
 
 // --- switches and statistics
@@ -351,7 +368,8 @@ void bind_switches(py::module_& m) {
     for (int row = 0; row < row_count; row++)
       if (rows[size_t(row)].calls) {
         py::dict d;
-        d["calls"] = rows[size_t(row)].calls, d["seconds"] = 1e-9 * double(rows[size_t(row)].nanoseconds), d["bytes"] = rows[size_t(row)].bytes;
+        d["calls"] = rows[size_t(row)].calls, d["seconds"] = 1e-9 * double(rows[size_t(row)].nanoseconds),
+        d["bytes"] = rows[size_t(row)].bytes;
         all[row_info(Row(row)).name] = d;
       }
     return all;

@@ -11,7 +11,7 @@ namespace fastnn::device {
 const Table& table(Dtype storage);  // float32: the chosen instruction set's; float64: the portable one
 std::string isa();                  // "avx512"
 std::string isa_reason();
-std::vector<std::string> isas();    // those this processor can run, plainest first
-void set_isa(const std::string&);   // throws std::invalid_argument when unknown or unsupported
+std::vector<std::string> isas();   // those this processor can run, plainest first
+void set_isa(const std::string&);  // throws std::invalid_argument when unknown or unsupported
 
 }  // namespace fastnn::device

@@ -13,16 +13,17 @@ namespace {
 template <class... Parts>
 [[noreturn]] void refuse(Parts&&... parts) {
   std::string message;
-  ((message += [](auto&& part) {
-     using P = std::decay_t<decltype(part)>;
-     if constexpr (std::is_same_v<P, Shape>) {
-       return text(part);
-     } else if constexpr (std::is_arithmetic_v<P>) {
-       return std::is_integral_v<P> ? std::to_string(int64_t(part)) : std::to_string(double(part));
-     } else {
-       return std::string(part);
-     }
-   }(parts)),
+  ((message +=
+    [](auto&& part) {
+      using P = std::decay_t<decltype(part)>;
+      if constexpr (std::is_same_v<P, Shape>) {
+        return text(part);
+      } else if constexpr (std::is_arithmetic_v<P>) {
+        return std::is_integral_v<P> ? std::to_string(int64_t(part)) : std::to_string(double(part));
+      } else {
+        return std::string(part);
+      }
+    }(parts)),
    ...);
   throw std::invalid_argument(message);
 }
@@ -65,8 +66,7 @@ Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, P
   expect_not_negative("conv2d", "padding", pad_after);
   N = x.d[0], C = x.d[1], H = x.d[2], W = x.d[3], K = w.d[0], R = w.d[2], S = w.d[3], G = groups;
   if (G < 1 || C % G || K % G) refuse("conv2d: groups = ", G, " must divide both ", C, " input and ", K, " output channels");
-  if (w.d[1] != C / G)
-    refuse("conv2d: got ", C, " channels from input ", x, "; weight ", w, " with groups = ", G, " expects ", w.d[1] * G);
+  if (w.d[1] != C / G) refuse("conv2d: got ", C, " channels from input ", x, "; weight ", w, " with groups = ", G, " expects ", w.d[1] * G);
   if (C < 1 || K < 1 || R < 1 || S < 1) refuse("conv2d: channels and window must be at least 1, got input ", x, " and weight ", w);
   stride_h = stride.h, stride_w = stride.w, dilation_h = dilation.h, dilation_w = dilation.w;
   pad_top = pad_before.h, pad_left = pad_before.w, pad_bottom = pad_after.h, pad_right = pad_after.w;
@@ -85,7 +85,8 @@ MatMul::MatMul(Shape a_, Shape b_, bool ta, bool tb) : transpose_a(ta), transpos
   M = ta ? a_columns : a_rows, K = ta ? a_rows : a_columns, N = tb ? b_rows : b_columns;
   const int64_t b_inner = tb ? b_columns : b_rows;
   if (K != b_inner)
-    refuse("matmul: ", a, ta ? " transposed" : "", " times ", b, tb ? " transposed" : "", ": the inner sizes ", K, " and ", b_inner, " differ");
+    refuse("matmul: ", a, ta ? " transposed" : "", " times ", b, tb ? " transposed" : "", ": the inner sizes ", K, " and ", b_inner,
+           " differ");
   batch = 1;
   y = a;
   y.d[a.rank - 2] = M, y.d[a.rank - 1] = N;
@@ -123,7 +124,8 @@ Pool2d::Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode) {
   if (2 * pad.h > kernel.h || 2 * pad.w > kernel.w)
     refuse("max_pool2d: padding (", pad.h, ", ", pad.w, ") must be at most half of kernel_size (", kernel.h, ", ", kernel.w, ")");
   if (kernel.h * kernel.w > 256)
-    refuse("max_pool2d: a window of ", kernel.h, " x ", kernel.w, " = ", kernel.h * kernel.w, " exceeds 256 (the winner is kept as one byte)");
+    refuse("max_pool2d: a window of ", kernel.h, " x ", kernel.w, " = ", kernel.h * kernel.w,
+           " exceeds 256 (the winner is kept as one byte)");
   N = x.d[0], C = x.d[1], H = x.d[2], W = x.d[3], R = kernel.h, S = kernel.w;
   stride_h = stride.h, stride_w = stride.w, pad_h = pad.h, pad_w = pad.w;
   P = windows("max_pool2d", "height", H, pad_h, pad_h, R, stride_h);
@@ -181,7 +183,8 @@ Binary::Binary(Shape a_, Shape b_) : a(a_), b(b_) {
   for (int i = 0; i < y.rank; i++) {  // align to the right; a size of 1 repeats
     const int ia = i - (y.rank - a.rank), ib = i - (y.rank - b.rank);
     const int64_t na = ia < 0 ? 1 : a.d[ia], nb = ib < 0 ? 1 : b.d[ib];
-    if (na != nb && na != 1 && nb != 1) refuse("shapes ", a, " and ", b, " do not broadcast: sizes ", na, " and ", nb, " in dimension ", i - y.rank);
+    if (na != nb && na != 1 && nb != 1)
+      refuse("shapes ", a, " and ", b, " do not broadcast: sizes ", na, " and ", nb, " in dimension ", i - y.rank);
     y.d[i] = na == 1 ? nb : na;
     a_full.d[i] = na == 1 ? 0 : as.d[ia];
     b_full.d[i] = nb == 1 ? 0 : bs.d[ib];
@@ -209,8 +212,10 @@ Shape Binary::y_shape() const { return y; }
 Reduce::Reduce(Shape x_, uint32_t mask, bool keepdims) : x(x_) {
   y.rank = 0;
   for (int i = 0; i < x.rank; i++) {
-    if (!(mask >> i & 1)) y.d[y.rank++] = x.d[i];
-    else if (keepdims) y.d[y.rank++] = 1;
+    if (!(mask >> i & 1))
+      y.d[y.rank++] = x.d[i];
+    else if (keepdims)
+      y.d[y.rank++] = 1;
   }
   const Shape out = strides_of(y);
   Shape y_strides;  // of y, per dimension of x

@@ -35,7 +35,8 @@ struct List {
   int64_t count;
 };
 
-// y[n,k,p,q] = b[k] + sum over c,r,s of x[n, g C/G + c, p stride - pad + r dilation, q stride - pad + s dilation] w[k,c,r,s],  g = k / (K/G)
+// y[n,k,p,q] = b[k] + sum over c,r,s of x[n, g C/G + c, p stride - pad + r dilation, q stride - pad + s dilation] w[k,c,r,s]
+// with g = k / (K/G)
 struct Conv2d {
   int64_t N, C, H, W, K, R, S, G, P, Q;
   int64_t stride_h, stride_w, dilation_h, dilation_w;
@@ -76,11 +77,11 @@ struct GlobalPool {  // (N, C, H, W) -> (N, C, 1, 1)
 };
 
 struct BatchNorm {
-  int64_t rows, C;  // x seen as rows x C
+  int64_t rows, C;       // x seen as rows x C
   double eps, momentum;  // momentum is the weight of the new value (PyTorch's convention)
   Activation activation;
-  bool training;      // backward: statistics depend on x (training) or are constants (evaluation)
-  bool residual;      // whether a residual is added before the activation
+  bool training;  // backward: statistics depend on x (training) or are constants (evaluation)
+  bool residual;  // whether a residual is added before the activation
   Shape x;
   BatchNorm(Shape x, double eps, double momentum, Activation activation, bool training, bool residual);
   Shape x_shape() const, c_shape() const, residual_shape() const;  // residual_shape: x's, or (0) without residual
@@ -135,7 +136,8 @@ struct Reduce {
   Shape x_shape() const, y_shape() const;
 };
 
-// A strided view of x made dense: y, read in its memory order with dims, is x[offset + sum i_d stride_d]. No element twice in copy_backward.
+// A strided view of x made dense: y, read in its memory order with dims, is x[offset + sum i_d stride_d].
+// copy_backward needs a view that takes no element twice.
 struct Strided {
   int rank;
   int64_t dims[max_rank], stride[max_rank], offset;
@@ -156,7 +158,8 @@ struct CrossEntropy {
 };
 
 // Parameters of a fused optimizer step: how many, in how many groups. rates is (groups, columns).
-struct SGD {  // columns: lr, weight_decay, momentum, nesterov (0 or 1).  g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum v : v)
+struct SGD {  // columns: lr, weight_decay, momentum, nesterov (0 or 1).  g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum
+              // v : v)
   int64_t count, groups;
   SGD(int64_t count, int64_t groups);
   Shape sizes() const, group_shape() const, rates_shape() const;

@@ -18,11 +18,11 @@ class FlushDenormals {
 
 namespace threads {
 
-Context context();         // for a kernel call now
-void set_count(int n);     // throws std::invalid_argument unless 1 <= n <= 256
+Context context();      // for a kernel call now
+void set_count(int n);  // throws std::invalid_argument unless 1 <= n <= 256
 int count();
-std::string reason();      // why count() is what it is
-uint64_t workers_seen();   // bit w: worker w ran a block since clear_workers_seen()
+std::string reason();     // why count() is what it is
+uint64_t workers_seen();  // bit w: worker w ran a block since clear_workers_seen()
 void clear_workers_seen();
 
 }  // namespace threads

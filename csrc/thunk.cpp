@@ -24,14 +24,14 @@ namespace {
 #define MAYBE_INOUT(name, shape, type) OPERAND(name, shape, type, inout, true, false)
 #define LIST_IN(name, sizes, type) OPERAND(name, sizes, type, in, false, true)
 #define LIST_INOUT(name, sizes, type) OPERAND(name, sizes, type, inout, false, true)
-#define KERNEL(name, Struct, operands) \
-  RowInfo row_info_##name() {           \
-    using S = Struct;                   \
+#define KERNEL(name, Struct, operands)          \
+  RowInfo row_info_##name() {                   \
+    using S = Struct;                           \
     return {#name, #Struct, {operands}, false}; \
   }
-#define PLANNED(name, Struct, operands) \
-  RowInfo row_info_##name() {           \
-    using S = Struct;                   \
+#define PLANNED(name, Struct, operands)        \
+  RowInfo row_info_##name() {                  \
+    using S = Struct;                          \
     return {#name, #Struct, {operands}, true}; \
   }
 #include "kernels.def"
@@ -93,7 +93,8 @@ void check(const RowInfo& row, const Operand& operand, const Array& array, const
   if (array.dtype != dtype)
     throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(array.dtype) + "; expected " + name(dtype));
   if (!operand.list && !(array.shape == shape))
-    throw std::invalid_argument(std::string(row.name) + ": " + operand.name + " has shape " + text(array.shape) + "; expected " + text(shape));
+    throw std::invalid_argument(std::string(row.name) + ": " + operand.name + " has shape " + text(array.shape) + "; expected " +
+                                text(shape));
 }
 
 // --- memory checks: outputs and scratch are poisoned, the arena's slack behind them holds a pattern

@@ -57,7 +57,7 @@ struct LastCall {
 };
 LastCall last_call();  // of this thread
 
-struct Profile {  // one kernel's share since the profiler was switched on
+struct Profile {                                  // one kernel's share since the profiler was switched on
   int64_t calls = 0, nanoseconds = 0, bytes = 0;  // bytes: of all operands, each counted once
 };
 void set_profiling(bool);

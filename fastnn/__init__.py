@@ -5,8 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _C
-from ._C import OutOfMemoryError, get_num_threads, memory_stats, set_num_threads
+try:
+    from ._C import OutOfMemoryError, get_num_threads, memory_stats, set_finite_checks, set_num_threads
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}._C":
+        raise
+    raise ImportError(
+        f"fastnn's compiled core is not in {__path__[0]}: this is the source folder. "
+        "Run `pip install .` in the checkout, then start Python from another folder"
+    ) from error
 from .random import Generator, seed
 from .tensor import Function, Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
 
@@ -38,6 +45,7 @@ __all__ = [
     "optim",
     "profile",
     "seed",
+    "set_finite_checks",
     "set_num_threads",
     "show_config",
     "tensor",

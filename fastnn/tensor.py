@@ -9,9 +9,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from . import _C
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
-Scalar = Union[int, float]
+Scalar = int | float
 
 
 class _Recording(threading.local):

@@ -10,9 +10,8 @@ void relu_forward(const Context& context, const Elements& s, const T* x, T* y) {
 }
 
 void relu_backward(const Context& context, const Elements& s, const T* y, const T* dy, T* dx) {
-  for_elements(context, s.n, [=](int64_t i, auto load, auto store) {
-    store(dx + i, activate_backward<Activation::relu>(load(y + i), load(dy + i)));
-  });
+  for_elements(context, s.n,
+               [=](int64_t i, auto load, auto store) { store(dx + i, activate_backward<Activation::relu>(load(y + i), load(dy + i))); });
 }
 
 void silu_forward(const Context& context, const Elements& s, const T* x, T* y) {

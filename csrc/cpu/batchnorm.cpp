@@ -7,12 +7,12 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-struct Parts {  // of the scratch
-  int64_t width;                        // of a folded row; the numbers of each channel are repeated along it
-  real *mean, *scale, *shift;           // z = scale (x - mean) + shift
-  real *dz_mean, *slope;                // dx = scale (dz - dz_mean) - slope (x - mean)
-  real *block_first, *block_second;     // rows of C, one per block: mean and squares, or the two sums of backward
-  double *total_first, *total_second;   // the same over all blocks
+struct Parts {                         // of the scratch
+  int64_t width;                       // of a folded row; the numbers of each channel are repeated along it
+  real *mean, *scale, *shift;          // z = scale (x - mean) + shift
+  real *dz_mean, *slope;               // dx = scale (dz - dz_mean) - slope (x - mean)
+  real *block_first, *block_second;    // rows of C, one per block: mean and squares, or the two sums of backward
+  double *total_first, *total_second;  // the same over all blocks
   int64_t bytes;
 };
 
@@ -76,8 +76,10 @@ void apply(const Context& context, const BatchNorm& s, const Parts p, const T* x
 void normalize(const Context& context, const BatchNorm& s, const Parts& p, const T* x, const T* residual, T* y) {
   with_activation(s.activation, [&](auto constant) {
     constexpr Activation activation = decltype(constant)::activation;
-    if (residual) apply<activation, true>(context, s, p, x, residual, y);
-    else apply<activation, false>(context, s, p, x, residual, y);
+    if (residual)
+      apply<activation, true>(context, s, p, x, residual, y);
+    else
+      apply<activation, false>(context, s, p, x, residual, y);
   });
 }
 
@@ -103,7 +105,8 @@ void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* 
     sum_columns((end - begin) / s.C, s.C, sums, [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto store) {
       const int64_t i = begin + row * p.width + c;
       t[0] = load(dy + i);
-      if constexpr (activation != Activation::none) t[0] = activate_backward<activation>(affine<has_residual>(p, x, residual, i, c, load), t[0]);
+      if constexpr (activation != Activation::none)
+        t[0] = activate_backward<activation>(affine<has_residual>(p, x, residual, i, c, load), t[0]);
       if constexpr (has_residual) store(dresidual + i, t[0]);
       t[1] = t[0] * (load(x + i) - load(p.mean + c));
     });
@@ -161,14 +164,16 @@ void batchnorm_inference(const Context& context, const BatchNorm& s, const T* x,
   normalize(context, s, p, x, residual, y);
 }
 
-void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, const T* dy, const R* gamma, const R* beta, const T* residual,
-                        const R* mean, const R* rstd, T* dx, R* dgamma, R* dbeta, T* dresidual, void* scratch) {
+void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, const T* dy, const R* gamma, const R* beta,
+                        const T* residual, const R* mean, const R* rstd, T* dx, R* dgamma, R* dbeta, T* dresidual, void* scratch) {
   const Parts p = lay_out(s, scratch);
   set_affine(s, p, gamma, beta, mean, rstd);
   with_activation(s.activation, [&](auto constant) {
     constexpr Activation activation = decltype(constant)::activation;
-    if (s.residual) sum_dz<activation, true>(context, s, p, x, dy, residual, dresidual);
-    else sum_dz<activation, false>(context, s, p, x, dy, nullptr, nullptr);
+    if (s.residual)
+      sum_dz<activation, true>(context, s, p, x, dy, residual, dresidual);
+    else
+      sum_dz<activation, false>(context, s, p, x, dy, nullptr, nullptr);
   });
   const double per_row = 1 / double(larger(s.rows, 1));
   for (int64_t c = 0; c < s.C; c++) {
@@ -182,10 +187,14 @@ void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, 
   }
   with_activation(s.activation, [&](auto constant) {
     constexpr Activation activation = decltype(constant)::activation;
-    if (s.residual && s.training) make_dx<activation, true, true>(context, s, p, x, dy, dresidual, dx);
-    else if (s.residual) make_dx<activation, true, false>(context, s, p, x, dy, dresidual, dx);
-    else if (s.training) make_dx<activation, false, true>(context, s, p, x, dy, nullptr, dx);
-    else make_dx<activation, false, false>(context, s, p, x, dy, nullptr, dx);
+    if (s.residual && s.training)
+      make_dx<activation, true, true>(context, s, p, x, dy, dresidual, dx);
+    else if (s.residual)
+      make_dx<activation, true, false>(context, s, p, x, dy, dresidual, dx);
+    else if (s.training)
+      make_dx<activation, false, true>(context, s, p, x, dy, nullptr, dx);
+    else
+      make_dx<activation, false, false>(context, s, p, x, dy, nullptr, dx);
   });
 }
 

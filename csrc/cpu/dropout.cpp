@@ -43,7 +43,8 @@ INLINE void philox_blocks(uint64_t seed, uint64_t first_block, uint64_t draw, ui
 
 // use(begin, count, words): words[j] belongs to element begin + j of [0, n), whose number in the stream is first + begin + j
 template <class F>
-INLINE void for_words(const Context& context, int64_t n, int64_t first, const int64_t* state, int64_t draw, uint32_t purpose, const F& use) {
+INLINE void for_words(const Context& context, int64_t n, int64_t first, const int64_t* state, int64_t draw, uint32_t purpose,
+                      const F& use) {
   constexpr int64_t buffered = 16 * 4 * blocks_at_once;
   const uint64_t seed = uint64_t(state[0]), position = uint64_t(state[1] + draw);
   for_blocks(context, n, [=](int64_t begin, int64_t end) {

@@ -71,9 +71,7 @@ void sqrt(const Context& context, const Elements& s, const T* x, T* y) {
 }
 
 void power(const Context& context, const Power& s, const T* x, T* y) {
-  const auto each = [&](auto f) {
-    for_elements(context, s.n, [=](int64_t i, auto load, auto store) { store(y + i, f(load(x + i))); });
-  };
+  const auto each = [&](auto f) { for_elements(context, s.n, [=](int64_t i, auto load, auto store) { store(y + i, f(load(x + i))); }); };
   const double exponent = s.exponent;
   if (exponent == 1) return each([](vec v) { return v; });
   if (exponent == 2) return each([](vec v) { return v * v; });

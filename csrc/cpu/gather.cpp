@@ -7,7 +7,8 @@ namespace {
 constexpr int64_t pattern_elements = 192;  // scale and shift of a few pixels side by side: a multiple of 3 and of every vector
 
 // n bytes, n at most the pattern's length
-INLINE void normalize_run(const u8* __restrict from, const f32* __restrict scale, const f32* __restrict shift, f32* __restrict to, int64_t n) {
+INLINE void normalize_run(const u8* __restrict from, const f32* __restrict scale, const f32* __restrict shift, f32* __restrict to,
+                          int64_t n) {
   for (int64_t i = 0; i < n; i++) to[i] = scale[i] * f32(from[i]) + shift[i];
 }
 
@@ -20,7 +21,8 @@ void normalize_image(const u8* from, int64_t n, const f32* scale, const f32* shi
 
 }  // namespace
 
-void gather_normalize(const Context& context, const Gather& s, const u8* source, const i64* index, const f32* scale, const f32* shift, f32* y) {
+void gather_normalize(const Context& context, const Gather& s, const u8* source, const i64* index, const f32* scale, const f32* shift,
+                      f32* y) {
   const int64_t image = s.C * s.pixels;
   if (image == 0) return;
   f32 scales[pattern_elements], shifts[pattern_elements];

@@ -28,10 +28,16 @@ INLINE real largest(const T* z, int64_t C) {
   return top;
 }
 
-INLINE real sum_exp(const T* z, int64_t C, real top) {
-  vec total{};
-  for_vectors(0, C, [&](int64_t c, auto load, auto) { total += exp(load_filled(z + c, C - c, -infinity, load) - set(top)); });
-  return sum_lanes(total);
+INLINE double sum_exp(const T* z, int64_t C, real top) {
+  constexpr int64_t stretch = 64 * N_LANES;  // beyond it float32 sums would lose digits
+  double sum = 0;
+  for (int64_t first = 0; first < C; first += stretch) {
+    vec total{};
+    for_vectors(first, smaller(first + stretch, C),
+                [&](int64_t c, auto load, auto) { total += exp(load_filled(z + c, C - c, -infinity, load) - set(top)); });
+    sum += double(sum_lanes(total));
+  }
+  return sum;
 }
 
 // sum over c of w[c] (top - z[c])
@@ -52,8 +58,8 @@ INLINE double sum_weights(const CrossEntropy& s, const R* w) {
 
 }  // namespace
 
-void cross_entropy_forward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight, R* loss, R* lse,
-                           R* divisor) {
+void cross_entropy_forward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight, R* loss,
+                           R* lse, R* divisor) {
   const bool each = s.reduction == CrossEntropy::none, mean = s.reduction == CrossEntropy::mean;
   const double all_weights = s.smoothing > 0 ? sum_weights(s, weight) : 0, spread = s.smoothing / double(s.C);
   const int64_t per_block = samples_per_block(s), blocks = divide_up(s.N, per_block);
@@ -63,7 +69,7 @@ void cross_entropy_forward(const Context& context, const CrossEntropy& s, const 
     for (int64_t i = block * per_block; i < smaller((block + 1) * per_block, s.N); i++) {
       const T* z = logits + i * s.C;
       const real top = largest(z, s.C);
-      const double log_sum = __builtin_log(double(sum_exp(z, s.C, top)));  // lse - top, kept apart from it: no digits lost to a large top
+      const double log_sum = __builtin_log(sum_exp(z, s.C, top));  // lse - top, kept apart from it: no digits lost to a large top
       lse[i] = R(double(top) + log_sum);
       double l = 0;
       if (const int64_t label = labels[i]; label != s.ignore_index) {
@@ -84,8 +90,8 @@ void cross_entropy_forward(const Context& context, const CrossEntropy& s, const 
 }
 
 // dz_c = (softmax_c (w_t (1 - e) + e / C sum w) - e / C w_c - [c = t] w_t (1 - e)) dloss / divisor
-void cross_entropy_backward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight, const R* lse,
-                            const R* divisor, const R* dloss, T* dx) {
+void cross_entropy_backward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight,
+                            const R* lse, const R* divisor, const R* dloss, T* dx) {
   const double all_weights = s.smoothing > 0 ? sum_weights(s, weight) : 0, spread = s.smoothing / double(s.C);
   const bool each = s.reduction == CrossEntropy::none;
   const int64_t per_block = samples_per_block(s);

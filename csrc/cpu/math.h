@@ -47,7 +47,7 @@ INLINE Exponential exponential(vec x) {
   x = max(set(exp_lowest), min(set(exp_highest), x));
   const vec k = nearest_whole(x * set(real(1.44269504088896341)));
   const vec r = fma(k, set(-ln2_low), fma(k, set(-ln2_high), x));
-  vec tail;  // (e^r - 1 - r) / r^2
+  vec tail;                // (e^r - 1 - r) / r^2
   if constexpr (is_float)  // Cephes, expf.c
     tail = horner(r, 5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4);
   else  // Taylor's, whose next term is 4e-18 at r = ln 2 / 2

@@ -41,13 +41,9 @@ INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const
         UNROLL for (int k = 0; k < n; k++) s[v][k] += t[k];
       }
     }
-    UNROLL for (int v = 0; v < vectors; v++) {
-      UNROLL for (int k = 0; k < n; k++) total[v][k] += s[v][k];
-    }
+    UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) total[v][k] += s[v][k]; }
   }
-  UNROLL for (int v = 0; v < vectors; v++) {
-    UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, total[v][k]);
-  }
+  UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, total[v][k]); }
 }
 
 // sums[k][column] = sum over rows of the k-th addend, for `width` columns
@@ -77,7 +73,8 @@ INLINE void sum_columns(int64_t rows, int64_t C, real* const (&sums)[n], const T
   });
   for (int k = 0; k < n; k++) {
     for (int64_t half = fold.fold / 2; half > 0; half /= 2)
-      for_vectors(0, half * C, [&](int64_t c, auto load, auto store) { store(lanes[k] + c, load(lanes[k] + c) + load(lanes[k] + half * C + c)); });
+      for_vectors(0, half * C,
+                  [&](int64_t c, auto load, auto store) { store(lanes[k] + c, load(lanes[k] + c) + load(lanes[k] + half * C + c)); });
     __builtin_memcpy(sums[k], lanes[k], size_t(C) * sizeof(real));
   }
 }
@@ -105,8 +102,10 @@ INLINE void block_moments(const T* x, int64_t rows, int64_t C, real* mean, real*
       t[0] = load(x + row * width + first + column) - load(center + first + column);
       t[1] = t[0] * t[0];
     };
-    if (width > C) sum_columns(rows, C, sums, term);
-    else sum_rows(rows, columns, sums, term);
+    if (width > C)
+      sum_columns(rows, C, sums, term);
+    else
+      sum_rows(rows, columns, sums, term);
     for (int64_t c = 0; c < columns; c++) {
       mean[first + c] += drift[c] * per_row;
       squares[first + c] -= drift[c] * drift[c] * per_row;

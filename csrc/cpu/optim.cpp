@@ -33,7 +33,7 @@ INLINE void sgd(R* w, const R* g, R* v, int64_t begin, int64_t end, const double
 }
 
 struct AdamNumbers {
-  R rate, decay, shrink;      // w = shrink w - rate m / (sqrt(v) root_correction + eps)
+  R rate, decay, shrink;  // w = shrink w - rate m / (sqrt(v) root_correction + eps)
   R new_m, beta2, new_v, eps, root_correction;
 };
 
@@ -67,9 +67,12 @@ void sgd_step(const Context& context, const SGD&, const List<R>& w, const List<c
               const f64* rates) {
   for_parameters(context, w.size, w.count, [&](int64_t p, int64_t begin, int64_t end) {
     const double* row = rates + group[p] * 4;
-    if (row[2] == 0) sgd<false, false>(w.data[p], g.data[p], v.data[p], begin, end, row);
-    else if (row[3] == 0) sgd<true, false>(w.data[p], g.data[p], v.data[p], begin, end, row);
-    else sgd<true, true>(w.data[p], g.data[p], v.data[p], begin, end, row);
+    if (row[2] == 0)
+      sgd<false, false>(w.data[p], g.data[p], v.data[p], begin, end, row);
+    else if (row[3] == 0)
+      sgd<true, false>(w.data[p], g.data[p], v.data[p], begin, end, row);
+    else
+      sgd<true, true>(w.data[p], g.data[p], v.data[p], begin, end, row);
   });
 }
 

@@ -16,11 +16,13 @@ template <class F>
 INLINE void for_channels(int64_t C, const F& step) {
   int64_t c = 0;
   for (; c + N_LANES <= C; c += N_LANES)
-    step(c, [](const T* p) { return load(p); }, [](T* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
-         [](u8* p, ivec a) { store_bytes(p, a); });
+    step(
+        c, [](const T* p) { return load(p); }, [](T* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
+        [](u8* p, ivec a) { store_bytes(p, a); });
   if (const int n = int(C - c))
-    step(c, [n](const T* p) { return load_n(p, n); }, [n](T* p, vec a) { store_n(p, n, a); }, [n](const u8* p) { return load_bytes_n(p, n); },
-         [n](u8* p, ivec a) { store_bytes_n(p, n, a); });
+    step(
+        c, [n](const T* p) { return load_n(p, n); }, [n](T* p, vec a) { store_n(p, n, a); },
+        [n](const u8* p) { return load_bytes_n(p, n); }, [n](u8* p, ivec a) { store_bytes_n(p, n, a); });
 }
 
 INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
@@ -67,7 +69,8 @@ void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y
   });
 }
 
-// Each input pixel gathers from the windows that cover it, in order: no two blocks write the same element, and overlaps add up the same way.
+// Each input pixel gathers from the windows that cover it, in order: no two blocks write the same element, and overlaps add up the same
+// way.
 void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const int64_t rows = s.N * s.H, per_block = larger(1, 32768 / larger(1, s.W * s.C));
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
@@ -117,7 +120,8 @@ void global_avgpool_backward(const Context& context, const GlobalPool& s, const 
   parallel(context, divide_up(s.N, images), [&](int64_t block, int) {
     for (int64_t n = block * images; n < smaller((block + 1) * images, s.N); n++) {
       for (int64_t pixel = 0; pixel < pixels; pixel++)
-        for_vectors(0, s.C, [=](int64_t c, auto load, auto store) { store(dx + n * image + pixel * s.C + c, load(dy + n * s.C + c) * share); });
+        for_vectors(0, s.C,
+                    [=](int64_t c, auto load, auto store) { store(dx + n * image + pixel * s.C + c, load(dy + n * s.C + c) * share); });
     }
   });
 }

@@ -26,7 +26,7 @@ using u8 = uint8_t;
 #define LIST_IN(name, sizes, type) , const List<const type>& name
 #define LIST_INOUT(name, sizes, type) , const List<type>& name
 #define KERNEL(name, Struct, operands) void name(const Context&, const Struct& operands);
-#define PLANNED(name, Struct, operands)                      \
+#define PLANNED(name, Struct, operands)                             \
   void name(const Context&, const Struct& operands, void* scratch); \
   Plan name##_plan(const Context&, const Struct&);
 #include "../kernels.def"

@@ -71,8 +71,10 @@ INLINE void sum_run(const T* x, int64_t n, int64_t stride, int64_t columns, doub
       continue;
     }
     const auto term = [=](int64_t row, int64_t c, vec(&t)[1], auto load, auto) { t[0] = load(top + row * width + c); };
-    if (fold.fold > 1) sum_columns(rows, columns, sums, term);
-    else sum_rows(rows, columns, sums, term);
+    if (fold.fold > 1)
+      sum_columns(rows, columns, sums, term);
+    else
+      sum_rows(rows, columns, sums, term);
     for (int64_t c = 0; c < columns; c++) total[c] += double(part[c]);
   }
 }
@@ -93,7 +95,8 @@ INLINE bool is_nan(T v) { return v != v; }
 
 INLINE void take_better(Best& best, T value, int64_t at) {
   const bool earlier = at < best.at;
-  const bool better = is_nan(best.value) ? is_nan(value) && earlier : is_nan(value) || value > best.value || (value == best.value && earlier);
+  const bool better =
+      is_nan(best.value) ? is_nan(value) && earlier : is_nan(value) || value > best.value || (value == best.value && earlier);
   if (better) best.value = value, best.at = at;
 }
 
@@ -134,9 +137,12 @@ INLINE void max_chunk(const Reduce& s, const Cut& cut, const T* x, int n, int64_
   int64_t at = begin;
   for_runs(s, cut, begin, end, [&](int64_t offset, int64_t length) {
     const T* run = x + offset;
-    if (cut.width == 1) max_run(run, length, cut.run_stride, at, *best);
-    else if (n == N_LANES) max_rows(run, length, cut.run_stride, at, n, best, [](const T* p) { return load(p); });
-    else max_rows(run, length, cut.run_stride, at, n, best, [n](const T* p) { return load_n(p, n); });
+    if (cut.width == 1)
+      max_run(run, length, cut.run_stride, at, *best);
+    else if (n == N_LANES)
+      max_rows(run, length, cut.run_stride, at, n, best, [](const T* p) { return load(p); });
+    else
+      max_rows(run, length, cut.run_stride, at, n, best, [n](const T* p) { return load_n(p, n); });
     at += length;
   });
 }
@@ -146,7 +152,8 @@ void max_of_all(const Context& context, const Reduce& s, const Cut& cut, const T
   constexpr int64_t most_chunks = 64;
   Best best[most_chunks];
   const int64_t chunk = larger(elements_per_block, divide_up(s.reduced_count, most_chunks)), chunks = divide_up(s.reduced_count, chunk);
-  parallel(context, chunks, [&](int64_t k, int) { max_chunk(s, cut, x, 1, k * chunk, smaller((k + 1) * chunk, s.reduced_count), best + k); });
+  parallel(context, chunks,
+           [&](int64_t k, int) { max_chunk(s, cut, x, 1, k * chunk, smaller((k + 1) * chunk, s.reduced_count), best + k); });
   for (int64_t k = 1; k < chunks; k++) take_better(best[0], best[k].value, best[k].at);
   *y = best[0].value, *index = best[0].at;
 }
@@ -172,8 +179,10 @@ void sum(const Context& context, const Reduce& s, const T* x, T* y, void* scratc
     for (int64_t group = first; group < smaller(first + cut.groups_per_block, cut.groups); group++, walk.next()) {
       double total[most_columns];
       sum_chunk(s, cut, x + walk.offset[0] + column, columns, begin, end, total);
-      if (cut.chunks > 1) __builtin_memcpy(partial + chunk * s.kept_count + group * cut.width + column, total, size_t(columns) * sizeof(double));
-      else if (cut.width == 1) y[walk.offset[1]] = T(total[0]);
+      if (cut.chunks > 1)
+        __builtin_memcpy(partial + chunk * s.kept_count + group * cut.width + column, total, size_t(columns) * sizeof(double));
+      else if (cut.width == 1)
+        y[walk.offset[1]] = T(total[0]);
       else
         for (int64_t c = 0; c < columns; c++) y[walk.offset[1] + (column + c) * out_stride] = T(total[c]);
     }

@@ -119,9 +119,15 @@ INLINE real sum_lanes(vec a) {
 
 // N_LANES bytes as integer lanes, and back (the low byte of each lane); with _n the first n only.
 #if defined(__AVX512F__)
-INLINE ivec load_bytes(const uint8_t* p) { return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
-INLINE ivec load_bytes_n(const uint8_t* p, int n) { return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_maskz_loadu_epi8(first(n), p))); }
-INLINE void store_bytes(uint8_t* p, ivec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(__mmask16(-1), __m512i(a))); }
+INLINE ivec load_bytes(const uint8_t* p) {
+  return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+INLINE ivec load_bytes_n(const uint8_t* p, int n) {
+  return ivec(_mm512_maskz_cvtepu8_epi32(__mmask16(-1), _mm_maskz_loadu_epi8(first(n), p)));
+}
+INLINE void store_bytes(uint8_t* p, ivec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(__mmask16(-1), __m512i(a)));
+}
 INLINE void store_bytes_n(uint8_t* p, int n, ivec a) { _mm512_mask_cvtepi32_storeu_epi8(p, first(n), __m512i(a)); }
 #else
 INLINE ivec load_bytes_n(const uint8_t* p, int n) {
@@ -170,10 +176,8 @@ INLINE wide odd_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 1, 
 template <class F>
 INLINE void for_vectors(int64_t begin, int64_t end, F step) {
   int64_t i = begin;
-  for (; i + N_LANES <= end; i += N_LANES)
-    step(i, [](const real* p) { return load(p); }, [](real* p, vec a) { store(p, a); });
-  if (const int n = int(end - i))
-    step(i, [n](const real* p) { return load_n(p, n); }, [n](real* p, vec a) { store_n(p, n, a); });
+  for (; i + N_LANES <= end; i += N_LANES) step(i, [](const real* p) { return load(p); }, [](real* p, vec a) { store(p, a); });
+  if (const int n = int(end - i)) step(i, [n](const real* p) { return load_n(p, n); }, [n](real* p, vec a) { store_n(p, n, a); });
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -17,7 +17,10 @@ namespace {
 #define MAYBE_INOUT IN
 #define LIST_IN IN
 #define LIST_INOUT IN
-#define KERNEL(name, Struct, operands) namespace at_##name { enum : int { operands scratch_position }; }
+#define KERNEL(name, Struct, operands)        \
+  namespace at_##name {                       \
+    enum : int { operands scratch_position }; \
+  }
 #define PLANNED KERNEL
 #include "../kernels.def"
 #include "../undef_kernels.h"
@@ -29,19 +32,17 @@ namespace {
 #define MAYBE_INOUT OUT
 #define LIST_IN(name, sizes, type) , *static_cast<const List<const type>*>(pointers[name])
 #define LIST_INOUT(name, sizes, type) , *static_cast<const List<type>*>(pointers[name])
-#define KERNEL(name, Struct, operands)                                                            \
-  void run_##name(const Context& context, const void* parameters, void* const* pointers) {        \
-    using namespace at_##name;                                                                    \
-    FASTNN_TABLE::name(context, *static_cast<const Struct*>(parameters) operands);                \
+#define KERNEL(name, Struct, operands)                                                     \
+  void run_##name(const Context& context, const void* parameters, void* const* pointers) { \
+    using namespace at_##name;                                                             \
+    FASTNN_TABLE::name(context, *static_cast<const Struct*>(parameters) operands);         \
   }
-#define PLANNED(name, Struct, operands)                                                           \
-  void run_##name(const Context& context, const void* parameters, void* const* pointers) {        \
-    using namespace at_##name;                                                                    \
+#define PLANNED(name, Struct, operands)                                                                        \
+  void run_##name(const Context& context, const void* parameters, void* const* pointers) {                     \
+    using namespace at_##name;                                                                                 \
     FASTNN_TABLE::name(context, *static_cast<const Struct*>(parameters) operands, pointers[scratch_position]); \
-  }                                                                                               \
-  Plan plan_##name(const Context& context, const void* parameters) {                              \
-    return name##_plan(context, *static_cast<const Struct*>(parameters));                         \
-  }
+  }                                                                                                            \
+  Plan plan_##name(const Context& context, const void* parameters) { return name##_plan(context, *static_cast<const Struct*>(parameters)); }
 #include "../kernels.def"
 #include "../undef_kernels.h"
 

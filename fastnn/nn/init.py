@@ -1,6 +1,7 @@
 """Initialisers. Each overwrites a parameter in place with numbers of the thread's generator (fastnn.seed) and returns it.
 
-fan_in = inputs per output (C/groups R S for convolutions), fan_out = outputs per input (K R S). The lectures' Xavier is 1/fan_in, Glorot's 2/(fan_in + fan_out).
+fan_in = inputs per output (C/groups R S for convolutions), fan_out = outputs per input (K R S).
+The lectures' Xavier is 1/fan_in, Glorot's 2/(fan_in + fan_out).
 """
 
 from __future__ import annotations

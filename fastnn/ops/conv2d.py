@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Union
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .linear import channels
 
 Pair = tuple[int, int]
-Padding = Union[int, Pair, str]
+Padding = int | Pair | str
 
 geometry = lru_cache(4096)(_C.Conv2d)
 

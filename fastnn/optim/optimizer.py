@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from .. import _C
 from ..tensor import Array, Tensor
 from .schedules import Schedule
 
-Rate = Union[float, Schedule]
-Parameters = Iterable[Union[Tensor, dict[str, Any]]]
+Rate = float | Schedule
+Parameters = Iterable[Tensor | dict[str, Any]]
 
 
 class Optimizer:

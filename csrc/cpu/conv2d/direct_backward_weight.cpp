@@ -233,8 +233,7 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
           d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
     } else {
       walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
-      add_chunk(
-          d, v, walk, x, [&](int64_t k) { return own + (k - k0); }, k0, k1, dw, chunk > begin);
+      add_chunk(d, v, walk, x, [&](int64_t k) { return own + (k - k0); }, k0, k1, dw, chunk > begin);
     }
   }
 }
