@@ -152,7 +152,7 @@ Array from_dlpack(const py::capsule& capsule) {
   int64_t row_major = 1;
   for (int i = t.ndim; i-- > 0; row_major *= t.shape[i]) {
     const int64_t stride = t.strides ? t.strides[i] : row_major;
-    if (t.shape[i] > 1 && stride != wanted.d[i])
+    if (t.shape[i] > 1 && count(array.shape) > 0 && stride != wanted.d[i])
       throw std::invalid_argument("from_dlpack: shape " + text(array.shape) + " has stride " + std::to_string(stride) + " in dimension " +
                                   std::to_string(i) + ", fastnn needs " + std::to_string(wanted.d[i]) +
                                   (t.ndim == 4 ? " (rank 4 lies N, H, W, C)" : " (row-major)") + "; fastnn.tensor(a) makes a copy");

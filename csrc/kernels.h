@@ -158,8 +158,9 @@ struct CrossEntropy {
 };
 
 // Parameters of a fused optimizer step: how many, in how many groups. rates is (groups, columns).
-struct SGD {  // columns: lr, weight_decay, momentum, nesterov (0 or 1).  g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum
-              // v : v)
+// Columns: lr, weight_decay, momentum, nesterov (0 or 1).  g += wd w;  v = momentum v + g;  w -= lr (nesterov ? g + momentum v : v).
+// With momentum 0, v is neither read nor written: w -= lr g.
+struct SGD {
   int64_t count, groups;
   SGD(int64_t count, int64_t groups);
   Shape sizes() const, group_shape() const, rates_shape() const;

@@ -101,9 +101,11 @@ void check(const RowInfo& row, const Operand& operand, const Array& array, const
 
 constexpr unsigned char sentinel = 0xA5;
 
+void guard(void* data, size_t bytes) { std::memset(static_cast<char*>(data) + bytes, sentinel, arena::slack); }
+
 void arm(void* data, size_t bytes) {
   std::memset(data, 0xFF, bytes);  // NaN, -1, 255
-  std::memset(static_cast<char*>(data) + bytes, sentinel, arena::slack);
+  guard(data, bytes);
 }
 
 void verify(const char* row, const char* operand, const void* data, size_t bytes) {
@@ -237,8 +239,22 @@ class Call {
     }
   }
 
+  // Arrays written in place that end where their block of the arena does: behind them lies the slack.
+  template <class F>
+  void for_each_inout(F visit) {
+    size_t next = 0;
+    for (const Operand& operand : info_.operands) {
+      if (operand.direction == Direction::out) continue;
+      const Argument& argument = arguments_[next++];
+      if (operand.direction != Direction::inout) continue;
+      for (const Array& array : argument.arrays)
+        if (array.storage->from_arena() && array.storage->bytes == array.bytes()) visit(operand, array);
+    }
+  }
+
   void arm_memory() {
     for (const Array& output : outputs_) arm(output.data(), output.bytes());
+    for_each_inout([](const Operand&, const Array& array) { guard(array.data(), array.bytes()); });
     if (scratch_.data) arm(scratch_.data, scratch_.bytes);
     threads::clear_workers_seen();
   }
@@ -251,7 +267,11 @@ class Call {
   }
 
   void verify_memory() {
-    for_each_output([&](const Operand& operand, const Array& output) { verify(info_.name, operand.name, output.data(), output.bytes()); });
+    const auto check_one = [&](const Operand& operand, const Array& array) {
+      verify(info_.name, operand.name, array.data(), array.bytes());
+    };
+    for_each_output(check_one);
+    for_each_inout(check_one);
     if (scratch_.data) verify(info_.name, "scratch", scratch_.data, scratch_.bytes);
   }
 
