@@ -56,9 +56,8 @@ def test_the_model_written_is_the_best_by_validation(capsys: pytest.CaptureFixtu
     restless = ["--model", "linear", "--epochs", "6", "--optimizer", "sgd", "--lr", "0.01", "--schedule", "constant"]
     assert main(["train", "digits", *restless]) == 0
     out = capsys.readouterr().out
-    [epoch, best] = re.findall(r"^best epoch by validation \((\d)\): (.+) % of the test set$", out, re.M)[0]
-    [last] = re.findall(r"^last epoch \(6\): (.+) % of the test set$", out, re.M)
-    assert epoch in "1234" and best != last and f"test accuracy {float(best):.1f} %" in out
+    [epoch] = re.findall(r"^best epoch by validation: (\d)$", out, re.M)
+    assert epoch in "1234" and out.count("test accuracy") == 1
     model, checkpoint = (files.read(f"runs/digits/{name}.safetensors")[0] for name in ("model", "checkpoint"))
     assert all((array == checkpoint[f"best/{name}"]).all() for name, array in model.items())
     assert any((array != checkpoint[name]).any() for name, array in model.items())
