@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import kernel_calls
 import pytest
 
+import fastnn
 from fastnn import _C
 
 SEED = int(os.environ.get("FASTNN_TEST_SEED", random.SystemRandom().randrange(2**32)))
@@ -41,6 +44,21 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _C.set_isa(request.param)
     yield request.param
     _C.set_isa(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def subprocesses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes that tests start import the fastnn under test, not the source folder of the checkout, and can be interrupted.
+
+    Shells start background jobs with SIGINT ignored, which would be inherited.
+    """
+    package, before, handler = Path(fastnn.__file__).resolve().parent.parent, Path.cwd(), signal.getsignal(signal.SIGINT)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
