@@ -40,9 +40,8 @@ size_t size_class(size_t bytes) {
 
 void* from_system(size_t bytes) {
   if (bytes < huge_from) return std::aligned_alloc(64, bytes);
-  const size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
-  void* block = std::aligned_alloc(huge_page, rounded);
-  if (block) madvise(block, rounded, MADV_HUGEPAGE);
+  void* block = std::aligned_alloc(huge_page, bytes);
+  if (block) madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
   return block;
 }
 

@@ -1,6 +1,5 @@
 #include "array.h"
 
-#include <stdexcept>
 
 #include "arena.h"
 

@@ -299,7 +299,6 @@ py::object call_from_python(Row row, const void* parameters, const py::args& arg
   return tuple;
 }
 
-// A struct's plan is asked with the row's name; the struct's type must be the row's.
 template <class S>
 const void* parameters_of(py::handle object) {
   return &object.cast<const S&>();

@@ -54,8 +54,9 @@ class Pool {
   }
 
   void run(int workers, int64_t blocks, Body body, void* state) {
+    if (workers == 1 || blocks == 1) return run_alone(blocks, body, state);
     std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-    if (workers == 1 || blocks == 1 || !busy.owns_lock()) return run_alone(blocks, body, state);
+    if (!busy.owns_lock()) return run_alone(blocks, body, state);
     start_missing(workers - 1);
     body_ = body, state_ = state, blocks_ = blocks;
     joinable_ = int(std::min<int64_t>(workers, blocks));

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 try:
-    from ._C import OutOfMemoryError, get_num_threads, memory_stats, set_finite_checks, set_num_threads
+    from ._C import OutOfMemoryError, empty_cache, get_num_threads, memory_stats, set_finite_checks, set_num_threads
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._C":
         raise
@@ -33,6 +33,7 @@ __all__ = [
     "OutOfMemoryError",
     "Tensor",
     "data",
+    "empty_cache",
     "from_dlpack",
     "get_num_threads",
     "gradcheck",

@@ -100,7 +100,11 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
     if options.resume:
         if not exists:
             raise ValueError(f"--resume: there is no {checkpoint} to go on from")
-        recipe = files.read(checkpoint)[1].get("notes", {})
+        saved = files.read(checkpoint)[1]
+        recipe = {
+            **saved.get("notes", {}),
+            "epochs": saved.get("epochs"),
+        }  # a resumed run may have been given more epochs than it began with
         for name in ("dataset", *_DEFAULTS, "model", "batch_size", "lr"):
             given = getattr(options, name)
             if name not in recipe:

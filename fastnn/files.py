@@ -43,10 +43,14 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
         notes = json.loads(metadata.get("fastnn", "{}"))
+    except MemoryError:
+        raise
     except Exception as error:  # whatever the parser trips over, the file is at fault
-        raise CorruptFile(f"{os.fspath(path)}: not a whole safetensors file ({error}); restore it from a copy or delete it") from error
+        raise CorruptFile(
+            f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({error}); restore it from a copy"
+        ) from error
     if "fastnn" in metadata and metadata.get("crc32") != _checksum(arrays, metadata["fastnn"]):
-        raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy or delete it")
+        raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy")
     return arrays, notes
 
 

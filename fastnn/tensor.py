@@ -240,7 +240,10 @@ class Tensor:
         return Tensor(self._array)
 
     def copy_from(self, values: ArrayLike) -> None:
-        """Overwrites the values in place from an array of the same shape; backward refuses operations that saved the old ones."""
+        """Overwrites the values in place from an array of the same shape; backward refuses operations that saved the old ones.
+
+        For leaves (parameters, buffers): detach() and a reshape that keeps the order in memory share their bytes with this tensor.
+        """
         values = np.asarray(values)
         if values.shape != self.shape:
             raise ValueError(f"copy_from: got shape {values.shape}; expected {self.shape}")

@@ -144,3 +144,11 @@ def test_heavy_things_wait_until_needed() -> None:
     """`import fastnn` and `fastnn --help` load neither safetensors nor tqdm nor matplotlib."""
     code = "import sys, fastnn.cli; print([m for m in ('safetensors', 'tqdm', 'matplotlib', 'concurrent.futures') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_run_extended_by_resume_keeps_its_new_length(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", "--model", "linear", "--epochs", "1"]) == 0
+    assert main(["train", "digits", "--resume", "--epochs", "3"]) == 0
+    capsys.readouterr()
+    assert main(["train", "digits", "--resume"]) == 0
+    assert "3 epochs" in capsys.readouterr().out

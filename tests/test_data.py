@@ -289,3 +289,14 @@ def test_bad_loader_arguments() -> None:
         Loader(numbered(4), 8, drop_last=True)
     with pytest.raises(ValueError, match="normalize has 3 channels, the data set 2"):
         Loader(numbered(4), 2, normalize=Normalize([0, 0, 0], [1, 1, 1]))
+
+
+def test_take_counts_from_the_end_honours_masks_and_refuses_what_is_outside() -> None:
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+    dataset = ArrayDataset(images, np.arange(4))
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    last = dataset.take([-1, 0])
+    assert last.labels.tolist() == [3, 0] and last.gather(np.array([0, 1]), one, zero).numpy().ravel().tolist() == [3, 0]
+    assert dataset.take(dataset.labels >= 2).labels.tolist() == [2, 3] and len(dataset.take([])) == 0
+    with pytest.raises(IndexError):
+        dataset.take([4])

@@ -11,6 +11,7 @@ import torch
 from kernel_calls import Table, call
 from kernel_cases import Case
 
+import fastnn
 from fastnn import _C
 
 REDUCTIONS = ["none", "mean", "sum"]
@@ -146,3 +147,13 @@ def test_gradient_by_central_differences(table: Table) -> None:
 def test_impossible_parameters_are_refused(parameters: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _C.CrossEntropy(*parameters)
+
+
+@pytest.mark.parametrize("which", ["labels", "weight"])
+def test_labels_and_weight_changed_before_backward_are_refused(which: str) -> None:
+    logits = fastnn.tensor(np.zeros((2, 3)), requires_grad=True)
+    kept = {"labels": fastnn.tensor([0, 1]), "weight": fastnn.tensor(np.ones(3, np.float32))}
+    loss = fastnn.ops.cross_entropy(logits, kept["labels"], kept["weight"])
+    kept[which].copy_from(np.full(kept[which].shape, 2))
+    with pytest.raises(RuntimeError, match="overwritten after the forward pass"):
+        loss.backward()

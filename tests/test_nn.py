@@ -314,7 +314,7 @@ def test_gradients_of_modules_by_central_differences() -> None:
 
     def fn(x: Tensor, *parameters: Tensor) -> Tensor:
         for (module, name), value in zip(owners, parameters):
-            setattr(module, name, value)
+            module._parameters[name] = value
         return loss(net(x), [0, 2, 1])
 
     values = [np.array(getattr(module, name).numpy()) for module, name in owners]
@@ -660,3 +660,23 @@ def test_summary_of_special_cases() -> None:
     assert nn.Linear(3, 2).double().summary((3,)).macs == 6
     with pytest.raises(ValueError, match="0 .Linear"):
         nn.Sequential(nn.Linear(3, 2)).summary((4,))
+
+
+# --- assigning attributes
+
+
+def test_a_parameter_can_only_be_replaced_by_a_parameter() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="weight is registered as a Parameter"):
+        layer.weight = fastnn.tensor(np.zeros((2, 2)))
+    layer.weight = nn.Parameter(np.ones((2, 2)))
+    assert list(dict(layer.named_parameters())) == ["weight", "bias"]
+    assert nn.Parameter([1, 2]).dtype == "float32"
+
+
+def test_a_replaced_module_keeps_its_place() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    setattr(net, "0", nn.Linear(2, 3))
+    assert [name for name, _ in net.named_children()] == ["0", "1", "2"]
+    part = net[1:]
+    assert isinstance(part, nn.Sequential) and list(part) == list(net)[1:]

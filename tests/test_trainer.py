@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import data, models, nn, optim, random
 from fastnn.data import ArrayDataset, Loader, Normalize
-from fastnn.train import Callback, Diverged, EarlyStopping, Snapshot, Trainer, top5_accuracy
+from fastnn.train import Callback, Diverged, EarlyStopping, ModelCheckpoint, Snapshot, Trainer, top5_accuracy
 
 
 def blobs(n: int, seed: int = 0) -> ArrayDataset:
@@ -263,3 +265,25 @@ def test_models_by_name_train_on_digits() -> None:
         model = models.create(name, input_shape=train.shape)
         t = Trainer(model, optim.Adam(model.parameters(), 1e-3))
         assert t.fit(train.take(range(64)), 2, batch_size=32, progress=False)["loss"][1] < 2.5
+
+
+def test_modes_come_back_as_they_were_and_normalisation_must_agree() -> None:
+    train, _ = data.digits()
+    small = train.take(range(64))
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    model[1].eval()
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), normalize=data.Normalize([1.0], [2.0]))
+    trainer.evaluate(small)
+    assert [m.training for m in model.modules()] == [True, True, False, True]
+    with pytest.raises(ValueError, match="give both the same"):
+        trainer.fit(data.Loader(small, 16), 1, progress=False)
+
+
+def test_callbacks_say_early_what_they_lack(tmp_path: Path) -> None:
+    train, _ = data.digits()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(ValueError, match="there is no folder"):
+        trainer.fit(train, 1, callbacks=[ModelCheckpoint(tmp_path / "missing" / "x")], progress=False)
+    with pytest.raises(ValueError, match="no 'val_loss' to watch"):
+        trainer.fit(train, 1, callbacks=[EarlyStopping(1)], progress=False)

@@ -50,8 +50,12 @@ class ArrayDataset:
         return mine
 
     def take(self, indices: Any) -> ArrayDataset:
-        """The set of these images, in this order; the images are shared, not copied."""
-        indices = np.asarray(indices, np.int64)
+        """The set of these images, in this order (positions, negative ones from the end, or a mask); the images are shared, not copied.
+
+        Raises IndexError for a position outside of the set.
+        """
+        chosen = np.asarray(indices)
+        indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
         part = ArrayDataset.__new__(ArrayDataset)
         part.__dict__.update(self.__dict__)
         part.labels = self.labels[indices]

@@ -46,7 +46,8 @@ class _BatchNorm(Module):
         return y
 
     def folds(self, following: Module) -> bool:
-        return type(following) in (ReLU, SiLU) and not self._hooks and not following._hooks
+        own = type(self) in (BatchNorm1d, BatchNorm2d)
+        return own and type(following) in (ReLU, SiLU) and not self._hooks and not following._hooks
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

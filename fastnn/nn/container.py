@@ -18,9 +18,15 @@ class _Numbered(Module):
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Module]: ...
-    def __getitem__(self, index: int | slice) -> Module | list[Module]:
-        return list(self._modules.values())[index]
+    def __getitem__(self, index: slice) -> _Numbered: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        chosen = list(self._modules.values())[index]
+        if isinstance(chosen, Module):
+            return chosen
+        part = type(self)()
+        for module in chosen:
+            part.append(module)
+        return part
 
     def append(self, module: Module) -> None:
         if not isinstance(module, Module):

@@ -22,6 +22,8 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, values: ArrayLike, dtype: str | None = None, requires_grad: bool = True) -> None:
+        if dtype is None and np.asarray(values).dtype.kind in "iub":
+            dtype = "float32"
         super().__init__(tensor(values, dtype)._array, requires_grad)
 
 
@@ -53,19 +55,19 @@ class Module:
             return super().__setattr__(name, value)
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry and not isinstance(value, (Parameter, Module)):
-                if value is not None and not isinstance(value, Tensor):
+                if value is not None and (registry is not self._buffers or not isinstance(value, Tensor)):
                     raise TypeError(
                         f"{type(self).__name__}.{name} is registered as a {type(registry[name]).__name__}; cannot assign {type(value).__name__}"
                     )
                 registry[name] = value
                 return None
-            registry.pop(name, None)
-        if isinstance(value, Parameter):
+        kind = self._parameters if isinstance(value, Parameter) else self._modules if isinstance(value, Module) else None
+        for registry in (self._parameters, self._buffers, self._modules):
+            if registry is not kind:
+                registry.pop(name, None)
+        if kind is not None:  # a name that is there keeps its place: order is what Sequential runs and optimizers count
             self.__dict__.pop(name, None)
-            self._parameters[name] = value
-        elif isinstance(value, Module):
-            self.__dict__.pop(name, None)
-            self._modules[name] = value
+            kind[name] = value
         else:
             super().__setattr__(name, value)
         return None

@@ -22,12 +22,12 @@ class CrossEntropy(Op):
     def forward(self, logits: Array) -> Array:
         self.plan = geometry(logits.shape, *self.arguments)
         loss, lse, divisor = _C.cross_entropy_forward(self.plan, logits, self.labels, self.weight)
-        self.save(logits, lse, divisor)
+        self.save(logits, self.labels, self.weight, lse, divisor)
         return loss
 
     def backward(self, dloss: Array) -> tuple[Array | None, ...]:
-        logits, lse, divisor = self.saved
-        return (_C.cross_entropy_backward(self.plan, logits, self.labels, self.weight, lse, divisor, dloss),)
+        logits, labels, weight, lse, divisor = self.saved
+        return (_C.cross_entropy_backward(self.plan, logits, labels, weight, lse, divisor, dloss),)
 
 
 def checked_labels(labels: Any, count: int, classes: int, ignore_index: int) -> Array:
@@ -67,5 +67,7 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: logits must have shape (N, C), got {logits.shape}")
     n, classes = logits.shape
     array = checked_labels(labels, n, classes, ignore_index)
+    if weight is not None and weight.requires_grad:
+        raise ValueError("cross_entropy: weight is a constant of the loss; pass weight.detach()")
     op = CrossEntropy(array, None if weight is None else weight._array, label_smoothing, ignore_index, reduction)
     return apply(op, logits)

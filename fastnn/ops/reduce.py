@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import index
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
@@ -33,7 +34,7 @@ def with_kept_dims(a: Array, shape: tuple[int, ...], axes: Axes) -> Array:
 def axes_of(x: Tensor, axis: int | Sequence[int] | None) -> Axes:
     if axis is None:
         return tuple(range(x.ndim))
-    return (axis,) if isinstance(axis, int) else tuple(axis)
+    return tuple(axis) if isinstance(axis, Sequence) else (index(axis),)
 
 
 class Sum(Op):

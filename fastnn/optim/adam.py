@@ -14,6 +14,7 @@ from .optimizer import Optimizer, Parameters, Rate
 class Adam(Optimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)  (Kingma, Ba 2014).
 
+    t counts the steps of this optimizer (PyTorch: of each parameter; they differ where a parameter gets its first gradient late).
     g = gradient + weight_decay w (not decoupled). betas = (0.9, 0.999), eps = 1e-8, as PyTorch.
     """
 

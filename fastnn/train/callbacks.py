@@ -45,10 +45,12 @@ class EarlyStopping(Callback):
         self.patience, self.monitor = patience, monitor
 
     def before_fit(self, trainer: Trainer) -> None:
-        if len(trainer.history):  # resumed: the rows alone decide, as if never interrupted
+        if len(trainer.history) and trainer.resumed:  # the rows alone decide, as if never interrupted
             self._judge(trainer)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        if self.monitor not in row:
+            raise ValueError(f"EarlyStopping: there is no {self.monitor!r} to watch, only {', '.join(row)}; give fit validation data")
         self._judge(trainer)
 
     def _judge(self, trainer: Trainer) -> None:
@@ -62,6 +64,11 @@ class ModelCheckpoint(Callback):
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
         self.path, self.every = path, every
+
+    def before_fit(self, trainer: Trainer) -> None:
+        folder = os.path.dirname(os.path.abspath(os.fspath(self.path)))
+        if not os.path.isdir(folder):
+            raise ValueError(f"ModelCheckpoint: there is no folder {folder}; make it before training")
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         if trainer.epoch % self.every == 0:

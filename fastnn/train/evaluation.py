@@ -30,13 +30,14 @@ def dataset_of(data: Any) -> ArrayDataset:
 
 @contextmanager
 def mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode inside the block; before it was what it is after it."""
-    before = model.training
+    """Training or evaluation mode of the whole model inside the block; after it every module is in the mode it was in before."""
+    before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:
         yield
     finally:
-        model.train(before)
+        for module, was_training in before:
+            module.training = was_training
 
 
 class Sums:

@@ -34,6 +34,7 @@ class Interrupts:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.seen = False
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None

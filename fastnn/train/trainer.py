@@ -26,7 +26,8 @@ from .metrics import Metric, by_name
 
 
 class Diverged(FloatingPointError):
-    """The loss became NaN or infinite. The message says where, at which rate, and what to do; the weights are those before the step."""
+    """The loss became NaN or infinite. The message says where, at which rate, and what to do; the weights are those before the step
+    (running statistics of batch normalisation have seen the batch)."""
 
 
 class Trainer:
@@ -68,6 +69,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self.epochs = self.batches = 0  # where `fit` is heading
         self.stop = False
+        self.resumed = False  # whether the running fit goes on from a checkpoint
         self.sums: dict[str, float] = {}  # of the running epoch
         self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
@@ -94,6 +96,7 @@ class Trainer:
         kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the callbacks save, and raises Interrupted.
         Raises Diverged when the loss is no number.
         """
+        self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
         loader = self._training_loader(train, batch_size)
@@ -196,6 +199,8 @@ class Trainer:
         if isinstance(data, Loader):
             loader = data
             self.normalize = self.normalize or loader.normalize
+            if self.normalize is not None and (loader.normalize is None or loader.normalize.state() != self.normalize.state()):
+                raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {self.normalize}; give both the same")
         else:
             dataset = evaluation.dataset_of(data)
             if self.normalize is None and len(dataset):
