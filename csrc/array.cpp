@@ -1,6 +1,5 @@
 #include "array.h"
 
-
 #include "arena.h"
 
 namespace fastnn {
