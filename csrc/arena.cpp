@@ -39,9 +39,10 @@ size_t size_class(size_t bytes) {
 }
 
 void* from_system(size_t bytes) {
-  if (bytes < huge_from) return std::aligned_alloc(64, bytes);
-  void* block = std::aligned_alloc(huge_page, bytes);
-  if (block) madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
+  void* block = nullptr;
+  if (posix_memalign(&block, bytes < huge_from ? 64 : huge_page, bytes) != 0) return nullptr;
+  if (bytes >= huge_from)
+    madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
   return block;
 }
 

@@ -67,7 +67,7 @@ INLINE vec log(vec x) {
   constexpr integer sqrt_half = integer(is_float ? 0x3f3504f3 : 0x3fe6a09e667f3bcd);
   constexpr real ln2_high = real(is_float ? 6.9313812256e-01 : 6.93147180369123816490e-01);
   constexpr real ln2_low = real(is_float ? 9.0580006145e-06 : 1.90821492927058770002e-10);
-  const ivec bits = ivec(x) + (one - sqrt_half);
+  const ivec bits = ivec(min(x, set(largest_number))) + (one - sqrt_half);  // larger ones and NaN would overflow; the last line sets them
   const vec k = __builtin_convertvector((bits >> mantissa_bits) - exponent_bias, vec);
   const vec f = vec((bits & ((integer(1) << mantissa_bits) - 1)) + sqrt_half) - set(1);
   const vec s = f / (f + set(2)), z = s * s, half_square = set(real(0.5)) * f * f;
