@@ -87,7 +87,7 @@ def test_fifty_steps_in_lockstep(
             assert error(b.numpy(), buffers[name].numpy()) <= 1e-5, f"{name} after step {step}"
         optimizer.step()
 
-    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5]), "nothing was learned, so nothing was tested"
+    assert np.mean(losses[-10:]) < 0.85 * np.mean(losses[:10]), "nothing was learned, so nothing was tested"
     medians = {name: np.median(pairs, axis=0) for name, pairs in errors.items()}
     worse = {name: f"{ours:.2g}, PyTorch's float32 {theirs:.2g}" for name, (ours, theirs) in medians.items() if ours > 3 * theirs}
     assert not worse, f"gradient errors more than 3 times those of PyTorch's own float32: {worse}"

@@ -53,8 +53,10 @@ void broadcast_each(const Context& context, const Binary& s, const T* a, const T
   });
 }
 
-INLINE float power(float x, double exponent) { return __builtin_powf(x, float(exponent)); }
-INLINE double power(double x, double exponent) { return __builtin_pow(x, exponent); }
+INLINE real power(real x, double exponent) {
+  if constexpr (sizeof(real) == sizeof(float)) return __builtin_powf(float(x), float(exponent));
+  return real(__builtin_pow(double(x), exponent));
+}
 
 }  // namespace
 

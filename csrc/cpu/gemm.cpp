@@ -10,26 +10,24 @@ INLINE int valid_lanes(int columns, int z) {
 
 template <int Q, int Z>
 INLINE void begin(vec (&sum)[Q][Z], const Target& to) {
-  if (to.accumulate) {
-    if (to.columns == Z * N_LANES) {
-      UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = load(to.y + to.row[q] + z * N_LANES);
-    } else {
-      UNROLL for (int z = 0; z < Z; z++) {
-        const int n = valid_lanes(to.columns, z);
-        UNROLL for (int q = 0; q < Q; q++) sum[q][z] = load_n(to.y + to.row[q] + z * N_LANES, n);
-      }
-    }
-  } else {
-    UNROLL for (int z = 0; z < Z; z++) {
-      const int n = valid_lanes(to.columns, z);
-      const vec first = to.bias && n ? load_n(to.bias + z * N_LANES, n) : zero();
-      UNROLL for (int q = 0; q < Q; q++) sum[q][z] = first;
-    }
+  UNROLL for (int z = 0; z < Z; z++) {
+    const int n = valid_lanes(to.columns, z);
+    const vec first = to.bias && !to.accumulate && n ? load_n(to.bias + z * N_LANES, n) : zero();
+    UNROLL for (int q = 0; q < Q; q++) sum[q][z] = first;
   }
 }
 
 template <int Q, int Z>
-INLINE void finish(const vec (&sum)[Q][Z], const Target& to) {
+INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
+  if (to.accumulate) {
+    UNROLL for (int z = 0; z < Z; z++) {
+      const int n = valid_lanes(to.columns, z);
+      UNROLL for (int q = 0; q < Q; q++) {
+        const real* y = to.y + to.row[q] + z * N_LANES;
+        sum[q][z] = (n == N_LANES ? load(y) : load_n(y, n)) + sum[q][z];
+      }
+    }
+  }
   if (to.columns == Z * N_LANES) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);
   } else {

@@ -39,9 +39,9 @@ struct Reduction {
 struct Target {
   real* y;
   const int64_t* row;
-  const real* bias;  // null: begin at 0
+  const real* bias;  // null: begin at 0; not added again where y is added to
   int columns;
-  bool accumulate;  // begin at what y holds instead
+  bool accumulate;  // add to what y holds: long sums become sums of short ones, which rounds less
 };
 
 using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target&);
