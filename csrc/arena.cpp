@@ -5,106 +5,98 @@
 
 #include <cstdlib>
 #include <mutex>
-#include <string>
-#include <unordered_map>
-#include <vector>
 
-namespace fastnn::arena {
+namespace fastnn {
 namespace {
 
 constexpr size_t huge_page = size_t{2} << 20, huge_from = size_t{1} << 20;
 
-struct State {
-  std::mutex mutex;
-  std::unordered_map<size_t, std::vector<void*>> free_blocks;  // by size class
-  MemoryStats stats{};
-};
-
-// Never destroyed: arrays may be released while the process exits.
-State& state() {
-  static State* s = [] {
-    auto* fresh = new State;
-    pthread_atfork([] { state().mutex.lock(); }, [] { state().mutex.unlock(); }, [] { state().mutex.unlock(); });
+// One lock for all arenas, so that a fork finds none of them half changed. Never destroyed: arrays may be released while the process exits.
+std::mutex& lock() {
+  static std::mutex* mutex = [] {
+    auto* fresh = new std::mutex;
+    pthread_atfork([] { lock().lock(); }, [] { lock().unlock(); }, [] { lock().unlock(); });
     return fresh;
   }();
-  return *s;
+  return *mutex;
 }
 
 // Eight classes an octave: at most 12.5 % is wasted, and shapes that differ a little share blocks.
 size_t size_class(size_t bytes) {
-  bytes += slack;
+  bytes += Arena::slack;
   size_t step = 64;
   while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
 }
 
-void* from_system(size_t bytes) {
-  void* block = nullptr;
-  if (posix_memalign(&block, bytes < huge_from ? 64 : huge_page, bytes) != 0) return nullptr;
-  if (bytes >= huge_from)
-    madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
-  return block;
+}  // namespace
+
+Arena::Source host_memory() {
+  return {[](size_t bytes) -> void* {
+            void* block = nullptr;
+            if (posix_memalign(&block, bytes < huge_from ? 64 : huge_page, bytes) != 0) return nullptr;
+            if (bytes >= huge_from)
+              madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
+            return block;
+          },
+          [](void* block) { std::free(block); }};
 }
 
-void free_unused(State& s) {
-  for (auto& [bytes, blocks] : s.free_blocks) {
-    for (void* block : blocks) std::free(block);
-    s.stats.reserved -= int64_t(bytes * blocks.size());
+void Arena::free_unused() {
+  for (auto& [key, blocks] : free_blocks_) {
+    for (void* block : blocks) source_.release(block);
+    stats_.reserved -= int64_t(key.first * blocks.size());
     blocks.clear();
   }
 }
 
-}  // namespace
-
-void* allocate(size_t bytes) {
-  if (bytes > size_t{1} << 46) throw OutOfMemory("fastnn: out of memory: " + std::to_string(bytes) + " bytes requested");
-  const size_t rounded = size_class(bytes);
-  State& s = state();
-  std::lock_guard lock(s.mutex);
-  auto& blocks = s.free_blocks[rounded];
+void* Arena::allocate(size_t bytes, void* stream) {
+  const bool possible = bytes <= size_t{1} << 46;
+  const size_t rounded = possible ? size_class(bytes) : 0;
+  std::lock_guard guard(lock());
+  auto& blocks = free_blocks_[{rounded, stream}];
   void* block = nullptr;
   if (!blocks.empty()) {
     block = blocks.back();
     blocks.pop_back();
-    s.stats.reused++;
-  } else {
-    block = from_system(rounded);
+    stats_.reused++;
+  } else if (possible) {
+    block = source_.allocate(rounded);
     if (!block) {
-      free_unused(s);
-      block = from_system(rounded);
+      free_unused();
+      block = source_.allocate(rounded);
     }
-    if (!block)
-      throw OutOfMemory("fastnn: out of memory: " + std::to_string(bytes) + " bytes requested, " + std::to_string(s.stats.allocated) +
-                        " held by live arrays; a smaller batch needs less");
-    s.stats.reserved += int64_t(rounded);
+    if (block) stats_.reserved += int64_t(rounded);
   }
-  s.stats.allocations++;
-  s.stats.allocated += int64_t(rounded);
-  if (s.stats.allocated > s.stats.peak) s.stats.peak = s.stats.allocated;
+  if (!block)
+    throw OutOfMemory("fastnn: out of memory on " + device_ + ": " + std::to_string(bytes) + " bytes requested, " +
+                      std::to_string(stats_.allocated) + " held by live arrays; a smaller batch needs less");
+  stats_.allocations++;
+  stats_.allocated += int64_t(rounded);
+  if (stats_.allocated > stats_.peak) stats_.peak = stats_.allocated;
   return block;
 }
 
-void release(void* block, size_t bytes) {
+void Arena::release(void* block, size_t bytes, void* stream) {
   const size_t rounded = size_class(bytes);
-  State& s = state();
-  std::lock_guard lock(s.mutex);
-  s.free_blocks[rounded].push_back(block);
-  s.stats.allocated -= int64_t(rounded);
+  std::lock_guard guard(lock());
+  free_blocks_[{rounded, stream}].push_back(block);
+  stats_.allocated -= int64_t(rounded);
 }
 
-MemoryStats stats() {
-  std::lock_guard lock(state().mutex);
-  return state().stats;
+MemoryStats Arena::stats() const {
+  std::lock_guard guard(lock());
+  return stats_;
 }
 
-void reset_peak() {
-  std::lock_guard lock(state().mutex);
-  state().stats.peak = state().stats.allocated;
+void Arena::reset_peak() {
+  std::lock_guard guard(lock());
+  stats_.peak = stats_.allocated;
 }
 
-void empty_cache() {
-  std::lock_guard lock(state().mutex);
-  free_unused(state());
+void Arena::empty_cache() {
+  std::lock_guard guard(lock());
+  free_unused();
 }
 
-}  // namespace fastnn::arena
+}  // namespace fastnn

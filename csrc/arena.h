@@ -1,9 +1,13 @@
-// Memory for arrays and scratch: 64-byte aligned blocks, kept after use and handed out again by size.
-// Blocks of 1 MiB and more lie on 2 MiB boundaries and ask for huge pages. Safe to call from any thread.
+// Memory for arrays and scratch: aligned blocks of one device, kept after use and handed out again by size. Safe to call from any thread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace fastnn {
 
@@ -19,15 +23,35 @@ struct MemoryStats {
   int64_t reused;       // of these, how many came from the cache
 };
 
-namespace arena {
+class Arena {
+ public:
+  static constexpr size_t slack =
+      64;  // writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there
 
-constexpr size_t slack = 64;  // writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there
+  struct Source {                                 // where blocks come from
+    std::function<void*(size_t bytes)> allocate;  // null when there is not enough
+    std::function<void(void* block)> release;
+  };
 
-void* allocate(size_t bytes);             // throws OutOfMemory
-void release(void* block, size_t bytes);  // bytes as given to allocate
-MemoryStats stats();
-void reset_peak();
-void empty_cache();  // gives unused blocks back to the system
+  Arena(Source source, std::string device) : source_(std::move(source)), device_(std::move(device)) {}
+  Arena(const Arena&) = delete;
 
-}  // namespace arena
+  // A block is handed out again on the stream it was used on before: work waiting there is done with it by then. The CPU has none.
+  void* allocate(size_t bytes, void* stream = nullptr);             // throws OutOfMemory
+  void release(void* block, size_t bytes, void* stream = nullptr);  // both as given to allocate
+  MemoryStats stats() const;
+  void reset_peak();
+  void empty_cache();  // gives unused blocks back to the system
+
+ private:
+  void free_unused();
+
+  const Source source_;
+  const std::string device_;
+  std::map<std::pair<size_t, void*>, std::vector<void*>> free_blocks_;  // by size class and stream
+  MemoryStats stats_{};
+};
+
+Arena::Source host_memory();  // 64-byte aligned; blocks of 1 MiB and more lie on 2 MiB boundaries and ask for huge pages
+
 }  // namespace fastnn

@@ -1,7 +1,5 @@
 #include "array.h"
 
-#include "arena.h"
-
 namespace fastnn {
 
 const char* name(Dtype dtype) {
@@ -11,6 +9,7 @@ const char* name(Dtype dtype) {
     case Dtype::uint8: return "uint8";
     case Dtype::int64: return "int64";
     case Dtype::boolean: return "bool";
+    case Dtype::bfloat16: return "bfloat16";
   }
   return "?";
 }
@@ -22,14 +21,15 @@ size_t item_size(Dtype dtype) {
     case Dtype::int64: return 8;
     case Dtype::uint8:
     case Dtype::boolean: return 1;
+    case Dtype::bfloat16: return 2;
   }
   return 0;
 }
 
 Dtype dtype_named(const std::string& wanted) {
-  for (Dtype dtype : {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean})
+  for (Dtype dtype : {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean, Dtype::bfloat16})
     if (wanted == name(dtype)) return dtype;
-  throw std::invalid_argument("dtype '" + wanted + "' is not one of float32, float64, uint8, int64, bool");
+  throw std::invalid_argument("dtype '" + wanted + "' is not one of float32, float64, uint8, int64, bool, bfloat16");
 }
 
 int64_t count(const Shape& shape) {
@@ -70,26 +70,26 @@ Shape strides_of(const Shape& shape) {
 
 bool lies_row_major(const Shape& shape) { return shape.rank != 4 || shape.d[1] <= 1 || shape.d[2] * shape.d[3] <= 1; }
 
-Storage::Storage(size_t n) : data(arena::allocate(n)), bytes(n) {}
+Storage::Storage(Device& d, size_t n) : device(d), bytes(n), stream(d.stream()) { data = d.arena.allocate(n, stream); }
 
-Storage::Storage(void* p, size_t n, std::function<void()> f) : data(p), bytes(n), release(std::move(f)) {}
+Storage::Storage(Device& d, void* p, size_t n, std::function<void()> f) : device(d), data(p), bytes(n), release(std::move(f)) {}
 
 Storage::~Storage() {
   if (release) {
     release();
   } else {
-    arena::release(data, bytes);
+    device.arena.release(data, bytes, stream);
   }
 }
 
-Array Array::empty(const Shape& shape, Dtype dtype) {
+Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {
   int64_t n = 1;
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
     if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46)
       throw OutOfMemory("shape " + text(shape) + " is larger than any memory");
   }
-  return {shape, dtype, std::make_shared<Storage>(size_t(n) * item_size(dtype))};
+  return {shape, dtype, std::make_shared<Storage>(device, size_t(n) * item_size(dtype))};
 }
 
 Array Array::view(const Shape& to) const {
@@ -97,6 +97,22 @@ Array Array::view(const Shape& to) const {
   if (!(shape == to) && !(lies_row_major(shape) && lies_row_major(to)))
     throw std::invalid_argument("viewing " + text(shape) + " as " + text(to) + " would permute: rank 4 lies N, H, W, C");
   return {to, dtype, storage};
+}
+
+Array Array::to(Device& there) const {
+  Array copy = Array::empty(shape, dtype, there);
+  Device& here = device();
+  if (here.is_cpu()) {
+    there.copy_in(copy.data(), data(), bytes());
+  } else if (there.is_cpu()) {
+    here.copy_out(copy.data(), data(), bytes());
+  } else if (here.backend == there.backend) {
+    if (&here != &there) here.synchronize();
+    there.copy(copy.data(), data(), bytes());
+  } else {
+    return to(cpu()).to(there);
+  }
+  return copy;
 }
 
 }  // namespace fastnn

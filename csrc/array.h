@@ -5,15 +5,10 @@
 #include <memory>
 #include <string>
 
+#include "device.h"
 #include "kernels.h"
 
 namespace fastnn {
-
-enum class Dtype : int { float32, float64, uint8, int64, boolean };
-
-const char* name(Dtype);
-size_t item_size(Dtype);
-Dtype dtype_named(const std::string&);  // throws std::invalid_argument
 
 int64_t count(const Shape&);
 bool operator==(const Shape&, const Shape&);
@@ -22,12 +17,14 @@ Shape strides_of(const Shape&);  // in elements, per logical dimension
 
 // Bytes shared by arrays of the same memory order (reshape). `version` counts in-place writes; backward compares it.
 struct Storage {
+  Device& device;
   void* data = nullptr;
   size_t bytes = 0;
   std::atomic<int64_t> version{0};
   std::function<void()> release;  // for memory that is not the arena's
-  explicit Storage(size_t bytes);
-  Storage(void* data, size_t bytes, std::function<void()> release);
+  void* stream = nullptr;         // whose block of the arena it is
+  Storage(Device& device, size_t bytes);
+  Storage(Device& device, void* data, size_t bytes, std::function<void()> release);
   ~Storage();
   bool from_arena() const { return !release; }
 };
@@ -37,9 +34,11 @@ struct Array {
   Dtype dtype = Dtype::float32;
   std::shared_ptr<Storage> storage;
 
-  static Array empty(const Shape&, Dtype);
+  static Array empty(const Shape&, Dtype, Device& = cpu());
   // The same bytes under another shape. Throws unless the element order in memory is the same (see same_order).
   Array view(const Shape&) const;
+  Array to(Device&) const;  // a copy there
+  Device& device() const { return storage->device; }
   void* data() const { return storage->data; }
   int64_t count() const { return fastnn::count(shape); }
   size_t bytes() const { return size_t(count()) * item_size(dtype); }

@@ -1,14 +1,21 @@
-// What every kernel gets first: where to run. On the CPU, a pool of threads that takes numbered blocks.
+// What every kernel gets first: where to run, and how exactly. On the CPU, a pool of threads that takes numbered blocks; on a GPU, a
+// stream.
 #pragma once
 #include <cstdint>
 
 namespace fastnn {
+
+// What a float32 product may be made of; sums are always float32. highest: float32 multiply-adds. high: what keeps nearly all digits
+// (3xTF32 on tensor cores). medium: TF32 or bfloat16 operands. A device without such units computes more exactly than asked.
+enum class Precision : int { highest, high, medium };
 
 struct Context {
   // Calls body(state, block, worker) once for each block in [0, blocks), from any worker in [0, workers), in any order.
   // Which worker runs a block is luck: results must depend on the block's number only; `worker` picks scratch.
   void (*run)(const Context&, int64_t blocks, void (*body)(void* state, int64_t block, int worker), void* state);
   int workers;
+  Precision precision = Precision::highest;
+  void* stream = nullptr;  // of a GPU, on which the kernel's launches follow each other
 };
 
 // parallel(context, blocks, [&](int64_t block, int worker) { ... })

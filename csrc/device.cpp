@@ -1,86 +1,171 @@
 #include "device.h"
 
-#include <cstdlib>
-#include <stdexcept>
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "isa.h"
+#include "threads.h"
 
 namespace fastnn {
-
-// clang-format off
-namespace portable_f32 { extern const Table table; }
-namespace portable_f64 { extern const Table table; }
-namespace avx2_f32 { extern const Table table; }
-namespace avx512_f32 { extern const Table table; }
-// clang-format on
-
-namespace device {
 namespace {
 
-struct Isa {
-  const char* name;
-  const Table& float32;
-  bool (*supported)();
-};
+std::atomic<Precision> chosen_precision{Precision::highest};
+thread_local std::map<const Device*, void*> chosen_streams;
 
-// Plainest first. Sets yet to come (avx512bf16, amx) start as copies of the one above and replace single kernels.
-const Isa known[] = {
-    {"portable", portable_f32::table, [] { return true; }},
-    {"avx2", avx2_f32::table, [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); }},
-    {"avx512", avx512_f32::table,
-     [] {
-       return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("avx512bw")) &&
-              bool(__builtin_cpu_supports("avx512dq")) && bool(__builtin_cpu_supports("avx512vl"));
-     }},
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, std::vector<std::unique_ptr<Device>>> backends;  // by the backend's name
+  std::map<std::string, std::vector<std::string>> opened;                // names of the devices, by path
 };
-
-struct Choice {
-  const Isa* isa;
-  std::string reason;
-};
-
-std::string names(bool supported_only) {
-  std::string list;
-  for (const Isa& isa : known)
-    if (!supported_only || isa.supported()) list += (list.empty() ? "" : ", ") + std::string(isa.name);
-  return list;
+Registry& registry() {
+  static auto* r = new Registry;  // never destroyed: arrays may be released while the process exits
+  return *r;
 }
 
-Choice forced(const std::string& wanted, const std::string& by) {
-  for (const Isa& isa : known)
-    if (wanted == isa.name) {
-      if (!isa.supported()) throw std::invalid_argument(by + " asks for " + wanted + "; this processor runs " + names(true));
-      return {&isa, "forced by " + by};
-    }
-  throw std::invalid_argument(by + " names '" + wanted + "', which is not one of " + names(false));
-}
-
-Choice choose() {
-  __builtin_cpu_init();
-  if (const char* wanted = std::getenv("FASTNN_ISA")) return forced(wanted, "FASTNN_ISA");
-  const Isa* best = &known[0];
-  for (const Isa& isa : known)
-    if (isa.supported()) best = &isa;
-  return {best, "the widest this processor supports of " + names(false)};
-}
-
-Choice& choice() {
-  static Choice c = choose();
-  return c;
+Arena::Source memory_of(const Backend* backend, int index) {
+  if (!backend) return host_memory();
+  return {[=](size_t bytes) -> void* {
+            void* block = nullptr;
+            if (const char* problem = backend->select(index)) throw DeviceError(problem);
+            if (const char* problem = backend->allocate(int64_t(bytes), &block)) throw DeviceError(problem);
+            return block;
+          },
+          [=](void* block) {
+            if (!backend->select(index)) backend->release(block);
+          }};
 }
 
 }  // namespace
 
-const Table& table(Dtype storage) { return storage == Dtype::float64 ? portable_f64::table : choice().isa->float32; }
-std::string isa() { return choice().isa->name; }
-std::string isa_reason() { return choice().reason; }
-
-std::vector<std::string> isas() {
-  std::vector<std::string> list;
-  for (const Isa& isa : known)
-    if (isa.supported()) list.push_back(isa.name);
-  return list;
+Device::Device(std::string name_, const Backend* backend_, int index_)
+    : name(std::move(name_)), backend(backend_), index(index_), arena(memory_of(backend_, index_), name) {
+  if (is_cpu()) return;
+  check(backend->select(index));
+  check(backend->create_stream(&own_stream_));
 }
 
-void set_isa(const std::string& wanted) { choice() = forced(wanted, "set_isa"); }
+void Device::check(const char* problem) const {
+  if (problem) throw DeviceError(name + ": " + problem);
+}
 
-}  // namespace device
+const Table& Device::table(Dtype storage) const {
+  const Table* table = is_cpu() ? isa::table(storage) : backend->table(int(storage));
+  if (!table)
+    throw DeviceError(std::string("no kernels for ") + fastnn::name(storage) + " on " + name + "; " +
+                      (storage == Dtype::float64 ? "float64 is computed on the CPU: use .to('cpu')" : "use float32"));
+  return *table;
+}
+
+Context Device::context() {
+  Context context = threads::context();
+  context.precision = precision();
+  if (is_cpu()) return context;
+  check(backend->select(index));
+  context.stream = stream();
+  return context;
+}
+
+void Device::check_launches() {
+  if (!is_cpu()) check(backend->launch_error());
+}
+
+void* Device::stream() {
+  const auto chosen = chosen_streams.find(this);
+  return chosen == chosen_streams.end() ? own_stream_ : chosen->second;
+}
+
+void Device::set_stream(void* stream) {
+  if (stream)
+    chosen_streams[this] = stream;
+  else
+    chosen_streams.erase(this);
+}
+
+void Device::synchronize() {
+  if (is_cpu()) return;
+  check(backend->select(index));
+  check(backend->synchronize(stream()));
+}
+
+void Device::copy(void* here, const void* from, size_t bytes) {
+  if (!bytes) return;
+  if (is_cpu()) {
+    std::memcpy(here, from, bytes);
+    return;
+  }
+  check(backend->select(index));
+  check(backend->copy(here, from, int64_t(bytes), stream()));
+}
+
+// Memory that is not pinned is staged by the driver before the copy function returns.
+void Device::copy_in(void* here, const void* host, size_t bytes) { copy(here, host, bytes); }
+
+void Device::copy_out(void* host, const void* here, size_t bytes) {
+  copy(host, here, bytes);
+  synchronize();
+}
+
+void Device::fill(void* here, int byte, size_t bytes) {
+  if (!bytes) return;
+  if (is_cpu()) {
+    std::memset(here, byte, bytes);
+    return;
+  }
+  check(backend->select(index));
+  check(backend->fill(here, byte, int64_t(bytes), stream()));
+}
+
+Device& cpu() {
+  static auto* device = new Device("cpu", nullptr, 0);
+  return *device;
+}
+
+Device& device_named(const std::string& wanted) {
+  if (wanted == "cpu") return cpu();
+  const size_t colon = wanted.find(':');
+  Registry& r = registry();
+  std::lock_guard guard(r.mutex);
+  const auto backend = r.backends.find(wanted.substr(0, colon));
+  if (backend == r.backends.end()) throw std::invalid_argument("device '" + wanted + "' is not open; there is 'cpu'");
+  const std::string full = colon == std::string::npos ? wanted + ":0" : wanted;
+  std::string names;
+  for (const auto& device : backend->second) {
+    if (device->name == full) return *device;
+    names += (names.empty() ? "" : ", ") + device->name;
+  }
+  throw std::invalid_argument("device '" + wanted + "' does not exist; there are cpu, " + names);
+}
+
+std::vector<std::string> open_backend(const std::string& path) {
+  Registry& r = registry();
+  std::lock_guard guard(r.mutex);
+  if (const auto known = r.opened.find(path); known != r.opened.end()) return known->second;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) throw DeviceError("cannot open " + path + ": " + dlerror());
+  const auto entry = reinterpret_cast<const Backend* (*)()>(dlsym(library, "fastnn_backend"));
+  if (!entry) throw DeviceError(path + " does not export fastnn_backend()");
+  const Backend* backend = entry();
+  if (backend->interface != backend_interface || backend->rows != row_count)
+    throw DeviceError(path + " was built from another version of fastnn; run `pip install .` again");
+  int count = 0;
+  if (const char* problem = backend->open(&count)) throw DeviceError(problem);
+  std::vector<std::string> names;
+  auto& devices = r.backends[backend->name];
+  devices.clear();
+  for (int i = 0; i < count; i++) {
+    names.push_back(std::string(backend->name) + ":" + std::to_string(i));
+    devices.push_back(std::make_unique<Device>(names.back(), backend, i));
+  }
+  r.opened[path] = names;
+  return names;
+}
+
+Precision precision() { return chosen_precision; }
+void set_precision(Precision p) { chosen_precision = p; }
+
 }  // namespace fastnn

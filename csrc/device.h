@@ -1,17 +1,57 @@
-// Picks the table of kernels: by instruction set once, by storage type at each call.
+// Where arrays lie and kernels run: the CPU, or a device of a backend (CUDA) that was opened at run time.
 #pragma once
+#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "array.h"
-#include "table.h"
+#include "arena.h"
+#include "backend.h"
+#include "dtype.h"
 
-namespace fastnn::device {
+namespace fastnn {
 
-const Table& table(Dtype storage);  // float32: the chosen instruction set's; float64: the portable one
-std::string isa();                  // "avx512"
-std::string isa_reason();
-std::vector<std::string> isas();   // those this processor can run, plainest first
-void set_isa(const std::string&);  // throws std::invalid_argument when unknown or unsupported
+struct DeviceError : std::runtime_error {  // becomes RuntimeError
+  using std::runtime_error::runtime_error;
+};
 
-}  // namespace fastnn::device
+class Device {
+ public:
+  Device(std::string name, const Backend* backend, int index);
+  Device(const Device&) = delete;
+
+  const std::string name;        // "cpu", "cuda:0"
+  const Backend* const backend;  // null for the CPU
+  const int index;               // among the backend's devices
+  Arena arena;
+
+  bool is_cpu() const { return !backend; }
+  const Table& table(Dtype storage) const;  // throws DeviceError where there is none
+  Context context();                        // for a kernel call of this thread, now
+  void check_launches();                    // throws DeviceError when one of this thread's launches failed
+
+  void* stream();          // this thread's; work on a stream is done in order. Null on the CPU, whose calls are done when they return
+  void set_stream(void*);  // null: the device's own
+  void synchronize();      // waits for this thread's stream
+
+  void copy_in(void* here, const void* host, size_t bytes);  // the host's bytes may be changed as soon as it returns
+  void copy_out(void* host, const void* here, size_t bytes);
+  void copy(void* here, const void* from, size_t bytes);  // both on this device
+  void fill(void* here, int byte, size_t bytes);
+
+  // Throws DeviceError with the backend's message unless that is null.
+  void check(const char* problem) const;
+
+ private:
+  void* own_stream_ = nullptr;
+};
+
+Device& cpu();
+Device& device_named(const std::string&);  // "cpu", "cuda:1", "cuda" for "cuda:0"; throws std::invalid_argument
+
+// Opens a shared object that exports fastnn_backend() and adds its devices; opening it again changes nothing. Returns their names.
+std::vector<std::string> open_backend(const std::string& path);  // throws DeviceError with one sentence on what does not fit
+
+Precision precision();  // of all devices
+void set_precision(Precision);
+
+}  // namespace fastnn

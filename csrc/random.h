@@ -3,11 +3,7 @@
 #pragma once
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define FASTNN_SHARED __host__ __device__ inline
-#else
-#define FASTNN_SHARED __attribute__((always_inline)) inline
-#endif
+#include "shared.h"
 
 namespace fastnn {
 

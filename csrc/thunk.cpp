@@ -5,8 +5,6 @@
 #include <cstring>
 #include <mutex>
 
-#include "arena.h"
-#include "device.h"
 #include "threads.h"
 
 namespace fastnn {
@@ -68,6 +66,7 @@ Dtype fixed_type(Type type, Dtype storage) {
     case Type::f64: return Dtype::float64;
     case Type::i64: return Dtype::int64;
     case Type::u8: return Dtype::uint8;
+    case Type::R: return storage == Dtype::bfloat16 ? Dtype::float32 : storage;
     default: return storage;
   }
 }
@@ -81,11 +80,28 @@ Dtype storage_type(const RowInfo& row, const std::vector<Argument>& arguments) {
     if (operand.type != Type::T && operand.type != Type::R) continue;
     if (argument.arrays.empty()) continue;
     const Dtype dtype = argument.arrays[0].dtype;
-    if (dtype != Dtype::float32 && dtype != Dtype::float64)
+    if (dtype != Dtype::float32 && dtype != Dtype::float64 && !(dtype == Dtype::bfloat16 && operand.type == Type::T))
       throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(dtype) + "; expected float32 or float64");
     return dtype;
   }
   return Dtype::float32;
+}
+
+// A row runs where its arrays lie: all on one device. A row without arrays runs on the CPU.
+Device& device_of(const RowInfo& row, const std::vector<Argument>& arguments) {
+  const Array* first = nullptr;
+  const char* first_name = nullptr;
+  size_t next = 0;
+  for (const Operand& operand : row.operands) {
+    if (operand.direction == Direction::out) continue;
+    for (const Array& array : arguments[next++].arrays) {
+      if (!first) first = &array, first_name = operand.name;
+      if (&array.device() != &first->device())
+        throw std::invalid_argument(std::string(row.name) + ": " + operand.name + " lies on " + array.device().name + ", " + first_name +
+                                    " on " + first->device().name + "; move one of them with .to('" + first->device().name + "')");
+    }
+  }
+  return first ? first->device() : cpu();
 }
 
 void check(const RowInfo& row, const Operand& operand, const Array& array, const Shape& shape, Dtype dtype) {
@@ -100,17 +116,18 @@ void check(const RowInfo& row, const Operand& operand, const Array& array, const
 
 constexpr unsigned char sentinel = 0xA5;
 
-void guard(void* data, size_t bytes) { std::memset(static_cast<char*>(data) + bytes, sentinel, arena::slack); }
+void guard(Device& device, void* data, size_t bytes) { device.fill(static_cast<char*>(data) + bytes, sentinel, Arena::slack); }
 
-void arm(void* data, size_t bytes) {
-  std::memset(data, 0xFF, bytes);  // NaN, -1, 255
-  guard(data, bytes);
+void arm(Device& device, void* data, size_t bytes) {
+  device.fill(data, 0xFF, bytes);  // NaN, -1, 255
+  guard(device, data, bytes);
 }
 
-void verify(const char* row, const char* operand, const void* data, size_t bytes) {
-  const auto* p = static_cast<const unsigned char*>(data) + bytes;
-  for (size_t i = 0; i < arena::slack; i++)
-    if (p[i] != sentinel)
+void verify(Device& device, const char* row, const char* operand, const void* data, size_t bytes) {
+  unsigned char behind[Arena::slack];
+  device.copy_out(behind, static_cast<const char*>(data) + bytes, Arena::slack);
+  for (size_t i = 0; i < Arena::slack; i++)
+    if (behind[i] != sentinel)
       throw std::runtime_error(std::string("fastnn internal error: ") + row + " wrote behind " + operand + " at byte " + std::to_string(i));
 }
 
@@ -121,7 +138,8 @@ int64_t first_not_finite(const E* p, int64_t n) {
   return -1;
 }
 
-void check_finite(const RowInfo& row, const Operand& operand, const Array& array) {
+void check_finite(const RowInfo& row, const Operand& operand, const Array& written) {
+  const Array array = written.device().is_cpu() ? written : written.to(cpu());
   int64_t at = -1;
   if (array.dtype == Dtype::float32) at = first_not_finite(static_cast<const float*>(array.data()), array.count());
   if (array.dtype == Dtype::float64) at = first_not_finite(static_cast<const double*>(array.data()), array.count());
@@ -138,13 +156,15 @@ struct ListStorage {
 };
 
 struct Scratch {
+  Device& device;
   void* data = nullptr;
   size_t bytes = 0;
-  Scratch() = default;
+  void* stream = nullptr;
+  explicit Scratch(Device& d) : device(d), stream(d.stream()) {}
   Scratch(const Scratch&) = delete;
-  void allocate(size_t n) { data = n ? arena::allocate(n) : nullptr, bytes = n; }
+  void allocate(size_t n) { data = n ? device.arena.allocate(n, stream) : nullptr, bytes = n; }
   ~Scratch() {
-    if (data) arena::release(data, bytes);
+    if (data) device.arena.release(data, bytes, stream);
   }
 };
 
@@ -152,7 +172,13 @@ struct Scratch {
 class Call {
  public:
   Call(Row row, const void* parameters, const std::vector<Argument>& arguments)
-      : row_(row), info_(row_info(row)), parameters_(parameters), arguments_(arguments), storage_(storage_type(info_, arguments)) {
+      : row_(row),
+        info_(row_info(row)),
+        parameters_(parameters),
+        arguments_(arguments),
+        device_(device_of(info_, arguments)),
+        storage_(storage_type(info_, arguments)),
+        scratch_(device_) {
     const size_t n = info_.operands.size();
     outputs_.reserve(n), lists_.reserve(n), pointers_.reserve(n + 1);
     size_t next = 0;
@@ -163,21 +189,27 @@ class Call {
   }
 
   std::vector<Array> run() {
-    const Table& table = device::table(storage_);
+    const Table& table = device_.table(storage_);
     const Kernel& kernel = table.kernels[row_];
-    const Context context = threads::context();
+    const Context context = device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
     scratch_.allocate(size_t(planned.scratch_bytes));
     pointers_.push_back(scratch_.data);
     const bool checked = settings().memory_checks;
     if (checked) arm_memory();
+    const bool profiling = settings().profiling;
+    if (profiling) device_.synchronize();
     const auto started = std::chrono::steady_clock::now();
     {
       FlushDenormals flush;
       kernel.run(context, parameters_, pointers_.data());
     }
-    if (settings().profiling) note(std::chrono::steady_clock::now() - started);
-    last = {info_.name, table.name, planned.algorithm, checked ? threads::workers_seen() : 0};
+    device_.check_launches();
+    if (profiling) {
+      device_.synchronize();
+      note(std::chrono::steady_clock::now() - started);
+    }
+    last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0};
     count_writes();
     if (checked) verify_memory();
     if (settings().finite_checks) check_outputs();
@@ -186,7 +218,7 @@ class Call {
 
  private:
   void* allocate(const Operand& operand, const Shape& shape) {
-    outputs_.push_back(Array::empty(shape, fixed_type(operand.type, storage_)));
+    outputs_.push_back(Array::empty(shape, fixed_type(operand.type, storage_), device_));
     bytes_ += int64_t(outputs_.back().bytes());
     return outputs_.back().data();
   }
@@ -252,9 +284,9 @@ class Call {
   }
 
   void arm_memory() {
-    for (const Array& output : outputs_) arm(output.data(), output.bytes());
-    for_each_inout([](const Operand&, const Array& array) { guard(array.data(), array.bytes()); });
-    if (scratch_.data) arm(scratch_.data, scratch_.bytes);
+    for (const Array& output : outputs_) arm(device_, output.data(), output.bytes());
+    for_each_inout([](const Operand&, const Array& array) { guard(array.device(), array.data(), array.bytes()); });
+    if (scratch_.data) arm(device_, scratch_.data, scratch_.bytes);
     threads::clear_workers_seen();
   }
 
@@ -267,11 +299,11 @@ class Call {
 
   void verify_memory() {
     const auto check_one = [&](const Operand& operand, const Array& array) {
-      verify(info_.name, operand.name, array.data(), array.bytes());
+      verify(device_, info_.name, operand.name, array.data(), array.bytes());
     };
     for_each_output(check_one);
     for_each_inout(check_one);
-    if (scratch_.data) verify(info_.name, "scratch", scratch_.data, scratch_.bytes);
+    if (scratch_.data) verify(device_, info_.name, "scratch", scratch_.data, scratch_.bytes);
   }
 
   void check_outputs() {
@@ -282,6 +314,7 @@ class Call {
   const RowInfo& info_;
   const void* parameters_;
   const std::vector<Argument>& arguments_;
+  Device& device_;
   const Dtype storage_;
   std::vector<Array> outputs_;
   std::vector<ListStorage> lists_;
@@ -308,9 +341,9 @@ const char* name(Type type) {
   return names[int(type)];
 }
 
-Plan plan(Row row, const void* parameters, Dtype storage) {
-  const Kernel& kernel = device::table(storage).kernels[row];
-  return kernel.plan ? kernel.plan(threads::context(), parameters) : Plan{"", 0};
+Plan plan(Row row, const void* parameters, Dtype storage, Device& device) {
+  const Kernel& kernel = device.table(storage).kernels[row];
+  return kernel.plan ? kernel.plan(device.context(), parameters) : Plan{"", 0};
 }
 
 std::vector<Array> call(Row row, const void* parameters, const std::vector<Argument>& arguments) {

@@ -47,10 +47,11 @@ struct NotFinite : std::runtime_error {  // becomes FloatingPointError
 };
 
 std::vector<Array> call(Row, const void* parameters, const std::vector<Argument>& arguments);  // returns the outputs
-Plan plan(Row, const void* parameters, Dtype storage);
+Plan plan(Row, const void* parameters, Dtype storage, Device&);
 
 struct LastCall {
   const char* row = "";
+  const char* device = "";
   const char* table = "";
   const char* algorithm = "";
   uint64_t workers = 0;  // bit w: worker w ran a block

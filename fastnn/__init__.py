@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 try:
-    from ._C import OutOfMemoryError, empty_cache, get_num_threads, memory_stats, set_finite_checks, set_num_threads
+    from ._C import DeviceError, OutOfMemoryError, empty_cache, get_num_threads, memory_stats, set_finite_checks, set_num_threads
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._C":
         raise
@@ -18,24 +18,27 @@ from .random import Generator, seed
 from .tensor import Function, Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
 
 if TYPE_CHECKING:
-    from . import data, models, nn, ops, optim, train
-    from .config import profile, show_config
+    from . import cuda, data, models, nn, ops, optim, train
+    from .config import get_precision, profile, set_precision, show_config
     from .gradients import gradcheck
 
 __version__ = "0.1.0"
 
-_submodules = ("data", "models", "nn", "ops", "optim", "train", "files", "cli")
-_lazy = {"gradcheck": "gradients", "show_config": "config", "profile": "config"}
+_submodules = ("cuda", "data", "models", "nn", "ops", "optim", "train", "files", "cli")
+_lazy = {"gradcheck": "gradients", "show_config": "config", "profile": "config", "set_precision": "config", "get_precision": "config"}
 
 __all__ = [
+    "DeviceError",
     "Function",
     "Generator",
     "OutOfMemoryError",
     "Tensor",
+    "cuda",
     "data",
     "empty_cache",
     "from_dlpack",
     "get_num_threads",
+    "get_precision",
     "gradcheck",
     "is_grad_enabled",
     "memory_stats",
@@ -48,6 +51,7 @@ __all__ = [
     "seed",
     "set_finite_checks",
     "set_num_threads",
+    "set_precision",
     "show_config",
     "tensor",
     "train",

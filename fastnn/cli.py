@@ -27,12 +27,14 @@ _RECIPES: dict[str, dict[str, Any]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 2 after an error (one line on stderr), 130 after Ctrl-C."""
+    from . import DeviceError
+
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 130)
-    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, DeviceError) as error:
         return _say(f"error: {' '.join(str(error).split())}", 2)
     return 0
 
@@ -149,7 +151,7 @@ def _prepare(options: argparse.Namespace, training: ArrayDataset) -> tuple[Train
     if options.val_fraction:
         training, validation = data.split(training, options.val_fraction, options.seed)
     normalize = data.Normalize.fit(training)
-    loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize)
+    loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize, device=options.device)
     architecture = {"name": options.model, "input_shape": training.shape, "num_classes": training.num_classes}
     seed(options.seed)
     model = models.create(**architecture)
@@ -172,16 +174,17 @@ def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimi
 
 
 def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, Any], test: ArrayDataset) -> str:
-    from . import _C
+    from . import _C, cuda
 
     training, validation = fit["train"].dataset, fit["validation"]
     shape = " x ".join(str(n) for n in training.shape)
     counts = f"{len(training):,} for training, {len(validation or ()):,} for validation, {len(test):,} for the test"
+    where = f"{_C.isa()}, {_C.get_num_threads()} threads" if trainer.device == "cpu" else cuda.device_name(trainer.device)
     parameters = sum(p.size for p in trainer.model.parameters())
     return (
         f"{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
-        f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; float32 on {_C.isa()}, {_C.get_num_threads()} threads"
+        f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; float32 on {where}"
     )
 
 
@@ -266,7 +269,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add("--seed", metavar="N", type=_number(int, 0, 2**63, "a whole number from 0 on"))
     add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
-    add("--device", choices=["cpu"], default="cpu")
+    add("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
     add("--out", metavar="DIR", help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
     command.set_defaults(run=train)

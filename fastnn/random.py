@@ -25,6 +25,15 @@ class Generator:
         self.seed = seed
         self.draw = 0
         self.state = _C.from_numpy(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
+        self._copies: dict[str, _C.Array] = {}
+
+    def state_on(self, device: str) -> _C.Array:
+        """`state` where kernels of that device read it."""
+        if device == "cpu":
+            return self.state
+        if device not in self._copies:
+            self._copies[device] = self.state.to(device)
+        return self._copies[device]
 
     def next_draw(self) -> int:
         """The number of the next random operation."""

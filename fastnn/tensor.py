@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _C
+from . import _C, devices
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
@@ -146,7 +146,7 @@ def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     if leaf.grad is not None:
         d = _add(leaf.grad._array, d)
     elif d.data_ptr in taken:
-        d = _C.from_numpy(d.numpy())
+        d = d.to(d.device)
     taken.add(d.data_ptr)
     leaf.grad = Tensor(d)
 
@@ -183,6 +183,11 @@ class Tensor:
         return self._array.dtype
 
     @property
+    def device(self) -> str:
+        """Where the values lie: "cpu", "cuda:0", ..."""
+        return self._array.device
+
+    @property
     def ndim(self) -> int:
         return len(self.shape)
 
@@ -203,7 +208,7 @@ class Tensor:
     # --- out of fastnn
 
     def numpy(self) -> np.ndarray:
-        """A read-only numpy view of the values, no copy (strided for rank 4). Works while gradients are recorded."""
+        """A read-only numpy view of the values, no copy (strided for rank 4); of a copy when they lie on a GPU. Works while gradients are recorded."""
         view: np.ndarray = self._array.numpy()
         return view
 
@@ -228,12 +233,31 @@ class Tensor:
         return np.array(values, dtype) if copy or converts else values
 
     def __dlpack__(self, *, dl_device: tuple[int, int] | None = None, copy: bool | None = None, **_: Any) -> Any:
-        if dl_device not in (None, (1, 0)):
-            raise BufferError(f"this tensor lies in the CPU's memory, device (1, 0); it cannot be handed to device {dl_device}")
-        return (_C.from_numpy(self.numpy()) if copy else self._array).__dlpack__()
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(
+                f"this tensor lies on {self.device}, device {self.__dlpack_device__()}; it cannot be handed to device {dl_device}"
+            )
+        return (self._array.to(self.device) if copy else self._array).__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return self._array.__cuda_array_interface__
+
+    def to(self, device: str) -> Tensor:
+        """The same values on a device ("cpu", "cuda", "cuda:1"); itself where they lie there already. The gradient flows back."""
+        there = devices.resolve(device)
+        return self if there == self.device else apply(_Move(there), self)
+
+    def cpu(self) -> Tensor:
+        """to("cpu")."""
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        """to("cuda")."""
+        return self.to("cuda")
 
     def detach(self) -> Tensor:
         """The same values (shared memory) without a history."""
@@ -253,7 +277,7 @@ class Tensor:
         if self._op is not None:
             raise RuntimeError("only tensors without a history can be copied deeply; use detach() first")
         clone = type(self).__new__(type(self))
-        Tensor.__init__(clone, _C.from_numpy(self.numpy()), self.requires_grad)
+        Tensor.__init__(clone, self._array.to(self.device), self.requires_grad)
         if self.grad is not None:
             clone.grad = self.grad.__deepcopy__(memo)
         memo[id(self)] = clone
@@ -281,9 +305,9 @@ class Tensor:
                 raise ValueError(
                     f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape"
                 )
-            seed = _C.from_numpy(np.ones(self.shape, self.dtype))
+            seed = _C.from_numpy(np.ones(self.shape, self.dtype), self.device)
         else:
-            seed = tensor(gradient, dtype=self.dtype)._array
+            seed = tensor(gradient, dtype=self.dtype, device=self.device)._array
             if seed.shape != self.shape:
                 raise ValueError(f"backward(): gradient has shape {seed.shape}; expected {self.shape}")
         with no_grad():
@@ -351,7 +375,7 @@ class Tensor:
 
     def argmax(self, axis: int | None = None) -> Tensor:
         """Row-major position of the largest value (int64), without a gradient."""
-        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), axis), np.int64)))
+        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), axis), np.int64), self.device))
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
@@ -370,11 +394,29 @@ def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool) -> Tens
     return result
 
 
+_DLPACK_CUDA = 2  # kDLCUDA
 _kept = ("float32", "uint8", "int64", "bool")
 
 
-def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = False) -> Tensor:
-    """Copies anything numpy can read into a Tensor.
+class _Move(Op):
+    """To another device, and the gradient back."""
+
+    __slots__ = ("there", "here")
+
+    def __init__(self, there: str) -> None:
+        self.there = there
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.here = x.device
+        return x.to(self.there)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (dy.to(self.here),)
+
+
+def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = False, device: str = "cpu") -> Tensor:
+    """Copies anything numpy can read into a Tensor on `device`.
 
     Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
     "float64", "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers are to require a gradient.
@@ -394,7 +436,7 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
         raise TypeError(f"fastnn.tensor: dtype {dtype!r} is not one of float32, float64, uint8, int64, bool")
     if requires_grad and dtype not in ("float32", "float64"):
         raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {dtype}")
-    return Tensor(_C.from_numpy(values.astype(dtype, copy=False)), requires_grad)
+    return Tensor(_C.from_numpy(values.astype(dtype, copy=False), devices.resolve(device)), requires_grad)
 
 
 def from_dlpack(array: Any) -> Tensor:
@@ -403,6 +445,9 @@ def from_dlpack(array: Any) -> Tensor:
     Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
     Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
     """
+    kind, index = array.__dlpack_device__()
+    if kind == _DLPACK_CUDA:
+        devices.resolve(f"cuda:{index}")
     return Tensor(_C.from_dlpack(array.__dlpack__()))
 
 
@@ -485,8 +530,8 @@ class _UserOp(Op):
 def _array_of(value: Any, like: Sequence[Array | None]) -> Array:
     if isinstance(value, Tensor):
         return value._array
-    dtype = next((a.dtype for a in like if a is not None), "float32")
-    return tensor(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None)._array
+    dtype, device = next(((a.dtype, a.device) for a in like if a is not None), ("float32", "cpu"))
+    return tensor(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None, device=device)._array
 
 
 from . import ops  # noqa: E402  (last: ops is built on the names above, Tensor's methods only look it up when called)

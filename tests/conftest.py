@@ -1,4 +1,5 @@
-"""Every test here may ask for `table` (each compilation of csrc/cpu) or `isa` (each instruction set, float32); memory checks are on throughout."""
+"""Every test here may ask for `table` (each compilation of csrc/cpu, and of csrc/cuda where there is a device for it), `cpu_table`, or `isa`
+(each instruction set, float32); memory checks are on throughout."""
 
 from __future__ import annotations
 
@@ -24,18 +25,20 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(trylast=True)  # innermost, so that a case's reference serves all tables before the next case comes
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "table" in metafunc.fixturenames:
-        metafunc.parametrize("table", kernel_calls.TABLES, ids=str, indirect=True)
-    elif "isa" in metafunc.fixturenames:
+    for fixture, tables in (("table", kernel_calls.TABLES), ("cpu_table", kernel_calls.CPU_TABLES)):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, tables, ids=str, indirect=True)
+    if "isa" in metafunc.fixturenames:
         metafunc.parametrize("isa", _C.isas(), indirect=True)
 
 
-@pytest.fixture
-def table(request: pytest.FixtureRequest) -> Iterator[kernel_calls.Table]:
-    before = _C.isa()
-    _C.set_isa(request.param.isa)
-    yield request.param
-    _C.set_isa(before)
+def _table(request: pytest.FixtureRequest) -> Iterator[kernel_calls.Table]:
+    with kernel_calls.using(request.param):
+        yield request.param
+
+
+table = pytest.fixture(_table, name="table")
+cpu_table = pytest.fixture(_table, name="cpu_table")
 
 
 @pytest.fixture

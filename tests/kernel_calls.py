@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn import _C
+import fastnn
+from fastnn import _C, devices
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Operand = Array | list[Array] | None
@@ -18,16 +21,66 @@ FIXED_TYPES = {"f32": "float32", "f64": "float64", "i64": "int64", "u8": "uint8"
 
 
 class Table(NamedTuple):
-    """An instruction set and the type computed in: one compilation of csrc/cpu."""
+    """An instruction set or a device, and the type computed in: one compilation of csrc/cpu or csrc/cuda."""
 
-    isa: str
+    where: str  # an instruction set of the CPU, or a device
     dtype: str
+    precision: str = "highest"
 
     def __str__(self) -> str:
-        return f"{self.isa}_{self.dtype.replace('float', 'f')}"
+        text = f"{self.where}_{self.dtype.replace('bfloat', 'bf').replace('float', 'f')}"
+        return text if self.precision == "highest" else f"{text}_{self.precision}"
+
+    @property
+    def device(self) -> str:
+        return "cpu" if self.where in _C.isas() else self.where
+
+    @property
+    def name(self) -> str:
+        """As the core calls it."""
+        return str(self) if self.device == "cpu" else f"cuda_{self.dtype.replace('bfloat', 'bf').replace('float', 'f')}"
 
 
-TABLES = [*(Table(isa, "float32") for isa in _C.isas()), Table("portable", "float64")]
+def _devices() -> list[str]:
+    """Those that FASTNN_TEST_DEVICES names ("cpu,cuda-emulated"; all there are without it). "cuda-emulated" are the CUDA kernels compiled
+    for the CPU by tests/cuda_on_cpu: FASTNN_CUDA_EMULATED says where."""
+    emulated = os.environ.get("FASTNN_CUDA_EMULATED")
+    if emulated:
+        devices.open_emulated(emulated)
+    there = ["cpu", *(["cuda"] if fastnn.cuda.is_available() else []), *(["cuda-emulated"] if emulated else [])]
+    wanted = os.environ.get("FASTNN_TEST_DEVICES")
+    return wanted.split(",") if wanted else there
+
+
+DEVICES = _devices()
+GPUS = [device for device in DEVICES if device != "cpu"]
+CPU_TABLES = [*(Table(isa, "float32") for isa in _C.isas()), Table("portable", "float64")] if "cpu" in DEVICES else []
+TABLES = [*CPU_TABLES, *(Table(device, "float32") for device in GPUS)]
+
+
+@contextmanager
+def using(table: Table) -> Iterator[None]:
+    """Calls inside the block run on this table."""
+    global _device
+    before = _device, _C.isa(), _C.get_precision()
+    _device = table.device
+    if table.device == "cpu":
+        _C.set_isa(table.where)
+    _C.set_precision(table.precision)
+    try:
+        yield
+    finally:
+        _device = before[0]
+        _C.set_isa(before[1])
+        _C.set_precision(before[2])
+
+
+_device = "cpu"
+
+
+def plan(row: str, parameters: Sequence[Any], dtype: str = "float32") -> tuple[str, int]:
+    """(algorithm, bytes of scratch) on the table in use."""
+    return _C.plan(row, struct(row, parameters), dtype, _device)
 
 
 def struct(row: str, parameters: Sequence[Any]) -> Any:
@@ -35,7 +88,8 @@ def struct(row: str, parameters: Sequence[Any]) -> Any:
 
 
 def operand_dtype(operand: dict[str, Any], dtype: str) -> str:
-    return FIXED_TYPES.get(operand["type"], dtype)
+    computed = "float32" if dtype == "bfloat16" and operand["type"] == "R" else dtype
+    return FIXED_TYPES.get(operand["type"], computed)
 
 
 def call(
@@ -58,15 +112,19 @@ def call(
         if value is None:
             arguments.append(None)
             continue
-        values = [np.asarray(v).astype(operand_dtype(operand, dtype)) for v in (value if isinstance(value, list) else [value])]
+        kept = operand_dtype(operand, dtype)
+        values = [np.asarray(v).astype("float32" if kept == "bfloat16" else kept) for v in (value if isinstance(value, list) else [value])]
         arrays = []
         for i, v in enumerate(values):
             element = f"{name}[{i}]" if operand["list"] else name
-            if shifted and v.size:
+            if shifted and v.size and _device == "cpu":
                 array, buffer = shifted_array(v)
                 guards.append((element, buffer))
             else:
-                array = _C.from_numpy(v)
+                array = _C.from_numpy(v, _device, kept)
+                if shifted and v.size:
+                    array = shifted_on_device(array)
+                v = array.numpy()
             arrays.append(array)
             if direction == "inout":
                 written[element] = array
@@ -95,6 +153,38 @@ def shifted_array(value: Array) -> tuple[Any, Array]:
     view = buffer[GUARD : GUARD + memory_order.nbytes].view(value.dtype).reshape(memory_order.shape)
     view[...] = memory_order
     return _C.from_dlpack((view.transpose(0, 3, 1, 2) if value.ndim == 4 else view).__dlpack__()), buffer
+
+
+class _Memory:
+    """Some bytes of a device under another shape and type, for others to share."""
+
+    def __init__(self, owner: Any, address: int, shape: tuple[int, ...], dtype: str) -> None:
+        self.owner = owner
+        self.__cuda_array_interface__ = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
+
+
+def shifted_on_device(array: Any) -> Any:
+    """The same values one element behind where the device's blocks begin."""
+    item = array.nbytes // array.size
+    block = _C.empty((array.nbytes + item,), "uint8", _device)
+    flat, n = block.data_ptr + item, array.nbytes
+    _C.from_cuda_array(_Memory(block, flat, (n,), "uint8"), _device).copy_from(
+        _C.from_cuda_array(_Memory(array, array.data_ptr, (n,), "uint8"), _device).numpy()
+    )
+    shape = array.shape
+    strides = [s * item for s in (_nhwc_strides(shape) if len(shape) == 4 else _row_major(shape))]
+    memory = _Memory(block, flat, shape, array.dtype)
+    memory.__cuda_array_interface__["strides"] = tuple(strides)
+    return _C.from_cuda_array(memory, _device)
+
+
+def _row_major(shape: Sequence[int]) -> list[int]:
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def _nhwc_strides(shape: Sequence[int]) -> list[int]:
+    _, c, h, w = shape
+    return [h * w * c, 1, w * c, c]
 
 
 def bits(x: Array) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry, covering_geometries, plain_geometry
-from kernel_calls import Array, Table, call, normwise, same_bits, struct
+from kernel_calls import Array, Table, call, normwise, plan, same_bits, struct
 from kernel_cases import Case, describe
 
 from fastnn import _C
@@ -103,17 +103,17 @@ ALGORITHMS: list[tuple[Geometry, tuple[str, str, str]]] = [  # forward, backward
 
 
 @pytest.mark.parametrize(("geometry", "algorithms"), ALGORITHMS, ids=[name_of(g) for g, _ in ALGORITHMS])
-def test_the_algorithm_chosen(geometry: Geometry, algorithms: tuple[str, str, str], table: Table) -> None:
-    planned = [_C.plan(f"conv2d_{d}", struct("conv2d_forward", geometry), table.dtype)[0] for d in DIRECTIONS]
-    if table.dtype == "float64" and geometry[0][1] == 3:  # three channels do not fit into a vector of two
+def test_the_algorithm_chosen(geometry: Geometry, algorithms: tuple[str, str, str], cpu_table: Table) -> None:
+    planned = [plan(f"conv2d_{d}", geometry, cpu_table.dtype)[0] for d in DIRECTIONS]
+    if cpu_table.dtype == "float64" and geometry[0][1] == 3:  # three channels do not fit into a vector of two
         planned, algorithms = planned[:2], algorithms[:2]
     assert tuple(planned) == tuple(algorithms)
 
 
-def test_the_algorithm_planned_is_the_one_that_ran(table: Table) -> None:
+def test_the_algorithm_planned_is_the_one_that_ran(cpu_table: Table) -> None:
     for geometry, algorithms in zip(METAMORPHIC[:3], ((TAPS3,), (SMALL_C,), (DEPTHWISE,)), strict=True):
         x, w, _ = operands(geometry)
-        call("conv2d_forward", geometry, [x, w, None], table.dtype)
+        call("conv2d_forward", geometry, [x, w, None], cpu_table.dtype)
         assert (_C.last_call()["algorithm"],) == algorithms
 
 
@@ -125,8 +125,8 @@ def test_the_algorithm_planned_is_the_one_that_ran(table: Table) -> None:
         ("backward_weight", {SMALL_C, TAPS3, DIRECT, DEPTHWISE, PLAIN}),
     ],
 )
-def test_the_shapes_tested_reach_every_algorithm(direction: str, names: set[str], table: Table) -> None:
-    plans = [_C.plan(f"conv2d_{direction}", struct("conv2d_forward", g), table.dtype)[0] for g in CONV2D_GEOMETRIES]
+def test_the_shapes_tested_reach_every_algorithm(direction: str, names: set[str], cpu_table: Table) -> None:
+    plans = [plan(f"conv2d_{direction}", g, cpu_table.dtype)[0] for g in CONV2D_GEOMETRIES]
     assert {name: plans.count(name) >= 5 for name in set(plans)} == dict.fromkeys(names, True)
 
 
@@ -172,7 +172,7 @@ def test_a_batch_in_parts_is_the_batch(geometry: Geometry, table: Table) -> None
     for part in (slice(0, cut), slice(cut, None)):
         smaller = (x[part].shape, *geometry[1:])
         for row in ("conv2d_forward", "conv2d_backward_input"):
-            algorithms = [_C.plan(row, struct(row, g), table.dtype)[0] for g in (geometry, smaller)]
+            algorithms = [plan(row, g, table.dtype)[0] for g in (geometry, smaller)]
             assert algorithms[0] == algorithms[1]
         y_part, dx_part, dw_part = three(smaller, x[part], w, dy[part], table.dtype)
         assert np.array_equal(y_part, y[part])

@@ -8,6 +8,7 @@ import threading
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,10 +270,10 @@ def test_the_thread_works_ahead_and_ends_with_the_loop() -> None:
 
 def test_an_exception_in_the_thread_arrives_in_the_loop() -> None:
     class Broken(ArrayDataset):
-        def gather(self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray):  # type: ignore[no-untyped-def]
+        def gather(self, indices: np.ndarray, *args: Any):  # type: ignore[no-untyped-def]
             if 17 in indices:
                 raise OSError("the disk is gone")
-            return super().gather(indices, scale, shift)
+            return super().gather(indices, *args)
 
     loader = Loader(Broken(np.zeros((40, 3), np.uint8), np.arange(40)), 8)
     done = []

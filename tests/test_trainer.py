@@ -239,8 +239,8 @@ def test_refusals() -> None:
         t.predict(none)
     with pytest.raises(TypeError, match="expected an ArrayDataset, a Loader or"):
         t.fit([1, 2, 3], 1)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="device 'cuda' is not in this build"):
-        Trainer(t.model, t.optimizer, device="cuda")
+    with pytest.raises(ValueError, match="device 'tpu' is not one of 'cpu', 'cuda'"):
+        Trainer(t.model, t.optimizer, device="tpu")
 
 
 def test_label_outside_the_models_classes_is_refused() -> None:

@@ -7,7 +7,7 @@
 #endif
 #include <stdint.h>
 
-#include "prototypes.h"
+#include "../prototypes.h"
 
 namespace fastnn::FASTNN_TABLE {
 

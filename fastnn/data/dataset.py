@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C, random
 
+MOST_RESIDENT_BYTES = 4 << 30  # of images kept in a GPU's memory
 _SPLIT_DRAW = 2**48 - 1  # the last draw there is: no epoch's order uses its words
 
 
@@ -32,6 +33,7 @@ class ArrayDataset:
         self.classes = tuple(classes) if classes is not None else None
         self.shape: tuple[int, ...] = images.shape[1:]
         self._source = _C.from_numpy(images) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+        self._copies: dict[str, _C.Array] = {}  # of the source, by device
         self._rows: np.ndarray | None = None  # which images of the source are ours; None: all
 
     def __len__(self) -> int:
@@ -62,14 +64,27 @@ class ArrayDataset:
         part._rows = indices if self._rows is None else self._rows[indices]
         return part
 
-    def gather(self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> _C.Array:
-        """float32 batch of images[indices] * scale + shift; scale and shift have one value per channel (feature)."""
+    def gather(self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu") -> _C.Array:
+        """float32 batch of images[indices] * scale + shift on a device; scale and shift have one value per channel (feature).
+
+        Bytes that are to be used on a GPU are copied there once, unless they are too many: then each batch is made here and copied.
+        """
         rows = indices if self._rows is None else self._rows[indices]
         if isinstance(self._source, np.ndarray):
             channels = (slice(None),) + (None,) * (self._source.ndim - 2)
-            return _C.from_numpy(self._source[rows] * scale[channels] + shift[channels])
-        gather = _C.Gather(self._source.shape, len(rows))
-        return _C.gather_normalize(gather, self._source, *(_C.from_numpy(a) for a in (rows, scale, shift)))
+            return _C.from_numpy(self._source[rows] * scale[channels] + shift[channels], device)
+        near = device == "cpu" or self._source.nbytes <= MOST_RESIDENT_BYTES
+        source = self._source_on(device if near else "cpu")
+        gather = _C.Gather(source.shape, len(rows))
+        batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
+        return batch if near else batch.to(device)
+
+    def _source_on(self, device: str) -> _C.Array:
+        if device == "cpu":
+            return self._source
+        if device not in self._copies:
+            self._copies[device] = self._source.to(device)
+        return self._copies[device]
 
 
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from .. import _C, random
+from .. import _C, devices, random
 from ..tensor import Tensor
 from .dataset import ArrayDataset
 from .normalize import Normalize
@@ -16,7 +16,7 @@ Batches = Generator[tuple[Tensor, Tensor], None, None]
 
 
 class Loader:
-    """Iterating gives one epoch of (images, labels): float32 and int64 Tensors.
+    """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them.
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
@@ -34,6 +34,7 @@ class Loader:
         normalize: Normalize | None = None,
         drop_last: bool = False,
         prefetch: int = 2,
+        device: str = "cpu",
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"Loader: batch_size {batch_size}; expected at least 1")
@@ -43,7 +44,7 @@ class Loader:
         if normalize is not None and len(normalize.mean) != channels:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
         self.dataset, self.batch_size, self.shuffle, self.seed, self.normalize = dataset, batch_size, shuffle, seed, normalize
-        self.drop_last, self.prefetch = drop_last, max(1, prefetch)
+        self.drop_last, self.prefetch, self.device = drop_last, max(1, prefetch), devices.resolve(device)
         self.epoch = 0
         self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
         self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
@@ -94,5 +95,5 @@ class Loader:
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """The samples at these positions of the data set, as a batch."""
-        images = self.dataset.gather(positions, self._scale, self._shift)
+        images = self.dataset.gather(positions, self._scale, self._shift, self.device)
         return Tensor(images), Tensor(_C.from_numpy(self.dataset.labels[positions]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .. import devices
 from ..tensor import ArrayLike, Tensor, tensor
 
 if TYPE_CHECKING:
@@ -221,10 +222,28 @@ class Module:
         """Parameters and buffers of a float type become float32."""
         return self._convert("float32")
 
+    def to(self: M, device: str) -> M:
+        """Moves parameters and buffers of a float type to a device ("cpu", "cuda", "cuda:1"), gradients are forgotten. Counters stay with
+        the CPU, which counts. An optimizer made before
+        keeps its parameters and follows them."""
+        there = devices.resolve(device)
+        for value in self._state().values():
+            if value.dtype in ("float32", "float64") and value.device != there:
+                value._array, value.grad = value._array.to(there), None
+        return self
+
+    def cuda(self: M) -> M:
+        """to("cuda")."""
+        return self.to("cuda")
+
+    def cpu(self: M) -> M:
+        """to("cpu")."""
+        return self.to("cpu")
+
     def _convert(self: M, dtype: str) -> M:
         for value in self._state().values():
             if value.dtype in ("float32", "float64"):
-                value._array, value.grad = tensor(value, dtype)._array, None
+                value._array, value.grad = tensor(value, dtype, device=value.device)._array, None
         return self
 
     def zero_grad(self) -> None:

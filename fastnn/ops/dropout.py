@@ -14,7 +14,7 @@ class Dropout(Op):
 
     def forward(self, x: Array) -> Array:
         generator = random.default_generator()
-        self.state = generator.state
+        self.state = generator.state_on(x.device)
         self.plan = _C.Dropout(x.shape, self.p, generator.next_draw())
         self.save(self.state)
         return _C.dropout(self.plan, x, self.state)

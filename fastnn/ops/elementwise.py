@@ -19,9 +19,9 @@ power_of = lru_cache(1024)(_C.Power)
 
 
 @lru_cache(1024)
-def constant(value: float, dtype: str, sign: float = 1.0) -> Tensor:
+def constant(value: float, dtype: str, device: str, sign: float = 1.0) -> Tensor:
     """`sign` is part of the key: to the cache 0.0 and -0.0 are the same number."""
-    return Tensor(_C.from_numpy(np.asarray(value, dtype)))
+    return Tensor(_C.from_numpy(np.asarray(value, dtype), device))
 
 
 def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
@@ -35,8 +35,8 @@ def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 
 def _beside(t: Tensor, value: Any) -> Tensor:
     if isinstance(value, (int, float)):
-        return constant(float(value), t.dtype, copysign(1.0, value))
-    return tensor(value, dtype=t.dtype)
+        return constant(float(value), t.dtype, t.device, copysign(1.0, value))
+    return tensor(value, dtype=t.dtype, device=t.device)
 
 
 def sum_to(d: Array, shape: tuple[int, ...]) -> Array:
@@ -62,7 +62,7 @@ def _divide(a: Array, b: Array) -> Array:
 
 
 def _negative(a: Array) -> Array:
-    return _multiply(a, constant(-1.0, a.dtype)._array)
+    return _multiply(a, constant(-1.0, a.dtype, a.device)._array)
 
 
 class Add(Op):
@@ -169,7 +169,7 @@ class Power(Op):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         (x,) = self.saved
         slope = _C.power(power_of(x.shape, self.exponent - 1 if self.exponent else 0.0), x)  # of x^0: 0 everywhere, at 0 too
-        return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype)._array)),)
+        return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype, x.device)._array)),)
 
 
 def add(a: Any, b: Any) -> Tensor:

@@ -30,8 +30,8 @@ class CrossEntropy(Op):
         return (_C.cross_entropy_backward(self.plan, logits, labels, weight, lse, divisor, dloss),)
 
 
-def checked_labels(labels: Any, count: int, classes: int, ignore_index: int) -> Array:
-    """Class labels as an int64 array: `count` of them, each in [0, classes) or ignore_index."""
+def checked_labels(labels: Any, count: int, classes: int, ignore_index: int, device: str) -> Array:
+    """Class labels as an int64 array on `device`: `count` of them, each in [0, classes) or ignore_index."""
     values = labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
@@ -43,9 +43,9 @@ def checked_labels(labels: Any, count: int, classes: int, ignore_index: int) -> 
         if wrong.any():
             at = int(np.argmax(wrong))
             raise ValueError(f"cross_entropy: label {values[at]} of sample {at} lies outside of [0, {classes}), the classes of the logits")
-    if isinstance(labels, Tensor) and labels.dtype == "int64":
+    if isinstance(labels, Tensor) and labels.dtype == "int64" and labels.device == device:
         return labels._array
-    return _C.from_numpy(values.astype(np.int64))
+    return _C.from_numpy(values.astype(np.int64), device)
 
 
 def cross_entropy(
@@ -61,13 +61,14 @@ def cross_entropy(
 
     With smoothing e the target is (1 - e) onehot + e / C. `weight` (C) scales each class; "mean" divides by the sum of the weights of the
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
+    Labels are looked at by the CPU, so that is where they are best left when the logits lie on a GPU.
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts.
     """
     if logits.ndim != 2:
         raise ValueError(f"cross_entropy: logits must have shape (N, C), got {logits.shape}")
     n, classes = logits.shape
-    array = checked_labels(labels, n, classes, ignore_index)
+    array = checked_labels(labels, n, classes, ignore_index, logits.device)
     if weight is not None and weight.requires_grad:
         raise ValueError("cross_entropy: weight is a constant of the loss; pass weight.detach()")
-    op = CrossEntropy(array, None if weight is None else weight._array, label_smoothing, ignore_index, reduction)
+    op = CrossEntropy(array, None if weight is None else weight.to(logits.device)._array, label_smoothing, ignore_index, reduction)
     return apply(op, logits)

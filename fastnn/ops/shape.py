@@ -39,7 +39,7 @@ def reshaped(a: Array, shape: Shape) -> Array:
     if a.shape == shape or (_C.lies_row_major(a.shape) and _C.lies_row_major(shape)):
         return a.view(shape)
     if a.dtype not in floats:
-        return _C.from_numpy(a.numpy().reshape(shape))
+        return _C.from_numpy(a.numpy().reshape(shape), a.device)
     if not _C.lies_row_major(a.shape):  # out of N, H, W, C: walk (n, c, h, w)
         flat = (a.size,)
         walk = _C.Strided(a.shape, flat, a.shape, memory_strides(a.shape), 0)
@@ -109,7 +109,7 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     if sorted(order) != list(range(x.ndim)):
         raise ValueError(f"transpose: axes {axes} are not a permutation of the {x.ndim} dimensions of {x.shape}")
     if x.dtype not in floats:
-        return Tensor(_C.from_numpy(x.numpy().transpose(order)))
+        return Tensor(_C.from_numpy(x.numpy().transpose(order), x.device))
     strides = memory_strides(x.shape)
     return apply(View(tuple(x.shape[a] for a in order), tuple(strides[a] for a in order), 0), x)
 
@@ -144,5 +144,5 @@ def index(x: Tensor, key: Any) -> Tensor:
             raise TypeError(f"index: expected integers, slices, Ellipsis or None, got {type(k).__name__}")
         d += 1
     if x.dtype not in floats:
-        return Tensor(_C.from_numpy(np.asarray(x.numpy()[key])))
+        return Tensor(_C.from_numpy(np.asarray(x.numpy()[key]), x.device))
     return apply(View(tuple(shape), tuple(strides), offset), x)

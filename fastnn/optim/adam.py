@@ -43,5 +43,5 @@ class Adam(Optimizer):
         return [lr, group["weight_decay"], *group["betas"], group["eps"], float(self.decoupled)]
 
     def _launch(self, groups: int, w: list[Array], g: list[Array], state: list[list[Array]], group: Array, rates: Array) -> None:
-        t = _C.from_numpy(np.asarray(self.steps + 1, np.int64))
+        t = _C.from_numpy(np.asarray(self.steps + 1, np.int64), rates.device)
         _C.adam_step(_C.Adam(len(w), groups), w, g, state[0], state[1], group, rates, t)

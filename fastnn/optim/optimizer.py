@@ -83,27 +83,29 @@ class Optimizer:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
         loss = closure() if closure is not None else None
         rates = np.array([self._columns(group, lr) for group, lr in zip(self.param_groups, self.rates())], np.float64)
-        by_dtype: dict[str, list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter)
+        together: dict[tuple[str, str], list[tuple[int, int, Tensor]]] = {}  # by dtype and device: (position, group, parameter)
         position = 0
         for number, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None:
                     if p.grad.shape != p.shape:
                         raise ValueError(f"{type(self).__name__}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
-                    by_dtype.setdefault(p.dtype, []).append((position, number, p))
+                    together.setdefault((p.dtype, p.device), []).append((position, number, p))
                 position += 1
-        for members in by_dtype.values():
-            numbers = _C.from_numpy(np.array([number for _, number, _ in members], np.int64))
+        for (_, device), members in together.items():
+            numbers = _C.from_numpy(np.array([number for _, number, _ in members], np.int64), device)
             state = [[self._slot(slot, i, p) for i, _, p in members] for slot in self.slots]
             gradients = [p.grad._array for _, _, p in members if p.grad is not None]
-            self._launch(len(self.param_groups), [p._array for _, _, p in members], gradients, state, numbers, _C.from_numpy(rates))
+            self._launch(len(self.param_groups), [p._array for _, _, p in members], gradients, state, numbers, _C.from_numpy(rates, device))
         self.steps += 1
         return loss
 
     def _slot(self, slot: str, position: int, p: Tensor) -> Array:
         array = self._state[slot][position]
+        if array is not None and array.device != p.device:
+            array = self._state[slot][position] = array.to(p.device)
         if array is None:
-            array = self._state[slot][position] = _C.from_numpy(np.zeros(p.shape, p.dtype))
+            array = self._state[slot][position] = _C.from_numpy(np.zeros(p.shape, p.dtype), p.device)
         return array
 
     # --- state
@@ -132,7 +134,7 @@ class Optimizer:
             values = np.asarray(value)
             if values.shape != p.shape:
                 raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {values.shape}; its parameter {p.shape}")
-            fresh[slot][int(position)] = _C.from_numpy(values.astype(p.dtype, copy=False))
+            fresh[slot][int(position)] = _C.from_numpy(values.astype(p.dtype, copy=False), p.device)
         if "steps" not in state:
             raise ValueError(f"{type(self).__name__}.load_state_dict: 'steps' is missing")
         self.steps, self._state = int(state["steps"]), fresh

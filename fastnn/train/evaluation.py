@@ -40,6 +40,11 @@ def mode(model: Module, training: bool) -> Iterator[None]:
             module.training = was_training
 
 
+def device_of(model: Module) -> str:
+    """Where the model's parameters lie; "cpu" for a model without any."""
+    return next((p.device for p in model.parameters()), "cpu")
+
+
 class Sums:
     """Loss and metrics summed over samples in float64; a plain dict of numbers underneath, so that a checkpoint can hold it."""
 
@@ -67,7 +72,7 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Mean loss and metrics in evaluation mode. `check` is called after each batch."""
-    loader = _loader(data, normalize)
+    loader = _loader(data, normalize, device_of(model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty")
     sums = Sums(metrics)
@@ -87,15 +92,15 @@ def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray
         if not isinstance(data, (ArrayDataset, Loader)):
             images = np.asanyarray(data)
             data = ArrayDataset(images, np.zeros(len(images), np.int64))
-        with closing(_loader(data, normalize).batches(0)) as batches:
+        with closing(_loader(data, normalize, device_of(model)).batches(0)) as batches:
             logits = [model(x).numpy() for x, _ in batches]
     if not logits:
         raise ValueError("predict: there are no images")
     return _softmax(np.concatenate(logits))
 
 
-def _loader(data: Data, normalize: Normalize | None) -> Loader:
-    return data if isinstance(data, Loader) else Loader(dataset_of(data), _BATCH, normalize=normalize)
+def _loader(data: Data, normalize: Normalize | None, device: str) -> Loader:
+    return data if isinstance(data, Loader) else Loader(dataset_of(data), _BATCH, normalize=normalize, device=device)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import devices, random
 from ..data import Loader, Normalize
 from ..nn import CrossEntropyLoss, Module
 from ..optim import Optimizer
@@ -39,9 +39,10 @@ class Trainer:
         trainer.predict(images)     # probabilities (N, classes)
 
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics.
-    normalize: preprocessing; left out, `fit` fits mean and std per channel on its training set. architecture (arguments of
-    models.create) and classes are stored in what `save_model` writes. Where training stands: `epoch` and `batch` (both counts of what is
-    done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
+    device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
+    out, `fit` fits mean and std per channel on its training set. architecture (arguments of models.create) and classes are stored in what
+    `save_model` writes. Where training stands: `epoch` and `batch` (both counts of what is done), `history`, `best` (the snapshot with the
+    best validation accuracy, at equal accuracy the lower loss).
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Trainer:
         *,
         metrics: Sequence[str | Metric] = ("accuracy",),
         seed: int = 0,
-        device: str = "cpu",
+        device: str | None = None,
         normalize: Normalize | None = None,
         classes: Sequence[str] | None = None,
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
-        if device != "cpu":
-            raise ValueError(f"Trainer: device {device!r} is not in this build; there is 'cpu'")
+        self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
+        self.model.to(self.device)
         self.metrics = by_name(metrics)
         self.generator = random.Generator(seed)  # dropout draws from it
         self.normalize, self.classes, self.architecture = normalize, classes, architecture
@@ -199,13 +200,17 @@ class Trainer:
         if isinstance(data, Loader):
             loader = data
             self.normalize = self.normalize or loader.normalize
+            if loader.device != self.device:
+                raise ValueError(
+                    f"fit: the loader gives batches on {loader.device}, the trainer works on {self.device}; give both the same"
+                )
             if self.normalize is not None and (loader.normalize is None or loader.normalize.state() != self.normalize.state()):
                 raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {self.normalize}; give both the same")
         else:
             dataset = evaluation.dataset_of(data)
             if self.normalize is None and len(dataset):
                 self.normalize = Normalize.fit(dataset)
-            loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize)
+            loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize, device=self.device)
         if not len(loader):
             raise ValueError("fit: the training set is empty")
         self.classes = self.classes or loader.dataset.classes

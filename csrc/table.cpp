@@ -1,5 +1,5 @@
 // Fills the table of one instruction set and storage type. A row without its kernel stops at link time.
-#include "../table.h"
+#include "table.h"
 
 #include "prototypes.h"
 
@@ -22,8 +22,8 @@ namespace {
     enum : int { operands scratch_position }; \
   }
 #define PLANNED KERNEL
-#include "../kernels.def"
-#include "../undef_kernels.h"
+#include "kernels.def"
+#include "undef_kernels.h"
 
 #define IN(name, shape, type) , static_cast<const type*>(pointers[name])
 #define OUT(name, shape, type) , static_cast<type*>(pointers[name])
@@ -43,8 +43,8 @@ namespace {
     FASTNN_TABLE::name(context, *static_cast<const Struct*>(parameters) operands, pointers[scratch_position]); \
   }                                                                                                            \
   Plan plan_##name(const Context& context, const void* parameters) { return name##_plan(context, *static_cast<const Struct*>(parameters)); }
-#include "../kernels.def"
-#include "../undef_kernels.h"
+#include "kernels.def"
+#include "undef_kernels.h"
 
 }  // namespace
 
@@ -60,8 +60,8 @@ const Table table = {NAME(FASTNN_TABLE),
 #define LIST_INOUT IN
 #define KERNEL(name, Struct, operands) {run_##name, nullptr},
 #define PLANNED(name, Struct, operands) {run_##name, plan_##name},
-#include "../kernels.def"
-#include "../undef_kernels.h"
+#include "kernels.def"
+#include "undef_kernels.h"
                      }};
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -1,13 +1,17 @@
-// The prototype of every kernel of kernels.def, in the namespace of the table being built (FASTNN_TABLE, e.g. avx512_f32).
-// First include of every file in cpu/. FASTNN_REAL is float or double; storage and real part ways when activations lie in bf16.
+// The prototype of every kernel of kernels.def, in the namespace of the table being built (FASTNN_TABLE, e.g. avx512_f32, cuda_f32).
+// FASTNN_REAL, float or double, is the type computed in; FASTNN_STORAGE how activations lie in memory, when that is another.
 #pragma once
-#include "../context.h"
-#include "../kernels.h"
+#include "bfloat16.h"
+#include "context.h"
+#include "kernels.h"
 
 namespace fastnn::FASTNN_TABLE {
 
+#if !defined(FASTNN_STORAGE)
+#define FASTNN_STORAGE FASTNN_REAL
+#endif
 using real = FASTNN_REAL;
-using storage = FASTNN_REAL;
+using storage = FASTNN_STORAGE;
 
 using T = storage;
 using R = real;
@@ -29,8 +33,8 @@ using u8 = uint8_t;
 #define PLANNED(name, Struct, operands)                             \
   void name(const Context&, const Struct& operands, void* scratch); \
   Plan name##_plan(const Context&, const Struct&);
-#include "../kernels.def"
-#include "../undef_kernels.h"
+#include "kernels.def"
+#include "undef_kernels.h"
 #pragma GCC visibility pop
 
 }  // namespace fastnn::FASTNN_TABLE

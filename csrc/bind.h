@@ -1,0 +1,67 @@
+// What the files that use pybind11 share: bind.cpp (the structs and one function per row), bind_array.cpp, bind_device.cpp.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "array.h"
+#include "thunk.h"
+
+namespace py = pybind11;
+
+void bind_array(py::module_&);
+void bind_device(py::module_&);
+
+// --- how shapes and pairs cross
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<fastnn::Shape> {
+  PYBIND11_TYPE_CASTER(fastnn::Shape, const_name("tuple[int, ...]"));
+  bool load(handle source, bool) {
+    if (!PySequence_Check(source.ptr()) || PyUnicode_Check(source.ptr())) return false;
+    const auto items = reinterpret_borrow<sequence>(source);
+    if (items.size() > fastnn::max_rank)
+      throw std::invalid_argument("rank " + std::to_string(items.size()) + " exceeds " + std::to_string(fastnn::max_rank));
+    value.rank = int(items.size());
+    for (int i = 0; i < value.rank; i++) {
+      object item = items[size_t(i)];
+      if (!PyIndex_Check(item.ptr())) return false;
+      value.d[i] = PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError);
+      if (value.d[i] == -1 && PyErr_Occurred()) throw error_already_set();
+    }
+    return true;
+  }
+  static handle cast(const fastnn::Shape& shape, return_value_policy, handle) {
+    tuple t(shape.rank);
+    for (int i = 0; i < shape.rank; i++) t[size_t(i)] = int_(shape.d[i]);
+    return t.release();
+  }
+};
+
+template <>
+struct type_caster<fastnn::Pair> {
+  PYBIND11_TYPE_CASTER(fastnn::Pair, const_name("tuple[int, int]"));
+  bool load(handle source, bool convert) {
+    type_caster<fastnn::Shape> two;
+    if (!two.load(source, convert)) return false;
+    const fastnn::Shape s = static_cast<fastnn::Shape&>(two);
+    value = {s.d[0], s.d[1]};
+    return s.rank == 2;
+  }
+};
+
+template <>
+struct type_caster<fastnn::Activation> {
+  PYBIND11_TYPE_CASTER(fastnn::Activation, const_name("str"));
+  bool load(handle source, bool) {
+    const std::string name = py::cast<std::string>(source);
+    const char* names[] = {"none", "relu", "silu"};
+    for (int i = 0; i < 3; i++)
+      if (name == names[i]) return value = fastnn::Activation(i), true;
+    throw std::invalid_argument("activation '" + name + "' is not one of none, relu, silu");
+  }
+};
+
+}  // namespace pybind11::detail

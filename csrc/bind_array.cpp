@@ -1,0 +1,260 @@
+// Array for Python: numpy's views, DLPack and __cuda_array_interface__.
+#include "bfloat16.h"
+#include "bind.h"
+#include "dlpack.h"
+
+using namespace fastnn;
+
+namespace {
+
+// --- numpy
+
+// numpy has no bfloat16: such an array is shown as its float32 copy, and made from float32.
+Array widened(const Array& narrow) {
+  Array wide = Array::empty(narrow.shape, Dtype::float32);
+  for (int64_t i = 0; i < narrow.count(); i++) static_cast<float*>(wide.data())[i] = float(static_cast<const bfloat16*>(narrow.data())[i]);
+  return wide;
+}
+
+Array narrowed(const Array& wide) {
+  Array narrow = Array::empty(wide.shape, Dtype::bfloat16);
+  for (int64_t i = 0; i < wide.count(); i++) static_cast<bfloat16*>(narrow.data())[i] = bfloat16(static_cast<const float*>(wide.data())[i]);
+  return narrow;
+}
+
+py::dtype numpy_dtype(Dtype dtype) { return py::dtype(std::string(name(dtype))); }
+
+py::array strided_view(const Array& array, bool writable) {
+  const Shape strides = strides_of(array.shape);
+  const auto item = py::ssize_t(item_size(array.dtype));
+  std::vector<py::ssize_t> shape(array.shape.d, array.shape.d + array.shape.rank), bytes;
+  for (int i = 0; i < array.shape.rank; i++) bytes.push_back(strides.d[i] * item);
+  py::capsule owner(new std::shared_ptr<Storage>(array.storage), [](void* p) { delete static_cast<std::shared_ptr<Storage>*>(p); });
+  py::array view(numpy_dtype(array.dtype), shape, bytes, array.data(), owner);
+  if (!writable) view.attr("setflags")(py::arg("write") = false);
+  return view;
+}
+
+Array on(const Array& array, Device& device) {
+  py::gil_scoped_release unlock;
+  return array.to(device);
+}
+
+// Read-only: a view of what lies in the CPU's memory, else of a copy of it.
+py::array to_numpy(const Array& array) {
+  const Array here = array.device().is_cpu() ? array : on(array, cpu());
+  return strided_view(here.dtype == Dtype::bfloat16 ? widened(here) : here, false);
+}
+
+Array from_numpy(const py::array& a, const std::string& device_name, const std::string& dtype) {
+  Device& device = device_named(device_name);
+  Shape shape;
+  if (a.ndim() > max_rank) throw std::invalid_argument("rank " + std::to_string(a.ndim()) + " exceeds " + std::to_string(max_rank));
+  shape.rank = int(a.ndim());
+  for (int i = 0; i < shape.rank; i++) shape.d[i] = a.shape(i);
+  const Dtype wanted = dtype_named(dtype.empty() ? py::cast<std::string>(py::str(a.dtype())) : dtype);
+  Array array = Array::empty(shape, wanted == Dtype::bfloat16 ? Dtype::float32 : wanted);
+  py::module_::import("numpy").attr("copyto")(strided_view(array, true), a);
+  if (wanted == Dtype::bfloat16) array = narrowed(array);
+  return device.is_cpu() ? array : on(array, device);
+}
+
+// In place: the same shape, cast by numpy's same-kind rule. Counts as a write.
+void copy_from(Array& array, const py::array& source) {
+  Device& device = array.device();
+  Array here = device.is_cpu() ? array : Array::empty(array.shape, array.dtype);
+  py::module_::import("numpy").attr("copyto")(strided_view(here, true), source);
+  if (!device.is_cpu()) device.copy_in(array.data(), here.data(), here.bytes());
+  array.storage->version++;
+}
+
+// --- DLPack
+
+enum DLDeviceType : int32_t { dl_cpu = 1, dl_cuda = 2, dl_extension = 12 };
+
+// Devices that only imitate a GPU are nobody else's business.
+DLDevice dlpack_device(const Device& device) {
+  if (device.is_cpu()) return {dl_cpu, 0};
+  return {device.backend->name == std::string("cuda") ? dl_cuda : dl_extension, device.index};
+}
+
+Device& device_of(const DLDevice& d) {
+  switch (d.device_type) {
+    case dl_cpu: return cpu();
+    case dl_cuda: return device_named("cuda:" + std::to_string(d.device_id));
+    case dl_extension: return device_named("cuda-emulated:" + std::to_string(d.device_id));
+  }
+  throw std::invalid_argument("from_dlpack: the array lies on device type " + std::to_string(d.device_type) +
+                              "; expected 1 (CPU) or 2 (CUDA)");
+}
+
+DLDataType dlpack_type(Dtype dtype) {
+  const uint8_t bits = uint8_t(8 * item_size(dtype));
+  switch (dtype) {
+    case Dtype::int64: return {0, bits, 1};
+    case Dtype::uint8: return {1, bits, 1};
+    case Dtype::boolean: return {6, bits, 1};
+    case Dtype::bfloat16: return {4, bits, 1};
+    default: return {2, bits, 1};
+  }
+}
+
+struct Exported {
+  std::shared_ptr<Storage> storage;
+  Shape shape, strides;
+  DLManagedTensor managed;
+};
+
+py::capsule to_dlpack(const Array& array) {
+  array.device().synchronize();  // whatever the consumer's stream, the values are there
+  auto* e = new Exported{array.storage, array.shape, strides_of(array.shape), {}};
+  e->managed.dl_tensor = {
+      array.data(), dlpack_device(array.device()), array.shape.rank, dlpack_type(array.dtype), e->shape.d, e->strides.d, 0};
+  e->managed.manager_ctx = e;
+  e->managed.deleter = [](DLManagedTensor* m) { delete static_cast<Exported*>(m->manager_ctx); };
+  return py::reinterpret_steal<py::capsule>(PyCapsule_New(&e->managed, "dltensor", [](PyObject* capsule) {
+    if (!PyCapsule_IsValid(capsule, "dltensor")) return;  // consumed: the consumer calls the deleter
+    auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"));
+    m->deleter(m);
+  }));
+}
+
+// An array over memory of others, once its strides (in elements; null: row-major) are found to be ours.
+Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const int64_t* strides, Device& device,
+            std::function<void()> release) {
+  Array array;
+  array.shape = shape, array.dtype = dtype;
+  const Shape wanted = strides_of(shape);
+  int64_t row_major = 1;
+  for (int i = shape.rank; i-- > 0; row_major *= shape.d[i]) {
+    const int64_t stride = strides ? strides[i] : row_major;
+    if (shape.d[i] > 1 && count(shape) > 0 && stride != wanted.d[i])
+      throw std::invalid_argument(std::string(what) + ": shape " + text(shape) + " has stride " + std::to_string(stride) +
+                                  " in dimension " + std::to_string(i) + ", fastnn needs " + std::to_string(wanted.d[i]) +
+                                  (shape.rank == 4 ? " (rank 4 lies N, H, W, C)" : " (row-major)") + "; fastnn.tensor(a) makes a copy");
+  }
+  array.storage = std::make_shared<Storage>(device, data, array.bytes(), std::move(release));
+  return array;
+}
+
+Shape shape_of(const char* what, int64_t rank, const int64_t* sizes) {
+  if (rank > max_rank)
+    throw std::invalid_argument(std::string(what) + ": rank " + std::to_string(rank) + " exceeds " + std::to_string(max_rank));
+  Shape shape;
+  shape.rank = int(rank);
+  for (int i = 0; i < shape.rank; i++) shape.d[i] = sizes[i];
+  return shape;
+}
+
+constexpr Dtype dtypes[] = {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean, Dtype::bfloat16};
+
+Array from_dlpack(const py::capsule& capsule) {
+  auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+  if (!m) throw py::error_already_set();
+  const DLTensor& t = m->dl_tensor;
+  Device& device = device_of(t.device);
+  for (Dtype dtype : dtypes) {
+    const DLDataType mine = dlpack_type(dtype);
+    if (mine.code != t.dtype.code || mine.bits != t.dtype.bits || t.dtype.lanes != 1) continue;
+    Array array = share("from_dlpack", static_cast<char*>(t.data) + t.byte_offset, dtype, shape_of("from_dlpack", t.ndim, t.shape),
+                        t.strides, device, [m] {
+                          if (m->deleter) {
+                            py::gil_scoped_acquire gil;
+                            m->deleter(m);
+                          }
+                        });
+    PyCapsule_SetName(capsule.ptr(), "used_dltensor");
+    return array;
+  }
+  throw TypeMismatch("from_dlpack: its dtype has no counterpart here; convert to float32, float64, uint8, int64 or bool");
+}
+
+// --- https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3
+
+py::dict cuda_array_interface(const Array& array) {
+  const Shape strides = strides_of(array.shape);
+  py::list shape, bytes;
+  for (int i = 0; i < array.shape.rank; i++) {
+    shape.append(array.shape.d[i]);
+    bytes.append(strides.d[i] * int64_t(item_size(array.dtype)));
+  }
+  py::dict d;
+  d["shape"] = py::tuple(shape), d["strides"] = py::tuple(bytes);
+  d["typestr"] = array.dtype == Dtype::bfloat16 ? py::str("<V2") : py::str(numpy_dtype(array.dtype).attr("str"));
+  d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(array.data()), false);
+  d["version"] = 3;
+  array.device().synchronize();
+  return d;
+}
+
+Array from_cuda_array(const py::object& owner, const std::string& device_name) {
+  const py::dict d = owner.attr("__cuda_array_interface__");
+  const auto sizes = py::cast<std::vector<int64_t>>(d["shape"]);
+  const Shape shape = shape_of("from_cuda_array", int64_t(sizes.size()), sizes.data());
+  const std::string type = py::cast<std::string>(py::str(py::dtype(py::cast<std::string>(d["typestr"]))));
+  Device& device = device_named(device_name);
+  const Dtype dtype = dtype_named(type);
+  std::vector<int64_t> strides;
+  if (d.contains("strides") && !d["strides"].is_none())
+    for (int64_t bytes : py::cast<std::vector<int64_t>>(d["strides"])) strides.push_back(bytes / int64_t(item_size(dtype)));
+  if (d.contains("stream") && !d["stream"].is_none()) {  // 1 and 2: the legacy and the per-thread default stream
+    const auto theirs = py::cast<uintptr_t>(d["stream"]);
+    device.check(device.backend ? device.backend->synchronize(reinterpret_cast<void*>(theirs)) : nullptr);
+  }
+  auto* held = new py::object(owner);
+  const auto address = py::cast<uintptr_t>(py::sequence(d["data"])[0]);
+  return share("from_cuda_array", reinterpret_cast<void*>(address), dtype, shape, strides.empty() ? nullptr : strides.data(), device,
+               [held] {
+                 py::gil_scoped_acquire gil;
+                 delete held;
+               });
+}
+
+}  // namespace
+
+void bind_array(py::module_& m) {
+  using py::arg;
+  py::class_<Array>(m, "Array", py::buffer_protocol(), "A dense array; rank 4 has shape (N, C, H, W) and lies N, H, W, C in memory.")
+      .def_property_readonly("shape", [](const Array& a) { return a.shape; })
+      .def_property_readonly("dtype", [](const Array& a) { return name(a.dtype); })
+      .def_property_readonly("device", [](const Array& a) { return a.device().name; })
+      .def_property_readonly("nbytes", &Array::bytes)
+      .def_property_readonly("size", &Array::count)
+      .def_property_readonly("version", [](const Array& a) { return a.storage->version.load(); })
+      .def_property_readonly("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data()); })
+      .def("numpy", &to_numpy, "A read-only strided view, no copy; of a copy where the array lies on another device or is bfloat16.")
+      .def("view", &Array::view, "The same bytes under another shape; ValueError where that would permute.")
+      .def(
+          "to", [](const Array& a, const std::string& device) { return on(a, device_named(device)); }, arg("device"), "A copy on a device.")
+      .def("copy_from", &copy_from, "Overwrites the values from a numpy array of the same shape.")
+      .def("item",
+           [](const Array& a) {
+             if (a.count() != 1) throw std::invalid_argument("item() needs an array of one element, got shape " + text(a.shape));
+             return to_numpy(a).attr("item")();
+           })
+      .def("__dlpack__", [](const Array& a, const py::kwargs&) { return to_dlpack(a); })
+      .def("__dlpack_device__",
+           [](const Array& a) {
+             const DLDevice d = dlpack_device(a.device());
+             return py::make_tuple(d.device_type, d.device_id);
+           })
+      .def_property_readonly("__array_interface__", [](const Array& a) { return to_numpy(a).attr("__array_interface__"); })
+      .def_property_readonly("__cuda_array_interface__",
+                             [](const Array& a) {
+                               if (a.device().is_cpu())
+                                 throw py::attribute_error("an array in the CPU's memory has no __cuda_array_interface__");
+                               return cuda_array_interface(a);
+                             })
+      .def_buffer([](Array& a) { return to_numpy(a).request(); });
+  m.def(
+      "empty",
+      [](const Shape& shape, const std::string& dtype, const std::string& device) {
+        return Array::empty(shape, dtype_named(dtype), device_named(device));
+      },
+      arg("shape"), arg("dtype") = "float32", arg("device") = "cpu");
+  m.def("from_numpy", &from_numpy, arg("array"), arg("device") = "cpu", arg("dtype") = "", "Copies a numpy array of any strides.");
+  m.def("from_dlpack", &from_dlpack, "Shares the memory of a DLPack capsule; ValueError where its strides do not fit.");
+  m.def("from_cuda_array", &from_cuda_array, arg("array"), arg("device") = "cuda",
+        "Shares the memory of an object with __cuda_array_interface__; ValueError where its strides do not fit.");
+  m.def("lies_row_major", &lies_row_major, "Whether row-major order and memory order agree for a shape.");
+}

@@ -1,0 +1,145 @@
+// Devices, instruction sets, threads, statistics and switches for Python.
+#include "bind.h"
+#include "isa.h"
+#include "threads.h"
+
+using namespace fastnn;
+
+namespace {
+
+constexpr const char* precision_names[] = {"highest", "high", "medium"};
+
+Device& with_backend(const std::string& name) {
+  Device& device = device_named(name);
+  if (device.is_cpu()) throw std::invalid_argument("the CPU has no streams and events: its calls are done when they return");
+  return device;
+}
+
+struct Stream {
+  Device& device;
+  void* handle = nullptr;
+  explicit Stream(const std::string& name) : device(with_backend(name)) {
+    device.check(device.backend->select(device.index));
+    device.check(device.backend->create_stream(&handle));
+  }
+  Stream(const Stream&) = delete;
+  ~Stream() {
+    device.backend->synchronize(handle);
+    device.backend->destroy_stream(handle);
+  }
+};
+
+struct Event {
+  Device& device;
+  void* handle = nullptr;
+  explicit Event(const std::string& name) : device(with_backend(name)) {
+    device.check(device.backend->select(device.index));
+    device.check(device.backend->create_event(&handle));
+  }
+  Event(const Event&) = delete;
+  ~Event() { device.backend->destroy_event(handle); }
+};
+
+void bind_switches(py::module_& m) {
+  m.def("set_num_threads", &threads::set_count);
+  m.def("get_num_threads", &threads::count);
+  m.def("threads_reason", &threads::reason);
+  m.def("isa", &isa::name);
+  m.def("isa_reason", &isa::reason);
+  m.def("isas", &isa::all);
+  m.def("set_isa", &isa::set);
+  m.def("set_memory_checks", &set_memory_checks);
+  m.def("set_finite_checks", &set_finite_checks);
+  m.def("set_profiling", &set_profiling);
+  m.def("profile", [] {
+    py::dict all;
+    const std::vector<Profile> rows = profile();
+    for (int row = 0; row < row_count; row++)
+      if (rows[size_t(row)].calls) {
+        py::dict d;
+        d["calls"] = rows[size_t(row)].calls, d["seconds"] = 1e-9 * double(rows[size_t(row)].nanoseconds),
+        d["bytes"] = rows[size_t(row)].bytes;
+        all[row_info(Row(row)).name] = d;
+      }
+    return all;
+  });
+  m.def("last_call", [] {
+    const LastCall last = last_call();
+    py::dict d;
+    d["row"] = last.row, d["device"] = last.device, d["table"] = last.table, d["algorithm"] = last.algorithm,
+    d["workers"] = __builtin_popcountll(last.workers);
+    return d;
+  });
+  m.def(
+      "memory_stats",
+      [](const std::string& device) {
+        const MemoryStats s = device_named(device).arena.stats();
+        py::dict d;
+        d["allocated"] = s.allocated, d["peak"] = s.peak, d["reserved"] = s.reserved, d["allocations"] = s.allocations,
+        d["reused"] = s.reused;
+        return d;
+      },
+      py::arg("device") = "cpu");
+  m.def("reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
+  m.def("empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
+}
+
+// --- devices of backends
+
+template <class F>
+auto unlocked(const F& f) {
+  py::gil_scoped_release unlock;
+  return f();
+}
+
+void bind_backends(py::module_& m) {
+  m.def(
+      "open_backend", [](const std::string& path) { return unlocked([&] { return open_backend(path); }); },
+      "Opens a shared object with kernels for other devices and returns their names.");
+  m.def("describe_device", [](const std::string& name) {
+    const Device& device = device_named(name);
+    char text[256] = "";
+    if (device.backend) device.check(device.backend->describe(device.index, text, sizeof text));
+    return std::string(text);
+  });
+  m.def("device_memory", [](const std::string& name) {
+    const Device& device = device_named(name);
+    int64_t free = 0, total = 0;
+    if (device.backend) device.check(device.backend->memory(device.index, &free, &total));
+    return py::make_tuple(free, total);
+  });
+  m.def("synchronize", [](const std::string& device) { unlocked([&] { device_named(device).synchronize(); }); });
+  m.def("set_precision", [](const std::string& wanted) {
+    for (int i = 0; i < 3; i++)
+      if (wanted == precision_names[i]) return set_precision(Precision(i));
+    throw std::invalid_argument("precision '" + wanted + "' is not one of highest, high, medium");
+  });
+  m.def("get_precision", [] { return precision_names[int(precision())]; });
+  py::class_<Stream>(m, "Stream")
+      .def(py::init<const std::string&>(), py::arg("device") = "cuda")
+      .def("synchronize", [](const Stream& s) { unlocked([&] { s.device.check(s.device.backend->synchronize(s.handle)); }); })
+      .def("wait", [](const Stream& s, const Event& e) { s.device.check(s.device.backend->wait(s.handle, e.handle)); })
+      .def("use", [](const Stream& s) { s.device.set_stream(s.handle); })
+      .def_property_readonly("device", [](const Stream& s) { return s.device.name; })
+      .def_property_readonly("handle", [](const Stream& s) { return reinterpret_cast<uintptr_t>(s.handle); });
+  m.def("use_own_stream", [](const std::string& device) { device_named(device).set_stream(nullptr); });
+  py::class_<Event>(m, "Event")
+      .def(py::init<const std::string&>(), py::arg("device") = "cuda")
+      .def("record", [](const Event& e) { e.device.check(e.device.backend->record(e.handle, e.device.stream())); })
+      .def("synchronize", [](const Event& e) { unlocked([&] { e.device.check(e.device.backend->synchronize_event(e.handle)); }); })
+      .def(
+          "elapsed_time",
+          [](const Event& first, const Event& second) {
+            float milliseconds = 0;
+            first.device.check(first.device.backend->elapsed(first.handle, second.handle, &milliseconds));
+            return milliseconds;
+          },
+          "Milliseconds from this event to a later one; both must have happened.");
+}
+
+}  // namespace
+
+void bind_device(py::module_& m) {
+  bind_switches(m);
+  bind_backends(m);
+}

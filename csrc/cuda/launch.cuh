@@ -1,0 +1,72 @@
+// First include of every file in cuda/. Kernels are plain C++17 templates: nvcc compiles them for GPUs, and the tests compile the same
+// files with g++ against tests/cuda_on_cpu, whose <cuda_runtime.h> runs each CUDA thread as a fiber. So: kernels are started by launch(),
+// never by <<<>>>; memory shared by a block is one struct, from shared<S>(); masks of warps are explicit; inline assembly lives in ptx.cuh.
+#pragma once
+#include <cuda_runtime.h>
+
+#include "../prototypes.h"
+#include "../shared.h"
+
+namespace fastnn {
+
+void note_launch(cudaError_t);  // in backend.cu: what the table's caller is told after the kernel returned
+
+namespace FASTNN_TABLE {
+namespace {
+
+constexpr int warp_size = 32;
+constexpr unsigned full_warp = 0xffffffffu;
+
+FASTNN_SHARED int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+template <class E>
+FASTNN_SHARED E smaller(E a, E b) {
+  return a < b ? a : b;
+}
+template <class E>
+FASTNN_SHARED E larger(E a, E b) {
+  return a > b ? a : b;
+}
+
+// The block's shared memory, seen as the struct S named in launch<S>(). Not initialised.
+template <class S>
+__device__ __forceinline__ S& shared() {
+#if defined(__CUDACC__)
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  return *reinterpret_cast<S*>(shared_bytes);
+#else
+  return *static_cast<S*>(cuda_on_cpu::shared_memory(sizeof(S)));
+#endif
+}
+
+template <class S>
+constexpr int64_t shared_size = sizeof(S);
+template <>
+constexpr int64_t shared_size<void> = 0;
+
+// launch<Shared>(context, kernel, grid, threads, arguments...): the kernel on a grid of blocks of `threads` threads, each block with a
+// Shared of its own. A grid without blocks is no launch.
+template <class Shared = void, class... P, class... A>
+void launch(const Context& context, void (*kernel)(P...), dim3 grid, int threads, const A&... arguments) {
+  if (!grid.x || !grid.y || !grid.z) return;
+#if defined(__CUDACC__)
+  constexpr int64_t without_asking = 48 * 1024;
+  if (shared_size<Shared> > without_asking)
+    note_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_size<Shared>)));
+  kernel<<<grid, threads, shared_size<Shared>, static_cast<cudaStream_t>(context.stream)>>>(P(arguments)...);
+  note_launch(cudaGetLastError());
+#else
+  note_launch(cuda_on_cpu::launch(grid, dim3(threads), shared_size<Shared>, [=] { kernel(P(arguments)...); }));
+#endif
+}
+
+// n neighbours of E that are read and written as one access of n sizeof(E) bytes; the address must be a multiple of that.
+template <class E, int n>
+struct alignas(sizeof(E) * n) Pack {
+  E e[n];
+};
+
+inline bool is_aligned(const void* p, int64_t bytes) { return reinterpret_cast<uintptr_t>(p) % uintptr_t(bytes) == 0; }
+
+}  // namespace
+}  // namespace FASTNN_TABLE
+}  // namespace fastnn

@@ -1,0 +1,17 @@
+// Picks the table of CPU kernels: by instruction set once, by storage type at each call.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "dtype.h"
+#include "table.h"
+
+namespace fastnn::isa {
+
+const Table* table(Dtype storage);  // float32: the chosen instruction set's; float64: the portable one; null for others
+std::string name();                 // "avx512"
+std::string reason();
+std::vector<std::string> all();  // those this processor can run, plainest first
+void set(const std::string&);    // throws std::invalid_argument when unknown or unsupported
+
+}  // namespace fastnn::isa

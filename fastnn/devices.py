@@ -1,0 +1,56 @@
+"""Device names: "cpu", "cuda" (the first GPU), "cuda:1". The CUDA kernels are opened when one is first asked for, never at import."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from . import _C
+
+CPU = "cpu"
+
+
+def resolve(device: str) -> str:
+    """The full name of a device ("cuda" -> "cuda:0"). ValueError when there is none of that name; DeviceError, in one sentence, when
+    driver, GPU and build do not fit."""
+    if device == CPU:
+        return CPU
+    if not isinstance(device, str):
+        raise TypeError(f"a device is a name like 'cpu', 'cuda' or 'cuda:1', got {type(device).__name__}")
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        names = open_cuda()
+    elif kind == "cuda-emulated":  # the CUDA kernels run by the CPU, for tests: somebody opened it before
+        names = emulated_names()
+    else:
+        raise ValueError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:<number>'")
+    full = device if index else f"{kind}:0"
+    if full not in names:
+        raise ValueError(f"device {device!r} does not exist; there are cpu{''.join(f', {name}' for name in names)}")
+    return full
+
+
+def library() -> str:
+    """Where the CUDA kernels lie: beside the compiled core, or where FASTNN_CUDA_LIBRARY says."""
+    return os.environ.get("FASTNN_CUDA_LIBRARY") or os.path.join(os.path.dirname(_C.__file__), "_cuda.so")
+
+
+@lru_cache(1)
+def open_cuda() -> tuple[str, ...]:
+    """The names of the GPUs. DeviceError says in one sentence why there are none."""
+    path = library()
+    if not os.path.exists(path):
+        raise _C.DeviceError("this build has no CUDA kernels: nvcc was not found when it was built; see README, 'On a GPU'")
+    return tuple(_C.open_backend(path))
+
+
+_emulated: list[str] = []
+
+
+def open_emulated(path: str) -> None:
+    """Opens the CUDA kernels as compiled for the CPU by tests/cuda_on_cpu, as device "cuda-emulated"."""
+    _emulated[:] = _C.open_backend(path)
+
+
+def emulated_names() -> tuple[str, ...]:
+    return tuple(_emulated)
