@@ -104,6 +104,7 @@ Array Array::to(Device& there) const {
   Device& here = device();
   if (here.is_cpu()) {
     there.copy_in(copy.data(), data(), bytes());
+    if (storage->copied && !there.is_cpu()) there.check(there.backend->record(storage->copied, there.stream()));
   } else if (there.is_cpu()) {
     here.copy_out(copy.data(), data(), bytes());
   } else if (here.backend == there.backend) {
@@ -112,6 +113,25 @@ Array Array::to(Device& there) const {
   } else {
     return to(cpu()).to(there);
   }
+  return copy;
+}
+
+Array Array::pinned(Device& device) const {
+  if (device.is_cpu() || !this->device().is_cpu())
+    throw std::invalid_argument("pinned memory is the host's, for copies to a GPU: an array on " + this->device().name +
+                                " cannot be pinned for " + device.name);
+  device.select();
+  void* const block = device.pinned.allocate(bytes());
+  void* event = nullptr;
+  device.check(device.backend->create_event(&event));
+  const size_t n = bytes();
+  Array copy{shape, dtype, std::make_shared<Storage>(cpu(), block, n, [&device, block, event, n] {
+               device.backend->synchronize_event(event);
+               device.backend->destroy_event(event);
+               device.pinned.release(block, n);
+             })};
+  copy.storage->copied = event;
+  cpu().copy(copy.data(), data(), n);
   return copy;
 }
 

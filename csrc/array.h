@@ -23,6 +23,7 @@ struct Storage {
   std::atomic<int64_t> version{0};
   std::function<void()> release;  // for memory that is not the arena's
   void* stream = nullptr;         // whose block of the arena it is
+  void* copied = nullptr;         // pinned memory: the event behind the last copy out of it
   Storage(Device& device, size_t bytes);
   Storage(Device& device, void* data, size_t bytes, std::function<void()> release);
   ~Storage();
@@ -37,7 +38,8 @@ struct Array {
   static Array empty(const Shape&, Dtype, Device& = cpu());
   // The same bytes under another shape. Throws unless the element order in memory is the same (see same_order).
   Array view(const Shape&) const;
-  Array to(Device&) const;  // a copy there
+  Array to(Device&) const;      // a copy there
+  Array pinned(Device&) const;  // a copy on the CPU, in memory from which copies to that device go on by themselves
   Device& device() const { return storage->device; }
   void* data() const { return storage->data; }
   int64_t count() const { return fastnn::count(shape); }

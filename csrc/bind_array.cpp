@@ -226,6 +226,9 @@ void bind_array(py::module_& m) {
       .def("view", &Array::view, "The same bytes under another shape; ValueError where that would permute.")
       .def(
           "to", [](const Array& a, const std::string& device) { return on(a, device_named(device)); }, arg("device"), "A copy on a device.")
+      .def(
+          "pinned", [](const Array& a, const std::string& device) { return a.pinned(device_named(device)); }, arg("device"),
+          "A copy in memory of the host that copies to the device need not wait for.")
       .def("copy_from", &copy_from, "Overwrites the values from a numpy array of the same shape.")
       .def("item",
            [](const Array& a) {

@@ -19,7 +19,7 @@ struct Stream {
   Device& device;
   void* handle = nullptr;
   explicit Stream(const std::string& name) : device(with_backend(name)) {
-    device.check(device.backend->select(device.index));
+    device.select();
     device.check(device.backend->create_stream(&handle));
   }
   Stream(const Stream&) = delete;
@@ -33,7 +33,7 @@ struct Event {
   Device& device;
   void* handle = nullptr;
   explicit Event(const std::string& name) : device(with_backend(name)) {
-    device.check(device.backend->select(device.index));
+    device.select();
     device.check(device.backend->create_event(&handle));
   }
   Event(const Event&) = delete;

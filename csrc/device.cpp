@@ -40,12 +40,26 @@ Arena::Source memory_of(const Backend* backend, int index) {
           }};
 }
 
+Arena::Source pinned_memory(const Backend* backend) {
+  if (!backend) return host_memory();
+  return {[=](size_t bytes) -> void* {
+            void* block = nullptr;
+            if (const char* problem = backend->pin(int64_t(bytes), &block)) throw DeviceError(problem);
+            return block;
+          },
+          [=](void* block) { backend->unpin(block); }};
+}
+
 }  // namespace
 
 Device::Device(std::string name_, const Backend* backend_, int index_)
-    : name(std::move(name_)), backend(backend_), index(index_), arena(memory_of(backend_, index_), name) {
+    : name(std::move(name_)),
+      backend(backend_),
+      index(index_),
+      arena(memory_of(backend_, index_), name),
+      pinned(pinned_memory(backend_), "the host, pinned for " + name) {
   if (is_cpu()) return;
-  check(backend->select(index));
+  select();
   check(backend->create_stream(&own_stream_));
 }
 
@@ -65,9 +79,13 @@ Context Device::context() {
   Context context = threads::context();
   context.precision = precision();
   if (is_cpu()) return context;
-  check(backend->select(index));
+  select();
   context.stream = stream();
   return context;
+}
+
+void Device::select() {
+  if (!is_cpu()) check(backend->select(index));
 }
 
 void Device::check_launches() {
@@ -88,7 +106,7 @@ void Device::set_stream(void* stream) {
 
 void Device::synchronize() {
   if (is_cpu()) return;
-  check(backend->select(index));
+  select();
   check(backend->synchronize(stream()));
 }
 
@@ -98,7 +116,7 @@ void Device::copy(void* here, const void* from, size_t bytes) {
     std::memcpy(here, from, bytes);
     return;
   }
-  check(backend->select(index));
+  select();
   check(backend->copy(here, from, int64_t(bytes), stream()));
 }
 
@@ -116,7 +134,7 @@ void Device::fill(void* here, int byte, size_t bytes) {
     std::memset(here, byte, bytes);
     return;
   }
-  check(backend->select(index));
+  select();
   check(backend->fill(here, byte, int64_t(bytes), stream()));
 }
 

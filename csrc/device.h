@@ -23,6 +23,7 @@ class Device {
   const Backend* const backend;  // null for the CPU
   const int index;               // among the backend's devices
   Arena arena;
+  Arena pinned;  // memory of the host that copies to this device need not wait for
 
   bool is_cpu() const { return !backend; }
   const Table& table(Dtype storage) const;  // throws DeviceError where there is none
@@ -33,6 +34,7 @@ class Device {
   void set_stream(void*);  // null: the device's own
   void synchronize();      // waits for this thread's stream
 
+  void select();                                             // for this thread's next calls of the backend
   void copy_in(void* here, const void* host, size_t bytes);  // the host's bytes may be changed as soon as it returns
   void copy_out(void* host, const void* here, size_t bytes);
   void copy(void* here, const void* from, size_t bytes);  // both on this device

@@ -23,6 +23,7 @@ __all__ = [
     "is_available",
     "mem_get_info",
     "memory_stats",
+    "pin",
     "reset_peak_memory_stats",
     "stream",
     "synchronize",
@@ -131,6 +132,14 @@ class Event:
     def elapsed_time(self, later: Event) -> float:
         """Milliseconds from this mark to a later one, both reached, as the GPU's clock counts them."""
         return self._event.elapsed_time(later._event)
+
+
+def pin(tensor: Tensor, device: str = "cuda") -> Tensor:
+    """A copy of a CPU tensor in pinned memory: `pin(t).to("cuda")` returns at once and the GPU fetches the values by itself.
+
+    The memory is kept until it has done so. Do not write to the copy before then (`synchronize()`).
+    """
+    return Tensor(tensor._array.pinned(devices.resolve(device)))
 
 
 def from_cuda_array(array: Any, device: str = "cuda") -> Tensor:

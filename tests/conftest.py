@@ -19,8 +19,12 @@ SEED = int(os.environ.get("FASTNN_TEST_SEED", random.SystemRandom().randrange(2*
 os.environ["FASTNN_TEST_SEED"] = str(SEED)
 
 
+collect_ignore = [] if kernel_calls.GPUS else ["test_cuda_precision.py"]
+
+
 def pytest_report_header() -> str:
-    return f"fastnn: tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
+    gpus = "" if kernel_calls.GPUS else "no GPU and no FASTNN_CUDA_EMULATED: CUDA kernels are not tested; "
+    return f"fastnn: {gpus}tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
 
 
 @pytest.hookimpl(trylast=True)  # innermost, so that a case's reference serves all tables before the next case comes

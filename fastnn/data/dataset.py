@@ -77,7 +77,7 @@ class ArrayDataset:
         source = self._source_on(device if near else "cpu")
         gather = _C.Gather(source.shape, len(rows))
         batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
-        return batch if near else batch.to(device)
+        return batch if near else batch.pinned(device).to(device)
 
     def _source_on(self, device: str) -> _C.Array:
         if device == "cpu":

@@ -1,0 +1,138 @@
+"""What the CUDA kernels do below float32: bfloat16 storage in every row, and products under "high" and "medium" precision.
+
+A bfloat16 row reads bfloat16, computes in float32 and rounds once: beside the float32 row on the same (rounded) values it may differ by that
+rounding and by the order of float32 sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry
+from kernel_calls import GPUS, ROWS, Array, Table, call, normwise, plan, using
+from kernel_cases import CASES, MATRICES, Case, describe
+
+from fastnn import _C
+
+every_gpu = pytest.mark.parametrize("gpu", GPUS)
+FLOAT32_EPS, BFLOAT16_EPS = 2.0**-23, 2.0**-7
+DIRECTIONS = ["forward", "backward_input", "backward_weight"]
+
+
+def typed(row: str) -> set[str]:
+    """The operands that are stored as the table's type."""
+    return {operand["name"] for operand in ROWS[row]["operands"] if operand["type"] == "T"}
+
+
+def rounded(value: Any) -> Array:
+    """To bfloat16 and back."""
+    result: Array = _C.from_numpy(np.asarray(value, np.float32), dtype="bfloat16").numpy()
+    return result
+
+
+def narrow_operands(case: Case) -> list[Any]:
+    inputs = [operand for operand in ROWS[case.row]["operands"] if operand["direction"] != "out"]
+    stored = typed(case.row)
+    return [
+        rounded(value) if operand["name"] in stored and value is not None else value
+        for operand, value in zip(inputs, case.problem.operands, strict=True)
+    ]
+
+
+def largest_tolerance(tolerance: Any) -> float:
+    values = tolerance if isinstance(tolerance, list) else [tolerance]
+    return max((float(np.max(t)) for t in values if t is not None and np.size(t)), default=0.0)
+
+
+@every_gpu
+@pytest.mark.parametrize("case", [case for case in CASES if typed(case.row)], ids=str)
+def test_bfloat16_is_float32_rounded_once(case: Case, gpu: str) -> None:
+    operands = narrow_operands(case)
+    with using(Table(gpu, "float32")):
+        wide = call(case.row, case.parameters, operands, "float32")
+    with using(Table(gpu, "bfloat16")):
+        narrow = call(case.row, case.parameters, operands, "bfloat16")
+        assert _C.last_call()["table"] == "cuda_bf16" or not any(np.size(o) for o in operands if o is not None)
+    slack = FLOAT32_EPS * (largest_tolerance(case.problem.tolerance) + 8)
+    for name, expected in wide.items():
+        allowed = slack * np.maximum(1, np.abs(expected))
+        if name in typed(case.row):
+            allowed = allowed + BFLOAT16_EPS * np.abs(expected)
+        with np.errstate(all="ignore"):
+            same = (narrow[name] == expected) | (np.abs(narrow[name].astype(np.float64) - expected) <= allowed)
+        assert (same | (np.isnan(expected) & np.isnan(narrow[name]))).all(), f"{name} of {case}"
+
+
+# --- products
+
+POLICIES = [("float32", "high", "tf32x3"), ("float32", "medium", "tf32"), ("bfloat16", "highest", "bf16")]
+NORMWISE = {
+    "tf32x3": 8e-6,
+    "tf32": 2e-3,
+    "bf16": 1.5e-2,
+}  # TF32 keeps 11 bits of each operand, bfloat16 8; results are stored in the latter
+
+
+@every_gpu
+@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("geometry", CONV2D_GEOMETRIES[::3], ids=lambda g: "-".join(map(describe, g)))
+def test_convolutions_of_small_integers_are_exact(
+    geometry: Geometry, direction: str, dtype: str, precision: str, multiply: str, gpu: str
+) -> None:
+    row, case = f"conv2d_{direction}", Case(f"conv2d_{direction}", geometry, {"exact": True})
+    with using(Table(gpu, dtype, precision)):
+        (got,) = call(row, geometry, case.problem.operands, dtype).values()
+        algorithm = _C.last_call()["algorithm"]
+    assert algorithm.startswith("depthwise") or algorithm.endswith(f"_{multiply}")
+    (expected,) = case.problem.expected
+    assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32)), algorithm
+
+
+@every_gpu
+@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)], ids=str)
+@pytest.mark.parametrize("shapes", MATRICES, ids=lambda s: "-".join(map(describe, s)))
+def test_matrix_products_of_small_integers_are_exact(
+    shapes: Any, transposed: tuple[bool, bool], dtype: str, precision: str, multiply: str, gpu: str
+) -> None:
+    (a, b), (ta, tb) = shapes, transposed
+    if len(a) != len(b) and ta:
+        pytest.skip("a shared b meets a as it lies: the core refuses the transpose")
+    swap = [(*s[:-2], s[-1], s[-2]) if t else s for s, t in ((a, ta), (b, tb))]
+    case = Case("matmul", (*swap, ta, tb), {"exact": True})
+    with using(Table(gpu, dtype, precision)):
+        (got,) = call("matmul", case.parameters, case.problem.operands, dtype).values()
+        assert not got.size or multiply in _C.last_call()["algorithm"]
+    (expected,) = case.problem.expected
+    assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32))
+
+
+@every_gpu
+@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_real_data_normwise(direction: str, dtype: str, precision: str, multiply: str, gpu: str) -> None:
+    """Per output channel in the 2-norm: what the operands' rounding costs, and no more."""
+    errors = []
+    for geometry in [g for g in NETWORK_GEOMETRIES if g[0][0]][:8]:
+        case = Case(f"conv2d_{direction}", geometry)
+        with using(Table(gpu, dtype, precision)):
+            (got,) = call(case.row, geometry, case.problem.operands, dtype).values()
+        axis = 0 if direction == "backward_weight" else 1
+        if got.size >= 16 * got.shape[axis]:
+            errors.append(normwise(got, case.problem.expected[0], axis))
+    assert errors and max(errors) <= NORMWISE[multiply], f"{max(errors):.2e}"
+    if multiply != "tf32x3":
+        assert max(errors) > 1e-5, "no rounding of the operands at all: another kernel ran"
+
+
+@every_gpu
+def test_the_algorithm_follows_precision_and_type(gpu: str) -> None:
+    geometry = NETWORK_GEOMETRIES[0]
+    names = set()
+    for dtype, precision in (("float32", "highest"), ("float32", "high"), ("float32", "medium"), ("bfloat16", "highest")):
+        with using(Table(gpu, dtype, precision)):
+            names.add(plan("conv2d_forward", geometry, dtype)[0].rpartition("_")[2])
+    assert names == {"ffma", "tf32x3", "tf32", "bf16"}
