@@ -59,7 +59,8 @@ def test_bfloat16_is_float32_rounded_once(case: Case, gpu: str) -> None:
     for name, expected in wide.items():
         allowed = slack * np.maximum(1, np.abs(expected))
         if name in typed(case.row):
-            allowed = allowed + BFLOAT16_EPS * np.abs(expected)
+            of = np.abs(expected).max(initial=0) if case.row == "batchnorm_backward" else np.abs(expected)  # dx is made of stored dresiduals
+            allowed = allowed + BFLOAT16_EPS * of
         with np.errstate(all="ignore"):
             same = (narrow[name] == expected) | (np.abs(narrow[name].astype(np.float64) - expected) <= allowed)
         assert (same | (np.isnan(expected) & np.isnan(narrow[name]))).all(), f"{name} of {case}"
@@ -86,7 +87,7 @@ def test_convolutions_of_small_integers_are_exact(
     with using(Table(gpu, dtype, precision)):
         (got,) = call(row, geometry, case.problem.operands, dtype).values()
         algorithm = _C.last_call()["algorithm"]
-    assert algorithm.startswith("depthwise") or algorithm.endswith(f"_{multiply}")
+    assert algorithm in ("depthwise", "narrow_groups") or algorithm.endswith(f"_{multiply}")
     (expected,) = case.problem.expected
     assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32)), algorithm
 

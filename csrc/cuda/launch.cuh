@@ -46,7 +46,7 @@ constexpr int64_t shared_size<void> = 0;
 // launch<Shared>(context, kernel, grid, threads, arguments...): the kernel on a grid of blocks of `threads` threads, each block with a
 // Shared of its own. A grid without blocks is no launch.
 template <class Shared = void, class... P, class... A>
-void launch(const Context& context, void (*kernel)(P...), dim3 grid, int threads, const A&... arguments) {
+void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 grid, int threads, const A&... arguments) {
   if (!grid.x || !grid.y || !grid.z) return;
 #if defined(__CUDACC__)
   constexpr int64_t without_asking = 48 * 1024;

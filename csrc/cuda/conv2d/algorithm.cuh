@@ -1,0 +1,31 @@
+// What the three directions of a convolution share: which form runs, and what it is called.
+#pragma once
+#include "window.cuh"
+
+namespace fastnn::FASTNN_TABLE {
+
+// direct.cu: groups of a few channels, for which most of a tile would be empty
+struct ConvOperands {  // x, w -> y forward; dy, w -> dx backward to the input; x, dy -> dw backward to the weight
+  const T* in;
+  const T* with;
+  const float* bias;
+  T* out;
+};
+#pragma GCC visibility push(hidden)
+bool is_direct(const Conv2d&);
+const char* direct_name(const Conv2d&);
+int64_t direct_weight_scratch(const Conv2d&);
+void direct_forward(const Context&, const Conv2d&, const ConvOperands&);
+void direct_backward_input(const Context&, const Conv2d&, const ConvOperands&);
+void direct_backward_weight(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
+#pragma GCC visibility pop
+
+namespace {
+
+constexpr WayNames implicit_gemm = WAY_NAMES("implicit_gemm");
+
+// Whether `channels` contiguous elements at each pixel can be copied whole.
+inline bool is_whole(const void* p, int64_t channels) { return channels % whole_vector == 0 && is_aligned(p, 16); }
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE

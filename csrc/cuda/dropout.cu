@@ -1,0 +1,66 @@
+// Dropout masks and raw random bits. A thread draws whole blocks of Philox, so the element of its first word may lie before the array.
+#include "../random.h"
+
+#include "elements.cuh"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+__device__ __forceinline__ Words draw_words(const i64* state, int64_t draw, int64_t purpose, int64_t block) {
+  return philox(uint64_t(state[0]), uint64_t(block), uint64_t(state[1] + draw), uint32_t(purpose));
+}
+
+struct Drop {
+  uint64_t threshold;
+  float scale;
+  __device__ __forceinline__ T operator()(T x, uint32_t word) const { return T(word >= threshold ? float(x) * scale : 0); }
+};
+
+// Blocks of the stream begin every four elements, the first one `offset % 4` elements before x. whole: packs begin with a block.
+template <bool whole>
+__global__ void drop(Dropout s, const T* x, const i64* state, T* y) {
+  constexpr int width = whole ? pack_width : 4;
+  const int64_t thread = int64_t(blockIdx.x) * map_threads + threadIdx.x, first = thread * width - (whole ? 0 : s.offset % 4);
+  if (first >= s.n) return;
+  Pack<uint32_t, width> words;
+  UNROLL for (int j = 0; j < width; j += 4) {
+    const Words drawn = draw_words(state, s.draw, purpose_net, s.offset / 4 + (thread * width + j) / 4);
+    UNROLL for (int i = 0; i < 4; i++) words.e[j + i] = drawn.w[i];
+  }
+  const Drop f = {s.threshold, float(s.scale)};
+  if (whole && first + width <= s.n) return store_pack(y + first, map_pack<T, width>(f, load_pack<width>(x + first), words));
+  UNROLL for (int j = 0; j < width; j++) {
+    const int64_t i = first + j;
+    if (i >= 0 && i < s.n) y[i] = f(x[i], words.e[j]);
+  }
+}
+
+template <bool whole>
+__global__ void draw_bits(Random s, const i64* state, i64* bits) {
+  const int64_t block = int64_t(blockIdx.x) * map_threads + threadIdx.x, first = block * 4;
+  if (first >= s.n) return;
+  const Words drawn = draw_words(state, s.draw, s.purpose, block);
+  if (whole && first + 4 <= s.n) {
+    UNROLL for (int i = 0; i < 4; i += 2) store_pack(bits + first + i, Pack<i64, 2>{{drawn.w[i], drawn.w[i + 1]}});
+  } else {
+    UNROLL for (int i = 0; i < 4; i++) if (first + i < s.n) bits[first + i] = drawn.w[i];
+  }
+}
+
+}  // namespace
+
+void dropout(const Context& context, const Dropout& s, const T* x, const i64* state, T* y) {
+  if (s.n == 0) return;
+  const auto blocks = [&](int64_t width) { return unsigned(divide_up(s.n + s.offset % 4, map_threads * width)); };
+  if (s.offset % 4 == 0 && is_aligned(x, 16) && is_aligned(y, 16))
+    launch(context, drop<true>, blocks(pack_width), map_threads, s, x, state, y);
+  else
+    launch(context, drop<false>, blocks(4), map_threads, s, x, state, y);
+}
+
+void random_bits(const Context& context, const Random& s, const i64* state, i64* bits) {
+  launch(context, is_aligned(bits, 16) ? draw_bits<true> : draw_bits<false>, unsigned(divide_up(s.n, map_threads * 4)), map_threads, s,
+         state, bits);
+}
+
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,262 @@
+// y = a b in tiles: the main loop, the kernel around it, and what leaves a tile. Convolutions and matrix products are Problems: how many
+// products there are side by side (slices), and for each a Part: its operands (gemm_copy.cuh), its Target, its sizes.
+#pragma once
+#include "gemm_copy.cuh"
+#include "gemm_multiply.cuh"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+// The main loop: core's sums += a b over [begin, end) of the depth, for the tile at (row, column). Chunks are copied stages - 1 ahead of
+// the one being multiplied. A form for other hardware takes its place with the same Shared (what it needs), constructor and run().
+template <class Tile, class Core, class A, class B>
+struct MainLoop {
+  using CopyA = ChunkCopy<A, Tile::rows, Tile::threads>;
+  using CopyB = ChunkCopy<B, Tile::columns, Tile::threads>;
+  struct Stage {
+    alignas(16) T a[CopyA::Layout::size];
+    alignas(16) T b[CopyB::Layout::size];
+  };
+  struct Stages {
+    Stage stage[Tile::stages];
+  };
+  struct Places {
+    typename CopyA::Shared a;
+    typename CopyB::Shared b;
+  };
+
+  CopyA copy_a;
+  CopyB copy_b;
+  __device__ __forceinline__ MainLoop(const A& a, const B& b, Places& places, int64_t row, int64_t column)
+      : copy_a(a, places.a, row), copy_b(b, places.b, column) {}
+
+  __device__ __forceinline__ void run(Stages& all, int64_t begin, int64_t end, Core& core) {
+    const int64_t chunks = divide_up(end - begin, chunk_depth);
+    copy_a.start(begin), copy_b.start(begin);
+    for (int i = 0; i < Tile::stages - 1; i++) copy(all.stage[i], i < chunks);
+    int now = 0, ahead = Tile::stages - 1;
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+      wait_for_copies<Tile::stages - 2>();
+      __syncthreads();  // this chunk is there for all, and nobody reads the one before it any more
+      copy(all.stage[ahead], chunk + Tile::stages - 1 < chunks);
+      core.add(all.stage[now].a, all.stage[now].b);
+      now = now + 1 < Tile::stages ? now + 1 : 0, ahead = ahead + 1 < Tile::stages ? ahead + 1 : 0;
+    }
+  }
+  __device__ __forceinline__ void copy(Stage& stage, bool more) {
+    if (more) copy_a.next(stage.a), copy_b.next(stage.b);
+    commit_copies();
+  }
+};
+
+// --- where sums go
+
+// Long float32 sums are sums of short ones: each stretch of the depth is summed on its own, and added to what the target holds.
+template <class Element>
+constexpr int64_t stretch = sizeof(Element) == sizeof(float) ? 2048 : int64_t{1} << 62;
+
+// Rows of y, or of partial sums, `stride` apart. With whole, they are written 16 bytes at a time.
+template <class Element_>
+struct RowTarget {
+  using Element = Element_;
+  Element* y;
+  int64_t stride;
+  const float* bias;
+  bool whole;
+  __device__ __forceinline__ Element* row(int64_t i) const { return y + i * stride; }
+};
+
+template <class A_, class B_, class Target_>
+struct Part {
+  using A = A_;
+  using B = B_;
+  using Target = Target_;
+  A a;
+  B b;
+  Target target;
+  int64_t rows, columns, begin, end;  // of the depth
+};
+
+// Which tile of which slice a block makes. Blocks that follow each other share rows of a or columns of b: they walk down 8 tiles, then one
+// to the right.
+struct TileGrid {
+  int64_t down, across, slices;
+  struct Position {
+    int64_t slice, row, column;  // counted in tiles
+  };
+  dim3 grid() const { return dim3(unsigned(down * across * slices)); }
+  __device__ __forceinline__ Position position(int64_t block) const {
+    constexpr int64_t band = 8;
+    const int64_t tile = block % (down * across), first = tile / (band * across) * band, height = smaller(band, down - first);
+    const int64_t in_band = tile % (band * across);
+    return {block / (down * across), first + in_band % height, in_band / height};
+  }
+};
+
+template <class Way, class Tile, class Part>
+struct TileKernel {
+  using Core = typename Way::template Core<Tile, Part::A::along_depth, Part::B::along_depth>;
+  using Loop = MainLoop<Tile, Core, typename Part::A, typename Part::B>;
+  using Element = typename Part::Target::Element;
+  struct Shared {
+    union {
+      typename Loop::Stages stages;
+      alignas(16) float sum[Tile::rows * Tile::sum_pitch];
+    };
+    typename Loop::Places places;
+    Element* row[Tile::rows];  // of the target, null where there is none
+  };
+
+  // Sums from shared memory to the target, 16 bytes of a row at a time. `more`: added to what is there.
+  static __device__ __forceinline__ void store(const Shared& s, const Part& part, int64_t first_column, bool more) {
+    constexpr int width = 16 / sizeof(Element), per_row = Tile::columns / width;
+    for (int i = int(threadIdx.x); i < Tile::rows * per_row; i += Tile::threads) {
+      const int column = i % per_row * width;
+      const int64_t at = first_column + column, left = part.columns - at;
+      Element* y = s.row[i / per_row];
+      if (!y || left <= 0) continue;
+      const float* sum = s.sum + i / per_row * Tile::sum_pitch + column;
+      const float* bias = more ? nullptr : part.target.bias;
+      if (part.target.whole) {
+        Pack<Element, width> pack;
+        if (more) pack = *reinterpret_cast<const Pack<Element, width>*>(y + at);
+        UNROLL for (int v = 0; v < width; v++)
+          pack.e[v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(pack.e[v]) : 0.0f));
+        *reinterpret_cast<Pack<Element, width>*>(y + at) = pack;
+      } else {
+        UNROLL for (int v = 0; v < width; v++)
+          if (v < left) y[at + v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(y[at + v]) : 0.0f));
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run(const Part& part, int64_t row, int64_t column) {
+    Shared& s = shared<Shared>();
+    for (int i = int(threadIdx.x); i < Tile::rows; i += Tile::threads)
+      s.row[i] = row + i < part.rows ? part.target.row(row + i) : nullptr;
+    Loop loop(part.a, part.b, s.places, row, column);
+    __syncthreads();  // places and rows are there for all
+    for (int64_t begin = part.begin; begin == part.begin || begin < part.end; begin += stretch<Element>) {
+      Core core;
+      loop.run(s.stages, begin, smaller(part.end - begin, stretch<Element>) + begin, core);
+      wait_for_copies<0>();
+      __syncthreads();  // the stages become the tile of sums
+      core.put(s.sum);
+      __syncthreads();
+      store(s, part, column, begin != part.begin);
+      __syncthreads();
+    }
+  }
+};
+
+template <class Way, class Tile, class Problem>
+__global__ void __launch_bounds__(Tile::threads) multiply_tiles(Problem problem, TileGrid grid) {
+  const TileGrid::Position at = grid.position(blockIdx.x);
+  const typename Problem::Part part = problem.part(at.slice);
+  const int64_t row = at.row * Tile::rows, column = at.column * Tile::columns;
+  if (row < part.rows && column < part.columns) TileKernel<Way, Tile, typename Problem::Part>::run(part, row, column);
+}
+
+template <class Way, class Tile, class Problem>
+void launch_tiles(const Context& context, const Problem& problem, int64_t rows, int64_t columns, int64_t slices) {
+  const TileGrid grid = {divide_up(rows, Tile::rows), divide_up(columns, Tile::columns), slices};
+  using Shared = typename TileKernel<Way, Tile, typename Problem::Part>::Shared;
+  launch<Shared>(context, multiply_tiles<Way, Tile, Problem>, grid.grid(), Tile::threads, problem, grid);
+}
+
+// --- which tile
+
+using TallTile = Tile<128, 64, 4, 1>;
+using SmallTile = Tile<64, 64, 2, 2>;
+using TinyTile = Tile<32, 32, 2, 1>;
+
+enum class TileSize : int { tiny, small, tall, large };
+
+struct TileShape {
+  int64_t rows, columns;
+  double speed;  // a guess, from the sums per byte read from shared memory and the warps that share a barrier
+  int64_t count(int64_t all_rows, int64_t all_columns) const { return divide_up(all_rows, rows) * divide_up(all_columns, columns); }
+};
+constexpr TileShape tile_shapes[] = {{32, 32, 0.4}, {64, 64, 0.75}, {128, 64, 0.9}, {128, 128, 1}};
+
+constexpr int64_t multiprocessors = 132;  // of a large GPU; the tile is a function of the shape, so it is the same on others
+
+// The tile with which it is done first, in whole rounds of one tile for each multiprocessor. Operands that are copied element by element
+// have small ones, so that no thread has a long list to copy.
+inline TileSize tile_size(int64_t rows, int64_t columns, int64_t slices, int vector) {
+  TileSize best = TileSize::tiny;
+  double least = 0;
+  for (const TileSize size : {TileSize::tiny, TileSize::small, TileSize::tall, TileSize::large}) {
+    if (vector == 1 && size > TileSize::small) break;
+    const TileShape& tile = tile_shapes[int(size)];
+    const int64_t rounds = divide_up(tile.count(rows, columns) * slices, multiprocessors);
+    const double time = double(rounds * tile.rows * tile.columns) / tile.speed;
+    if (size == TileSize::tiny || time < least) best = size, least = time;
+  }
+  return best;
+}
+
+// The product with the tile that fits. vector is that of the operands, and `slices` products are launched.
+template <class Way, int vector, class Problem>
+void multiply(const Context& context, TileSize size, const Problem& problem, int64_t rows, int64_t columns, int64_t slices) {
+  if constexpr (vector > 1) {
+    if (size == TileSize::large) return launch_tiles<Way, typename Way::Large>(context, problem, rows, columns, slices);
+    if (size == TileSize::tall) return launch_tiles<Way, TallTile>(context, problem, rows, columns, slices);
+  }
+  if (size == TileSize::small) return launch_tiles<Way, SmallTile>(context, problem, rows, columns, slices);
+  launch_tiles<Way, TinyTile>(context, problem, rows, columns, slices);
+}
+
+// --- which way, by storage and precision
+
+// body(Way{})
+template <class F>
+void with_way(Precision precision, const F& body) {
+  if constexpr (sizeof(T) == 2) return body(Bf16{});
+  else if (precision == Precision::highest) return body(Ffma{});
+  else if (precision == Precision::high) return body(Tf32x3{});
+  else return body(Tf32{});
+}
+
+// "implicit_gemm_ffma" and its like: a family's name for each way
+struct WayNames {
+  const char *ffma, *tf32x3, *tf32, *bf16;
+  const char* of(Precision precision) const {
+    if (sizeof(T) == 2) return bf16;
+    return precision == Precision::highest ? ffma : precision == Precision::high ? tf32x3 : tf32;
+  }
+};
+#define WAY_NAMES(family) {family "_ffma", family "_tf32x3", family "_tf32", family "_bf16"}
+
+// --- sums of partial products
+
+// y[i] = partial[0][i] + partial[1][i] + ... + bias[i % columns]; y is `slices` of `size` elements, each with partials of its own.
+__global__ void combine_parts(const float* partial, const float* bias, T* y, int64_t size, int64_t columns, int parts, int64_t slices) {
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= size * slices) return;
+  const float* own = partial + i / size * parts * size + i % size;
+  float sum = 0;
+  for (int part = 0; part < parts; part++) sum += own[part * size];
+  y[i] = T(sum + (bias ? bias[i % columns] : 0.0f));
+}
+
+// How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none
+// shorter than `shortest`.
+struct Split {
+  int64_t count, length;
+  Split(int64_t depth, int64_t tiles) {
+    constexpr int64_t shortest = 256, most = 64;
+    const int64_t wanted = smaller(divide_up(2 * multiprocessors, larger<int64_t>(1, tiles)), most);
+    const int64_t parts = larger<int64_t>(1, smaller(wanted, depth / shortest));
+    length = larger<int64_t>(1, divide_up(divide_up(depth, parts), chunk_depth)) * chunk_depth;
+    count = larger<int64_t>(1, divide_up(depth, length));
+  }
+};
+
+inline void combine(const Context& context, const float* partial, const float* bias, T* y, int64_t size, int64_t columns, int64_t parts,
+                    int64_t slices) {
+  launch(context, combine_parts, dim3(unsigned(divide_up(size * slices, 256))), 256, partial, bias, y, size, columns, int(parts), slices);
+}
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,191 @@
+// How a block multiplies a chunk of a and b that lies in shared memory. A way to multiply is a struct with a name, its Tiles, and
+//
+//   Core<Tile, a_along, b_along>    a thread's sums
+//     add(a, b)                     sums += a b over one chunk; a and b lie as ChunkLayout says
+//     put(tile)                     leaves the tile's sums in shared memory, [rows][Tile::sum_pitch]
+//
+// The order in which an element's products are summed does not depend on the tile.
+#pragma once
+#include "gemm_tile.cuh"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+// --- float32 multiply-adds
+
+// A warp's lanes lie 4 x 8, each with (warp_rows / 4) x (warp_columns / 8) sums. Fragments are read 16 bytes at a time: along the depth,
+// neighbouring lanes take neighbouring rows (20 words apart: 8 of them hit all banks once); else each lane takes 4 rows that lie together.
+template <class Tile, bool a_along, bool b_along>
+struct FfmaCore {
+  static constexpr int lanes_down = 4, lanes_across = 8;
+  static constexpr int down = Tile::warp_rows / lanes_down / 4, across = Tile::warp_columns / lanes_across / 4;  // in fours
+  float sum[4 * down][4 * across] = {};
+
+  template <bool along, int lanes>
+  static __device__ __forceinline__ int place(int lane, int i) {  // of a lane's i-th row
+    return along ? i * lanes + lane : (i / 4 * lanes + lane) * 4 + i % 4;
+  }
+
+  // piece[i][k]: four rows by four steps of the depth
+  template <class Layout, int lanes>
+  static __device__ __forceinline__ void load(const T* chunk, int first, int lane, int four, int k, float (&piece)[4][4]) {
+    UNROLL for (int n = 0; n < 4; n++) {
+      const int row = first + place<Layout::along_depth, lanes>(lane, 4 * four + (Layout::along_depth ? n : 0));
+      const auto pack = *reinterpret_cast<const Pack<T, 4>*>(chunk + Layout::at(row, Layout::along_depth ? k : k + n));
+      UNROLL for (int m = 0; m < 4; m++) (Layout::along_depth ? piece[n][m] : piece[m][n]) = float(pack.e[m]);
+    }
+  }
+
+  __device__ __forceinline__ void add(const T* a, const T* b) {
+    const int lane = int(threadIdx.x) % warp_size;
+    UNROLL for (int k = 0; k < chunk_depth; k += 4) {
+      float right[across][4][4];
+      UNROLL for (int j = 0; j < across; j++)
+        load<ChunkLayout<Tile::columns, b_along>, lanes_across>(b, Tile::warp_column(), lane % lanes_across, j, k, right[j]);
+      UNROLL for (int i = 0; i < down; i++) {
+        float left[4][4];
+        load<ChunkLayout<Tile::rows, a_along>, lanes_down>(a, Tile::warp_row(), lane / lanes_across, i, k, left);
+        UNROLL for (int n = 0; n < 4; n++)
+          UNROLL for (int r = 0; r < 4; r++)
+            UNROLL for (int c = 0; c < 4 * across; c++) {
+              float& s = sum[4 * i + r][c];
+              s = fmaf(left[r][n], right[c / 4][c % 4][n], s);
+            }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void put(float* tile) const {
+    const int lane = int(threadIdx.x) % warp_size;
+    UNROLL for (int r = 0; r < 4 * down; r++) {
+      const int row = Tile::warp_row() + place<a_along, lanes_down>(lane / lanes_across, r);
+      UNROLL for (int c = 0; c < 4 * across; c++)
+        tile[row * Tile::sum_pitch + Tile::warp_column() + place<b_along, lanes_across>(lane % lanes_across, c)] = sum[r][c];
+    }
+  }
+};
+
+// --- tensor cores
+
+// A piece of 16 rows x 32 bytes of depth, as four words: the corners 8 x 16 bytes in the order that mma wants. Of a: rows first, then depth;
+// of b, where the 16 rows are two of mma's columns of tiles: depth first.
+template <class Layout, bool rows_first>
+__device__ __forceinline__ void load_piece(uint32_t (&word)[4], const T* chunk, int row, int k) {
+  constexpr int corner = 16 / sizeof(T);
+  const int lane = int(threadIdx.x) % warp_size;
+  if constexpr (Layout::along_depth || sizeof(T) == 2) {
+    const int first = lane / 8 % 2, second = lane / 16, within = lane % 8;
+    row += (rows_first ? first : second) * 8 + (Layout::along_depth ? within : 0);
+    k += (rows_first ? second : first) * corner + (Layout::along_depth ? 0 : within);
+    load_matrices<!Layout::along_depth>(word, chunk + Layout::at(row, k));
+  } else {  // ldmatrix does not transpose words
+    UNROLL for (int i = 0; i < 4; i++) {
+      const int down = rows_first ? i % 2 : i / 2, deep = rows_first ? i / 2 : i % 2;
+      word[i] = bits_of(chunk[Layout::at(row + 8 * down + lane / 4, k + corner * deep + lane % 4)]);
+    }
+  }
+}
+
+struct Bf16Product {
+  struct Piece {
+    uint32_t word[4];
+    __device__ __forceinline__ void prepare() {}
+  };
+  static __device__ __forceinline__ void add(float (&sum)[4], const Piece& a, const Piece& b, int half) {
+    mma_bf16(sum, a.word, {b.word[2 * half], b.word[2 * half + 1]});
+  }
+};
+
+struct Tf32Product {
+  struct Piece {
+    uint32_t word[4];
+    __device__ __forceinline__ void prepare() { UNROLL for (int i = 0; i < 4; i++) word[i] = to_tf32(float_of(word[i])); }
+  };
+  static __device__ __forceinline__ void add(float (&sum)[4], const Piece& a, const Piece& b, int half) {
+    mma_tf32(sum, a.word, {b.word[2 * half], b.word[2 * half + 1]});
+  }
+};
+
+// a b = (A + a')(B + b') without a' b', where A, B are TF32 and a', b' what they leave: 21 bits of each operand. Small products first.
+struct Tf32x3Product {
+  struct Piece {
+    uint32_t word[4], rest[4];
+    __device__ __forceinline__ void prepare() {
+      UNROLL for (int i = 0; i < 4; i++) {
+        const float value = float_of(word[i]);
+        word[i] = to_tf32(value);
+        rest[i] = (word[i] & 0x7f800000) == 0x7f800000 ? 0 : to_tf32(value - float_of(word[i]));  // Inf leaves nothing
+      }
+    }
+  };
+  static __device__ __forceinline__ void add(float (&sum)[4], const Piece& a, const Piece& b, int half) {
+    mma_tf32(sum, a.rest, {b.word[2 * half], b.word[2 * half + 1]});
+    mma_tf32(sum, a.word, {b.rest[2 * half], b.rest[2 * half + 1]});
+    mma_tf32(sum, a.word, {b.word[2 * half], b.word[2 * half + 1]});
+  }
+};
+
+template <class Product, class Tile, bool a_along, bool b_along>
+struct MmaCore {
+  static constexpr int down = Tile::warp_rows / 16, across = Tile::warp_columns / 16, step = 32 / sizeof(T);
+  float sum[down][2 * across][4] = {};
+
+  __device__ __forceinline__ void add(const T* a, const T* b) {
+    using Piece = typename Product::Piece;
+    UNROLL for (int k = 0; k < chunk_depth; k += step) {
+      Piece left[down], right[across];
+      UNROLL for (int i = 0; i < down; i++) {
+        load_piece<ChunkLayout<Tile::rows, a_along>, true>(left[i].word, a, Tile::warp_row() + 16 * i, k);
+        left[i].prepare();
+      }
+      UNROLL for (int j = 0; j < across; j++) {
+        load_piece<ChunkLayout<Tile::columns, b_along>, false>(right[j].word, b, Tile::warp_column() + 16 * j, k);
+        right[j].prepare();
+      }
+      UNROLL for (int i = 0; i < down; i++)
+        UNROLL for (int j = 0; j < 2 * across; j++) Product::add(sum[i][j], left[i], right[j / 2], j % 2);
+    }
+  }
+
+  __device__ __forceinline__ void put(float* tile) const {
+    const int g = int(threadIdx.x) % warp_size / 4, t = int(threadIdx.x) % 4;
+    UNROLL for (int i = 0; i < down; i++)
+      UNROLL for (int j = 0; j < 2 * across; j++)
+        UNROLL for (int half = 0; half < 2; half++) {
+          const int row = Tile::warp_row() + 16 * i + 8 * half + g, column = Tile::warp_column() + 8 * j + 2 * t;
+          *reinterpret_cast<Pack<float, 2>*>(tile + row * Tile::sum_pitch + column) = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
+        }
+  }
+};
+
+// --- the ways
+
+// Tiles: 32 x 64 sums for a warp keep 64 in each thread. For bfloat16 64 x 64: its products are so fast that with less, reading the
+// fragments from shared memory would take longer.
+struct Ffma {
+  static constexpr const char* name = "ffma";
+  using Large = Tile<128, 128, 4, 2>;
+  template <class Tile, bool a_along, bool b_along>
+  using Core = FfmaCore<Tile, a_along, b_along>;
+};
+struct Tf32x3 {
+  static constexpr const char* name = "tf32x3";
+  using Large = Tile<128, 128, 4, 2>;
+  template <class Tile, bool a_along, bool b_along>
+  using Core = MmaCore<Tf32x3Product, Tile, a_along, b_along>;
+};
+struct Tf32 {
+  static constexpr const char* name = "tf32";
+  using Large = Tile<128, 128, 4, 2>;
+  template <class Tile, bool a_along, bool b_along>
+  using Core = MmaCore<Tf32Product, Tile, a_along, b_along>;
+};
+struct Bf16 {
+  static constexpr const char* name = "bf16";
+  using Large = Tile<128, 128, 2, 2>;
+  template <class Tile, bool a_along, bool b_along>
+  using Core = MmaCore<Bf16Product, Tile, a_along, b_along>;
+};
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,149 @@
+// Maximum over windows, mean over maps. A thread has one pixel and a pack of its channels.
+#include "columns.cuh"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+constexpr int threads = 256;
+
+// A thread's pixel and channels, when each has `pixels` pixels of C channels.
+struct Pixel {
+  int64_t n, h, w, c, offset;  // offset: of the pack, in memory
+  bool inside;
+  __device__ Pixel(int64_t N, int64_t H, int64_t W, int64_t C, int columns) {
+    const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, packs = C / columns, pixel = i / packs;
+    inside = pixel < N * H * W;
+    offset = i * columns;
+    c = i % packs * columns;
+    w = pixel % W, h = pixel / W % H, n = pixel / W / H;
+  }
+};
+
+template <class Packs>
+dim3 pixel_grid(int64_t pixels, int64_t C) {
+  return dim3(unsigned(divide_up(pixels * (C / Packs::columns), threads)));
+}
+
+template <class Packs>
+using IndexPack = Pack<u8, Packs::columns>;
+
+// A pack's bytes of the index lie at a multiple of its size where its numbers do; the pointer is checked on its own.
+template <class Packs>
+__device__ __forceinline__ void store_index(u8* p, const IndexPack<Packs>& pack) {
+  if constexpr (Packs::at_once) {
+    *reinterpret_cast<IndexPack<Packs>*>(p) = pack;
+  } else {
+    UNROLL for (int v = 0; v < Packs::columns; v++) p[v] = pack.e[v];
+  }
+}
+
+template <class Packs>
+__device__ __forceinline__ IndexPack<Packs> load_index(const u8* p) {
+  if constexpr (Packs::at_once) {
+    return *reinterpret_cast<const IndexPack<Packs>*>(p);
+  } else {
+    IndexPack<Packs> pack;
+    UNROLL for (int v = 0; v < Packs::columns; v++) pack.e[v] = p[v];
+    return pack;
+  }
+}
+
+// The best of the window's elements inside the map. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
+template <class Packs>
+__global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
+  const Pixel out(s.N, s.P, s.Q, s.C, Packs::columns);
+  if (!out.inside) return;
+  const int64_t h = out.h * s.stride_h - s.pad_h, w = out.w * s.stride_w - s.pad_w;
+  const int r_begin = int(larger<int64_t>(0, -h)), r_end = int(smaller(s.R, s.H - h));
+  const int s_begin = int(larger<int64_t>(0, -w)), s_end = int(smaller(s.S, s.W - w));
+  const T* window = x + ((out.n * s.H + h) * s.W + w) * s.C + out.c;
+  float best[Packs::columns] = {};
+  IndexPack<Packs> at{};
+  for (int r = r_begin; r < r_end; r++) {
+    for (int q = s_begin; q < s_end; q++) {
+      const typename Packs::P here = Packs::load(window + (r * s.W + q) * s.C);
+      const bool first = r == r_begin && q == s_begin;
+      UNROLL for (int v = 0; v < Packs::columns; v++) {
+        const float value = float(here.e[v]);
+        if (first || (!(value <= best[v]) && best[v] == best[v])) best[v] = value, at.e[v] = u8(r * s.S + q);
+      }
+    }
+  }
+  typename Packs::P to;
+  UNROLL for (int v = 0; v < Packs::columns; v++) to.e[v] = T(best[v]);
+  Packs::store(y + out.offset, to);
+  store_index<Packs>(index + out.offset, at);
+}
+
+// Each input pixel gathers from the windows that cover it, in order.
+template <class Packs>
+__global__ void gather(Pool2d s, const u8* index, const T* dy, T* dx) {
+  const Pixel in(s.N, s.H, s.W, s.C, Packs::columns);
+  if (!in.inside) return;
+  const int64_t h = in.h + s.pad_h, w = in.w + s.pad_w;
+  const int64_t p_begin = h < s.R ? 0 : (h - s.R) / s.stride_h + 1, p_end = smaller(h / s.stride_h + 1, s.P);
+  const int64_t q_begin = w < s.S ? 0 : (w - s.S) / s.stride_w + 1, q_end = smaller(w / s.stride_w + 1, s.Q);
+  float sum[Packs::columns] = {};
+  for (int64_t p = p_begin; p < p_end; p++) {
+    for (int64_t q = q_begin; q < q_end; q++) {
+      const int64_t out = ((in.n * s.P + p) * s.Q + q) * s.C + in.c;
+      const int here = int((h - p * s.stride_h) * s.S + w - q * s.stride_w);
+      const IndexPack<Packs> at = load_index<Packs>(index + out);
+      const typename Packs::P from = Packs::load(dy + out);
+      UNROLL for (int v = 0; v < Packs::columns; v++) sum[v] += at.e[v] == here ? float(from.e[v]) : 0;
+    }
+  }
+  typename Packs::P to;
+  UNROLL for (int v = 0; v < Packs::columns; v++) to.e[v] = T(sum[v]);
+  Packs::store(dx + in.offset, to);
+}
+
+float share_of(const GlobalPool& s) { return 1 / float(s.H * s.W); }
+
+struct ToMeans {
+  T* y;
+  int64_t C;
+  float share;
+  __device__ void put(int64_t n, int64_t, int64_t c, double sum) const { y[n * C + c] = T(float(sum) * share); }
+};
+
+template <class Packs>
+__global__ void spread(GlobalPool s, float share, const T* dy, T* dx) {
+  const Pixel in(s.N, s.H, s.W, s.C, Packs::columns);
+  if (!in.inside) return;
+  typename Packs::P pack = Packs::load(dy + in.n * s.C + in.c);
+  UNROLL for (int v = 0; v < Packs::columns; v++) pack.e[v] = T(float(pack.e[v]) * share);
+  Packs::store(dx + in.offset, pack);
+}
+
+}  // namespace
+
+void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) {
+  with_packs(s.C, are_aligned(x, y) && is_aligned(index, whole_pack), [&](auto packs) {
+    using Packs = decltype(packs);
+    launch(context, pool<Packs>, pixel_grid<Packs>(s.N * s.P * s.Q, s.C), threads, s, x, y, index);
+  });
+}
+
+void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
+  with_packs(s.C, are_aligned(dy, dx) && is_aligned(index, whole_pack), [&](auto packs) {
+    using Packs = decltype(packs);
+    launch(context, gather<Packs>, pixel_grid<Packs>(s.N * s.H * s.W, s.C), threads, s, index, dy, dx);
+  });
+}
+
+void global_avgpool_forward(const Context& context, const GlobalPool& s, const T* x, T* y) {
+  const int64_t pixels = s.H * s.W;
+  with_packs(s.C, are_aligned(x), [&](auto packs) {
+    sum_columns<decltype(packs)>(context, Columns(s.N, pixels, s.C, 1), DenseGroups{x, pixels, s.C}, ToMeans{y, s.C, share_of(s)}, nullptr);
+  });
+}
+
+void global_avgpool_backward(const Context& context, const GlobalPool& s, const T* dy, T* dx) {
+  with_packs(s.C, are_aligned(dy, dx), [&](auto packs) {
+    using Packs = decltype(packs);
+    launch(context, spread<Packs>, pixel_grid<Packs>(s.N * s.H * s.W, s.C), threads, s, share_of(s), dy, dx);
+  });
+}
+
+}  // namespace fastnn::FASTNN_TABLE

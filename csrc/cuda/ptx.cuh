@@ -1,0 +1,177 @@
+// The inline assembly of all kernels, each instruction with a plain twin that g++ compiles. The twins follow the PTX ISA's fragment
+// layouts lane by lane, so that a kernel which loads its fragments wrongly is wrong on the CPU too.
+// In the layouts a lane is (g, t) = (lane / 4, lane % 4).
+#pragma once
+#include "launch.cuh"
+
+#if !defined(UNROLL)
+#if defined(__CUDACC__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+#endif
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+// --- bits
+
+__device__ __forceinline__ uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+__device__ __forceinline__ float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// A float32 as a TF32: 8 bits of exponent, 10 of mantissa, to nearest, ties away from zero. The products ignore the lower 13 bits.
+__device__ __forceinline__ uint32_t to_tf32(float value) {
+#if defined(__CUDACC__)
+  uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+  return bits;
+#else
+  const uint32_t bits = bits_of(value);
+  return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & 0xffffe000;
+#endif
+}
+
+// --- copies from global to shared memory that the thread does not wait for
+
+#if defined(__CUDACC__)
+__device__ __forceinline__ uint32_t shared_address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+#endif
+
+// `bytes` (4 or 16, both addresses multiples of it) from global to shared memory; zeros where !inside, and then nothing is read.
+template <int bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+#if defined(__CUDACC__)
+  const int read = inside ? bytes : 0;
+  if constexpr (bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(read) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(read) : "memory");
+  }
+#else
+  cuda_on_cpu::copy_async(to, from, bytes, inside ? bytes : 0);
+#endif
+}
+
+// Ends a group of this thread's copies.
+__device__ __forceinline__ void commit_copies() {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+  cuda_on_cpu::copy_async_commit();
+#endif
+}
+
+// Waits until at most `groups` of this thread's groups, the youngest, are under way. Others see the copies after the next barrier.
+template <int groups>
+__device__ __forceinline__ void wait_for_copies() {
+#if defined(__CUDACC__)
+  asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+#else
+  cuda_on_cpu::copy_async_wait(groups);
+#endif
+}
+
+// --- fragments of warps
+
+// Four matrices of 8 rows of 16 bytes; lane l brings the address of row l % 8 of matrix l / 8. Lane (g, t) gets, of each matrix, the word
+// t of row g; transposed (elements of 2 bytes), the elements g of the rows 2t and 2t + 1.
+template <bool transposed>
+__device__ __forceinline__ void load_matrices(uint32_t (&word)[4], const void* row) {
+#if defined(__CUDACC__)
+  if constexpr (transposed) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(word[0]), "=r"(word[1]), "=r"(word[2]), "=r"(word[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+  }
+#else
+  struct Lane {
+    const void* row;
+    uint32_t word[4];
+  } mine = {row, {}};
+  cuda_on_cpu::collective(full_warp, mine, [](Lane* const* lanes) {
+    for (int lane = 0; lane < warp_size; lane++)
+      for (int matrix = 0; matrix < 4; matrix++) {
+        const int g = lane / 4, t = lane % 4;
+        uint16_t half[2];
+        for (int i = 0; i < 2; i++) {
+          const int from = transposed ? 2 * t + i : g, element = transposed ? g : 2 * t + i;
+          __builtin_memcpy(&half[i], static_cast<const char*>(lanes[8 * matrix + from]->row) + 2 * element, 2);
+        }
+        lanes[lane]->word[matrix] = half[0] | uint32_t(half[1]) << 16;
+      }
+  });
+  for (int i = 0; i < 4; i++) word[i] = mine.word[i];
+#endif
+}
+
+#if !defined(__CUDACC__)
+// c += a b for a warp: c 16 x 8, a 16 x depth, b depth x 8. Words of a: rows g, g + 8 in turn, then the second half of the depth; of b: the
+// halves of the depth, column g; within a half, word t. c: (g, 2t), (g, 2t + 1), then row g + 8. element(word, i): the i-th of a word.
+template <int depth, class Element>
+void mma_twin(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Element element) {
+  struct Lane {
+    float c[4];
+    uint32_t a[4], b[2];
+  } mine;
+  __builtin_memcpy(mine.c, c, sizeof c), __builtin_memcpy(mine.a, a, sizeof a), __builtin_memcpy(mine.b, b, sizeof b);
+  cuda_on_cpu::collective(full_warp, mine, [element](Lane* const* lanes) {
+    constexpr int per_word = depth / 8;
+    float left[16][depth], right[depth][8];
+    for (int lane = 0; lane < warp_size; lane++)
+      for (int half = 0; half < 2; half++)
+        for (int i = 0; i < per_word; i++) {
+          const int g = lane / 4, k = half * depth / 2 + lane % 4 * per_word + i;
+          left[g][k] = element(lanes[lane]->a[2 * half], i), left[g + 8][k] = element(lanes[lane]->a[2 * half + 1], i);
+          right[k][g] = element(lanes[lane]->b[half], i);
+        }
+    for (int lane = 0; lane < warp_size; lane++)
+      for (int i = 0; i < 4; i++) {
+        const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+        float sum = 0;
+        for (int k = 0; k < depth; k++) sum += left[row][k] * right[k][column];
+        lanes[lane]->c[i] += sum;
+      }
+  });
+  __builtin_memcpy(c, mine.c, sizeof c);
+}
+#endif
+
+// c += a b with TF32 operands, 16 x 8 x 8
+__device__ __forceinline__ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(__CUDACC__)
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  mma_twin<8>(c, a, b, [](uint32_t word, int) { return float_of(word & 0xffffe000); });
+#endif
+}
+
+// c += a b with bfloat16 operands, 16 x 8 x 16
+__device__ __forceinline__ void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(__CUDACC__)
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  mma_twin<16>(c, a, b, [](uint32_t word, int i) { return float_of(i ? word & 0xffff0000 : word << 16); });
+#endif
+}
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE

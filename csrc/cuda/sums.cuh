@@ -1,0 +1,85 @@
+// Sums in a fixed order: over the lanes of a warp and over the partial results of blocks; and moments, the mean and the squared distances
+// from it, which are never taken from a sum of squares.
+#pragma once
+#include "launch.cuh"
+
+#if defined(__CUDACC__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+// The sum over a warp's lanes, in each of them: a + b = b + a to the bit, so every lane builds the same tree.
+template <class E>
+__device__ __forceinline__ E warp_sum(E value) {
+  for (int step = warp_size / 2; step > 0; step /= 2) value += __shfl_xor_sync(full_warp, value, step);
+  return value;
+}
+
+__device__ __forceinline__ float warp_max(float value) {
+  for (int step = warp_size / 2; step > 0; step /= 2) value = fmaxf(value, __shfl_xor_sync(full_warp, value, step));
+  return value;
+}
+
+template <int n>
+struct Sums {
+  double sum[n] = {};
+  __device__ __forceinline__ void join(const Sums& more) { UNROLL for (int k = 0; k < n; k++) sum[k] += more.sum[k]; }
+};
+
+// Of two sets of numbers joined: Chan, Golub, LeVeque 1979.
+template <class E>
+struct Moments {
+  E count = 0, mean = 0, squares = 0;
+  __device__ __forceinline__ void join(const Moments& more) {
+    if (more.count == 0) return;
+    const E total = count + more.count, share = more.count / total, difference = more.mean - mean;
+    mean += difference * share;
+    squares += more.squares + difference * difference * (count * share);
+    count = total;
+  }
+};
+
+// What a block of rows leaves for the second launch. The mean is a double: beside a large one the differences between blocks are small.
+struct MomentsPart {
+  double mean;
+  float squares;
+  int count;
+};
+
+// One number made of `count` partial ones, `stride` apart, by a warp: each lane takes every 32nd, then the lanes are joined.
+__device__ __forceinline__ double sum_parts(const double* part, int64_t count, int64_t stride) {
+  double total = 0;
+  for (int64_t k = threadIdx.x % warp_size; k < count; k += warp_size) total += part[k * stride];
+  return warp_sum(total);
+}
+
+__device__ __forceinline__ Moments<double> join_parts(const MomentsPart* part, int64_t count, int64_t stride) {
+  Moments<double> all;
+  for (int64_t k = threadIdx.x % warp_size; k < count; k += warp_size) {
+    const MomentsPart p = part[k * stride];
+    all.join({double(p.count), p.mean, double(p.squares)});
+  }
+  for (int step = warp_size / 2; step > 0; step /= 2) {
+    Moments<double> more;
+    more.count = __shfl_down_sync(full_warp, all.count, step);
+    more.mean = __shfl_down_sync(full_warp, all.mean, step);
+    more.squares = __shfl_down_sync(full_warp, all.squares, step);
+    all.join(more);
+  }
+  return all;  // right in lane 0
+}
+
+// A kernel in which each warp makes one of `count` numbers: warp w of block b makes number b warps_per_block + w.
+constexpr int warps_per_block = 8;
+constexpr int warp_job_threads = warps_per_block * warp_size;
+
+inline dim3 warp_job_grid(int64_t count) { return dim3(unsigned(divide_up(count, warps_per_block))); }
+__device__ __forceinline__ int64_t number_of_warp() { return int64_t(blockIdx.x) * warps_per_block + threadIdx.x / warp_size; }
+__device__ __forceinline__ bool is_first_lane() { return threadIdx.x % warp_size == 0; }
+
+}  // namespace
+}  // namespace fastnn::FASTNN_TABLE
