@@ -11,7 +11,7 @@ import fastnn
 from .fastnn_step import FastnnStep
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
-from .torch_step import TorchStep
+from .torch_step import CPU_FORMS, TorchStep
 
 WARM_UP = 3
 
@@ -64,7 +64,7 @@ def torch_operators(step: TorchStep, steps: int) -> tuple[float, dict[str, float
 
 def show(report: Report, name: str, steps: int) -> None:
     threads = report.options.threads
-    ours, theirs = FastnnStep(name, threads), TorchStep(name, "torch channels_last", threads)
+    ours, theirs = FastnnStep(name, threads), TorchStep(name, CPU_FORMS["torch channels_last"], threads)
     plain = 1e3 * seconds_per_step(ours, steps), 1e3 * seconds_per_step(theirs, steps)
     total, rows = fastnn_rows(ours, steps)
     torch_total, operators = torch_operators(theirs, steps)

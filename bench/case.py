@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 
 from fastnn import _C
 
+from . import device
+from .device import LAYOUTS as LAYOUTS
 from .timing import Call
 
 Sides = tuple[Call, Mapping[str, Call]]  # ours, and PyTorch's forms by name
-LAYOUTS = {"channels_last": torch.channels_last, "NCHW": torch.contiguous_format}
 
 
 @dataclass(frozen=True)
@@ -34,22 +36,24 @@ class Case:
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
-    """Standard normal float32."""
-    return np.random.default_rng(seed + sum(shape)).standard_normal(shape, np.float32)
+    """Standard normal float32; a large array repeats itself."""
+    values = np.random.default_rng(seed + sum(shape)).standard_normal(min(prod(shape), 2**22 + 1), np.float32)
+    return np.resize(values, shape)
 
 
-def ours(values: np.ndarray) -> _C.Array:
-    return _C.from_numpy(values)
+def ours(values: np.ndarray, real: bool = False) -> _C.Array:
+    """On the device, in the storage type unless `real`."""
+    return device.current.ours(values, real)
 
 
-def theirs(values: np.ndarray, layout: str = "NCHW") -> torch.Tensor:
-    return torch.from_numpy(values.copy()).to(memory_format=LAYOUTS[layout])
+def theirs(values: np.ndarray, layout: str = "NCHW", real: bool = False) -> torch.Tensor:
+    return device.current.theirs(values, layout, real)
 
 
 def first(result: Any) -> np.ndarray:
     """The first output of either side as an array."""
     value = result[0] if isinstance(result, (tuple, list)) else result
-    array: np.ndarray = value.detach().numpy() if isinstance(value, torch.Tensor) else value.numpy()
+    array: np.ndarray = value.detach().float().cpu().numpy() if isinstance(value, torch.Tensor) else value.numpy()
     return array
 
 

@@ -7,6 +7,7 @@ import itertools
 import fastnn
 from fastnn import models, nn, optim
 
+from . import device
 from .reference_nets import REFERENCE_NETS
 
 
@@ -17,13 +18,16 @@ class FastnnStep:
         fastnn.set_num_threads(threads)
         net = REFERENCE_NETS[name]
         self.model = models.create(name, input_shape=net.input_shape, num_classes=net.classes)
+        place = device.current.name
+        if device.current.is_gpu:
+            self.model.to(place)
         self.loss = nn.CrossEntropyLoss()
         self.optimizer: optim.Optimizer
         if net.optimizer == "adam":
             self.optimizer = optim.Adam(self.model.parameters(), net.lr)
         else:
             self.optimizer = optim.SGD(self.model.parameters(), net.lr, momentum=0.9)
-        self.batches = itertools.cycle([(fastnn.tensor(x), fastnn.tensor(t)) for x, t in net.batches(batches)])
+        self.batches = itertools.cycle([(fastnn.tensor(x, device=place), fastnn.tensor(t, device=place)) for x, t in net.batches(batches)])
 
     def set_dropout(self, p: float) -> None:
         for module in self.model.modules():

@@ -1,4 +1,4 @@
-"""Every hot kernel beside PyTorch's: `python -m bench.kernels [--only conv2d_forward "resnet20 8x8" ...] [--turns 10]`."""
+"""Every hot kernel beside PyTorch's: `python -m bench.kernels [--only conv2d_forward "resnet20 8x8" ...] [--turns 10] [--device cuda]`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import torch
 import fastnn
 from fastnn import _C
 
+from . import device
 from .case import Case, difference, first
-from .layers import ConvLayer, layers_of
+from .device import Gauge
+from .gpu_layers import gpu_layers
+from .layers import ConvLayer, LinearLayer, layers_of
 from .passes import all_passes
-from .peak import Peak, reuse_freed_memory
+from .peak import reuse_freed_memory
 from .products import convolutions, linears
 from .report import Report, arguments
 from .timing import Turns, quantile, take_turns
@@ -26,24 +29,30 @@ WIDTHS = (31, 22, 9, 9, 13, 7, 8, 8, 12, 10)
 
 
 def all_cases() -> Iterator[Case]:
-    cases = [case for net in CONV_NETS for layer in layers_of(net) if isinstance(layer, ConvLayer) for case in convolutions(layer)]
+    """Of the reference nets at their batch; on a GPU, of the nets in gpu_layers besides, and those are judged."""
+    layers = [layer for net in CONV_NETS for layer in layers_of(net) if isinstance(layer, ConvLayer)]
+    cases = [case for layer in layers for case in convolutions(layer, layer.judged and not device.current.is_gpu)]
+    if device.current.is_gpu:
+        cases += [case for layer in gpu_layers() for case in convolutions(layer, True)]
     yield from sorted(cases, key=lambda case: ["forward", "input", "weight"].index(case.row.rsplit("_", 1)[1]))
     for net in LINEAR_NETS:
         for layer in layers_of(net):
-            if not isinstance(layer, ConvLayer):
+            if isinstance(layer, LinearLayer):
                 yield from linears(layer)
     yield from sorted(all_passes(), key=lambda case: case.row)
 
 
-def measure(case: Case, turns: int, peak: Peak | None) -> dict[str, Any]:
-    """Agreement first, then turns with the FMA loop or the copy among them."""
+def measure(case: Case, turns: int, peak: Gauge | None) -> dict[str, Any]:
+    """Agreement first, then turns with the gauge's product or copy among them."""
     ours, theirs = case.make()
     expected = {form: first(call()).copy() for form, call in theirs.items()}
     got = first(ours())
     algorithm = _C.last_call()["algorithm"]
     apart = max(difference(got, e) for e in expected.values()) if case.comparable else None
     gauge = None if peak is None else peak.gflops if case.flop else lambda: peak.copy_gbs(case.nbytes)
-    result = take_turns({"fastnn": ours, **theirs}, turns, least_seconds=0.01, pause=0.01, gauge=gauge)
+    result = take_turns(
+        {"fastnn": ours, **theirs}, turns, least_seconds=0.01, pause=0.01, gauge=gauge, stopwatch=device.current.kernel_seconds
+    )
     form = result.fastest(list(theirs))
     ratios = result.ratios(form, "fastnn")
     work = (case.flop or case.nbytes) / 1e9
@@ -65,7 +74,7 @@ def measure(case: Case, turns: int, peak: Peak | None) -> dict[str, Any]:
 
 
 def percent(result: Turns, work: float) -> dict[str, float] | None:
-    """Of the gauge (FMA loop or copy): the best call against its best reading, and the median over the turns."""
+    """Of the gauge (a product or a copy): the best call against its best reading, and the median over the turns."""
     if not result.gauge:
         return None
     shares = [work / seconds / reading for seconds, reading in zip(result.seconds["fastnn"], result.gauge)]
@@ -79,55 +88,68 @@ def show(report: Report, r: dict[str, Any]) -> None:
     report.line((r["name"], r["algorithm"], *times, f"{r['rate']:.0f}", share, apart), WIDTHS)
 
 
-def heading(report: Report, r: dict[str, Any]) -> None:
-    share = "% of FMA" if r["unit"] == "GFLOP/s" else "% of copy"
+def heading(report: Report, r: dict[str, Any], product: str) -> None:
+    share = f"% of {product}" if r["unit"] == "GFLOP/s" else "% of copy"
     report.say()
     report.line((r["row"], "algorithm", "ms", "torch ms", "form", "ratio", "quartile", r["unit"], share, "difference"), WIDTHS)
     report.line(("", "", "", "", "", "median", "lower", "median", "best median", ""), WIDTHS)
 
 
-def summarize(report: Report) -> None:
-    """The goal's figure: medians over the 3x3 layers with C >= 64, by direction."""
+def summarize(report: Report, product: str) -> None:
+    """The goal's figures: medians over the judged cases of a row."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for r in report.rows:
         if r["judged"]:
             rows[r["row"]].append(r)
     for row, judged in rows.items():
-        figures: dict[str, float] = {"layers": len(judged), "ratio": median(r["ratio"] for r in judged)}
+        figures: dict[str, float] = {"cases": len(judged), "ratio": median(r["ratio"] for r in judged)}
         if judged[0]["percent"] is not None:
             figures |= {which: median(r["percent"][which] for r in judged) for which in ("best", "median")}
         report.summary[row] = figures
-        share = f"best {figures['best']:.0f} %, median {figures['median']:.0f} % of the FMA loop; " if "best" in figures else ""
-        report.say(f"{row}, median over {len(judged)} 3x3 layers with C >= 64: {share}{figures['ratio']:.2f} times PyTorch's speed")
+        against = f"the {product}" if judged[0]["unit"] == "GFLOP/s" else "a copy"
+        share = f"best {figures['best']:.0f} %, median {figures['median']:.0f} % of {against}; " if "best" in figures else ""
+        report.say(f"{row}, median over {len(judged)} {judged_cases(row)}: {share}{figures['ratio']:.2f} times PyTorch's speed")
+
+
+def judged_cases(row: str) -> str:
+    if not device.current.is_gpu:
+        return "3x3 layers with C >= 64"
+    return "layers of ResNet-18, ResNet-50 and airbench94" if row.startswith("conv2d") else "cases that move 128 MiB or more"
 
 
 def main() -> None:
-    parser = arguments("Kernels beside PyTorch's, turn by turn, in percent of an FMA loop or a copy of the same second.")
+    parser = arguments("Kernels beside PyTorch's, turn by turn, in percent of a product or a copy of the same second.", devices=True)
     parser.add_argument("--only", nargs="+", default=[""], help='parts of "row name", e.g. conv2d_forward "resnet20 8x8"')
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="how activations lie in memory")
     options = parser.parse_args()
     options.threads = options.threads or fastnn.get_num_threads()
     fastnn.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
     reuse_freed_memory()
-    report = Report("kernels", options)
+    place = device.use(options)
+    variant = "" if (options.precision, options.dtype) == ("highest", "float32") else f"-{options.precision}-{options.dtype}"
+    report = Report(f"kernels{variant}", options)
+    peak: Gauge | None = None
     try:
-        peak = Peak(options.threads)
+        peak = place.gauge(options.threads)
     except ValueError as error:
-        peak = None
         report.say(str(error))
+    product = peak.product if peak else "peak"
     row = ""
-    for case in all_cases():
-        if not any(part in f"{case.row} {case.name}" for part in options.only):
-            continue
-        result = measure(case, options.turns, peak)
-        if case.row != row:
-            heading(report, result)
-            row = case.row
-        show(report, result)
-        report.rows.append(result)
+    with place.one_stream():
+        for case in all_cases():
+            if not any(part in f"{case.row} {case.name}" for part in options.only):
+                continue
+            result = report.earlier(row=case.row, name=case.name) or measure(case, options.turns, peak)
+            if case.row != row:
+                heading(report, result, product)
+                row = case.row
+            show(report, result)
+            report.rows.append(result)
+            report.save()
     report.say()
-    summarize(report)
+    summarize(report, product)
     report.write()
 
 

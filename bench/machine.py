@@ -6,6 +6,8 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,13 +48,14 @@ def version(package: str) -> str | None:
         return None
 
 
-def describe(threads: int) -> dict[str, Any]:
+def describe(options: Namespace) -> dict[str, Any]:
     return {
+        **(gpu(options.device) if options.device != "cpu" else {}),
         "processor": processor(),
         "extensions": extensions(),
         "instruction set": _C.isa(),
-        "threads": threads,
-        "precision": "highest",
+        "threads": options.threads,
+        "precision": options.precision,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": version("torch"),
@@ -62,7 +65,19 @@ def describe(threads: int) -> dict[str, Any]:
     }
 
 
-def kind(threads: int) -> str:
-    """A file name for machines that may share a table: "intel-xeon-processor-avx512-2-threads"."""
-    name = re.sub(r"\(.*?\)|@.*", "", processor().lower())
-    return "-".join(re.findall(r"[a-z0-9]+", f"{name} {_C.isa()} {threads} threads"))
+def gpu(device: str) -> dict[str, Any]:
+    return {"gpu": fastnn.cuda.device_name(device), "driver": driver()}
+
+
+def driver() -> str | None:
+    path = Path("/sys/module/nvidia/version")
+    return path.read_text().strip() if path.exists() else None
+
+
+def kind(options: Namespace) -> str:
+    """A file name for machines that may share a table: "intel-xeon-processor-avx512-2-threads", "nvidia-h200"."""
+    if options.device != "cpu":
+        name = fastnn.cuda.device_name(options.device).split(",")[0].lower()
+    else:
+        name = re.sub(r"\(.*?\)|@.*", "", processor().lower()) + f" {_C.isa()} {options.threads} threads"
+    return "-".join(re.findall(r"[a-z0-9]+", name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,31 +13,41 @@ import torch.nn.functional as F
 
 from fastnn import _C
 
+from . import device
 from .case import LAYOUTS, Case, Sides, ours, random, theirs
 from .timing import Call
 
 Shape = tuple[int, int, int, int]
+# MiB in float32
 MAPS: dict[str, Shape] = {"8 MiB": (128, 16, 32, 32), "12 MiB": (16, 64, 56, 56), "64 MiB": (256, 64, 32, 32)}
+GPU_MAPS: dict[str, Shape] = {"256 MiB": (256, 256, 32, 32)}
 LOGITS = {"128 x 10": (128, 10), "16 x 1000": (16, 1000), "64 MiB": (16384, 1024)}
 PARAMETERS = {"resnet20's": [(16, 16, 3, 3)] * 6 + [(32, 32, 3, 3)] * 6 + [(64, 64, 3, 3)] * 6, "64 MiB": [(512, 512, 4, 4)] * 4}
 aten: Any = torch.ops.aten
 
 
 def all_passes() -> Iterator[Case]:
-    for name, shape in MAPS.items():
-        x = 4 * prod(shape)
+    """On a GPU, those that are large enough to be judged against a copy are."""
+    for case in passes(MAPS | GPU_MAPS if device.current.is_gpu else MAPS, device.current.item_size):
+        yield replace(case, judged=device.current.is_gpu and case.nbytes >= 2**27)
+
+
+def passes(maps: dict[str, Shape], item_size: int) -> Iterator[Case]:
+    for name, shape in maps.items():
+        x = item_size * prod(shape)
+        pooled = x + x // 4 + prod(shape) // 4
         for residual, what in ((False, "BN + ReLU"), (True, "BN + add + ReLU")):
             title = f"{name} {what}"
             yield Case("batchnorm_forward", title, bind(batchnorm_forward, shape, residual), nbytes=(3 + residual) * x)
             yield Case("batchnorm_backward", title, bind(batchnorm_backward, shape, residual), nbytes=(5 + 3 * residual) * x)
         yield Case("relu_forward", name, bind(relu_forward, shape), nbytes=2 * x)
         yield Case("relu_backward", name, bind(relu_backward, shape), nbytes=3 * x)
-        yield Case("maxpool2d_forward", f"{name} 2x2", bind(maxpool_forward, shape), nbytes=x + 5 * x // 16)
-        yield Case("maxpool2d_backward", f"{name} 2x2", bind(maxpool_backward, shape), nbytes=x + 5 * x // 16)
+        yield Case("maxpool2d_forward", f"{name} 2x2", bind(maxpool_forward, shape), nbytes=pooled)
+        yield Case("maxpool2d_backward", f"{name} 2x2", bind(maxpool_backward, shape), nbytes=pooled)
         yield Case("dropout", name, bind(dropout, shape), nbytes=2 * x, comparable=False)
     for name, logits in LOGITS.items():
-        yield Case("cross_entropy_forward", name, bind(cross_entropy_forward, logits), nbytes=4 * prod(logits))
-        yield Case("cross_entropy_backward", name, bind(cross_entropy_backward, logits), nbytes=8 * prod(logits))
+        yield Case("cross_entropy_forward", name, bind(cross_entropy_forward, logits), nbytes=item_size * prod(logits))
+        yield Case("cross_entropy_backward", name, bind(cross_entropy_backward, logits), nbytes=2 * item_size * prod(logits))
     for name, shapes in PARAMETERS.items():
         w = 4 * sum(map(prod, shapes))
         yield Case("sgd_step", f"{name} momentum", bind(sgd_step, shapes), nbytes=5 * w)
@@ -62,11 +73,11 @@ def batchnorm_operands(shape: Shape) -> list[np.ndarray]:
 def batchnorm_forward(shape: Shape, residual: bool) -> Sides:
     x, _, r, gamma, beta = batchnorm_operands(shape)
     norm = _C.BatchNorm(shape, activation="relu", residual=residual)
-    ax, ag, ab, ar = ours(x), ours(gamma), ours(beta), ours(r) if residual else None
-    running = [ours(np.zeros_like(beta)), ours(np.ones_like(beta))]
+    ax, ag, ab, ar = ours(x), ours(gamma, real=True), ours(beta, real=True), ours(r) if residual else None
+    running = [ours(np.zeros_like(beta), real=True), ours(np.ones_like(beta), real=True)]
 
     def form(layout: str) -> Call:
-        tx, tr, tg, tb = theirs(x, layout), theirs(r, layout), theirs(gamma), theirs(beta)
+        tx, tr, tg, tb = theirs(x, layout), theirs(r, layout), theirs(gamma, real=True), theirs(beta, real=True)
         moving = [torch.zeros_like(tb), torch.ones_like(tb)]
 
         def call() -> torch.Tensor:
@@ -81,11 +92,11 @@ def batchnorm_forward(shape: Shape, residual: bool) -> Sides:
 def batchnorm_backward(shape: Shape, residual: bool) -> Sides:
     x, dy, r, gamma, beta = batchnorm_operands(shape)
     norm = _C.BatchNorm(shape, activation="relu", residual=residual)
-    ax, ady, ag, ab, ar = ours(x), ours(dy), ours(gamma), ours(beta), ours(r) if residual else None
+    ax, ady, ag, ab, ar = ours(x), ours(dy), ours(gamma, real=True), ours(beta, real=True), ours(r) if residual else None
     _, mean, rstd = _C.batchnorm_forward(norm, ax, ag, ab, ar, None, None)
 
     def form(layout: str) -> Call:
-        tx, tdy, tr, tg, tb = theirs(x, layout), theirs(dy, layout), theirs(r, layout), theirs(gamma), theirs(beta)
+        tx, tdy, tr, tg, tb = theirs(x, layout), theirs(dy, layout), theirs(r, layout), theirs(gamma, real=True), theirs(beta, real=True)
         y, tmean, trstd = aten.native_batch_norm(tx, tg, tb, None, None, True, 0.1, 1e-5)
         y = torch.relu(y + tr if residual else y)
 
@@ -148,20 +159,20 @@ def dropout(shape: Shape) -> Sides:
 
 def cross_entropy_forward(shape: tuple[int, int]) -> Sides:
     z, t, plan = random(*shape), np.random.default_rng(0).integers(0, shape[1], shape[0]), _C.CrossEntropy(shape)
-    az, at, tz, tt = ours(z), ours(t), theirs(z), torch.from_numpy(t)
+    az, at, tz, tt = ours(z), ours(t), theirs(z), theirs(t)
     return lambda: _C.cross_entropy_forward(plan, az, at, None), {"torch": lambda: F.cross_entropy(tz, tt)}
 
 
 def cross_entropy_backward(shape: tuple[int, int]) -> Sides:
     z, t, plan = random(*shape), np.random.default_rng(0).integers(0, shape[1], shape[0]), _C.CrossEntropy(shape)
-    az, at, tt, one = ours(z), ours(t), torch.from_numpy(t), ours(np.ones((), np.float32))
+    az, at, tt, one = ours(z), ours(t), theirs(t), ours(np.ones((), np.float32), real=True)
     _, lse, divisor = _C.cross_entropy_forward(plan, az, at, None)
     log_p = torch.log_softmax(theirs(z), 1)
-    total = torch.tensor(float(shape[0]))
+    one_each, total = theirs(np.ones((), np.float32)), theirs(np.array(shape[0], np.float32))
 
     def call() -> torch.Tensor:
-        g = aten.nll_loss_backward(torch.ones(()), log_p, tt, None, 1, -100, total)
-        return aten._log_softmax_backward_data(g, log_p, 1, torch.float32)  # type: ignore[no-any-return]
+        g = aten.nll_loss_backward(one_each, log_p, tt, None, 1, -100, total)
+        return aten._log_softmax_backward_data(g, log_p, 1, log_p.dtype)  # type: ignore[no-any-return]
 
     return lambda: _C.cross_entropy_backward(plan, az, at, None, lse, divisor, one), {"torch": call}
 
@@ -169,9 +180,15 @@ def cross_entropy_backward(shape: tuple[int, int]) -> Sides:
 # --- optimizers: all parameters in one call on both sides; the first parameter is compared after equally many steps
 
 
+def masters(values: list[np.ndarray]) -> list[_C.Array]:
+    """Parameters and what belongs to them are float32 whatever the storage type."""
+    return [ours(v, real=True) for v in values]
+
+
 def sgd_step(shapes: list[Shape]) -> Sides:
     values, gradients = [random(*s) for s in shapes], [random(*s, seed=1) for s in shapes]
-    w, g, v = [*map(ours, values)], [*map(ours, gradients)], [ours(np.zeros_like(a)) for a in values]
+    zeros = [np.zeros_like(a) for a in values]
+    w, g, v = masters(values), masters(gradients), masters(zeros)
     group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0]])), _C.SGD(len(w), 1)
 
     def call() -> list[_C.Array]:
@@ -183,14 +200,16 @@ def sgd_step(shapes: list[Shape]) -> Sides:
 
 def adam_step(shapes: list[Shape]) -> Sides:
     values, gradients = [random(*s) for s in shapes], [random(*s, seed=1) for s in shapes]
-    w, g, m, v = [*map(ours, values)], [*map(ours, gradients)], *([ours(np.zeros_like(a)) for a in values] for _ in range(2))
+    zeros = [np.zeros_like(a) for a in values]
+    w, g, m, v = masters(values), masters(gradients), masters(zeros), masters(zeros)
     group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0.999, 1e-8, 0]])), _C.Adam(len(w), 1)
+    numbers = [ours(np.array(t)) for t in range(1, 65)]  # the first steps' numbers; later steps repeat the last, which costs as much
     step = 0
 
     def call() -> list[_C.Array]:
         nonlocal step
+        _C.adam_step(plan, w, g, m, v, group, rates, numbers[min(step, 63)])
         step += 1
-        _C.adam_step(plan, w, g, m, v, group, rates, ours(np.array(step)))
         return w
 
     return call, torch_optimizer(values, gradients, lambda p: torch.optim.Adam(p, 1e-3, fused=True))
@@ -199,9 +218,9 @@ def adam_step(shapes: list[Shape]) -> Sides:
 def torch_optimizer(
     values: list[np.ndarray], gradients: list[np.ndarray], make: Callable[[list[torch.Tensor]], torch.optim.Optimizer]
 ) -> dict[str, Call]:
-    parameters = [theirs(v).requires_grad_() for v in values]
+    parameters = [theirs(v, real=True).requires_grad_() for v in values]
     for p, g in zip(parameters, gradients):
-        p.grad = theirs(g)
+        p.grad = theirs(g, real=True)
     optimizer = make(parameters)
 
     def call() -> list[torch.Tensor]:

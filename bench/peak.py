@@ -13,6 +13,8 @@ from pathlib import Path
 class Peak:
     """peak.cpp built for this processor, or ValueError where no compiler is."""
 
+    product = "FMA"
+
     def __init__(self, threads: int) -> None:
         compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None)
         if compiler is None:

@@ -16,11 +16,11 @@ from .layers import ConvLayer, LinearLayer
 from .timing import Call
 
 
-def convolutions(layer: ConvLayer) -> Iterator[Case]:
-    yield Case("conv2d_forward", layer.name, lambda: conv2d_forward(layer), layer.flop, judged=layer.judged)
+def convolutions(layer: ConvLayer, judged: bool) -> Iterator[Case]:
+    yield Case("conv2d_forward", layer.name, lambda: conv2d_forward(layer), layer.flop, judged=judged)
     if not layer.first:
-        yield Case("conv2d_backward_input", layer.name, lambda: conv2d_backward(layer, "input"), layer.flop, judged=layer.judged)
-    yield Case("conv2d_backward_weight", layer.name, lambda: conv2d_backward(layer, "weight"), layer.flop, judged=layer.judged)
+        yield Case("conv2d_backward_input", layer.name, lambda: conv2d_backward(layer, "input"), layer.flop, judged=judged)
+    yield Case("conv2d_backward_weight", layer.name, lambda: conv2d_backward(layer, "weight"), layer.flop, judged=judged)
 
 
 def geometry(layer: ConvLayer) -> _C.Conv2d:
@@ -35,7 +35,7 @@ def weights(layer: ConvLayer) -> np.ndarray:
 def conv2d_forward(layer: ConvLayer) -> Sides:
     conv, x, w = geometry(layer), random(*layer.x), weights(layer)
     b = random(layer.w[0]) if layer.bias else None
-    operands = ours(x), ours(w), None if b is None else ours(b)
+    operands = ours(x), ours(w), None if b is None else ours(b, real=True)
 
     def form(layout: str) -> Call:
         tx, tw, tb = theirs(x, layout), theirs(w, layout), None if b is None else theirs(b)
@@ -69,7 +69,7 @@ def linears(layer: LinearLayer) -> Iterator[Case]:
 def matmul(a_shape: tuple[int, int], b_shape: tuple[int, int], transpose_a: bool, transpose_b: bool, bias: int = 0) -> Sides:
     a, b = random(*a_shape), random(*b_shape, seed=1)
     c = random(bias) if bias else None
-    product, operands = _C.MatMul(a_shape, b_shape, transpose_a, transpose_b), (ours(a), ours(b), None if c is None else ours(c))
+    product, operands = _C.MatMul(a_shape, b_shape, transpose_a, transpose_b), (ours(a), ours(b), None if c is None else ours(c, real=True))
     ta, tb = (theirs(v).T if transposed else theirs(v) for v, transposed in ((a, transpose_a), (b, transpose_b)))
     tc = None if c is None else theirs(c)
     torch_call: Callable[[], torch.Tensor] = (lambda: ta @ tb) if tc is None else (lambda: torch.addmm(tc, ta, tb))

@@ -29,10 +29,10 @@ def main(side: str, net: str, threads: str) -> None:
         imported = mib("VmRSS")
         step = FastnnStep(net, int(threads), batches=1)
     else:
-        from .torch_step import TorchStep
+        from .torch_step import CPU_FORMS, TorchStep
 
         imported = mib("VmRSS")
-        step = TorchStep(net, side, int(threads), batches=1)  # type: ignore[assignment]
+        step = TorchStep(net, CPU_FORMS[side], int(threads), batches=1)  # type: ignore[assignment]
     for _ in range(5):
         float(step())
     peak = mib("VmHWM")

@@ -10,6 +10,7 @@ from statistics import median
 
 Call = Callable[[], object]
 Clock = Callable[[], float]
+Stopwatch = Callable[[Call, int], float]  # seconds a call takes, from so many calls
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -42,9 +43,9 @@ class Turns:
         return [a / b for a, b in zip(self.seconds[slower], self.seconds[faster])]
 
 
-def calls_per_turn(call: Call, least_seconds: float) -> int:
+def calls_per_turn(call: Call, least_seconds: float, stopwatch: Stopwatch) -> int:
     """How many calls fill a turn, from the faster of two (the first may still be setting up)."""
-    return max(1, math.ceil(least_seconds / min(seconds_of(call), seconds_of(call))))
+    return max(1, math.ceil(least_seconds / min(stopwatch(call, 1), stopwatch(call, 1))))
 
 
 def seconds_of(call: Call, calls: int = 1, clock: Clock = time.perf_counter) -> float:
@@ -60,16 +61,16 @@ def take_turns(
     least_seconds: float,
     pause: float = 0.02,
     gauge: Callable[[], float] | None = None,
-    clock: Clock = time.perf_counter,
+    stopwatch: Stopwatch = seconds_of,
 ) -> Turns:
     """A B C, C B A, A B C ...: before each a pause (OpenMP threads go on spinning after a call) and a call that is not counted."""
-    calls = {name: calls_per_turn(call, least_seconds) for name, call in contenders.items()}
+    calls = {name: calls_per_turn(call, least_seconds, stopwatch) for name, call in contenders.items()}
     result = Turns({name: [] for name in contenders}, [])
     for turn in range(turns):
         for name in sorted(contenders, reverse=turn % 2 == 1, key=list(contenders).index):
             time.sleep(pause)
             contenders[name]()
-            result.seconds[name].append(seconds_of(contenders[name], calls[name], clock))
+            result.seconds[name].append(stopwatch(contenders[name], calls[name]))
         if gauge is not None:
             time.sleep(pause)
             result.gauge.append(gauge())

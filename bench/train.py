@@ -1,23 +1,25 @@
-"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] ...`."""
+"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--device cuda] ...`."""
 
 from __future__ import annotations
 
 import time
+from argparse import Namespace
+from collections.abc import Iterable
+from functools import partial
 from math import exp, log
 from statistics import median
+from typing import Any
 
 import fastnn
 
-from . import resident
+from . import device, resident
 from .fastnn_step import FastnnStep
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
-from .timing import quantile, take_turns
-from .torch_step import FORMS, TorchStep
+from .timing import quantile, seconds_of, take_turns
+from .torch_step import TorchStep, forms
 
-WIDTHS = (9, 9, 10, 13, 10, 20, 7, 9, 10)
-HEADINGS = ("net", "fastnn", "torch", "torch", "torch", "best of torch", "median", "lower", "largest")
-UNITS = ("", "ms", "NCHW ms", "channels_last", "compile ms", "", "ratio", "quartile", "difference")
+FIGURES = (("best of torch", ""), ("median", "ratio"), ("lower", "quartile"), ("largest", "difference"))
 
 
 def largest_difference(ours: FastnnStep, theirs: TorchStep) -> float:
@@ -29,44 +31,65 @@ def largest_difference(ours: FastnnStep, theirs: TorchStep) -> float:
     return max(abs(a - b) / abs(b) for a, b in losses)
 
 
-def measure(report: Report, name: str, forms: list[str], pairs: int) -> None:
-    threads = report.options.threads
-    difference = {form: largest_difference(FastnnStep(name, threads), TorchStep(name, form, threads)) for form in forms}
+def measure(options: Namespace, name: str) -> dict[str, Any]:
+    """Float32 meets float32: autocast is shown, and not what the ratio is taken to."""
+    threads, chosen = options.threads, forms(options.compile)
+    opponents = [form for form in chosen if not chosen[form].autocast]
+    difference = {form: largest_difference(FastnnStep(name, threads), TorchStep(name, chosen[form], threads)) for form in opponents}
     steps: dict[str, FastnnStep | TorchStep] = {
         "fastnn": FastnnStep(name, threads),
-        **{form: TorchStep(name, form, threads) for form in forms},
+        **{title: TorchStep(name, form, threads) for title, form in chosen.items()},
     }
     for step in steps.values():
         for _ in range(3):
             step()
-    turns = take_turns(
-        steps, pairs, least_seconds=0.05, pause=0.03, clock=time.process_time if report.options.cpu_time else time.perf_counter
-    )
-    best = turns.fastest(forms)
+    stopwatch = partial(seconds_of, clock=time.process_time) if options.cpu_time else device.current.step_seconds
+    turns = take_turns(steps, options.pairs, least_seconds=0.05, pause=0.03, stopwatch=stopwatch)
+    best = turns.fastest(opponents)
     ratios = turns.ratios(best, "fastnn")
-    milliseconds = {side: 1e3 * turns.median(side) for side in steps}
-    row = {"net": name, "median ms": milliseconds, "opponent": best, "ratio": median(ratios), "lower quartile": quantile(ratios, 0.25)}
-    report.rows.append({**row, "difference": difference, "seconds": turns.seconds})
-    cells = [f"{milliseconds[side]:.2f}" if side in steps else "-" for side in ("fastnn", *FORMS)]
-    figures = (f"{row['ratio']:.2f}", f"{row['lower quartile']:.2f}", f"{max(difference.values()):.1e}")
-    report.line((name, *cells, best, *figures), WIDTHS)
+    return {
+        "net": name,
+        "median ms": {side: 1e3 * turns.median(side) for side in steps},
+        "opponent": best,
+        "ratio": median(ratios),
+        "lower quartile": quantile(ratios, 0.25),
+        "difference": difference,
+        "seconds": turns.seconds,
+    }
+
+
+def show(report: Report, row: dict[str, Any]) -> None:
+    cells = [f"{ms:.2f}" for ms in row["median ms"].values()]
+    figures = (f"{row['ratio']:.2f}", f"{row['lower quartile']:.2f}", f"{max(row['difference'].values()):.1e}")
+    report.line((row["net"], *cells, row["opponent"], *figures), widths(forms(report.options.compile)))
+
+
+def widths(chosen: Iterable[str]) -> list[int]:
+    return [9, 9, *(max(10, len(form) - 3) for form in chosen), 22, 7, 9, 10]
+
+
+def heading(report: Report) -> None:
+    chosen = forms(report.options.compile)
+    columns = [("net", ""), ("fastnn", "ms"), *(("torch", form.removeprefix("torch ") + " ms") for form in chosen), *FIGURES]
+    for line in zip(*columns):
+        report.line(line, widths(chosen))
 
 
 def measure_memory(report: Report, nets: list[str]) -> None:
     report.say("\npeak resident MiB of 5 steps: in total / beyond the import")
-    widths = (9, 14, 14, 20, 22)
-    report.line(("net", "fastnn", "torch NCHW", "torch channels_last", "fastnn / least torch"), widths)
+    columns, opponents = (9, 14, 14, 20, 22), list(forms(compiled=False))
+    report.line(("net", "fastnn", *opponents, "fastnn / least torch"), columns)
     report.summary["memory"] = {}
     for net in nets:
-        sides = {side: resident.measure(side, net, report.options.threads) for side in ("fastnn", *FORMS[:2])}
+        sides = {side: resident.measure(side, net, report.options.threads) for side in ("fastnn", *opponents)}
         report.summary["memory"][net] = sides
-        share = [sides["fastnn"][k] / min(sides[form][k] for form in FORMS[:2]) for k in ("peak", "beyond import")]
+        share = [sides["fastnn"][k] / min(sides[form][k] for form in opponents) for k in ("peak", "beyond import")]
         cells = [f"{m['peak']:.0f} / {m['beyond import']:.0f}" for m in sides.values()]
-        report.line((net, *cells, f"{share[0]:.2f} / {share[1]:.2f}"), widths)
+        report.line((net, *cells, f"{share[0]:.2f} / {share[1]:.2f}"), columns)
 
 
 def main() -> None:
-    parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.")
+    parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
     parser.add_argument("--nets", default=",".join(REFERENCE_NETS), help="which, separated by commas")
     parser.add_argument("--pairs", type=int, default=20, help="turns")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (takes minutes, needs a C++ compiler)")
@@ -74,14 +97,19 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="peak resident memory as well")
     options = parser.parse_args()
     options.threads = 1 if options.cpu_time else options.threads or fastnn.get_num_threads()
+    if options.device != "cpu" and (options.cpu_time or options.memory):
+        parser.error("--cpu-time and --memory are about the CPU")
     nets = options.nets.split(",")
+    device.use(options)
     report = Report("train-cpu-time" if options.cpu_time else "train", options)
     report.say("\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of the losses over two updates")
     report.say("JAX: not measured" + ("; processor time on one thread" if options.cpu_time else ""))
-    report.line(HEADINGS, WIDTHS)
-    report.line(UNITS, WIDTHS)
+    heading(report)
     for name in nets:
-        measure(report, name, list(FORMS if options.compile else FORMS[:2]), options.pairs)
+        row = report.earlier(net=name) or measure(options, name)
+        show(report, row)
+        report.rows.append(row)
+        report.save()
     mean = exp(sum(log(row["ratio"]) for row in report.rows) / len(report.rows))
     report.summary["geometric mean"] = mean
     report.say(f"geometric mean of the median ratios: {mean:.2f}")

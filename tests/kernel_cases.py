@@ -160,7 +160,9 @@ def _cases() -> list[Case]:
     for direction, shape, reduction in itertools.product(("forward", "backward"), [(6, 10), (1, 1), (700, 100)], ("none", "mean", "sum")):
         cases.append(_case(f"cross_entropy_{direction}", shape, 0.0, -100, reduction))
         cases.append(_case(f"cross_entropy_{direction}", shape, 0.1, 0, reduction, weighted=True))
-    cases += [_case(row, count, groups) for row in ("sgd_step", "adam_step") for count, groups in [(0, 1), (1, 1), (5, 1), (12, 3), (230, 2)]]
+    cases += [
+        _case(row, count, groups) for row in ("sgd_step", "adam_step") for count, groups in [(0, 1), (1, 1), (5, 1), (12, 3), (230, 2)]
+    ]
     cases += [_case("gather_normalize", *s) for s in [((5, 3, 4, 6), 9), ((7, 33), 4), ((5, 1, 28, 28), 0), ((40, 3, 32, 32), 128)]]
     return cases + [_case("random_bits", n, 7, purpose) for n in (0, 1, 4, 7, 100_003) for purpose in (0, 3)]
 

@@ -59,7 +59,9 @@ def test_bfloat16_is_float32_rounded_once(case: Case, gpu: str) -> None:
     for name, expected in wide.items():
         allowed = slack * np.maximum(1, np.abs(expected))
         if name in typed(case.row):
-            of = np.abs(expected).max(initial=0) if case.row == "batchnorm_backward" else np.abs(expected)  # dx is made of stored dresiduals
+            of = (
+                np.abs(expected).max(initial=0) if case.row == "batchnorm_backward" else np.abs(expected)
+            )  # dx is made of stored dresiduals
             allowed = allowed + BFLOAT16_EPS * of
         with np.errstate(all="ignore"):
             same = (narrow[name] == expected) | (np.abs(narrow[name].astype(np.float64) - expected) <= allowed)
