@@ -96,7 +96,7 @@ tests() {
 
 sanitize() {
   local tool
-  export FASTNN_TEST_DEVICES=cuda
+  export FASTNN_TEST_DEVICES=cuda FASTNN_ARENA=off # each array in memory of its own
   if ! command -v compute-sanitizer >/dev/null; then
     note "sanitize: compute-sanitizer is not installed"
     return 0

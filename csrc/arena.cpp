@@ -21,9 +21,18 @@ std::mutex& lock() {
   return *mutex;
 }
 
+bool exact() {
+  static const bool off = [] {
+    const char* value = std::getenv("FASTNN_ARENA");
+    return value && std::string(value) == "off";
+  }();
+  return off;
+}
+
 // Eight classes an octave: at most 12.5 % is wasted, and shapes that differ a little share blocks.
 size_t size_class(size_t bytes) {
-  bytes += Arena::slack;
+  if (exact()) return bytes ? bytes : 1;
+  bytes += Arena::slack();
   size_t step = 64;
   while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
@@ -41,6 +50,8 @@ Arena::Source host_memory() {
           },
           [](void* block) { std::free(block); }};
 }
+
+size_t Arena::slack() { return exact() ? 0 : most_slack; }
 
 void Arena::free_unused() {
   for (auto& [key, blocks] : free_blocks_) {
@@ -80,8 +91,13 @@ void* Arena::allocate(size_t bytes, void* stream) {
 void Arena::release(void* block, size_t bytes, void* stream) {
   const size_t rounded = size_class(bytes);
   std::lock_guard guard(lock());
-  free_blocks_[{rounded, stream}].push_back(block);
   stats_.allocated -= int64_t(rounded);
+  if (exact()) {
+    source_.release(block);
+    stats_.reserved -= int64_t(rounded);
+  } else {
+    free_blocks_[{rounded, stream}].push_back(block);
+  }
 }
 
 MemoryStats Arena::stats() const {

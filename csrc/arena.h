@@ -25,8 +25,10 @@ struct MemoryStats {
 
 class Arena {
  public:
-  static constexpr size_t slack =
-      64;  // writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there
+  // Writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there. With FASTNN_ARENA=off there are
+  // none: every block is as long as it was asked for and goes back to the system at once, so that memory checkers see each byte beyond.
+  static constexpr size_t most_slack = 64;
+  static size_t slack();
 
   struct Source {                                 // where blocks come from
     std::function<void*(size_t bytes)> allocate;  // null when there is not enough

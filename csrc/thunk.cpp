@@ -116,7 +116,7 @@ void check(const RowInfo& row, const Operand& operand, const Array& array, const
 
 constexpr unsigned char sentinel = 0xA5;
 
-void guard(Device& device, void* data, size_t bytes) { device.fill(static_cast<char*>(data) + bytes, sentinel, Arena::slack); }
+void guard(Device& device, void* data, size_t bytes) { device.fill(static_cast<char*>(data) + bytes, sentinel, Arena::slack()); }
 
 void arm(Device& device, void* data, size_t bytes) {
   device.fill(data, 0xFF, bytes);  // NaN, -1, 255
@@ -124,9 +124,9 @@ void arm(Device& device, void* data, size_t bytes) {
 }
 
 void verify(Device& device, const char* row, const char* operand, const void* data, size_t bytes) {
-  unsigned char behind[Arena::slack];
-  device.copy_out(behind, static_cast<const char*>(data) + bytes, Arena::slack);
-  for (size_t i = 0; i < Arena::slack; i++)
+  unsigned char behind[Arena::most_slack];
+  device.copy_out(behind, static_cast<const char*>(data) + bytes, Arena::slack());
+  for (size_t i = 0; i < Arena::slack(); i++)
     if (behind[i] != sentinel)
       throw std::runtime_error(std::string("fastnn internal error: ") + row + " wrote behind " + operand + " at byte " + std::to_string(i));
 }
