@@ -7,23 +7,26 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-template <int columns_, bool at_once_>
+// The neighbouring columns of a thread, and whether they are read and written at once or one by one.
+template <int columns_, bool at_once>
 struct Packs {
   static constexpr int columns = columns_;
-  static constexpr bool at_once = at_once_;
   using P = Pack<T, columns>;
-  static __device__ __forceinline__ P load(const T* p) {
+
+  template <class E>
+  static __device__ __forceinline__ Pack<E, columns> load(const E* p) {
     if constexpr (at_once) {
-      return *reinterpret_cast<const P*>(p);
+      return *reinterpret_cast<const Pack<E, columns>*>(p);
     } else {
-      P pack;
+      Pack<E, columns> pack;
       UNROLL for (int v = 0; v < columns; v++) pack.e[v] = p[v];
       return pack;
     }
   }
-  static __device__ __forceinline__ void store(T* p, const P& pack) {
+  template <class E>
+  static __device__ __forceinline__ void store(E* p, const Pack<E, columns>& pack) {
     if constexpr (at_once) {
-      *reinterpret_cast<P*>(p) = pack;
+      *reinterpret_cast<Pack<E, columns>*>(p) = pack;
     } else {
       UNROLL for (int v = 0; v < columns; v++) p[v] = pack.e[v];
     }

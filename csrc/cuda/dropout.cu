@@ -43,7 +43,9 @@ __global__ void draw_bits(Random s, const i64* state, i64* bits) {
   if (whole && first + 4 <= s.n) {
     UNROLL for (int i = 0; i < 4; i += 2) store_pack(bits + first + i, Pack<i64, 2>{{drawn.w[i], drawn.w[i + 1]}});
   } else {
-    UNROLL for (int i = 0; i < 4; i++) if (first + i < s.n) bits[first + i] = drawn.w[i];
+    UNROLL for (int i = 0; i < 4; i++) {
+      if (first + i < s.n) bits[first + i] = drawn.w[i];
+    }
   }
 }
 

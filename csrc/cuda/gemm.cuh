@@ -117,23 +117,22 @@ struct TileKernel {
       if (!y || left <= 0) continue;
       const float* sum = s.sum + i / per_row * Tile::sum_pitch + column;
       const float* bias = more ? nullptr : part.target.bias;
-      if (part.target.whole) {
-        Pack<Element, width> pack;
-        if (more) pack = *reinterpret_cast<const Pack<Element, width>*>(y + at);
-        UNROLL for (int v = 0; v < width; v++)
-          pack.e[v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(pack.e[v]) : 0.0f));
-        *reinterpret_cast<Pack<Element, width>*>(y + at) = pack;
-      } else {
-        UNROLL for (int v = 0; v < width; v++)
-          if (v < left) y[at + v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(y[at + v]) : 0.0f));
+      Pack<Element, width> pack;
+      auto* at_once = reinterpret_cast<Pack<Element, width>*>(y + at);  // where the target is whole
+      if (more && part.target.whole) pack = *at_once;
+      UNROLL for (int v = 0; v < width; v++) {
+        if (v >= left) continue;
+        if (more && !part.target.whole) pack.e[v] = y[at + v];
+        pack.e[v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(pack.e[v]) : 0.0f));
+        if (!part.target.whole) y[at + v] = pack.e[v];
       }
+      if (part.target.whole) *at_once = pack;
     }
   }
 
   static __device__ __forceinline__ void run(const Part& part, int64_t row, int64_t column) {
     Shared& s = shared<Shared>();
-    for (int i = int(threadIdx.x); i < Tile::rows; i += Tile::threads)
-      s.row[i] = row + i < part.rows ? part.target.row(row + i) : nullptr;
+    for (int i = int(threadIdx.x); i < Tile::rows; i += Tile::threads) s.row[i] = row + i < part.rows ? part.target.row(row + i) : nullptr;
     Loop loop(part.a, part.b, s.places, row, column);
     __syncthreads();  // places and rows are there for all
     for (int64_t begin = part.begin; begin == part.begin || begin < part.end; begin += stretch<Element>) {
@@ -150,7 +149,7 @@ struct TileKernel {
 };
 
 template <class Way, class Tile, class Problem>
-__global__ void __launch_bounds__(Tile::threads) multiply_tiles(Problem problem, TileGrid grid) {
+__global__ void __launch_bounds__(Tile::threads, Tile::resident) multiply_tiles(Problem problem, TileGrid grid) {
   const TileGrid::Position at = grid.position(blockIdx.x);
   const typename Problem::Part part = problem.part(at.slice);
   const int64_t row = at.row * Tile::rows, column = at.column * Tile::columns;
@@ -165,10 +164,6 @@ void launch_tiles(const Context& context, const Problem& problem, int64_t rows, 
 }
 
 // --- which tile
-
-using TallTile = Tile<128, 64, 4, 1>;
-using SmallTile = Tile<64, 64, 2, 2>;
-using TinyTile = Tile<32, 32, 2, 1>;
 
 enum class TileSize : int { tiny, small, tall, large };
 
@@ -201,10 +196,10 @@ template <class Way, int vector, class Problem>
 void multiply(const Context& context, TileSize size, const Problem& problem, int64_t rows, int64_t columns, int64_t slices) {
   if constexpr (vector > 1) {
     if (size == TileSize::large) return launch_tiles<Way, typename Way::Large>(context, problem, rows, columns, slices);
-    if (size == TileSize::tall) return launch_tiles<Way, TallTile>(context, problem, rows, columns, slices);
+    if (size == TileSize::tall) return launch_tiles<Way, typename Way::Tall>(context, problem, rows, columns, slices);
   }
-  if (size == TileSize::small) return launch_tiles<Way, SmallTile>(context, problem, rows, columns, slices);
-  launch_tiles<Way, TinyTile>(context, problem, rows, columns, slices);
+  if (size == TileSize::small) return launch_tiles<Way, Small>(context, problem, rows, columns, slices);
+  launch_tiles<Way, Tiny>(context, problem, rows, columns, slices);
 }
 
 // --- which way, by storage and precision
@@ -212,10 +207,14 @@ void multiply(const Context& context, TileSize size, const Problem& problem, int
 // body(Way{})
 template <class F>
 void with_way(Precision precision, const F& body) {
-  if constexpr (sizeof(T) == 2) return body(Bf16{});
-  else if (precision == Precision::highest) return body(Ffma{});
-  else if (precision == Precision::high) return body(Tf32x3{});
-  else return body(Tf32{});
+  if constexpr (sizeof(T) == 2)
+    return body(Bf16{});
+  else if (precision == Precision::highest)
+    return body(Ffma{});
+  else if (precision == Precision::high)
+    return body(Tf32x3{});
+  else
+    return body(Tf32{});
 }
 
 // "implicit_gemm_ffma" and its like: a family's name for each way

@@ -67,8 +67,7 @@ struct ChunkCopy {
   typename Operand::Cursor cursor;
   Place own;
 
-  __device__ __forceinline__ ChunkCopy(const Operand& operand, Shared& shared, int64_t first_row)
-      : operand(operand), shared(shared) {
+  __device__ __forceinline__ ChunkCopy(const Operand& operand, Shared& shared, int64_t first_row) : operand(operand), shared(shared) {
     if constexpr (along_depth) {
       for (int row = int(threadIdx.x); row < rows; row += threads) shared.place[row] = operand.place(first_row + row);
     } else {

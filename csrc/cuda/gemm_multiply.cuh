@@ -1,4 +1,4 @@
-// How a block multiplies a chunk of a and b that lies in shared memory. A way to multiply is a struct with a name, its Tiles, and
+// How a block multiplies a chunk of a and b that lies in shared memory. A way to multiply is a struct with its tiles and
 //
 //   Core<Tile, a_along, b_along>    a thread's sums
 //     add(a, b)                     sums += a b over one chunk; a and b lie as ChunkLayout says
@@ -32,7 +32,7 @@ struct FfmaCore {
     UNROLL for (int n = 0; n < 4; n++) {
       const int row = first + place<Layout::along_depth, lanes>(lane, 4 * four + (Layout::along_depth ? n : 0));
       const auto pack = *reinterpret_cast<const Pack<T, 4>*>(chunk + Layout::at(row, Layout::along_depth ? k : k + n));
-      UNROLL for (int m = 0; m < 4; m++) (Layout::along_depth ? piece[n][m] : piece[m][n]) = float(pack.e[m]);
+      UNROLL for (int m = 0; m < 4; m++)(Layout::along_depth ? piece[n][m] : piece[m][n]) = float(pack.e[m]);
     }
   }
 
@@ -41,16 +41,14 @@ struct FfmaCore {
     UNROLL for (int k = 0; k < chunk_depth; k += 4) {
       float right[across][4][4];
       UNROLL for (int j = 0; j < across; j++)
-        load<ChunkLayout<Tile::columns, b_along>, lanes_across>(b, Tile::warp_column(), lane % lanes_across, j, k, right[j]);
+          load<ChunkLayout<Tile::columns, b_along>, lanes_across>(b, Tile::warp_column(), lane % lanes_across, j, k, right[j]);
       UNROLL for (int i = 0; i < down; i++) {
         float left[4][4];
         load<ChunkLayout<Tile::rows, a_along>, lanes_down>(a, Tile::warp_row(), lane / lanes_across, i, k, left);
-        UNROLL for (int n = 0; n < 4; n++)
-          UNROLL for (int r = 0; r < 4; r++)
-            UNROLL for (int c = 0; c < 4 * across; c++) {
-              float& s = sum[4 * i + r][c];
-              s = fmaf(left[r][n], right[c / 4][c % 4][n], s);
-            }
+        UNROLL for (int n = 0; n < 4; n++) UNROLL for (int r = 0; r < 4; r++) UNROLL for (int c = 0; c < 4 * across; c++) {
+          float& s = sum[4 * i + r][c];
+          s = fmaf(left[r][n], right[c / 4][c % 4][n], s);
+        }
       }
     }
   }
@@ -60,15 +58,15 @@ struct FfmaCore {
     UNROLL for (int r = 0; r < 4 * down; r++) {
       const int row = Tile::warp_row() + place<a_along, lanes_down>(lane / lanes_across, r);
       UNROLL for (int c = 0; c < 4 * across; c++)
-        tile[row * Tile::sum_pitch + Tile::warp_column() + place<b_along, lanes_across>(lane % lanes_across, c)] = sum[r][c];
+          tile[row * Tile::sum_pitch + Tile::warp_column() + place<b_along, lanes_across>(lane % lanes_across, c)] = sum[r][c];
     }
   }
 };
 
 // --- tensor cores
 
-// A piece of 16 rows x 32 bytes of depth, as four words: the corners 8 x 16 bytes in the order that mma wants. Of a: rows first, then depth;
-// of b, where the 16 rows are two of mma's columns of tiles: depth first.
+// A piece of 16 rows x 32 bytes of depth, as four words: the corners 8 x 16 bytes in the order that mma wants. Of a: rows first, then
+// depth; of b, where the 16 rows are two of mma's columns of tiles: depth first.
 template <class Layout, bool rows_first>
 __device__ __forceinline__ void load_piece(uint32_t (&word)[4], const T* chunk, int row, int k) {
   constexpr int corner = 16 / sizeof(T);
@@ -133,59 +131,60 @@ struct MmaCore {
   __device__ __forceinline__ void add(const T* a, const T* b) {
     using Piece = typename Product::Piece;
     UNROLL for (int k = 0; k < chunk_depth; k += step) {
-      Piece left[down], right[across];
+      Piece left[down];
       UNROLL for (int i = 0; i < down; i++) {
         load_piece<ChunkLayout<Tile::rows, a_along>, true>(left[i].word, a, Tile::warp_row() + 16 * i, k);
         left[i].prepare();
       }
       UNROLL for (int j = 0; j < across; j++) {
-        load_piece<ChunkLayout<Tile::columns, b_along>, false>(right[j].word, b, Tile::warp_column() + 16 * j, k);
-        right[j].prepare();
+        Piece right;
+        load_piece<ChunkLayout<Tile::columns, b_along>, false>(right.word, b, Tile::warp_column() + 16 * j, k);
+        right.prepare();
+        UNROLL for (int i = 0; i < down; i++) UNROLL for (int half = 0; half < 2; half++)
+            Product::add(sum[i][2 * j + half], left[i], right, half);
       }
-      UNROLL for (int i = 0; i < down; i++)
-        UNROLL for (int j = 0; j < 2 * across; j++) Product::add(sum[i][j], left[i], right[j / 2], j % 2);
     }
   }
 
   __device__ __forceinline__ void put(float* tile) const {
     const int g = int(threadIdx.x) % warp_size / 4, t = int(threadIdx.x) % 4;
-    UNROLL for (int i = 0; i < down; i++)
-      UNROLL for (int j = 0; j < 2 * across; j++)
-        UNROLL for (int half = 0; half < 2; half++) {
-          const int row = Tile::warp_row() + 16 * i + 8 * half + g, column = Tile::warp_column() + 8 * j + 2 * t;
-          *reinterpret_cast<Pack<float, 2>*>(tile + row * Tile::sum_pitch + column) = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
-        }
+    UNROLL for (int i = 0; i < down; i++) UNROLL for (int j = 0; j < 2 * across; j++) UNROLL for (int half = 0; half < 2; half++) {
+      const int row = Tile::warp_row() + 16 * i + 8 * half + g, column = Tile::warp_column() + 8 * j + 2 * t;
+      *reinterpret_cast<Pack<float, 2>*>(tile + row * Tile::sum_pitch + column) = {sum[i][j][2 * half], sum[i][j][2 * half + 1]};
+    }
   }
 };
 
 // --- the ways
 
-// Tiles: 32 x 64 sums for a warp keep 64 in each thread. For bfloat16 64 x 64: its products are so fast that with less, reading the
-// fragments from shared memory would take longer.
+// Large and Tall tiles have 32 x 64 sums for a warp, 64 in each thread. In bfloat16 a large one has 64 x 64: its products are so fast that
+// with less, reading the fragments from shared memory would take longer.
 struct Ffma {
-  static constexpr const char* name = "ffma";
-  using Large = Tile<128, 128, 4, 2>;
+  using Large = Tile<128, 128, 4, 2, 1>;
+  using Tall = Tile<128, 64, 4, 1, 3>;
   template <class Tile, bool a_along, bool b_along>
   using Core = FfmaCore<Tile, a_along, b_along>;
 };
 struct Tf32x3 {
-  static constexpr const char* name = "tf32x3";
-  using Large = Tile<128, 128, 4, 2>;
+  using Large = Tile<128, 128, 4, 2, 1>;
+  using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Tf32x3Product, Tile, a_along, b_along>;
 };
 struct Tf32 {
-  static constexpr const char* name = "tf32";
-  using Large = Tile<128, 128, 4, 2>;
+  using Large = Tile<128, 128, 4, 2, 1>;
+  using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Tf32Product, Tile, a_along, b_along>;
 };
 struct Bf16 {
-  static constexpr const char* name = "bf16";
-  using Large = Tile<128, 128, 2, 2>;
+  using Large = Tile<128, 128, 2, 2, 2>;
+  using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Bf16Product, Tile, a_along, b_along>;
 };
+using Small = Tile<64, 64, 2, 2, 3>;
+using Tiny = Tile<32, 32, 2, 1, 4>;
 
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

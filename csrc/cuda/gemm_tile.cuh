@@ -1,7 +1,7 @@
 // Tiles of a product y = a b, and how the pieces of a and b that a block works on lie in its shared memory.
 //
 // A block makes `rows` x `columns` of y; its warps, warps_down x warps_across, share them evenly. It takes the reduction in chunks of 64
-// bytes, several of which are on their way at once.
+// bytes, several of which are on their way at once. Registers are kept so few that a multiprocessor holds `resident` blocks.
 #pragma once
 #include "ptx.cuh"
 
@@ -10,9 +10,9 @@ namespace {
 
 constexpr int chunk_depth = 64 / sizeof(T);
 
-template <int rows_, int columns_, int warps_down_, int warps_across_, int stages_ = 3>
+template <int rows_, int columns_, int warps_down_, int warps_across_, int resident_, int stages_ = 3>
 struct Tile {
-  static constexpr int rows = rows_, columns = columns_, warps_across = warps_across_, stages = stages_;
+  static constexpr int rows = rows_, columns = columns_, warps_across = warps_across_, resident = resident_, stages = stages_;
   static constexpr int threads = warps_down_ * warps_across_ * warp_size;
   static constexpr int warp_rows = rows / warps_down_, warp_columns = columns / warps_across_;
   static __device__ __forceinline__ int warp_row() { return int(threadIdx.x) / warp_size / warps_across * warp_rows; }

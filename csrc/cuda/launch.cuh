@@ -7,6 +7,13 @@
 #include "../prototypes.h"
 #include "../shared.h"
 
+// Before a loop that is to be written out.
+#if defined(__CUDACC__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#endif
+
 namespace fastnn {
 
 void note_launch(cudaError_t);  // in backend.cu: what the table's caller is told after the kernel returned

@@ -44,9 +44,8 @@ void run_products(const Context& context, const MatMul& v, const T* a, const T* 
   const Split split = Cut(v).split;
   const bool whole = v.N % (16 / int64_t(sizeof(Element))) == 0 && is_aligned(y, 16);
   const Products<a_along, b_along, vector, Element> problem = {a, b, bias, y, v.M, v.N, v.K, split.count, split.length, whole};
-  with_way(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count);
-  });
+  with_way(context.precision,
+           [&](auto way) { multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count); });
 }
 
 template <bool a_along, bool b_along, int vector>

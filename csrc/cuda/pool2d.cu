@@ -6,7 +6,7 @@ namespace {
 
 constexpr int threads = 256;
 
-// A thread's pixel and channels, when each has `pixels` pixels of C channels.
+// A thread's pixel and the first of its channels, among N x H x W pixels of C channels
 struct Pixel {
   int64_t n, h, w, c, offset;  // offset: of the pack, in memory
   bool inside;
@@ -26,27 +26,6 @@ dim3 pixel_grid(int64_t pixels, int64_t C) {
 
 template <class Packs>
 using IndexPack = Pack<u8, Packs::columns>;
-
-// A pack's bytes of the index lie at a multiple of its size where its numbers do; the pointer is checked on its own.
-template <class Packs>
-__device__ __forceinline__ void store_index(u8* p, const IndexPack<Packs>& pack) {
-  if constexpr (Packs::at_once) {
-    *reinterpret_cast<IndexPack<Packs>*>(p) = pack;
-  } else {
-    UNROLL for (int v = 0; v < Packs::columns; v++) p[v] = pack.e[v];
-  }
-}
-
-template <class Packs>
-__device__ __forceinline__ IndexPack<Packs> load_index(const u8* p) {
-  if constexpr (Packs::at_once) {
-    return *reinterpret_cast<const IndexPack<Packs>*>(p);
-  } else {
-    IndexPack<Packs> pack;
-    UNROLL for (int v = 0; v < Packs::columns; v++) pack.e[v] = p[v];
-    return pack;
-  }
-}
 
 // The best of the window's elements inside the map. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
 template <class Packs>
@@ -72,7 +51,7 @@ __global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
   typename Packs::P to;
   UNROLL for (int v = 0; v < Packs::columns; v++) to.e[v] = T(best[v]);
   Packs::store(y + out.offset, to);
-  store_index<Packs>(index + out.offset, at);
+  Packs::store(index + out.offset, at);
 }
 
 // Each input pixel gathers from the windows that cover it, in order.
@@ -88,7 +67,7 @@ __global__ void gather(Pool2d s, const u8* index, const T* dy, T* dx) {
     for (int64_t q = q_begin; q < q_end; q++) {
       const int64_t out = ((in.n * s.P + p) * s.Q + q) * s.C + in.c;
       const int here = int((h - p * s.stride_h) * s.S + w - q * s.stride_w);
-      const IndexPack<Packs> at = load_index<Packs>(index + out);
+      const IndexPack<Packs> at = Packs::load(index + out);
       const typename Packs::P from = Packs::load(dy + out);
       UNROLL for (int v = 0; v < Packs::columns; v++) sum[v] += at.e[v] == here ? float(from.e[v]) : 0;
     }

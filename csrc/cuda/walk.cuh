@@ -2,12 +2,6 @@
 #pragma once
 #include "launch.cuh"
 
-#if defined(__CUDACC__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL _Pragma("GCC unroll 64")
-#endif
-
 namespace fastnn::FASTNN_TABLE {
 namespace {
 

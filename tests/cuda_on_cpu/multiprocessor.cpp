@@ -72,7 +72,8 @@ Text doing(const CudaThread& thread) {
 void set_order(Order turns) { order = turns; }
 
 Multiprocessor& Multiprocessor::here() {
-  thread_local const auto multiprocessor = std::make_unique<Multiprocessor>();  // apart: a library opened late gets little thread-local memory
+  // Apart, since a library that is opened late gets little thread-local memory.
+  thread_local const auto multiprocessor = std::make_unique<Multiprocessor>();
   return *multiprocessor;
 }
 

@@ -4,13 +4,14 @@
 
 namespace fastnn::FASTNN_TABLE {
 
-// direct.cu: groups of a few channels, for which most of a tile would be empty
 struct ConvOperands {  // x, w -> y forward; dy, w -> dx backward to the input; x, dy -> dw backward to the weight
   const T* in;
   const T* with;
   const float* bias;
   T* out;
 };
+
+// direct.cu: groups of a few channels, for which most of a tile would be empty
 #pragma GCC visibility push(hidden)
 bool is_direct(const Conv2d&);
 const char* direct_name(const Conv2d&);

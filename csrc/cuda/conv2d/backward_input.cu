@@ -36,7 +36,7 @@ template <int vector_>
 struct FilterColumns {
   static constexpr bool along_depth = false;
   static constexpr int vector = vector_;
-  const T* w;  // at the first tap
+  const T* w;               // at the first tap
   int64_t columns, filter;  // filter: elements of one output channel, R S C
   int64_t down, across;     // from one tap of the phase to the next
   int R;
@@ -57,7 +57,7 @@ struct FilterColumns {
 // The phase's pixels of dx
 struct PhaseTarget {
   using Element = T;
-  T* dx;  // at the phase's first pixel
+  T* dx;              // at the phase's first pixel
   const float* bias;  // none
   bool whole;
   Radix pixels;
@@ -85,10 +85,9 @@ struct BackwardInput {
     const Radix pixels = {larger(1, y.positions), larger(1, x.positions)}, taps = {larger(1, x.taps), int(group_K)};
     const Window window = {dy + group * group_K, N, K, pixels, taps, y.taps, y.axis, x.axis};
     const T* first = w + group * group_K * filter + (y.first_tap * S + x.first_tap) * group_C;
-    const FilterColumns<vector> filters = {
-        first, group_C, filter, down.tap_step * S * group_C, across.tap_step * group_C, y.taps, taps};
-    const PhaseTarget target = {dx + (y.phase * W + x.phase) * C + group * group_C, nullptr,           whole, pixels, image,
-                                int64_t(down.stride) * W * C,                       across.stride * C};
+    const FilterColumns<vector> filters = {first, group_C, filter, down.tap_step * S * group_C, across.tap_step * group_C, y.taps, taps};
+    const PhaseTarget target = {
+        dx + (y.phase * W + x.phase) * C + group * group_C, nullptr, whole, pixels, image, int64_t(down.stride) * W * C, across.stride * C};
     return {{window}, filters, target, N * y.positions * x.positions, group_C, 0, int64_t(y.taps) * x.taps * group_K};
   }
 };
@@ -96,14 +95,24 @@ struct BackwardInput {
 template <int vector>
 void run(const Context& context, const Conv2d& v, const T* dy, const T* w, T* dx) {
   const int64_t C = v.C / v.G, K = v.K / v.G, rows = v.N * divide_up(v.H, v.stride_h) * divide_up(v.W, v.stride_w);
-  const BackwardInput<vector> problem = {
-      dy, w, dx, v.N, v.C, v.K, C, K, v.W, v.S, v.R * v.S * C, v.H * v.W * v.C,
-      PhaseAxis(v.stride_h, v.dilation_h, v.pad_top, v.R, v.H, v.P), PhaseAxis(v.stride_w, v.dilation_w, v.pad_left, v.S, v.W, v.Q),
-      is_whole(dx, C)};
+  const BackwardInput<vector> problem = {dy,
+                                         w,
+                                         dx,
+                                         v.N,
+                                         v.C,
+                                         v.K,
+                                         C,
+                                         K,
+                                         v.W,
+                                         v.S,
+                                         v.R * v.S * C,
+                                         v.H * v.W * v.C,
+                                         PhaseAxis(v.stride_h, v.dilation_h, v.pad_top, v.R, v.H, v.P),
+                                         PhaseAxis(v.stride_w, v.dilation_w, v.pad_left, v.S, v.W, v.Q),
+                                         is_whole(dx, C)};
   const int64_t slices = v.G * v.stride_h * v.stride_w;
-  with_way(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, tile_size(rows, C, slices, vector), problem, rows, C, slices);
-  });
+  with_way(context.precision,
+           [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, C, slices, vector), problem, rows, C, slices); });
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// conv2d backward to the weight: rows are the output channels of a group, columns are (r, s, c), the depth is the pixels of y. Few tiles and
-// a long depth: it is cut into parts, whose sums are combined in their order by a second launch.
+// conv2d backward to the weight: rows are the output channels of a group, columns are (r, s, c), the depth is the pixels of y. Few tiles
+// and a long depth: it is cut into parts, whose sums are combined in their order by a second launch.
 #include "algorithm.cuh"
 
 namespace fastnn::FASTNN_TABLE {
@@ -48,9 +48,8 @@ void run(const Context& context, const Conv2d& v, const T* x, const T* dy, T* dw
   const BackwardWeight<dy_vector, x_vector> problem = {
       forward_window(v, x), dy, sums, v.K, cut.rows, cut.columns, cut.depth, cut.split.count, cut.split.length, whole};
   const int64_t slices = v.G * cut.split.count;
-  with_way(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices);
-  });
+  with_way(context.precision,
+           [&](auto way) { multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices); });
   if (!cut.at_once) combine(context, partial, nullptr, dw, cut.rows * cut.columns, 1, cut.split.count, v.G);
 }
 

@@ -5,7 +5,7 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t narrow = 8;     // channels of a group
+constexpr int64_t narrow = 8;  // channels of a group
 constexpr int direct_threads = 256, strip = 4;
 
 // One side: the position that tap t of output position `at` reads, or -1. Backward, dx at h meets dy at (h + pad - t dilation) / stride.
@@ -42,7 +42,7 @@ struct Gather {
 
 // A thread: `vector` channels (more than one only in depthwise) of `strip` neighbours in a row.
 template <bool backward, int vector>
-__global__ void __launch_bounds__(direct_threads) gather_taps(Gather<backward> g, int64_t count) {
+__global__ void __launch_bounds__(direct_threads, 2) gather_taps(Gather<backward> g, int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * direct_threads + threadIdx.x;
   if (i >= count) return;
   const int64_t packs = g.out_channels / vector, strips = divide_up(g.width, strip);
@@ -52,16 +52,15 @@ __global__ void __launch_bounds__(direct_threads) gather_taps(Gather<backward> g
   const T* image = g.in + row / g.height * g.down.size * g.across.size * g.in_channels + in_channel;
   const int tap_step = backward ? g.out_group : g.in_group;  // C / G
   float sum[strip][vector];
-  UNROLL for (int v = 0; v < vector; v++)
-    UNROLL for (int q = 0; q < strip; q++) sum[q][v] = g.bias ? g.bias[channel + v] : 0.0f;
+  UNROLL for (int v = 0; v < vector; v++) UNROLL for (int q = 0; q < strip; q++) sum[q][v] = g.bias ? g.bias[channel + v] : 0.0f;
   for (int r = 0; r < g.down.taps; r++) {
     const int h = g.down(h_out, r);
     if (h < 0) continue;
     for (int s = 0; s < g.across.taps; s++)
       for (int c = 0; c < g.in_group; c++) {
         float weight[vector];
-        UNROLL for (int v = 0; v < vector; v++)
-          weight[v] = float(g.weights(channel + v)[(r * g.across.taps + s) * tap_step + c * g.channel_step]);
+        UNROLL for (int v = 0; v < vector; v++) weight[v] =
+            float(g.weights(channel + v)[(r * g.across.taps + s) * tap_step + c * g.channel_step]);
         UNROLL for (int q = 0; q < strip; q++) {
           const int w = column + q < g.width ? g.across(column + q, s) : -1;
           if (w < 0) continue;
@@ -146,20 +145,33 @@ const char* direct_name(const Conv2d& v) { return v.C == v.G && v.K == v.G ? "de
 int64_t direct_weight_scratch(const Conv2d& v) { return weight_parts(v) * v.K * filter_size(v) * int64_t(sizeof(float)); }
 
 void direct_forward(const Context& context, const Conv2d& v, const ConvOperands& o) {
-  const Gather<false> g = {o.in, o.with, o.bias, o.out, down_side<false>(v), across_side<false>(v), v.N * v.P, v.C, v.K, int(v.P), int(v.Q),
-                           int(v.C / v.G), int(v.K / v.G), 1, filter_size(v)};
+  const Gather<false> g = {o.in,          o.with, o.bias,   o.out,    down_side<false>(v), across_side<false>(v), v.N * v.P,
+                           v.C,           v.K,    int(v.P), int(v.Q), int(v.C / v.G),      int(v.K / v.G),        1,
+                           filter_size(v)};
   gather(context, g);
 }
 
 void direct_backward_input(const Context& context, const Conv2d& v, const ConvOperands& o) {
-  const Gather<true> g = {o.in, o.with, nullptr, o.out, down_side<true>(v), across_side<true>(v), v.N * v.H, v.K, v.C, int(v.H), int(v.W),
-                          int(v.K / v.G), int(v.C / v.G), filter_size(v), filter_size(v)};
+  const Gather<true> g = {o.in, o.with,   nullptr,  o.out,          down_side<true>(v), across_side<true>(v), v.N * v.H,     v.K,
+                          v.C,  int(v.H), int(v.W), int(v.K / v.G), int(v.C / v.G),     filter_size(v),       filter_size(v)};
   gather(context, g);
 }
 
 void direct_backward_weight(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  const WeightSums d = {o.in, o.with, static_cast<float*>(scratch), down_side<false>(v), across_side<false>(v), v.C, v.K, v.N * v.P,
-                        weight_parts(v), int(v.P), int(v.Q), int(v.C / v.G), int(v.K / v.G), filter_size(v)};
+  const WeightSums d = {o.in,
+                        o.with,
+                        static_cast<float*>(scratch),
+                        down_side<false>(v),
+                        across_side<false>(v),
+                        v.C,
+                        v.K,
+                        v.N * v.P,
+                        weight_parts(v),
+                        int(v.P),
+                        int(v.Q),
+                        int(v.C / v.G),
+                        int(v.K / v.G),
+                        filter_size(v)};
   const int64_t count = d.parts * v.K * d.filter;
   launch(context, sum_weights, dim3(unsigned(divide_up(count, direct_threads))), direct_threads, d, count);
   combine(context, d.sums, nullptr, o.out, v.K * d.filter, 1, d.parts, 1);

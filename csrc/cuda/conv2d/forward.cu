@@ -26,9 +26,8 @@ template <int vector>
 void run(const Context& context, const Conv2d& v, const T* x, const T* w, const float* bias, T* y) {
   const int64_t rows = v.N * v.P * v.Q, K = v.K / v.G, depth = v.R * v.S * v.C / v.G;
   const Forward<vector> problem = {forward_window(v, x), w, bias, y, rows, v.K, K, depth, is_whole(y, K)};
-  with_way(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, tile_size(rows, K, v.G, vector), problem, rows, K, v.G);
-  });
+  with_way(context.precision,
+           [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, K, v.G, vector), problem, rows, K, v.G); });
 }
 
 }  // namespace

@@ -38,13 +38,13 @@ struct Axis {
 };
 
 struct Window {
-  const T* map;              // first channel of the group
-  int64_t N, channels;       // channels of all groups, the pitch of pixels
-  Radix pixels, taps;        // (n, p, q) and (r, s, c)
-  int R;                     // taps in a column
+  const T* map;         // first channel of the group
+  int64_t N, channels;  // channels of all groups, the pitch of pixels
+  Radix pixels, taps;   // (n, p, q) and (r, s, c)
+  int R;                // taps in a column
   Axis down, across;
 
-  struct Pixel {  // its image and its windows's first tap; outside the batch, h is so low that no tap is inside
+  struct Pixel {  // its image and its window's first tap; outside the batch, h is so low that no tap is inside
     const T* image;
     int h, w;
   };
@@ -94,8 +94,6 @@ struct WindowColumns {
   __device__ __forceinline__ const T* any() const { return window.map; }
 };
 
-}  // namespace
-
 // The windows of x that y's pixels read; the first group's.
 inline Window forward_window(const Conv2d& v, const T* x) {
   return {x,
@@ -108,4 +106,5 @@ inline Window forward_window(const Conv2d& v, const T* x) {
           {int(v.stride_w), int(v.dilation_w), -int(v.pad_left), int(v.W)}};
 }
 
+}  // namespace
 }  // namespace fastnn::FASTNN_TABLE
