@@ -148,8 +148,16 @@ struct TileKernel {
   }
 };
 
+// For sm_120 the compiler needs more registers than three blocks leave it, and would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int most_resident = 2;
+#else
+constexpr int most_resident = 8;
+#endif
+
 template <class Way, class Tile, class Problem>
-__global__ void __launch_bounds__(Tile::threads, Tile::resident) multiply_tiles(Problem problem, TileGrid grid) {
+__global__ void __launch_bounds__(Tile::threads, (Tile::resident < most_resident ? Tile::resident : most_resident))
+    multiply_tiles(Problem problem, TileGrid grid) {
   const TileGrid::Position at = grid.position(blockIdx.x);
   const typename Problem::Part part = problem.part(at.slice);
   const int64_t row = at.row * Tile::rows, column = at.column * Tile::columns;
