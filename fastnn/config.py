@@ -41,7 +41,8 @@ def set_precision(precision: str) -> None:
     """What products of float32 arrays may be made of, on all devices; torch's words (torch.set_float32_matmul_precision).
 
     "highest" (default): float32 multiply-adds. "high": 3xTF32 on a GPU's tensor cores (each operand split in two parts of 11 bits; about
-    float32's accuracy). "medium": TF32 operands (11 bits). Sums are float32 always. The CPU computes all three as "highest".
+    float32's accuracy; infinite operands may give NaN). "medium": TF32 operands (11 bits). Sums are float32 always. The CPU computes all three
+    as "highest". ValueError for another word.
     """
     _C.set_precision(precision)
 

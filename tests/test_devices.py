@@ -64,6 +64,18 @@ def test_a_device_that_does_not_exist(gpu: str) -> None:
         fastnn.tensor([1.0], device=f"{gpu}:99")
 
 
+def test_precision_is_one_of_three_words() -> None:
+    assert fastnn.get_precision() == "highest"
+    try:
+        for word in ("medium", "high", "highest"):
+            fastnn.set_precision(word)
+            assert fastnn.get_precision() == word and f"{word}: " in fastnn.show_config()
+    finally:
+        fastnn.set_precision("highest")
+    with pytest.raises(ValueError, match="precision 'low' is not one of highest, high, medium"):
+        fastnn.set_precision("low")
+
+
 # --- moving
 
 
