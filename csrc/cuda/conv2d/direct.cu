@@ -6,7 +6,7 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t narrow = 8;  // channels of a group
-constexpr int direct_threads = 256, strip = 4;
+constexpr int direct_threads = 128, strip = 4;
 
 // One side: the position that tap t of output position `at` reads, or -1. Backward, dx at h meets dy at (h + pad - t dilation) / stride.
 template <bool backward>
@@ -42,7 +42,7 @@ struct Gather {
 
 // A thread: `vector` channels (more than one only in depthwise) of `strip` neighbours in a row.
 template <bool backward, int vector>
-__global__ void __launch_bounds__(direct_threads, 2) gather_taps(Gather<backward> g, int64_t count) {
+__global__ void __launch_bounds__(direct_threads, 3) gather_taps(Gather<backward> g, int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * direct_threads + threadIdx.x;
   if (i >= count) return;
   const int64_t packs = g.out_channels / vector, strips = divide_up(g.width, strip);
