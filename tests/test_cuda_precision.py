@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry
+from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry, plain_geometry
 from kernel_calls import GPUS, ROWS, Array, Table, call, normwise, plan, using
 from kernel_cases import CASES, MATRICES, Case, describe
 
@@ -131,11 +131,39 @@ def test_real_data_normwise(direction: str, dtype: str, precision: str, multiply
         assert max(errors) > 1e-5, "no rounding of the operands at all: another kernel ran"
 
 
+# --- which kernel runs, and shapes for the widest tiles
+
+WAYS = [("float32", "highest", "ffma"), *POLICIES]
+every_way = pytest.mark.parametrize(("dtype", "precision", "multiply"), WAYS, ids=lambda v: v)
+ALGORITHMS: list[tuple[Geometry, str]] = [
+    (plain_geometry(8, 1, 28, 16, 5), "implicit_gemm"),
+    (plain_geometry(64, 3, 32, 64, 3), "implicit_gemm"),
+    (plain_geometry(16, 64, 56, 128, 3, 2), "implicit_gemm"),
+    (plain_geometry(4, 64, 16, 64, 3, 1, 4), "implicit_gemm"),
+    (plain_geometry(4, 64, 16, 64, 3, 1, 64), "depthwise"),
+    (plain_geometry(4, 64, 16, 64, 3, 1, 16), "narrow_groups"),
+]
+
+
 @every_gpu
-def test_the_algorithm_follows_precision_and_type(gpu: str) -> None:
-    geometry = NETWORK_GEOMETRIES[0]
-    names = set()
-    for dtype, precision in (("float32", "highest"), ("float32", "high"), ("float32", "medium"), ("bfloat16", "highest")):
-        with using(Table(gpu, dtype, precision)):
-            names.add(plan("conv2d_forward", geometry, dtype)[0].rpartition("_")[2])
-    assert names == {"ffma", "tf32x3", "tf32", "bf16"}
+@every_way
+@pytest.mark.parametrize(("geometry", "family"), ALGORITHMS, ids=lambda v: v if isinstance(v, str) else "-".join(map(describe, v)))
+def test_the_algorithm_chosen(geometry: Geometry, family: str, dtype: str, precision: str, multiply: str, gpu: str) -> None:
+    with using(Table(gpu, dtype, precision)):
+        names = {plan(f"conv2d_{direction}", geometry, dtype)[0] for direction in DIRECTIONS}
+        products = [plan("matmul", shapes, dtype)[0] for shapes in (((64, 64), (64, 64)), ((10, 9000), (9000, 10)))]
+    assert names == {f"{family}_{multiply}" if family == "implicit_gemm" else family}
+    assert products == [f"gemm_{multiply}", f"gemm_split_{multiply}"]
+
+
+@every_gpu
+@every_way
+@pytest.mark.parametrize("columns", [1408, 704])
+def test_products_of_many_tiles_are_exact(columns: int, dtype: str, precision: str, multiply: str, gpu: str) -> None:
+    """As many outputs as fill a large GPU with tiles of 128 x 128 (of 128 x 64); smaller products get smaller ones."""
+    case = Case("matmul", ((1536, 40), (40, columns), False, False), {"exact": True})
+    with using(Table(gpu, dtype, precision)):
+        (got,) = call("matmul", case.parameters, case.problem.operands, dtype).values()
+        assert _C.last_call()["algorithm"] == f"gemm_{multiply}"
+    (expected,) = case.problem.expected
+    assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32))
