@@ -44,6 +44,19 @@ def open_cuda() -> tuple[str, ...]:
     return tuple(_C.open_backend(path))
 
 
+class Copies:
+    """An array that kernels of several devices read: its copies, made when first asked for."""
+
+    def __init__(self, array: _C.Array) -> None:
+        self.array = array
+        self._by_device = {array.device: array}
+
+    def on(self, device: str) -> _C.Array:
+        if device not in self._by_device:
+            self._by_device[device] = self.array.to(device)
+        return self._by_device[device]
+
+
 _emulated: list[str] = []
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from . import _C
+from . import _C, devices
 
 INIT, NET, ORDER, AUGMENTATION = range(4)
 
@@ -25,15 +25,11 @@ class Generator:
         self.seed = seed
         self.draw = 0
         self.state = _C.from_numpy(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
-        self._copies: dict[str, _C.Array] = {}
+        self._copies = devices.Copies(self.state)
 
     def state_on(self, device: str) -> _C.Array:
         """`state` where kernels of that device read it."""
-        if device == "cpu":
-            return self.state
-        if device not in self._copies:
-            self._copies[device] = self.state.to(device)
-        return self._copies[device]
+        return self._copies.on(device)
 
     def next_draw(self) -> int:
         """The number of the next random operation."""

@@ -1,5 +1,7 @@
 // Activations as template parameters, for kernels that apply them on the way.
 #pragma once
+#include "../activation.h"
+
 #include "math.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -20,21 +22,6 @@ INLINE vec activate_backward(vec z, vec dy) {
   if constexpr (activation == Activation::relu) return select(z <= zero(), zero(), dy);
   if constexpr (activation == Activation::silu) return dy * silu_slope(z);
   return dy;
-}
-
-template <Activation a>
-struct Constant {
-  static constexpr Activation activation = a;
-};
-
-// body(Constant<activation>): the choice is made once, outside of every loop
-template <class F>
-INLINE void with_activation(Activation activation, const F& body) {
-  switch (activation) {
-    case Activation::none: return body(Constant<Activation::none>{});
-    case Activation::relu: return body(Constant<Activation::relu>{});
-    case Activation::silu: return body(Constant<Activation::silu>{});
-  }
 }
 
 }  // namespace

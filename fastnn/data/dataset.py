@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C, random
+from .. import _C, devices, random
 
 MOST_RESIDENT_BYTES = 4 << 30  # of images kept in a GPU's memory
 _SPLIT_DRAW = 2**48 - 1  # the last draw there is: no epoch's order uses its words
@@ -32,8 +32,8 @@ class ArrayDataset:
         self.labels = _checked_labels(labels, len(images), classes)
         self.classes = tuple(classes) if classes is not None else None
         self.shape: tuple[int, ...] = images.shape[1:]
-        self._source = _C.from_numpy(images) if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
-        self._copies: dict[str, _C.Array] = {}  # of the source, by device
+        stays = images.dtype == np.uint8
+        self._source = devices.Copies(_C.from_numpy(images)) if stays else images.astype(np.float32, copy=False)
         self._rows: np.ndarray | None = None  # which images of the source are ours; None: all
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class ArrayDataset:
     @property
     def images(self) -> np.ndarray:
         """All images as a numpy array, raw (a view unless this set is a part of another)."""
-        source = self._source if isinstance(self._source, np.ndarray) else self._source.numpy()
+        source = self._source if isinstance(self._source, np.ndarray) else self._source.array.numpy()
         mine: np.ndarray = source if self._rows is None else source[self._rows]
         return mine
 
@@ -73,18 +73,11 @@ class ArrayDataset:
         if isinstance(self._source, np.ndarray):
             channels = (slice(None),) + (None,) * (self._source.ndim - 2)
             return _C.from_numpy(self._source[rows] * scale[channels] + shift[channels], device)
-        near = device == "cpu" or self._source.nbytes <= MOST_RESIDENT_BYTES
-        source = self._source_on(device if near else "cpu")
+        near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
+        source = self._source.on(device if near else "cpu")
         gather = _C.Gather(source.shape, len(rows))
         batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
         return batch if near else batch.pinned(device).to(device)
-
-    def _source_on(self, device: str) -> _C.Array:
-        if device == "cpu":
-            return self._source
-        if device not in self._copies:
-            self._copies[device] = self._source.to(device)
-        return self._copies[device]
 
 
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
