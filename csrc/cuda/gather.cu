@@ -7,18 +7,19 @@ namespace {
 enum Array : int { image = 0, place = 1, channel = 2, arrays = 3 };  // which image, where in it, and a channel, counted on past C
 
 template <int width>
-__global__ void gather(Walk<arrays> walk, uint32_t count, int64_t image_size, int64_t C, const u8* source, const i64* index,
-                       const f32* scale, const f32* shift, f32* y) {
+__global__ void gather(Walk<arrays> walk, uint32_t count, Gather s, const u8* source, const i64* index, const f32* scale, const f32* shift,
+                       f32* y) {
   const uint32_t position = blockIdx.x * map_threads + threadIdx.x;
   if (position >= count) return;
   const Offsets<arrays> at = walk.at(position);
+  const int64_t image_size = s.C * s.pixels;
   const Pack<u8, width> from = load_pack<width>(source + index[at.of[image]] * image_size + at.of[place]);
   Pack<f32, width> to;
   int64_t c = at.of[channel];
-  while (c >= C) c -= C;
+  while (c >= s.C) c -= s.C;
   UNROLL for (int j = 0; j < width; j++) {
     to.e[j] = scale[c] * float(from.e[j]) + shift[c];
-    if (++c == C) c = 0;
+    if (++c == s.C) c = 0;
   }
   store_pack(y + at.of[image] * image_size + at.of[place], to);
 }
@@ -33,8 +34,8 @@ void gather_packs(const Context& context, const Gather& s, const u8* source, con
   space.add(run / width, {0, width, width});
   for_pieces(space, [&](const auto& piece) {
     const int64_t count = piece.count();
-    launch(context, gather<width>, unsigned(divide_up(count, map_threads)), map_threads, Walk<arrays>(piece), uint32_t(count), size, s.C,
-           source, index, scale, shift, y);
+    launch(context, gather<width>, unsigned(divide_up(count, map_threads)), map_threads, Walk<arrays>(piece), uint32_t(count), s, source,
+           index, scale, shift, y);
   });
 }
 

@@ -237,14 +237,25 @@ struct WayNames {
 
 // --- sums of partial products
 
-// y[i] = partial[0][i] + partial[1][i] + ... + bias[i % columns]; y is `slices` of `size` elements, each with partials of its own.
-__global__ void combine_parts(const float* partial, const float* bias, T* y, int64_t size, int64_t columns, int parts, int64_t slices) {
+// `slices` matrices of `size` elements, `columns` to a row (1 where there is no bias), each the sum of `parts` partial products, which
+// lie one after the other.
+struct Partials {
+  const float* sums;
+  int64_t size, columns, parts, slices;
+};
+
+// y[i] = sums[0][i] + sums[1][i] + ... + bias[i % columns], for each slice
+__global__ void combine_parts(Partials p, const float* bias, T* y) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= size * slices) return;
-  const float* own = partial + i / size * parts * size + i % size;
+  if (i >= p.size * p.slices) return;
+  const float* own = p.sums + i / p.size * p.parts * p.size + i % p.size;
   float sum = 0;
-  for (int part = 0; part < parts; part++) sum += own[part * size];
-  y[i] = T(sum + (bias ? bias[i % columns] : 0.0f));
+  for (int64_t part = 0; part < p.parts; part++) sum += own[part * p.size];
+  y[i] = T(sum + (bias ? bias[i % p.columns] : 0.0f));
+}
+
+inline void combine(const Context& context, const Partials& p, const float* bias, T* y) {
+  launch(context, combine_parts, dim3(unsigned(divide_up(p.size * p.slices, 256))), 256, p, bias, y);
 }
 
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none
@@ -259,11 +270,6 @@ struct Split {
     count = larger<int64_t>(1, divide_up(depth, length));
   }
 };
-
-inline void combine(const Context& context, const float* partial, const float* bias, T* y, int64_t size, int64_t columns, int64_t parts,
-                    int64_t slices) {
-  launch(context, combine_parts, dim3(unsigned(divide_up(size * slices, 256))), 256, partial, bias, y, size, columns, int(parts), slices);
-}
 
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

@@ -66,6 +66,17 @@ void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 
 #endif
 }
 
+__device__ __forceinline__ uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+__device__ __forceinline__ float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
 // n neighbours of E that are read and written as one access of n sizeof(E) bytes; the address must be a multiple of that.
 template <class E, int n>
 struct alignas(sizeof(E) * n) Pack {

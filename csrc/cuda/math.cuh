@@ -10,17 +10,7 @@ constexpr float smallest_normal = 1.1754943508222875e-38f;
 constexpr float exp_lowest = -104, exp_highest = 89;  // beyond: 0 and infinity
 constexpr float rounder = 12582912;                   // 1.5 2^23: its last bit stands for 1
 
-__device__ __forceinline__ int bits_of(float a) {
-  int bits;
-  __builtin_memcpy(&bits, &a, sizeof bits);
-  return bits;
-}
-__device__ __forceinline__ float power_of_two(int k) {
-  const uint32_t bits = uint32_t(k + 127) << 23;
-  float a;
-  __builtin_memcpy(&a, &bits, sizeof a);
-  return a;
-}
+__device__ __forceinline__ float power_of_two(int k) { return float_of(uint32_t(k + 127) << 23); }
 
 // e^x = p 2^k, so that a product with e^x is rounded once and neither overflows nor vanishes on the way.
 struct Exponential {
@@ -44,7 +34,7 @@ __device__ __forceinline__ Exponential exponential(float x) {
   tail = fmaf(r, tail, 4.1665795894e-2f);
   tail = fmaf(r, tail, 1.6666665459e-1f);
   tail = fmaf(r, tail, 5.0000001201e-1f);
-  return {fmaf(r * r, tail, r) + 1, bits_of(shifted) - bits_of(rounder)};
+  return {fmaf(r * r, tail, r) + 1, int(bits_of(shifted) - bits_of(rounder))};
 }
 
 __device__ __forceinline__ float exp(float x) {

@@ -52,7 +52,7 @@ template <bool a_along, bool b_along, int vector>
 void run(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, float* partial) {
   if (!Cut(v).is_split()) return run_products<a_along, b_along, vector>(context, v, a, b, bias, y);
   run_products<a_along, b_along, vector>(context, v, a, b, nullptr, partial);
-  combine(context, partial, bias, y, v.M * v.N, v.N, Cut(v).split.count, v.batch);
+  combine(context, {partial, v.M * v.N, v.N, Cut(v).split.count, v.batch}, bias, y);
 }
 
 template <bool a_along, bool b_along>

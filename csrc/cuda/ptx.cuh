@@ -7,18 +7,7 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-// --- bits
-
-__device__ __forceinline__ uint32_t bits_of(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-__device__ __forceinline__ float float_of(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
+// --- TF32
 
 // A float32 as a TF32: 8 bits of exponent, 10 of mantissa, to nearest, ties away from zero. The products ignore the lower 13 bits.
 __device__ __forceinline__ uint32_t to_tf32(float value) {

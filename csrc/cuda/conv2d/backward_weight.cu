@@ -50,7 +50,7 @@ void run(const Context& context, const Conv2d& v, const T* x, const T* dy, T* dw
   const int64_t slices = v.G * cut.split.count;
   with_way(context.precision,
            [&](auto way) { multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices); });
-  if (!cut.at_once) combine(context, partial, nullptr, dw, cut.rows * cut.columns, 1, cut.split.count, v.G);
+  if (!cut.at_once) combine(context, {partial, cut.rows * cut.columns, 1, cut.split.count, v.G}, nullptr, dw);
 }
 
 }  // namespace

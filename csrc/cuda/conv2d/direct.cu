@@ -174,7 +174,7 @@ void direct_backward_weight(const Context& context, const Conv2d& v, const ConvO
                         filter_size(v)};
   const int64_t count = d.parts * v.K * d.filter;
   launch(context, sum_weights, dim3(unsigned(divide_up(count, direct_threads))), direct_threads, d, count);
-  combine(context, d.sums, nullptr, o.out, v.K * d.filter, 1, d.parts, 1);
+  combine(context, {d.sums, v.K * d.filter, 1, d.parts, 1}, nullptr, o.out);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,300 @@
+"""The Module: names, modes, hooks, state, initialisation, summary."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_twins import assert_close, load, normal
+
+import fastnn
+from fastnn import Tensor, models, nn
+
+TN = torch.nn
+
+
+# --- the Module
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.bn = nn.BatchNorm2d(width)
+        self.scale = nn.Parameter(np.full(1, 0.5))
+        self.register_buffer("mask", fastnn.tensor(np.ones(width)))
+        self.extra = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+        self.nothing = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x)) * self.scale + x
+
+
+class TheirBlock(TN.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = TN.Conv2d(width, width, 3, padding=1)
+        self.bn = TN.BatchNorm2d(width)
+        self.scale = TN.Parameter(torch.full((1,), 0.5))
+        self.register_buffer("mask", torch.ones(width))
+        self.extra = TN.ModuleList([TN.Linear(2, 2), TN.Linear(2, 2)])
+        self.nothing = None
+
+
+def test_names_are_pytorchs_in_order() -> None:
+    ours, theirs = nn.Sequential(Block(2), nn.Sequential(Block(3))), TN.Sequential(TheirBlock(2), TN.Sequential(TheirBlock(3)))
+    for walk in ("named_parameters", "named_buffers", "named_modules", "named_children"):
+        assert [n for n, _ in getattr(ours, walk)()] == [n for n, _ in getattr(theirs, walk)()], walk
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert len(list(ours.modules())) == len(list(theirs.modules())) and len(list(ours.children())) == 2
+    assert len(list(ours.parameters())) == len(list(theirs.parameters())) and len(list(ours.buffers())) == len(list(theirs.buffers()))
+    assert isinstance(ours[0].scale, nn.Parameter) and ours[0].scale.dtype == "float32"
+
+
+def test_a_shared_module_counts_once() -> None:
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(shared, nn.ReLU(), shared)
+    assert len(list(net.parameters())) == 2 and len(list(net.modules())) == 3
+    x = fastnn.tensor(normal(0, 2, 3))
+    net(x).sum().backward()
+    theirs = TN.Linear(3, 3).double()
+    load(theirs, shared.state_dict())
+    theirs(torch.relu(theirs(torch.tensor(x.numpy(), dtype=torch.float64)))).sum().backward()
+    assert_close(shared.weight.grad, theirs.weight.grad, 10)
+
+
+def test_attributes() -> None:
+    net = Block(2)
+    weight = nn.Parameter(np.zeros((2, 2, 3, 3)))
+    net.conv.weight = weight
+    assert net.conv.weight is weight and dict(net.named_parameters())["conv.weight"] is weight
+    net.conv.bias = None
+    assert "conv.bias" not in net.state_dict() and net(fastnn.tensor(normal(0, 2, 2, 4, 4))).shape == (2, 2, 4, 4)
+    net.nothing = nn.Linear(2, 2)
+    assert "nothing.weight" in net.state_dict()
+    del net.nothing
+    assert "nothing.weight" not in net.state_dict()
+    with pytest.raises(AttributeError, match="Block has no attribute 'nothing'"):
+        _ = net.nothing
+    with pytest.raises(TypeError, match="Conv2d.weight is registered as a Parameter; cannot assign list"):
+        net.conv.weight = [1, 2]
+
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            self.fc = nn.Linear(2, 2)
+
+    with pytest.raises(AttributeError, match=r"Forgetful: call super\(\).__init__\(\) before assigning fc"):
+        Forgetful()
+    with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
+        nn.ModuleList([])(1)
+    with pytest.raises(TypeError, match="Sequential holds modules, got type"):
+        nn.Sequential(nn.ReLU)
+
+
+def test_train_and_eval_reach_everything() -> None:
+    net = nn.Sequential(Block(2), nn.Sequential(nn.Dropout(0.5)))
+    x = fastnn.tensor(normal(0, 2, 2, 4, 4))
+    assert net.eval() is net and not any(m.training for m in net.modules())
+    before = net.state_dict()
+    assert np.array_equal(net(x).numpy(), net(x).numpy())
+    assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items()), "evaluation moved a buffer"
+    assert net.train() is net and all(m.training for m in net.modules())
+    assert not np.array_equal(net(x).numpy(), net(x).numpy())
+    assert net.state_dict()["0.bn.num_batches_tracked"] == 2
+
+
+def test_zero_grad_and_apply() -> None:
+    net = Block(2)
+    net(fastnn.tensor(normal(0, 2, 2, 4, 4))).sum().backward()
+    assert net.conv.weight.grad is not None
+    net.zero_grad()
+    assert all(p.grad is None for p in net.parameters())
+    visited: list[str] = []
+    assert net.apply(lambda m: visited.append(type(m).__name__)) is net
+    assert sorted(visited) == ["BatchNorm2d", "Block", "Conv2d", "Linear", "Linear", "ModuleList"]
+
+
+def test_parameters_that_do_not_require_a_gradient() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    for p in net[0].parameters():
+        p.requires_grad = False
+    with fastnn.profile() as kernels:
+        net(fastnn.tensor(normal(0, 4, 3))).sum().backward()
+    assert net[0].weight.grad is None and net[1].weight.grad is not None
+    assert kernels["matmul"]["calls"] == 3, "forward twice and one weight gradient: nothing for the frozen layer"
+
+
+# --- state
+
+
+def test_load_state_dict_is_all_or_nothing() -> None:
+    net = Block(2)
+    net(fastnn.tensor(normal(0, 2, 2, 4, 4)))
+    before = net.state_dict()
+    other = {k: v + 1 for k, v in before.items()}
+
+    def refused(state: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            net.load_state_dict(state)
+        assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items()), "a refused state was loaded in part"
+
+    refused({**other, "extra.1.bias": np.zeros(3)}, r"load_state_dict of Block: extra.1.bias has shape \(3,\), expected \(2,\)")
+    refused({k: v for k, v in other.items() if k not in ("bn.weight", "mask")}, "missing mask, bn.weight")
+    refused({**other, "fc.weight": np.zeros(2)}, "unexpected fc.weight")
+    refused({**other, "extra.1.bias": np.array(["a", "b"])}, "extra.1.bias")
+    refused({**other, "extra.1.bias": np.zeros(3), "bn.bias": np.zeros(1)}, r"bn.bias .*extra.1.bias|extra.1.bias .*bn.bias")
+
+    net.load_state_dict({**{k: v for k, v in other.items() if k != "mask"}, "fc.weight": np.zeros(2)}, strict=False)
+    assert np.array_equal(net.scale.numpy(), other["scale"]) and np.array_equal(net.mask.numpy(), before["mask"])
+    net.load_state_dict({k: v for k, v in before.items() if not k.endswith("num_batches_tracked")})  # as of old PyTorch
+    assert np.array_equal(net.scale.numpy(), before["scale"])
+
+
+def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
+    net = nn.Linear(3, 2)
+    theirs = TN.Linear(3, 2)
+    for state in (
+        theirs.state_dict(),
+        {k: v.double().numpy() for k, v in theirs.state_dict().items()},
+        {k: fastnn.tensor(v.numpy()) for k, v in theirs.state_dict().items()},
+    ):
+        net.load_state_dict({k: np.zeros(v.shape) for k, v in net.state_dict().items()})
+        net.load_state_dict(state)
+        assert np.array_equal(net.weight.numpy(), theirs.weight.detach().numpy()) and net.weight.dtype == "float32"
+
+
+def test_state_dict_is_a_copy() -> None:
+    net = nn.Linear(3, 2)
+    state = net.state_dict()
+    kept = state["weight"].copy()
+    net.weight.copy_from(np.zeros((2, 3)))
+    assert np.array_equal(state["weight"], kept)
+    state["weight"][...] = 7
+    assert not net.weight.numpy().any()
+
+
+@pytest.mark.parametrize("clone_of", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_modules_deepcopy_and_pickle(clone_of: Callable[[nn.Module], nn.Module]) -> None:
+    net = nn.Sequential(Block(2), nn.Flatten(), nn.Linear(32, 3)).eval()
+    net[2].bias.requires_grad = False
+    clone = clone_of(net)
+    x = fastnn.tensor(normal(0, 2, 2, 4, 4))
+    assert np.array_equal(clone(x).numpy(), net(x).numpy()) and list(clone.state_dict()) == list(net.state_dict())
+    assert all(type(p) is nn.Parameter for p in clone.parameters())
+    assert not clone[2].bias.requires_grad and clone[2].weight.requires_grad and not clone[0].training
+    for p in clone.parameters():
+        p.copy_from(np.zeros(p.shape))
+    assert net[2].weight.numpy().any() and not clone(x).numpy().any()
+    clone.train()(x).sum().backward()
+    assert clone[0].conv.weight.grad is not None and net[0].conv.weight.grad is None
+
+
+# --- initialisation
+
+
+@pytest.mark.parametrize(("make", "fan_in"), [(lambda: nn.Linear(64, 50), 64), (lambda: nn.Conv2d(8, 30, 3, groups=2), 36)])
+def test_default_initialisation_is_pytorchs(make: Callable[[], nn.Module], fan_in: int) -> None:
+    fastnn.seed(0)
+    layer = make()
+    bound = 1 / np.sqrt(fan_in)
+    for p in layer.parameters():
+        v = p.numpy()
+        assert 0.9 * bound < np.abs(v).max() <= bound
+        assert abs(v.std() - bound / np.sqrt(3)) < 4 * bound / np.sqrt(v.size) and abs(v.mean()) < 4 * bound / np.sqrt(3 * v.size)
+
+
+def test_the_seed_gives_the_same_weights() -> None:
+    def weights(seed: int) -> list[bytes]:
+        fastnn.seed(seed)
+        return [v.tobytes() for v in models.lenet().state_dict().values()]
+
+    assert weights(1) == weights(1) != weights(2)
+    fastnn.seed(1)
+    assert not np.array_equal(nn.Linear(4, 4).weight.numpy(), nn.Linear(4, 4).weight.numpy())
+    for wrong in (-1, 2**63):
+        with pytest.raises(ValueError, match="seed must lie in"):
+            fastnn.seed(wrong)
+
+
+@pytest.mark.parametrize(
+    ("fill", "mean", "std"),
+    [
+        (lambda w: nn.init.zeros_(w), 0, 0),
+        (lambda w: nn.init.constant_(w, 0.3), 0.3, 0),
+        (lambda w: nn.init.normal_(w, 1, 0.5), 1, 0.5),
+        (lambda w: nn.init.uniform_(w, -1, 3), 1, 4 / np.sqrt(12)),
+        (lambda w: nn.init.kaiming_normal_(w), 0, np.sqrt(2 / 180)),
+        (lambda w: nn.init.kaiming_normal_(w, "fan_out", "linear"), 0, np.sqrt(1 / 360)),
+        (lambda w: nn.init.kaiming_uniform_(w), 0, np.sqrt(2 / 180)),
+        (lambda w: nn.init.xavier_normal_(w), 0, np.sqrt(2 / 540)),
+        (lambda w: nn.init.xavier_uniform_(w, 2.0), 0, 2 * np.sqrt(2 / 540)),
+    ],
+)
+def test_initialisers(fill: Callable[[Tensor], Tensor], mean: float, std: float) -> None:
+    fastnn.seed(4)
+    w = nn.Parameter(np.full((40, 20, 3, 3), 9.0))
+    version = w._array.version
+    assert fill(w) is w and w._array.version == version + 1
+    v = w.numpy().astype(np.float64)
+    assert abs(v.mean() - mean) <= 5 * std / np.sqrt(v.size) + 1e-6 and abs(v.std() - std) <= 0.03 * std + 1e-6
+    with pytest.raises(ValueError, match="fan_in and fan_out need a weight of rank 2"):
+        nn.init.kaiming_normal_(nn.Parameter(np.zeros(3)))
+
+
+# --- summary
+
+
+def test_summary_counts_what_the_paper_counts() -> None:
+    lenet = models.lenet().summary((1, 28, 28))
+    assert lenet.parameters == 320 + 18_496 + 401_536 + 1_290
+    assert lenet.macs == 28 * 28 * 32 * 9 + 14 * 14 * 64 * 32 * 9 + 3136 * 128 + 1280
+    assert [row.output_shape for row in lenet.layers][:3] == [(32, 28, 28), (32, 28, 28), (32, 14, 14)]
+    text = str(lenet)
+    assert "421,642" in text and "4,241,152" in text and "32 x 14 x 14" in text and "Conv2d(1->32, 3x3, padding 1)" in text
+
+
+def test_summary_of_resnet18() -> None:
+    model = models.resnet18(num_classes=10)
+    before = model.state_dict()
+    summary = model.summary((3, 224, 224))
+    assert summary.parameters == 11_689_512 - 990 * 513  # torchvision's, with 10 classes instead of 1000
+    assert summary.macs == 1_814_073_344 - 990 * 512
+    assert {r.name: r.output_shape for r in summary.layers}["layer4.1.conv2"] == (512, 7, 7)
+    assert all(m.training and not m._hooks for m in model.modules()), "summary left its hooks or the mode behind"
+    assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_summary_of_special_cases() -> None:
+    shared = nn.Linear(3, 3)
+    twice = nn.Sequential(shared, nn.ReLU(), shared).summary((3,))
+    assert len(twice.layers) == 3 and twice.parameters == 12 and twice.macs == 18
+    pool = nn.Sequential(nn.MaxPool2d(2)).summary((1, 5, 6))
+    assert "drops 1 rows, 0 columns" in str(pool) and pool.layers[0].output_shape == (1, 2, 3)
+    assert nn.Linear(3, 2).double().summary((3,)).macs == 6
+    with pytest.raises(ValueError, match="0 .Linear"):
+        nn.Sequential(nn.Linear(3, 2)).summary((4,))
+
+
+# --- assigning attributes
+
+
+def test_a_parameter_can_only_be_replaced_by_a_parameter() -> None:
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="weight is registered as a Parameter"):
+        layer.weight = fastnn.tensor(np.zeros((2, 2)))
+    layer.weight = nn.Parameter(np.ones((2, 2)))
+    assert list(dict(layer.named_parameters())) == ["weight", "bias"]
+    assert nn.Parameter([1, 2]).dtype == "float32"
+
+
+def test_a_replaced_module_keeps_its_place() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    setattr(net, "0", nn.Linear(2, 3))
+    assert [name for name, _ in net.named_children()] == ["0", "1", "2"]
+    part = net[1:]
+    assert isinstance(part, nn.Sequential) and list(part) == list(net)[1:]
