@@ -123,6 +123,9 @@ def test_real_data_normwise(direction: str, dtype: str, precision: str, multiply
         case = Case(f"conv2d_{direction}", geometry)
         with using(Table(gpu, dtype, precision)):
             (got,) = call(case.row, geometry, case.problem.operands, dtype).values()
+        with using(Table(gpu, "float32")):
+            (plain,) = call(case.row, geometry, case.problem.operands, "float32").values()
+        assert not np.array_equal(got, plain), "the bits of plain multiply-adds: another kernel ran"
         axis = 0 if direction == "backward_weight" else 1
         if got.size >= 16 * got.shape[axis]:
             errors.append(normwise(got, case.problem.expected[0], axis))
