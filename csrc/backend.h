@@ -10,9 +10,8 @@ namespace fastnn {
 constexpr int backend_interface = 1;  // counts the changes of this struct
 
 struct Backend {
-  int interface, rows;    // backend_interface and row_count of its build
-  const char* name;       // "cuda"
-  const char* built_for;  // "sm_80, sm_90"
+  int interface, rows;  // backend_interface and row_count of its build
+  const char* name;     // "cuda"
 
   const char* (*open)(int* devices);  // how many devices there are; fails when driver, devices and build do not fit
   const char* (*describe)(int device, char* text, int64_t length);  // "NVIDIA H200, compute capability 9.0"

@@ -233,10 +233,9 @@ const Table* table(int dtype) {
 }
 
 const Backend& backend() {
-  static const std::string built_for = built_text();
   // clang-format off
   static const Backend filled = {
-      backend_interface, row_count, backend_name, built_for.c_str(),
+      backend_interface, row_count, backend_name,
       open, describe, memory, select,
       allocate, release, pin, unpin,
       create_stream, destroy_stream, synchronize, copy, fill,
