@@ -1,4 +1,4 @@
-// What the files that use pybind11 share: bind.cpp (the structs and one function per row), bind_array.cpp, bind_device.cpp.
+// What the files that use pybind11 share: bind.cpp (one function per row), bind_parameters.cpp, bind_array.cpp, bind_device.cpp.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -9,6 +9,7 @@
 
 namespace py = pybind11;
 
+void bind_parameters(py::module_&);
 void bind_array(py::module_&);
 void bind_device(py::module_&);
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry, plain_geometry
 from kernel_calls import GPUS, ROWS, Array, Table, call, normwise, plan, using
-from kernel_cases import CASES, MATRICES, Case, describe
+from kernel_cases import CASES, Case, describe
+from kernel_problems import MATRICES
 
 from fastnn import _C
 

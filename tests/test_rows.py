@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from pathlib import Path
 
 import kernel_cases
 import numpy as np
@@ -25,7 +26,8 @@ def test_every_row_has_cases_and_a_reference() -> None:
 
 
 def test_reference_imports_nothing_of_fastnn() -> None:
-    assert "fastnn" not in inspect.getsource(reference).split('"""', 2)[2]
+    for source in Path(reference.__file__).parent.glob("*.py"):
+        assert "fastnn" not in source.read_text().split('"""', 2)[2]
 
 
 @CASE_PARAMETERS

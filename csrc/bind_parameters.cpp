@@ -1,0 +1,62 @@
+// The structs of kernels.h.
+#include "bind.h"
+
+using namespace fastnn;
+
+void bind_parameters(py::module_& m) {
+  using py::arg;
+  const Pair one{1, 1}, none{0, 0};
+  auto pair = [](Pair p) { return py::make_tuple(p.h, p.w); };
+  py::class_<Conv2d>(m, "Conv2d")
+      .def(py::init<Shape, Shape, Pair, Pair, Pair, Pair, int64_t>(), arg("x_shape"), arg("w_shape"), arg("stride") = pair(one),
+           arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one), arg("groups") = 1)
+      .def_property_readonly("y_shape", &Conv2d::y_shape);
+  py::class_<MatMul>(m, "MatMul")
+      .def(py::init<Shape, Shape, bool, bool>(), arg("a_shape"), arg("b_shape"), arg("transpose_a") = false, arg("transpose_b") = false)
+      .def_property_readonly("y_shape", &MatMul::y_shape);
+  py::class_<Channels>(m, "Channels").def(py::init<Shape>(), arg("shape"));
+  py::class_<Pool2d>(m, "Pool2d")
+      .def(py::init<Shape, Pair, Pair, Pair, bool>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
+           arg("ceil_mode") = false)
+      .def_property_readonly("y_shape", &Pool2d::y_shape);
+  py::class_<GlobalPool>(m, "GlobalPool").def(py::init<Shape>(), arg("x_shape")).def_property_readonly("y_shape", &GlobalPool::y_shape);
+  py::class_<BatchNorm>(m, "BatchNorm")
+      .def(py::init<Shape, double, double, Activation, bool, bool>(), arg("x_shape"), arg("eps") = 1e-5, arg("momentum") = 0.1,
+           arg("activation") = "none", arg("training") = true, arg("residual") = false);
+  py::class_<Elements>(m, "Elements").def(py::init<Shape>(), arg("shape"));
+  py::class_<Power>(m, "Power").def(py::init<Shape, double>(), arg("shape"), arg("exponent"));
+  py::class_<Dropout>(m, "Dropout")
+      .def(py::init<Shape, double, int64_t, int64_t>(), arg("shape"), arg("p"), arg("draw") = 0, arg("offset") = 0);
+  py::class_<Binary>(m, "Binary")
+      .def(py::init<Shape, Shape>(), arg("a_shape"), arg("b_shape"))
+      .def_property_readonly("y_shape", &Binary::y_shape);
+  py::class_<Reduce>(m, "Reduce")
+      .def(py::init([](const Shape& x, const std::vector<int>& axes, bool keepdims) {
+             uint32_t mask = 0;
+             for (int axis : axes) {
+               const int d = axis < 0 ? axis + x.rank : axis;
+               if (d < 0 || d >= x.rank)
+                 throw std::invalid_argument("axis " + std::to_string(axis) + " does not exist in shape " + text(x));
+               if (mask >> d & 1) throw std::invalid_argument("axis " + std::to_string(axis) + " is named twice");
+               mask |= 1u << d;
+             }
+             return Reduce(x, mask, keepdims);
+           }),
+           arg("x_shape"), arg("axes"), arg("keepdims") = false)
+      .def_property_readonly("y_shape", &Reduce::y_shape)
+      .def_readonly("reduced_count", &Reduce::reduced_count);
+  py::class_<Strided>(m, "Strided")
+      .def(py::init<Shape, Shape, Shape, Shape, int64_t>(), arg("x_shape"), arg("y_shape"), arg("dims"), arg("stride"), arg("offset") = 0);
+  py::class_<CrossEntropy>(m, "CrossEntropy")
+      .def(py::init([](const Shape& logits, double smoothing, int64_t ignore_index, const std::string& reduction) {
+             const char* names[] = {"none", "mean", "sum"};
+             for (int i = 0; i < 3; i++)
+               if (reduction == names[i]) return CrossEntropy(logits, smoothing, ignore_index, i);
+             throw std::invalid_argument("reduction '" + reduction + "' is not one of none, mean, sum");
+           }),
+           arg("logits_shape"), arg("smoothing") = 0.0, arg("ignore_index") = -100, arg("reduction") = "mean");
+  py::class_<SGD>(m, "SGD").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
+  py::class_<Adam>(m, "Adam").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
+  py::class_<Gather>(m, "Gather").def(py::init<Shape, int64_t>(), arg("source_shape"), arg("batch"));
+  py::class_<Random>(m, "Random").def(py::init<int64_t, int64_t, int64_t>(), arg("n"), arg("draw"), arg("purpose"));
+}

@@ -1,0 +1,30 @@
+// Reductions over axes, and strided views made dense.
+#pragma once
+#include "basics.h"
+
+namespace fastnn {
+
+// Reduction over the axes of `mask` (bit d = logical dimension d). Kept and reduced dimensions stand in x's memory order, outermost
+// first, merged where they run together, with their strides in x, and those of the kept ones in y.
+// For max, index is the row-major position of the winner among the reduced dimensions *in memory order*; ties to the first, NaN wins.
+struct Reduce {
+  int kept_rank, reduced_rank;
+  int64_t kept[max_rank], kept_stride[max_rank], kept_out_stride[max_rank];
+  int64_t reduced[max_rank], reduced_stride[max_rank];
+  int64_t kept_count, reduced_count;
+  Shape x, y;
+  Reduce(Shape x, uint32_t mask, bool keepdims);
+  Shape x_shape() const, y_shape() const;
+};
+
+// A strided view of x made dense: y, read in its memory order with dims, is x[offset + sum i_d stride_d].
+// copy_backward needs a view that takes no element twice.
+struct Strided {
+  int rank;
+  int64_t dims[max_rank], stride[max_rank], offset;
+  Shape x, y;
+  Strided(Shape x, Shape y, Shape dims, Shape stride, int64_t offset);
+  Shape x_shape() const, y_shape() const;
+};
+
+}  // namespace fastnn

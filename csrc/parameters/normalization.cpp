@@ -1,0 +1,20 @@
+#include "normalization.h"
+
+#include "checks.h"
+
+namespace fastnn {
+
+BatchNorm::BatchNorm(Shape x_, double eps_, double momentum_, Activation activation_, bool training_, bool residual_)
+    : eps(eps_), momentum(momentum_), activation(activation_), training(training_), residual(residual_), x(x_) {
+  if (x.rank != 2 && x.rank != 4) refuse("batch_norm expects (N, C) or (N, C, H, W), got ", x);
+  if (!(eps >= 0)) refuse("batch_norm: eps must not be negative, got ", eps);
+  C = x.d[1];
+  rows = x.rank == 2 ? x.d[0] : x.d[0] * x.d[2] * x.d[3];
+  if (training && rows == 1)
+    refuse("batch_norm: training needs more than 1 value per channel, got input ", x, "; use a larger batch or eval()");
+}
+Shape BatchNorm::x_shape() const { return x; }
+Shape BatchNorm::c_shape() const { return shape_of(C); }
+Shape BatchNorm::residual_shape() const { return residual ? x : shape_of(0); }
+
+}  // namespace fastnn

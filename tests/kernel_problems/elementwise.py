@@ -1,0 +1,67 @@
+"""One element at a time, and two that broadcast."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import reference
+from numpy.random import Generator
+
+from .problem import SHAPES, Array, Problem, Shape, Sketch, case, normal
+
+
+def exp(random: Generator, shape: Shape) -> Problem:
+    x = normal(random, shape) * 8
+    return Problem([x], [reference.exp(x)], 4 * reference.exp(x))
+
+
+def log(random: Generator, shape: Shape) -> Problem:
+    x = np.exp(8 * normal(random, shape)).astype(np.float32).astype(np.float64)
+    return Problem([x], [reference.log(x)], 4 * np.abs(reference.log(x)))
+
+
+def sqrt(random: Generator, shape: Shape) -> Problem:
+    x = np.abs(normal(random, shape))
+    return Problem([x], [reference.sqrt(x)], reference.sqrt(x))
+
+
+def power(random: Generator, shape: Shape, exponent: float) -> Problem:
+    x = normal(random, shape)
+    x = x if exponent == round(exponent) else np.abs(x)
+    y = reference.power(x, exponent)
+    return Problem([x], [y], 4 * (1 + abs(exponent)) * np.abs(y))
+
+
+def _binary(operation: Callable[[Array, Array], Array], random: Generator, a_shape: Shape, b_shape: Shape) -> Problem:
+    a, b = normal(random, a_shape), normal(random, b_shape)
+    return Problem([a, b], [operation(a, b)])  # one operation of float32 is exactly float64's, rounded
+
+
+add = functools.partial(_binary, reference.add)
+subtract = functools.partial(_binary, reference.subtract)
+multiply = functools.partial(_binary, reference.multiply)
+divide = functools.partial(_binary, reference.divide)
+
+
+BROADCASTS = [
+    ((), ()),
+    ((0, 3), (3,)),
+    ((5, 1, 7), (3, 1)),
+    ((2, 3, 4, 5), (3, 1, 1)),
+    ((2, 3, 4, 5), (5,)),
+    ((3, 100_003), (3, 1)),
+    ((8, 16, 40, 40), (1, 16, 1, 1)),
+]
+
+
+def cases() -> list[Sketch]:
+    cases = []
+    for row in ("exp", "log", "sqrt"):
+        cases += [case(row, shape) for shape in SHAPES]
+    cases += [case("power", shape, exponent) for shape in SHAPES for exponent in (2.0, 0.5, -1.0, 3.0, 0.0, 1.7)]
+    for row, (a, b) in itertools.product(("add", "subtract", "multiply", "divide"), BROADCASTS):
+        cases += [case(row, *shapes) for shapes in dict.fromkeys([(a, b), (b, a)])]
+    return cases

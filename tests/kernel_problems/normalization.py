@@ -1,0 +1,109 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import reference
+from numpy.random import Generator
+
+from .problem import BATCHES, Array, Problem, Shape, Sketch, case, largest, normal
+
+
+def _batchnorm_affine(random: Generator, x_shape: Shape, affine: bool, residual: bool) -> list[Array | None]:
+    """gamma, beta, residual."""
+    C = x_shape[1]
+    gamma, beta, added = normal(random, (C,)) + 1.5, normal(random, (C,)), normal(random, x_shape)
+    return [gamma.astype(np.float32) if affine else None, beta if affine else None, added if residual else None]
+
+
+def _batchnorm_y_tolerance(x: Array, y: Array, gamma: Array | None, residual: Array | None, mean: Array, rstd: Array) -> float:
+    scale = (1.0 if gamma is None else largest(gamma)) * largest(rstd)
+    return 32 * (scale * (largest(x) + largest(mean)) + largest(y) + (0 if residual is None else largest(residual)) + 1)
+
+
+def batchnorm_forward(
+    random: Generator, x_shape: Shape, eps: float, momentum: float, activation: str, training: bool, residual: bool,
+    affine: bool = True, running: bool = True,
+) -> Problem:  # fmt: skip
+    x = normal(random, x_shape) + np.linspace(-2, 2, x_shape[1]).reshape(1, -1, *[1] * (len(x_shape) - 2))
+    x = x.astype(np.float32).astype(np.float64)
+    gamma, beta, added = _batchnorm_affine(random, x_shape, affine, residual)
+    statistics = [normal(random, (x_shape[1],)), random.random(x_shape[1]) + 0.5] if running else [None, None]
+    statistics = [s if s is None else s.astype(np.float32).astype(np.float64) for s in statistics]
+    expected = reference.batchnorm_forward(x, gamma, beta, added, *statistics, eps, momentum, activation)
+    y, mean, rstd = expected[2:]
+    mean_tolerance, y_tolerance = 16 * largest(x), _batchnorm_y_tolerance(x, y, gamma, added, mean, rstd)
+    variance = [None if r is None else 64 * r for r in (expected[1], rstd)]
+    return Problem(
+        [x, gamma, beta, added, *statistics],
+        [*expected],
+        [mean_tolerance, variance[0], y_tolerance, mean_tolerance, variance[1]],
+    )
+
+
+def batchnorm_inference(
+    random: Generator,
+    x_shape: Shape,
+    eps: float,
+    momentum: float,
+    activation: str,
+    training: bool,
+    residual: bool,
+    affine: bool = True,
+) -> Problem:
+    x, mean, var = (
+        normal(random, x_shape),
+        normal(random, (x_shape[1],)),
+        random.random(x_shape[1]).astype(np.float32) + np.float32(0.5),
+    )
+    gamma, beta, added = _batchnorm_affine(random, x_shape, affine, residual)
+    var = var.astype(np.float64)
+    y, mean, rstd = reference.batchnorm_inference(x, gamma, beta, added, mean, var, eps, activation)
+    tolerance = [_batchnorm_y_tolerance(x, y, gamma, added, mean, rstd), 0, 8 * rstd]
+    return Problem([x, gamma, beta, added, mean, var], [y, mean, rstd], tolerance)
+
+
+def batchnorm_backward(
+    random: Generator,
+    x_shape: Shape,
+    eps: float,
+    momentum: float,
+    activation: str,
+    training: bool,
+    residual: bool,
+    affine: bool = True,
+) -> Problem:
+    C, smallest = x_shape[1], 0.0
+    while smallest < 2e-6:  # nothing so close to the kink of relu that rounding decides
+        x, dy, mean = normal(random, x_shape), normal(random, x_shape), 0.1 * normal(random, (C,))
+        gamma, beta, added = _batchnorm_affine(random, x_shape, affine, residual)
+        mean, rstd = mean.astype(np.float32), (random.random(C) + 0.5).astype(np.float32)
+        if training:  # statistics of x, as forward leaves them
+            axes = (0, *range(2, x.ndim))
+            mean, rstd = x.mean(axes).astype(np.float32), (1 / np.sqrt(x.var(axes) + eps)).astype(np.float32)
+        mean, rstd = mean.astype(np.float64), rstd.astype(np.float64)
+        before = reference.batchnorm_before_activation(x, gamma, beta, added, mean, rstd)
+        smallest = np.abs(before).min(initial=1) if activation == "relu" else 1
+    expected = reference.batchnorm_backward(x, dy, gamma, beta, added, mean, rstd, activation, training)
+    rows = x.size // C
+    normalised = (largest(x) + largest(mean)) * largest(rstd)
+    slope = largest(dy) * (4 + largest(before))  # silu: how far rounding before it moves the gradient
+    scale = (1 if gamma is None else largest(gamma)) * largest(rstd)
+    sums = rows**0.5 * 4 * slope
+    tolerance = [16 * scale * slope * (1 + normalised**2), sums * normalised, sums, 8 * slope]
+    return Problem([x, dy, gamma, beta, added, mean, rstd], [*expected], tolerance)
+
+
+def cases() -> list[Sketch]:
+    cases = []
+    for shape, activation, residual in itertools.product(BATCHES, ("none", "relu", "silu"), (False, True)):
+        cases.append(case("batchnorm_forward", shape, 1e-5, 0.1, activation, True, residual))
+        cases.append(case("batchnorm_inference", shape, 1e-5, 0.1, activation, False, residual))
+        cases += [case("batchnorm_backward", shape, 1e-5, 0.1, activation, training, residual) for training in (True, False)]
+    for shape in BATCHES[:3]:
+        cases.append(case("batchnorm_forward", shape, 1e-3, 0.3, "relu", True, False, affine=False, running=False))
+        cases.append(case("batchnorm_inference", shape, 1e-3, 0.3, "relu", False, False, affine=False))
+        cases.append(case("batchnorm_backward", shape, 1e-3, 0.3, "relu", True, False, affine=False))
+    return cases

@@ -1,0 +1,83 @@
+"""Convolutions and matrix products. exact: small integers, whose sums float32 holds exactly, so the tolerance is 0."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import reference
+from conv2d_geometries import NETWORK_GEOMETRIES, plain_geometry, y_shape_of
+from numpy.random import Generator
+
+from .problem import BATCHES, Array, Problem, Shape, Sketch, case, integers, largest, normal
+
+
+def _real_or_exact(random: Generator, exact: bool, *shapes: Shape) -> list[Array]:
+    return [(integers if exact else normal)(random, shape) for shape in shapes]
+
+
+def conv2d_forward(
+    random: Generator,
+    x_shape: Shape,
+    w_shape: Shape,
+    *geometry: Any,
+    bias: bool = True,
+    exact: bool = False,
+) -> Problem:
+    x, w, b = _real_or_exact(random, exact, x_shape, w_shape, w_shape[:1])
+    given = b if bias else None
+    tolerance = (np.prod(w_shape[1:]) + 1) * largest(x, w) + largest(b)
+    return Problem([x, w, given], [reference.conv2d_forward(x, w, given, *geometry)], 0 if exact else tolerance)
+
+
+def conv2d_backward_input(random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, exact: bool = False) -> Problem:
+    dy, w = _real_or_exact(random, exact, y_shape_of((x_shape, w_shape, *geometry)), w_shape)
+    tolerance = (w_shape[0] // geometry[-1] * np.prod(w_shape[2:]) + 1) * largest(dy, w)
+    return Problem([dy, w], [reference.conv2d_backward_input(dy, w, x_shape, *geometry)], 0 if exact else tolerance)
+
+
+def conv2d_backward_weight(random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, exact: bool = False) -> Problem:
+    x, dy = _real_or_exact(random, exact, x_shape, y_shape_of((x_shape, w_shape, *geometry)))
+    tolerance = (dy.size // w_shape[0] + 1) * largest(x, dy)
+    return Problem([x, dy], [reference.conv2d_backward_weight(x, dy, w_shape, *geometry)], 0 if exact else tolerance)
+
+
+def matmul(random: Generator, a_shape: Shape, b_shape: Shape, ta: bool, tb: bool, bias: bool = True, exact: bool = False) -> Problem:
+    a, b, n = _real_or_exact(random, exact, a_shape, b_shape, (b_shape[-2 if tb else -1],))
+    given = n if bias else None
+    tolerance = (a_shape[-2 if ta else -1] + 1) * largest(a, b) + largest(n)
+    return Problem([a, b, given], [reference.matmul(a, b, given, ta, tb)], 0 if exact else tolerance)
+
+
+def channel_sum(random: Generator, shape: Shape, exact: bool = True) -> Problem:
+    x = integers(random, shape) if exact else normal(random, shape)
+    return Problem([x], [reference.channel_sum(x)], 0 if exact else x.size // shape[1] * largest(x))
+
+
+MATRICES = [
+    ((1, 1), (1, 1)),
+    ((5, 7), (7, 3)),
+    ((0, 7), (7, 3)),
+    ((2, 3, 5), (2, 5, 4)),
+    ((3, 5, 7), (7, 6)),
+    ((257, 129), (129, 65)),
+    ((64, 700), (700, 130)),
+    ((65, 5000), (5000, 33)),
+]
+
+
+def _transposed(shape: Shape, transpose: bool) -> Shape:
+    return (*shape[:-2], shape[-1], shape[-2]) if transpose else shape
+
+
+def cases() -> list[Sketch]:
+    cases = []
+    for direction in ("forward", "backward_input", "backward_weight"):
+        cases += [case(f"conv2d_{direction}", *geometry) for geometry in NETWORK_GEOMETRIES]
+    cases.append(case("conv2d_forward", *plain_geometry(2, 16, 8, 16, 3), bias=False))
+    for (a, b), ta, tb in itertools.product(MATRICES, (False, True), (False, True)):
+        if len(a) == len(b) or not ta:
+            cases.append(case("matmul", _transposed(a, ta), _transposed(b, tb), ta, tb, bias=ta == tb))
+    cases += [case("channel_sum", shape, exact=exact) for shape in [*BATCHES, (0, 3, 2, 2)] for exact in (True, False)]
+    return cases

@@ -1,0 +1,39 @@
+"""One element at a time, and two that broadcast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .memory import Array
+
+
+def exp(x: Array) -> Array:
+    return np.exp(x)
+
+
+def log(x: Array) -> Array:
+    return np.log(x)
+
+
+def sqrt(x: Array) -> Array:
+    return np.sqrt(x)
+
+
+def power(x: Array, exponent: float) -> Array:
+    return np.power(x, exponent)
+
+
+def add(a: Array, b: Array) -> Array:
+    return a + b
+
+
+def subtract(a: Array, b: Array) -> Array:
+    return a - b
+
+
+def multiply(a: Array, b: Array) -> Array:
+    return a * b
+
+
+def divide(a: Array, b: Array) -> Array:
+    return a / b

@@ -1,0 +1,75 @@
+"""Batch normalisation over all but the channels, for (N, C) and (N, C, H, W)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .activation import activation_backward, activation_forward
+from .memory import Array, per_channel
+
+
+def batchnorm_before_activation(
+    x: Array, gamma: Array | None, beta: Array | None, residual: Array | None, mean: Array, rstd: Array
+) -> Array:
+    normal = (x - per_channel(mean, x, 0)) * per_channel(rstd, x, 1)
+    return per_channel(gamma, x, 1) * normal + per_channel(beta, x, 0) + (0 if residual is None else residual)
+
+
+def batchnorm_forward(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    residual: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    eps: float,
+    momentum: float,
+    activation: str,
+) -> tuple[Array | None, Array | None, Array, Array, Array]:
+    axes, count = (0, *range(2, x.ndim)), x.size // x.shape[1]
+    mean, var = x.mean(axes), x.var(axes)
+    rstd = 1 / np.sqrt(var + eps)
+    if running_mean is not None:
+        running_mean = (1 - momentum) * running_mean + momentum * mean
+    if running_var is not None:
+        running_var = (1 - momentum) * running_var + momentum * var * count / (count - 1)
+    y = activation_forward(batchnorm_before_activation(x, gamma, beta, residual, mean, rstd), activation)
+    return running_mean, running_var, y, mean, rstd
+
+
+def batchnorm_inference(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    residual: Array | None,
+    running_mean: Array,
+    running_var: Array,
+    eps: float,
+    activation: str,
+) -> tuple[Array, Array, Array]:
+    rstd = 1 / np.sqrt(running_var + eps)
+    y = activation_forward(batchnorm_before_activation(x, gamma, beta, residual, running_mean, rstd), activation)
+    return y, running_mean, rstd
+
+
+def batchnorm_backward(
+    x: Array,
+    dy: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    residual: Array | None,
+    mean: Array,
+    rstd: Array,
+    activation: str,
+    training: bool,
+) -> tuple[Array, Array, Array, Array]:
+    axes, count = (0, *range(2, x.ndim)), x.size // x.shape[1]
+    before = batchnorm_before_activation(x, gamma, beta, residual, mean, rstd)
+    dbefore = activation_backward(before, dy, activation)
+    normal = (x - per_channel(mean, x, 0)) * per_channel(rstd, x, 1)
+    dbeta, dgamma = dbefore.sum(axes), (dbefore * normal).sum(axes)
+    dx = dbefore
+    if training:  # mean and variance depend on x
+        dx = dx - per_channel(dbeta, x, 0) / count - normal * per_channel(dgamma, x, 0) / count
+    dx = dx * per_channel(gamma, x, 1) * per_channel(rstd, x, 1)
+    return dx, dgamma, dbeta, np.zeros(0) if residual is None else dbefore
