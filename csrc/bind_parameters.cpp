@@ -58,5 +58,13 @@ void bind_parameters(py::module_& m) {
   py::class_<SGD>(m, "SGD").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
   py::class_<Adam>(m, "Adam").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
   py::class_<Gather>(m, "Gather").def(py::init<Shape, int64_t>(), arg("source_shape"), arg("batch"));
+  py::class_<Augment>(m, "Augment")
+      .def(py::init([](const Shape& source, int64_t batch, Pair size, const std::string& border) {
+             const char* names[] = {"constant", "edge", "reflect"};
+             for (int i = 0; i < 3; i++)
+               if (border == names[i]) return Augment(source, batch, size, Border(i));
+             throw std::invalid_argument("border '" + border + "' is not one of constant, edge, reflect");
+           }),
+           arg("source_shape"), arg("batch"), arg("size"), arg("border") = "constant");
   py::class_<Random>(m, "Random").def(py::init<int64_t, int64_t, int64_t>(), arg("n"), arg("draw"), arg("purpose"));
 }

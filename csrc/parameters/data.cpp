@@ -18,6 +18,19 @@ Shape Gather::y_shape() const {
   return y;
 }
 
+Augment::Augment(Shape source_, int64_t batch_, Pair size, Border border_)
+    : batch(batch_), P(size.h), Q(size.w), border(border_), source(source_) {
+  expect_rank("gather_augment", source, 4, "(n, C, H, W)");
+  expect_positive("gather_augment", "size", size);
+  n = source.d[0], C = source.d[1], H = source.d[2], W = source.d[3];
+  if (C * H * W == 0) refuse("gather_augment: images of shape ", source, " have no pixels");
+}
+Shape Augment::source_shape() const { return source; }
+Shape Augment::index_shape() const { return shape_of(batch); }
+Shape Augment::map_shape() const { return shape_of(batch, 3); }
+Shape Augment::c_shape() const { return shape_of(C); }
+Shape Augment::y_shape() const { return shape_of(batch, C, P, Q); }
+
 Random::Random(int64_t n_, int64_t draw_, int64_t purpose_) : n(n_), draw(draw_), purpose(purpose_) {
   if (n < 0) refuse("random_bits: n must not be negative, got ", n);
 }

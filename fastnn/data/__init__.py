@@ -9,10 +9,26 @@
 Every set keeps its raw values (bytes stay bytes); a batch is gathered, normalised and made float32 in one kernel.
 """
 
+from .augment import Augmentation, Flip, RandomCrop, Shift
 from .dataset import ArrayDataset, arrays, split
 from .digits import digits
 from .idx import fashion_mnist, idx, mnist, read_idx
 from .loader import Loader
 from .normalize import Normalize
 
-__all__ = ["ArrayDataset", "Loader", "Normalize", "arrays", "digits", "fashion_mnist", "idx", "mnist", "read_idx", "split"]
+__all__ = [
+    "ArrayDataset",
+    "Augmentation",
+    "Flip",
+    "Loader",
+    "Normalize",
+    "RandomCrop",
+    "Shift",
+    "arrays",
+    "digits",
+    "fashion_mnist",
+    "idx",
+    "mnist",
+    "read_idx",
+    "split",
+]

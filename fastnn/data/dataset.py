@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices, random
+from .augment import Frames
 
 MOST_RESIDENT_BYTES = 4 << 30  # of images kept in a GPU's memory
 _SPLIT_DRAW = 2**48 - 1  # the last draw there is: no epoch's order uses its words
@@ -64,19 +65,27 @@ class ArrayDataset:
         part._rows = indices if self._rows is None else self._rows[indices]
         return part
 
-    def gather(self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu") -> _C.Array:
+    def gather(
+        self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
+    ) -> _C.Array:
         """float32 batch of images[indices] * scale + shift on a device; scale and shift have one value per channel (feature).
+
+        frames: what is to be seen of each of these images.
 
         Bytes that are to be used on a GPU are copied there once, unless they are too many: then each batch is made here and copied.
         """
         rows = indices if self._rows is None else self._rows[indices]
         if isinstance(self._source, np.ndarray):
             channels = (slice(None),) + (None,) * (self._source.ndim - 2)
-            return _C.from_numpy(self._source[rows] * scale[channels] + shift[channels], device)
+            images = self._source[rows] if frames is None else frames.pick(self._source[rows])
+            return _C.from_numpy(images * scale[channels] + shift[channels], device)
         near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
         source = self._source.on(device if near else "cpu")
-        gather = _C.Gather(source.shape, len(rows))
-        batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
+        if frames is not None:
+            batch = frames.gather(source, rows, scale, shift)
+        else:
+            gather = _C.Gather(source.shape, len(rows))
+            batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
         return batch if near else batch.pinned(device).to(device)
 
 

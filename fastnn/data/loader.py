@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from .. import _C, devices, random
 from ..tensor import Tensor
+from .augment import Augmentation, Frames, frames_of
 from .dataset import ArrayDataset
 from .normalize import Normalize
 
@@ -20,7 +21,8 @@ class Loader:
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
-    joins the batch before (batch norm has no variance over one sample). While the caller works on a batch, a thread gathers
+    joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
+    (RandomCrop, Flip, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
     and normalises the next ones in a kernel; it ends with the iteration, also when that is left early.
     """
 
@@ -32,6 +34,7 @@ class Loader:
         shuffle: bool = False,
         seed: int = 0,
         normalize: Normalize | None = None,
+        augment: Augmentation | Sequence[Augmentation] = (),
         drop_last: bool = False,
         prefetch: int = 2,
         device: str = "cpu",
@@ -44,6 +47,9 @@ class Loader:
         if normalize is not None and len(normalize.mean) != channels:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
         self.dataset, self.batch_size, self.shuffle, self.seed, self.normalize = dataset, batch_size, shuffle, seed, normalize
+        self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment)
+        if self.augment and len(dataset.shape) != 3:
+            raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {dataset.shape}")
         self.drop_last, self.prefetch, self.device = drop_last, max(1, prefetch), devices.resolve(device)
         self.epoch = 0
         self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
@@ -71,6 +77,13 @@ class Loader:
             return np.arange(n)
         return np.argsort(random.Generator(self.seed).bits(n, epoch, random.ORDER), kind="stable")
 
+    def frames(self, epoch: int) -> Frames | None:
+        """What each sample of the data set shows in `epoch`; None without augmentation."""
+        if not self.augment:
+            return None
+        height, width = self.dataset.shape[1:]
+        return frames_of(self.augment, self.seed, epoch, len(self.dataset), (height, width))
+
     def __iter__(self) -> Batches:
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
@@ -79,21 +92,22 @@ class Loader:
         """The batches of one epoch, from number `first` on."""
         from concurrent.futures import ThreadPoolExecutor
 
-        order, bounds = self.order(epoch), self.bounds()
+        order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
         parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
         pool = ThreadPoolExecutor(1, thread_name_prefix="fastnn-loader")
         try:
-            ahead = deque(pool.submit(self.batch, part) for part in parts[: self.prefetch])
+            ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
             for part in parts[self.prefetch :]:
                 ready = ahead.popleft()
-                ahead.append(pool.submit(self.batch, part))
+                ahead.append(pool.submit(self.batch, part, frames))
                 yield ready.result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The samples at these positions of the data set, as a batch."""
-        images = self.dataset.gather(positions, self._scale, self._shift, self.device)
+    def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
+        """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
+        shown = None if frames is None else frames.take(positions)
+        images = self.dataset.gather(positions, self._scale, self._shift, self.device, shown)
         return Tensor(images), Tensor(_C.from_numpy(self.dataset.labels[positions]))
