@@ -1,15 +1,16 @@
-"""The command line: fastnn train, fastnn evaluate, fastnn info."""
+"""The command line: fastnn train, fastnn evaluate, fastnn predict, fastnn info."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from .data import ArrayDataset
+    from .data import Dataset, Resize, Sets
     from .nn import Module
     from .optim import Optimizer
     from .train import Trainer
@@ -22,6 +23,17 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "fashion-mnist": {**_DEFAULTS, "model": "lenet", "epochs": 6, "batch_size": 64, "lr": 1e-3, "val_fraction": 0.05},
     "idx": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
     "arrays": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
+    "cifar10": {**_DEFAULTS, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
+    "cifar100": {**_DEFAULTS, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
+    "images": {**_DEFAULTS, "model": None, "epochs": 30, "batch_size": 32, "lr": 1e-3, "size": 64},
+}
+_MODELS_BY_SIZE = ((16, "vgg_small"), (64, "resnet20"), (2**31, "resnet18"))  # for photos: the first whose size is not below theirs
+_PATHS = "a folder of photos, IDX files, CIFAR batches or .npy files, an .npz file, a CIFAR .tar.gz"
+_PLACES = {
+    "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
+    "cifar10": "the folder of its batches, the .tar.gz, or an .npz of JPEG files",
+    "cifar100": "the folder of train and test, or the .tar.gz",
+    "images": "the folder of photos",
 }
 
 
@@ -34,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 130)
-    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, DeviceError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError) as error:
         return _say(f"error: {' '.join(str(error).split())}", 2)
     return 0
 
@@ -52,22 +64,23 @@ def train(options: argparse.Namespace) -> None:
     from . import set_num_threads
     from .train import HistoryFile, Interrupted, ModelCheckpoint
 
-    out = options.out or os.path.join("runs", options.dataset)
+    again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
+    name = _recognise(options)
+    out = options.out or os.path.join("runs", name)
     checkpoint, history_file = (os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl"))
     _settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
-    training, test = _load(options.dataset, options.data)
-    trainer, fit = _prepare(options, training)
-    print(_description(options, trainer, fit, test), flush=True)
+    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    trainer, fit = _prepare(options, sets)
+    print(_description(options, trainer, fit, sets), flush=True)
     os.makedirs(out, exist_ok=True)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file)]
     try:
         trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
     except Interrupted as error:
-        where = f" --out {options.out}" if options.out else ""
-        raise KeyboardInterrupt(f"{error.where}; go on with: fastnn train {options.dataset} --resume{where}") from error
-    print(_test(trainer, test))
+        raise KeyboardInterrupt(f"{error.where}; go on with: {again}") from error
+    print(_test(trainer, sets.test, fit["validation"]))
     _write_results(trainer, out, history_file)
 
 
@@ -79,8 +92,29 @@ def evaluate(options: argparse.Namespace) -> None:
     dataset = options.dataset or trained.notes.get("dataset")
     if dataset is None:
         raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(_RECIPES)}")
-    result = trained.evaluate(_load(dataset, options.data)[1])
-    print(f"test loss {result['loss']:.4f}\ntest accuracy {100 * result['accuracy']:.1f} %")
+    sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0))
+    name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
+    result = trained.evaluate(part)
+    print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} %")
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Prints the most probable classes of image files, as a saved model sees them."""
+    from .train import load_model
+
+    trained = load_model(options.model_file)
+    trained.model.to(options.device)
+    if trained.classes is None:
+        _say(f"{options.model_file} names no classes; their numbers are given", 0)
+    ranked = trained.top(trained.predict(options.images), options.top)
+    if options.json:
+        import json
+
+        found = [[{"class": name, "probability": p} for name, p in row] for row in ranked]
+        print(json.dumps([{"file": file, "predictions": row} for file, row in zip(options.images, found)], indent=1))
+        return
+    for file, row in zip(options.images, ranked):
+        print("\n".join([file, *(f"  {100 * probability:5.1f} %  {name}" for name, probability in row)]))
 
 
 def info(options: argparse.Namespace) -> None:
@@ -97,7 +131,12 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
     """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe."""
     from . import files
 
-    recipe = _RECIPES[options.dataset]
+    recipe = dict(_RECIPES[options.dataset])
+    if options.dataset == "images":
+        size = options.size or recipe["size"]
+        recipe["model"] = next(model for most, model in _MODELS_BY_SIZE if size <= most)
+    elif options.size is not None or options.skip_broken:
+        raise ValueError(f"--size and --skip-broken are for folders of photos; {options.dataset} has images of one size")
     exists = os.path.exists(checkpoint)
     if options.resume:
         if not exists:
@@ -107,7 +146,7 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
             **saved.get("notes", {}),
             "epochs": saved.get("epochs"),
         }  # a resumed run may have been given more epochs than it began with
-        for name in ("dataset", *_DEFAULTS, "model", "batch_size", "lr"):
+        for name in ("dataset", *(name for name in _RECIPES[options.dataset] if name != "epochs")):
             given = getattr(options, name)
             if name not in recipe:
                 raise ValueError(f"{checkpoint} was not written by fastnn train: it does not say its {name}")
@@ -123,40 +162,78 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
             setattr(options, name, value)
 
 
-def _load(dataset: str, path: str | None) -> tuple[ArrayDataset, ArrayDataset]:
+def _recognise(options: argparse.Namespace) -> str:
+    """Turns a path given in the place of a data set's name into its kind and --data, and says so. Returns a short name for the run."""
+    from .data import recognise
+    from .data.recognise import KINDS
+
+    if options.dataset in _RECIPES:
+        return str(options.dataset)
+    path: str = options.dataset
+    if options.data is not None:
+        raise ValueError(f"the data set was given twice, as {path} and as --data {options.data}")
+    options.dataset, options.data = recognise(path)
+    print(f"{options.data}: {KINDS[options.dataset]}")
+    name = os.path.basename(os.path.abspath(path))
+    return next((name.removesuffix(end) for end in (".npz", ".tar.gz", ".tgz") if name.endswith(end)), name)
+
+
+def _repeated(options: argparse.Namespace) -> list[str]:
+    """The options that a resumed run needs again: where data and results lie, on which device."""
+    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device") if getattr(options, name) not in (None, "cpu")]
+    return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
+
+
+def _load(
+    dataset: str,
+    path: str | None,
+    *,
+    size: int | None = None,
+    resize: Resize | None = None,
+    seed: int = 0,
+    skip_broken: bool = False,
+) -> Sets:
     from . import data
 
     if dataset == "digits":
-        return data.digits()
+        return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
     if path is None and "FASTNN_DATA" in os.environ:
         path = os.path.join(os.environ["FASTNN_DATA"], dataset)
     if path is None:
-        npz = "an .npz file with train_images, train_labels, test_images, test_labels"
-        raise ValueError(f"{dataset} needs --data: {npz if dataset == 'arrays' else 'the folder of its four IDX files'}")
-    loaders: dict[str, Callable[[str], tuple[ArrayDataset, ArrayDataset]]] = {
+        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}")
+    if dataset == "images":
+        return data.image_folder(path, size or 64, resize=resize, seed=seed, skip_broken=skip_broken)
+    loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
         "idx": data.idx,
         "arrays": data.arrays,
+        "cifar10": data.cifar10,
+        "cifar100": data.cifar100,
     }
-    return loaders[dataset](path)
+    return data.Sets(*_train_and_test(loaders[dataset](path)), path)
 
 
-def _prepare(options: argparse.Namespace, training: ArrayDataset) -> tuple[Trainer, dict[str, Any]]:
+def _train_and_test(pair: tuple[Dataset, Dataset]) -> tuple[Dataset, None, Dataset]:
+    return pair[0], None, pair[1]
+
+
+def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str, Any]]:
     """The trainer, and what its fit takes."""
     from . import data, models, seed
     from .train import Trainer
 
-    validation = None
-    if options.val_fraction:
+    training, validation = sets.train, sets.validation
+    if validation is None and options.val_fraction:
         training, validation = data.split(training, options.val_fraction, options.seed)
+    if validation is not None and not len(validation):  # a fraction of very few
+        training, validation = sets.train, None
     normalize = data.Normalize.fit(training)
     loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize, device=options.device)
-    architecture = {"name": options.model, "input_shape": training.shape, "num_classes": training.num_classes}
     seed(options.seed)
-    model = models.create(**architecture)
+    model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * len(loader))
-    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, architecture=architecture, device=options.device)
+    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation}
 
@@ -173,27 +250,37 @@ def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimi
     return Adam(model.parameters(), rate) if options.optimizer == "adam" else SGD(model.parameters(), rate, momentum=0.9)
 
 
-def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, Any], test: ArrayDataset) -> str:
+def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, Any], sets: Sets) -> str:
     from . import _C, cuda
 
     training, validation = fit["train"].dataset, fit["validation"]
     shape = " x ".join(str(n) for n in training.shape)
-    counts = f"{len(training):,} for training, {len(validation or ()):,} for validation, {len(test):,} for the test"
+    counts = f"{len(training):,} for training, {len(validation or ()):,} for validation, {len(sets.test or ()):,} for the test"
     where = f"{_C.isa()}, {_C.get_num_threads()} threads" if trainer.device == "cpu" else cuda.device_name(trainer.device)
     parameters = sum(p.size for p in trainer.model.parameters())
+    photos = f"{sets.origin}; classes {_few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
-        f"{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}\n"
+        f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
         f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; float32 on {where}"
     )
 
 
-def _test(trainer: Trainer, test: ArrayDataset) -> str:
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])}, ... {names[-1]}"
+
+
+def _passed_over(sets: Sets) -> str:
+    return f"\n{len(sets.skipped)} files skipped, the first: {sets.skipped[0][1]}" if sets.skipped else ""
+
+
+def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) -> str:
     """The one look at the test set: with the best snapshot by validation, without validation with the last epoch's weights."""
     trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
-    accuracy = 100 * trainer.evaluate(test)["accuracy"]
     which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}"
-    return f"{which}\ntest accuracy {accuracy:.1f} %"
+    if test is None:
+        return f"{which}\nvalidation accuracy {100 * trainer.evaluate(validation)['accuracy']:.1f} % (there is no test set)"
+    return f"{which}\ntest accuracy {100 * trainer.evaluate(test)['accuracy']:.1f} %"
 
 
 def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
@@ -231,6 +318,13 @@ def _number(kind: type, low: float, high: float, words: str) -> Callable[[str], 
     return parse
 
 
+def _dataset(text: str) -> str:
+    """An argparse type: a data set's name, or a path."""
+    if text not in _RECIPES and not os.path.exists(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither one of {', '.join(_RECIPES)} nor a file or folder that is there")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
 
@@ -243,6 +337,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--dataset", choices=list(_RECIPES), help="default: the one it was trained on")
     command.add_argument("--data", metavar="PATH", help="where the data set lies")
     command.set_defaults(run=evaluate)
+    command = commands.add_parser("predict", help="classes of image files", description=predict.__doc__)
+    command.add_argument("model_file", metavar="MODEL_FILE", help="model.safetensors or a checkpoint (its best snapshot)")
+    command.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG and what else Pillow reads")
+    command.add_argument("--top", metavar="N", type=_number(int, 1, 2**31, "a whole number from 1 on"), default=5, help="default: 5")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
+    command.set_defaults(run=predict)
     command = commands.add_parser("info", help="instruction set, threads, memory", description=info.__doc__)
     command.set_defaults(run=info)
     return parser
@@ -253,9 +354,11 @@ def _add_train(command: argparse.ArgumentParser) -> None:
 
     count = _number(int, 1, 2**31, "a whole number from 1 on")
     add = command.add_argument
-    add("dataset", metavar="DATASET", choices=list(_RECIPES), help=f"one of {', '.join(_RECIPES)}")
+    add("dataset", metavar="DATASET", type=_dataset, help=f"one of {', '.join(_RECIPES)}, or a path: {_PATHS}")
     add("--model", metavar="NAME", choices=names(), help=f"one of {', '.join(names())}")
-    add("--data", metavar="PATH", help="folder of the IDX files, or the .npz file for arrays (default: $FASTNN_DATA/DATASET)")
+    add("--data", metavar="PATH", help="where a data set given by name lies (default: $FASTNN_DATA/DATASET)")
+    add("--size", metavar="N", type=count, help="photos become N x N pixels (default: 64)")
+    add("--skip-broken", action="store_true", help="pass over files that are no whole images, instead of ending there")
     add("--epochs", metavar="N", type=count)
     add("--batch-size", metavar="N", type=count)
     add("--lr", metavar="RATE", type=_number(float, 0, float("inf"), "a rate of 0 or more"), help="rate at the start")

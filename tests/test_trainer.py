@@ -237,8 +237,10 @@ def test_refusals() -> None:
         t.evaluate(none)
     with pytest.raises(ValueError, match="predict: there are no images"):
         t.predict(none)
-    with pytest.raises(TypeError, match="expected an ArrayDataset, a Loader or"):
-        t.fit([1, 2, 3], 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"item 0 of the list is of type int; expected \(image, label\)"):
+        t.fit([1, 2, 3], 1, progress=False)
+    with pytest.raises(TypeError, match="expected a data set, a Loader, .* got ndarray"):
+        t.fit(np.zeros((3, 6, 6), np.uint8), 1)
     with pytest.raises(ValueError, match="device 'tpu' is not one of 'cpu', 'cuda'"):
         Trainer(t.model, t.optimizer, device="tpu")
 

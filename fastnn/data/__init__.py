@@ -6,29 +6,49 @@
     for x, labels in fastnn.data.Loader(train, 32, shuffle=True, normalize=normalize):
         ...
 
-Every set keeps its raw values (bytes stay bytes); a batch is gathered, normalised and made float32 in one kernel.
+Every set keeps its raw values (bytes stay bytes); a batch is gathered, normalised and made float32 in one kernel. A Loader serves arrays in
+memory (`ArrayDataset`), arrays mapped from a file (the same, given np.memmap), and any object with __len__ and __getitem__ (`ItemDataset`).
+Files: `idx`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `arrays` (.npz, folders of .npy), `image_folder`; `recognise` tells which it is.
 """
 
 from .augment import Augmentation, Flip, RandomCrop, Shift
-from .dataset import ArrayDataset, arrays, split
+from .cifar import cifar10, cifar100
+from .dataset import ArrayDataset, Dataset, arrays, split
 from .digits import digits
+from .folder import ImageFiles, Sets, image_folder
 from .idx import fashion_mnist, idx, mnist, read_idx
+from .items import ItemDataset
 from .loader import Loader
 from .normalize import Normalize
+from .recognise import recognise
+from .resize import Resize
+from .synthetic import blobs, spirals, stripes
 
 __all__ = [
     "ArrayDataset",
     "Augmentation",
+    "Dataset",
     "Flip",
+    "ImageFiles",
+    "ItemDataset",
     "Loader",
     "Normalize",
     "RandomCrop",
+    "Resize",
+    "Sets",
     "Shift",
     "arrays",
+    "blobs",
+    "cifar10",
+    "cifar100",
     "digits",
     "fashion_mnist",
     "idx",
+    "image_folder",
     "mnist",
     "read_idx",
+    "recognise",
+    "spirals",
     "split",
+    "stripes",
 ]

@@ -1,28 +1,99 @@
-"""Images and labels in memory."""
+"""Images and labels: what every data set can do, and the sets that are arrays, in memory or mapped from a file."""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import _C, devices, random
 from .augment import Frames
 
+if TYPE_CHECKING:
+    from .resize import Resize
+
+D = TypeVar("D", bound="Dataset")
+
 MOST_RESIDENT_BYTES = 4 << 30  # of images kept in a GPU's memory
 _SPLIT_DRAW = 2**48 - 1  # the last draw there is: no epoch's order uses its words
+_BLOCK_BYTES = 32 << 20  # of raw images looked at together
 
 
-class ArrayDataset:
-    """Images (N, C, H, W), (N, H, W) or features (N, F) with one integer label each.
+class Dataset(ABC):
+    """What a Loader serves: `len()`, labels, and batches of the samples at given positions.
 
-    Bytes stay bytes until a batch is made; floats become float32. Raises ValueError or TypeError when shapes, lengths or types
-    do not fit. Attributes: `labels` (int64), `classes` (names, or None), `shape` of one image ((C, H, W) or (F,)), `num_classes`.
+    Attributes: `classes` (names, or None), `shape` of one image ((C, H, W) or (F,)), `num_classes`, `labels` (int64), `resize` (the rule by
+    which an image file becomes such an image, or None), `workers` (how many batches a Loader makes at a time unless told).
     """
 
-    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None) -> None:
+    classes: tuple[str, ...] | None
+    shape: tuple[int, ...]
+    resize: Resize | None = None
+    workers: int = 1
+    _rows: np.ndarray | None = None  # which samples of the source are ours; None: all
+
+    @property
+    @abstractmethod
+    def labels(self) -> np.ndarray:
+        """The class numbers of all samples (int64)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The samples at these positions as they are: images (n, *shape), uint8 or float32, and labels."""
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes: that of `classes`, or the largest label + 1."""
+        return len(self.classes) if self.classes is not None else int(self.labels.max(initial=-1)) + 1
+
+    def batch(
+        self, positions: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
+    ) -> tuple[_C.Array, np.ndarray]:
+        """float32 images * scale + shift on a device, and labels; scale and shift have one value per channel (feature).
+
+        frames: what is to be seen of each of these images.
+        """
+        images, labels = self.raw(positions)
+        return normalized(images, scale, shift, device, frames), labels
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All images as they are, a block at a time: for statistics over sets that do not fit in memory."""
+        step = max(1, min(1024, _BLOCK_BYTES // max(1, 4 * int(np.prod(self.shape)))))
+        for start in range(0, len(self), step):
+            yield self.raw(np.arange(start, min(start + step, len(self))))[0]
+
+    def take(self: D, indices: Any) -> D:
+        """The set of these samples, in this order (positions, negative ones from the end, or a mask); the images are shared, not copied.
+
+        Raises IndexError for a position outside of the set.
+        """
+        chosen = np.asarray(indices)
+        indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
+        part = copy.copy(self)
+        part._rows = self._source_rows(indices)
+        return part
+
+    def _source_rows(self, positions: np.ndarray) -> np.ndarray:
+        return positions if self._rows is None else self._rows[positions]
+
+
+class ArrayDataset(Dataset):
+    """Images (N, C, H, W), (N, H, W) or features (N, F) with one integer label each.
+
+    Bytes stay bytes until a batch is made; floats become float32. An array mapped from a file (np.memmap, np.load(..., mmap_mode="r"))
+    is never read whole: each batch reads its images. resize: the rule by which an image file becomes one of these images; left out,
+    bytes of one or three channels are taken as grey or RGB values from 0 to 255. Raises ValueError or TypeError when shapes, lengths or
+    types do not fit.
+    """
+
+    def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
         images = np.asanyarray(images)  # asanyarray: a memory-mapped file stays one
         if images.ndim == 3:
             images = images[:, None]
@@ -30,40 +101,37 @@ class ArrayDataset:
             raise ValueError(f"images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             raise TypeError(f"images have dtype {images.dtype}; expected uint8 or a float type")
-        self.labels = _checked_labels(labels, len(images), classes)
+        self._labels = _checked_labels(labels, len(images), classes)
         self.classes = tuple(classes) if classes is not None else None
-        self.shape: tuple[int, ...] = images.shape[1:]
-        stays = images.dtype == np.uint8
-        self._source = devices.Copies(_C.from_numpy(images)) if stays else images.astype(np.float32, copy=False)
-        self._rows: np.ndarray | None = None  # which images of the source are ours; None: all
+        self.shape = images.shape[1:]
+        self.resize = resize or _natural_resize(images)
+        self._source: np.ndarray | devices.Copies = images
+        if not _is_mapped(images):
+            stays = images.dtype == np.uint8
+            self._source = devices.Copies(_C.from_numpy(images)) if stays else images.astype(np.float32, copy=False)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._labels) if self._rows is None else len(self._rows)
 
     @property
-    def num_classes(self) -> int:
-        """The number of classes: that of `classes`, or the largest label + 1."""
-        return len(self.classes) if self.classes is not None else int(self.labels.max(initial=-1)) + 1
+    def labels(self) -> np.ndarray:
+        return self._labels if self._rows is None else self._labels[self._rows]
 
     @property
     def images(self) -> np.ndarray:
         """All images as a numpy array, raw (a view unless this set is a part of another)."""
-        source = self._source if isinstance(self._source, np.ndarray) else self._source.array.numpy()
-        mine: np.ndarray = source if self._rows is None else source[self._rows]
-        return mine
+        source = self._whole()
+        return source if self._rows is None else source[self._rows]
 
-    def take(self, indices: Any) -> ArrayDataset:
-        """The set of these images, in this order (positions, negative ones from the end, or a mask); the images are shared, not copied.
+    def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._source_rows(positions)
+        images = np.asarray(self._whole()[rows])
+        return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False), self._labels[rows]
 
-        Raises IndexError for a position outside of the set.
-        """
-        chosen = np.asarray(indices)
-        indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
-        part = ArrayDataset.__new__(ArrayDataset)
-        part.__dict__.update(self.__dict__)
-        part.labels = self.labels[indices]
-        part._rows = indices if self._rows is None else self._rows[indices]
-        return part
+    def batch(
+        self, positions: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
+    ) -> tuple[_C.Array, np.ndarray]:
+        return self.gather(positions, scale, shift, device, frames), self._labels[self._source_rows(positions)]
 
     def gather(
         self, indices: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
@@ -72,21 +140,51 @@ class ArrayDataset:
 
         frames: what is to be seen of each of these images.
 
-        Bytes that are to be used on a GPU are copied there once, unless they are too many: then each batch is made here and copied.
+        Bytes in memory that are to be used on a GPU are copied there once, unless they are too many: then each batch is made here and copied.
         """
-        rows = indices if self._rows is None else self._rows[indices]
         if isinstance(self._source, np.ndarray):
-            channels = (slice(None),) + (None,) * (self._source.ndim - 2)
-            images = self._source[rows] if frames is None else frames.pick(self._source[rows])
-            return _C.from_numpy(images * scale[channels] + shift[channels], device)
+            return normalized(self.raw(indices)[0], scale, shift, device, frames)
         near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
         source = self._source.on(device if near else "cpu")
-        if frames is not None:
-            batch = frames.gather(source, rows, scale, shift)
-        else:
-            gather = _C.Gather(source.shape, len(rows))
-            batch = _C.gather_normalize(gather, source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
+        batch = _gathered(source, self._source_rows(indices), scale, shift, frames)
         return batch if near else batch.pinned(device).to(device)
+
+    def _whole(self) -> np.ndarray:
+        return self._source if isinstance(self._source, np.ndarray) else self._source.array.numpy()
+
+
+def normalized(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str, frames: Frames | None = None) -> _C.Array:
+    """float32 images * scale + shift on a device. Bytes go there as bytes and are normalised there, by the kernel that gathers."""
+    if images.dtype != np.uint8:
+        images = images if frames is None else frames.pick(images)
+        channels = (slice(None),) + (None,) * (images.ndim - 2)
+        return _C.from_numpy(images * scale[channels] + shift[channels], device)
+    source = _C.from_numpy(images)
+    if device != devices.CPU:
+        source = source.pinned(device).to(device)
+    return _gathered(source, np.arange(len(images)), scale, shift, frames)
+
+
+def _gathered(source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray, frames: Frames | None) -> _C.Array:
+    if frames is not None:
+        return frames.gather(source, rows, scale, shift)
+    return _C.gather_normalize(_C.Gather(source.shape, len(rows)), source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
+
+
+def _is_mapped(array: Any) -> bool:
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False
+
+
+def _natural_resize(images: np.ndarray) -> Resize | None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
+        return None
+    from .resize import Resize
+
+    return Resize(images.shape[2:], channels=images.shape[1])
 
 
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
@@ -103,32 +201,62 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
     return numbers
 
 
-def split(dataset: ArrayDataset, fraction: float, seed: int = 0) -> tuple[ArrayDataset, ArrayDataset]:
+def split(dataset: D, fraction: float, seed: int = 0) -> tuple[D, D]:
     """(the rest, a part): of each class a `fraction`, drawn by `seed`, goes to the part. Both keep the order of the whole."""
     if not 0 < fraction < 1:
         raise ValueError(f"split: fraction {fraction} does not lie between 0 and 1")
     words = random.Generator(seed).bits(len(dataset), _SPLIT_DRAW, random.ORDER)
     chosen = np.zeros(len(dataset), bool)
-    for label in np.unique(dataset.labels):
-        members = np.flatnonzero(dataset.labels == label)
+    labels = dataset.labels
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
         drawn = members[np.argsort(words[members], kind="stable")]
         chosen[drawn[: round(fraction * len(members))]] = True
     return dataset.take(np.flatnonzero(~chosen)), dataset.take(np.flatnonzero(chosen))
 
 
+_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
 def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
-    """(train, test) from a numpy .npz file with train_images, train_labels, test_images, test_labels and, if wanted, classes."""
-    names = ("train_images", "train_labels", "test_images", "test_labels")
+    """(train, test) from a numpy .npz file with train_images, train_labels, test_images, test_labels and, if wanted, classes; or from a
+    folder of .npy files with these names, whose images are mapped, not read: for sets that do not fit in memory.
+
+    Raises ValueError, naming the file, when it is damaged or something is missing.
+    """
+    name = os.fspath(path)
+    found = {n: _mapped(os.path.join(name, f"{n}.npy")) for n in _in_folder(name)} if os.path.isdir(name) else npz_arrays(name)
+    missing = [n for n in _NAMES if n not in found]
+    if missing:
+        raise ValueError(f"{name}: holds {', '.join(found) or 'nothing'}; {', '.join(missing)} is missing")
+    train_images, train_labels, test_images, test_labels = (found[n] for n in _NAMES)
+    classes = [str(c) for c in found["classes"]] if "classes" in found else None
+    try:
+        return ArrayDataset(train_images, train_labels, classes), ArrayDataset(test_images, test_labels, classes)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def npz_arrays(path: str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file. ValueError, naming it, when it is damaged or holds anything else."""
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except OSError:
         raise
     except Exception as error:  # zipfile and numpy have a dozen ways to say that it is damaged
-        raise ValueError(f"{os.fspath(path)}: not a whole .npz file of plain arrays ({error})") from error
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise ValueError(f"{os.fspath(path)}: holds {', '.join(found) or 'nothing'}; {', '.join(missing)} is missing")
-    train_images, train_labels, test_images, test_labels = (found[name] for name in names)
-    classes = [str(name) for name in found["classes"]] if "classes" in found else None
-    return ArrayDataset(train_images, train_labels, classes), ArrayDataset(test_images, test_labels, classes)
+        raise ValueError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
+
+
+def _in_folder(folder: str) -> list[str]:
+    return [name for name in (*_NAMES, "classes") if os.path.exists(os.path.join(folder, f"{name}.npy"))]
+
+
+def _mapped(path: str) -> np.ndarray:
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: not a whole .npy file of a plain array ({error})") from error
+    return mapped

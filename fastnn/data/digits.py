@@ -7,6 +7,7 @@ from importlib import resources
 import numpy as np
 
 from .dataset import ArrayDataset
+from .resize import Resize
 
 
 def digits() -> tuple[ArrayDataset, ArrayDataset]:
@@ -15,6 +16,6 @@ def digits() -> tuple[ArrayDataset, ArrayDataset]:
     Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0.
     """
     with resources.files(__package__).joinpath("digits.npz").open("rb") as stream, np.load(stream) as file:
-        whole = ArrayDataset(file["images"], file["labels"], [str(digit) for digit in range(10)])
+        whole = ArrayDataset(file["images"], file["labels"], [str(digit) for digit in range(10)], resize=Resize(8, channels=1, highest=16))
     test = np.arange(len(whole)) % 5 == 4
     return whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))

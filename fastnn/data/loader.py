@@ -1,16 +1,18 @@
-"""Batches of a data set, prepared ahead in a thread."""
+"""Batches of a data set, prepared ahead in threads."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import _C, devices, random
 from ..tensor import Tensor
 from .augment import Augmentation, Frames, frames_of
-from .dataset import ArrayDataset
+from .dataset import Dataset
+from .items import as_dataset
 from .normalize import Normalize
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
@@ -23,12 +25,16 @@ class Loader:
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
     joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
     (RandomCrop, Flip, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
-    and normalises the next ones in a kernel; it ends with the iteration, also when that is left early.
+    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early.
+
+    dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
+    (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
+    photos; the batches are the same and come in the same order for any number.
     """
 
     def __init__(
         self,
-        dataset: ArrayDataset,
+        dataset: Any,
         batch_size: int,
         *,
         shuffle: bool = False,
@@ -37,20 +43,25 @@ class Loader:
         augment: Augmentation | Sequence[Augmentation] = (),
         drop_last: bool = False,
         prefetch: int = 2,
+        workers: int | None = None,
         device: str = "cpu",
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"Loader: batch_size {batch_size}; expected at least 1")
-        if drop_last and len(dataset) < batch_size:
-            raise ValueError(f"Loader: {len(dataset)} samples give no whole batch of {batch_size}, and drop_last drops the rest")
-        channels = dataset.shape[0]
+        if workers is not None and workers < 1:
+            raise ValueError(f"Loader: workers {workers}; expected at least 1")
+        self.dataset: Dataset = as_dataset(dataset)
+        if drop_last and len(self.dataset) < batch_size:
+            raise ValueError(f"Loader: {len(self.dataset)} samples give no whole batch of {batch_size}, and drop_last drops the rest")
+        channels = self.dataset.shape[0]
         if normalize is not None and len(normalize.mean) != channels:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
-        self.dataset, self.batch_size, self.shuffle, self.seed, self.normalize = dataset, batch_size, shuffle, seed, normalize
+        self.batch_size, self.shuffle, self.seed, self.normalize = batch_size, shuffle, seed, normalize
         self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment)
-        if self.augment and len(dataset.shape) != 3:
-            raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {dataset.shape}")
-        self.drop_last, self.prefetch, self.device = drop_last, max(1, prefetch), devices.resolve(device)
+        if self.augment and len(self.dataset.shape) != 3:
+            raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
+        self.workers = workers or self.dataset.workers
+        self.drop_last, self.prefetch, self.device = drop_last, max(self.workers, prefetch), devices.resolve(device)
         self.epoch = 0
         self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
         self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
@@ -94,7 +105,7 @@ class Loader:
 
         order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
         parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
-        pool = ThreadPoolExecutor(1, thread_name_prefix="fastnn-loader")
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader")
         try:
             ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
             for part in parts[self.prefetch :]:
@@ -109,5 +120,5 @@ class Loader:
     def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
         """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
         shown = None if frames is None else frames.take(positions)
-        images = self.dataset.gather(positions, self._scale, self._shift, self.device, shown)
-        return Tensor(images), Tensor(_C.from_numpy(self.dataset.labels[positions]))
+        images, labels = self.dataset.batch(positions, self._scale, self._shift, self.device, shown)
+        return Tensor(images), Tensor(_C.from_numpy(labels))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
-from .dataset import ArrayDataset
-
-_BLOCK = 1024  # images at a time: the sums need 8 bytes per pixel
+from .dataset import Dataset
 
 
 class Normalize:
@@ -24,11 +23,16 @@ class Normalize:
         self.shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32)
 
     @classmethod
-    def fit(cls, dataset: ArrayDataset) -> Normalize:
-        """Mean and std (divisor n) of the training set: exact for bytes, in float64 for floats. A constant channel gets std 1."""
+    def fit(cls, dataset: Dataset) -> Normalize:
+        """Mean and std (divisor n) of the training set: exact for bytes, in float64 for floats. A constant channel gets std 1.
+
+        The set is read block by block; floats twice.
+        """
         if not len(dataset):
             raise ValueError("Normalize.fit: the data set is empty")
-        mean, variance = _byte_moments(dataset.images) if dataset.images.dtype == np.uint8 else _float_moments(dataset.images)
+        blocks = dataset.blocks()
+        first = next(blocks)
+        mean, variance = _byte_moments(first, blocks) if first.dtype == np.uint8 else _float_moments(first, blocks, dataset)
         return cls(mean, [v**0.5 or 1.0 for v in variance])
 
     def state(self) -> dict[str, list[float]]:
@@ -44,20 +48,21 @@ def _rows(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 2, 3, 1).reshape(-1, images.shape[1]) if images.ndim == 4 else images
 
 
-def _byte_moments(images: np.ndarray) -> tuple[list[float], list[float]]:
-    channels = images.shape[1]
+def _byte_moments(first: np.ndarray, others: Iterator[np.ndarray]) -> tuple[list[float], list[float]]:
+    channels = first.shape[1]
     n, total, squares = 0, [0] * channels, [0] * channels
-    for start in range(0, len(images), _BLOCK):
-        rows = _rows(images[start : start + _BLOCK]).astype(np.int64)
+    for images in chain([first], others):
+        rows = _rows(images).astype(np.int64)
         n += len(rows)
         total = [a + int(b) for a, b in zip(total, rows.sum(0))]
         squares = [a + int(b) for a, b in zip(squares, np.einsum("ij,ij->j", rows, rows))]
     return [t / n for t in total], [(n * s - t * t) / (n * n) for t, s in zip(total, squares)]  # exact up to the one division
 
 
-def _float_moments(images: np.ndarray) -> tuple[list[float], list[float]]:
-    blocks = [images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK)]
-    n = sum(len(_rows(block)) for block in blocks)
-    mean = sum(_rows(block).sum(0, dtype=np.float64) for block in blocks) / n
-    variance = sum(np.square(_rows(block) - mean).sum(0) for block in blocks) / n
+def _float_moments(first: np.ndarray, others: Iterator[np.ndarray], dataset: Dataset) -> tuple[list[float], list[float]]:
+    n, total = 0, np.zeros(first.shape[1])
+    for images in chain([first], others):
+        n, total = n + len(_rows(images)), total + _rows(images).sum(0, dtype=np.float64)
+    mean = total / n
+    variance = sum(np.square(_rows(images) - mean).sum(0) for images in dataset.blocks()) / n
     return list(mean), list(variance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..nn import Module
 from .lenet import lenet
@@ -10,7 +11,7 @@ from .mlp import linear, mlp
 from .resnet import ResNet, resnet18, resnet20
 from .vgg import vgg, vgg_small
 
-__all__ = ["ResNet", "create", "lenet", "linear", "mlp", "names", "resnet18", "resnet20", "vgg", "vgg_small"]
+__all__ = ["ResNet", "create", "lenet", "linear", "mlp", "names", "register", "resnet18", "resnet20", "vgg", "vgg_small"]
 
 _makers: dict[str, Callable[..., Module]] = {
     "linear": linear,
@@ -28,10 +29,24 @@ def names() -> list[str]:
     return list(_makers)
 
 
-def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10) -> Module:
-    """The network `name` for inputs of shape (C, H, W). ValueError for an unknown name, or a shape that is too small for its pools."""
+def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **options: Any) -> Module:
+    """The network `name` for inputs of shape (C, H, W). options are the maker's own: `create("vgg", ..., widths=(32, 64))`.
+
+    Its attribute `architecture` holds these arguments: files of the model say by them how to build it again. Raises ValueError for an
+    unknown name, or a shape that is too small for its pools.
+    """
     if name not in _makers:
         raise ValueError(f"no model is named {name!r}; there are {', '.join(_makers)}")
     if len(input_shape) != 3:
         raise ValueError(f"input_shape must be (C, H, W), got {input_shape}")
-    return _makers[name](num_classes=num_classes, input_shape=input_shape)
+    model = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
+    model.architecture = {"name": name, "input_shape": tuple(input_shape), "num_classes": num_classes, **options}
+    return model
+
+
+def register(name: str, maker: Callable[..., Module]) -> None:
+    """Makes a network of one's own known to `create`, and so to files: `register("mynet", MyNet)`, where MyNet takes the keywords
+    num_classes and input_shape. A program that loads the file registers the same name first. ValueError for a name that is taken."""
+    if _makers.get(name, maker) is not maker:
+        raise ValueError(f"register: there is a model named {name!r} already")
+    _makers[name] = maker

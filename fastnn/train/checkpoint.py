@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files, models, random
-from ..data import Normalize
+from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..nn import CrossEntropyLoss, Module
 from . import evaluation
 from .evaluation import Data, Loss
@@ -44,20 +44,43 @@ class Snapshot:
 
 @dataclass
 class Trained:
-    """A model from a file, ready to predict: its classes, its preprocessing, and the notes stored with it."""
+    """A model from a file, ready to predict: its classes, its preprocessing, the notes stored with it, and the rule by which an image file
+    becomes its input (None when the file says nothing of it: trained on floats or features, or written by an early version)."""
 
     model: Module
     classes: tuple[str, ...] | None
     normalize: Normalize | None
     notes: dict[str, Any]
+    resize: Resize | None = None
 
     def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
-        """Mean loss (cross-entropy by default) and metrics over a data set."""
+        """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
+        named = getattr(getattr(data, "dataset", data), "classes", None)
+        if named and self.classes and tuple(named) != self.classes:
+            raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
         return evaluation.evaluate(self.model, data, loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Probabilities (N, classes) for a data set or an array of raw images."""
+        """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
+
+        Files go through `resize`. Raises ValueError naming the file that is no image, OSError for one that cannot be read.
+        """
+        files = _image_files(data)
+        if files is not None:
+            if self.resize is None:
+                raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
+            data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
         return evaluation.predict(self.model, data, self.normalize)
+
+    def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
+        """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+        return [[(self.classes[c] if self.classes else str(c), float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
+
+
+def _image_files(data: Any) -> list[Any] | None:
+    several = list(data) if isinstance(data, (list, tuple)) else [data]
+    return several if several and all(isinstance(one, (str, os.PathLike)) or hasattr(one, "getbands") for one in several) else None
 
 
 def save_model(
@@ -67,24 +90,66 @@ def save_model(
     architecture: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     normalize: Normalize | None = None,
+    resize: Resize | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the model's arrays and what is needed to use it: `architecture` is {"name", **arguments of models.create}."""
-    files.write(path, model.state_dict(), {**_description(architecture, classes, normalize), "notes": dict(notes or {})})
+    """Writes the model's arrays and what is needed to use it: how to build it, its classes, its preprocessing, the rule for image files.
+
+    architecture: {"name", **arguments of models.create}, known already of a model that models.create made. A net of one's own is built again
+    by `load_model(path, model=MyNet())`, or from its name after `models.register("mynet", MyNet)`. ValueError when it does not describe the model.
+    """
+    about = _description(architecture_of(model, architecture), classes, normalize, resize)
+    files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
 
 
-def load_model(path: str | os.PathLike[str]) -> Trained:
-    """Builds the model of a file of save_model or of a checkpoint (its best snapshot, if it has one), in evaluation mode."""
+def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> Trained:
+    """Builds the model of a file of save_model or of a checkpoint (its best snapshot, if it has one), in evaluation mode.
+
+    model: the net to put the arrays into, for one that models.create cannot build. Raises ValueError, naming the file, when it is damaged,
+    says no architecture, or does not fit the model.
+    """
     arrays, notes = files.read(path)
-    architecture = notes.get("architecture")
-    if not architecture:
-        raise ValueError(f"{os.fspath(path)}: says no architecture; build the model yourself and use load_state_dict(files.read(path)[0])")
-    model = models.create(**{**architecture, "input_shape": tuple(architecture["input_shape"])})
-    best = _below(_BEST, arrays)
     with _naming(path):
-        model.load_state_dict(best or _model_arrays(arrays))
-    classes, normalize = notes.get("classes"), notes.get("normalize")
-    return Trained(model.eval(), tuple(classes) if classes else None, Normalize(**normalize) if normalize else None, notes["notes"])
+        model = model if model is not None else _build(notes.get("architecture"))
+        model.load_state_dict(_below(_BEST, arrays) or _model_arrays(arrays))
+    classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
+    return Trained(
+        model.eval(),
+        tuple(classes) if classes else None,
+        Normalize(**normalize) if normalize else None,
+        notes.get("notes", {}),
+        Resize(**resize) if resize else None,
+    )
+
+
+def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+    """What builds the model again: `given` (ValueError when it builds another), or what models.create left in it, as long as that fits."""
+    found = given or getattr(model, "architecture", None)
+    if not found:
+        return None
+    with random.using(random.Generator(0)):
+        twin = models.create(**found)
+    differing = [(a, b) for a, b in zip(_lines(model), _lines(twin)) if a != b]
+    if not differing:
+        return dict(found)
+    if given:
+        raise ValueError(f"architecture {dict(given)} makes another model: it has {differing[0][1]}, this one {differing[0][0]}")
+    return None
+
+
+def _lines(model: Module) -> list[str]:
+    shapes = [f"{name} of shape {a.shape}" for named in (model.named_parameters(), model.named_buffers()) for name, a in named]
+    return [type(model).__name__, *shapes, "no more parameters", *(line.strip() for line in repr(model).splitlines()), "no more layers"]
+
+
+def _build(architecture: Mapping[str, Any] | None) -> Module:
+    if not architecture:
+        raise ValueError("says no architecture; build the model yourself and give it: load_model(path, model=MyNet())")
+    try:
+        return models.create(**{**architecture, "input_shape": tuple(architecture["input_shape"])})
+    except (TypeError, KeyError, ValueError) as error:
+        hint = "models.register makes nets of your own known, load_model(path, model=...) takes one that is built"
+        raise ValueError(f"its architecture {dict(architecture)} cannot be built: {error}; {hint}") from error
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -96,7 +161,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     if best is not None:
         arrays.update({_BEST + k: v for k, v in best.arrays.items()})
     notes = {
-        **_description(trainer.architecture, trainer.classes, trainer.normalize),
+        **_description(**about(trainer)),
         "optimizer": type(trainer.optimizer).__name__,
         "epochs": trainer.epochs,
         "epoch": trainer.epoch,
@@ -135,14 +200,21 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     trainer.history = History(notes["history"])
     trainer.best = None if notes["best"] is None else Snapshot(arrays=_below(_BEST, arrays), **notes["best"])
     trainer.normalize = Normalize(**notes["normalize"]) if notes["normalize"] else None
+    trainer.resize = Resize(**notes["resize"]) if notes.get("resize") else trainer.resize
     trainer.notes = notes["notes"]
 
 
-def _description(architecture: Any, classes: Any, normalize: Normalize | None) -> dict[str, Any]:
+def about(trainer: Trainer) -> dict[str, Any]:
+    """What the trainer knows about its model, as save_model takes it."""
+    return {name: getattr(trainer, name) for name in ("architecture", "classes", "normalize", "resize")}
+
+
+def _description(architecture: Any, classes: Any, normalize: Normalize | None, resize: Resize | None) -> dict[str, Any]:
     return {
         "architecture": dict(architecture) if architecture else None,
         "classes": list(classes) if classes else None,
         "normalize": normalize.state() if normalize else None,
+        "resize": resize.state() if resize else None,
     }
 
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
-from ..data import ArrayDataset, Loader, Normalize
+from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .metrics import Metric
 
-Data = Union[ArrayDataset, Loader, "tuple[Any, Any]"]
+Data = Any  # a data set, a Loader, (images, labels), or an object with __len__ and __getitem__ that gives (image, label)
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 _BATCH = 256
-
-
-def dataset_of(data: Any) -> ArrayDataset:
-    """The data set that `data`, a data set or (images, labels), stands for."""
-    if isinstance(data, ArrayDataset):
-        return data
-    if isinstance(data, tuple) and len(data) == 2:
-        return ArrayDataset(*data)
-    raise TypeError(f"expected an ArrayDataset, a Loader or (images, labels), got {type(data).__name__}")
 
 
 @contextmanager
@@ -89,7 +80,7 @@ def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray
     with mode(model, False), no_grad():
         if isinstance(data, Tensor):
             return _softmax(model(data).numpy())
-        if not isinstance(data, (ArrayDataset, Loader)):
+        if not isinstance(data, (Dataset, Loader)):
             images = np.asanyarray(data)
             data = ArrayDataset(images, np.zeros(len(images), np.int64))
         with closing(_loader(data, normalize, device_of(model)).batches(0)) as batches:
@@ -100,7 +91,7 @@ def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray
 
 
 def _loader(data: Data, normalize: Normalize | None, device: str) -> Loader:
-    return data if isinstance(data, Loader) else Loader(dataset_of(data), _BATCH, normalize=normalize, device=device)
+    return data if isinstance(data, Loader) else Loader(data, _BATCH, normalize=normalize, device=device)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import devices, random
-from ..data import Loader, Normalize
+from ..data import Loader, Normalize, Resize
+from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module
 from ..optim import Optimizer
 from ..tensor import Tensor
@@ -40,9 +41,9 @@ class Trainer:
 
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
-    out, `fit` fits mean and std per channel on its training set. architecture (arguments of models.create) and classes are stored in what
-    `save_model` writes. Where training stands: `epoch` and `batch` (both counts of what is done), `history`, `best` (the snapshot with the
-    best validation accuracy, at equal accuracy the lower loss).
+    out, `fit` fits mean and std per channel on its training set. architecture (arguments of models.create; known of a
+    model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
+    and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class Trainer:
         normalize: Normalize | None = None,
         classes: Sequence[str] | None = None,
         architecture: Mapping[str, Any] | None = None,
+        resize: Resize | None = None,
     ) -> None:
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
         self.model.to(self.device)
-        self.metrics = by_name(metrics)
+        self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.generator = random.Generator(seed)  # dropout draws from it
-        self.normalize, self.classes, self.architecture = normalize, classes, architecture
+        self.normalize, self.classes, self.resize = normalize, classes, resize
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
         self.history = History()
         self.best: Snapshot | None = None
@@ -93,9 +95,9 @@ class Trainer:
     ) -> History:
         """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
 
-        train: a data set (shuffled by the trainer's seed), a Loader, or (images, labels). With validation data the best snapshot is
-        kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the callbacks save, and raises Interrupted.
-        Raises Diverged when the loss is no number.
+        train: a data set (shuffled by the trainer's seed), a Loader, (images, labels), or any object whose items are (image, label).
+        With validation data the best snapshot is kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the
+        callbacks save, and raises Interrupted. Raises Diverged when the loss is no number.
         """
         self.resumed = resume is not None
         if resume is not None:
@@ -190,9 +192,7 @@ class Trainer:
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its classes and preprocessing; `train.load_model(path)` makes it ready to predict."""
-        checkpoint.save_model(
-            path, self.model, architecture=self.architecture, classes=self.classes, normalize=self.normalize, notes=self.notes
-        )
+        checkpoint.save_model(path, self.model, **checkpoint.about(self), notes=self.notes)
 
     # --- inside
 
@@ -207,13 +207,13 @@ class Trainer:
             if self.normalize is not None and (loader.normalize is None or loader.normalize.state() != self.normalize.state()):
                 raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {self.normalize}; give both the same")
         else:
-            dataset = evaluation.dataset_of(data)
+            dataset = as_dataset(data)
             if self.normalize is None and len(dataset):
                 self.normalize = Normalize.fit(dataset)
             loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize, device=self.device)
         if not len(loader):
             raise ValueError("fit: the training set is empty")
-        self.classes = self.classes or loader.dataset.classes
+        self.classes, self.resize = self.classes or loader.dataset.classes, self.resize or loader.dataset.resize
         position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
         if self.batch and position != self.data:
             raise ValueError(f"fit: training stands within an epoch of {_words(self.data)}; it cannot go on with {_words(position)}")

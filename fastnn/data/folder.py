@@ -1,0 +1,167 @@
+"""Folders of photos: one sub-folder for each class, the class is the folder's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from .dataset import ArrayDataset, Dataset, split
+from .items import ItemDataset
+from .resize import Resize, each
+
+Path = str | os.PathLike[str]
+Skipped = list[tuple[str, str]]
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+MOST_DECODED_BYTES = 2 << 30  # of images that are decoded once and kept
+_PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+@dataclass
+class Sets:
+    """What was found: the sets for training, validation and the test (None where there is none), how they came about in words, and which
+    files were skipped (path, reason) because they are no whole images."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    origin: str
+    skipped: Skipped = field(default_factory=list)
+
+
+class ImageFiles:
+    """Image files with labels, decoded when asked for: `files[i]` is (image, label). A source of ItemDataset; `decoded()` reads all at once."""
+
+    def __init__(self, paths: Sequence[Any], labels: Sequence[int], classes: Sequence[str] | None, resize: Resize) -> None:
+        self.paths, self.labels, self.resize = list(paths), np.array(labels, np.int64), resize
+        self.classes = tuple(classes) if classes is not None else None
+        self.workers = _C.get_num_threads()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        return self.resize(self.paths[i]), int(self.labels[i])
+
+    def decoded(self) -> ArrayDataset:
+        """All of them in memory, as bytes."""
+        channels, height, width = self.resize.shape
+        images = np.empty((len(self), height, width, channels), np.uint8)
+
+        def fill(i: int) -> None:
+            images[i] = self.resize(self.paths[i]).transpose(1, 2, 0)
+
+        each(len(self), fill)
+        return ArrayDataset(images.transpose(0, 3, 1, 2), self.labels, self.classes, resize=self.resize)
+
+    def without_broken(self) -> tuple[ImageFiles, Skipped]:
+        """Those that are whole images, and the others with the reason."""
+        reasons: dict[int, str] = {}
+
+        def look(i: int) -> None:
+            try:
+                self.resize(self.paths[i])
+            except ValueError as error:
+                reasons[i] = str(error)
+
+        each(len(self), look)
+        whole = [i for i in range(len(self)) if i not in reasons]
+        kept = ImageFiles([self.paths[i] for i in whole], self.labels[whole].tolist(), self.classes, self.resize)
+        return kept, [(self.paths[i], reasons[i]) for i in sorted(reasons)]
+
+
+def image_folder(
+    path: Path,
+    size: int | Sequence[int] = 64,
+    *,
+    channels: int = 3,
+    resize: Resize | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    keep: bool | None = None,
+    skip_broken: bool = False,
+) -> Sets:
+    """`Sets` of the photos in a folder: path/CLASS/*.jpg, or path/train/CLASS/*.jpg beside path/val/CLASS/... and path/test/CLASS/...
+
+    Classes are the names of the folders, sorted; images lie in them at any depth, other files are passed over. Every image becomes
+    `size` x `size` (or (H, W)) by the rule `Resize(size, channels=channels)`, or by the `resize` given. Where neither val nor test is there,
+    a `test_fraction` of each class, drawn by `seed`, is kept for the test. keep: decode all images once and hold them as bytes (True), or
+    decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held.
+
+    Raises ValueError naming the file that is no whole image (skip_broken=True passes over them and lists them in `skipped`), the folder without
+    images, or the class that training does not have; FileNotFoundError when there is no such folder. Needs Pillow.
+    """
+    root, rule = os.fspath(path), resize or Resize(size, channels=channels)
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"{root}: there is no such folder; expected one with a sub-folder of images for each class")
+    parts = parts_of(root)
+    classes = subfolders(parts.get("train", root))
+    skipped: Skipped = []
+    sets = {part: _read(folder, classes, rule, keep, skipped if skip_broken else None) for part, folder in parts.items()}
+    if not parts:
+        rest, test = split(_read(root, classes, rule, keep, skipped if skip_broken else None), test_fraction, seed)
+        return Sets(rest, None, test, f"a folder of photos, {test_fraction:.0%} of each class kept for the test", skipped)
+    names = ", ".join(f"{os.path.basename(folder)}/" for folder in parts.values())
+    return Sets(sets["train"], sets.get("validation"), sets.get("test"), f"a folder of photos in {names}", skipped)
+
+
+def parts_of(root: str) -> dict[str, str]:
+    """{"train": folder, "validation": ..., "test": ...} as far as they are there; empty when the classes lie directly in `root`."""
+    parts: dict[str, str] = {}
+    for part, names in _PARTS.items():
+        there = [os.path.join(root, name) for name in subfolders(root) if name.lower() in names]
+        there = [folder for folder in there if subfolders(folder)]  # with classes inside; else it is a class of that name
+        if len(there) > 1:
+            raise ValueError(f"{root}: has {' and '.join(os.path.basename(folder) for folder in there)}; expected one of them")
+        if there:
+            parts[part] = there[0]
+    if parts and "train" not in parts:
+        raise ValueError(f"{root}: has {', '.join(os.path.basename(f) for f in parts.values())} but no train folder beside it")
+    return parts if len(parts) > 1 else {}
+
+
+def subfolders(folder: str) -> list[str]:
+    """The names of the visible folders inside, sorted."""
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith((".", "__")))
+
+
+def images_below(folder: str) -> list[str]:
+    """The paths of the image files in a folder and below it, sorted."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        found += [os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
+    return sorted(found)
+
+
+def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skipped: Skipped | None) -> Dataset:
+    unknown = [name for name in subfolders(folder) if name not in classes and images_below(os.path.join(folder, name))]
+    if unknown:
+        raise ValueError(f"{os.path.join(folder, unknown[0])}: the training set has no class of that name; it has {', '.join(classes)}")
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        inside = images_below(os.path.join(folder, name))
+        paths, labels = paths + inside, labels + [label] * len(inside)
+    files = ImageFiles(paths, labels, classes, rule)
+    if skipped is not None:
+        files, broken = files.without_broken()
+        skipped += broken
+    _check_classes(folder, files)
+    kept = keep if keep is not None else len(files) * int(np.prod(rule.shape)) <= MOST_DECODED_BYTES
+    return files.decoded() if kept else ItemDataset(files)
+
+
+def _check_classes(folder: str, files: ImageFiles) -> None:
+    if not files.classes:
+        raise ValueError(f"{folder}: has no sub-folders; expected one with images for each class")
+    if not len(files):
+        raise ValueError(f"{folder}: its folders {', '.join(files.classes)} hold no images ({', '.join(EXTENSIONS)})")
+    absent = [name for label, name in enumerate(files.classes) if label not in files.labels]
+    if absent and os.path.basename(folder).lower() not in (*_PARTS["validation"], *_PARTS["test"]):
+        raise ValueError(f"{os.path.join(folder, absent[0])}: holds no images ({', '.join(EXTENSIONS)}); expected those of one class")

@@ -1,0 +1,109 @@
+"""Any object with __len__ and __getitem__ as a data set."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .dataset import ArrayDataset, Dataset
+from .resize import Resize
+
+
+class ItemDataset(Dataset):
+    """An object whose `source[i]` is (image, label) for i from 0 to len(source) - 1, as PyTorch's map-style data sets are.
+
+    The image is an array (numpy, Tensor, PyTorch tensor) of shape (C, H, W), (H, W) or (F,), of bytes or floats, or a Pillow image; the
+    label an integer. All images have the shape and the type of the first: resize them in `__getitem__`. A Loader fetches items in a thread
+    while the model works; `Loader(..., workers=n)` in n of them, in an order that is the same for any n. What `__getitem__` draws at
+    random is its own affair and repeats only if it is a function of i.
+
+    `classes` and `labels` are the object's attributes of that name, or those given. Without any the labels are found by going through
+    all items once, when something asks for them (`split`, `num_classes`). Raises ValueError or TypeError, naming the item, when one does not fit.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        classes: Sequence[str] | None = None,
+        labels: Any = None,
+        resize: Resize | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self._source, self._count = source, len(source)
+        if not self._count:
+            raise ValueError(f"the {type(source).__name__} given as data set is empty")
+        named = classes if classes is not None else getattr(source, "classes", None)
+        self.classes = tuple(str(name) for name in named) if named is not None else None
+        self.resize = resize or getattr(source, "resize", None)
+        self.workers = workers or int(getattr(source, "workers", 1))
+        image, _ = self._split(0)
+        self.shape, self._dtype = image.shape, image.dtype
+        found = labels if labels is not None else getattr(source, "labels", None)
+        self._labels: list[np.ndarray] = []  # one array once they are known; shared with the parts of this set
+        if found is not None:
+            self._labels.append(ArrayDataset(np.zeros((self._count, 1), np.uint8), found, self.classes).labels)
+
+    def __len__(self) -> int:
+        return self._count if self._rows is None else len(self._rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        if not self._labels:
+            self._labels.append(np.array([self._split(i)[1] for i in range(self._count)], np.int64))
+        return self._labels[0] if self._rows is None else self._labels[0][self._rows]
+
+    def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = np.empty((len(positions), *self.shape), self._dtype), np.empty(len(positions), np.int64)
+        for place, i in enumerate(self._source_rows(positions)):
+            image, labels[place] = self._split(int(i))
+            if image.shape != self.shape or image.dtype != self._dtype:
+                raise ValueError(
+                    f"item {i} has an image of shape {image.shape}, {image.dtype}; item 0 has {self.shape}, {self._dtype}: make them alike"
+                )
+            images[place] = image
+        return images, labels
+
+    def _split(self, i: int) -> tuple[np.ndarray, int]:
+        item = self._source[i]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise TypeError(f"item {i} of the {type(self._source).__name__} is of type {type(item).__name__}; expected (image, label)")
+        try:
+            label = operator.index(item[1])
+        except TypeError:
+            raise TypeError(f"item {i} has a label of type {type(item[1]).__name__}; expected an integer (class numbers from 0)") from None
+        if label < 0 or (self.classes is not None and label >= len(self.classes)):
+            last = f" to {len(self.classes) - 1}" if self.classes is not None else ""
+            raise ValueError(f"item {i} has the label {label}; class numbers go from 0{last}")
+        return _pixels(item[0], i), label
+
+
+def as_dataset(data: Any) -> Dataset:
+    """The data set that `data` stands for: a data set, (images, labels), or an object with __len__ and __getitem__."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2:
+        return ArrayDataset(*data)
+    if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        wanted = "a data set, a Loader, (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
+        raise TypeError(f"expected {wanted}, got {type(data).__name__}")
+    return ItemDataset(data)
+
+
+def _pixels(image: Any, i: int) -> np.ndarray:
+    if hasattr(image, "getbands"):  # a Pillow image: (H, W) or (H, W, C)
+        array = np.asarray(image)
+        array = array.transpose(2, 0, 1) if array.ndim == 3 else array
+    else:
+        array = np.asarray(image.numpy() if hasattr(image, "numpy") else image)
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim not in (1, 3):
+        raise ValueError(f"item {i} has an image of shape {array.shape}; expected (C, H, W), (H, W) or (F,)")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind != "f":
+        raise TypeError(f"item {i} has an image of dtype {array.dtype}; expected uint8 or a float type")
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,58 @@
+"""What lies at a path: which of the formats known here a file or a folder has."""
+
+from __future__ import annotations
+
+import os
+
+from . import cifar, folder
+
+KINDS = {
+    "mnist": "IDX files of MNIST",
+    "fashion-mnist": "IDX files of Fashion-MNIST",
+    "idx": "IDX files",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "arrays": "numpy arrays",
+    "images": "a folder of photos",
+}
+_EXPECTED = (
+    "a folder of photos (CLASS/*.jpg, or train/CLASS/*.jpg beside val/CLASS/...), of IDX files, of CIFAR batches or of .npy files, "
+    "an .npz file, or a CIFAR .tar.gz"
+)
+
+
+def recognise(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """(kind, path): one of `KINDS`, and where it lies - `path` or, when that holds a single folder and nothing else, the one inside.
+
+    Goes by the names of files. Raises ValueError when nothing fits, FileNotFoundError when nothing is there.
+    """
+    name = os.fspath(path)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: there is no such file or folder; expected {_EXPECTED}")
+    if kind := _kind(name):
+        return kind, name
+    inside = folder.subfolders(name) if os.path.isdir(name) else []
+    if len(inside) == 1 and (kind := _kind(os.path.join(name, inside[0]))):
+        return kind, os.path.join(name, inside[0])
+    raise ValueError(f"{name}: not a data set of a known kind; expected {_EXPECTED}")
+
+
+def _kind(path: str) -> str | None:
+    if kind := cifar.kind_of(path):
+        return kind
+    if os.path.isfile(path):
+        return "arrays" if path.endswith(".npz") else None
+    names = os.listdir(path)
+    if any(name.startswith(("train-images-idx3-ubyte", "train-images.idx3-ubyte")) for name in names):
+        called = os.path.basename(os.path.abspath(path)).lower()
+        return "fashion-mnist" if "fashion" in called else "mnist" if "mnist" in called else "idx"
+    if "train_images.npy" in names:
+        return "arrays"
+    classes = folder.subfolders(path)
+    if folder.parts_of(path) or any(_has_images(os.path.join(path, name)) for name in classes):
+        return "images"
+    return None
+
+
+def _has_images(path: str) -> bool:
+    return any(name.lower().endswith(folder.EXTENSIONS) for name in os.listdir(path))

@@ -1,0 +1,143 @@
+"""From an image file to an array: one rule, stored with the model, the same at training and at prediction."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _C
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_ORIENTATION = 0x0112  # the number of the EXIF entry
+_TASK = 16  # images that a thread decodes before it asks for more
+_WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True, init=False)
+class Resize:
+    """The rule by which an image file becomes a uint8 array (C, H, W): `Resize(224)`, `Resize((48, 64), channels=1)`.
+
+    The image is turned upright (EXIF orientation); what is transparent becomes white; palettes, CMYK, 16-bit grey become RGB, or grey
+    with `channels=1` (ITU-R 601: 0.299 R + 0.587 G + 0.114 B); the shorter side is resized to the wanted one and the centre cut out (that is:
+    the largest centred rectangle of the wanted proportions is resized), by Pillow's antialiased `filter`. JPEG files that are more than twice
+    too large are decoded at a half, a quarter or an eighth. An image that has the size already keeps its bytes. highest: the value of white,
+    255 unless the model was trained on a smaller range (the digits: 16).
+    Raises ValueError for a size, number of channels or filter that do not exist.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    highest: int = 255
+    filter: str = "bilinear"
+
+    def __init__(self, size: int | Sequence[int], *, channels: int = 3, highest: int = 255, filter: str = "bilinear") -> None:
+        height, width = (size, size) if isinstance(size, (int, np.integer)) else size
+        if height < 1 or width < 1:
+            raise ValueError(f"Resize: size {size}; expected a number from 1 on, or (height, width)")
+        if channels not in (1, 3):
+            raise ValueError(f"Resize: {channels} channels; an image has 1 (grey) or 3 (RGB)")
+        if not 1 <= highest <= 255:
+            raise ValueError(f"Resize: highest {highest}; expected 1 to 255")
+        if filter not in _FILTERS:
+            raise ValueError(f"Resize: no filter is named {filter!r}; there are {', '.join(_FILTERS)}")
+        for name, value in (("size", (int(height), int(width))), ("channels", channels), ("highest", highest), ("filter", filter)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return (self.channels, *self.size)
+
+    def state(self) -> dict[str, Any]:
+        """What `Resize(**state)` makes this one again from; for JSON."""
+        return {"size": list(self.size), "channels": self.channels, "highest": self.highest, "filter": self.filter}
+
+    def __call__(self, image: str | os.PathLike[str] | Image) -> np.ndarray:
+        """The array of an image file (or a Pillow image). ValueError, naming the file, when it is no whole image; OSError when it cannot be read."""
+        if not isinstance(image, (str, os.PathLike)):
+            return self._array(image)
+        if os.path.isdir(image):
+            raise IsADirectoryError(f"{os.fspath(image)}: is a folder; expected an image file")
+        with open(image, "rb") as file:
+            return self.decode(file.read(), os.fspath(image))
+
+    def decode(self, data: bytes | memoryview, name: str) -> np.ndarray:
+        """The array of an image file's bytes. ValueError, with the name in front, when they are no whole image."""
+        pillow = _pillow()
+        if not len(data):
+            raise ValueError(f"{name}: an empty file; expected an image")
+        try:
+            with pillow.open(io.BytesIO(data)) as image:
+                image.draft(None, (2 * max(self.size), 2 * max(self.size)))
+                return self._array(image)
+        except MemoryError:
+            raise
+        except pillow.UnidentifiedImageError:
+            raise ValueError(f"{name}: not an image that Pillow knows; expected JPEG, PNG or the like") from None
+        except Exception as error:  # Pillow's decoders have a dozen ways to say that it is damaged
+            raise ValueError(f"{name}: damaged or truncated image ({error})") from error
+
+    def _array(self, image: Any) -> np.ndarray:
+        from PIL import Image, ImageOps
+
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        image = _plain(image, "L" if self.channels == 1 else "RGB")
+        height, width = self.size
+        scale = min(image.width / width, image.height / height)
+        left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+        box = (left, top, left + width * scale, top + height * scale)
+        image = image.resize((width, height), Image.Resampling[self.filter.upper()], box=box)
+        array = np.asarray(image)
+        if self.highest != 255:
+            array = ((array.astype(np.uint16) * self.highest + 127) // 255).astype(np.uint8)
+        return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _plain(image: Any, mode: str) -> Any:
+    """The image in mode L or RGB."""
+    from PIL import Image
+
+    if image.mode in _WIDE_GREY:
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"grey values from {values.min()} to {values.max()}; expected 0 to 65535")
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("pixels are floats, which have no fixed white")
+    elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ModuleNotFoundError("image files need Pillow (in the checkout: pip install '.[images]')") from None
+    return Image
+
+
+def each(count: int, work: Callable[[int], None]) -> None:
+    """work(0) ... work(count - 1) in as many threads as the kernels use (Pillow releases the GIL while it decodes); the first error ends it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(start: int) -> None:
+        for i in range(start, min(start + _TASK, count)):
+            work(i)
+
+    pool = ThreadPoolExecutor(_C.get_num_threads(), thread_name_prefix="fastnn-decode")
+    try:
+        for _ in pool.map(run, range(0, count, _TASK)):
+            pass
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

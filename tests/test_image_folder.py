@@ -1,0 +1,296 @@
+"""Folders of photos and the rule by which an image becomes an array."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shared_data import shared_data
+
+from fastnn import data
+from fastnn.data import ItemDataset, Loader, Resize
+
+image_module = pytest.importorskip("PIL.Image")
+Image: Any = image_module
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def paint(path: Path, colour: Any, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def write_folder(root: Path, parts: tuple[str, ...] = ("",), n: int = 5, classes: tuple[str, ...] = ("blue", "green", "red")) -> None:
+    """n images per class and part, PNG and JPEG in turns, of colours that tell the class and the image."""
+    places = {"red": 0, "green": 1, "blue": 2}
+    for part in parts:
+        for name in classes:
+            for i in range(n):
+                colour = [10 * i, 10 * i, 10 * i]
+                colour[places[name]] = 200 + i
+                paint(root / part / name / f"{i}.{'png' if i % 2 else 'jpg'}", tuple(colour), (12 + i, 10))
+
+
+# --- the rule
+
+
+def corners(size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3) that is red at the left, green at the top right, blue at the bottom right: every turn of it differs."""
+    pixels = np.zeros((*size, 3), np.uint8)
+    pixels[:, : size[1] // 2] = RED
+    pixels[: size[0] // 2, size[1] // 2 :] = GREEN
+    pixels[size[0] // 2 :, size[1] // 2 :] = BLUE
+    return pixels
+
+
+def test_an_image_of_the_size_keeps_its_bytes(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert (Resize((9, 7))(tmp_path / "a.png") == pixels.transpose(2, 0, 1)).all()
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    assert (Resize((9, 7), channels=1)(tmp_path / "a.png") == grey[None]).all()
+
+
+def test_the_shorter_side_fits_and_the_centre_is_cut_out() -> None:
+    """Against the two steps done one after the other by Pillow."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    ours = Resize(30)(image).transpose(1, 2, 0)
+    theirs = np.asarray(image.resize((50, 30), Image.Resampling.BILINEAR).crop((10, 0, 40, 30)))
+    assert ours.shape == (30, 30, 3) and np.abs(ours.astype(int) - theirs).max() <= 1
+    tall = Resize((20, 10))(image.rotate(90, expand=True)).transpose(1, 2, 0)
+    theirs = np.asarray(image.rotate(90, expand=True).resize((12, 20), Image.Resampling.BILINEAR).crop((1, 0, 11, 20)))
+    assert np.abs(tall.astype(int) - theirs).max() <= 1
+    up = Resize(120)(image)
+    assert up.shape == (3, 120, 120)
+
+
+def test_the_other_filters_differ_and_are_named() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
+    results = {Resize(20, filter=name)(image).tobytes() for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}
+    assert len(results) == 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int) -> None:
+    """What a viewer shows upright comes out upright: the stored image is turned the other way first."""
+    upright = Image.fromarray(corners((16, 24)))
+    undo = {
+        1: None, 2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270",
+    }[orientation]  # fmt: skip
+    stored = upright if undo is None else upright.transpose(Image.Transpose[undo])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    assert (Resize((16, 24))(tmp_path / "a.png").transpose(1, 2, 0) == corners((16, 24))).all()
+
+
+def stored(image: Any, form: str, **options: Any) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream
+
+
+def test_every_mode_becomes_rgb() -> None:
+    rule = Resize(8)
+
+    def colour(image: Any, form: str = "PNG", **options: Any) -> list[int]:
+        array = rule.decode(stored(image, form, **options).getvalue(), "x")
+        assert array.shape == (3, 8, 8) and (array == array[:, :1, :1]).all()
+        return [int(v) for v in array[:, 0, 0]]
+
+    assert colour(Image.new("RGB", (9, 8), (10, 20, 30))) == [10, 20, 30]
+    assert colour(Image.new("L", (9, 8), 77)) == [77, 77, 77]
+    assert colour(Image.new("1", (9, 8), 1)) == [255, 255, 255]
+    assert colour(Image.new("RGBA", (9, 8), (10, 20, 30, 255))) == [10, 20, 30]
+    assert colour(Image.new("RGBA", (9, 8), (10, 20, 30, 0))) == [255, 255, 255]  # transparent: white
+    assert colour(Image.new("LA", (9, 8), (0, 128))) == [127, 127, 127]
+    palette = Image.new("P", (9, 8), 1)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    assert colour(palette) == [200, 100, 50]
+    assert colour(palette, transparency=1) == [255, 255, 255]
+    assert colour(palette, "GIF") == [200, 100, 50]
+    wide = Image.fromarray(np.full((8, 9), 257 * 90, np.uint16))
+    assert wide.mode == "I;16" and colour(wide) == [90, 90, 90]
+    cmyk = colour(Image.new("CMYK", (9, 8), (0, 255, 255, 0)), "JPEG")
+    assert cmyk[0] > 230 and max(cmyk[1:]) < 25
+    with pytest.raises(ValueError, match="x: .*floats, which have no fixed white"):
+        colour(Image.new("F", (9, 8), 0.5), "TIFF")
+
+
+def test_grey_and_the_digits_range() -> None:
+    rule = Resize(8, channels=1, highest=16)
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).resize((8, 8), Image.Resampling.NEAREST)
+    expected = np.rint(np.asarray(ramp).astype(float) * 16 / 255)
+    assert (rule(ramp)[0] == expected).all() and rule(Image.new("RGB", (8, 8), "white")).max() == 16
+    assert data.digits()[0].resize == rule
+
+
+def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path: Path) -> None:
+    y, x = np.mgrid[:640, :960]
+    smooth = np.stack([y * 255 // 640, x * 255 // 960, (x + y) * 255 // 1600], 2).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(smooth).save(tmp_path / "a.png")
+    a, b = (Resize(32)(tmp_path / f"a.{end}").astype(int) for end in ("jpg", "png"))
+    assert np.abs(a - b).max() <= 4
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: Resize(0), "size 0; expected a number from 1 on"),
+    (lambda: Resize(8, channels=4), "4 channels; an image has 1 .grey. or 3"),
+    (lambda: Resize(8, highest=0), "highest 0; expected 1 to 255"),
+    (lambda: Resize(8, filter="cubic"), "no filter is named 'cubic'; there are nearest, "),
+])  # fmt: skip
+def test_rules_that_do_not_exist(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_a_rule_is_stored_as_json_and_cannot_be_changed() -> None:
+    rule = Resize((3, 4), channels=1, highest=16, filter="box")
+    assert Resize(**rule.state()) == rule and rule.shape == (1, 3, 4) and Resize(rule.state()["size"]).size == (3, 4)
+    with pytest.raises(AttributeError):
+        rule.highest = 3  # type: ignore[misc]
+
+
+def test_files_that_are_no_images(tmp_path: Path) -> None:
+    (tmp_path / "words.jpg").write_text("not an image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)).save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    rule = Resize(8)
+    for name, words in (("words", "not an image that Pillow knows"), ("empty", "an empty file"), ("half", "damaged or truncated image")):
+        with pytest.raises(ValueError, match=f"{name}.jpg: {words}"):
+            rule(tmp_path / f"{name}.jpg")
+    with pytest.raises(IsADirectoryError, match="is a folder; expected an image file"):
+        rule(tmp_path)
+    with pytest.raises(FileNotFoundError, match="absent.jpg"):
+        rule(tmp_path / "absent.jpg")
+
+
+def test_images_truncated_or_changed_anywhere_raise_value_errors_only() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
+    rule = Resize(8)
+    for form in ("JPEG", "PNG", "GIF", "BMP", "TIFF"):
+        whole = stored(Image.fromarray(pixels), form).getvalue()
+        for position in range(0, len(whole), 11):
+            for spoiled in (whole[:position], whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :]):
+                try:
+                    assert rule.decode(spoiled, "x").shape == (3, 8, 8)
+                except ValueError as error:
+                    assert str(error).startswith("x: ")
+
+
+# --- folders
+
+
+def colours(dataset: data.Dataset) -> np.ndarray:
+    return dataset.raw(np.arange(len(dataset)))[0].mean((2, 3))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_train_val_and_test_folders(tmp_path: Path, keep: bool) -> None:
+    write_folder(tmp_path, ("train", "val", "test"))
+    sets = data.image_folder(tmp_path, 8, keep=keep)
+    for part in (sets.train, sets.validation, sets.test):
+        assert part is not None and part.classes == ("blue", "green", "red") and part.shape == (3, 8, 8) and len(part) == 15
+        assert part.labels.tolist() == np.repeat([0, 1, 2], 5).tolist() and part.resize == Resize(8)
+        assert (colours(part).argmax(1) == 2 - part.labels).all()
+        assert np.abs(colours(part)[:, 2][:5] - (200 + np.arange(5))).max() < 3  # 0.jpg, 1.png, ...: sorted
+    assert sets.origin == "a folder of photos in train/, val/, test/"
+    assert isinstance(sets.train, ItemDataset) != keep
+
+
+def test_decoded_once_or_each_time_gives_the_same_batches(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("train", "val"))
+    kept, anew = (data.image_folder(tmp_path, 8, keep=keep) for keep in (True, False))
+    normalize = data.Normalize.fit(kept.train)
+    assert normalize.state() == data.Normalize.fit(anew.train).state() and kept.test is None
+    epochs = [list(Loader(sets.train, 4, shuffle=True, seed=3, normalize=normalize)) for sets in (kept, anew)]
+    for (x, labels), (y, others) in zip(*epochs, strict=True):
+        assert x.numpy().tobytes() == y.numpy().tobytes() and (labels.numpy() == others.numpy()).all()
+
+
+def test_without_parts_a_share_of_each_class_is_kept_for_the_test(tmp_path: Path) -> None:
+    write_folder(tmp_path, n=10)
+    sets = data.image_folder(tmp_path, 8, test_fraction=0.3, seed=1)
+    assert sets.validation is None and sets.test is not None and "30% of each class kept for the test" in sets.origin
+    assert np.bincount(sets.train.labels).tolist() == [7] * 3 and np.bincount(sets.test.labels).tolist() == [3] * 3
+    seen = {tuple(row) for part in (sets.train, sets.test) for row in colours(part).round().astype(int).tolist()}
+    assert len(seen) == 30
+    again, other = data.image_folder(tmp_path, 8, test_fraction=0.3, seed=1), data.image_folder(tmp_path, 8, test_fraction=0.3, seed=2)
+    assert again.test is not None and other.test is not None
+    assert (colours(again.test) == colours(sets.test)).all() and (colours(other.test) != colours(sets.test)).any()
+
+
+def test_what_counts_as_an_image_and_as_a_class(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", ("",))
+    write_folder(tmp_path / "valid", ("",), classes=("red",))
+    paint(tmp_path / "train" / "red" / "deeper" / "more" / "x.PNG", RED)
+    (tmp_path / "train" / "red" / ".hidden.png").write_bytes(b"no image")
+    (tmp_path / "train" / "red" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "train" / "__MACOSX").mkdir()
+    sets = data.image_folder(tmp_path, (6, 9))
+    assert sets.train.classes == ("blue", "green", "red") and len(sets.train) == 16 and sets.train.shape == (3, 6, 9)
+    assert sets.validation is not None and sets.validation.labels.tolist() == [2] * 5 and sets.test is None
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("car", "test", "train"):
+        paint(tmp_path / name / "a.png", RED)
+        paint(tmp_path / name / "b.png", RED)
+    assert data.image_folder(tmp_path, 4, test_fraction=0.5).train.classes == ("car", "test", "train")
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent: there is no such folder"):
+        data.image_folder(tmp_path / "absent")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="none: has no sub-folders; expected one with images for each class"):
+        data.image_folder(tmp_path / "none")
+    (tmp_path / "none" / "a").mkdir()
+    with pytest.raises(ValueError, match="none: its folders a hold no images"):
+        data.image_folder(tmp_path / "none")
+    paint(tmp_path / "none" / "b" / "x.png", RED)
+    with pytest.raises(ValueError, match="none/a: holds no images"):
+        data.image_folder(tmp_path / "none")
+    write_folder(tmp_path / "parts", ("train", "val", "valid"))
+    with pytest.raises(ValueError, match="has val and valid; expected one of them"):
+        data.image_folder(tmp_path / "parts")
+    write_folder(tmp_path / "other", ("train",), classes=("red",))
+    write_folder(tmp_path / "other", ("val",), classes=("red", "green"))
+    with pytest.raises(ValueError, match="val/green: the training set has no class of that name; it has red"):
+        data.image_folder(tmp_path / "other")
+
+
+def test_broken_files_are_named_or_counted(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("train", "val"))
+    (tmp_path / "train" / "green" / "1.png").write_bytes(b"no image")
+    (tmp_path / "val" / "red" / "2.jpg").write_bytes(b"")
+    for keep in (True, None):
+        with pytest.raises(ValueError, match="train/green/1.png: not an image"):
+            data.image_folder(tmp_path, 8, keep=keep)
+    sets = data.image_folder(tmp_path, 8, skip_broken=True)
+    assert len(sets.train) == 14 and sets.validation is not None and len(sets.validation) == 14
+    assert [Path(path).name for path, _ in sets.skipped] == ["1.png", "2.jpg"] and "an empty file" in sets.skipped[1][1]
+    lazy = data.image_folder(tmp_path, 8, keep=False)
+    with pytest.raises(ValueError, match="train/green/1.png: not an image"):
+        list(Loader(lazy.train, 4, workers=3))
+
+
+def test_hymenoptera_is_read_whole(tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(shared_data("hymenoptera") / "hymenoptera_data.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    kind, where = data.recognise(tmp_path)
+    sets = data.image_folder(where, 32)
+    assert kind == "images" and sets.validation is not None and sets.train.classes == ("ants", "bees")
+    assert len(sets.train) == 244 and len(sets.validation) == 153
+    assert all(60 < mean < 190 for mean in data.Normalize.fit(sets.train).mean)
