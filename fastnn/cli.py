@@ -200,7 +200,8 @@ def _load(
     if path is None and "FASTNN_DATA" in os.environ:
         path = os.path.join(os.environ["FASTNN_DATA"], dataset)
     if path is None:
-        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}")
+        here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
+        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{here}")
     if dataset == "images":
         return data.image_folder(path, size or 64, resize=resize, seed=seed, skip_broken=skip_broken)
     loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {

@@ -119,12 +119,13 @@ def test_what_train_finds_at_a_path(capsys: pytest.CaptureFixture[str], tmp_path
     pack(tmp_path / "ten", tmp_path / "cifar-10-binary.tar.gz")
     (tmp_path / "idx").mkdir()
     images, labels = write_idx_folder(tmp_path / "idx")
+    assert "idx needs --data: the folder of its four IDX files; what lies here under that name is ./idx" in refusal(capsys, "train", "idx")
     np.savez("cells.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     for path, words, name in (
         ("ten", "ten: CIFAR-10\ncifar10: images of 3 x 32 x 32 in 10 classes", "ten"),
         ("hundred", "hundred: CIFAR-100\ncifar100: images of 3 x 32 x 32 in 100 classes", "hundred"),
         ("cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz: CIFAR-10\ncifar10: images", "cifar-10-binary"),
-        ("idx", "idx: IDX files\nidx: images of 1 x 4 x 5", "idx"),
+        ("./idx", "./idx: IDX files\nidx: images of 1 x 4 x 5", "idx"),
         ("cells.npz", "cells.npz: numpy arrays\narrays: images of 1 x 4 x 5", "cells"),
     ):
         out = run(capsys, "train", path, *quick)
