@@ -10,22 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from .data import Dataset, Resize, Sets
+    from .data import Augmentation, Dataset, Resize, Sets
     from .nn import Module
     from .optim import Optimizer
     from .train import Trainer
 
 # What `fastnn train DATASET` does without further options.
-_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0}
+_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none"}
+_PICTURES = {**_DEFAULTS, "augment": "crop-flip"}
 _RECIPES: dict[str, dict[str, Any]] = {
     "digits": {**_DEFAULTS, "model": "vgg_small", "epochs": 20, "batch_size": 32, "lr": 1e-3},
     "mnist": {**_DEFAULTS, "model": "lenet", "epochs": 6, "batch_size": 64, "lr": 1e-3, "val_fraction": 0.05},
     "fashion-mnist": {**_DEFAULTS, "model": "lenet", "epochs": 6, "batch_size": 64, "lr": 1e-3, "val_fraction": 0.05},
     "idx": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
     "arrays": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
-    "cifar10": {**_DEFAULTS, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
-    "cifar100": {**_DEFAULTS, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
-    "images": {**_DEFAULTS, "model": None, "epochs": 30, "batch_size": 32, "lr": 1e-3, "size": 64},
+    "cifar10": {**_PICTURES, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
+    "cifar100": {**_PICTURES, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
+    "images": {**_PICTURES, "model": None, "epochs": 30, "batch_size": 32, "lr": 1e-3, "size": 64},
 }
 _MODELS_BY_SIZE = ((16, "vgg_small"), (64, "resnet20"), (2**31, "resnet18"))  # for photos: the first whose size is not below theirs
 _PATHS = "a folder of photos, IDX files, CIFAR batches or .npy files, an .npz file, a CIFAR .tar.gz"
@@ -143,9 +144,10 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
             raise ValueError(f"--resume: there is no {checkpoint} to go on from")
         saved = files.read(checkpoint)[1]
         recipe = {
+            "augment": "none",  # a run that began before there was any
             **saved.get("notes", {}),
-            "epochs": saved.get("epochs"),
-        }  # a resumed run may have been given more epochs than it began with
+            "epochs": saved.get("epochs"),  # it may have been given more than it began with
+        }
         for name in ("dataset", *(name for name in _RECIPES[options.dataset] if name != "epochs")):
             given = getattr(options, name)
             if name not in recipe:
@@ -230,13 +232,25 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     if validation is not None and not len(validation):  # a fraction of very few
         training, validation = sets.train, None
     normalize = data.Normalize.fit(training)
-    loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize, device=options.device)
+    augment = _augmentation(options.augment, training.shape)
+    loader = data.Loader(
+        training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize, augment=augment, device=options.device
+    )
     seed(options.seed)
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * len(loader))
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation}
+
+
+def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
+    from .data import Flip, RandomCrop
+
+    if name == "none":
+        return []
+    crop = [RandomCrop(max(1, min(shape[1:]) // 8), padding_mode="reflect")] if name == "crop-flip" else []
+    return [*crop, Flip()]
 
 
 def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimizer:
@@ -259,9 +273,10 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     counts = f"{len(training):,} for training, {len(validation or ()):,} for validation, {len(sets.test or ()):,} for the test"
     where = f"{_C.isa()}, {_C.get_num_threads()} threads" if trainer.device == "cpu" else cuda.device_name(trainer.device)
     parameters = sum(p.size for p in trainer.model.parameters())
+    augmented = f", augmented by {options.augment}" if options.augment != "none" else ""
     photos = f"{sets.origin}; classes {_few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
-        f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}\n"
+        f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
         f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; float32 on {where}"
     )
@@ -370,6 +385,11 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         metavar="F",
         type=_number(float, 0, 1, "a fraction from 0 to below 1"),
         help="share of the training set for validation",
+    )
+    add(
+        "--augment",
+        choices=["none", "flip", "crop-flip"],
+        help="of the training images; default for photos and CIFAR: crop-flip, else none",
     )
     add("--seed", metavar="N", type=_number(int, 0, 2**63, "a whole number from 0 on"))
     add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")

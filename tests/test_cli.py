@@ -146,6 +146,15 @@ def test_heavy_things_wait_until_needed() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_a_run_from_before_augmentation_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", *QUICK]) == 0
+    arrays, notes = files.read("runs/digits/checkpoint.safetensors")
+    del notes["notes"]["augment"], notes["resize"]
+    files.write("runs/digits/checkpoint.safetensors", arrays, notes)
+    assert main(["train", "digits", "--resume", "--epochs", "3"]) == 0
+    assert "3 epochs" in capsys.readouterr().out
+
+
 def test_a_run_extended_by_resume_keeps_its_new_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", "--model", "linear", "--epochs", "1"]) == 0
     assert main(["train", "digits", "--resume", "--epochs", "3"]) == 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_calls import GPUS
 from test_cifar import pack, write_cifar10, write_cifar100
 from test_data import numbered, write_idx_folder
 from test_trainer import bits, blobs, trainer
@@ -111,6 +112,18 @@ def test_an_object_gives_the_batches_of_its_arrays(dtype: type, shape: tuple[int
         options["augment"] = data.RandomCrop(1, padding_mode="edge")
     same(Loader(items, 7, workers=workers, **options), Loader(items.whole, 7, **options))
     assert normalize.state() == Normalize.fit(ItemDataset(items)).state()
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_mapped_arrays_and_objects_on_a_gpu(gpu: str, tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.float32):
+        items = Items(20, dtype=dtype)
+        for given in (ArrayDataset(mapped(tmp_path, items.whole.images), items.whole.labels), items):
+            options: dict[str, Any] = {"shuffle": True, "normalize": Normalize.fit(items.whole), "augment": data.RandomCrop(1)}
+            here = [(x.numpy(), labels.numpy()) for x, labels in Loader(items.whole, 6, **options)]
+            there = list(Loader(given, 6, device=gpu, workers=2, **options))
+            assert all(x.device == fastnn.devices.resolve(gpu) and labels.device == "cpu" for x, labels in there)
+            assert all((a == x.numpy()).all() and (b == labels.numpy()).all() for (a, b), (x, labels) in zip(here, there, strict=True))
 
 
 def test_items_are_asked_for_in_order_and_ahead() -> None:

@@ -61,7 +61,10 @@ def test_a_folder_of_photos_from_training_to_prediction(capsys: pytest.CaptureFi
     quick = ["--size", "12", "--epochs", "8", "--batch-size", "8"]
     out = run(capsys, "train", "photos", *quick)
     assert "photos: a folder of photos\na folder of photos in train/, val/, test/; classes blue, green, red\n" in out
-    assert "images of 3 x 12 x 12 in 3 classes; 36 for training, 36 for validation, 36 for the test\nvgg_small: " in out
+    assert (
+        "images of 3 x 12 x 12 in 3 classes; 36 for training, 36 for validation, 36 for the test, augmented by crop-flip\nvgg_small: "
+        in out
+    )
     [accuracy] = re.findall(r"^test accuracy (\d+\.\d) %$", out, re.M)
     assert float(accuracy) > 90
 
@@ -147,6 +150,7 @@ def test_photos_without_a_test_set_and_with_broken_files(capsys: pytest.CaptureF
     assert re.search(r"^validation accuracy \d", run(capsys, "evaluate", "runs/photos/model.safetensors", "--data", "photos"), re.M)
     out = run(capsys, "train", "photos", "--resume", "--epochs", "3")
     assert "images of 3 x 8 x 8" in out and "linear: " in out
+    assert "was started with augment crop-flip, not flip" in refusal(capsys, "train", "photos", "--resume", "--augment", "flip")
     assert "was started with size 8, not 16" in refusal(capsys, "train", "photos", "--resume", "--size", "16")
     write_folder(Path("plain"), n=10)
     assert "30 for training" not in run(capsys, "train", "plain", *quick) and Path("runs/plain/model.safetensors").exists()
