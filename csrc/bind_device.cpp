@@ -115,6 +115,8 @@ void bind_backends(py::module_& m) {
     throw std::invalid_argument("precision '" + wanted + "' is not one of highest, high, medium");
   });
   m.def("get_precision", [] { return precision_names[int(precision())]; });
+  m.def("set_winograd", &set_winograd, py::arg("on"), "Whether convolutions on the CPU may use Winograd's algorithm (on by default).");
+  m.def("get_winograd", &winograd);
   py::class_<Stream>(m, "Stream")
       .def(py::init<const std::string&>(), py::arg("device") = "cuda")
       .def("synchronize", [](const Stream& s) { unlocked([&] { s.device.check(s.device.backend->synchronize(s.handle)); }); })

@@ -15,6 +15,7 @@ struct Context {
   void (*run)(const Context&, int64_t blocks, void (*body)(void* state, int64_t block, int worker), void* state);
   int workers;
   Precision precision = Precision::highest;
+  bool winograd = true;    // whether convolutions may take that detour
   void* stream = nullptr;  // of a GPU, on which the kernel's launches follow each other
 };
 

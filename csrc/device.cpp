@@ -15,6 +15,7 @@ namespace fastnn {
 namespace {
 
 std::atomic<Precision> chosen_precision{Precision::highest};
+std::atomic<bool> winograd_allowed{true};
 thread_local std::map<const Device*, void*> chosen_streams;
 
 struct Registry {
@@ -78,6 +79,7 @@ const Table& Device::table(Dtype storage) const {
 Context Device::context() {
   Context context = threads::context();
   context.precision = precision();
+  context.winograd = winograd();
   if (is_cpu()) return context;
   select();
   context.stream = stream();
@@ -185,5 +187,8 @@ std::vector<std::string> open_backend(const std::string& path) {
 
 Precision precision() { return chosen_precision; }
 void set_precision(Precision p) { chosen_precision = p; }
+
+bool winograd() { return winograd_allowed; }
+void set_winograd(bool on) { winograd_allowed = on; }
 
 }  // namespace fastnn

@@ -55,5 +55,7 @@ std::vector<std::string> open_backend(const std::string& path);  // throws Devic
 
 Precision precision();  // of all devices
 void set_precision(Precision);
+bool winograd();  // whether convolutions may take that detour; tests and bench switch it off
+void set_winograd(bool);
 
 }  // namespace fastnn

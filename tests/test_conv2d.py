@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from kernel_cases import Case, describe
 from fastnn import _C
 
 DIRECTIONS = ["forward", "backward_input", "backward_weight"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def directly() -> Iterator[None]:
+    """What holds here holds to the bit or nearly: Winograd's algorithm has a file of its own."""
+    _C.set_winograd(False)
+    yield
+    _C.set_winograd(True)
 
 
 def name_of(geometry: Geometry) -> str:

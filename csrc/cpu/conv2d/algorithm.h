@@ -17,12 +17,16 @@ struct ConvAlgorithm {
   bool (*accepts)(const Conv2d&);
   int64_t (*scratch_bytes)(const Context&, const Conv2d&);
   void (*run)(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
+  bool winograd = false;
 };
 
 // direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
 extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;
 extern const ConvAlgorithm direct_taps3_backward_input, direct_backward_input;
 extern const ConvAlgorithm direct_small_c_backward_weight, direct_taps3_backward_weight, direct_backward_weight;
+// winograd_sweep.cpp, winograd_backward_weight.cpp: 3x3, stride 1
+extern const ConvAlgorithm winograd4_forward, winograd4_backward_input, winograd4_backward_weight;
+extern const ConvAlgorithm winograd2_forward, winograd2_backward_input, winograd2_backward_weight;
 // depthwise.cpp: one channel in and out per group
 extern const ConvAlgorithm depthwise_forward, depthwise_backward_input, depthwise_backward_weight;
 // plain.cpp: correct for everything

@@ -1,26 +1,28 @@
-// The algorithms of each direction, best first. The choice is a function of the shape and the instruction set alone.
+// The algorithms of each direction, best first. The choice is a function of the shape and the instruction set alone,
+// where Winograd is not switched off.
 #include "algorithm.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-const ConvAlgorithm* const forward_list[] = {&depthwise_forward, &direct_small_c_forward, &direct_taps3_forward, &direct_forward,
-                                             &plain_forward};
-const ConvAlgorithm* const backward_input_list[] = {&depthwise_backward_input, &direct_taps3_backward_input, &direct_backward_input,
-                                                    &plain_backward_input};
-const ConvAlgorithm* const backward_weight_list[] = {&depthwise_backward_weight, &direct_small_c_backward_weight,
-                                                     &direct_taps3_backward_weight, &direct_backward_weight, &plain_backward_weight};
+const ConvAlgorithm* const forward_list[] = {&depthwise_forward,    &winograd4_forward, &winograd2_forward, &direct_small_c_forward,
+                                             &direct_taps3_forward, &direct_forward,    &plain_forward};
+const ConvAlgorithm* const backward_input_list[] = {&depthwise_backward_input,    &winograd4_backward_input, &winograd2_backward_input,
+                                                    &direct_taps3_backward_input, &direct_backward_input,    &plain_backward_input};
+const ConvAlgorithm* const backward_weight_list[] = {
+    &depthwise_backward_weight,    &winograd4_backward_weight, &winograd2_backward_weight, &direct_small_c_backward_weight,
+    &direct_taps3_backward_weight, &direct_backward_weight,    &plain_backward_weight};
 
 template <int count>
-const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Conv2d& conv) {
+const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
   for (int i = 0; i < count - 1; i++)
-    if (list[i]->accepts(conv)) return *list[i];
+    if ((context.winograd || !list[i]->winograd) && list[i]->accepts(conv)) return *list[i];
   return *list[count - 1];
 }
 
 template <int count>
 Plan plan(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
-  const ConvAlgorithm& algorithm = first_that_accepts(list, conv);
+  const ConvAlgorithm& algorithm = first_that_accepts(list, context, conv);
   return {algorithm.name, algorithm.scratch_bytes(context, conv)};
 }
 
@@ -31,13 +33,13 @@ Plan conv2d_backward_input_plan(const Context& context, const Conv2d& conv) { re
 Plan conv2d_backward_weight_plan(const Context& context, const Conv2d& conv) { return plan(backward_weight_list, context, conv); }
 
 void conv2d_forward(const Context& context, const Conv2d& conv, const T* x, const T* w, const R* b, T* y, void* scratch) {
-  first_that_accepts(forward_list, conv).run(context, conv, {x, w, b, y}, scratch);
+  first_that_accepts(forward_list, context, conv).run(context, conv, {x, w, b, y}, scratch);
 }
 void conv2d_backward_input(const Context& context, const Conv2d& conv, const T* dy, const T* w, T* dx, void* scratch) {
-  first_that_accepts(backward_input_list, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);
+  first_that_accepts(backward_input_list, context, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);
 }
 void conv2d_backward_weight(const Context& context, const Conv2d& conv, const T* x, const T* dy, T* dw, void* scratch) {
-  first_that_accepts(backward_weight_list, conv).run(context, conv, {x, dy, nullptr, dw}, scratch);
+  first_that_accepts(backward_weight_list, context, conv).run(context, conv, {x, dy, nullptr, dw}, scratch);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

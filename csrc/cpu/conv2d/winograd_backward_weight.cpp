@@ -1,0 +1,184 @@
+// Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
+// output by some input channels and a part of the tiles; the parts' sums are added in their order as they are transformed to dw.
+#include "../gemm.h"
+#include "winograd.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+constexpr int64_t block_channels = 64;  // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
+constexpr int64_t run_tiles = 32;       // transformed at once; longer sums are sums of such
+constexpr int64_t wanted_blocks = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
+
+struct Weights {
+  Map x, dy;
+  TileGrid grid;
+  int64_t C, K, c_blocks, k_blocks, parts;
+  int64_t c_width, k_width;  // channels of a block, whole vectors
+  int frequencies;
+  Weights(const Conv2d& v, int M)
+      : x{v.H, v.W, v.C, -v.pad_top, -v.pad_left},
+        dy{v.P, v.Q, v.K, 0, 0},
+        grid(v.N, v.P, v.Q, M),
+        C(v.C),
+        K(v.K),
+        c_blocks(divide_up(v.C, block_channels)),
+        k_blocks(divide_up(v.K, block_channels)),
+        c_width(width(v.C, c_blocks)),
+        k_width(width(v.K, k_blocks)),
+        frequencies((M + 2) * (M + 2)) {
+    const int64_t bytes = c_blocks * k_blocks * block_sums() * int64_t(sizeof(real));
+    parts =
+        larger(1, smaller(divide_up(wanted_blocks, c_blocks * k_blocks), smaller(most_sum_bytes / bytes, grid.count / least_part_tiles)));
+  }
+  static int64_t width(int64_t channels, int64_t blocks) { return divide_up(divide_up(channels, blocks), N_LANES) * N_LANES; }
+  INLINE int64_t block_sums() const { return frequencies * k_width * c_width; }  // [frequency][k][c]
+  INLINE int64_t x_stride() const { return run_tiles * c_width + N_LANES; }      // of a frequency
+  INLINE int64_t dy_stride() const { return run_tiles * k_width + N_LANES; }
+};
+
+struct Parts {
+  real* sums;  // [part][k block][c block], each [frequency][k][c]
+  real* zeros;
+  real* workers;  // each: transformed x and dy, [frequency][tile][channel]
+  int64_t worker_size, bytes;
+};
+
+Parts layout(const Context& context, const Weights& d, void* base) {
+  Parts parts;
+  Scratch scratch(base);
+  parts.sums = scratch.take<real>(d.parts * d.k_blocks * d.c_blocks * d.block_sums());
+  parts.zeros = scratch.take<real>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
+  parts.worker_size = divide_up(d.frequencies * (d.x_stride() + d.dy_stride()), 16) * 16 + 16;
+  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.bytes = scratch.bytes();
+  return parts;
+}
+
+// sum[q][z] (+)= sum over tiles of dy[tile][q] x[tile][z]: Q output channels by Z vectors of input channels
+template <int Q, int Z>
+void sum_over_tiles(const real* dy, int64_t dy_step, const real* x, int64_t x_step, int64_t tiles, real* sums, int64_t pitch, bool more) {
+  vec sum[Q][Z];
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = zero();
+  for (int64_t t = 0; t < tiles; t++, dy += dy_step, x += x_step) {
+    vec pixel[Z];
+    UNROLL for (int z = 0; z < Z; z++) pixel[z] = load(x + z * N_LANES);
+    UNROLL for (int q = 0; q < Q; q++) {
+      const vec b = broadcast(dy + q);
+      UNROLL for (int z = 0; z < Z; z++) sum[q][z] = fma(b, pixel[z], sum[q][z]);
+    }
+  }
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) {
+    real* to = sums + q * pitch + z * N_LANES;
+    store(to, more ? load(to) + sum[q][z] : sum[q][z]);
+  }
+}
+
+using SumTile = void (*)(const real*, int64_t, const real*, int64_t, int64_t, real*, int64_t, bool);
+
+template <int Z, int... q>
+INLINE SumTile pick(int rows, Lanes<q...>) {
+  static constexpr SumTile tiles[] = {sum_over_tiles<q + 1, Z>...};
+  return tiles[rows - 1];
+}
+INLINE SumTile sum_tile(int rows, int vectors) {
+  if constexpr (most_vectors == 4) {
+    if (vectors == 4) return pick<4>(rows, LanesUpTo<tile_rows(4, 1)>::type{});
+  }
+  return vectors >= 2 ? pick<2>(rows, LanesUpTo<tile_rows(2, 1)>::type{}) : pick<1>(rows, LanesUpTo<tile_rows(1, 1)>::type{});
+}
+INLINE int vectors_at_once(int64_t left) { return left >= most_vectors ? most_vectors : left >= 2 ? 2 : 1; }
+
+// One frequency's sums of all pairs of a block's channels, over some tiles.
+void add_frequency(const Weights& d, const real* dy, int64_t K, const real* x, int64_t C, int64_t tiles, real* sums, bool more) {
+  const int64_t vectors = divide_up(C, N_LANES);
+  for (int64_t v = 0; v < vectors;) {
+    const int Z = vectors_at_once(vectors - v);
+    const int64_t cuts = divide_up(K, tile_rows(Z, 1));
+    for (int64_t i = 0; i < cuts; i++) {
+      const int64_t k = K * i / cuts, rows = K * (i + 1) / cuts - k;
+      sum_tile(int(rows), Z)(dy + k, d.k_width, x + v * N_LANES, d.c_width, tiles, sums + k * d.c_width + v * N_LANES, d.c_width, more);
+    }
+    v += Z;
+  }
+}
+
+struct Share {  // the channels of a block
+  int64_t first, count;
+  INLINE Share(int64_t block, int64_t width, int64_t all) : first(block * width), count(larger(0, smaller(width, all - first))) {}
+};
+
+template <int M>
+void run_block(const Weights& d, const Parts& parts, const ConvOperands& o, int64_t block, real* x_tiles) {
+  constexpr int T = Winograd<M>::T;
+  const int64_t pair = block % (d.k_blocks * d.c_blocks), part = block / (d.k_blocks * d.c_blocks);
+  const Share K(pair / d.c_blocks, d.k_width, d.K), C(pair % d.c_blocks, d.c_width, d.C);
+  if (!K.count || !C.count) return;
+  const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
+  real* dy_tiles = x_tiles + d.frequencies * d.x_stride();
+  real* sums = parts.sums + block * d.block_sums();
+  for (int64_t first = begin; first < end; first += run_tiles) {
+    const int64_t tiles = smaller(run_tiles, end - first);
+    for (int64_t t = 0; t < tiles; t++) {
+      const TileGrid::Place at = d.grid.place(first + t);
+      transform_pixels<typename Winograd<M>::Input>(TilePixels<T>(d.x, o.in, parts.zeros, at), C.first, C.count, x_tiles + t * d.c_width,
+                                                    N_LANES, d.x_stride());
+      transform_pixels<typename Winograd<M>::OutputGradient>(TilePixels<M>(d.dy, o.with, parts.zeros, at), K.first, K.count,
+                                                             dy_tiles + t * d.k_width, N_LANES, d.dy_stride());
+    }
+    for (int f = 0; f < d.frequencies; f++)
+      add_frequency(d, dy_tiles + f * d.dy_stride(), K.count, x_tiles + f * d.x_stride(), C.count, tiles, sums + f * d.k_width * d.c_width,
+                    first > begin);
+  }
+}
+
+// dw of one output channel: the parts' sums in order, transformed.
+template <int M>
+void finish_channel(const Weights& d, const real* sums, int64_t k, real* dw) {
+  constexpr int T = Winograd<M>::T;
+  const int64_t part_stride = d.k_blocks * d.c_blocks * d.block_sums();
+  for (int64_t block = 0; block < d.c_blocks; block++) {
+    const Share C(block, d.c_width, d.C);
+    const real* own = sums + (k / d.k_width * d.c_blocks + block) * d.block_sums() + k % d.k_width * d.c_width;
+    for_vectors(0, C.count, [&](int64_t c, auto, auto store_some) {
+      transform_tile<typename Winograd<M>::FilterGradient>(
+          [&](int i, int j) {
+            const real* at = own + (i * T + j) * d.k_width * d.c_width + c;
+            vec sum = load(at);
+            for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * part_stride);
+            return sum;
+          },
+          [&](int i, int j, vec v) { store_some(dw + (k * 9 + 3 * i + j) * d.C + C.first + c, v); });
+    });
+  }
+}
+
+template <int M>
+int64_t scratch_bytes(const Context& context, const Conv2d& v) {
+  return layout(context, Weights(v, M), nullptr).bytes;
+}
+
+template <int M>
+void run(const Context& context, const Conv2d& v, const ConvOperands& operands, void* scratch) {
+  const Weights d(v, M);
+  const Parts parts = layout(context, d, scratch);
+  for (int64_t c = 0; c < larger(d.C, d.K); c += N_LANES) store(parts.zeros + c, zero());
+  parallel(context, d.parts * d.k_blocks * d.c_blocks,
+           [&](int64_t block, int worker) { run_block<M>(d, parts, operands, block, parts.workers + worker * parts.worker_size); });
+  parallel(context, divide_up(d.K, 8), [&](int64_t block, int) {
+    for (int64_t k = 8 * block; k < smaller(d.K, 8 * block + 8); k++) finish_channel<M>(d, parts.sums, k, operands.out);
+  });
+}
+
+template <int M>
+bool accepts(const Conv2d& v) {
+  const TileGrid grid(v.N, v.P, v.Q, M);
+  return winograd_pays(v, grid) && grid.count >= least_part_tiles;
+}
+
+}  // namespace
+
+const ConvAlgorithm winograd4_backward_weight = {"winograd4", accepts<4>, scratch_bytes<4>, run<4>, true};
+const ConvAlgorithm winograd2_backward_weight = {"winograd2", accepts<2>, scratch_bytes<2>, run<2>, true};
+
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,166 @@
+"""Winograd convolutions on the CPU: within the bounds of their errors on real data, exact where they can be, chosen where they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from conv2d_geometries import Geometry, plain_geometry
+from kernel_calls import CPU_TABLES, Array, Table, call, normwise, plan, same_bits, struct, using
+from kernel_cases import Case
+from kernel_problems import integers
+from test_conv2d import DIRECTIONS, close, name_of, operands, three
+
+from fastnn import _C
+
+FLOAT_TABLES = [table for table in CPU_TABLES if table.dtype == "float32"]
+BOUNDS = {"winograd4": 4e-6, "winograd2": 1e-6}  # normwise per output channel, against float64
+
+
+def geometry(n: int, c: int, h: int, w: int, k: int, before: tuple[int, int] = (1, 1), after: tuple[int, int] = (1, 1)) -> Geometry:
+    return (n, c, h, w), (k, c, 3, 3), (1, 1), before, after, (1, 1), 1
+
+
+GEOMETRIES = [
+    plain_geometry(16, 32, 12, 32, 3),
+    plain_geometry(8, 64, 16, 64, 3),
+    geometry(9, 40, 14, 13, 33),  # tails of channels, and of tiles on both sides
+    geometry(3, 130, 15, 17, 70),  # several blocks of channels
+    geometry(12, 33, 10, 11, 97, (0, 2), (2, 0)),  # padding on one side
+    geometry(11, 48, 9, 14, 36, (2, 0), (1, 2)),
+    geometry(7, 64, 31, 6, 200),
+    geometry(40, 32, 6, 6, 32),  # F(2 x 2): a map of 6 x 6 fills no tiles of 4 x 4
+    geometry(33, 65, 6, 5, 34, (1, 1), (1, 1)),
+]
+ALGORITHMS = [  # forward, backward to the input, backward to the weight
+    (plain_geometry(64, 64, 32, 64, 3), ("winograd4", "winograd4", "winograd4")),
+    (plain_geometry(64, 32, 14, 64, 3), ("winograd4", "winograd4", "winograd4")),
+    (geometry(64, 32, 6, 6, 32), ("winograd2", "winograd2", "winograd2")),
+    (plain_geometry(1, 64, 8, 64, 3), ("direct_taps3", "direct_taps3", "direct_taps3")),  # few tiles
+    (plain_geometry(128, 3, 32, 64, 3), ("direct_small_c", "direct_taps3", "direct_small_c")),
+    (plain_geometry(64, 64, 32, 64, 3, 2), ("direct", "direct", "direct")),  # a stride
+    (plain_geometry(64, 64, 32, 64, 3, 1, 2), ("direct_taps3", "direct_taps3", "direct_taps3")),  # groups
+    (plain_geometry(64, 64, 32, 64, 5), ("direct", "direct", "direct")),
+]
+
+
+@pytest.fixture(params=FLOAT_TABLES, ids=str)
+def float_table(request: pytest.FixtureRequest) -> Iterator[Table]:
+    with using(request.param):
+        yield request.param
+
+
+def algorithm_of(direction: str, shape: Geometry) -> str:
+    return plan(f"conv2d_{direction}", shape)[0]
+
+
+@pytest.mark.parametrize(("shape", "expected"), ALGORITHMS, ids=[name_of(g) for g, _ in ALGORITHMS])
+def test_the_algorithm_chosen(shape: Geometry, expected: tuple[str, ...], float_table: Table) -> None:
+    assert tuple(algorithm_of(direction, shape) for direction in DIRECTIONS) == expected
+
+
+def test_switched_off_it_does_not_run(float_table: Table) -> None:
+    _C.set_winograd(False)
+    try:
+        for shape, _ in ALGORITHMS:
+            assert not any("winograd" in algorithm_of(direction, shape) for direction in DIRECTIONS)
+    finally:
+        _C.set_winograd(True)
+
+
+def test_float64_is_computed_directly() -> None:
+    for shape in GEOMETRIES:
+        assert not any("winograd" in plan(f"conv2d_{direction}", shape, "float64")[0] for direction in DIRECTIONS)
+
+
+def test_the_shapes_reach_every_form(float_table: Table) -> None:
+    for direction in DIRECTIONS:
+        assert {algorithm_of(direction, shape) for shape in GEOMETRIES} >= set(BOUNDS)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("shape", GEOMETRIES, ids=name_of)
+def test_error_on_real_data(shape: Geometry, direction: str, float_table: Table) -> None:
+    case = Case(f"conv2d_{direction}", shape)
+    (got,) = case.run(float_table).values()
+    algorithm = _C.last_call()["algorithm"]
+    error = normwise(got, case.problem.expected[0], 0 if direction == "backward_weight" else 1)
+    assert error <= BOUNDS[algorithm], f"{algorithm}: {error:.2e}"
+
+
+@pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][2] <= 6], ids=name_of)
+def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) -> None:
+    """Weights that are multiples of 4 make every step exact; so do gradients that are, backward to the weight."""
+    random = np.random.default_rng(3)
+    y_shape = struct("conv2d_forward", shape).y_shape
+    x, w, dy = integers(random, shape[0], 2), 4 * integers(random, shape[1], 2), 4 * integers(random, y_shape, 2)
+    direct: list[Array] = []
+    for on in (False, True):
+        _C.set_winograd(on)
+        results = three(shape, x, w, dy, "float32")
+        assert all("winograd2" in algorithm_of(direction, shape) for direction in DIRECTIONS) == on
+        direct = direct or list(results)
+        for got, expected in zip(results, direct, strict=True):
+            assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("shape", GEOMETRIES, ids=name_of)
+def test_same_bits_for_any_number_of_threads(shape: Geometry, float_table: Table, threads: None) -> None:
+    for direction in DIRECTIONS:
+        case = Case(f"conv2d_{direction}", shape)
+        _C.set_num_threads(1)
+        alone = case.run(float_table)
+        assert "winograd" in _C.last_call()["algorithm"]
+        for count in (2, 3, 7):
+            _C.set_num_threads(count)
+            assert same_bits(case.run(float_table), alone), f"conv2d_{direction}: {count} threads differ from one"
+        assert same_bits(case.run(float_table, shifted=True), alone)
+
+
+@pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][0] >= 8], ids=name_of)
+def test_a_batch_in_parts_is_the_batch(shape: Geometry, float_table: Table) -> None:
+    """y and dx to the bit; dw closely."""
+    x, w, dy = operands(shape)
+    y, dx, dw = three(shape, x, w, dy, "float32")
+    half = shape[0][0] // 2
+    parts = np.zeros_like(dw)
+    for part in (slice(0, half), slice(half, None)):
+        smaller = (x[part].shape, *shape[1:])
+        assert algorithm_of("forward", smaller) == algorithm_of("forward", shape)
+        assert algorithm_of("backward_input", smaller) == algorithm_of("backward_input", shape)
+        y_part, dx_part, dw_part = three(smaller, x[part], w, dy[part], "float32")
+        assert np.array_equal(y_part, y[part])
+        assert np.array_equal(dx_part, dx[part])
+        parts += dw_part
+    assert close(parts, dw)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_spoils_its_tiles_alone(bad: float, float_table: Table) -> None:
+    """Everything that depends on it is not finite (infinities may become NaN); other tiles are as before."""
+    shape = plain_geometry(16, 32, 12, 32, 3)
+    x, w, dy = operands(shape)
+    y, dx, dw = three(shape, x, w, dy, "float32")
+    x[5, 2, 5, 6] = dy[5, 3, 5, 6] = bad
+    y_bad, dx_bad, dw_bad = three(shape, x, w, dy, "float32")
+    for got, before in ((y_bad, y), (dx_bad, dx)):
+        assert not np.isfinite(got[5, :, 4:7, 5:8]).any()
+        assert np.array_equal(got[:5], before[:5])
+        assert np.array_equal(got[6:], before[6:])
+        assert np.array_equal(got[5, :, 8:], before[5, :, 8:])
+    assert not np.isfinite(dw_bad[3]).any()
+    assert not np.isfinite(dw_bad[:, 2]).any()
+    assert np.isfinite(dw_bad[4, 3:]).all()
+
+
+def test_gradients_are_those_of_the_direct_convolution(float_table: Table) -> None:
+    """x w dy is one trilinear form: <y, dy> = <x, dx> = <w, dw>."""
+    for shape in GEOMETRIES[:4]:
+        x, w, dy = operands(shape)
+        y = call("conv2d_forward", shape, [x, w, None])["y"]
+        dx = call("conv2d_backward_input", shape, [dy, w])["dx"]
+        dw = call("conv2d_backward_weight", shape, [x, dy])["dw"]
+        forms = [float((a.astype(np.float64) * b).sum()) for a, b in ((y, dy), (x, dx), (w, dw))]
+        scale = np.linalg.norm(y.astype(np.float64)) * np.linalg.norm(dy.astype(np.float64))
+        assert np.ptp(forms) <= 4e-6 * scale
