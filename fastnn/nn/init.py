@@ -83,3 +83,18 @@ def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform in +-gain sqrt(6 / (fan_in + fan_out))."""
     bound = gain * sqrt(6.0 / sum(fans(t.shape)))
     return uniform_(t, -bound, bound)
+
+
+def dirac_values(shape: tuple[int, ...]) -> np.ndarray:
+    """A convolution's weight (out, in, R, S) that hands input channel i to output channel i, and 0 where there is none."""
+    if len(shape) < 3:
+        raise ValueError(f"dirac_: needs the weight of a convolution, (out, in, window...), got shape {shape}")
+    values, middle = np.zeros(shape, np.float32), tuple(n // 2 for n in shape[2:])
+    for channel in range(min(shape[:2])):
+        values[channel, channel][middle] = 1
+    return values
+
+
+def dirac_(t: Tensor) -> Tensor:
+    """The identity of a convolution with padding "same": output channel i is input channel i (Zagoruyko, Komodakis 2017)."""
+    return _fill(t, dirac_values(t.shape))

@@ -13,6 +13,7 @@ from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy
 from .trainer import Diverged, Trainer
+from .views import View, average_views, six_views
 
 __all__ = [
     "Callback",
@@ -25,8 +26,11 @@ __all__ = [
     "Snapshot",
     "Trained",
     "Trainer",
+    "View",
     "accuracy",
+    "average_views",
     "load_model",
     "save_model",
+    "six_views",
     "top5_accuracy",
 ]

@@ -1,0 +1,47 @@
+"""Test-time augmentation: a prediction as the weighted mean over several views of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from ..data import Augmentation, Flip, Loader, Normalize, Shift
+from ..nn import Module
+from ..tensor import Tensor, no_grad
+from . import evaluation
+
+View = tuple[float, Sequence[Augmentation]]  # the weight, and what is done to every image
+
+
+def six_views(shift: int = 1, padding_mode: str = "reflect") -> list[View]:
+    """airbench94's: the image, weight 0.5, and the image moved up and left, and down and right, by `shift`, weight 0.25 each; half of
+    each weight goes to the mirror image."""
+    places = [(0.5, 0), (0.25, -shift), (0.25, shift)]
+    shifts: list[tuple[float, list[Augmentation]]] = [(w, [Shift(by, by, padding_mode=padding_mode)] if by else []) for w, by in places]
+    return [(weight / 2, [*steps, *mirror]) for weight, steps in shifts for mirror in ([], [Flip(1.0)])]
+
+
+def average_views(
+    model: Module, dataset: Any, views: Sequence[View], normalize: Normalize | None = None, *, batch_size: int = 256
+) -> np.ndarray:
+    """Logits (N, classes) of a data set in evaluation mode, each the mean over the views weighted by their weights; on the model's device.
+
+    Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). ValueError without views or when
+    their weights do not sum to something positive.
+    """
+    total = sum(weight for weight, _ in views)
+    if not total > 0:
+        raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")
+    device = evaluation.device_of(model)
+    logits: np.ndarray | float = 0.0
+    with evaluation.mode(model, False), no_grad():
+        for weight, steps in views:
+            loader = Loader(dataset, batch_size, normalize=normalize, augment=steps, device=device)
+            with closing(loader.batches(0)) as batches:
+                parts: list[Tensor] = [model(x) for x, _ in batches]
+            logits = logits + weight / total * np.concatenate([part.numpy() for part in parts]).astype(np.float64)
+    result: np.ndarray = np.asarray(logits, np.float32)
+    return result
