@@ -84,7 +84,7 @@ def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 @pytest.mark.parametrize("arguments, words", [
     (["train", "digit"], r"fastnn train: error: argument DATASET: 'digit' is neither one of digits, .* nor a file or folder"),
-    (["train", "digits", "--model", "alexnet"], r"invalid choice: 'alexnet' \(choose from .*lenet"),
+    (["train", "digits", "--model", "squeezenet"], r"invalid choice: 'squeezenet' \(choose from .*lenet"),
     (["train", "digits", "--epochs", "0"], r"argument --epochs: '0' is not a whole number from 1 on"),
     (["train", "digits", "--lr", "fast"], r"argument --lr: 'fast' is not a rate"),
     (["train", "digits", "--val-fraction", "1"], r"argument --val-fraction: '1' is not a fraction from 0 to below 1"),

@@ -272,8 +272,9 @@ def test_networks_have_pytorchs_keys(make: Callable[[], nn.Module], make_theirs:
 @pytest.mark.parametrize("name", models.names())
 def test_every_model_by_name(name: str) -> None:
     fastnn.seed(1)
-    model = models.create(name, input_shape=(3, 32, 32), num_classes=7)
-    logits = model(fastnn.tensor(normal(0, 2, 3, 32, 32)))
+    size, options = (63, {"hidden": 32}) if name == "alexnet" else (32, {"hidden": 32} if name == "vgg16" else {})
+    model = models.create(name, input_shape=(3, size, size), num_classes=7, **options)
+    logits = model(fastnn.tensor(normal(0, 2, 3, size, size)))
     assert logits.shape == (2, 7)
     nn.CrossEntropyLoss()(logits, [3, 6]).backward()
     for key, p in model.named_parameters():
@@ -282,14 +283,18 @@ def test_every_model_by_name(name: str) -> None:
 
 
 def test_models_refuse_what_they_cannot_build() -> None:
-    with pytest.raises(ValueError, match="no model is named 'alexnet'; there are linear, mlp, lenet"):
-        models.create("alexnet", input_shape=(1, 28, 28))
+    with pytest.raises(ValueError, match="no model is named 'squeezenet'; there are linear, mlp, lenet"):
+        models.create("squeezenet", input_shape=(1, 28, 28))
     with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\), got \(28, 28\)"):
         models.create("lenet", input_shape=(28, 28))
     with pytest.raises(ValueError, match="lenet: .*at least 4 x 4, got 3 x 28"):
         models.create("lenet", input_shape=(1, 3, 28))
     with pytest.raises(ValueError, match="vgg: .*at least 8 x 8, got 4 x 4"):
         models.create("vgg", input_shape=(3, 4, 4))
+    with pytest.raises(ValueError, match="alexnet: .*at least 63 x 63, got 62 x 80"):
+        models.create("alexnet", input_shape=(3, 62, 80), hidden=8)
+    with pytest.raises(ValueError, match="vgg16: .*at least 32 x 32, got 31 x 40"):
+        models.create("vgg16", input_shape=(3, 31, 40), hidden=8)
 
 
 # --- gradients of whole modules

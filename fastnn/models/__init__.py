@@ -6,12 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nn import Module
+from .imagenet import ConvNet, alexnet, vgg16
 from .lenet import lenet
 from .mlp import linear, mlp
-from .resnet import ResNet, resnet18, resnet20
+from .resnet import ResNet, resnet18, resnet20, resnet32, resnet34, resnet50, resnet56
 from .vgg import vgg, vgg_small
 
-__all__ = ["ResNet", "create", "lenet", "linear", "mlp", "names", "register", "resnet18", "resnet20", "vgg", "vgg_small"]
+__all__ = [
+    "ConvNet",
+    "ResNet",
+    "alexnet",
+    "create",
+    "lenet",
+    "linear",
+    "mlp",
+    "names",
+    "register",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "vgg",
+    "vgg16",
+    "vgg_small",
+]
 
 _makers: dict[str, Callable[..., Module]] = {
     "linear": linear,
@@ -20,7 +40,13 @@ _makers: dict[str, Callable[..., Module]] = {
     "vgg": vgg,
     "vgg_small": vgg_small,
     "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet56": resnet56,
     "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "alexnet": alexnet,
+    "vgg16": vgg16,
 }
 
 

@@ -9,15 +9,15 @@ from ..tensor import Tensor
 class BasicBlock(nn.Module):
     """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); each BN runs with what follows it as one kernel."""
 
+    expansion = 1  # channels of the output / width
+
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or channels != width:
-            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+        self.downsample = _shortcut(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -26,14 +26,51 @@ class BasicBlock(nn.Module):
         return y
 
 
+class Bottleneck(nn.Module):
+    """1x1 to `width` channels, 3x3, 1x1 to 4 width channels, plus the shortcut; the 3x3 has the stride, as in torchvision (ResNet "v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = _shortcut(channels, 4 * width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y: Tensor = self.bn1(self.conv1(x), None, "relu")
+        y = self.bn2(self.conv2(y), None, "relu")
+        y = self.bn3(self.conv3(y), shortcut, "relu")
+        return y
+
+
+def _shortcut(channels: int, width: int, stride: int) -> nn.Module | None:
+    if stride == 1 and channels == width:
+        return None
+    return nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+
+
 class ResNet(nn.Module):
-    """Stem, stages of basic blocks (the first of each later stage halves the map), global average, linear.
+    """Stem, stages of blocks (the first of each later stage halves the map), global average, linear.
 
     imagenet_stem: 7x7 stride 2 and a 3x3 max pool of stride 2, instead of one 3x3 convolution.
     Convolutions start as kaiming_normal(fan_out), as torchvision's.
     """
 
-    def __init__(self, blocks: tuple[int, ...], widths: tuple[int, ...], num_classes: int, in_channels: int, imagenet_stem: bool) -> None:
+    def __init__(
+        self,
+        blocks: tuple[int, ...],
+        widths: tuple[int, ...],
+        num_classes: int,
+        in_channels: int,
+        imagenet_stem: bool,
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+    ) -> None:
         super().__init__()
         self.imagenet_stem = imagenet_stem
         channels = widths[0]
@@ -47,8 +84,8 @@ class ResNet(nn.Module):
         for i, (count, width) in enumerate(zip(blocks, widths)):
             stage = []
             for j in range(count):
-                stage.append(BasicBlock(channels, width, stride=2 if i > 0 and j == 0 else 1))
-                channels = width
+                stage.append(block(channels, width, stride=2 if i > 0 and j == 0 else 1))
+                channels = width * block.expansion
             setattr(self, f"layer{i + 1}", nn.Sequential(*stage))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, num_classes)
@@ -68,9 +105,39 @@ class ResNet(nn.Module):
 
 def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
     """Three stages of three blocks at 16, 32, 64 channels, 1x1 shortcuts: the CIFAR form."""
-    return ResNet((3, 3, 3), (16, 32, 64), num_classes, input_shape[0], imagenet_stem=False)
+    return _cifar(3, num_classes, input_shape)
+
+
+def resnet32(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
+    """resnet20 with five blocks in each stage."""
+    return _cifar(5, num_classes, input_shape)
+
+
+def resnet56(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
+    """resnet20 with nine blocks in each stage."""
+    return _cifar(9, num_classes, input_shape)
 
 
 def resnet18(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
     """Four stages of two blocks at 64, 128, 256, 512 channels: the ImageNet form, torchvision's names and shapes."""
-    return ResNet((2, 2, 2, 2), (64, 128, 256, 512), num_classes, input_shape[0], imagenet_stem=True)
+    return _imagenet((2, 2, 2, 2), num_classes, input_shape, BasicBlock)
+
+
+def resnet34(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
+    """resnet18 with 3, 4, 6, 3 blocks."""
+    return _imagenet((3, 4, 6, 3), num_classes, input_shape, BasicBlock)
+
+
+def resnet50(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
+    """resnet34 with bottlenecks for blocks: 256, 512, 1024, 2048 channels between them."""
+    return _imagenet((3, 4, 6, 3), num_classes, input_shape, Bottleneck)
+
+
+def _cifar(blocks: int, num_classes: int, input_shape: tuple[int, ...]) -> ResNet:
+    return ResNet((blocks,) * 3, (16, 32, 64), num_classes, input_shape[0], imagenet_stem=False)
+
+
+def _imagenet(
+    blocks: tuple[int, ...], num_classes: int, input_shape: tuple[int, ...], block: type[BasicBlock] | type[Bottleneck]
+) -> ResNet:
+    return ResNet(blocks, (64, 128, 256, 512), num_classes, input_shape[0], imagenet_stem=True, block=block)
