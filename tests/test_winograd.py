@@ -30,12 +30,14 @@ GEOMETRIES = [
     geometry(12, 33, 10, 11, 97, (0, 2), (2, 0)),  # padding on one side
     geometry(11, 48, 9, 14, 36, (2, 0), (1, 2)),
     geometry(7, 64, 31, 6, 200),
+    geometry(20, 96, 7, 7, 150),  # more weights than tiles: blocks of work are panels
     geometry(40, 32, 6, 6, 32),  # F(2 x 2): a map of 6 x 6 fills no tiles of 4 x 4
     geometry(33, 65, 6, 5, 34, (1, 1), (1, 1)),
 ]
 ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(64, 64, 32, 64, 3), ("winograd4", "winograd4", "winograd4")),
     (plain_geometry(64, 32, 14, 64, 3), ("winograd4", "winograd4", "winograd4")),
+    (plain_geometry(16, 512, 7, 512, 3), ("winograd4", "winograd4", "winograd4")),
     (geometry(64, 32, 6, 6, 32), ("winograd2", "winograd2", "winograd2")),
     (plain_geometry(1, 64, 8, 64, 3), ("direct_taps3", "direct_taps3", "direct_taps3")),  # few tiles
     (plain_geometry(128, 3, 32, 64, 3), ("direct_small_c", "direct_taps3", "direct_small_c")),

@@ -185,8 +185,7 @@ inline bool winograd_pays(const Conv2d& v, const TileGrid& grid) {
   const bool fits = sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 &&
                     v.dilation_w == 1 && v.G == 1;
   const double T = grid.M + 2, products = double(grid.count) * T * T, direct = 9.0 * double(v.N * grid.P * grid.Q);
-  return fits && v.C >= 32 && v.K >= 32 && grid.count >= 24 && grid.count * 1024 >= v.C * v.K &&
-         products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
+  return fits && v.C >= 32 && v.K >= 32 && grid.count >= 24 && products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
-// output by some input channels and a part of the tiles; the parts' sums are added in their order as they are transformed to dw.
+// output by some input channels and a part of the tiles. Where there is one part, its sums are transformed to dw while they are in the
+// cache; those of several are added in their order by a second launch.
 #include "../gemm.h"
 #include "winograd.h"
 
@@ -32,13 +33,14 @@ struct Weights {
         larger(1, smaller(divide_up(wanted_blocks, c_blocks * k_blocks), smaller(most_sum_bytes / bytes, grid.count / least_part_tiles)));
   }
   static int64_t width(int64_t channels, int64_t blocks) { return divide_up(divide_up(channels, blocks), N_LANES) * N_LANES; }
+  INLINE int64_t pairs() const { return k_blocks * c_blocks; }
   INLINE int64_t block_sums() const { return frequencies * k_width * c_width; }  // [frequency][k][c]
   INLINE int64_t x_stride() const { return run_tiles * c_width + N_LANES; }      // of a frequency
   INLINE int64_t dy_stride() const { return run_tiles * k_width + N_LANES; }
 };
 
 struct Parts {
-  real* sums;  // [part][k block][c block], each [frequency][k][c]
+  real* sums;  // of each worker's block, or of all: [part][k block][c block], each [frequency][k][c]
   real* zeros;
   real* workers;  // each: transformed x and dy, [frequency][tile][channel]
   int64_t worker_size, bytes;
@@ -47,7 +49,7 @@ struct Parts {
 Parts layout(const Context& context, const Weights& d, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.sums = scratch.take<real>(d.parts * d.k_blocks * d.c_blocks * d.block_sums());
+  parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers) * d.block_sums());
   parts.zeros = scratch.take<real>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
   parts.worker_size = divide_up(d.frequencies * (d.x_stride() + d.dy_stride()), 16) * 16 + 16;
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
@@ -107,16 +109,17 @@ struct Share {  // the channels of a block
   int64_t first, count;
   INLINE Share(int64_t block, int64_t width, int64_t all) : first(block * width), count(larger(0, smaller(width, all - first))) {}
 };
+struct Pair {  // of blocks of channels
+  Share K, C;
+  INLINE Pair(const Weights& d, int64_t pair) : K(pair / d.c_blocks, d.k_width, d.K), C(pair % d.c_blocks, d.c_width, d.C) {}
+};
 
 template <int M>
-void run_block(const Weights& d, const Parts& parts, const ConvOperands& o, int64_t block, real* x_tiles) {
+void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const Pair& pair, int64_t part, real* x_tiles, real* sums) {
   constexpr int T = Winograd<M>::T;
-  const int64_t pair = block % (d.k_blocks * d.c_blocks), part = block / (d.k_blocks * d.c_blocks);
-  const Share K(pair / d.c_blocks, d.k_width, d.K), C(pair % d.c_blocks, d.c_width, d.C);
-  if (!K.count || !C.count) return;
+  const Share &K = pair.K, &C = pair.C;
   const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
   real* dy_tiles = x_tiles + d.frequencies * d.x_stride();
-  real* sums = parts.sums + block * d.block_sums();
   for (int64_t first = begin; first < end; first += run_tiles) {
     const int64_t tiles = smaller(run_tiles, end - first);
     for (int64_t t = 0; t < tiles; t++) {
@@ -132,25 +135,21 @@ void run_block(const Weights& d, const Parts& parts, const ConvOperands& o, int6
   }
 }
 
-// dw of one output channel: the parts' sums in order, transformed.
+// dw of output channels [k, end) of a pair's: the parts' sums in order, transformed.
 template <int M>
-void finish_channel(const Weights& d, const real* sums, int64_t k, real* dw) {
+void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, real* dw) {
   constexpr int T = Winograd<M>::T;
-  const int64_t part_stride = d.k_blocks * d.c_blocks * d.block_sums();
-  for (int64_t block = 0; block < d.c_blocks; block++) {
-    const Share C(block, d.c_width, d.C);
-    const real* own = sums + (k / d.k_width * d.c_blocks + block) * d.block_sums() + k % d.k_width * d.c_width;
-    for_vectors(0, C.count, [&](int64_t c, auto, auto store_some) {
+  for (; k < end; k++)
+    for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {
       transform_tile<typename Winograd<M>::FilterGradient>(
           [&](int i, int j) {
-            const real* at = own + (i * T + j) * d.k_width * d.c_width + c;
+            const real* at = sums + ((i * T + j) * d.k_width + k) * d.c_width + c;
             vec sum = load(at);
-            for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * part_stride);
+            for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * d.pairs() * d.block_sums());
             return sum;
           },
-          [&](int i, int j, vec v) { store_some(dw + (k * 9 + 3 * i + j) * d.C + C.first + c, v); });
+          [&](int i, int j, vec v) { store_some(dw + ((pair.K.first + k) * 9 + 3 * i + j) * d.C + pair.C.first + c, v); });
     });
-  }
 }
 
 template <int M>
@@ -163,17 +162,25 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   const Weights d(v, M);
   const Parts parts = layout(context, d, scratch);
   for (int64_t c = 0; c < larger(d.C, d.K); c += N_LANES) store(parts.zeros + c, zero());
-  parallel(context, d.parts * d.k_blocks * d.c_blocks,
-           [&](int64_t block, int worker) { run_block<M>(d, parts, operands, block, parts.workers + worker * parts.worker_size); });
-  parallel(context, divide_up(d.K, 8), [&](int64_t block, int) {
-    for (int64_t k = 8 * block; k < smaller(d.K, 8 * block + 8); k++) finish_channel<M>(d, parts.sums, k, operands.out);
+  parallel(context, d.parts * d.pairs(), [&](int64_t block, int worker) {
+    const Pair pair(d, block % d.pairs());
+    real* sums = parts.sums + (d.parts > 1 ? block : worker) * d.block_sums();
+    sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.workers + worker * parts.worker_size, sums);
+    if (d.parts == 1) finish<M>(d, sums, pair, 0, pair.K.count, operands.out);
+  });
+  if (d.parts == 1) return;
+  const int64_t pieces = divide_up(d.k_width, 8);
+  parallel(context, d.pairs() * pieces, [&](int64_t block, int) {
+    const Pair pair(d, block / pieces);
+    const int64_t k = block % pieces * 8;
+    finish<M>(d, parts.sums + block / pieces * d.block_sums(), pair, k, smaller(k + 8, pair.K.count), operands.out);
   });
 }
 
 template <int M>
 bool accepts(const Conv2d& v) {
   const TileGrid grid(v.N, v.P, v.Q, M);
-  return winograd_pays(v, grid) && grid.count >= least_part_tiles;
+  return winograd_pays(v, grid) && grid.count >= 2 * run_tiles;
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
-// Winograd, forward and backward to the input (dy convolved with the flipped taps): a block takes some tiles, transforms them into planes
-// of N_LANES channels for each frequency, multiplies each frequency with the transformed weights by the register tiles of gemm.h, and
-// transforms the products back. What a block makes on the way stays in the L2 cache.
+// Winograd, forward and backward to the input (dy convolved with the flipped taps). Tiles of the input are transformed into planes of
+// N_LANES channels for each frequency, each frequency is multiplied with the transformed weights by the register tiles of gemm.h, and the
+// products are transformed back. A block of work takes some tiles, and what it makes on the way stays in the L2 cache; all share the
+// weights, which were transformed before. Where these are larger than all tiles, it is the other way round: a block takes a panel of the
+// weights, transforms it and multiplies all tiles with it.
 #include "../gemm.h"
 #include "winograd.h"
 
@@ -15,9 +17,10 @@ struct Sweep {
   Map in;
   TileGrid grid;
   int64_t out_channels;
-  bool flipped;  // taps flipped and w's channels in the roles of each other: backward
+  bool flipped;    // taps flipped and w's channels in the roles of each other: backward
+  bool by_panels;  // blocks of work are panels, not tiles
   int frequencies, Z, rows;
-  int64_t panels, tiles;  // of Z vectors of output channels; tiles of a block
+  int64_t panels, tiles, blocks;  // of Z vectors of output channels; tiles that are transformed together, and how often
   int64_t plane_stride, frequency_stride, product_stride;
 
   Sweep(const Map& in, const TileGrid& grid, int64_t out_channels, bool flipped)
@@ -25,92 +28,92 @@ struct Sweep {
     Z = tile_vectors(out_channels, most_vectors);
     rows = tile_rows(Z, 1);
     panels = divide_up(out_channels, columns());
+    by_panels = panels > 1 && grid.count < out_channels;
     const int64_t tile_bytes = frequencies * (planes() * N_LANES + columns()) * int64_t(sizeof(real));
     const int64_t wanted = larger(fewest_tiles, smaller(most_tiles, wanted_block_bytes / tile_bytes));
-    tiles = larger(1, smaller(wanted, divide_up(grid.count, least_blocks)));
+    tiles = larger(1, smaller(by_panels ? most_tiles : wanted, divide_up(grid.count, by_panels ? 1 : least_blocks)));
+    blocks = divide_up(grid.count, tiles);
     plane_stride = (tiles + 1) * N_LANES;  // no power of two
     frequency_stride = planes() * plane_stride + 2 * N_LANES;
     product_stride = tiles * columns() + N_LANES;
   }
   INLINE int64_t planes() const { return divide_up(in.channels, N_LANES); }
   INLINE int64_t columns() const { return int64_t(Z) * N_LANES; }
-  INLINE int64_t panel_size() const { return frequencies * in.channels * columns(); }
+  INLINE int64_t panel_size() const { return frequencies * in.channels * columns(); }  // [frequency][input channel][Z vectors]
+  INLINE int64_t input_size() const { return frequencies * frequency_stride; }         // [frequency][plane][tile][N_LANES]
+  INLINE int64_t products_size() const { return frequencies * product_stride; }        // [frequency][tile][Z vectors]
 };
 
 struct Parts {
-  real* weights;  // [panel][frequency][input channel][Z vectors]
   real* zeros;
-  real* workers;  // each: transformed input [frequency][plane][tile][N_LANES], products [frequency][tile][Z vectors]
-  int64_t input_size, worker_size, bytes;
+  real* weights;  // of all panels, or of a worker's
+  real* input;    // of a worker's tiles, or of all blocks
+  real* products;
+  int64_t bytes;
 };
 
 Parts layout(const Context& context, const Sweep& s, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.weights = scratch.take<real>(s.panels * s.panel_size());
   parts.zeros = scratch.take<real>(s.planes() * N_LANES);
-  parts.input_size = s.frequencies * s.frequency_stride;
-  parts.worker_size = divide_up(parts.input_size + s.frequencies * s.product_stride, 16) * 16 + 16;
-  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.weights = scratch.take<real>(s.panel_size() * (s.by_panels ? context.workers : s.panels));
+  parts.input = scratch.take<real>(s.input_size() * (s.by_panels ? s.blocks : context.workers));
+  parts.products = scratch.take<real>(s.products_size() * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
 }
 
 // --- weights
 
-// N_LANES rows of w (output channels forward, input channels of the product backward) by N_LANES of its innermost channels, transformed and
-// laid out for the register tiles: rows of a panel are the product's input channels.
+// The weights between N_LANES output and N_LANES input channels (of the product: backward they are w's input and output channels),
+// transformed and laid out for the register tiles. `to` is where frequency 0 of the first of each goes.
 template <int M>
-void transform_weights(const Sweep& s, const real* w, int64_t first_row, int64_t rows, int64_t first_column, int64_t columns,
-                       real* weights) {
+void transform_weights(const Sweep& s, const real* w, int64_t out, int64_t in, real* to) {
   constexpr int T = Winograd<M>::T;
-  const int64_t inner = s.flipped ? s.out_channels : s.in.channels;
+  const int64_t row = s.flipped ? in : out, column = s.flipped ? out : in;
+  const int64_t all_rows = s.flipped ? s.in.channels : s.out_channels, all_columns = s.flipped ? s.out_channels : s.in.channels;
+  const int64_t rows = smaller(N_LANES, all_rows - row), columns = smaller(N_LANES, all_columns - column);
   real block[T * T][N_LANES][N_LANES];
   for (int64_t k = 0; k < rows; k++) {
-    const real* filter = w + (first_row + k) * 9 * inner + first_column;
+    const real* filter = w + (row + k) * 9 * all_columns + column;
     for_vectors(0, columns, [&](int64_t, auto load, auto) {
       transform_tile<typename Winograd<M>::Filter>(
-          [&](int i, int j) { return load(filter + (s.flipped ? 8 - (3 * i + j) : 3 * i + j) * inner); },
+          [&](int i, int j) { return load(filter + (s.flipped ? 8 - (3 * i + j) : 3 * i + j) * all_columns); },
           [&](int i, int j, vec v) { store(block[i * T + j][k], v); });
     });
   }
-  const int64_t out = s.flipped ? first_column : first_row, in = s.flipped ? first_row : first_column, size = s.columns();
-  const int64_t count = s.flipped ? rows : columns;  // of input channels
   for (int64_t k = rows; k < N_LANES; k++)
     for (int f = 0; f < T * T; f++) store(block[f][k], zero());
-  for (int f = 0; f < T * T; f++) {
-    real* to = weights + out / size * s.panel_size() + (f * s.in.channels + in) * size + out % size;
-    vec row[N_LANES];
-    UNROLL for (int k = 0; k < N_LANES; k++) row[k] = load(block[f][k]);
-    if (!s.flipped) transpose(row);
-    for (int64_t k = 0; k < count; k++) store(to + k * size, row[k]);
+  const int64_t count = smaller(N_LANES, s.in.channels - in);
+  for (int f = 0; f < T * T; f++, to += s.in.channels * s.columns()) {
+    vec lines[N_LANES];
+    UNROLL for (int k = 0; k < N_LANES; k++) lines[k] = load(block[f][k]);
+    if (!s.flipped) transpose(lines);
+    for (int64_t k = 0; k < count; k++) store(to + k * s.columns(), lines[k]);
   }
 }
 
-// The columns of the last panel that no output channel has.
-void clear_missing_columns(const Sweep& s, real* weights) {
-  const int64_t there = divide_up(s.out_channels, N_LANES) * N_LANES;
-  for (int64_t out = there; out < s.panels * s.columns(); out += N_LANES)
-    for (int64_t i = 0; i < s.frequencies * s.in.channels; i++)
-      store(weights + out / s.columns() * s.panel_size() + i * s.columns() + out % s.columns(), zero());
-}
-
+// Those of a panel and N_LANES input channels; columns that no output channel has are 0.
 template <int M>
-void pack_weights(const Context& context, const Sweep& s, const real* w, real* weights) {
-  const int64_t all_rows = s.flipped ? s.in.channels : s.out_channels, all_columns = s.flipped ? s.out_channels : s.in.channels;
-  parallel(context, divide_up(all_rows, N_LANES), [&](int64_t block, int) {
-    const int64_t row = block * N_LANES;
-    for (int64_t column = 0; column < all_columns; column += N_LANES)
-      transform_weights<M>(s, w, row, smaller(N_LANES, all_rows - row), column, smaller(N_LANES, all_columns - column), weights);
-  });
-  clear_missing_columns(s, weights);
+void pack_plane(const Sweep& s, const real* w, int64_t panel, int64_t in, real* weights) {
+  for (int64_t column = 0; column < s.columns(); column += N_LANES) {
+    const int64_t out = panel * s.columns() + column;
+    real* to = weights + in * s.columns() + column;
+    if (out < s.out_channels) {
+      transform_weights<M>(s, w, out, in, to);
+      continue;
+    }
+    for (int f = 0; f < s.frequencies; f++, to += s.in.channels * s.columns())
+      for (int64_t k = 0; k < smaller(N_LANES, s.in.channels - in); k++) store(to + k * s.columns(), zero());
+  }
 }
 
 // --- a block
 
 template <int M>
-void transform_block(const Sweep& s, const real* x, const real* zeros, int64_t first, int64_t count, real* input) {
+void transform_block(const Sweep& s, const real* x, const real* zeros, int64_t block, real* input) {
   constexpr int T = Winograd<M>::T;
+  const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
   for (int64_t t = 0; t < count; t++) {
     const TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first + t));
     transform_pixels<typename Winograd<M>::Input>(pixels, 0, s.in.channels, input + t * N_LANES, s.plane_stride, s.frequency_stride);
@@ -154,29 +157,50 @@ void transform_back(const Sweep& s, const real* products, const real* bias, int6
   }
 }
 
+// Some tiles, transformed, times a panel
 template <int M>
-void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_t block, real* input) {
+void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const real* input, int64_t panel, const real* weights,
+                    real* products) {
   const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
-  real* products = input + parts.input_size;
   int64_t row[most_rows];
   for (int64_t q = 0; q < most_rows; q++) row[q] = q * s.columns();
-  transform_block<M>(s, o.in, parts.zeros, first, count, input);
-  for (int64_t panel = 0; panel < s.panels; panel++) {
-    const real* weights = parts.weights + panel * s.panel_size();
-    for (int f = 0; f < s.frequencies; f++)
-      multiply_frequency(s, input + f * s.frequency_stride, weights + f * s.in.channels * s.columns(), count, row,
-                         products + f * s.product_stride);
-    transform_back<M>(s, products, o.bias, panel * s.columns(), first, count, o.out);
-  }
+  for (int f = 0; f < s.frequencies; f++)
+    multiply_frequency(s, input + f * s.frequency_stride, weights + f * s.in.channels * s.columns(), count, row,
+                       products + f * s.product_stride);
+  transform_back<M>(s, products, o.bias, panel * s.columns(), first, count, o.out);
+}
+
+template <int M>
+void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
+  parallel(context, s.panels * s.planes(), [&](int64_t i, int) {
+    const int64_t panel = i / s.planes();
+    pack_plane<M>(s, o.with, panel, i % s.planes() * N_LANES, parts.weights + panel * s.panel_size());
+  });
+  parallel(context, s.blocks, [&](int64_t block, int worker) {
+    real* input = parts.input + worker * s.input_size();
+    transform_block<M>(s, o.in, parts.zeros, block, input);
+    for (int64_t panel = 0; panel < s.panels; panel++)
+      multiply_panel<M>(s, o, block, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size());
+  });
+}
+
+template <int M>
+void run_panels(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
+  parallel(context, s.blocks,
+           [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, block, parts.input + block * s.input_size()); });
+  parallel(context, s.panels, [&](int64_t panel, int worker) {
+    real* weights = parts.weights + worker * s.panel_size();
+    for (int64_t in = 0; in < s.in.channels; in += N_LANES) pack_plane<M>(s, o.with, panel, in, weights);
+    for (int64_t block = 0; block < s.blocks; block++)
+      multiply_panel<M>(s, o, block, parts.input + block * s.input_size(), panel, weights, parts.products + worker * s.products_size());
+  });
 }
 
 template <int M>
 void run_sweep(const Context& context, const Sweep& s, const ConvOperands& operands, void* scratch) {
   const Parts parts = layout(context, s, scratch);
   for (int64_t c = 0; c < s.planes() * N_LANES; c += N_LANES) store(parts.zeros + c, zero());
-  pack_weights<M>(context, s, operands.with, parts.weights);
-  parallel(context, divide_up(s.grid.count, s.tiles),
-           [&](int64_t block, int worker) { run_block<M>(s, parts, operands, block, parts.workers + worker * parts.worker_size); });
+  s.by_panels ? run_panels<M>(context, s, parts, operands) : run_tiles<M>(context, s, parts, operands);
 }
 
 // --- as algorithms
