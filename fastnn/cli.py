@@ -95,6 +95,7 @@ def evaluate(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(_RECIPES)}")
     sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0))
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
+    assert part is not None
     result = trained.evaluate(part)
     print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} %")
 
@@ -205,7 +206,8 @@ def _load(
         here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
         raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{here}")
     if dataset == "images":
-        return data.image_folder(path, size or 64, resize=resize, seed=seed, skip_broken=skip_broken)
+        where = data.recognise(path)[1] if os.path.isdir(path) else path  # the folder inside, where that is all there is
+        return data.image_folder(where, size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
     loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
@@ -294,9 +296,10 @@ def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) ->
     """The one look at the test set: with the best snapshot by validation, without validation with the last epoch's weights."""
     trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
     which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}"
-    if test is None:
-        return f"{which}\nvalidation accuracy {100 * trainer.evaluate(validation)['accuracy']:.1f} % (there is no test set)"
-    return f"{which}\ntest accuracy {100 * trainer.evaluate(test)['accuracy']:.1f} %"
+    if test is not None:
+        return f"{which}\ntest accuracy {100 * trainer.evaluate(test)['accuracy']:.1f} %"
+    assert validation is not None
+    return f"{which}\nvalidation accuracy {100 * trainer.evaluate(validation)['accuracy']:.1f} % (there is no test set)"
 
 
 def _write_results(trainer: Trainer, out: str, history_file: str) -> None:

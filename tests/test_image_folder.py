@@ -255,18 +255,23 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none: has no sub-folders; expected one with images for each class"):
         data.image_folder(tmp_path / "none")
     (tmp_path / "none" / "a").mkdir()
-    with pytest.raises(ValueError, match="none: its folders a hold no images"):
+    (tmp_path / "none" / "b").mkdir()
+    with pytest.raises(ValueError, match="none: its folders a, b hold no images"):
         data.image_folder(tmp_path / "none")
     paint(tmp_path / "none" / "b" / "x.png", RED)
+    (tmp_path / "none" / "c").mkdir()
     with pytest.raises(ValueError, match="none/a: holds no images"):
         data.image_folder(tmp_path / "none")
     write_folder(tmp_path / "parts", ("train", "val", "valid"))
     with pytest.raises(ValueError, match="has val and valid; expected one of them"):
         data.image_folder(tmp_path / "parts")
-    write_folder(tmp_path / "other", ("train",), classes=("red",))
+    write_folder(tmp_path / "other", ("train",), classes=("red", "blue"))
     write_folder(tmp_path / "other", ("val",), classes=("red", "green"))
-    with pytest.raises(ValueError, match="val/green: the training set has no class of that name; it has red"):
+    with pytest.raises(ValueError, match="val/green: the training set has no class of that name; it has blue, red"):
         data.image_folder(tmp_path / "other")
+    write_folder(tmp_path / "one", ("train", "val"), classes=("red",))
+    with pytest.raises(ValueError, match="one/train: has one sub-folder, red; expected one for each of two or more classes"):
+        data.image_folder(tmp_path / "one")
 
 
 def test_broken_files_are_named_or_counted(tmp_path: Path) -> None:

@@ -277,8 +277,9 @@ def test_paths_are_recognised(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", train_images=np.zeros(1))
     (tmp_path / "npy").mkdir()
     np.save(tmp_path / "npy" / "train_images.npy", np.zeros(1))
-    (tmp_path / "photos" / "cat").mkdir(parents=True)
-    (tmp_path / "photos" / "cat" / "1.JPG").write_bytes(b"")
+    for name in ("cat", "dog/brown/large"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    (tmp_path / "photos" / "dog" / "brown" / "large" / "1.JPG").write_bytes(b"")
     (tmp_path / "nested" / "photos" / "train" / "cat").mkdir(parents=True)
     (tmp_path / "nested" / "photos" / "val" / "cat").mkdir(parents=True)
     for name, kind in {

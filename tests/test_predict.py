@@ -152,6 +152,9 @@ def test_photos_without_a_test_set_and_with_broken_files(capsys: pytest.CaptureF
     assert "images of 3 x 8 x 8" in out and "linear: " in out
     assert "was started with augment crop-flip, not flip" in refusal(capsys, "train", "photos", "--resume", "--augment", "flip")
     assert "was started with size 8, not 16" in refusal(capsys, "train", "photos", "--resume", "--size", "16")
+    Path("outer").mkdir()
+    Path("photos").rename("outer/photos")
+    assert re.search(r"^validation accuracy \d", run(capsys, "evaluate", "runs/photos/model.safetensors", "--data", "outer"), re.M)
     write_folder(Path("plain"), n=10)
     assert "30 for training" not in run(capsys, "train", "plain", *quick) and Path("runs/plain/model.safetensors").exists()
 
@@ -252,7 +255,8 @@ def test_a_model_of_create_needs_no_architecture(tmp_path: Path) -> None:
 def test_a_changed_model_is_not_taken_for_what_create_made(tmp_path: Path) -> None:
     model = models.create("lenet", input_shape=(1, 6, 6), num_classes=3)
     setattr(model, "8", nn.Identity() if hasattr(nn, "Identity") else nn.SiLU())
-    save_model("m", model)
+    with pytest.warns(UserWarning, match=r"changed after models.create \(it has \(8\): .*its files will not say how to build it"):
+        save_model("m", model)
     with pytest.raises(ValueError, match="m: says no architecture; build the model yourself and give it"):
         load_model("m")
     assert load_model("m", model=model).model is model

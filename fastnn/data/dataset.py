@@ -65,9 +65,12 @@ class Dataset(ABC):
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All images as they are, a block at a time: for statistics over sets that do not fit in memory."""
+        for start, end in self._block_bounds():
+            yield self.raw(np.arange(start, end))[0]
+
+    def _block_bounds(self) -> Iterator[tuple[int, int]]:
         step = max(1, min(1024, _BLOCK_BYTES // max(1, 4 * int(np.prod(self.shape)))))
-        for start in range(0, len(self), step):
-            yield self.raw(np.arange(start, min(start + step, len(self))))[0]
+        return ((start, min(start + step, len(self))) for start in range(0, len(self), step))
 
     def take(self: D, indices: Any) -> D:
         """The set of these samples, in this order (positions, negative ones from the end, or a mask); the images are shared, not copied.
@@ -125,8 +128,14 @@ class ArrayDataset(Dataset):
 
     def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = self._source_rows(positions)
-        images = np.asarray(self._whole()[rows])
-        return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False), self._labels[rows]
+        return _bytes_or_float32(self._whole()[rows]), self._labels[rows]
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        if self._rows is not None:
+            yield from super().blocks()
+        else:
+            for start, end in self._block_bounds():  # without a copy
+                yield _bytes_or_float32(self._whole()[start:end])
 
     def batch(
         self, positions: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
@@ -169,6 +178,11 @@ def _gathered(source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.n
     if frames is not None:
         return frames.gather(source, rows, scale, shift)
     return _C.gather_normalize(_C.Gather(source.shape, len(rows)), source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
+
+
+def _bytes_or_float32(images: np.ndarray) -> np.ndarray:
+    images = np.asarray(images)
+    return images if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
 
 
 def _is_mapped(array: Any) -> bool:

@@ -48,15 +48,15 @@ class ImageFiles:
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         return self.resize(self.paths[i]), int(self.labels[i])
 
-    def decoded(self) -> ArrayDataset:
-        """All of them in memory, as bytes."""
+    def decoded(self, progress: bool = False) -> ArrayDataset:
+        """All of them in memory, as bytes; with a progress bar, on a terminal."""
         channels, height, width = self.resize.shape
         images = np.empty((len(self), height, width, channels), np.uint8)
 
         def fill(i: int) -> None:
             images[i] = self.resize(self.paths[i]).transpose(1, 2, 0)
 
-        each(len(self), fill)
+        each(len(self), fill, "reading images" if progress else None)
         return ArrayDataset(images.transpose(0, 3, 1, 2), self.labels, self.classes, resize=self.resize)
 
     def without_broken(self) -> tuple[ImageFiles, Skipped]:
@@ -85,13 +85,14 @@ def image_folder(
     seed: int = 0,
     keep: bool | None = None,
     skip_broken: bool = False,
+    progress: bool = False,
 ) -> Sets:
     """`Sets` of the photos in a folder: path/CLASS/*.jpg, or path/train/CLASS/*.jpg beside path/val/CLASS/... and path/test/CLASS/...
 
     Classes are the names of the folders, sorted; images lie in them at any depth, other files are passed over. Every image becomes
     `size` x `size` (or (H, W)) by the rule `Resize(size, channels=channels)`, or by the `resize` given. Where neither val nor test is there,
     a `test_fraction` of each class, drawn by `seed`, is kept for the test. keep: decode all images once and hold them as bytes (True), or
-    decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held.
+    decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held. progress: a bar while they are read, on a terminal.
 
     Raises ValueError naming the file that is no whole image (skip_broken=True passes over them and lists them in `skipped`), the folder without
     images, or the class that training does not have; FileNotFoundError when there is no such folder. Needs Pillow.
@@ -102,9 +103,15 @@ def image_folder(
     parts = parts_of(root)
     classes = subfolders(parts.get("train", root))
     skipped: Skipped = []
-    sets = {part: _read(folder, classes, rule, keep, skipped if skip_broken else None) for part, folder in parts.items()}
+    if len(classes) == 1:
+        raise ValueError(f"{parts.get('train', root)}: has one sub-folder, {classes[0]}; expected one for each of two or more classes")
+
+    def read(folder: str) -> Dataset:
+        return _read(folder, classes, rule, keep, skipped if skip_broken else None, progress)
+
+    sets = {part: read(folder) for part, folder in parts.items()}
     if not parts:
-        rest, test = split(_read(root, classes, rule, keep, skipped if skip_broken else None), test_fraction, seed)
+        rest, test = split(read(root), test_fraction, seed)
         return Sets(rest, None, test, f"a folder of photos, {test_fraction:.0%} of each class kept for the test", skipped)
     names = ", ".join(f"{os.path.basename(folder)}/" for folder in parts.values())
     return Sets(sets["train"], sets.get("validation"), sets.get("test"), f"a folder of photos in {names}", skipped)
@@ -139,7 +146,7 @@ def images_below(folder: str) -> list[str]:
     return sorted(found)
 
 
-def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skipped: Skipped | None) -> Dataset:
+def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skipped: Skipped | None, progress: bool) -> Dataset:
     unknown = [name for name in subfolders(folder) if name not in classes and images_below(os.path.join(folder, name))]
     if unknown:
         raise ValueError(f"{os.path.join(folder, unknown[0])}: the training set has no class of that name; it has {', '.join(classes)}")
@@ -154,7 +161,7 @@ def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skip
         skipped += broken
     _check_classes(folder, files)
     kept = keep if keep is not None else len(files) * int(np.prod(rule.shape)) <= MOST_DECODED_BYTES
-    return files.decoded() if kept else ItemDataset(files)
+    return files.decoded(progress) if kept else ItemDataset(files)
 
 
 def _check_classes(folder: str, files: ImageFiles) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .dataset import ArrayDataset, Dataset
 from .resize import Resize
+
+
+class Samples(Protocol):
+    """Any object with these two: `samples[i]` is (image, label)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: Any, /) -> Any: ...
 
 
 class ItemDataset(Dataset):
@@ -26,7 +34,7 @@ class ItemDataset(Dataset):
 
     def __init__(
         self,
-        source: Any,
+        source: Samples,
         *,
         classes: Sequence[str] | None = None,
         labels: Any = None,

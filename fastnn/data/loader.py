@@ -12,7 +12,7 @@ from .. import _C, devices, random
 from ..tensor import Tensor
 from .augment import Augmentation, Frames, frames_of
 from .dataset import Dataset
-from .items import as_dataset
+from .items import Samples, as_dataset
 from .normalize import Normalize
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
@@ -34,7 +34,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset | tuple[Any, Any] | Samples,
         batch_size: int,
         *,
         shuffle: bool = False,

@@ -127,9 +127,14 @@ def _pillow() -> Any:
     return Image
 
 
-def each(count: int, work: Callable[[int], None]) -> None:
-    """work(0) ... work(count - 1) in as many threads as the kernels use (Pillow releases the GIL while it decodes); the first error ends it."""
+def each(count: int, work: Callable[[int], None], title: str | None = None) -> None:
+    """work(0) ... work(count - 1) in as many threads as the kernels use (Pillow releases the GIL while it decodes); the first error ends it.
+
+    title: what stands before a progress bar, on a terminal; none without it.
+    """
     from concurrent.futures import ThreadPoolExecutor
+
+    from tqdm.auto import tqdm
 
     def run(start: int) -> None:
         for i in range(start, min(start + _TASK, count)):
@@ -137,7 +142,15 @@ def each(count: int, work: Callable[[int], None]) -> None:
 
     pool = ThreadPoolExecutor(_C.get_num_threads(), thread_name_prefix="fastnn-decode")
     try:
-        for _ in pool.map(run, range(0, count, _TASK)):
+        tasks = range(0, count, _TASK)
+        for _ in tqdm(
+            pool.map(run, tasks),
+            title,
+            len(tasks),
+            leave=False,
+            disable=None if title else True,
+            bar_format="{desc}{percentage:3.0f}%|{bar}|",
+        ):
             pass
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

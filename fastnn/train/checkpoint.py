@@ -7,6 +7,7 @@ position (epoch, batch, steps), seed and draw, the running sums of the epoch, th
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,6 +135,11 @@ def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Ma
         return dict(found)
     if given:
         raise ValueError(f"architecture {dict(given)} makes another model: it has {differing[0][1]}, this one {differing[0][0]}")
+    changed = f"it has {differing[0][0]} where models.create made {differing[0][1]}"
+    warnings.warn(
+        f"the model was changed after models.create ({changed}): its files will not say how to build it; load_model(path, model=...) takes one",
+        stacklevel=3,
+    )
     return None
 
 

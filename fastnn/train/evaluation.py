@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..data import ArrayDataset, Dataset, Loader, Normalize
+from ..data.items import Samples
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .metrics import Metric
 
-Data = Any  # a data set, a Loader, (images, labels), or an object with __len__ and __getitem__ that gives (image, label)
+Data = Dataset | Loader | tuple[Any, Any] | Samples
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 _BATCH = 256
