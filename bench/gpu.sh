@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds, tests, checks and measures fastnn on a machine with a GPU, without network. usage: bench/gpu.sh STAGE
 #
-#   data      first, where the data is: copies what the tests read into bench/gpu/data
+#   data      first, where the data is: copies what the tests read into bench/gpu/data, or the sets named behind it (data cifar10-jpeg)
 #   build     pip install without build isolation, for the GPU at hand, into bench/gpu/build
 #   test      the test suite, with the tables of the GPU
-#   sanitize  compute-sanitizer's four tools over one small case of every kernel after the other
+#   sanitize  compute-sanitizer's four tools, one after the other, over small cases of every kernel
 #   kernels   bench.kernels in each precision and in bfloat16
 #   train     bench.train: the reference nets beside PyTorch's forms
 #   airbench  comes later
@@ -51,9 +51,9 @@ hand_over() {
 trap hand_over EXIT
 
 data() {
-  local from=${FASTNN_DATA_FROM:-$root/../shared/data}
+  local from=${FASTNN_DATA_FROM:-$root/../shared/data} name
   mkdir -p "$folder/data"
-  cp -r "$from/fashion-mnist" "$folder/data/"
+  for name in "${@:-fashion-mnist}"; do cp -r "$from/$name" "$folder/data/"; done
   du -sh "$folder/data"
 }
 
@@ -96,14 +96,16 @@ tests() {
 
 sanitize() {
   local tool
-  export FASTNN_TEST_DEVICES=cuda FASTNN_ARENA=off # each array in memory of its own
+  # Each array in memory of its own; cases of a few blocks
+  export FASTNN_TEST_DEVICES=cuda FASTNN_ARENA=off FASTNN_TEST_MOST_ELEMENTS=4000
   if ! command -v compute-sanitizer >/dev/null; then
     note "sanitize: compute-sanitizer is not installed"
     return 0
   fi
   for tool in memcheck racecheck initcheck synccheck; do
     step "sanitize-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
-      python3 -P -m pytest -q -p no:cacheprovider tests/test_rows.py -k 'test_case and cuda' ||
+      python3 -P -m pytest -q -p no:cacheprovider tests/test_rows.py tests/test_cuda_precision.py \
+      -k 'test_case or rounded_once or small_integers' ||
       note "sanitize-$tool: $(grep -m 3 -E '=========' "$out/sanitize-$tool.log" | tr '\n' ' ')"
   done
 }
@@ -126,7 +128,7 @@ train() { bench train bench.train --compile --pairs 20; }
 
 stage=${1:-}
 case $stage in
-  data) data ;;
+  data) data "${@:2}" ;;
   build | test | sanitize | kernels | train)
     note "--- $stage at $(git rev-parse --short HEAD 2>/dev/null || echo unknown): $(describe 2>&1 | tr '\n' ';')"
     build || exit 1

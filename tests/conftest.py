@@ -11,6 +11,7 @@ from pathlib import Path
 
 import kernel_calls
 import pytest
+from kernel_cases import Case, elements, least_elements
 
 import fastnn
 from fastnn import _C
@@ -20,11 +21,31 @@ os.environ["FASTNN_TEST_SEED"] = str(SEED)
 
 
 collect_ignore = [] if kernel_calls.GPUS else ["test_cuda_precision.py"]
+if "FASTNN_CUDA_EMULATED" not in os.environ:
+    collect_ignore.append("test_cuda_backend.py")
 
 
 def pytest_report_header() -> str:
     gpus = "" if kernel_calls.GPUS else "no GPU and no FASTNN_CUDA_EMULATED: CUDA kernels are not tested; "
     return f"fastnn: {gpus}tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """FASTNN_TEST_MOST_ELEMENTS=n, for the sanitizers: they see in cases of a few blocks what there is to see, and take minutes for large ones.
+    Every row keeps its least case."""
+    if "FASTNN_TEST_MOST_ELEMENTS" not in os.environ:
+        return
+    most = int(os.environ["FASTNN_TEST_MOST_ELEMENTS"])
+
+    def too_large(value: object) -> bool:
+        if isinstance(value, Case):
+            return elements(value.parameters) > max(most, least_elements(value.row))
+        return isinstance(value, tuple) and elements(value) > most
+
+    large = [item for item in items if hasattr(item, "callspec") and any(map(too_large, item.callspec.params.values()))]
+    config.hook.pytest_deselected(items=large)
+    dropped = set(large)
+    items[:] = [item for item in items if item not in dropped]
 
 
 @pytest.hookimpl(trylast=True)  # innermost, so that a case's reference serves all tables before the next case comes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,3 +59,14 @@ def _problem(name: str, case: Case) -> Problem:
 
 # The cases that the generic tests run: each row with an empty, a tiny and an odd problem, and one of several blocks for the threads.
 CASES = [Case(*sketch) for family in FAMILIES for sketch in family.cases()]
+
+
+def elements(parameters: Any) -> int:
+    """Of the largest shape among a struct's parameters."""
+    return max((math.prod(p) for p in parameters if isinstance(p, tuple)), default=0)
+
+
+@functools.cache
+def least_elements(row: str) -> int:
+    """Of the row's smallest case that is not empty."""
+    return min(filter(None, (elements(case.parameters) for case in CASES if case.row == row)), default=0)

@@ -42,7 +42,7 @@ def test_case(case: Case, table: Table, threads: None) -> None:
         assert last["table"] == table.name
         assert last["device"].startswith(table.device)
     assert same_bits(case.run(table), alone), "rerun differs"
-    for count in (2, 3, 7):
+    for count in (2, 3, 7) if table.device == "cpu" else ():  # a GPU knows nothing of them
         _C.set_num_threads(count)
         assert same_bits(case.run(table), alone), f"{count} threads differ from one"
         assert _C.last_call()["algorithm"] == last["algorithm"]
