@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 
 namespace fastnn {
@@ -38,6 +39,15 @@ size_t size_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+int64_t available_on_host() {
+  std::ifstream lines("/proc/meminfo");
+  for (std::string name, kib, unit; lines >> name >> kib;) {
+    if (name == "MemAvailable:") return 1024 * std::atoll(kib.c_str());
+    std::getline(lines, unit);
+  }
+  return 0;
+}
+
 }  // namespace
 
 Arena::Source host_memory() {
@@ -48,7 +58,7 @@ Arena::Source host_memory() {
               madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
             return block;
           },
-          [](void* block) { std::free(block); }};
+          [](void* block) { std::free(block); }, available_on_host};
 }
 
 size_t Arena::slack() { return exact() ? 0 : most_slack; }
@@ -79,9 +89,12 @@ void* Arena::allocate(size_t bytes, void* stream) {
     }
     if (block) stats_.reserved += int64_t(rounded);
   }
-  if (!block)
-    throw OutOfMemory("fastnn: out of memory on " + device_ + ": " + std::to_string(bytes) + " bytes requested, " +
-                      std::to_string(stats_.allocated) + " held by live arrays; a smaller batch needs less");
+  if (!block) {
+    const int64_t free = source_.free(), held = stats_.allocated;
+    throw OutOfMemory("fastnn: out of memory on " + device_ + ": " + std::to_string(bytes) + " bytes requested, " + std::to_string(free) +
+                          " free, " + std::to_string(held) + " held by live arrays; a smaller batch needs less",
+                      int64_t(bytes), free, held);
+  }
   stats_.allocations++;
   stats_.allocated += int64_t(rounded);
   if (stats_.allocated > stats_.peak) stats_.peak = stats_.allocated;

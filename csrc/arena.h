@@ -12,7 +12,9 @@
 namespace fastnn {
 
 struct OutOfMemory : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  int64_t requested, free, held;  // bytes: asked for, not in anybody's use, in live arrays
+  OutOfMemory(const std::string& text, int64_t requested, int64_t free, int64_t held)
+      : std::runtime_error(text), requested(requested), free(free), held(held) {}
 };
 
 struct MemoryStats {
@@ -33,6 +35,7 @@ class Arena {
   struct Source {                                 // where blocks come from
     std::function<void*(size_t bytes)> allocate;  // null when there is not enough
     std::function<void(void* block)> release;
+    std::function<int64_t()> free;  // bytes that could still be had
   };
 
   Arena(Source source, std::string device) : source_(std::move(source)), device_(std::move(device)) {}
@@ -42,6 +45,7 @@ class Arena {
   void* allocate(size_t bytes, void* stream = nullptr);             // throws OutOfMemory
   void release(void* block, size_t bytes, void* stream = nullptr);  // both as given to allocate
   MemoryStats stats() const;
+  int64_t free() const { return source_.free(); }
   void reset_peak();
   void empty_cache();  // gives unused blocks back to the system
 

@@ -87,7 +87,8 @@ Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
     if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46)
-      throw OutOfMemory("shape " + text(shape) + " is larger than any memory");
+      throw OutOfMemory("shape " + text(shape) + " is larger than any memory", INT64_MAX, device.arena.free(),
+                        device.arena.stats().allocated);
   }
   return {shape, dtype, std::make_shared<Storage>(device, size_t(n) * item_size(dtype))};
 }

@@ -101,11 +101,15 @@ void bind_rows(py::module_& m) {
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  py::register_exception<OutOfMemory>(m, "OutOfMemoryError", PyExc_MemoryError);
+  static const py::handle out_of_memory = py::exception<OutOfMemory>(m, "OutOfMemoryError", PyExc_MemoryError).release();
   py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);
+    } catch (const OutOfMemory& e) {
+      const py::object error = out_of_memory(e.what());
+      error.attr("requested") = e.requested, error.attr("free") = e.free, error.attr("held") = e.held;
+      PyErr_SetObject(out_of_memory.ptr(), error.ptr());
     } catch (const TypeMismatch& e) {
       PyErr_SetString(PyExc_TypeError, e.what());
     } catch (const NotFinite& e) {

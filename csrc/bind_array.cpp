@@ -1,4 +1,6 @@
 // Array for Python: numpy's views, DLPack and __cuda_array_interface__.
+#include <optional>
+
 #include "bfloat16.h"
 #include "bind.h"
 #include "dlpack.h"
@@ -70,7 +72,7 @@ void copy_from(Array& array, const py::array& source) {
 
 // --- DLPack
 
-enum DLDeviceType : int32_t { dl_cpu = 1, dl_cuda = 2, dl_extension = 12 };
+enum DLDeviceType : int32_t { dl_cpu = 1, dl_cuda = 2, dl_cuda_host = 3, dl_extension = 12 };
 
 // Devices that only imitate a GPU are nobody else's business.
 DLDevice dlpack_device(const Device& device) {
@@ -80,7 +82,8 @@ DLDevice dlpack_device(const Device& device) {
 
 Device& device_of(const DLDevice& d) {
   switch (d.device_type) {
-    case dl_cpu: return cpu();
+    case dl_cpu:
+    case dl_cuda_host: return cpu();  // the latter is pinned
     case dl_cuda: return device_named("cuda:" + std::to_string(d.device_id));
     case dl_extension: return device_named("cuda-emulated:" + std::to_string(d.device_id));
   }
@@ -99,24 +102,54 @@ DLDataType dlpack_type(Dtype dtype) {
   }
 }
 
+template <class Managed>
 struct Exported {
   std::shared_ptr<Storage> storage;
   Shape shape, strides;
-  DLManagedTensor managed;
+  Managed managed;
 };
 
-py::capsule to_dlpack(const Array& array) {
-  array.device().synchronize();  // whatever the consumer's stream, the values are there
-  auto* e = new Exported{array.storage, array.shape, strides_of(array.shape), {}};
-  e->managed.dl_tensor = {
+template <class Managed>
+py::capsule capsule_of(const Array& array, [[maybe_unused]] bool copied) {
+  auto* e = new Exported<Managed>{array.storage, array.shape, strides_of(array.shape), {}};
+  Managed& managed = e->managed;
+  managed.dl_tensor = {
       array.data(), dlpack_device(array.device()), array.shape.rank, dlpack_type(array.dtype), e->shape.d, e->strides.d, 0};
-  e->managed.manager_ctx = e;
-  e->managed.deleter = [](DLManagedTensor* m) { delete static_cast<Exported*>(m->manager_ctx); };
-  return py::reinterpret_steal<py::capsule>(PyCapsule_New(&e->managed, "dltensor", [](PyObject* capsule) {
-    if (!PyCapsule_IsValid(capsule, "dltensor")) return;  // consumed: the consumer calls the deleter
-    auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor"));
+  managed.manager_ctx = e;
+  managed.deleter = [](Managed* m) { delete static_cast<Exported<Managed>*>(m->manager_ctx); };
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>)
+    managed.version = {1, 0}, managed.flags = copied ? Managed::is_copied : 0;
+  return py::reinterpret_steal<py::capsule>(PyCapsule_New(&managed, Managed::name, [](PyObject* capsule) {
+    if (!PyCapsule_IsValid(capsule, Managed::name)) return;  // consumed: the consumer calls the deleter
+    auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule, Managed::name));
     m->deleter(m);
   }));
+}
+
+[[noreturn]] void refuse_buffer(const std::string& why) { throw py::buffer_error(why); }
+
+// Of another library: 1 and 2 are the legacy default stream and the thread's, and handles of these.
+void* stream_of(int64_t number, const char* what) {
+  if (number > 0) return reinterpret_cast<void*>(number);
+  throw std::invalid_argument(std::string(what) + ": stream " + std::to_string(number) +
+                              "; 1 is the legacy default stream, 2 the thread's default stream, others are their handle");
+}
+
+// https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
+py::capsule to_dlpack(const Array& array, std::optional<int64_t> stream, std::optional<std::pair<int, int>> version,
+                      std::optional<std::pair<int, int>> wanted, std::optional<bool> copy) {
+  const DLDevice mine = dlpack_device(array.device());
+  const bool elsewhere = wanted && *wanted != std::make_pair(int(mine.device_type), int(mine.device_id));
+  if (elsewhere && (wanted->first != dl_cpu || copy == false))
+    refuse_buffer("this tensor lies on " + array.device().name + ", device (" + std::to_string(mine.device_type) + ", " +
+                  std::to_string(mine.device_id) + "); it cannot be handed to device (" + std::to_string(wanted->first) + ", " +
+                  std::to_string(wanted->second) + ")" + (wanted->first == dl_cpu ? " without a copy" : ""));
+  const bool copied = elsewhere || copy == true;
+  const Array given = elsewhere ? on(array, cpu()) : copied ? on(array, array.device()) : array;
+  Device& device = given.device();
+  if (array.device().is_cpu() && stream) throw std::invalid_argument("__dlpack__: an array in the CPU's memory has no stream");
+  if (!device.is_cpu() && stream != -1) device.order(device.stream(), stream_of(stream.value_or(1), "__dlpack__"));
+  return version && version->first >= 1 ? capsule_of<DLManagedTensorVersioned>(given, copied) : capsule_of<DLManagedTensor>(given, copied);
 }
 
 // An array over memory of others, once its strides (in elements; null: row-major) are found to be ours.
@@ -148,9 +181,14 @@ Shape shape_of(const char* what, int64_t rank, const int64_t* sizes) {
 
 constexpr Dtype dtypes[] = {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean, Dtype::bfloat16};
 
-Array from_dlpack(const py::capsule& capsule) {
-  auto* m = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
+template <class Managed>
+Array from_capsule(const py::capsule& capsule) {
+  auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), Managed::name));
   if (!m) throw py::error_already_set();
+  if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) {
+    if (m->version.major != 1) refuse_buffer("from_dlpack: DLPack version " + std::to_string(m->version.major) + "; expected 1");
+    if (m->flags & Managed::read_only) refuse_buffer("from_dlpack: the array is read-only; fastnn.tensor(a) makes a copy");
+  }
   const DLTensor& t = m->dl_tensor;
   Device& device = device_of(t.device);
   for (Dtype dtype : dtypes) {
@@ -163,13 +201,20 @@ Array from_dlpack(const py::capsule& capsule) {
                             m->deleter(m);
                           }
                         });
-    PyCapsule_SetName(capsule.ptr(), "used_dltensor");
+    PyCapsule_SetName(capsule.ptr(), Managed::used);
     return array;
   }
   throw TypeMismatch("from_dlpack: its dtype has no counterpart here; convert to float32, float64, uint8, int64 or bool");
 }
 
+Array from_dlpack(const py::capsule& capsule) {
+  const bool versioned = PyCapsule_IsValid(capsule.ptr(), DLManagedTensorVersioned::name);
+  return versioned ? from_capsule<DLManagedTensorVersioned>(capsule) : from_capsule<DLManagedTensor>(capsule);
+}
+
 // --- https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3
+
+constexpr const char* bfloat16_typestr = "<V2";  // as PyTorch has it: numpy's typestr has no name for it
 
 py::dict cuda_array_interface(const Array& array) {
   const Shape strides = strides_of(array.shape);
@@ -180,7 +225,7 @@ py::dict cuda_array_interface(const Array& array) {
   }
   py::dict d;
   d["shape"] = py::tuple(shape), d["strides"] = py::tuple(bytes);
-  d["typestr"] = array.dtype == Dtype::bfloat16 ? py::str("<V2") : py::str(numpy_dtype(array.dtype).attr("str"));
+  d["typestr"] = array.dtype == Dtype::bfloat16 ? py::str(bfloat16_typestr) : py::str(numpy_dtype(array.dtype).attr("str"));
   d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(array.data()), false);
   d["version"] = 3;
   array.device().synchronize();
@@ -191,18 +236,24 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
   const py::dict d = owner.attr("__cuda_array_interface__");
   const auto sizes = py::cast<std::vector<int64_t>>(d["shape"]);
   const Shape shape = shape_of("from_cuda_array", int64_t(sizes.size()), sizes.data());
-  const std::string type = py::cast<std::string>(py::str(py::dtype(py::cast<std::string>(d["typestr"]))));
+  const std::string type = py::cast<std::string>(d["typestr"]);
   Device& device = device_named(device_name);
-  const Dtype dtype = dtype_named(type);
+  const Dtype dtype = type == bfloat16_typestr ? Dtype::bfloat16 : dtype_named(py::cast<std::string>(py::str(py::dtype(type))));
+  const auto item = int64_t(item_size(dtype));
+  const auto given = [&](const char* key) { return d.contains(key) && !d[key].is_none(); };
   std::vector<int64_t> strides;
-  if (d.contains("strides") && !d["strides"].is_none())
-    for (int64_t bytes : py::cast<std::vector<int64_t>>(d["strides"])) strides.push_back(bytes / int64_t(item_size(dtype)));
-  if (d.contains("stream") && !d["stream"].is_none()) {  // 1 and 2: the legacy and the per-thread default stream
-    const auto theirs = py::cast<uintptr_t>(d["stream"]);
-    device.check(device.backend ? device.backend->synchronize(reinterpret_cast<void*>(theirs)) : nullptr);
-  }
+  if (given("strides"))
+    for (int64_t bytes : py::cast<std::vector<int64_t>>(d["strides"])) {
+      if (bytes % item) throw std::invalid_argument("from_cuda_array: a stride of " + std::to_string(bytes) + " bytes cuts elements");
+      strides.push_back(bytes / item);
+    }
+  const py::sequence data(d["data"]);
+  if (given("mask") || py::cast<bool>(data[1]))
+    refuse_buffer(std::string("from_cuda_array: the array is ") + (given("mask") ? "masked" : "read-only") +
+                  "; fastnn.tensor(a) makes a copy");
+  if (given("stream")) device.order(stream_of(py::cast<int64_t>(d["stream"]), "from_cuda_array"), device.stream());
   auto* held = new py::object(owner);
-  const auto address = py::cast<uintptr_t>(py::sequence(d["data"])[0]);
+  const auto address = py::cast<uintptr_t>(data[0]);
   return share("from_cuda_array", reinterpret_cast<void*>(address), dtype, shape, strides.empty() ? nullptr : strides.data(), device,
                [held] {
                  py::gil_scoped_acquire gil;
@@ -235,7 +286,8 @@ void bind_array(py::module_& m) {
              if (a.count() != 1) throw std::invalid_argument("item() needs an array of one element, got shape " + text(a.shape));
              return to_numpy(a).attr("item")();
            })
-      .def("__dlpack__", [](const Array& a, const py::kwargs&) { return to_dlpack(a); })
+      .def("__dlpack__", &to_dlpack, py::kw_only(), arg("stream") = py::none(), arg("max_version") = py::none(),
+           arg("dl_device") = py::none(), arg("copy") = py::none())
       .def("__dlpack_device__",
            [](const Array& a) {
              const DLDevice d = dlpack_device(a.device());

@@ -124,6 +124,7 @@ void bind_backends(py::module_& m) {
       .def("use", [](const Stream& s) { s.device.set_stream(s.handle); })
       .def_property_readonly("device", [](const Stream& s) { return s.device.name; })
       .def_property_readonly("handle", [](const Stream& s) { return reinterpret_cast<uintptr_t>(s.handle); });
+  m.def("current_stream", [](const std::string& device) { return reinterpret_cast<uintptr_t>(device_named(device).stream()); });
   m.def("use_own_stream", [](const std::string& device) { device_named(device).set_stream(nullptr); });
   py::class_<Event>(m, "Event")
       .def(py::init<const std::string&>(), py::arg("device") = "cuda")

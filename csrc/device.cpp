@@ -38,6 +38,11 @@ Arena::Source memory_of(const Backend* backend, int index) {
           },
           [=](void* block) {
             if (!backend->select(index)) backend->release(block);
+          },
+          [=] {
+            int64_t free = 0, total = 0;
+            backend->memory(index, &free, &total);
+            return free;
           }};
 }
 
@@ -48,7 +53,7 @@ Arena::Source pinned_memory(const Backend* backend) {
             if (const char* problem = backend->pin(int64_t(bytes), &block)) throw DeviceError(problem);
             return block;
           },
-          [=](void* block) { backend->unpin(block); }};
+          [=](void* block) { backend->unpin(block); }, host_memory().free};
 }
 
 }  // namespace
@@ -58,11 +63,7 @@ Device::Device(std::string name_, const Backend* backend_, int index_)
       backend(backend_),
       index(index_),
       arena(memory_of(backend_, index_), name),
-      pinned(pinned_memory(backend_), "the host, pinned for " + name) {
-  if (is_cpu()) return;
-  select();
-  check(backend->create_stream(&own_stream_));
-}
+      pinned(pinned_memory(backend_), "the host, pinned for " + name) {}
 
 void Device::check(const char* problem) const {
   if (problem) throw DeviceError(name + ": " + problem);
@@ -95,8 +96,14 @@ void Device::check_launches() {
 }
 
 void* Device::stream() {
+  if (is_cpu()) return nullptr;
   const auto chosen = chosen_streams.find(this);
-  return chosen == chosen_streams.end() ? own_stream_ : chosen->second;
+  if (chosen != chosen_streams.end()) return chosen->second;
+  std::call_once(own_stream_made_, [this] {
+    select();
+    check(backend->create_stream(&own_stream_));
+  });
+  return own_stream_;
 }
 
 void Device::set_stream(void* stream) {
@@ -104,6 +111,18 @@ void Device::set_stream(void* stream) {
     chosen_streams[this] = stream;
   else
     chosen_streams.erase(this);
+}
+
+void Device::order(void* first, void* then) {
+  if (is_cpu() || first == then) return;
+  select();
+  void* event = nullptr;
+  check(backend->create_event(&event));
+  const char* problem = backend->record(event, first);
+  if (!problem) problem = backend->wait(then, event);
+  const std::string text = problem ? problem : "";
+  backend->destroy_event(event);
+  check(problem ? text.c_str() : nullptr);
 }
 
 void Device::synchronize() {

@@ -1,5 +1,6 @@
 // Where arrays lie and kernels run: the CPU, or a device of a backend (CUDA) that was opened at run time.
 #pragma once
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -32,7 +33,8 @@ class Device {
 
   void* stream();          // this thread's; work on a stream is done in order. Null on the CPU, whose calls are done when they return
   void set_stream(void*);  // null: the device's own
-  void synchronize();      // waits for this thread's stream
+  void order(void* first, void* then);  // what stream `then` is given from now on waits for what `first` has been given
+  void synchronize();                   // waits for this thread's stream
 
   void select();                                             // for this thread's next calls of the backend
   void copy_in(void* here, const void* host, size_t bytes);  // the host's bytes may be changed as soon as it returns
@@ -44,7 +46,8 @@ class Device {
   void check(const char* problem) const;
 
  private:
-  void* own_stream_ = nullptr;
+  void* own_stream_ = nullptr;  // made when first asked for: a GPU that is never used need not be one that could be
+  std::once_flag own_stream_made_;
 };
 
 Device& cpu();

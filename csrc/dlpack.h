@@ -1,4 +1,4 @@
-// The DLPack exchange structs (https://dmlc.github.io/dlpack/latest/c_api.html), version without flags, as every framework reads it.
+// The DLPack exchange structs (https://dmlc.github.io/dlpack/latest/c_api.html): as they were before version 1, and since.
 #pragma once
 #include <cstdint>
 
@@ -24,7 +24,22 @@ struct DLTensor {
 };
 
 struct DLManagedTensor {
+  static constexpr const char *name = "dltensor", *used = "used_dltensor";
   DLTensor dl_tensor;
   void* manager_ctx;
   void (*deleter)(DLManagedTensor*);
+};
+
+struct DLPackVersion {
+  uint32_t major, minor;
+};
+
+struct DLManagedTensorVersioned {
+  static constexpr const char *name = "dltensor_versioned", *used = "used_dltensor_versioned";
+  static constexpr uint64_t read_only = 1, is_copied = 2;  // flags
+  DLPackVersion version;
+  void* manager_ctx;
+  void (*deleter)(DLManagedTensorVersioned*);
+  uint64_t flags;
+  DLTensor dl_tensor;
 };

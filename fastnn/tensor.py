@@ -232,12 +232,8 @@ class Tensor:
             raise ValueError(f"a {self.dtype} tensor becomes {np.dtype(dtype)} only by a copy, and copy=False was given")
         return np.array(values, dtype) if copy or converts else values
 
-    def __dlpack__(self, *, dl_device: tuple[int, int] | None = None, copy: bool | None = None, **_: Any) -> Any:
-        if dl_device not in (None, self.__dlpack_device__()):
-            raise BufferError(
-                f"this tensor lies on {self.device}, device {self.__dlpack_device__()}; it cannot be handed to device {dl_device}"
-            )
-        return (self._array.to(self.device) if copy else self._array).__dlpack__()
+    def __dlpack__(self, **keywords: Any) -> Any:
+        return self._array.__dlpack__(**keywords)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
@@ -394,7 +390,7 @@ def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool) -> Tens
     return result
 
 
-_DLPACK_CUDA = 2  # kDLCUDA
+_DLPACK_GPUS = {2: "cuda", 12: "cuda-emulated"}  # kDLCUDA, kDLExtDev
 _kept = ("float32", "uint8", "int64", "bool")
 
 
@@ -446,9 +442,12 @@ def from_dlpack(array: Any) -> Tensor:
     Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
     """
     kind, index = array.__dlpack_device__()
-    if kind == _DLPACK_CUDA:
-        devices.resolve(f"cuda:{index}")
-    return Tensor(_C.from_dlpack(array.__dlpack__()))
+    stream = {"stream": _C.current_stream(devices.resolve(f"{_DLPACK_GPUS[kind]}:{index}"))} if kind in _DLPACK_GPUS else {}
+    try:
+        capsule = array.__dlpack__(max_version=(1, 0), **stream)
+    except TypeError:  # from before DLPack 1.0
+        capsule = array.__dlpack__(**stream)
+    return Tensor(_C.from_dlpack(capsule))
 
 
 from . import ops  # noqa: E402  (last: ops is built on the names above, Tensor's methods only look it up when called)

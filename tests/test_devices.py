@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from kernel_calls import GPUS
 
 import fastnn
@@ -143,7 +142,7 @@ def test_freed_memory_is_used_again(gpu: str) -> None:
 @every_gpu
 def test_no_memory_left_is_one_exception_and_no_loss(gpu: str) -> None:
     before = fastnn.memory_stats(devices.resolve(gpu))["allocated"]
-    with pytest.raises(fastnn.OutOfMemoryError, match=rf"out of memory on {gpu}:0: \d+ bytes requested, \d+ held"):
+    with pytest.raises(fastnn.OutOfMemoryError, match=rf"out of memory on {gpu}:0: \d+ bytes requested, \d+ free, \d+ held"):
         _C.empty((1 << 44,), "uint8", gpu)
     assert fastnn.memory_stats(devices.resolve(gpu))["allocated"] == before
     assert fastnn.tensor(values(10), device=gpu).exp().shape == (10,)
@@ -177,36 +176,6 @@ def test_pinned_memory_is_copied_from_and_kept_until_then(gpu: str) -> None:
         fastnn.cuda.pin(fastnn.tensor(x, device=gpu), gpu)
     with pytest.raises(ValueError, match="cannot be pinned for cpu"):
         fastnn.cuda.pin(fastnn.tensor(x), "cpu")
-
-
-# --- exchange
-
-
-@every_gpu
-def test_cuda_array_interface_both_ways(gpu: str) -> None:
-    x = fastnn.tensor(values(2, 3, 4, 5), device=gpu)
-    shared = fastnn.cuda.from_cuda_array(x, gpu)
-    assert shared.device == x.device and np.array_equal(shared.numpy(), x.numpy())
-    x.copy_from(np.zeros(x.shape))
-    assert (shared.numpy() == 0).all()
-    assert not hasattr(fastnn.tensor(values(2)), "__cuda_array_interface__")
-
-    class RowMajor:
-        __cuda_array_interface__ = {**x.__cuda_array_interface__, "strides": None}
-
-    with pytest.raises(ValueError, match=r"stride 1 in dimension 3, fastnn needs 3 \(rank 4 lies N, H, W, C\)"):
-        fastnn.cuda.from_cuda_array(RowMajor(), gpu)
-
-
-@every_gpu
-def test_dlpack_both_ways(gpu: str) -> None:
-    x = fastnn.tensor(values(2, 3, 4, 5), device=gpu)
-    back = fastnn.from_dlpack(x)
-    assert back.device == x.device and np.array_equal(back.numpy(), x.numpy())
-    if gpu == "cuda":
-        theirs = torch.from_dlpack(x)
-        assert theirs.is_cuda and np.array_equal(theirs.cpu().numpy(), x.numpy())
-        assert np.array_equal(fastnn.from_dlpack(theirs * 2).numpy(), 2 * x.numpy())
 
 
 # --- the whole

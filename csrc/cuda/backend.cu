@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,13 +25,17 @@ void note_launch(cudaError_t);
 namespace {
 
 #if defined(FASTNN_CUDA_EMULATED)
-constexpr const char* backend_name = "cuda-emulated";
-constexpr const char* architectures = "";  // runs anywhere
+const char* setting(const char* name, const char* otherwise) {  // of a test
+  const char* value = getenv(name);
+  return value ? value : otherwise;
+}
+const char* backend_name() { return setting("FASTNN_EMULATED_NAME", "cuda-emulated"); }
+const char* architectures() { return setting("FASTNN_EMULATED_ARCHS", ""); }  // runs anywhere
 #else
 #define TEXT(x) TEXT_OF(x)
 #define TEXT_OF(x) #x
-constexpr const char* backend_name = "cuda";
-constexpr const char* architectures = TEXT(FASTNN_CUDA_ARCHS);  // "80_86_90a"
+const char* backend_name() { return "cuda"; }
+const char* architectures() { return TEXT(FASTNN_CUDA_ARCHS); }  // "80_86_90a"
 #endif
 
 thread_local std::string message;
@@ -56,9 +61,11 @@ struct Architecture {  // compute capability major.minor
   bool runs_on(int gpu_major, int gpu_minor) const { return major == gpu_major && (exact ? minor == gpu_minor : minor <= gpu_minor); }
 };
 
+constexpr int least_major = 8;  // cp.async, bfloat16 and TF32 on tensor cores
+
 std::vector<Architecture> built_architectures() {
   std::vector<Architecture> all;
-  for (const char* c = architectures; *c;) {
+  for (const char* c = architectures(); *c;) {
     int number = 0;
     for (; *c >= '0' && *c <= '9'; ++c) number = number * 10 + (*c - '0');
     all.push_back({number / 10, number % 10, *c == 'a'});
@@ -85,9 +92,12 @@ std::string misfit(int device) {
   for (const Architecture& a : all) runs = runs || a.runs_on(gpu.major, gpu.minor);
   if (runs) return "";
   const std::string capability = std::to_string(gpu.major) + "." + std::to_string(gpu.minor);
+  if (gpu.major < least_major)
+    return "GPU " + std::to_string(device) + " (" + gpu.name + ") has compute capability " + capability + ", and fastnn's kernels need " +
+           std::to_string(least_major) + ".0 or newer; train on the CPU";
   return std::string("this build of fastnn has CUDA kernels for ") + built_text() + ", and none that runs on GPU " +
          std::to_string(device) + " (" + gpu.name + ", compute capability " + capability +
-         "); rebuild it in the checkout with FASTNN_CUDA_ARCHS=" + std::to_string(gpu.major * 10 + gpu.minor) + " pip install .";
+         "); rebuild it in the checkout: `FASTNN_CUDA_ARCHS=" + std::to_string(gpu.major * 10 + gpu.minor) + " pip install .`";
 }
 
 struct Devices {
@@ -235,7 +245,7 @@ const Table* table(int dtype) {
 const Backend& backend() {
   // clang-format off
   static const Backend filled = {
-      backend_interface, row_count, backend_name,
+      backend_interface, row_count, backend_name(),
       open, describe, memory, select,
       allocate, release, pin, unpin,
       create_stream, destroy_stream, synchronize, copy, fill,

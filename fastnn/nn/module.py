@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import devices
+from .. import _C, devices
 from ..tensor import ArrayLike, Tensor, tensor
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Module:
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         try:
             result = self.forward(*args, **keywords)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:
             _locate(error, self)
             raise
         for hook in self._hooks:
@@ -270,7 +270,7 @@ class Module:
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
 
 
-def _locate(error: ValueError | TypeError, module: Module) -> None:
+def _locate(error: Exception, module: Module) -> None:
     """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
     where: tuple[Module, str, str] | None = getattr(error, "_fastnn_where", None)
     if where is None:
@@ -281,6 +281,6 @@ def _locate(error: ValueError | TypeError, module: Module) -> None:
         child, name, text = where
         below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
         name = f"{below}.{name}" if name else below
-    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[union-attr]
-    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[union-attr]
+    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
+    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
     error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])

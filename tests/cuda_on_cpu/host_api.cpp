@@ -7,7 +7,9 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 struct EmulatedStream {
   int device;
@@ -20,7 +22,7 @@ struct EmulatedEvent {
 
 namespace {
 
-constexpr int device_count = 2;
+constexpr int most_devices = 8;
 constexpr int64_t max_shared_bytes = 227 * 1024;
 
 thread_local int current_device = 0;
@@ -32,10 +34,45 @@ cudaError_t noted(cudaError_t error) {
   return error;
 }
 
-size_t device_memory() {  // FASTNN_EMULATED_MEMORY=bytes
-  const char* bytes = getenv("FASTNN_EMULATED_MEMORY");
-  return bytes ? strtoull(bytes, nullptr, 10) : size_t{8} << 30;
+std::string setting(const char* name, const char* otherwise) {
+  const char* value = getenv(name);
+  return value ? value : otherwise;
 }
+
+size_t device_memory() { return strtoull(setting("FASTNN_EMULATED_MEMORY", "8589934592").c_str(), nullptr, 10); }
+
+bool must_fail(const char* function) { return setting("FASTNN_EMULATED_FAIL", "") == function; }
+
+struct Version {
+  int major = 0, minor = 0;
+  int number() const { return 1000 * major + 10 * minor; }  // as CUDA counts
+};
+
+constexpr Version runtime_version = {12, 8};
+
+Version driver_version() {
+  Version version;
+  sscanf(setting("FASTNN_EMULATED_DRIVER", "12.8").c_str(), "%d.%d", &version.major, &version.minor);
+  return version;
+}
+
+const std::vector<Version>& gpus() {  // their compute capabilities
+  static const auto& all = *new auto([] {
+    std::vector<Version> found;
+    Version gpu;
+    for (std::istringstream text(setting("FASTNN_EMULATED_GPUS", "9.0,9.0")); found.size() < most_devices; text.ignore()) {
+      char point;
+      if (!(text >> gpu.major >> point >> gpu.minor)) break;
+      found.push_back(gpu);
+    }
+    return found;
+  }());
+  return all;
+}
+
+bool exists(int device) { return device >= 0 && device < int(gpus().size()); }
+
+bool is_default(cudaStream_t stream) { return reinterpret_cast<uintptr_t>(stream) <= 2; }  // null, cudaStreamLegacy, cudaStreamPerThread
 
 // Everything that was handed out and not yet given back.
 struct Ledger {
@@ -45,13 +82,13 @@ struct Ledger {
   };
   std::mutex lock;
   std::map<void*, Block> blocks;
-  size_t used[device_count] = {};
+  size_t used[most_devices] = {};
   std::set<cudaStream_t> streams;
   std::set<cudaEvent_t> events;
 
   bool has(cudaStream_t stream) {
     const std::lock_guard<std::mutex> guard(lock);
-    return !stream || streams.count(stream);  // null: the default stream
+    return is_default(stream) || streams.count(stream);
   }
   bool has(cudaEvent_t event) {
     const std::lock_guard<std::mutex> guard(lock);
@@ -133,22 +170,25 @@ cudaError_t cudaGetLastError() {
 // --- devices
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  *count = device_count;
-  return cudaSuccess;
+  *count = 0;
+  if (driver_version().major < runtime_version.major) return noted(cudaErrorInsufficientDriver);
+  *count = int(gpus().size());
+  return *count ? cudaSuccess : noted(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device < 0 || device >= device_count) return noted(cudaErrorInvalidDevice);
+  if (!exists(device)) return noted(cudaErrorInvalidDevice);
   *properties = {};
   snprintf(properties->name, sizeof properties->name, "CPU running CUDA threads as fibers");
   properties->totalGlobalMem = device_memory();
-  properties->major = 9;
+  properties->major = gpus()[size_t(device)].major;
+  properties->minor = gpus()[size_t(device)].minor;
   properties->multiProcessorCount = 1;
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= device_count) return noted(cudaErrorInvalidDevice);
+  if (!exists(device)) return noted(cudaErrorInvalidDevice);
   current_device = device;
   return cudaSuccess;
 }
@@ -161,10 +201,13 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 12080;
+  *version = driver_version().number();
   return cudaSuccess;
 }
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = runtime_version.number();
+  return cudaSuccess;
+}
 
 // --- memory
 
@@ -184,6 +227,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
   if (bytes && (!to || !from)) return noted(cudaErrorInvalidValue);
+  if (must_fail("cudaMemcpyAsync")) return noted(cudaErrorInvalidValue);
   if (bytes) memmove(to, from, bytes);
   return cudaSuccess;
 }
@@ -211,7 +255,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return checked(ledger().has(stream)); }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return must_fail("cudaStreamSynchronize") ? noted(cudaErrorLaunchFailure) : checked(ledger().has(stream));
+}
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return checked(ledger().has(stream)); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   return checked(ledger().has(stream) && ledger().has(event));
@@ -237,7 +283,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (!ledger().has(event) || !ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
-  if (stream && stream->device != event->device) return noted(cudaErrorInvalidResourceHandle);
+  if (!is_default(stream) && stream->device != event->device) return noted(cudaErrorInvalidResourceHandle);
   event->recorded = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
@@ -264,7 +310,7 @@ cudaError_t launch(dim3 grid, dim3 block, int64_t shared_bytes, const std::funct
   const bool block_fits = threads > 0 && threads <= 1024 && block.x <= 1024 && block.y <= 1024 && block.z <= 64;
   if (!grid_fits || !block_fits) return noted(cudaErrorInvalidConfiguration);
   if (shared_bytes < 0 || shared_bytes > max_shared_bytes) return noted(cudaErrorInvalidValue);
-  const char* message = run_grid(grid, block, shared_bytes, kernel);
+  const char* message = must_fail("launch") ? "FASTNN_EMULATED_FAIL asks for it" : run_grid(grid, block, shared_bytes, kernel);
   if (!message) return cudaSuccess;
   launch_message = message;
   return noted(cudaErrorLaunchFailure);
