@@ -197,7 +197,7 @@ def run(device: str, **options: Any) -> tuple[dict[str, np.ndarray], list[float]
     images, labels = random.integers(0, 256, (48, 1, 12, 12), dtype=np.uint8), random.integers(0, 3, 48)
     fastnn.seed(0)
     model = models.lenet(num_classes=3, input_shape=(1, 12, 12))
-    trainer = Trainer(model, optim.Adam(model.parameters(), 1e-3), device=device, seed=3)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.02, momentum=0.9), device=device, seed=3)
     history = trainer.fit(ArrayDataset(images, labels), 2, batch_size=16, progress=False, **options)
     return model.state_dict(), [row["loss"] for row in history.rows]
 
