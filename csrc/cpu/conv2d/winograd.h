@@ -178,14 +178,13 @@ INLINE void transform_pixels(const TilePixels<F::in>& pixels, int64_t first, int
   });
 }
 
-// Whether it is faster than a direct convolution, as measured on AVX-512: from 32 channels on, where tiles leave at most 0.4 (M = 2: 0.55)
-// of the products, those over the map's border included, and where there are enough of them for the transform of the weights to be worth
-// it.
+// Whether it is faster than a direct convolution, as measured: from two vectors of channels on, where tiles leave at most 0.4 (M = 2: 0.55)
+// of the products, those over the map's border included, and where there are enough of them to be worth the transform of the weights.
 inline bool winograd_pays(const Conv2d& v, const TileGrid& grid) {
   const bool fits = sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 &&
                     v.dilation_w == 1 && v.G == 1;
   const double T = grid.M + 2, products = double(grid.count) * T * T, direct = 9.0 * double(v.N * grid.P * grid.Q);
-  return fits && v.C >= 32 && v.K >= 32 && grid.count >= 24 && products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
+  return fits && smaller(v.C, v.K) >= larger(16, 2 * N_LANES) && grid.count >= 24 && products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
 }
 
 }  // namespace
