@@ -114,8 +114,9 @@ def test_every_mode_becomes_rgb() -> None:
     assert colour(palette) == [200, 100, 50]
     assert colour(palette, transparency=1) == [255, 255, 255]
     assert colour(palette, "GIF") == [200, 100, 50]
-    wide = Image.fromarray(np.full((8, 9), 257 * 90, np.uint16))
-    assert wide.mode == "I;16" and colour(wide) == [90, 90, 90]
+    for value, byte in ((257 * 90, 90), (257 * 90 + 128, 90), (257 * 90 + 129, 91), (65535, 255)):
+        wide = Image.fromarray(np.full((8, 9), value, np.uint16))
+        assert wide.mode == "I;16" and colour(wide) == [byte] * 3
     cmyk = colour(Image.new("CMYK", (9, 8), (0, 255, 255, 0)), "JPEG")
     assert cmyk[0] > 230 and max(cmyk[1:]) < 25
     with pytest.raises(ValueError, match="x: .*floats, which have no fixed white"):
@@ -137,6 +138,11 @@ def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path: Path) -> None
     Image.fromarray(smooth).save(tmp_path / "a.png")
     a, b = (Resize(32)(tmp_path / f"a.{end}").astype(int) for end in ("jpg", "png"))
     assert np.abs(a - b).max() <= 4
+    texture = Image.fromarray(np.random.default_rng(0).integers(0, 2, (20, 30), np.uint8) * 200).resize(
+        (240, 160), Image.Resampling.NEAREST
+    )
+    a, b = (Resize(64).decode(stored(texture, form, quality=95).getvalue(), "x").astype(int) for form in ("JPEG", "PNG"))
+    assert np.abs(a - b).mean() <= 3  # nothing that the result could show was lost
 
 
 @pytest.mark.parametrize("make, words", [
