@@ -189,10 +189,11 @@ def sgd_step(shapes: list[Shape]) -> Sides:
     values, gradients = [random(*s) for s in shapes], [random(*s, seed=1) for s in shapes]
     zeros = [np.zeros_like(a) for a in values]
     w, g, v = masters(values), masters(gradients), masters(zeros)
-    group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0]])), _C.SGD(len(w), 1)
+    group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0, 0, 1]])), _C.SGD(len(w), 1)
+    t = ours(np.full(len(w), 2))
 
     def call() -> list[_C.Array]:
-        _C.sgd_step(plan, w, g, v, group, rates)
+        _C.sgd_step(plan, w, g, v, group, rates, t, None)
         return w
 
     return call, torch_optimizer(values, gradients, lambda p: torch.optim.SGD(p, 1e-3, momentum=0.9, fused=True))
@@ -202,13 +203,13 @@ def adam_step(shapes: list[Shape]) -> Sides:
     values, gradients = [random(*s) for s in shapes], [random(*s, seed=1) for s in shapes]
     zeros = [np.zeros_like(a) for a in values]
     w, g, m, v = masters(values), masters(gradients), masters(zeros), masters(zeros)
-    group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0.999, 1e-8, 0]])), _C.Adam(len(w), 1)
-    numbers = [ours(np.array(t)) for t in range(1, 65)]  # the first steps' numbers; later steps repeat the last, which costs as much
+    group, rates, plan = ours(np.zeros(len(w), np.int64)), ours(np.array([[1e-3, 0, 0.9, 0.999, 1e-8, 0, 0, 1]])), _C.Adam(len(w), 1)
+    numbers = [ours(np.full(len(w), t)) for t in range(1, 65)]  # the first steps' numbers; later steps repeat the last, which costs as much
     step = 0
 
     def call() -> list[_C.Array]:
         nonlocal step
-        _C.adam_step(plan, w, g, m, v, group, rates, numbers[min(step, 63)])
+        _C.adam_step(plan, w, g, m, v, v, group, rates, numbers[min(step, 63)], None)
         step += 1
         return w
 

@@ -55,8 +55,16 @@ void bind_parameters(py::module_& m) {
              throw std::invalid_argument("reduction '" + reduction + "' is not one of none, mean, sum");
            }),
            arg("logits_shape"), arg("smoothing") = 0.0, arg("ignore_index") = -100, arg("reduction") = "mean");
-  py::class_<SGD>(m, "SGD").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
-  py::class_<Adam>(m, "Adam").def(py::init<int64_t, int64_t>(), arg("count"), arg("groups") = 1);
+  m.attr("update_piece") = update_piece;
+  auto update = [](auto made) { made.def(py::init<int64_t, int64_t, int64_t>(), arg("count"), arg("groups") = 1, arg("pieces") = 0); };
+  update(py::class_<SGD>(m, "SGD"));
+  update(py::class_<Adam>(m, "Adam"));
+  update(py::class_<Adagrad>(m, "Adagrad"));
+  update(py::class_<RMSprop>(m, "RMSprop"));
+  py::class_<Muon>(m, "Muon").def(py::init<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double, double, double>(), arg("count"),
+                                  arg("groups"), arg("pieces"), arg("rows"), arg("columns"), arg("steps"), arg("a") = 3.4445,
+                                  arg("b") = -4.7750, arg("c") = 2.0315);
+  py::class_<ParameterList>(m, "ParameterList").def(py::init<int64_t>(), arg("count"));
   py::class_<Gather>(m, "Gather").def(py::init<Shape, int64_t>(), arg("source_shape"), arg("batch"));
   py::class_<Augment>(m, "Augment")
       .def(py::init([](const Shape& source, int64_t batch, Pair size, const std::string& border) {

@@ -232,11 +232,12 @@ class Call {
       check(info_, operand, array, shape, fixed_type(operand.type, storage_));
       bytes_ += int64_t(array.bytes());
     }
-    return operand.list ? take_list(operand, argument, size_t(shape.d[0])) : argument.arrays[0].data();
+    return operand.list ? take_list(operand, argument, shape) : argument.arrays[0].data();
   }
 
   // Every list of a row holds arrays of the same shapes as the row's first list.
-  void* take_list(const Operand& operand, const Argument& argument, size_t length) {
+  void* take_list(const Operand& operand, const Argument& argument, const Shape& sizes) {
+    const size_t length = size_t(sizes.d[0]);
     if (argument.arrays.size() != length)
       throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + " has " + std::to_string(argument.arrays.size()) +
                                   " arrays; expected " + std::to_string(length));
@@ -247,6 +248,9 @@ class Call {
       if (!(array.shape == first.shape))
         throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " +
                                     text(array.shape) + "; expected " + text(first.shape));
+      if (sizes.rank == 2 && array.count() != sizes.d[1])
+        throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " +
+                                    text(array.shape) + "; expected " + std::to_string(sizes.d[1]) + " elements");
       list.data.push_back(array.data());
       list.size.push_back(array.count());
     }

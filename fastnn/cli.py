@@ -256,15 +256,9 @@ def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
 
 
 def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimizer:
-    from .optim import SGD, Adam, schedules
+    from .optim.presets import OPTIMIZERS, SCHEDULES
 
-    rate = {
-        "constant": lambda: schedules.constant(options.lr),
-        "step": lambda: schedules.step(options.lr, [int(part * steps) for part in (0.3, 0.6, 0.9)]),
-        "cosine": lambda: schedules.cosine(options.lr, steps),
-        "linear": lambda: schedules.linear(options.lr, steps),
-    }[options.schedule]()
-    return Adam(model.parameters(), rate) if options.optimizer == "adam" else SGD(model.parameters(), rate, momentum=0.9)
+    return OPTIMIZERS[options.optimizer](model, SCHEDULES[options.schedule](options.lr, steps))
 
 
 def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, Any], sets: Sets) -> str:
@@ -370,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_train(command: argparse.ArgumentParser) -> None:
     from .models import names
+    from .optim.presets import OPTIMIZERS, SCHEDULES
 
     count = _number(int, 1, 2**31, "a whole number from 1 on")
     add = command.add_argument
@@ -381,8 +376,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--epochs", metavar="N", type=count)
     add("--batch-size", metavar="N", type=count)
     add("--lr", metavar="RATE", type=_number(float, 0, float("inf"), "a rate of 0 or more"), help="rate at the start")
-    add("--optimizer", choices=["adam", "sgd"], help="adam (default), or sgd with momentum 0.9")
-    add("--schedule", choices=["constant", "step", "cosine", "linear"], help="default: cosine; step: times 0.1 at 30, 60, 90 %%")
+    add("--optimizer", choices=list(OPTIMIZERS), help="default: adam; sgd has momentum 0.9, muon takes AdamW for biases and norms")
+    add("--schedule", choices=list(SCHEDULES), help="of the rate; default: cosine; step: times 0.1 at 30, 60, 90 %%")
     add(
         "--val-fraction",
         metavar="F",

@@ -13,7 +13,7 @@ from torch_twins import DTYPES, assert_close, normal
 
 import fastnn
 from fastnn import nn, optim
-from fastnn.optim import SGD, Adam, schedules
+from fastnn.optim import SGD, Adam, presets
 
 SHAPES = [(4, 3), (7,), (5, 3, 3, 3), (1,), ()]
 Optimizers = tuple[Any, Any]
@@ -34,7 +34,29 @@ OPTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {  # our
         lambda p: torch.optim.Adam(p, 0.01, betas=(0.5, 0.9), eps=0.01),
     ),
     "adam, decay": (lambda p: Adam(p, 0.01, weight_decay=0.3), lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.3)),
+    **{
+        f"{name.lower()}{', ' if options else ''}{', '.join(options)}": (
+            lambda p, name=name, options=options: getattr(optim, name)(p, **options),
+            lambda p, name=name, options=options: getattr(torch.optim, name)(p, **options),
+        )
+        for name, options in (
+            ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.4}),
+            ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+            ("Adam", {"lr": 0.01, "amsgrad": True, "betas": (0.6, 0.7)}),
+            ("Adam", {"lr": 0.01, "maximize": True, "weight_decay": 0.1}),
+            ("AdamW", {}),
+            ("AdamW", {"lr": 0.02, "weight_decay": 0.3, "amsgrad": True, "maximize": True, "eps": 1e-3}),
+            ("Adagrad", {}),
+            ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 0.01}),
+            ("Adagrad", {"maximize": True}),
+            ("RMSprop", {}),
+            ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 0.01, "weight_decay": 0.1, "momentum": 0.8, "maximize": True}),
+            ("RMSprop", {"lr": 0.02, "centered": True, "eps": 0.1}),
+            ("RMSprop", {"centered": True, "momentum": 0.5, "eps": 0.1}),
+        )
+    },
 }
+FORGETFUL = ("sgd", "decay")  # nothing but the weights goes from step to step
 
 
 def twin_parameters(dtype: str) -> tuple[list[nn.Parameter], list[torch.nn.Parameter]]:
@@ -50,15 +72,15 @@ def give_gradients(ours: list[nn.Parameter], theirs: list[torch.nn.Parameter], s
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_ten_steps_are_torch_optims(name: str, dtype: str) -> None:
+def test_twenty_steps_are_torch_optims(name: str, dtype: str) -> None:
     ours, theirs = twin_parameters(dtype)
     a, b = OPTIONS[name][0](ours), OPTIONS[name][1](theirs)
-    for step in range(10):
+    for step in range(20):
         give_gradients(ours, theirs, step)
         a.step(), b.step()
         for i, (p, q) in enumerate(zip(ours, theirs)):
-            assert_close(p, q, 20, f"parameter {i} after step {step + 1}")
-    assert a.steps == 10
+            assert_close(p, q, 300, f"parameter {i} after step {step + 1}")
+    assert a.steps == 20
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -114,9 +136,13 @@ def test_parameters_without_a_gradient_are_left_alone(make: Callable[[Any], Any]
     assert b._array.version == 1 and optimizer.steps == 2
 
 
-def test_momentum_of_a_late_parameter_starts_at_zero() -> None:
+@pytest.mark.parametrize(
+    "name", ["momentum", "sgd, lr, momentum, dampening", "adam", "adagrad, lr, lr_decay, weight_decay, initial_accumulator_value, eps"]
+)
+def test_each_parameter_counts_its_own_steps(name: str) -> None:
+    """Momentum, bias correction, dampening and decay of the rate begin with a parameter's first gradient."""
     ours, theirs = twin_parameters("float64")
-    a, b = SGD(ours, 0.1, momentum=0.9), torch.optim.SGD(theirs, 0.1, momentum=0.9)
+    a, b = OPTIONS[name][0](ours), OPTIONS[name][1](theirs)
     for step in range(4):
         give_gradients(ours, theirs, step)
         if step < 2:
@@ -175,6 +201,33 @@ def test_it_learns() -> None:
         assert loss.item() < 0.25 and (net(fastnn.tensor(x)).argmax(1).numpy() == labels).mean() > 0.9
 
 
+# --- update ratios
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "muon"])
+def test_update_ratios_are_those_of_the_step(name: str) -> None:
+    values = [normal(i, *shape) for i, shape in enumerate([(70, 70), (1,), (5, 3, 3, 3), (9000, 2)])]
+    parameters, others = ([nn.Parameter(v) for v in values] for _ in range(2))
+    make = (lambda p: optim.Muon([q for q in p if q.ndim > 1], 0.1)) if name == "muon" else OPTIONS[name][0]
+    a, b = make(parameters), make(others)
+    a.measure_updates = True
+    mine = [p for p in parameters if name != "muon" or p.ndim > 1]
+    assert all(math.isnan(r) for r in a.update_ratios())
+    for step in range(2):
+        before = [np.array(p.numpy(), np.float64) for p in mine]
+        for i, (p, q) in enumerate(zip(parameters, others)):
+            p.grad = q.grad = fastnn.tensor(normal(100 * step + i, *p.shape)) if (i, step) != (2, 1) else None
+        a.step(), b.step()
+        expected = [np.linalg.norm(p.numpy() - w) / np.linalg.norm(w) for p, w in zip(mine, before)]
+        got = a.update_ratios()
+        left_alone = [p.grad is None for p in mine]
+        assert [math.isnan(r) for r in got] == left_alone
+        assert [r for r, none in zip(got, left_alone) if not none] == pytest.approx(
+            [e for e, none in zip(expected, left_alone) if not none], rel=1e-4
+        )
+        assert all(p.numpy().tobytes() == q.numpy().tobytes() for p, q in zip(parameters, others))  # asking changes nothing
+
+
 # --- state
 
 
@@ -191,7 +244,11 @@ def test_state_goes_round_bit_for_bit(name: str) -> None:
     optimizer = OPTIONS[name][0](parameters)
     run(optimizer, parameters, range(3))
     weights, state = [np.array(p.numpy()) for p in parameters], optimizer.state_dict()
-    assert state["steps"] == 3 and all(isinstance(v, np.ndarray) and v.flags.c_contiguous for k, v in state.items() if k != "steps")
+    assert (
+        state["steps"] == 3
+        and state["counts"].tolist() == [3, 2, 3, 3, 3]
+        and all(isinstance(v, np.ndarray) and v.flags.c_contiguous for k, v in state.items() if k != "steps")
+    )
     assert {v.shape for k, v in state.items() if k.startswith("2.")} <= {(5, 3, 3, 3)}
     expected = run(optimizer, parameters, range(3, 6))
 
@@ -200,7 +257,7 @@ def test_state_goes_round_bit_for_bit(name: str) -> None:
     resumed.load_state_dict(state)
     assert resumed.steps == 3
     assert run(resumed, others, range(3, 6)) == expected
-    assert run(OPTIONS[name][0](fresh := [nn.Parameter(w) for w in weights]), fresh, range(3, 6)) != expected or name in ("sgd", "decay")
+    assert run(OPTIONS[name][0](fresh := [nn.Parameter(w) for w in weights]), fresh, range(3, 6)) != expected or name in FORGETFUL
 
 
 def test_state_dict_is_a_copy() -> None:
@@ -224,6 +281,8 @@ def test_state_dict_is_a_copy() -> None:
         ({"momentum": np.zeros(3)}, "unexpected 'momentum'"),
         ({"0.momentum": np.zeros(4)}, r"0.momentum has shape \(4,\); its parameter \(3,\)"),
         ({"steps": None}, "'steps' is missing"),
+        ({"counts": np.zeros(2, np.int64)}, r"counts has shape \(2,\); expected \(1,\)"),
+        ({"schedule.0": np.zeros(4)}, "unexpected 'schedule.0'"),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(change: dict[str, Any], message: str) -> None:
@@ -235,74 +294,6 @@ def test_a_state_that_does_not_fit_changes_nothing(change: dict[str, Any], messa
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict({k: v for k, v in state.items() if v is not None})
     assert optimizer.steps == 1 and optimizer.state_dict()["0.momentum"].tolist() == [1, 1, 1]
-
-
-# --- schedules
-
-
-def torch_rates(make: Callable[[torch.optim.Optimizer], Any], lr: float, steps: int) -> list[float]:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr)
-    scheduler = make(optimizer)
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return rates
-
-
-LR = torch.optim.lr_scheduler
-
-
-@pytest.mark.parametrize(
-    ("schedule", "theirs", "formula"),
-    [
-        (schedules.constant(0.3), lambda o: LR.ConstantLR(o, 1.0), lambda t: 0.3),
-        (schedules.step(0.3, [5, 9]), lambda o: LR.MultiStepLR(o, [5, 9]), lambda t: 0.3 if t < 5 else 0.03 if t < 9 else 0.003),
-        (schedules.step(0.3, [5, 9], 0.5), lambda o: LR.MultiStepLR(o, [5, 9], 0.5), lambda t: 0.3 * 0.5 ** ((t >= 5) + (t >= 9))),
-        (schedules.cosine(0.3, 20), lambda o: LR.CosineAnnealingLR(o, 20), lambda t: 0.15 * (1 + math.cos(math.pi * t / 20))),
-        (
-            schedules.cosine(0.3, 20, 0.1),
-            lambda o: LR.CosineAnnealingLR(o, 20, 0.1),
-            lambda t: 0.1 + 0.1 * (1 + math.cos(math.pi * t / 20)),
-        ),
-        (schedules.linear(0.3, 20), lambda o: LR.LinearLR(o, 1.0, 0.0, 20), lambda t: 0.3 * (1 - t / 20)),
-        (schedules.linear(0.3, 20, 0.06), lambda o: LR.LinearLR(o, 1.0, 0.2, 20), lambda t: 0.3 - 0.24 * t / 20),
-        (schedules.warmup(0.3, 8), lambda o: LR.LinearLR(o, 1 / 8, 1.0, 7), lambda t: 0.3 * min(1, (t + 1) / 8)),
-        (
-            schedules.warmup(schedules.cosine(0.3, 20), 4),
-            lambda o: LR.LambdaLR(o, lambda t: min(1, (t + 1) / 4) * (1 + math.cos(math.pi * t / 20)) / 2),
-            lambda t: 0.15 * (1 + math.cos(math.pi * t / 20)) * min(1, (t + 1) / 4),
-        ),
-    ],
-    ids=["constant", "step", "step by half", "cosine", "cosine to 0.1", "linear", "linear to 0.06", "warm-up", "warm-up and cosine"],
-)
-def test_schedules(schedule: Callable[[int], float], theirs: Callable[[Any], Any], formula: Callable[[int], float]) -> None:
-    got = [schedule(t) for t in range(21)]
-    assert got == pytest.approx([formula(t) for t in range(21)], rel=1e-12, abs=1e-15)
-    assert got == pytest.approx(torch_rates(theirs, 0.3, 21), rel=1e-9, abs=1e-12)
-
-
-def test_schedules_stay_at_their_end() -> None:
-    assert schedules.cosine(0.3, 20, 0.1)(1000) == pytest.approx(0.1) and schedules.linear(0.3, 20, 0.1)(1000) == pytest.approx(0.1)
-    assert schedules.warmup(0.3, 0)(0) == 0.3
-    for make in (schedules.cosine, schedules.linear):
-        with pytest.raises(ValueError, match="at least 1 step, got 0"):
-            make(0.3, 0)
-
-
-def test_an_optimizer_follows_its_schedules() -> None:
-    a, b = nn.Parameter(np.zeros(1), "float64"), nn.Parameter(np.zeros(1), "float64")
-    cosine, linear = schedules.cosine(0.3, 10), schedules.linear(0.2, 10)
-    optimizer = SGD([{"params": [a]}, {"params": [b], "lr": linear}], cosine)
-    for step in range(10):
-        assert optimizer.rates() == [cosine(step), linear(step)]
-        a.grad = b.grad = fastnn.tensor(np.ones(1), "float64")
-        optimizer.step()
-    assert a.item() == pytest.approx(-sum(map(cosine, range(10))), rel=1e-12)
-    assert b.item() == pytest.approx(-sum(map(linear, range(10))), rel=1e-12)
-    optimizer.load_state_dict({"steps": 3})
-    assert optimizer.rates() == [cosine(3), linear(3)]
 
 
 # --- refusals
@@ -322,6 +313,13 @@ P = nn.Parameter(np.zeros(2))
         (lambda: Adam([P], betas=(0.9, 1.0)), ValueError, r"betas must be two numbers in \[0, 1\), got \(0.9, 1.0\)"),
         (lambda: Adam([P], betas=(0.9,)), ValueError, "betas must be two numbers"),
         (lambda: Adam([P], eps=-1), ValueError, "eps must not be negative, got -1"),
+        (lambda: SGD([P], 0.1, momentum=0.9, nesterov=True, dampening=0.1), ValueError, "nesterov needs momentum > 0 and dampening 0"),
+        (lambda: optim.AdamW([P], weight_decay=-1), ValueError, "AdamW: weight_decay must not be negative, got -1"),
+        (lambda: optim.AdamW([P], betas=(1, 0)), ValueError, "AdamW: betas must be"),
+        (lambda: optim.Adagrad([P], lr_decay=-1), ValueError, "Adagrad: lr_decay must not be negative, got -1"),
+        (lambda: optim.Adagrad([P], initial_accumulator_value=-1), ValueError, "initial_accumulator_value must not be negative"),
+        (lambda: optim.RMSprop([P], alpha=-1), ValueError, "RMSprop: alpha must not be negative, got -1"),
+        (lambda: optim.RMSprop([P], momentum=-1), ValueError, "RMSprop: momentum must not be negative"),
         (lambda: SGD([], 0.1), ValueError, "SGD: no parameters given"),
         (lambda: SGD([P, P], 0.1), ValueError, r"a parameter of shape \(2,\) appears twice"),
         (lambda: SGD([{"params": [P]}, {"params": [P]}], 0.1), ValueError, "appears twice"),
@@ -330,7 +328,7 @@ P = nn.Parameter(np.zeros(2))
         (
             lambda: SGD([{"params": [P], "momentun": 0.9}], 0.1),
             TypeError,
-            "unknown option momentun .* options are lr, momentum, nesterov, weight_decay",
+            "unknown option momentun .* options are lr, momentum, dampening, nesterov, weight_decay, maximize",
         ),
         (lambda: SGD([{"params": [P]}, P], 0.1), TypeError, "expected parameter groups .* throughout, got Parameter"),
         (lambda: SGD([{"params": [P], "lr": -1}], 0.1), ValueError, "lr must not be negative"),
@@ -358,5 +356,22 @@ def test_gradients_that_do_not_fit() -> None:
         assert optimizer.steps == 0
 
 
+@pytest.mark.parametrize("schedule", presets.SCHEDULES)
+@pytest.mark.parametrize("name", presets.OPTIMIZERS)
+def test_optimizers_and_schedules_by_name(name: str, schedule: str) -> None:
+    fastnn.seed(0)
+    x, labels = normal(0, 64, 5), np.argmax(normal(0, 64, 5) @ normal(1, 5, 3), 1)
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    optimizer = presets.OPTIMIZERS[name](net, presets.SCHEDULES[schedule](0.05, 20))
+    losses = []
+    for _ in range(20):
+        loss = nn.CrossEntropyLoss()(net(fastnn.tensor(x)), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0] and len(set(losses)) == 20
+
+
 def test_exports() -> None:
-    assert {"SGD", "Adam", "schedules"} <= set(optim.__all__)
+    assert all(hasattr(optim, name) for name in optim.__all__) and {"SGD", "Adam", "Muon", "LBFGS", "schedules"} <= set(optim.__all__)

@@ -40,13 +40,13 @@ def test_sgd_is_torch_optim(table: Table) -> None:
     parameters, named = torch_parameters(groups, GROUP)
     optimizer = torch.optim.SGD(named)
     w, v = normal(0), [np.zeros(shape) for shape in SHAPES]
-    rates = np.array([[g["lr"], g["weight_decay"], g["momentum"], g["nesterov"]] for g in groups])
+    rates = np.array([[g["lr"], g["weight_decay"], g["momentum"], g["nesterov"], 0, 1] for g in groups])
     for step in range(STEPS):
         g = normal(step + 1)
         for p, gradient in zip(parameters, g, strict=True):
             p.grad = torch.tensor(gradient, dtype=torch.float64)
         optimizer.step()
-        written = call("sgd_step", (len(SHAPES), 3), [w, g, v, GROUP, rates], table.dtype)
+        written = call("sgd_step", (len(SHAPES), 3), [w, g, v, GROUP, rates, np.full(5, step + 1), None], table.dtype)
         w, v = [written[f"w[{i}]"] for i in range(len(SHAPES))], [written[f"v[{i}]"] for i in range(len(SHAPES))]
         assert error_of(w, parameters) < 40 * (step + 1) * np.finfo(table.dtype).eps
 
@@ -61,13 +61,13 @@ def test_adam_is_torch_optim(decoupled: bool, table: Table) -> None:
     parameters, named = torch_parameters(groups, GROUP)
     optimizer = (torch.optim.AdamW if decoupled else torch.optim.Adam)(named)
     w, m, v = normal(0), [np.zeros(shape) for shape in SHAPES], [np.zeros(shape) for shape in SHAPES]
-    rates = np.array([[g["lr"], g["weight_decay"], *g["betas"], g["eps"], decoupled] for g in groups])
+    rates = np.array([[g["lr"], g["weight_decay"], *g["betas"], g["eps"], decoupled, 0, 1] for g in groups])
     for step in range(STEPS):
         g = normal(step + 1)
         for p, gradient in zip(parameters, g, strict=True):
             p.grad = torch.tensor(gradient, dtype=torch.float64)
         optimizer.step()
-        written = call("adam_step", (len(SHAPES), 3), [w, g, m, v, GROUP, rates, np.array(step + 1)], table.dtype)
+        written = call("adam_step", (len(SHAPES), 3), [w, g, m, v, v, GROUP, rates, np.full(5, step + 1), None], table.dtype)
         w, m, v = ([written[f"{name}[{i}]"] for i in range(len(SHAPES))] for name in "wmv")
         assert error_of(w, parameters) < 40 * (step + 1) * np.finfo(table.dtype).eps
 
@@ -84,8 +84,8 @@ def test_late_steps_lose_no_digits(table: Table) -> None:
             moments = {name: torch.tensor(value, dtype=torch.float64) for name, value in (("exp_avg", m0), ("exp_avg_sq", v0))}
             optimizer.state[p] = {"step": torch.tensor(float(t - 1)), **moments}
         optimizer.step()
-        rates = np.array([[0.1, 0, 0.9, beta2, 1e-8, 0]])
-        written = call("adam_step", (5, 1), [w, g, m, v, np.zeros(5), rates, np.array(t)], table.dtype)
+        rates = np.array([[0.1, 0, 0.9, beta2, 1e-8, 0, 0, 1]])
+        written = call("adam_step", (5, 1), [w, g, m, v, v, np.zeros(5), rates, np.full(5, t), None], table.dtype)
         w2 = [written[f"w[{i}]"] for i in range(5)]
         moved = max(float(np.abs(a - p.detach().numpy()).max()) for a, p in zip(w, parameters, strict=True))
         # float32: beta2 itself is rounded, 1 - beta2 with it
@@ -94,13 +94,13 @@ def test_late_steps_lose_no_digits(table: Table) -> None:
 
 def test_gradients_are_not_changed_and_nothing_happens_at_rate_zero(table: Table) -> None:
     w, g, v = normal(0), normal(1), normal(2)
-    written = call("sgd_step", (5, 1), [w, g, v, np.zeros(5), np.array([[0.0, 0, 0.9, 0]])], table.dtype)
+    written = call("sgd_step", (5, 1), [w, g, v, np.zeros(5), np.array([[0.0, 0, 0.9, 0, 0, 1]]), np.full(5, 2), None], table.dtype)
     assert all(np.array_equal(written[f"w[{i}]"], w[i].astype(table.dtype)) for i in range(5))
 
 
 def test_what_is_not_finite_stays_where_it_is(table: Table) -> None:
     w, g, v = ([a.copy() for a in normal(i)] for i in range(3))
     g[4][70] = np.nan
-    written = call("sgd_step", (5, 1), [w, g, v, np.zeros(5), np.array([[0.1, 0, 0.9, 0]])], table.dtype)
+    written = call("sgd_step", (5, 1), [w, g, v, np.zeros(5), np.array([[0.1, 0, 0.9, 0, 0, 1]]), np.full(5, 2), None], table.dtype)
     assert np.flatnonzero(np.isnan(written["w[4]"])).tolist() == [70]
     assert all(np.isfinite(written[f"w[{i}]"]).all() for i in range(4))

@@ -1,169 +1,170 @@
-// Optimizer steps: many parameters in one launch. Their pointers travel in the launch's own arguments; each block works on one parameter.
-#include "sums.cuh"
+// Optimizer steps: all parameters in one launch. A rule per optimizer turns an element of the weights into the next one.
+#include "update.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int threads = 256;
-constexpr int64_t elements_per_block = 4096;
+// A rule has `columns` of rates and `states` arrays beside w and g. prepare(row, t) fills it in; keeps(k) says whether array k is in use;
+// step(w, g, state) returns the new weight and changes the state.
+struct Descent {
+  static constexpr int columns = 6, states = 1;
+  R rate, decay, momentum, fresh, sign;
+  bool has_momentum, nesterov;
 
-// As many parameters as fit, with the kernel's other arguments, into the 4 KiB that every GPU takes. data[k][i]: array k of parameter i
-template <int arrays>
-struct Batch {
-  static constexpr int most = (4096 - 64) / (arrays * 8 + 12);
-  const R* data[arrays][most];
-  int64_t size[most];
-  int first_block[most];
-  int count, blocks;
-  bool at_once;  // whether all arrays lie at multiples of 16 bytes
+  __device__ void prepare(const f64* rates, i64 t) {
+    rate = R(-rates[0]), decay = R(rates[1]), momentum = R(rates[2]);
+    has_momentum = rates[2] != 0, nesterov = rates[3] != 0;
+    fresh = t == 1 ? R(1) : R(1 - rates[4]), sign = R(rates[5]);
+  }
+  __device__ __forceinline__ bool keeps(int) const { return has_momentum; }
+  __device__ __forceinline__ R step(R w, R g, R (&state)[states]) const {
+    R d = fmaf(decay, w, sign * g);
+    if (has_momentum) {
+      state[0] = fmaf(momentum, state[0], fresh * d);
+      d = nesterov ? fmaf(momentum, state[0], d) : state[0];
+    }
+    return fmaf(rate, d, w);
+  }
 };
 
-// run(batch, first) for one batch of parameters after the other, `first` being the number of a batch's first. data[k]: the list of array k
-template <int arrays, class F>
-void for_batches(const List<R>& w, const R* const* const (&data)[arrays], const F& run) {
-  for (int64_t first = 0; first < w.count;) {
-    Batch<arrays> batch;
-    batch.blocks = 0, batch.at_once = true;
-    const int count = batch.count = int(smaller<int64_t>(Batch<arrays>::most, w.count - first));
-    for (int i = 0; i < count; i++) {
-      batch.size[i] = w.size[first + i];
-      batch.first_block[i] = batch.blocks;
-      batch.blocks += int(divide_up(batch.size[i], elements_per_block));
-      for (int k = 0; k < arrays; k++) {
-        batch.data[k][i] = data[k][first + i];
-        batch.at_once = batch.at_once && is_aligned(batch.data[k][i], 16);
-      }
-    }
-    run(batch, first);
-    first += count;
-  }
-}
-
-// Elements [begin, end) of a parameter: what a block works on
-struct Piece {
-  int parameter;
-  int64_t begin, end;
-};
-
-// Array k of a piece's parameter; all but the gradient are written.
-template <int arrays>
-__device__ __forceinline__ R* array_of(const Batch<arrays>& batch, const Piece& piece, int k) {
-  return const_cast<R*>(batch.data[k][piece.parameter]);
-}
-
-template <int arrays>
-__device__ Piece piece_of(const Batch<arrays>& batch) {
-  const int block = int(blockIdx.x);
-  int low = 0, high = batch.count;  // the parameter is the last one that begins with this block or before
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (batch.first_block[middle] <= block ? low : high) = middle;
-  }
-  const int64_t begin = (block - batch.first_block[low]) * elements_per_block;
-  return {low, begin, smaller(begin + elements_per_block, batch.size[low])};
-}
-
-// Four elements, or the `left` ones there are
-using Quad = Pack<R, 4>;
-
-__device__ __forceinline__ Quad load(const R* p, int64_t left, bool at_once) {
-  if (at_once && left >= 4) return *reinterpret_cast<const Quad*>(p);
-  Quad quad;
-  UNROLL for (int k = 0; k < 4; k++) quad.e[k] = k < left ? p[k] : 0;
-  return quad;
-}
-
-__device__ __forceinline__ void store(R* p, const Quad& quad, int64_t left, bool at_once) {
-  if (at_once && left >= 4) {
-    *reinterpret_cast<Quad*>(p) = quad;
-    return;
-  }
-  UNROLL for (int k = 0; k < 4; k++) {
-    if (k < left) p[k] = quad.e[k];
-  }
-}
-
-__global__ void sgd(Batch<3> batch, const i64* group, const f64* rates) {
-  const Piece piece = piece_of(batch);
-  const f64* row = rates + group[piece.parameter] * 4;
-  const R rate = R(-row[0]), decay = R(row[1]), momentum = R(row[2]);
-  const bool has_momentum = row[2] != 0, nesterov = row[3] != 0;
-  R *const w = array_of(batch, piece, 0), *const v = array_of(batch, piece, 2);
-  const R* const g = array_of(batch, piece, 1);
-  for (int64_t i = piece.begin + 4 * int64_t(threadIdx.x); i < piece.end; i += 4 * threads) {
-    const int64_t left = piece.end - i;
-    Quad weight = load(w + i, left, batch.at_once), step = load(g + i, left, batch.at_once), velocity{};
-    if (has_momentum) velocity = load(v + i, left, batch.at_once);
-    UNROLL for (int k = 0; k < 4; k++) {
-      R& d = step.e[k];
-      d = fmaf(decay, weight.e[k], d);
-      if (has_momentum) {
-        velocity.e[k] = fmaf(momentum, velocity.e[k], d);
-        d = nesterov ? fmaf(momentum, velocity.e[k], d) : velocity.e[k];
-      }
-      weight.e[k] = fmaf(rate, d, weight.e[k]);
-    }
-    if (has_momentum) store(v + i, velocity, left, batch.at_once);
-    store(w + i, weight, left, batch.at_once);
-  }
-}
-
-struct AdamNumbers {
+struct AdamRule {
+  static constexpr int columns = 8, states = 3;
   R rate, decay, shrink;  // w = shrink w - rate m / (sqrt(v) root_correction + eps)
-  R new_m, beta2, new_v, eps, root_correction;
+  R new_m, beta2, new_v, eps, root_correction, sign;
+  bool amsgrad;
+
+  __device__ void prepare(const f64* rates, i64 t) {
+    const double lr = rates[0], weight_decay = rates[1], beta1 = rates[2], second = rates[3];
+    const bool decoupled = rates[5] != 0;
+    rate = R(-lr / (1 - ::pow(beta1, double(t))));
+    decay = decoupled ? 0 : R(weight_decay);
+    shrink = decoupled ? R(1 - lr * weight_decay) : 1;
+    new_m = R(1 - beta1), beta2 = R(second), new_v = R(1 - second), eps = R(rates[4]);
+    root_correction = R(1 / ::sqrt(1 - ::pow(second, double(t))));
+    amsgrad = rates[6] != 0, sign = R(rates[7]);
+  }
+  __device__ __forceinline__ bool keeps(int k) const { return k < 2 || amsgrad; }
+  __device__ __forceinline__ R step(R w, R g, R (&state)[states]) const {
+    const R d = fmaf(decay, w, sign * g);
+    state[0] = fmaf(new_m, d - state[0], state[0]);
+    R second = state[1] = fmaf(new_v * d, d, beta2 * state[1]);
+    if (amsgrad) second = state[2] = state[2] > second ? state[2] : second;  // NaN in the new one stays
+    return fmaf(rate, state[0] / fmaf(sqrtf(second), root_correction, eps), w * shrink);
+  }
 };
 
-__device__ AdamNumbers adam_numbers(const f64* rates, i64 t) {
-  const double lr = rates[0], decay = rates[1], beta1 = rates[2], beta2 = rates[3];
-  const bool decoupled = rates[5] != 0;
-  AdamNumbers a;
-  a.rate = R(-lr / (1 - ::pow(beta1, double(t))));
-  a.decay = decoupled ? 0 : R(decay);
-  a.shrink = decoupled ? R(1 - lr * decay) : 1;
-  a.new_m = R(1 - beta1), a.beta2 = R(beta2), a.new_v = R(1 - beta2), a.eps = R(rates[4]);
-  a.root_correction = R(1 / ::sqrt(1 - ::pow(beta2, double(t))));
-  return a;
+struct AdagradRule {
+  static constexpr int columns = 5, states = 1;
+  R rate, decay, eps, sign;
+
+  __device__ void prepare(const f64* rates, i64 t) {
+    rate = R(-rates[0] / (1 + double(t - 1) * rates[2])), decay = R(rates[1]), eps = R(rates[3]), sign = R(rates[4]);
+  }
+  __device__ __forceinline__ bool keeps(int) const { return true; }
+  __device__ __forceinline__ R step(R w, R g, R (&state)[states]) const {
+    const R d = fmaf(decay, w, sign * g);
+    state[0] = fmaf(d, d, state[0]);
+    return fmaf(rate, d / (sqrtf(state[0]) + eps), w);
+  }
+};
+
+struct RMSpropRule {
+  static constexpr int columns = 7, states = 3;
+  R rate, decay, alpha, fresh, eps, momentum, sign;
+  bool has_momentum, centered;
+
+  __device__ void prepare(const f64* rates, i64) {
+    rate = R(-rates[0]), decay = R(rates[1]), alpha = R(rates[2]), fresh = R(1 - rates[2]), eps = R(rates[3]);
+    momentum = R(rates[4]), has_momentum = rates[4] != 0, centered = rates[5] != 0, sign = R(rates[6]);
+  }
+  __device__ __forceinline__ bool keeps(int k) const { return k == 0 || (k == 1 ? centered : has_momentum); }
+  __device__ __forceinline__ R step(R w, R g, R (&state)[states]) const {
+    const R d = fmaf(decay, w, sign * g);
+    R square = state[0] = fmaf(fresh * d, d, alpha * state[0]);
+    if (centered) {
+      state[1] = fmaf(fresh, d - state[1], state[1]);
+      square -= state[1] * state[1];
+      square = square < 0 ? 0 : square;  // rounding may bring a variance of 0 below it; NaN stays
+    }
+    R q = d / (sqrtf(square) + eps);
+    if (has_momentum) q = state[2] = fmaf(momentum, state[2], q);
+    return fmaf(rate, q, w);
+  }
+};
+
+template <class Rule>
+struct BlockMemory {
+  Rule rule;
+  SumsOfWarps sums;
+};
+
+template <class Rule>
+__global__ void update(Batch<2 + Rule::states> batch, const i64* group, const f64* rates, const i64* t, MovedTarget moved, int64_t first) {
+  constexpr int states = Rule::states;
+  const int block = int(blockIdx.x);
+  const Piece piece = piece_of(batch, block);
+  BlockMemory<Rule>& memory = shared<BlockMemory<Rule>>();
+  if (threadIdx.x == 0) memory.rule.prepare(rates + group[piece.parameter] * Rule::columns, t[piece.parameter]);
+  __syncthreads();
+  const Rule rule = memory.rule;
+  R* const w = array_of(batch, piece, 0);
+  const R* const g = array_of(batch, piece, 1);
+  R* state[states];
+  UNROLL for (int s = 0; s < states; s++) state[s] = array_of(batch, piece, 2 + s);
+  R change = 0, size = 0;
+  for_quads(piece, [&](int64_t i, int64_t left) {
+    Quad weight = load(w + i, left, batch.at_once);
+    const Quad gradient = load(g + i, left, batch.at_once);
+    Quad kept[states];
+    UNROLL for (int s = 0; s < states; s++) kept[s] = rule.keeps(s) ? load(state[s] + i, left, batch.at_once) : Quad{};
+    UNROLL for (int k = 0; k < 4; k++) {
+      R own[states];
+      UNROLL for (int s = 0; s < states; s++) own[s] = kept[s].e[k];
+      const R before = weight.e[k], after = rule.step(before, gradient.e[k], own);
+      UNROLL for (int s = 0; s < states; s++) kept[s].e[k] = own[s];
+      weight.e[k] = after;
+      if (moved.pieces && k < left) change = fmaf(after - before, after - before, change), size = fmaf(before, before, size);
+    }
+    UNROLL for (int s = 0; s < states; s++) {
+      if (rule.keeps(s)) store(state[s] + i, kept[s], left, batch.at_once);
+    }
+    store(w + i, weight, left, batch.at_once);
+  });
+  if (!moved.pieces) return;
+  const PairOfSums sums = block_sums(change, size, memory.sums);
+  if (threadIdx.x == 0) moved.store(first + block, sums);
 }
 
-__global__ void adam(Batch<4> batch, const i64* group, const f64* rates, const i64* t) {
-  const Piece piece = piece_of(batch);
-  AdamNumbers& of_block = shared<AdamNumbers>();
-  if (threadIdx.x == 0) of_block = adam_numbers(rates + group[piece.parameter] * 6, *t);
-  __syncthreads();
-  const AdamNumbers a = of_block;
-  R *const w = array_of(batch, piece, 0), *const m = array_of(batch, piece, 2), *const v = array_of(batch, piece, 3);
-  const R* const g = array_of(batch, piece, 1);
-  for (int64_t i = piece.begin + 4 * int64_t(threadIdx.x); i < piece.end; i += 4 * threads) {
-    const int64_t left = piece.end - i;
-    Quad weight = load(w + i, left, batch.at_once), gradient = load(g + i, left, batch.at_once);
-    Quad first = load(m + i, left, batch.at_once), second = load(v + i, left, batch.at_once);
-    UNROLL for (int k = 0; k < 4; k++) {
-      const R d = fmaf(a.decay, weight.e[k], gradient.e[k]);
-      first.e[k] = fmaf(a.new_m, d - first.e[k], first.e[k]);
-      second.e[k] = fmaf(a.new_v * d, d, a.beta2 * second.e[k]);
-      const R root = fmaf(sqrtf(second.e[k]), a.root_correction, a.eps);
-      weight.e[k] = fmaf(a.rate, first.e[k] / root, weight.e[k] * a.shrink);
-    }
-    store(m + i, first, left, batch.at_once);
-    store(v + i, second, left, batch.at_once);
-    store(w + i, weight, left, batch.at_once);
-  }
+template <class Rule>
+void run(const Context& context, const Update& s, const List<R>& w, const R* const* const (&data)[2 + Rule::states], const i64* group,
+         const f64* rates, const i64* t, f64* moved) {
+  const MovedTarget target = {reinterpret_cast<PairOfSums*>(moved), s.pieces};
+  for_batches(w, data, [&](const Batch<2 + Rule::states>& batch, const First& first) {
+    launch<BlockMemory<Rule>>(context, update<Rule>, dim3(unsigned(batch.blocks)), update_threads, batch, group + first.parameter, rates,
+                              t + first.parameter, target, first.piece);
+  });
 }
 
 }  // namespace
 
-void sgd_step(const Context& context, const SGD&, const List<R>& w, const List<const R>& g, const List<R>& v, const i64* group,
-              const f64* rates) {
-  for_batches<3>(w, {w.data, g.data, v.data}, [&](const Batch<3>& batch, int64_t first) {
-    launch(context, sgd, dim3(unsigned(batch.blocks)), threads, batch, group + first, rates);
-  });
+void sgd_step(const Context& context, const SGD& s, const List<R>& w, const List<const R>& g, const List<R>& v, const i64* group,
+              const f64* rates, const i64* t, f64* moved) {
+  run<Descent>(context, s, w, {w.data, g.data, v.data}, group, rates, t, moved);
 }
 
-void adam_step(const Context& context, const Adam&, const List<R>& w, const List<const R>& g, const List<R>& m, const List<R>& v,
-               const i64* group, const f64* rates, const i64* t) {
-  for_batches<4>(w, {w.data, g.data, m.data, v.data}, [&](const Batch<4>& batch, int64_t first) {
-    launch<AdamNumbers>(context, adam, dim3(unsigned(batch.blocks)), threads, batch, group + first, rates, t);
-  });
+void adam_step(const Context& context, const Adam& s, const List<R>& w, const List<const R>& g, const List<R>& m, const List<R>& v,
+               const List<R>& top, const i64* group, const f64* rates, const i64* t, f64* moved) {
+  run<AdamRule>(context, s, w, {w.data, g.data, m.data, v.data, top.data}, group, rates, t, moved);
+}
+
+void adagrad_step(const Context& context, const Adagrad& a, const List<R>& w, const List<const R>& g, const List<R>& s, const i64* group,
+                  const f64* rates, const i64* t, f64* moved) {
+  run<AdagradRule>(context, a, w, {w.data, g.data, s.data}, group, rates, t, moved);
+}
+
+void rmsprop_step(const Context& context, const RMSprop& r, const List<R>& w, const List<const R>& g, const List<R>& s, const List<R>& m,
+                  const List<R>& v, const i64* group, const f64* rates, const i64* t, f64* moved) {
+  run<RMSpropRule>(context, r, w, {w.data, g.data, s.data, m.data, v.data}, group, rates, t, moved);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -1,8 +1,35 @@
-"""Optimizers whose update of all parameters is one kernel call, and schedules of the learning rate."""
+"""Optimizers whose update of all parameters is one kernel call; schedules of the learning rate; averages, clipping, parameter groups."""
 
 from . import schedules
-from .adam import Adam
+from .adagrad import Adagrad, RMSprop
+from .adam import Adam, AdamW
+from .averages import EMA, SWA, update_bn
+from .clip import clip_grad_norm_, clip_grad_value_
+from .groups import groups
+from .lbfgs import LBFGS
+from .muon import Muon
+from .newton import NewtonCG
 from .optimizer import Optimizer
 from .sgd import SGD
+from .wrappers import Lookahead, Together
 
-__all__ = ["SGD", "Adam", "Optimizer", "schedules"]
+__all__ = [
+    "EMA",
+    "LBFGS",
+    "SGD",
+    "SWA",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lookahead",
+    "Muon",
+    "NewtonCG",
+    "Optimizer",
+    "RMSprop",
+    "Together",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "groups",
+    "schedules",
+    "update_bn",
+]

@@ -1,24 +1,21 @@
-"""Adam."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from .. import _C
-from ..tensor import Array
 from .optimizer import Optimizer, Parameters, Rate
 
 
 class Adam(Optimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)  (Kingma, Ba 2014).
 
-    t counts the steps of this optimizer (PyTorch: of each parameter; they differ where a parameter gets its first gradient late).
-    g = gradient + weight_decay w (not decoupled). betas = (0.9, 0.999), eps = 1e-8, as PyTorch.
+    t counts the steps of each parameter, as in PyTorch. g = gradient + weight_decay w (not decoupled: see AdamW). betas = (0.9, 0.999),
+    eps = 1e-8. amsgrad takes the largest v so far in place of v (Reddi et al. 2018); maximize climbs.
     """
 
-    slots = ("m", "v")
+    kernel, struct = "adam_step", "Adam"
+    slots = ("m", "v", "max_v")
     decoupled = False
 
     def __init__(
@@ -29,19 +26,43 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        options = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize}
+        super().__init__(params, {"lr": lr, **options})
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
-            raise ValueError(f"Adam: betas must be two numbers in [0, 1), got {group['betas']}")
-        if not group["eps"] >= 0:
-            raise ValueError(f"Adam: eps must not be negative, got {group['eps']}")
+            raise ValueError(f"{self.name}: betas must be two numbers in [0, 1), got {group['betas']}")
+        self._not_negative(group, "eps")
 
-    def _columns(self, group: dict[str, Any], lr: float) -> list[float]:
-        return [lr, group["weight_decay"], *group["betas"], group["eps"], float(self.decoupled)]
+    def _uses(self, slot: str, group: dict[str, Any]) -> bool:
+        return slot != "max_v" or bool(group["amsgrad"])
 
-    def _launch(self, groups: int, w: list[Array], g: list[Array], state: list[list[Array]], group: Array, rates: Array) -> None:
-        t = _C.from_numpy(np.asarray(self.steps + 1, np.int64), rates.device)
-        _C.adam_step(_C.Adam(len(w), groups), w, g, state[0], state[1], group, rates, t)
+    def _columns(self, group: dict[str, Any], lr: float, kind: Any) -> list[float]:
+        sign = -1.0 if group["maximize"] else 1.0
+        return [lr, group["weight_decay"], *group["betas"], group["eps"], float(self.decoupled), float(group["amsgrad"]), sign]
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay: w = (1 - lr weight_decay) w, then Adam's step on the bare gradient (Loshchilov, Hutter 2017).
+
+    The decay scales with the rate and not with the gradient's size. weight_decay = 1e-2 by default, as PyTorch; otherwise as Adam.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: Rate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -10,68 +11,116 @@ import numpy as np
 
 from .. import _C
 from ..tensor import Array, Tensor
-from .schedules import Schedule
+from .schedules import Schedule, memory_of, rate_at
 
-Rate = float | Schedule
+Rate = float | Schedule | Callable[[int], float]
 Parameters = Iterable[Tensor | dict[str, Any]]
+
+
+@dataclass
+class Launch:
+    """One kernel call: parameters that lie together, their gradients and states, and each one's row of `rates`."""
+
+    positions: list[int]
+    w: list[Array]
+    g: list[Array]
+    state: list[list[Array]]
+    group: Array
+    rates: Array
+    t: Array
+    moved: Array | None
+    groups: int
+    pieces: int
 
 
 class Optimizer:
     """Base of the optimizers. `params` is an iterable of parameters, or of groups {"params": [...], "lr": ..., other options}.
 
-    A learning rate is a number or a schedule (a function of the step, counted from 0). Subclasses name their `options` (with defaults), the
-    columns of the rates that their kernel reads, and the arrays (`slots`) they keep per parameter.
+    A learning rate is a number or a schedule (see optim.schedules): a function of the step, counted from 0, or of the epoch, for which
+    `steps_per_epoch` has to be set (the Trainer does it). Subclasses name the kernel and its struct, the columns of the rates that it reads,
+    and the arrays (`slots`) kept per parameter. The steps of each parameter are counted apart: one without a gradient is left alone.
     """
 
+    kernel = struct = ""
     slots: tuple[str, ...] = ()
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
-            raise TypeError(f"{type(self).__name__}: params must be an iterable of parameters, got a single {type(params).__name__}")
+            raise TypeError(f"{self.name}: params must be an iterable of parameters, got a single {type(params).__name__}")
         given = list(params)
         if not given:
-            raise ValueError(f"{type(self).__name__}: no parameters given")
+            raise ValueError(f"{self.name}: no parameters given")
         groups = given if isinstance(given[0], dict) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         seen: set[int] = set()
         for group in groups:
             if not isinstance(group, dict):
-                raise TypeError(f"{type(self).__name__}: expected parameter groups (dicts) throughout, got {type(group).__name__}")
+                raise TypeError(f"{self.name}: expected parameter groups (dicts) throughout, got {type(group).__name__}")
             unknown = set(group) - set(defaults) - {"params"}
             if unknown:
                 raise TypeError(
-                    f"{type(self).__name__}: unknown option {', '.join(sorted(unknown))} in a parameter group; options are {', '.join(defaults)}"
+                    f"{self.name}: unknown option {', '.join(sorted(unknown))} in a parameter group; options are {', '.join(defaults)}"
                 )
             merged = {**defaults, **group, "params": list(group["params"])}
             self._check(merged)
             for p in merged["params"]:
                 if not isinstance(p, Tensor) or not p.is_leaf:
-                    raise TypeError(f"{type(self).__name__}: parameters must be leaf tensors, got {type(p).__name__}")
+                    raise TypeError(f"{self.name}: parameters must be leaf tensors, got {type(p).__name__}")
                 if id(p) in seen:
-                    raise ValueError(f"{type(self).__name__}: a parameter of shape {p.shape} appears twice")
+                    raise ValueError(f"{self.name}: a parameter of shape {p.shape} appears twice")
                 seen.add(id(p))
             self.param_groups.append(merged)
         self.steps = 0
+        self.steps_per_epoch: int | None = None
+        self.measure_updates = False
+        self._counts: np.ndarray = np.zeros(len(seen), np.int64)  # steps of each parameter
         self._state: dict[str, list[Array | None]] = {slot: [None] * len(seen) for slot in self.slots}
+        self._moved: list[tuple[list[int], list[int], Array]] = []  # of the last step: positions, numbers of pieces, sums
+
+    @property
+    def name(self) -> str:
+        """What files and errors call it."""
+        return type(self).__name__
 
     def _check(self, group: dict[str, Any]) -> None:
-        name = type(self).__name__
         if not callable(group["lr"]) and not isinstance(group["lr"], Real):
-            raise TypeError(f"{name}: lr must be a number or a schedule, got {type(group['lr']).__name__}")
+            raise TypeError(f"{self.name}: lr must be a number or a schedule, got {type(group['lr']).__name__}")
         if not callable(group["lr"]) and not group["lr"] >= 0:
-            raise ValueError(f"{name}: lr must not be negative, got {group['lr']}")
-        if not group["weight_decay"] >= 0:
-            raise ValueError(f"{name}: weight_decay must not be negative, got {group['weight_decay']}")
+            raise ValueError(f"{self.name}: lr must not be negative, got {group['lr']}")
+        self._not_negative(group, "weight_decay")
 
-    def _columns(self, group: dict[str, Any], lr: float) -> list[float]:
+    def _not_negative(self, group: dict[str, Any], *options: str) -> None:
+        for option in options:
+            if not group[option] >= 0:
+                raise ValueError(f"{self.name}: {option} must not be negative, got {group[option]}")
+
+    # --- what subclasses say of themselves
+
+    def _columns(self, group: dict[str, Any], lr: float, kind: Any) -> list[float]:
+        """The group's row of rates."""
         raise NotImplementedError
 
-    def _launch(self, groups: int, w: list[Array], g: list[Array], state: list[list[Array]], group: Array, rates: Array) -> None:
-        raise NotImplementedError
+    def _uses(self, slot: str, group: dict[str, Any]) -> bool:
+        """Whether the group's options need that array."""
+        return True
+
+    def _fresh(self, slot: str, group: dict[str, Any]) -> float:
+        """What the array begins with."""
+        return 0.0
+
+    def _kind(self, p: Tensor, group: dict[str, Any]) -> Any:
+        """Parameters of different kinds take different launches."""
+        return None
+
+    def _launch(self, kind: Any, a: Launch) -> None:
+        plan = getattr(_C, self.struct)(len(a.w), a.groups, a.pieces)
+        getattr(_C, self.kernel)(plan, a.w, a.g, *a.state, a.group, a.rates, a.t, a.moved)
+
+    # --- a step
 
     def rates(self) -> list[float]:
         """The learning rate of each group at the next step."""
-        return [float(g["lr"](self.steps)) if callable(g["lr"]) else float(g["lr"]) for g in self.param_groups]
+        return [rate_at(group["lr"], self.steps, self.steps_per_epoch) for group in self.param_groups]
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""
@@ -82,31 +131,67 @@ class Optimizer:
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
         loss = closure() if closure is not None else None
-        rates = np.array([self._columns(group, lr) for group, lr in zip(self.param_groups, self.rates())], np.float64)
-        together: dict[tuple[str, str], list[tuple[int, int, Tensor]]] = {}  # by dtype and device: (position, group, parameter)
+        lrs = self.rates()
+        together: dict[tuple[str, str, Any], list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter) of what one launch takes
         position = 0
         for number, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None:
                     if p.grad.shape != p.shape:
-                        raise ValueError(f"{type(self).__name__}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
-                    together.setdefault((p.dtype, p.device), []).append((position, number, p))
+                        raise ValueError(f"{self.name}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
+                    together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
-        for (_, device), members in together.items():
-            numbers = _C.from_numpy(np.array([number for _, number, _ in members], np.int64), device)
-            state = [[self._slot(slot, i, p) for i, _, p in members] for slot in self.slots]
-            gradients = [p.grad._array for _, _, p in members if p.grad is not None]
-            self._launch(len(self.param_groups), [p._array for _, _, p in members], gradients, state, numbers, _C.from_numpy(rates, device))
+        self._moved = []
+        for (_, device, kind), members in together.items():
+            rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
+            launch = self._gather(members, np.array(rates, np.float64), device)
+            self._launch(kind, launch)
+            self._counts[launch.positions] += 1
         self.steps += 1
         return loss
 
-    def _slot(self, slot: str, position: int, p: Tensor) -> Array:
+    def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str) -> Launch:
+        positions = [i for i, _, _ in members]
+        gradients = [p.grad._array for _, _, p in members if p.grad is not None]
+        state = [
+            [
+                self._slot(slot, i, p, self.param_groups[n]) if self._uses(slot, self.param_groups[n]) else g  # not in use: not touched
+                for (i, n, p), g in zip(members, gradients)
+            ]
+            for slot in self.slots
+        ]
+        numbers, steps = np.array([n for _, n, _ in members], np.int64), self._counts[positions] + 1
+        moved, pieces = None, 0
+        if self.measure_updates:
+            counts = [-(-p.size // _C.update_piece) for _, _, p in members]
+            pieces = sum(counts)
+            moved = _C.from_numpy(np.zeros((pieces, 2)), device)
+            self._moved.append((positions, counts, moved))
+        w, (group, table, t) = [p._array for _, _, p in members], [_C.from_numpy(a, device) for a in (numbers, rates, steps)]
+        return Launch(positions, w, gradients, state, group, table, t, moved, len(rates), pieces)
+
+    def _slot(self, slot: str, position: int, p: Tensor, group: dict[str, Any]) -> Array:
         array = self._state[slot][position]
         if array is not None and array.device != p.device:
             array = self._state[slot][position] = array.to(p.device)
         if array is None:
-            array = self._state[slot][position] = _C.from_numpy(np.zeros(p.shape, p.dtype), p.device)
+            array = self._state[slot][position] = _C.from_numpy(np.full(p.shape, self._fresh(slot, group), p.dtype), p.device)
         return array
+
+    def update_ratios(self) -> list[float]:
+        """|w_new - w| / |w| of each parameter in the last step, in their order; NaN for those that the step left alone.
+
+        Set `measure_updates = True` before the step: its kernel then adds up both norms on its way. Aim at about 1e-3 (1e-4 to 1e-2 is
+        usual): far above, the rate is too high, far below, too low.
+        """
+        ratios = np.full(len(self._counts), np.nan)
+        for positions, counts, moved in self._moved:
+            sums = moved.numpy()
+            ends = np.cumsum(counts)
+            for position, end, count in zip(positions, ends, counts):
+                change, size = np.sqrt(sums[end - count : end].sum(0))
+                ratios[position] = change / size if size else np.inf if change else np.nan
+        return [float(r) for r in ratios]
 
     # --- state
 
@@ -115,26 +200,41 @@ class Optimizer:
         return {f"{i}.{slot}": a for slot, arrays in self._state.items() for i, a in enumerate(arrays) if a is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the arrays kept per parameter, and "steps"."""
-        return {"steps": self.steps, **{k: np.array(a.numpy(), order="C") for k, a in self.state_arrays().items()}}
+        """Copies of the arrays kept per parameter, "counts" (the steps of each), "steps", and what schedules with a memory remember."""
+        arrays = {k: np.array(a.numpy(), order="C") for k, a in self.state_arrays().items()}
+        return {"steps": self.steps, "counts": self._counts.copy(), **arrays, **self._schedule_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        """Takes what state_dict gave; a state without "counts" counts `steps` for every parameter. ValueError names what does not fit;
+        nothing is changed then."""
+        if "steps" not in state:
+            raise ValueError(f"{self.name}.load_state_dict: 'steps' is missing")
         parameters = [p for group in self.param_groups for p in group["params"]]
         fresh: dict[str, list[Array | None]] = {slot: [None] * len(parameters) for slot in self.slots}
+        schedules = self._schedule_state()
         for key, value in state.items():
-            if key == "steps":
+            if key in ("steps", "counts") or key in schedules:
                 continue
             position, _, slot = key.partition(".")
             if slot not in fresh or not position.isdigit() or int(position) >= len(parameters):
-                raise ValueError(
-                    f"{type(self).__name__}.load_state_dict: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>"
-                )
+                raise ValueError(f"{self.name}.load_state_dict: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>")
             p = parameters[int(position)]
             values = np.asarray(value)
             if values.shape != p.shape:
-                raise ValueError(f"{type(self).__name__}.load_state_dict: {key} has shape {values.shape}; its parameter {p.shape}")
+                raise ValueError(f"{self.name}.load_state_dict: {key} has shape {values.shape}; its parameter {p.shape}")
             fresh[slot][int(position)] = _C.from_numpy(values.astype(p.dtype, copy=False), p.device)
-        if "steps" not in state:
-            raise ValueError(f"{type(self).__name__}.load_state_dict: 'steps' is missing")
-        self.steps, self._state = int(state["steps"]), fresh
+        counts = np.asarray(state.get("counts", np.full(len(parameters), int(state["steps"]))))
+        if counts.shape != (len(parameters),):
+            raise ValueError(f"{self.name}.load_state_dict: counts has shape {counts.shape}; expected ({len(parameters)},)")
+        missing = [key for key in schedules if key not in state]
+        if missing:
+            raise ValueError(f"{self.name}.load_state_dict: {missing[0]} is missing: a schedule of this optimizer has a memory")
+        for number, group in enumerate(self.param_groups):
+            memory = memory_of(group["lr"])
+            if memory is not None:
+                memory.load_state(np.asarray(state[f"schedule.{number}"]))
+        self.steps, self._counts, self._state = int(state["steps"]), counts.astype(np.int64), fresh
+
+    def _schedule_state(self) -> dict[str, np.ndarray]:
+        memories = ((i, memory_of(group["lr"])) for i, group in enumerate(self.param_groups))
+        return {f"schedule.{i}": memory.state() for i, memory in memories if memory is not None}

@@ -1,44 +1,290 @@
-"""Learning rates as plain functions of the step (counted from 0). Pass one as `lr=` of an optimizer.
+"""Learning rates as plain functions of time: pass one as `lr=` of an optimizer.
 
-Each maker returns a function step -> rate.
+Each maker returns a Schedule, a function t -> rate. With unit="step" (the default) t is the number of the step, counted from 0, and lengths
+count steps; with unit="epoch" both count epochs, t in fractions of one (step / steps_per_epoch, which the Trainer supplies). Any
+function of the step does as well. What stays after the end (`total`) is the last value.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from math import cos, pi
+from math import cos, isinf, pi, sqrt
+from typing import Any, overload
 
-Schedule = Callable[[int], float]
+import numpy as np
+
+
+class Schedule:
+    """A function of time in a unit, "step" or "epoch". `total`: how long it runs, where it has an end. Called with t, gives the rate."""
+
+    def __init__(self, function: Callable[[Any], float], unit: str = "step", total: float | None = None) -> None:
+        if unit not in ("step", "epoch"):
+            raise ValueError(f"a schedule's unit is 'step' or 'epoch', got {unit!r}")
+        self.function, self.unit, self.total = function, unit, total
+
+    def __call__(self, t: float) -> float:
+        return self.function(t)
+
+    def at(self, step: int, steps_per_epoch: int | None) -> float:
+        """The rate at a step."""
+        return self(step if self.unit == "step" else step / self._epoch(steps_per_epoch))
+
+    def _epoch(self, steps_per_epoch: int | None) -> int:
+        if steps_per_epoch is None:
+            raise ValueError(
+                "a schedule counts epochs and does not know how long one is: Trainer says it; in a loop of your own set "
+                "optimizer.steps_per_epoch = len(loader)"
+            )
+        return steps_per_epoch
+
+
+def rate_at(lr: Any, step: int, steps_per_epoch: int | None) -> float:
+    """What a rate (a number, a Schedule, a function of the step) is at a step."""
+    if isinstance(lr, Schedule):
+        return float(lr.at(step, steps_per_epoch))
+    return float(lr(step)) if callable(lr) else float(lr)
 
 
 def constant(lr: float) -> Schedule:
     """lr."""
-    return lambda step: lr
+    return Schedule(lambda t: lr)
 
 
-def step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
-    """lr times `factor` for every milestone (a step number) reached."""
-    return lambda t: lr * factor ** sum(t >= m for m in milestones)
+def step(lr: float, milestones: Sequence[float], factor: float = 0.1, *, unit: str = "step") -> Schedule:
+    """lr times `factor` for every milestone reached. The lectures': step(0.1, (30, 60, 90), unit="epoch")."""
+    return Schedule(lambda t: lr * factor ** sum(t >= m for m in milestones), unit)
 
 
-def cosine(lr: float, total: int, final: float = 0.0) -> Schedule:
-    """final + (lr - final) / 2 (1 + cos(pi t / total)), `final` from step `total` on (Loshchilov, Hutter 2016)."""
+def cosine(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
+    """final + (lr - final) / 2 (1 + cos(pi t / total)), `final` from `total` on (Loshchilov, Hutter 2016)."""
     _positive(total)
-    return lambda t: final + (lr - final) / 2 * (1 + cos(pi * min(t, total) / total))
+    return Schedule(lambda t: final + (lr - final) / 2 * (1 + cos(pi * min(t, total) / total)), unit, total)
 
 
-def linear(lr: float, total: int, final: float = 0.0) -> Schedule:
-    """lr + (final - lr) t / total, `final` from step `total` on."""
+def linear(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
+    """lr + (final - lr) t / total, `final` from `total` on."""
     _positive(total)
-    return lambda t: lr + (final - lr) * min(t, total) / total
+    return Schedule(lambda t: lr + (final - lr) * min(t, total) / total, unit, total)
 
 
-def warmup(schedule: Schedule | float, steps: int) -> Schedule:
-    """In front of any schedule: its rate times (t + 1) / steps during the first `steps` steps (Goyal et al. 2017)."""
-    after = constant(schedule) if isinstance(schedule, (int, float)) else schedule
-    return lambda t: after(t) * min(1.0, (t + 1) / steps) if steps > 0 else after(t)
+def inverse_sqrt(lr: float, *, unit: str = "step") -> Schedule:
+    """lr / sqrt(max(t, 1)) (Vaswani et al. 2017)."""
+    return Schedule(lambda t: lr / sqrt(max(t, 1)), unit)
 
 
-def _positive(total: int) -> None:
-    if total < 1:
+def exponential(lr: float, factor: float, *, unit: str = "step") -> Schedule:
+    """lr factor^t."""
+    return Schedule(lambda t: lr * factor**t, unit)
+
+
+def cosine_restarts(lr: float, period: float, factor: float = 1, final: float = 0.0, *, unit: str = "step") -> Schedule:
+    """Cosines from lr to `final`, one after the other: the first lasts `period`, each later one `factor` times as long (SGDR: Loshchilov,
+    Hutter 2016). ValueError for factor below 1."""
+    _positive(period)
+    if factor < 1:
+        raise ValueError(f"cosine_restarts: factor {factor}; expected at least 1")
+
+    def rate(t: float) -> float:
+        length, begin = period, 0.0
+        if factor == 1:
+            begin = t // period * period
+        while t >= begin + length:
+            begin, length = begin + length, length * factor
+        return final + (lr - final) / 2 * (1 + cos(pi * (t - begin) / length))
+
+    return Schedule(rate, unit)
+
+
+def one_cycle(
+    lr: float,
+    total: float,
+    *,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    unit: str = "step",
+) -> Schedule:
+    """From lr / div_factor up to lr during the first `pct_start` of the run, then down to lr / div_factor / final_div_factor at its last step
+    (Smith, Topin 2017). Arguments, defaults and values as torch.optim.lr_scheduler.OneCycleLR, whose momentum cycle is left out.
+
+    anneal_strategy: "cos" or "linear", the form of both parts.
+    """
+    _positive(total)
+    if anneal_strategy not in ("cos", "linear"):
+        raise ValueError(f"one_cycle: anneal_strategy {anneal_strategy!r} is not one of cos, linear")
+    low, least = lr / div_factor, lr / div_factor / final_div_factor
+    last = 1 if unit == "step" else 0  # the first and the last step are among `total`
+    top, end = max(pct_start * total - last, 0.0), total - last
+
+    def between(a: float, b: float, part: float) -> float:
+        return a + (b - a) * ((1 - cos(pi * part)) / 2 if anneal_strategy == "cos" else part)
+
+    def rate(t: float) -> float:
+        t = min(t, end)
+        if t <= top:
+            return between(low, lr, t / top if top else 1.0)
+        return between(lr, least, (t - top) / (end - top))
+
+    return Schedule(rate, unit, total)
+
+
+def triangle(lr: float, total: float, *, start: float = 0.2, peak: float = 0.23, end: float = 0.07, unit: str = "step") -> Schedule:
+    """Straight lines from `start` lr up to lr at the part `peak` of the run, and down to `end` lr at `total`. The defaults are airbench94's."""
+    _positive(total)
+    top = int(peak * total) if unit == "step" else peak * total
+    return Schedule(lambda t: lr * float(np.interp(t, [0, top, total], [start, 1.0, end])), unit, total)
+
+
+class _Warmup(Schedule):
+    def __init__(self, after: Schedule, length: float | None, total: float | None) -> None:
+        super().__init__(after.function, after.unit, total)
+        self.after, self.length = after, length
+
+    def steps(self, steps_per_epoch: int | None) -> float:
+        """How many steps it takes."""
+        each = 1 if self.unit == "step" else self._epoch(steps_per_epoch)
+        return self.length * each if self.length is not None else min(5000.0, 0.05 * (self.total or 0) * each)
+
+    def __call__(self, t: float) -> float:
+        if self.unit == "step":
+            return self.at(int(t), None)
+        length = self.length if self.length is not None else 0.05 * (self.total or 0)
+        return self.after(t) * (min(1.0, t / length) if length > 0 else 1.0)
+
+    def at(self, step: int, steps_per_epoch: int | None) -> float:
+        steps = self.steps(steps_per_epoch)
+        return self.after.at(step, steps_per_epoch) * (min(1.0, (step + 1) / steps) if steps > 0 else 1.0)
+
+
+def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | None = None, *, total: float | None = None) -> Schedule:
+    """In front of any schedule: its rate times (t + 1) / steps during the first `steps` steps, from 0 before the first (Goyal et al. 2017).
+
+    `steps` counts in the schedule's unit; left out, it is min(5,000 steps, 5 % of the run), whose length is that of the schedule or `total`
+    (ValueError without either). Warns when it covers more than half of the run. The schedule's own time goes on meanwhile.
+    """
+    after = schedule if isinstance(schedule, Schedule) else Schedule(schedule) if callable(schedule) else constant(schedule)
+    total = after.total if total is None else total
+    if steps is None and total is None:
+        raise ValueError("warmup: give `steps`, or the length of the run as `total`: the schedule has no end of its own")
+    if steps is not None and total is not None and steps > total / 2:
+        warnings.warn(f"warmup: {steps:g} of {total:g} {after.unit}s are more than half of the run", stacklevel=2)
+    return _Warmup(after, steps, total)
+
+
+def lookahead(total: float, *, k: int = 5, decay: float = 0.95, power: float = 3.0, unit: str = "step") -> Schedule:
+    """airbench's alpha of Lookahead: 1 - decay^k (t / total)^power, from 1 (no slow weights) down to 1 - decay^k (Jordan 2024)."""
+    _positive(total)
+    return Schedule(lambda t: 1 - decay**k * (min(t, total) / total) ** power, unit, total)
+
+
+@overload
+def scaled(lr: float, factor: float) -> float: ...
+@overload
+def scaled(lr: Schedule, factor: float) -> Schedule: ...
+def scaled(lr: float | Schedule, factor: float) -> float | Schedule:
+    """The same rate or schedule, `factor` times as large."""
+    return _Scaled(lr, factor) if isinstance(lr, Schedule) else lr * factor
+
+
+class _Scaled(Schedule):
+    def __init__(self, after: Schedule, factor: float) -> None:
+        super().__init__(after.function, after.unit, after.total)
+        self.after, self.factor = after, factor
+
+    def __call__(self, t: float) -> float:
+        return self.factor * self.after(t)
+
+    def at(self, step: int, steps_per_epoch: int | None) -> float:
+        return self.factor * self.after.at(step, steps_per_epoch)
+
+
+@overload
+def linear_rule(lr: float, workers: int) -> float: ...
+@overload
+def linear_rule(lr: Schedule, workers: int) -> Schedule: ...
+def linear_rule(lr: float | Schedule, workers: int) -> float | Schedule:
+    """workers lr, for a number or a schedule: K workers with N samples each take batches of K N and K times the rate, after a warm-up
+    (Goyal et al. 2017). ValueError for less than one worker."""
+    if workers < 1:
+        raise ValueError(f"linear_rule: {workers} workers; expected at least 1")
+    return scaled(lr, workers)
+
+
+class ReduceOnPlateau(Schedule):
+    """lr, times `factor` whenever `monitor` has not improved for more than `patience` epochs. The one schedule with a memory: the Trainer
+    tells it each epoch's row (`step(value)` in a loop of one's own), and optimizers save its few numbers with their state.
+
+    monitor: a column of the history; left out, val_loss where there is validation data, else loss. The rest as PyTorch's
+    ReduceLROnPlateau: mode "min" or "max"; better is below best (1 - threshold) ("rel") or best - threshold ("abs"), for "max" above with
+    plus; `cooldown` epochs after a reduction do not count; never below min_lr; changes below eps are left out.
+    """
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        monitor: str | None = None,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(lambda t: self.rate)
+        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"ReduceOnPlateau: mode {mode!r} (min, max), threshold_mode {threshold_mode!r} (rel, abs)")
+        if not 0 < factor < 1:
+            raise ValueError(f"ReduceOnPlateau: factor {factor}; expected a number between 0 and 1")
+        self.monitor, self.sign, self.factor, self.patience = monitor, 1.0 if mode == "min" else -1.0, factor, patience
+        self.threshold, self.relative, self.cooldown = threshold, threshold_mode == "rel", cooldown
+        self.min_lr, self.eps = min_lr, eps
+        self.rate, self.best, self.bad, self.cooling = lr, self.sign * float("inf"), 0, 0
+
+    def step(self, value: float) -> None:
+        """An epoch's figure."""
+        margin = self.threshold * (abs(self.best) if self.relative else 1.0)
+        if isinf(self.best) or self.sign * value < self.sign * self.best - margin:
+            self.best, self.bad = value, 0
+        else:
+            self.bad += 1
+        if self.cooling > 0:
+            self.cooling, self.bad = self.cooling - 1, 0
+        if self.bad > self.patience:
+            lower = max(self.rate * self.factor, self.min_lr)
+            self.rate = lower if self.rate - lower > self.eps else self.rate
+            self.cooling, self.bad = self.cooldown, 0
+
+    def state(self) -> np.ndarray:
+        """What it remembers: rate, best, bad epochs, epochs left of the cooldown."""
+        return np.array([self.rate, self.best, self.bad, self.cooling], np.float64)
+
+    def load_state(self, state: np.ndarray) -> None:
+        """Takes what state() gave."""
+        rate, best, bad, cooling = (float(v) for v in state)
+        self.rate, self.best, self.bad, self.cooling = rate, best, int(bad), int(cooling)
+
+
+def memory_of(lr: Any) -> ReduceOnPlateau | None:
+    """The schedule with a memory in a rate, if there is one."""
+    while isinstance(lr, (_Warmup, _Scaled)):
+        lr = lr.after
+    return lr if isinstance(lr, ReduceOnPlateau) else None
+
+
+def notice(rates: Sequence[Any], row: dict[str, float]) -> None:
+    """Tells each schedule with a memory among `rates` the row of an epoch, once. ValueError names a column that is not there."""
+    for plateau in {id(m): m for m in map(memory_of, rates) if m is not None}.values():
+        column = plateau.monitor or ("val_loss" if "val_loss" in row else "loss")
+        if column not in row:
+            raise ValueError(f"ReduceOnPlateau: there is no {column!r} to watch, only {', '.join(row)}")
+        plateau.step(row[column])
+
+
+def _positive(total: float) -> None:
+    if not total > 0:
         raise ValueError(f"a schedule needs a total of at least 1 step, got {total}")

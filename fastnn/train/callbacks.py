@@ -112,7 +112,7 @@ class Progress(Callback):
 
     def after_step(self, trainer: Trainer, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-        self._bar.update()
+        self._bar.update(trainer.batch - self._bar.n)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         self._bar.close()

@@ -1,6 +1,7 @@
 """Checkpoints: arrays plus a few numbers, in one safetensors file that is replaced whole.
 
-The model's arrays have PyTorch's keys; "optimizer/..." are the optimizer's, "best/..." the best snapshot's. The notes hold the
+The model's arrays have PyTorch's keys; "optimizer/..." are the optimizer's, "average/..." those of averaged weights, "best/..." the best
+snapshot's. The notes hold the
 position (epoch, batch, steps), seed and draw, the running sums of the epoch, the history, and what the model is.
 """
 
@@ -26,7 +27,7 @@ from .metrics import Metric, by_name
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-_OPTIMIZER, _BEST = "optimizer/", "best/"
+_OPTIMIZER, _AVERAGE, _BEST = "optimizer/", "average/", "best/"
 
 
 @dataclass
@@ -112,7 +113,7 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     arrays, notes = files.read(path)
     with _naming(path):
         model = model if model is not None else _build(notes.get("architecture"))
-        model.load_state_dict(_below(_BEST, arrays) or _model_arrays(arrays))
+        model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **_below(_AVERAGE, arrays)})
     classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
     return Trained(
         model.eval(),
@@ -163,12 +164,16 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
-    best = trainer.best
+    best, ema = trainer.best, trainer.stepping.ema
+    averages = ema.state_dict() if ema is not None else {"updates": None}
+    updates = averages.pop("updates")
+    arrays.update({_AVERAGE + k: v for k, v in averages.items()})
     if best is not None:
         arrays.update({_BEST + k: v for k, v in best.arrays.items()})
     notes = {
         **_description(**about(trainer)),
-        "optimizer": type(trainer.optimizer).__name__,
+        "optimizer": trainer.optimizer.name,
+        "averaged": updates,
         "epochs": trainer.epochs,
         "epoch": trainer.epoch,
         "batch": trainer.batch,
@@ -189,14 +194,18 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     arrays, notes = files.read(path)
     if "epoch" not in notes:
         raise ValueError(f"{os.fspath(path)}: holds a model, not a checkpoint of a training")
-    own = type(trainer.optimizer).__name__
+    own, ema = trainer.optimizer.name, trainer.stepping.ema
     if notes["optimizer"] != own:
         raise ValueError(f"{os.fspath(path)}: made with the optimizer {notes['optimizer']}; the trainer has {own}")
+    if (notes["averaged"] is None) != (ema is None):
+        raise ValueError(f"{os.fspath(path)}: made {_with(notes['averaged'] is not None)}; the trainer is {_with(ema is not None)}")
     before = trainer.optimizer.state_dict()
     with _naming(path):
         trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
         try:
             trainer.model.load_state_dict(_model_arrays(arrays))
+            if ema is not None:
+                ema.load_state_dict({"updates": notes["averaged"], **_below(_AVERAGE, arrays)})
         except ValueError:
             trainer.optimizer.load_state_dict(before)
             raise
@@ -229,7 +238,11 @@ def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 
 def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: a for name, a in arrays.items() if not name.startswith((_OPTIMIZER, _BEST))}
+    return {name: a for name, a in arrays.items() if not name.startswith((_OPTIMIZER, _AVERAGE, _BEST))}
+
+
+def _with(averages: bool) -> str:
+    return "with averaged weights (ema)" if averages else "without averaged weights (ema)"
 
 
 @contextmanager

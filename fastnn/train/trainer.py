@@ -15,7 +15,7 @@ from .. import devices, random
 from ..data import Loader, Normalize, Resize
 from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module
-from ..optim import Optimizer
+from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
 from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
@@ -24,6 +24,7 @@ from .evaluation import Data, Loss, Sums
 from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
+from .stepping import Stepping, average_of
 
 
 class Diverged(FloatingPointError):
@@ -41,7 +42,9 @@ class Trainer:
 
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
-    out, `fit` fits mean and std per channel on its training set. architecture (arguments of models.create; known of a
+    out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by its samples. clip_norm,
+    clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA; then evaluate,
+    predict, the best snapshot and save_model use the averaged weights. architecture (arguments of models.create; known of a
     model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
     and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
@@ -59,11 +62,16 @@ class Trainer:
         classes: Sequence[str] | None = None,
         architecture: Mapping[str, Any] | None = None,
         resize: Resize | None = None,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema: EMA | float | None = None,
     ) -> None:
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
         self.model.to(self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
+        self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
         self.generator = random.Generator(seed)  # dropout draws from it
         self.normalize, self.classes, self.resize = normalize, classes, resize
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
@@ -104,6 +112,7 @@ class Trainer:
             checkpoint.load(self, resume)
         loader = self._training_loader(train, batch_size)
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
+        self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
         try:
             with self._interrupts, random.using(self.generator), evaluation.mode(self.model, True):
@@ -124,19 +133,26 @@ class Trainer:
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
         self.optimizer.zero_grad()
+        value, logits = self.gradients(x, labels)
+        self.stepping.finish(self)
+        return value, logits
+
+    def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0) -> tuple[float, Tensor]:
+        """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
         logits = self.model(x)
         loss = self.loss(logits, labels)
         value = float(loss)
         if not math.isfinite(value):
             raise Diverged(self._why_diverged(value, x))
-        loss.backward()
-        self.optimizer.step()
+        loss.backward(None if share == 1 else share)
         return value, logits
 
     def restore_best(self) -> None:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
         if self.best is not None:
             self.model.load_state_dict(self.best.arrays)
+            if self.stepping.ema is not None:
+                self.stepping.ema.reset()
 
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
         sums = Sums(self.metrics, self.sums)
@@ -145,11 +161,10 @@ class Trainer:
         self._emit("before_epoch")
         start = time.perf_counter() - self.sums.get("seconds", 0.0)
         with closing(loader.batches(self.epoch, self.batch)) as batches:
-            for x, labels in batches:
+            for counts in self.stepping.counts(loader, self.batch):
                 self._emit("before_step")
-                loss, logits = self.step(x, labels)
-                sums.add(loss, logits, labels)
-                self.batch += 1
+                loss = self.stepping.take(self, batches, counts, sums.add)
+                self.batch += len(counts)
                 self.sums["seconds"] = time.perf_counter() - start
                 self._emit("after_step", loss)
                 self._interrupts.check()
@@ -162,10 +177,12 @@ class Trainer:
     def _finish_epoch(self, row: dict[str, float]) -> None:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
         self.history.append(row)
+        schedules.notice([group["lr"] for group in self.optimizer.param_groups], row)
         if "val_loss" in row:
             snapshot = Snapshot(self.epoch, row.get("val_accuracy", 0.0), row["val_loss"], {})
             if snapshot.better_than(self.best):
-                snapshot.arrays = self.model.state_dict()
+                with self.stepping.averaged():
+                    snapshot.arrays = self.model.state_dict()
                 self.best = snapshot
         self._emit("after_epoch", row)
         self._interrupts.check()
@@ -175,13 +192,15 @@ class Trainer:
     def evaluate(self, data: Data) -> dict[str, float]:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
-        result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check)
+        with self.stepping.averaged():
+            result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check)
         self._emit("after_evaluate", result)
         return result
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
-        return evaluation.predict(self.model, data, self.normalize)
+        with self.stepping.averaged():
+            return evaluation.predict(self.model, data, self.normalize)
 
     # --- files
 
@@ -192,7 +211,8 @@ class Trainer:
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its classes and preprocessing; `train.load_model(path)` makes it ready to predict."""
-        checkpoint.save_model(path, self.model, **checkpoint.about(self), notes=self.notes)
+        with self.stepping.averaged():
+            checkpoint.save_model(path, self.model, **checkpoint.about(self), notes=self.notes)
 
     # --- inside
 

@@ -1,0 +1,129 @@
+"""Averages of the weights along the way: EMA, Polyak's, SWA; and batch statistics recomputed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..nn import Module
+from ..tensor import Array, Tensor, no_grad
+from .lists import by_place, floats_of, scalar
+
+
+class EMA:
+    """average = decay average + (1 - decay) w after each step (`update()`), for all parameters and float buffers of a model, in one launch.
+
+    The first update takes the weights as they are, as PyTorch's AveragedModel. decay=None gives every update the same weight: the mean of
+    all (Polyak, Juditsky 1992). `with ema.averaged(): ...` puts the averages into the model, and afterwards the weights back, bit for bit.
+    """
+
+    def __init__(self, model: Module, decay: float | None = 0.999) -> None:
+        if decay is not None and not 0 <= decay < 1:
+            raise ValueError(f"{type(self).__name__}: decay must lie in [0, 1), got {decay}")
+        self.model, self.decay, self.updates = model, decay, 0
+        named = floats_of(model)
+        if not named:
+            raise ValueError(f"{type(self).__name__}: the model has no parameters")
+        self._names, self._tensors = list(named), list(named.values())
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets: the averages are the model's weights, and the next update takes them as they are then."""
+        self._averages: list[Array] = [t._array.to(t.device) for t in self._tensors]
+        self.updates, self._swapped = 0, False
+
+    def update(self) -> None:
+        """Takes the model's weights in."""
+        if self._swapped:
+            raise RuntimeError(f"{type(self).__name__}.update(): the averages are in the model's place; swap() back first")
+        share = 1 / (self.updates + 1) if self.decay is None or not self.updates else 1 - self.decay
+        self._follow()
+        for (_, device), members in by_place(self._tensors).items():
+            averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
+            _C.average(_C.ParameterList(len(members)), averages, weights, scalar(share, device))
+        self.updates += 1
+
+    def swap(self) -> None:
+        """Exchanges the model's weights and the averages, bit for bit."""
+        self._follow()
+        for members in by_place(self._tensors).values():
+            averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
+            _C.exchange(_C.ParameterList(len(members)), averages, weights)
+        self._swapped = not self._swapped
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the model holds the averages (before the first update: its weights)."""
+        if self._swapped or not self.updates:
+            yield
+            return
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
+    def _follow(self) -> None:
+        self._averages = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._averages, self._tensors)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the averages by name, and "updates"."""
+        if self._swapped:
+            raise RuntimeError(f"{type(self).__name__}.state_dict(): the averages are in the model's place; swap() back first")
+        return {"updates": self.updates, **{k: np.array(a.numpy(), order="C") for k, a in zip(self._names, self._averages)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        what, expected = f"{type(self).__name__}.load_state_dict", {"updates", *self._names}
+        wrong = [f"{k} is missing" for k in sorted(expected - set(state))] + [f"unexpected {k}" for k in sorted(set(state) - expected)]
+        if wrong:
+            raise ValueError(f"{what}: {'; '.join(wrong)}")
+        values = [np.asarray(state[k]) for k in self._names]
+        for k, v, t in zip(self._names, values, self._tensors):
+            if v.shape != t.shape:
+                raise ValueError(f"{what}: {k} has shape {v.shape}; the model's {t.shape}")
+        self._averages = [_C.from_numpy(v.astype(t.dtype, copy=False), t.device) for v, t in zip(values, self._tensors)]
+        self.updates = int(state["updates"])
+
+
+class SWA(EMA):
+    """The plain mean of the weights at the times that `update()` is called: stochastic weight averaging (Izmailov et al. 2018).
+
+    Call it at the end of each of the last epochs, at a constant or cyclic rate; then `swap()` and `update_bn(loader, model)`.
+    """
+
+    def __init__(self, model: Module) -> None:
+        super().__init__(model, None)
+
+
+def update_bn(loader: Iterable[Any], model: Module) -> None:
+    """Running statistics of every batch normalisation anew: the mean over one pass through `loader`, in training mode without gradients.
+
+    `loader` gives batches or tuples that begin with one, as torch.optim.swa_utils.update_bn. Nothing else of the model changes; a model
+    without such layers is left alone.
+    """
+    norms = [m for m in model.modules() if isinstance(m._buffers.get("running_mean"), Tensor)]
+    if not norms:
+        return
+    before = [(m, m.training) for m in model.modules()]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
+        m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
+        m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
+    try:
+        model.train()
+        with no_grad():
+            for number, batch in enumerate(loader):
+                for m in norms:
+                    m.momentum = 1 / (number + 1)
+                model(batch[0] if isinstance(batch, (tuple, list)) else batch)
+    finally:
+        for m, momentum in zip(norms, momenta):
+            m.momentum = momentum
+        for m, training in before:
+            m.training = training

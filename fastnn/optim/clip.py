@@ -1,0 +1,43 @@
+"""Gradient clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from .. import _C
+from ..tensor import Tensor
+from .lists import by_place, gradients_of, scalar
+
+
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
+    """g = g min(1, max_norm / (norm + 1e-6)) with the norm of all gradients together, sqrt(sum g^2) (Pascanu, Mikolov, Bengio 2013).
+
+    In place, between backward() and step(); parameters without a gradient are passed over. Returns the norm before (float64, rank 0), which
+    nobody has to wait for. As torch.nn.utils.clip_grad_norm_: a norm that is not finite spoils the gradients, or with
+    error_if_nonfinite raises RuntimeError and leaves them alone. The sum is taken in a fixed order: the same bits every time.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    gradients = gradients_of("clip_grad_norm_", parameters)
+    places = by_place(gradients)
+    lists = {place: [gradients[i]._array for i in members] for place, members in places.items()}
+    norms = [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists.values()]
+    if len(norms) == 1:
+        norm = norms[0]
+    else:
+        norm = scalar(math.sqrt(sum(float(n.item()) ** 2 for n in norms)), gradients[0].device if gradients else "cpu")
+    if error_if_nonfinite and not math.isfinite(norm.item()):
+        raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {norm.item()}; they are left as they are")
+    for (_, device), g in lists.items():
+        _C.clip_norm(_C.ParameterList(len(g)), g, norm.to(device) if norm.device != device else norm, scalar(max_norm, device))
+    return Tensor(norm)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """g = min(max(g, -clip_value), clip_value) in place, element by element; NaN stays. ValueError for a negative value."""
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
+    gradients = gradients_of("clip_grad_value_", parameters)
+    for (_, device), members in by_place(gradients).items():
+        _C.clip_value(_C.ParameterList(len(members)), [gradients[i]._array for i in members], scalar(clip_value, device))

@@ -1,0 +1,97 @@
+"""Optimizers of a loss that stays the same function: they evaluate it several times per step, on all data, without chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..config import profile
+from ..tensor import Tensor
+from .optimizer import Optimizer, Parameters
+
+Vector = np.ndarray
+Closure = Callable[[], Tensor]
+
+
+class FullBatch(Optimizer):
+    """Base of LBFGS and NewtonCG: parameters and gradients as one float64 vector, and the refusal of what changes under the search.
+
+    The closure must compute the loss of all data and its gradients (zero_grad, forward, backward), the same at the same weights. Refused
+    with ValueError, before any weight is changed: dropout and other random layers that are active, batch normalisation in training (call
+    model.eval() for both), a closure that gives two losses at the same weights: minibatches, augmentation.
+    """
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        super().__init__(params, {**defaults, "weight_decay": 0.0})
+        if len(self.param_groups) != 1:
+            raise ValueError(f"{self.name}: takes one group of parameters, got {len(self.param_groups)}; the search is along one line")
+        self.options = self.param_groups[0]
+        self.evaluations = 0
+        self._known: tuple[Vector, float] | None = None  # weights and loss at the end of the last step
+
+    def _get(self) -> Vector:
+        return np.concatenate([np.ravel(p.numpy()).astype(np.float64) for p in self.options["params"]])
+
+    def _set(self, x: Vector) -> None:
+        begin = 0
+        for p in self.options["params"]:
+            n = prod(p.shape)
+            p.copy_from(x[begin : begin + n].reshape(p.shape).astype(p.dtype))
+            begin += n
+
+    def _evaluate(self, closure: Closure) -> tuple[float, Vector]:
+        self.evaluations += 1
+        loss = closure()
+        zeros = [np.zeros(p.size) if p.grad is None else np.ravel(p.grad.numpy()) for p in self.options["params"]]
+        return float(loss), np.concatenate(zeros).astype(np.float64)
+
+    def _begin(self, closure: Closure | None) -> tuple[Tensor, float, Vector]:
+        """The loss as the closure gave it, as a number, and the gradient at the weights as they are: after looking for chance."""
+        if closure is None:
+            raise ValueError(
+                f"{self.name}.step needs a closure that computes the loss of all data and its gradients; it evaluates it several times. "
+                "The Trainer's minibatches do not fit it"
+            )
+        draw = random.default_generator().draw
+        kept: list[Tensor] = []
+
+        def keeping() -> Tensor:
+            kept.append(closure())
+            return kept[-1]
+
+        if self._known is None:
+            with profile() as kernels:
+                loss, gradient = self._evaluate(keeping)
+            if kernels.get("batchnorm_forward", {}).get("calls"):
+                raise ValueError(
+                    f"{self.name}: batch normalisation is in training, so its statistics move with every evaluation: model.eval()"
+                )
+            if random.default_generator().draw == draw:
+                self._same(self._evaluate(closure), (loss, gradient))
+        else:
+            loss, gradient = self._evaluate(keeping)
+            x, before = self._known
+            if np.array_equal(x, self._get()) and loss != before:
+                raise ValueError(self._changed(before, loss))
+        if random.default_generator().draw != draw:
+            raise ValueError(
+                f"{self.name}: dropout or another random layer is active, so the loss is another function each time: model.eval()"
+            )
+        return kept[0], loss, gradient
+
+    def _same(self, again: tuple[float, Vector], first: tuple[float, Vector]) -> None:
+        if again[0] != first[0] or not np.array_equal(again[1], first[1], equal_nan=True):
+            raise ValueError(self._changed(first[0], again[0]))
+
+    def _changed(self, first: float, again: float) -> str:
+        return (
+            f"{self.name}: the closure gave {first:.9g} and then {again:.9g} at the same weights; it needs all data, the same each time: "
+            "no minibatches, no augmentation"
+        )
+
+    def state_arrays(self) -> dict[str, Any]:
+        return {}

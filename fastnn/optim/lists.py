@@ -1,0 +1,42 @@
+"""Lists of tensors, cut by what one kernel call can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .. import _C
+from ..nn import Module
+from ..tensor import Array, Tensor
+
+FLOATS = ("float32", "float64")
+
+
+def by_place(tensors: Sequence[Tensor]) -> dict[tuple[str, str], list[int]]:
+    """Positions of the tensors that have the same dtype and device."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for i, t in enumerate(tensors):
+        places.setdefault((t.dtype, t.device), []).append(i)
+    return places
+
+
+def scalar(value: float, device: str) -> Array:
+    """A number where kernels of that device read it."""
+    return _C.from_numpy(np.asarray(value, np.float64), device)
+
+
+def floats_of(model: Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a float type by name, in the model's order, each once."""
+    seen: dict[int, str] = {}
+    state = model._state()
+    return {name: t for name, t in state.items() if t.dtype in FLOATS and seen.setdefault(id(t), name) == name}
+
+
+def gradients_of(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """The gradients there are."""
+    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    for p in given:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{what}: expected parameters, got {type(p).__name__}")
+    return [p.grad for p in given if p.grad is not None]

@@ -1,0 +1,165 @@
+"""Optimizers made of optimizers: Lookahead, and several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..nn import Module
+from ..tensor import Array, Tensor
+from .lists import by_place, floats_of, scalar
+from .optimizer import Optimizer, Rate
+from .schedules import rate_at
+
+
+class _Wrapper(Optimizer):
+    """Passes on what one or several optimizers do."""
+
+    def __init__(self, *optimizers: Optimizer) -> None:
+        self.optimizers = optimizers
+        self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+
+    @property
+    def name(self) -> str:
+        return f"{type(self).__name__}({', '.join(optimizer.name for optimizer in self.optimizers)})"
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        return self.optimizers[0].steps
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        return self.optimizers[0].steps_per_epoch
+
+    @steps_per_epoch.setter
+    def steps_per_epoch(self, steps: int | None) -> None:
+        for optimizer in self.optimizers:
+            optimizer.steps_per_epoch = steps
+
+    @property
+    def measure_updates(self) -> bool:
+        return self.optimizers[0].measure_updates
+
+    @measure_updates.setter
+    def measure_updates(self, on: bool) -> None:
+        for optimizer in self.optimizers:
+            optimizer.measure_updates = on
+
+    def rates(self) -> list[float]:
+        return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        loss = closure() if closure is not None else None
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def update_ratios(self) -> list[float]:
+        return [ratio for optimizer in self.optimizers for ratio in optimizer.update_ratios()]
+
+    def state_arrays(self) -> dict[str, Array]:
+        return {f"{i}/{k}": a for i, optimizer in enumerate(self.optimizers) for k, a in optimizer.state_arrays().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {"steps": self.steps, **{f"{i}/{k}": v for i, state in enumerate(states) for k, v in state.items() if k != "steps"}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        if "steps" not in state:
+            raise ValueError(f"{self.name}.load_state_dict: 'steps' is missing")
+        parts: list[dict[str, Any]] = [{"steps": state["steps"]} for _ in self.optimizers]
+        for key, value in state.items():
+            number, slash, rest = key.partition("/")
+            if slash and number.isdigit() and int(number) < len(parts):
+                parts[int(number)][rest] = value
+            elif key != "steps" and not self._own(key):
+                raise ValueError(f"{self.name}.load_state_dict: unexpected {key!r}; expected <optimizer>/<what its state_dict gives>")
+        before = [optimizer.state_dict() for optimizer in self.optimizers]
+        try:
+            for optimizer, part in zip(self.optimizers, parts):
+                optimizer.load_state_dict(part)
+        except ValueError:
+            for optimizer, part in zip(self.optimizers, before):
+                optimizer.load_state_dict(part)
+            raise
+
+    def _own(self, key: str) -> bool:
+        return False
+
+
+class Together(_Wrapper):
+    """Several optimizers that step as one, each on its own parameters: Together(Muon(filters, 0.24), SGD(others, 0.1)).
+
+    ValueError for a parameter that two of them have.
+    """
+
+    def __init__(self, *optimizers: Optimizer) -> None:
+        if not optimizers:
+            raise ValueError("Together: no optimizers given")
+        super().__init__(*optimizers)
+        seen: set[int] = set()
+        for p in (p for group in self.param_groups for p in group["params"]):
+            if id(p) in seen:
+                raise ValueError(f"Together: a parameter of shape {p.shape} belongs to two optimizers")
+            seen.add(id(p))
+
+
+class Lookahead(_Wrapper):
+    """Every k steps of `optimizer`: slow = slow + alpha (w - slow);  w = slow  (Zhang, Lucas, Hinton, Ba 2019).
+
+    The slow weights begin as the weights are when this is made. alpha is a number or a schedule of the steps done (schedules.lookahead gives
+    airbench's); defaults k = 5, alpha = 0.5. With `model`, its float buffers (running statistics) are taken along, as airbench does.
+    `finish()` puts the slow weights in place at the end. Call `model.to(device)` before or after, as with any optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: Rate = 0.5, model: Module | None = None) -> None:
+        if k < 1:
+            raise ValueError(f"Lookahead: k {k}; expected at least 1")
+        if not callable(alpha) and not 0 <= alpha <= 1:
+            raise ValueError(f"Lookahead: alpha must lie between 0 and 1, got {alpha}")
+        super().__init__(optimizer)
+        self.k, self.alpha = k, alpha
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
+        self._fast: list[Tensor] = [*parameters, *(b for b in buffers if not b.requires_grad)]
+        self._slow = [t._array.to(t.device) for t in self._fast]
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        loss = super().step(closure)
+        if self.steps % self.k == 0:
+            self._meet(rate_at(self.alpha, self.steps, self.steps_per_epoch))
+        return loss
+
+    def finish(self) -> None:
+        """The slow weights become the weights."""
+        self._meet(0.0)
+
+    def _meet(self, alpha: float) -> None:
+        self._slow = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._slow, self._fast)]
+        for device, members in by_place(self._fast).items():
+            slow, fast = [self._slow[i] for i in members], [self._fast[i]._array for i in members]
+            _C.lookahead(_C.ParameterList(len(members)), slow, fast, scalar(alpha, device[1]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), **{f"slow.{i}": np.array(a.numpy(), order="C") for i, a in enumerate(self._slow)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        slow = []
+        for i, t in enumerate(self._fast):
+            if f"slow.{i}" not in state:
+                raise ValueError(f"{self.name}.load_state_dict: 'slow.{i}' is missing")
+            values = np.asarray(state[f"slow.{i}"])
+            if values.shape != t.shape:
+                raise ValueError(f"{self.name}.load_state_dict: slow.{i} has shape {values.shape}; its parameter {t.shape}")
+            slow.append(_C.from_numpy(values.astype(t.dtype, copy=False), t.device))
+        super().load_state_dict(state)
+        self._slow = slow
+
+    def _own(self, key: str) -> bool:
+        name, _, number = key.partition(".")
+        return name == "slow" and number.isdigit() and int(number) < len(self._fast)

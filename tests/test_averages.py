@@ -1,0 +1,270 @@
+"""EMA, Polyak's average, SWA and recomputed batch statistics against torch.optim.swa_utils; Lookahead and optimizers together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import swa_utils
+from torch_twins import assert_close, normal
+
+import fastnn
+from fastnn import nn, optim
+from fastnn.optim import EMA, SGD, SWA, Adam, Lookahead, Muon, Together, schedules, update_bn
+
+
+def net() -> nn.Sequential:
+    fastnn.seed(0)
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+
+
+def step(model: nn.Module, optimizer: optim.Optimizer, number: int) -> None:
+    optimizer.zero_grad()
+    nn.CrossEntropyLoss()(model(fastnn.tensor(normal(number, 8, 2, 4, 4))), np.arange(8) % 3).backward()
+    optimizer.step()
+
+
+def bits(model: nn.Module) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in model.state_dict().items()}
+
+
+# --- averages of the weights
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.0, None])
+def test_averages_are_torchs(decay: float | None) -> None:
+    values = [normal(i, *shape) for i, shape in enumerate([(3, 2), (5,), (4, 2, 3, 3)])]
+    ours, theirs = nn.Module(), torch.nn.Module()
+    for i, v in enumerate(values):
+        setattr(ours, f"w{i}", nn.Parameter(v, "float64"))
+        setattr(theirs, f"w{i}", torch.nn.Parameter(torch.tensor(v, dtype=torch.float64)))
+    a = EMA(ours, decay)
+    b = swa_utils.AveragedModel(
+        theirs, multi_avg_fn=swa_utils.get_swa_multi_avg_fn() if decay is None else swa_utils.get_ema_multi_avg_fn(decay)
+    )
+    for number in range(6):
+        for i, (p, q) in enumerate(zip(ours.parameters(), theirs.parameters())):
+            v = normal(10 * number + i, *p.shape)
+            p.copy_from(v.astype(np.float64))
+            with torch.no_grad():
+                q.copy_(torch.tensor(v, dtype=torch.float64))
+        a.update()
+        b.update_parameters(theirs)
+    before = bits(ours)
+    with a.averaged():
+        for i, (p, q) in enumerate(zip(ours.parameters(), b.module.parameters())):
+            assert np.abs(p.numpy() - q.detach().numpy()).max() < (1e-14 if decay is not None else 1e-7), i  # PyTorch's 1 / n is a float32
+        assert bits(ours) != before or decay == 0
+    assert bits(ours) == before
+
+
+def test_averages_take_running_statistics_along_and_come_back_bit_for_bit() -> None:
+    model = net()
+    ema, optimizer = EMA(model, 0.5), SGD(model.parameters(), 0.1)
+    expected: dict[str, Any] = {}
+    for number in range(4):
+        step(model, optimizer, number)
+        ema.update()
+        for name, value in model.state_dict().items():
+            expected[name] = value.astype(np.float64) if not number else 0.5 * expected[name] + 0.5 * value
+    kept, versions = bits(model), [p._array.version for p in model.parameters()]
+    ema.swap()
+    for name, value in model.state_dict().items():
+        if name != "1.num_batches_tracked":
+            assert_close(value, expected[name].astype(np.float32), 8, name)
+    assert [p._array.version for p in model.parameters()] == [v + 1 for v in versions]  # the tape notices
+    for call in (ema.update, ema.state_dict):
+        with pytest.raises(RuntimeError, match="the averages are in the model's place; swap"):
+            call()
+    ema.swap()
+    assert bits(model) == kept
+
+
+def test_an_average_before_its_first_update_is_the_model() -> None:
+    model = net()
+    ema = EMA(model)
+    step(model, SGD(model.parameters(), 0.1), 0)
+    now = bits(model)
+    with ema.averaged():
+        assert bits(model) == now
+    ema.update()
+    with ema.averaged():
+        assert bits(model) == now
+
+
+def test_state_of_an_average_goes_round() -> None:
+    model = net()
+    ema, optimizer = EMA(model, None), SGD(model.parameters(), 0.1)
+    for number in range(3):
+        step(model, optimizer, number)
+        ema.update()
+    state = ema.state_dict()
+    again = EMA(model, None)
+    again.load_state_dict(state)
+    for e in (ema, again):
+        e.update()
+    assert ema.updates == again.updates == 4
+    assert all(np.array_equal(v, again.state_dict()[k]) for k, v in ema.state_dict().items())
+    for change, message in (
+        ({"0.weight": np.zeros(3)}, r"EMA.load_state_dict: 0.weight has shape \(3,\); the model's \(4, 2, 3, 3\)"),
+        ({"7.weight": np.zeros(3)}, "unexpected 7.weight"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            again.load_state_dict({**state, **change})
+    with pytest.raises(ValueError, match="0.bias is missing"):
+        again.load_state_dict({k: v for k, v in state.items() if k != "0.bias"})
+    assert again.updates == 4
+
+
+def test_bad_averages() -> None:
+    for decay in (1.0, -0.1, math.nan):
+        with pytest.raises(ValueError, match=r"EMA: decay must lie in \[0, 1\)"):
+            EMA(net(), decay)
+    with pytest.raises(ValueError, match="SWA: the model has no parameters"):
+        SWA(nn.Sequential(nn.ReLU()))
+
+
+# --- batch statistics
+
+
+@pytest.mark.parametrize("tuples", [False, True])
+def test_batch_statistics_are_torchs(tuples: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 4), nn.BatchNorm1d(4, momentum=0.3))
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5), torch.nn.ReLU(), torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4, momentum=0.3)
+    )
+    theirs.load_state_dict({k: torch.tensor(v) for k, v in model.state_dict().items()})
+    batches = [normal(i, 6 + i, 3) + i for i in range(4)]
+    model.eval()
+    model(fastnn.tensor(batches[0]))
+    update_bn([(fastnn.tensor(b), None) if tuples else fastnn.tensor(b) for b in batches], model)
+    swa_utils.update_bn([(torch.tensor(b),) for b in batches], theirs)
+    for name, value in theirs.state_dict().items():
+        assert np.abs(model.state_dict()[name] - value.numpy()).max() < 1e-5, name
+    assert not any(m.training for m in model.modules()) and [model[1].momentum, model[4].momentum] == [0.1, 0.3]
+
+
+def test_swa_is_the_mean_and_its_statistics_fit_it() -> None:
+    model = net()
+    swa, optimizer, weights = SWA(model), SGD(model.parameters(), 0.2), []
+    for epoch in range(3):
+        step(model, optimizer, epoch)
+        swa.update()
+        weights.append(model.state_dict()["4.weight"].astype(np.float64))
+    swa.swap()
+    assert_close(model.state_dict()["4.weight"], np.mean(weights, 0), 8)
+    data = fastnn.tensor(normal(50, 64, 2, 4, 4))
+    update_bn([data], model)
+    out = model.eval()[1](model[0](data)).numpy()
+    assert np.abs(out.mean((0, 2, 3)) - model[1].bias.numpy()).max() < 1e-5
+    assert np.abs(out.std((0, 2, 3)) - model[1].weight.numpy()).max() < 5e-3  # the running variance is unbiased
+
+
+# --- Lookahead
+
+
+def test_lookahead_is_its_formula() -> None:
+    p, q = (nn.Parameter(normal(0, 4, 3), "float64") for _ in range(2))
+    lookahead, alone = Lookahead(SGD([p], 0.1, momentum=0.9), k=3, alpha=0.25), SGD([q], 0.1, momentum=0.9)
+    slow = np.array(q.numpy())
+    for number in range(1, 11):
+        p.grad = fastnn.tensor(normal(number, 4, 3), "float64")
+        q.grad = fastnn.tensor(normal(number, 4, 3), "float64")
+        lookahead.step(), alone.step()
+        if number % 3 == 0:
+            slow = slow + 0.25 * (q.numpy() - slow)
+            q.copy_from(slow)
+        assert_close(p, q, 4, f"step {number}")
+    lookahead.finish()
+    assert_close(p, slow, 4)
+    assert lookahead.steps == 10 and lookahead.rates() == [0.1] and lookahead.name == "Lookahead(SGD)"
+
+
+def test_airbenchs_lookahead_takes_the_buffers_along() -> None:
+    """Every 5 steps ema = decay ema + (1 - decay) net for the whole state, net = ema; at the end decay 1 (airbench94)."""
+    total = 12
+    model, twin = net(), net()
+    ours = Lookahead(SGD(model.parameters(), 0.1), k=5, alpha=schedules.lookahead(total), model=model)
+    theirs = SGD(twin.parameters(), 0.1)
+    ema = {k: v.astype(np.float64) for k, v in twin.state_dict().items()}
+    for number in range(1, total + 1):
+        step(model, ours, number), step(twin, theirs, number)
+        decay = 0.95**5 * (number / total) ** 3 if number < total else 1.0
+        if number % 5 == 0 or number == total:
+            state = twin.state_dict()
+            for name in ema:
+                if name != "1.num_batches_tracked":
+                    ema[name] = decay * ema[name] + (1 - decay) * state[name]
+                    state[name] = ema[name].astype(np.float32)
+            twin.load_state_dict(state)
+    ours.finish()
+    for name, value in model.state_dict().items():
+        assert_close(value.astype(np.float32), twin.state_dict()[name].astype(np.float64), 200, name)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: Lookahead(Adam(m.parameters(), 0.01), k=2),
+        lambda m: Lookahead(SGD(m.parameters(), 0.1, momentum=0.9), k=3, alpha=schedules.linear(1.0, 10, 0.1), model=m),
+        lambda m: Together(Muon([p for p in m.parameters() if p.ndim > 1], 0.02), Adam([p for p in m.parameters() if p.ndim == 1])),
+        lambda m: Lookahead(Together(SGD([m[0].weight], 0.1, momentum=0.9), Adam([m[4].weight, m[4].bias])), k=2),
+    ],
+)
+def test_state_of_optimizers_of_optimizers_goes_round(make: Callable[[Any], Any]) -> None:
+    model = net()
+    optimizer = make(model)
+    for number in range(3):
+        step(model, optimizer, number)
+    state, weights = optimizer.state_dict(), model.state_dict()
+    for number in range(3, 7):
+        step(model, optimizer, number)
+    again = net()
+    again.load_state_dict(weights)
+    resumed = make(again)
+    resumed.load_state_dict(state)
+    assert resumed.steps == 3
+    for number in range(3, 7):
+        step(again, resumed, number)
+    assert bits(again) == bits(model)
+    assert all(np.array_equal(v, resumed.state_dict()[k]) for k, v in optimizer.state_dict().items())
+    for key, change in (
+        ("steps", None),
+        ("0/counts", np.zeros(99)),
+        ("5/counts", np.zeros(1)),
+        ("slow.0", np.zeros(99)),
+        ("fast.0", np.zeros(1)),
+    ):
+        wrong = {**state, key: change} if change is not None else {k: v for k, v in state.items() if k != key}
+        if key != "slow.0" or "slow.0" in state:
+            with pytest.raises(ValueError, match=rf"load_state_dict: .*{key.rpartition('/')[2]}"):
+                resumed.load_state_dict(wrong)
+    assert all(np.array_equal(v, resumed.state_dict()[k]) for k, v in optimizer.state_dict().items())
+
+
+def test_optimizers_together_step_as_one() -> None:
+    model = net()
+    matrices, others = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
+    optimizer = Together(Muon(matrices, 0.02), SGD(others, schedules.cosine(0.1, 2, unit="epoch")))
+    optimizer.steps_per_epoch, optimizer.measure_updates = 5, True
+    step(model, optimizer, 0)
+    assert optimizer.steps == 1 and optimizer.rates() == [0.02, pytest.approx(0.05 * (1 + math.cos(math.pi * 0.1)))]
+    assert len(optimizer.param_groups) == 2 and all(r > 0 for r in optimizer.update_ratios()[: len(matrices)])
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_bad_wrappers() -> None:
+    p = nn.Parameter(np.zeros((2, 2)))
+    for make, message in (
+        (lambda: Lookahead(SGD([p], 0.1), k=0), "Lookahead: k 0; expected at least 1"),
+        (lambda: Lookahead(SGD([p], 0.1), alpha=1.5), "Lookahead: alpha must lie between 0 and 1, got 1.5"),
+        (lambda: Together(), "Together: no optimizers given"),
+        (lambda: Together(SGD([p], 0.1), Muon([p])), r"Together: a parameter of shape \(2, 2\) belongs to two optimizers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
