@@ -8,11 +8,13 @@ void bind_parameters(py::module_& m) {
   const Pair one{1, 1}, none{0, 0};
   auto pair = [](Pair p) { return py::make_tuple(p.h, p.w); };
   py::class_<Conv2d>(m, "Conv2d")
-      .def(py::init<Shape, Shape, Pair, Pair, Pair, Pair, int64_t>(), arg("x_shape"), arg("w_shape"), arg("stride") = pair(one),
-           arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one), arg("groups") = 1)
+      .def(py::init<Shape, Shape, Pair, Pair, Pair, Pair, int64_t, Activation>(), arg("x_shape"), arg("w_shape"), arg("stride") = pair(one),
+           arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one), arg("groups") = 1,
+           arg("activation") = "none")
       .def_property_readonly("y_shape", &Conv2d::y_shape);
   py::class_<MatMul>(m, "MatMul")
-      .def(py::init<Shape, Shape, bool, bool>(), arg("a_shape"), arg("b_shape"), arg("transpose_a") = false, arg("transpose_b") = false)
+      .def(py::init<Shape, Shape, bool, bool, Activation>(), arg("a_shape"), arg("b_shape"), arg("transpose_a") = false,
+           arg("transpose_b") = false, arg("activation") = "none")
       .def_property_readonly("y_shape", &MatMul::y_shape);
   py::class_<Channels>(m, "Channels").def(py::init<Shape>(), arg("shape"));
   py::class_<Pool2d>(m, "Pool2d")
@@ -23,6 +25,11 @@ void bind_parameters(py::module_& m) {
   py::class_<BatchNorm>(m, "BatchNorm")
       .def(py::init<Shape, double, double, Activation, bool, bool>(), arg("x_shape"), arg("eps") = 1e-5, arg("momentum") = 0.1,
            arg("activation") = "none", arg("training") = true, arg("residual") = false);
+  py::class_<Conv2dBatchNorm>(m, "Conv2dBatchNorm")
+      .def(py::init<Shape, Shape, Pair, Pair, Pair, Pair, int64_t, double, double, Activation, bool>(), arg("x_shape"), arg("w_shape"),
+           arg("stride") = pair(one), arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one),
+           arg("groups") = 1, arg("eps") = 1e-5, arg("momentum") = 0.1, arg("activation") = "none", arg("residual") = false)
+      .def_property_readonly("y_shape", &Conv2dBatchNorm::y_shape);
   py::class_<Elements>(m, "Elements").def(py::init<Shape>(), arg("shape"));
   py::class_<Power>(m, "Power").def(py::init<Shape, double>(), arg("shape"), arg("exponent"));
   py::class_<Dropout>(m, "Dropout")

@@ -70,12 +70,15 @@ class Conv2d:
         pad_after: _Pair = (0, 0),
         dilation: _Pair = (1, 1),
         groups: int = 1,
+        activation: str = "none",
     ) -> None: ...
     @property
     def y_shape(self) -> tuple[int, ...]: ...
 
 class MatMul:
-    def __init__(self, a_shape: _Shape, b_shape: _Shape, transpose_a: bool = False, transpose_b: bool = False) -> None: ...
+    def __init__(
+        self, a_shape: _Shape, b_shape: _Shape, transpose_a: bool = False, transpose_b: bool = False, activation: str = "none"
+    ) -> None: ...
     @property
     def y_shape(self) -> tuple[int, ...]: ...
 
@@ -102,6 +105,24 @@ class BatchNorm:
         training: bool = True,
         residual: bool = False,
     ) -> None: ...
+
+class Conv2dBatchNorm:
+    def __init__(
+        self,
+        x_shape: _Shape,
+        w_shape: _Shape,
+        stride: _Pair = (1, 1),
+        pad_before: _Pair = (0, 0),
+        pad_after: _Pair = (0, 0),
+        dilation: _Pair = (1, 1),
+        groups: int = 1,
+        eps: float = 1e-05,
+        momentum: float = 0.1,
+        activation: str = "none",
+        residual: bool = False,
+    ) -> None: ...
+    @property
+    def y_shape(self) -> tuple[int, ...]: ...
 
 class Elements:
     def __init__(self, shape: _Shape) -> None: ...
@@ -201,6 +222,18 @@ def batchnorm_inference(
 ) -> tuple[Array, Array, Array]: ...
 def batchnorm_backward(
     parameters: BatchNorm, x: Array, dy: Array, gamma: Array | None, beta: Array | None, residual: Array | None, mean: Array, rstd: Array, /
+) -> tuple[Array, Array, Array, Array]: ...
+def conv2d_batchnorm_forward(
+    parameters: Conv2dBatchNorm,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    residual: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    /,
 ) -> tuple[Array, Array, Array, Array]: ...
 def relu_forward(parameters: Elements, x: Array, /) -> Array: ...
 def relu_backward(parameters: Elements, y: Array, dy: Array, /) -> Array: ...

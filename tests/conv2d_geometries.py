@@ -122,5 +122,13 @@ NARROW_GROUPS = [  # neither depthwise nor wide enough for the direct kernels
     plain_geometry(2, 34, 8, 6, 1, 1, 2),
     plain_geometry(1, 30, 11, 4, 7, 2, 2),
 ]
+LONG_SUMS = [  # of several stretches on a GPU, of several passes over the channels on a CPU
+    plain_geometry(2, 256, 5, 16, 3),
+    plain_geometry(1, 2100, 3, 33, 1),
+]
+WIDE_TILES = [  # as many outputs as fill a large GPU with tiles of 128 x 128 and of 128 x 64; 1521 pixels are no multiple of anything
+    plain_geometry(1, 8, 39, 1408, 1),
+    plain_geometry(1, 8, 39, 704, 1),
+]
 TEST_SEED = int(os.environ.get("FASTNN_TEST_SEED", "0"))
 CONV2D_GEOMETRIES = NETWORK_GEOMETRIES + NARROW_GROUPS + covering_geometries(145) + random_geometries(56, TEST_SEED)

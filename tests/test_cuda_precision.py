@@ -1,7 +1,7 @@
 """What the CUDA kernels do below float32: bfloat16 storage in every row, and products under "high" and "medium" precision.
 
 A bfloat16 row reads bfloat16, computes in float32 and rounds once: beside the float32 row on the same (rounded) values it may differ by that
-rounding and by the order of float32 sums.
+rounding and by the order of float32 sums. (conv2d_batchnorm_forward normalises what it stored: test_epilogues.py has it beside its two halves.)
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def largest_tolerance(tolerance: Any) -> float:
 
 
 @every_gpu
-@pytest.mark.parametrize("case", [case for case in CASES if typed(case.row)], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if typed(case.row) and case.row != "conv2d_batchnorm_forward"], ids=str)
 def test_bfloat16_is_float32_rounded_once(case: Case, gpu: str) -> None:
     operands = narrow_operands(case)
     with using(Table(gpu, "float32")):

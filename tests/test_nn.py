@@ -335,55 +335,7 @@ def test_double_and_float() -> None:
     assert all(np.array_equal(v, before[k]) and v.dtype == before[k].dtype for k, v in net.float().state_dict().items())
 
 
-# --- folding and hooks
-
-
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
-@pytest.mark.parametrize("training", [True, False])
-def test_sequential_folds_and_nothing_changes(activation: type[nn.Module], training: bool) -> None:
-    fastnn.seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), activation())
-    spread(net)
-    net.train(training)
-    state = net.state_dict()
-    kernel = activation.__name__.lower() + "_forward"
-
-    def run(call: Callable[[Tensor], Tensor]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        net.load_state_dict(state)
-        net.zero_grad()
-        x = fastnn.tensor(normal(0, 4, 3, 9, 9), requires_grad=True)
-        with fastnn.profile() as kernels:
-            y = call(x)
-        y.backward(direction(y.shape))
-        results = {"y": y, "dx": x.grad, **{n: p.grad for n, p in net.named_parameters()}, **dict(net.named_buffers())}
-        return {n: np.array(v.numpy()) for n, v in results.items()}, kernels
-
-    folded, kernels = run(net)
-    assert kernel not in kernels, "the activation ran as a kernel of its own"
-    plain, kernels = run(lambda x: net[2](net[1](net[0](x))))
-    assert kernels[kernel]["calls"] == 1
-    for name in folded:
-        assert folded[name].tobytes() == plain[name].tobytes(), name
-
-    for layer in (net[1], net[2]):
-        seen: list[Any] = []
-        handle = layer.register_forward_hook(lambda module, args, output: seen.append((module, args[0].shape, output.numpy())))  # noqa: B023
-        hooked, kernels = run(net)
-        assert kernels[kernel]["calls"] == 1 and len(seen) == 1 and seen[0][0] is layer
-        if layer is net[1]:
-            assert (seen[0][2] < 0).any(), "the hook of the normalisation saw the activation's output"
-        handle.remove()
-        _, kernels = run(net)
-        assert kernel not in kernels and len(seen) == 1
-        assert all(hooked[name].tobytes() == folded[name].tobytes() for name in folded)
-
-
-def test_only_a_normalisation_folds() -> None:
-    for first in (nn.Linear(3, 3), nn.ReLU(), nn.Identity()):
-        net = nn.Sequential(first, nn.ReLU())
-        with fastnn.profile() as kernels:
-            net(fastnn.tensor(normal(0, 2, 3)))
-        assert "relu_forward" in kernels
+# --- hooks
 
 
 def test_hooks_see_and_replace() -> None:

@@ -5,6 +5,13 @@
 
 namespace fastnn::FASTNN_TABLE {
 
+void activate_in_place(Activation activation, real* x, int64_t count) {
+  if (activation == Activation::none) return;
+  with_activation(activation, [=](auto constant) {
+    for_vectors(0, count, [=](int64_t i, auto load, auto store) { store(x + i, activate<decltype(constant)::activation>(load(x + i))); });
+  });
+}
+
 void relu_forward(const Context& context, const Elements& s, const T* x, T* y) {
   for_elements(context, s.n, [=](int64_t i, auto load, auto store) { store(y + i, relu(load(x + i))); });
 }

@@ -17,6 +17,11 @@ INLINE void begin(vec (&sum)[Q][Z], const Target& to) {
   }
 }
 
+// Activations of more than an instruction, of a tile that has just been written.
+__attribute__((noinline)) void activate_rows(const Target& to, int rows) {
+  for (int q = 0; q < rows; q++) activate_in_place(to.activation, to.y + to.row[q], to.columns);
+}
+
 template <int Q, int Z>
 INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
   if (to.accumulate) {
@@ -28,6 +33,9 @@ INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
       }
     }
   }
+  if (to.activation == Activation::relu) {
+    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = relu(sum[q][z]);
+  }
   if (to.columns == Z * N_LANES) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);
   } else {
@@ -36,6 +44,7 @@ INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
       if (n) UNROLL for (int q = 0; q < Q; q++) store_n(to.y + to.row[q] + z * N_LANES, n, sum[q][z]);
     }
   }
+  if (to.activation > Activation::relu) activate_rows(to, Q);
 }
 
 template <int Q, int Z, int pitch>

@@ -5,7 +5,7 @@
 //   a   lies in planes of N_LANES channels: element (q, i) of a plane is a[q pitch + i]. A convolution adds the offset of each tap.
 //   b   is packed in the order the tile reads it: [block of N_LANES channels][tap][channel][Z vectors]
 #pragma once
-#include "simd.h"
+#include "activation.h"
 
 namespace fastnn::FASTNN_TABLE {
 
@@ -41,7 +41,8 @@ struct Target {
   const int64_t* row;
   const real* bias;  // null: begin at 0; not added again where y is added to
   int columns;
-  bool accumulate;  // add to what y holds: long sums become sums of short ones, which rounds less
+  bool accumulate;        // add to what y holds: long sums become sums of short ones, which rounds less
+  Activation activation;  // of what is written: none until the last sum has been added
 };
 
 using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target&);

@@ -102,11 +102,11 @@ struct Block {
 
 // y += or = a b over one stretch of depth; both operands packed.
 void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const real* a, const real* b, int64_t panel_stride,
-              const real* bias, bool accumulate, const int64_t* row, real* y) {
+              const real* bias, bool accumulate, Activation activation, const int64_t* row, real* y) {
   const int64_t rows = at.m1 - at.m0, tiles = divide_up(rows, tile_rows(cut.Z, 1)), few = rows / tiles, more = rows % tiles;
   for (int64_t p = at.p0; p < at.p1; p++, b += panel_stride) {
     const int64_t n = p * cut.panel;
-    Target to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate};
+    Target to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate, activation};
     const real* a_row = a;
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t count = few + (t < more);
@@ -122,16 +122,18 @@ void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& pa
   const int64_t rows = at.m1 - at.m0;
   for (int64_t k = at.k0; k == at.k0 || k < at.k1; k += depth_step) {  // once even for K = 0
     const int64_t depth = smaller(depth_step, at.k1 - k);
-    const bool first = k == at.k0;
+    const bool first = k == at.k0, last = k + depth_step >= at.k1 && cut.parts == 1;
+    const Activation activation = last ? v.activation : Activation::none;
     if (cut.by_rows) {
       pack_a(v, a, at.m0, rows, k, depth, own, rows);
       const Reduction over = {parts.tap, 1, depth, rows * N_LANES};
       multiply(v, cut, at, over, own, shared + at.p0 * cut.panel * v.K + k * cut.panel, cut.panel * v.K, first ? bias : nullptr, !first,
-               parts.row, y);
+               activation, parts.row, y);
     } else {
       for (int64_t p = at.p0; p < at.p1; p++) pack_b(v, cut, b, p, k, depth, own + (p - at.p0) * cut.panel * depth);
       const Reduction over = {parts.tap, 1, depth, v.M * N_LANES};
-      multiply(v, cut, at, over, shared + k * v.M + at.m0 * N_LANES, own, cut.panel * depth, first ? bias : nullptr, !first, parts.row, y);
+      multiply(v, cut, at, over, shared + k * v.M + at.m0 * N_LANES, own, cut.panel * depth, first ? bias : nullptr, !first, activation,
+               parts.row, y);
     }
   }
 }
@@ -140,13 +142,14 @@ void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& pa
 void add_parts(const Context& context, const MatMul& v, const Cut& cut, const real* partial, const real* bias, real* y) {
   const int64_t size = v.M * v.N, group = larger(1, 16384 / v.N), groups = divide_up(v.M, group);
   parallel(context, v.batch * groups, [&](int64_t block, int) {
-    const int64_t batch = block / groups;
-    for (int64_t m = block % groups * group; m < smaller(v.M, (block % groups + 1) * group); m++)
+    const int64_t batch = block / groups, first = block % groups * group, last = smaller(v.M, first + group);
+    for (int64_t m = first; m < last; m++)
       for_vectors(0, v.N, [&](int64_t n, auto load, auto store) {
         vec sum = bias ? load(bias + n) : zero();
         for (int64_t part = 0; part < cut.parts; part++) sum += load(partial + (batch * cut.parts + part) * size + m * v.N + n);
         store(y + batch * size + m * v.N + n, sum);
       });
+    activate_in_place(v.activation, y + batch * size + first * v.N, (last - first) * v.N);
   });
 }
 

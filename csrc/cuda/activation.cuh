@@ -14,6 +14,16 @@ __device__ __forceinline__ float activate(float z) {
   return z;
 }
 
+// Of a few values, chosen at run time by all threads alike: in the epilogues of products, where a template would double their kernels.
+template <int n>
+__device__ __forceinline__ void activate(Activation activation, float (&z)[n]) {
+  switch (activation) {
+    case Activation::none: return;
+    case Activation::relu: UNROLL for (int i = 0; i < n; i++) z[i] = activate<Activation::relu>(z[i]); return;
+    case Activation::silu: UNROLL for (int i = 0; i < n; i++) z[i] = activate<Activation::silu>(z[i]); return;
+  }
+}
+
 // dz from dy, given z; for relu its y serves as well
 template <Activation activation>
 __device__ __forceinline__ float activate_backward(float z, float dy) {

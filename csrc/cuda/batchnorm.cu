@@ -1,6 +1,8 @@
 // Batch normalisation with the residual and the activation that follow it: z = gamma (x - mean) rstd + beta + residual, y = activation(z).
 // Statistics come from fixed blocks of rows, joined in float64 by a second launch; a third runs over x again, last block first, so that it
 // begins with what is still in the cache.
+#include "batchnorm.cuh"
+
 #include "activation.cuh"
 #include "columns.cuh"
 
@@ -76,14 +78,52 @@ struct ColumnMoments {
   }
 };
 
+// The moments of a channel's blocks of rows
+struct BlockMoments {
+  const MomentsPart* part;
+  int64_t C;
+  __device__ __forceinline__ BlockMoments of(int64_t c) const { return {part + c, C}; }
+  __device__ __forceinline__ Moments<double> at(int64_t k) const {
+    const MomentsPart p = part[k * C];
+    return {double(p.count), p.mean, double(p.squares)};
+  }
+};
+
+// Those of its sections
+struct SectionMoments {
+  const Section* section;
+  int64_t C, rows;
+  __device__ __forceinline__ SectionMoments of(int64_t c) const { return {section + c, C, rows}; }
+  __device__ __forceinline__ Moments<double> at(int64_t k) const {
+    const Section s = section[k * C];
+    return {double(smaller<int64_t>(section_rows, rows - k * section_rows)), double(s.mean), double(s.squares)};
+  }
+};
+
+// A thread: `length` sections of a channel become one of its blocks.
+__global__ void join_sections(SectionMoments sections, int64_t count, int64_t length, int64_t blocks, MomentsPart* part) {
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, c = i % sections.C, block = i / sections.C;
+  if (block >= blocks) return;
+  const SectionMoments own = sections.of(c);
+  const int64_t begin = block * length, end = smaller(begin + length, count);
+  const float zero = own.section[begin * own.C].mean;
+  Moments<float> all;
+  for (int64_t k = begin; k < end; k++) {
+    const Section s = own.section[k * own.C];
+    all.join({float(smaller<int64_t>(section_rows, own.rows - k * section_rows)), s.mean - zero, s.squares});
+  }
+  part[i] = {double(zero) + double(all.mean), all.squares, int(all.count)};
+}
+
 struct Statistics {
   R *running_mean, *running_var, *mean, *rstd;
 };
 
-__global__ void set_statistics(BatchNorm s, const MomentsPart* part, int64_t parts, Statistics to) {
+template <class Parts>
+__global__ void set_statistics(BatchNorm s, Parts parts, int64_t count, Statistics to) {
   const int64_t c = number_of_warp();
   if (c >= s.C) return;
-  const Moments<double> all = join_parts(part + c, parts, s.C);
+  const Moments<double> all = join_parts(parts.of(c), count);
   if (!is_first_lane()) return;
   to.mean[c] = R(all.mean);
   to.rstd[c] = R(1 / ::sqrt(all.squares / double(larger<int64_t>(s.rows, 1)) + s.eps));
@@ -233,6 +273,12 @@ __global__ void make_dx(Columns cut, Channel channel, bool training, Correction 
   }
 }
 
+// How many blocks the sections of a channel are joined to first; 0 where they are few enough to be read by one warp.
+int64_t joined_blocks(const BatchNorm& s) {
+  const int64_t count = divide_up(s.rows, section_rows);
+  return count <= usual_blocks ? 0 : divide_up(count, divide_up(count, usual_blocks));
+}
+
 }  // namespace
 
 Plan batchnorm_forward_plan(const Context&, const BatchNorm& s) {
@@ -249,8 +295,28 @@ void batchnorm_forward(const Context& context, const BatchNorm& s, const T* x, c
   MomentsPart* part = static_cast<MomentsPart*>(scratch);
   with_packs(s.C, are_aligned(x), [&](auto packs) { run_on(cut, context, ColumnMoments<decltype(packs)>{x, s.C, part}); });
   const Statistics statistics{running_mean, running_var, mean, rstd};
-  launch(context, set_statistics, warp_job_grid(s.C), warp_job_threads, s, part, cut.chunks, statistics);
+  launch(context, set_statistics<BlockMoments>, warp_job_grid(s.C), warp_job_threads, s, BlockMoments{part, s.C}, cut.chunks, statistics);
   normalize(context, s, {gamma, beta, mean, rstd}, x, residual, y);
+}
+
+int64_t section_count(const BatchNorm& s) { return divide_up(s.rows, section_rows); }
+int64_t sections_scratch(const BatchNorm& s) {
+  return s.C * (section_count(s) * int64_t(sizeof(Section)) + joined_blocks(s) * int64_t(sizeof(MomentsPart)));
+}
+
+void batchnorm_from_sections(const Context& context, const BatchNorm& s, const T* x, const NormOperands& o, Section* sections) {
+  const Statistics statistics{o.running_mean, o.running_var, o.mean, o.rstd};
+  const SectionMoments moments{sections, s.C, s.rows};
+  const int64_t count = section_count(s), blocks = joined_blocks(s);
+  if (blocks == 0) {
+    launch(context, set_statistics<SectionMoments>, warp_job_grid(s.C), warp_job_threads, s, moments, count, statistics);
+  } else {
+    MomentsPart* part = reinterpret_cast<MomentsPart*>(sections + count * s.C);
+    const dim3 grid(unsigned(divide_up(blocks * s.C, 128)));
+    launch(context, join_sections, grid, 128, moments, count, divide_up(count, blocks), blocks, part);
+    launch(context, set_statistics<BlockMoments>, warp_job_grid(s.C), warp_job_threads, s, BlockMoments{part, s.C}, blocks, statistics);
+  }
+  normalize(context, s, {o.gamma, o.beta, o.mean, o.rstd}, x, o.residual, o.y);
 }
 
 void batchnorm_inference(const Context& context, const BatchNorm& s, const T* x, const R* gamma, const R* beta, const T* residual,

@@ -1,8 +1,10 @@
 // y = a b in tiles: the main loop, the kernel around it, and what leaves a tile. Convolutions and matrix products are Problems: how many
 // products there are side by side (slices), and for each a Part: its operands (gemm_copy.cuh), its Target, its sizes.
 #pragma once
+#include "activation.cuh"
 #include "gemm_copy.cuh"
 #include "gemm_multiply.cuh"
+#include "sums.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -59,11 +61,19 @@ constexpr int64_t stretch = sizeof(Element) == sizeof(float) ? 2048 : int64_t{1}
 template <class Element_>
 struct RowTarget {
   using Element = Element_;
+  static constexpr bool has_moments = false;
   Element* y;
   int64_t stride;
   const float* bias;
+  Activation activation;
   bool whole;
   __device__ __forceinline__ Element* row(int64_t i) const { return y + i * stride; }
+};
+
+// Rows of y whose moments are left in `sections` where that is not null, [row / section_rows][stride].
+struct MomentsTarget : RowTarget<T> {
+  static constexpr bool has_moments = true;
+  Section* sections;
 };
 
 template <class A_, class B_, class Target_>
@@ -107,26 +117,53 @@ struct TileKernel {
     Element* row[Tile::rows];  // of the target, null where there is none
   };
 
-  // Sums from shared memory to the target, 16 bytes of a row at a time. `more`: added to what is there.
-  static __device__ __forceinline__ void store(const Shared& s, const Part& part, int64_t first_column, bool more) {
+  static __device__ __forceinline__ bool takes_moments(const Part& part) {
+    if constexpr (Part::Target::has_moments) return part.target.sections != nullptr;
+    return false;
+  }
+
+  // Sums from shared memory to the target, 16 bytes of a row at a time. `more`: added to what is there; `last`: nothing will be added, so
+  // that the activation follows, and what is stored stays in shared memory where its moments are wanted.
+  static __device__ __forceinline__ void store(Shared& s, const Part& part, int64_t first_column, bool more, bool last) {
     constexpr int width = 16 / sizeof(Element), per_row = Tile::columns / width;
+    const Activation activation = last ? part.target.activation : Activation::none;
+    const bool stays = last && takes_moments(part);
     for (int i = int(threadIdx.x); i < Tile::rows * per_row; i += Tile::threads) {
       const int column = i % per_row * width;
       const int64_t at = first_column + column, left = part.columns - at;
       Element* y = s.row[i / per_row];
       if (!y || left <= 0) continue;
-      const float* sum = s.sum + i / per_row * Tile::sum_pitch + column;
+      float* sum = s.sum + i / per_row * Tile::sum_pitch + column;
       const float* bias = more ? nullptr : part.target.bias;
+      float value[width] = {};
       Pack<Element, width> pack;
       auto* at_once = reinterpret_cast<Pack<Element, width>*>(y + at);  // where the target is whole
       if (more && part.target.whole) pack = *at_once;
       UNROLL for (int v = 0; v < width; v++) {
         if (v >= left) continue;
         if (more && !part.target.whole) pack.e[v] = y[at + v];
-        pack.e[v] = Element(sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(pack.e[v]) : 0.0f));
-        if (!part.target.whole) y[at + v] = pack.e[v];
+        value[v] = sum[v] + (bias ? bias[at + v] : 0.0f) + (more ? float(pack.e[v]) : 0.0f);
+      }
+      activate(activation, value);
+      UNROLL for (int v = 0; v < width; v++) {
+        pack.e[v] = Element(value[v]);
+        if (!part.target.whole && v < left) y[at + v] = pack.e[v];
+        if (stays) sum[v] = float(pack.e[v]);
       }
       if (part.target.whole) *at_once = pack;
+    }
+  }
+
+  static __device__ __forceinline__ void store_moments(const Shared& s, const Part& part, int64_t first_row, int64_t first_column) {
+    if constexpr (Part::Target::has_moments) {
+      for (int i = int(threadIdx.x); i < Tile::rows / section_rows * Tile::columns; i += Tile::threads) {
+        const int column = i % Tile::columns, row = i / Tile::columns * section_rows;
+        const int64_t left = part.rows - first_row - row;
+        if (left <= 0 || first_column + column >= part.columns) continue;
+        const float* x = s.sum + row * Tile::sum_pitch + column;
+        part.target.sections[(first_row + row) / section_rows * part.target.stride + first_column + column] =
+            section_of(int(smaller<int64_t>(left, section_rows)), [=](int k) { return x[k * Tile::sum_pitch]; });
+      }
     }
   }
 
@@ -142,9 +179,10 @@ struct TileKernel {
       __syncthreads();  // the stages become the tile of sums
       core.put(s.sum);
       __syncthreads();
-      store(s, part, column, begin != part.begin);
+      store(s, part, column, begin != part.begin, begin + stretch<Element> >= part.end);
       __syncthreads();
     }
+    if (takes_moments(part)) store_moments(s, part, row, column);
   }
 };
 
@@ -244,18 +282,21 @@ struct Partials {
   int64_t size, columns, parts, slices;
 };
 
-// y[i] = sums[0][i] + sums[1][i] + ... + bias[i % columns], for each slice
+// y[i] = activation(sums[0][i] + sums[1][i] + ... + bias[i % columns]), for each slice
+template <Activation activation>
 __global__ void combine_parts(Partials p, const float* bias, T* y) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= p.size * p.slices) return;
   const float* own = p.sums + i / p.size * p.parts * p.size + i % p.size;
   float sum = 0;
   for (int64_t part = 0; part < p.parts; part++) sum += own[part * p.size];
-  y[i] = T(sum + (bias ? bias[i % p.columns] : 0.0f));
+  y[i] = T(activate<activation>(sum + (bias ? bias[i % p.columns] : 0.0f)));
 }
 
-inline void combine(const Context& context, const Partials& p, const float* bias, T* y) {
-  launch(context, combine_parts, dim3(unsigned(divide_up(p.size * p.slices, 256))), 256, p, bias, y);
+inline void combine(const Context& context, const Partials& p, const float* bias, T* y, Activation activation = Activation::none) {
+  with_activation(activation, [&](auto constant) {
+    launch(context, combine_parts<decltype(constant)::activation>, dim3(unsigned(divide_up(p.size * p.slices, 256))), 256, p, bias, y);
+  });
 }
 
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none

@@ -1,4 +1,4 @@
-// y = op(a) op(b) + bias. Where y has few tiles and the depth is long, the depth is cut into parts, as in a weight gradient.
+// y = activation(op(a) op(b) + bias). Where y has few tiles and the depth is long, the depth is cut into parts, as in a weight gradient.
 #include "gemm.cuh"
 
 namespace fastnn::FASTNN_TABLE {
@@ -14,13 +14,14 @@ struct Products {
   const float* bias;
   Element* y;  // [batch][part][M][N]
   int64_t M, N, K, parts, length;
+  Activation activation;
   bool whole;
 
   __device__ __forceinline__ Part part(int64_t slice) const {
     const int64_t batch = slice / parts, begin = slice % parts * length;
     const Matrix<a_along, vector> left = {a + batch * M * K, M, K, a_along ? K : M};
     const Matrix<b_along, vector> right = {b + batch * K * N, N, K, b_along ? K : N};
-    return {left, right, {y + slice * M * N, N, bias, whole}, M, N, begin, smaller(K, begin + length)};
+    return {left, right, {y + slice * M * N, N, bias, activation, whole}, M, N, begin, smaller(K, begin + length)};
   }
 };
 
@@ -43,7 +44,8 @@ template <bool a_along, bool b_along, int vector, class Element>
 void run_products(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, Element* y) {
   const Split split = Cut(v).split;
   const bool whole = v.N % (16 / int64_t(sizeof(Element))) == 0 && is_aligned(y, 16);
-  const Products<a_along, b_along, vector, Element> problem = {a, b, bias, y, v.M, v.N, v.K, split.count, split.length, whole};
+  const Activation activation = split.count > 1 ? Activation::none : v.activation;
+  const Products<a_along, b_along, vector, Element> problem = {a, b, bias, y, v.M, v.N, v.K, split.count, split.length, activation, whole};
   with_way(context.precision,
            [&](auto way) { multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count); });
 }
@@ -52,7 +54,7 @@ template <bool a_along, bool b_along, int vector>
 void run(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, float* partial) {
   if (!Cut(v).is_split()) return run_products<a_along, b_along, vector>(context, v, a, b, bias, y);
   run_products<a_along, b_along, vector>(context, v, a, b, nullptr, partial);
-  combine(context, {partial, v.M * v.N, v.N, Cut(v).split.count, v.batch}, bias, y);
+  combine(context, {partial, v.M * v.N, v.N, Cut(v).split.count, v.batch}, bias, y, v.activation);
 }
 
 template <bool a_along, bool b_along>

@@ -4,7 +4,15 @@
 #include "launch.cuh"
 
 namespace fastnn::FASTNN_TABLE {
+
+// The moments of 32 rows of a column (fewer at the end), as a convolution leaves them: taken while the rows were in shared memory.
+struct Section {
+  float mean, squares;
+};
+
 namespace {
+
+constexpr int section_rows = 32;
 
 // The sum over a warp's lanes, in each of them: a + b = b + a to the bit, so every lane builds the same tree.
 template <class E>
@@ -37,6 +45,24 @@ struct Moments {
   }
 };
 
+// Of at(row) for `count` rows. They are moments of the distance from the first one, where float32 is finest.
+template <class At>
+__device__ __forceinline__ Section section_of(int count, const At& at) {
+  constexpr int lines = 4;  // sums side by side: short ones, and none waits for the one before
+  const float zero = at(0), per_row = 1 / float(count);
+  float x[section_rows], sum[lines] = {}, squares[lines] = {};
+  UNROLL for (int i = 0; i < section_rows; i++) {
+    x[i] = i < count ? at(i) - zero : 0;
+    sum[i % lines] += x[i];
+  }
+  const float mean = ((sum[0] + sum[1]) + (sum[2] + sum[3])) * per_row;
+  UNROLL for (int i = 0; i < section_rows; i++) {
+    const float distance = i < count ? x[i] - mean : 0;
+    squares[i % lines] = fmaf(distance, distance, squares[i % lines]);
+  }
+  return {zero + mean, (squares[0] + squares[1]) + (squares[2] + squares[3])};
+}
+
 // What a block of rows leaves for the second launch. The mean is a double: beside a large one the differences between blocks are small.
 struct MomentsPart {
   double mean;
@@ -51,12 +77,11 @@ __device__ __forceinline__ double sum_parts(const double* part, int64_t count, i
   return warp_sum(total);
 }
 
-__device__ __forceinline__ Moments<double> join_parts(const MomentsPart* part, int64_t count, int64_t stride) {
+// The same of moments; parts.at(k) are those of part k.
+template <class Parts>
+__device__ __forceinline__ Moments<double> join_parts(const Parts& parts, int64_t count) {
   Moments<double> all;
-  for (int64_t k = threadIdx.x % warp_size; k < count; k += warp_size) {
-    const MomentsPart p = part[k * stride];
-    all.join({double(p.count), p.mean, double(p.squares)});
-  }
+  for (int64_t k = threadIdx.x % warp_size; k < count; k += warp_size) all.join(parts.at(k));
   for (int step = warp_size / 2; step > 0; step /= 2) {
     Moments<double> more;
     more.count = __shfl_down_sync(full_warp, all.count, step);

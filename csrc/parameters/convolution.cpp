@@ -4,7 +4,8 @@
 
 namespace fastnn {
 
-Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups) {
+Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, Activation activation_)
+    : activation(activation_) {
   expect_rank("conv2d", x, 4, "(N, C, H, W)");
   if (w.rank != 4) refuse("conv2d expects a weight of shape (K, C / groups, R, S), got ", w);
   expect_positive("conv2d", "stride", stride);
@@ -25,7 +26,8 @@ Shape Conv2d::w_shape() const { return shape_of(K, C / G, R, S); }
 Shape Conv2d::k_shape() const { return shape_of(K); }
 Shape Conv2d::y_shape() const { return shape_of(N, K, P, Q); }
 
-MatMul::MatMul(Shape a_, Shape b_, bool ta, bool tb) : transpose_a(ta), transpose_b(tb), a(a_), b(b_) {
+MatMul::MatMul(Shape a_, Shape b_, bool ta, bool tb, Activation activation_)
+    : transpose_a(ta), transpose_b(tb), activation(activation_), a(a_), b(b_) {
   if (a.rank < 2 || b.rank < 2 || a.rank == 4 || b.rank == 4)
     refuse("matmul expects operands of rank 2, 3 or 5 and more, got ", a, " and ", b);
   const int64_t a_rows = a.d[a.rank - 2], a_columns = a.d[a.rank - 1], b_rows = b.d[b.rank - 2], b_columns = b.d[b.rank - 1];

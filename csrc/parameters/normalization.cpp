@@ -17,4 +17,13 @@ Shape BatchNorm::x_shape() const { return x; }
 Shape BatchNorm::c_shape() const { return shape_of(C); }
 Shape BatchNorm::residual_shape() const { return residual ? x : shape_of(0); }
 
+Conv2dBatchNorm::Conv2dBatchNorm(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, double eps,
+                                 double momentum, Activation activation, bool residual)
+    : conv(x, w, stride, pad_before, pad_after, dilation, groups, Activation::none),
+      norm(conv.y_shape(), eps, momentum, activation, true, residual) {}
+Shape Conv2dBatchNorm::x_shape() const { return conv.x_shape(); }
+Shape Conv2dBatchNorm::w_shape() const { return conv.w_shape(); }
+Shape Conv2dBatchNorm::k_shape() const { return conv.k_shape(); }
+Shape Conv2dBatchNorm::y_shape() const { return conv.y_shape(); }
+
 }  // namespace fastnn

@@ -7,7 +7,7 @@ from ..tensor import Tensor
 
 
 class BasicBlock(nn.Module):
-    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); each BN runs with what follows it as one kernel."""
+    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); each convolution runs with what follows it as one kernel."""
 
     expansion = 1  # channels of the output / width
 
@@ -21,8 +21,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y: Tensor = self.bn1(self.conv1(x), None, "relu")
-        y = self.bn2(self.conv2(y), shortcut, "relu")
+        y: Tensor = nn.in_turn([self.conv1, self.bn1], x, activation="relu")
+        y = nn.in_turn([self.conv2, self.bn2], y, residual=shortcut, activation="relu")
         return y
 
 
@@ -94,7 +94,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn1(self.conv1(x), None, "relu")
+        x = nn.in_turn([self.conv1, self.bn1], x, activation="relu")
         if self.imagenet_stem:
             x = self.maxpool(x)
         for i in range(self.stages):

@@ -3,7 +3,7 @@
 from . import init
 from .activation import ReLU, SiLU
 from .batchnorm import BatchNorm1d, BatchNorm2d
-from .container import ModuleList, Sequential
+from .container import ModuleList, Sequential, in_turn
 from .conv2d import Conv2d
 from .dropout import Dropout
 from .linear import Flatten, Identity, Linear
@@ -30,6 +30,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Summary",
+    "in_turn",
     "init",
     "summary",
 ]

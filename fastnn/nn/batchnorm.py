@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, tensor
-from .activation import ReLU, SiLU
+from .activation import ReLU, SiLU, absorb
 from .module import Module, Parameter
 
 
@@ -41,13 +44,15 @@ class _BatchNorm(Module):
             residual=residual,
             activation=activation,
         )
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
+        self.count_batch()
         return y
 
-    def folds(self, following: Module) -> bool:
-        own = type(self) in (BatchNorm1d, BatchNorm2d)
-        return own and type(following) in (ReLU, SiLU) and not self._hooks and not following._hooks
+    def count_batch(self) -> None:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
+
+    def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
+        return absorb(self, following, ReLU, SiLU) if type(self) in (BatchNorm1d, BatchNorm2d) else (0, {})
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from .module import Module
+
+
+def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
+    """Calls the modules one after the other, those that can as one kernel with those before them; `last` are keywords for the last one.
+
+    A Conv2d or Linear takes a ReLU behind it along; a BatchNorm2d a ReLU or SiLU; a Conv2d in training a BatchNorm2d with what that takes.
+    A module with a hook runs by itself, and so does one of a class of your own.
+    """
+    i = 0
+    while i < len(modules):
+        module = modules[i]
+        count, keywords = module.absorbs(modules[i + 1 :])
+        i += 1 + count
+        x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
+    return x
 
 
 class _Numbered(Module):
@@ -35,7 +50,7 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Calls its modules one after the other. A BatchNorm2d followed by ReLU or SiLU runs as one kernel, unless one of them has a hook."""
+    """Calls its modules one after the other; neighbours that can run as one kernel do, unless one of them has a hook: see `in_turn`."""
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
@@ -43,17 +58,7 @@ class Sequential(_Numbered):
             self.append(module)
 
     def forward(self, x: Any) -> Any:
-        modules = list(self._modules.values())
-        i = 0
-        while i < len(modules):
-            after = modules[i + 1] if i + 1 < len(modules) else None
-            if after is not None and modules[i].folds(after):
-                x = modules[i](x, None, after.activation)
-                i += 2
-            else:
-                x = modules[i](x)
-                i += 1
-        return x
+        return in_turn(list(self._modules.values()), x)
 
 
 class ModuleList(_Numbered):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,8 @@ from .. import ops
 from ..ops.conv2d import Padding, Pair, pair
 from ..tensor import Tensor
 from . import init
+from .activation import ReLU, absorb
+from .batchnorm import BatchNorm2d
 from .module import Module, Parameter
 
 
@@ -19,6 +23,8 @@ class Conv2d(Module):
     (N, in_channels, H, W) -> (N, out_channels, P, Q), P = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
     weight (out_channels, in_channels / groups, R, S) and bias (out_channels) start as PyTorch's: uniform in +-1/sqrt(fan_in)
     (kaiming_uniform with a = sqrt 5). padding: an int, a pair, "same" (stride 1 only) or "valid".
+    `layer(x, activation="relu")` and `layer(x, norm, residual, activation)`, with a BatchNorm2d in training, do what follows along with it;
+    Sequential and `nn.in_turn` call it so.
     """
 
     def __init__(
@@ -44,10 +50,37 @@ class Conv2d(Module):
         self.weight = Parameter(init.uniform_values(shape, bound))
         self.register_parameter("bias", Parameter(init.uniform_values((out_channels,), bound)) if bias else None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: BatchNorm2d | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
-        return ops.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups)
+        geometry: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+        if norm is None:
+            return ops.conv2d(x, self.weight, self.bias, **geometry, activation=activation)
+        y = ops.conv2d_batch_norm(
+            x,
+            self.weight,
+            self.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            **geometry,
+            momentum=norm.momentum,
+            eps=norm.eps,
+            residual=residual,
+            activation=activation,
+        )
+        norm.count_batch()
+        return y
+
+    def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
+        if type(self) is not Conv2d or self._hooks or not following:
+            return 0, {}
+        norm = following[0]
+        if type(norm) is not BatchNorm2d or norm._hooks or not norm.training or norm.num_features != self.out_channels:
+            return absorb(self, following, ReLU)
+        count, keywords = norm.absorbs(following[1:])
+        return 1 + count, {"norm": norm, **keywords}
 
     def extra_repr(self) -> str:
         r, s = self.kernel_size

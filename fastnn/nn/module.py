@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -111,9 +111,9 @@ class Module:
             result = result if changed is None else changed
         return result
 
-    def folds(self, following: Module) -> bool:
-        """Whether Sequential may run `following` inside this module, as self(x, None, following.activation)."""
-        return False
+    def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
+        """How many of the modules that follow can run inside this one, and with which keywords its forward does so: see `in_turn`."""
+        return 0, {}
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
         """Calls hook(module, args, output) after each forward; a result that is not None replaces the output."""

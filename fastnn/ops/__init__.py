@@ -3,6 +3,7 @@
 from .activation import relu, silu
 from .batchnorm import batch_norm
 from .conv2d import conv2d
+from .conv2d_batchnorm import conv2d_batch_norm
 from .dropout import dropout
 from .elementwise import add, divide, exp, log, multiply, power, sqrt, subtract
 from .linear import linear, matmul
@@ -17,6 +18,7 @@ __all__ = [
     "batch_norm",
     "broadcast_to",
     "conv2d",
+    "conv2d_batch_norm",
     "cross_entropy",
     "divide",
     "dropout",

@@ -1,7 +1,8 @@
-"""ReLU and SiLU."""
+"""ReLU and SiLU, by themselves and behind a product."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from .. import _C
@@ -35,6 +36,24 @@ class SiLU(Op):
         return (_C.silu_backward(elements(dy.shape), x, dy),)
 
 
+def activate(x: Tensor, activation: str) -> Tensor:
+    """`activation` by name: "none", "relu" or "silu"."""
+    return ACTIVATIONS[activation](x)
+
+
+def in_epilogue(activation: str) -> bool:
+    """Whether a product applies it in its own pass. ReLU's gradient follows from its result; for the others backward would need what was
+    before them, which is then not written: they run as an operation of their own. Raises ValueError for a name that nobody knows."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation '{activation}' is not one of {', '.join(ACTIVATIONS)}")
+    return activation in ("none", "relu")
+
+
+def before_relu(y: Array | None, dy: Array) -> Array:
+    """dy as the product sees it, whose result after relu was y; None where there was no relu."""
+    return dy if y is None else _C.relu_backward(elements(dy.shape), y, dy)
+
+
 def relu(x: Tensor) -> Tensor:
     """max(0, x); the gradient at 0 is 0. NaN passes through."""
     return apply(ReLU(), x)
@@ -43,3 +62,6 @@ def relu(x: Tensor) -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x) (Elfwing, Uchibe, Doya 2017; "swish")."""
     return apply(SiLU(), x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": relu, "silu": silu}

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .activation import activate, before_relu, in_epilogue
 from .linear import channels
 
 Pair = tuple[int, int]
@@ -37,22 +38,37 @@ def resolve_padding(padding: Padding, window: Pair, stride: Pair, dilation: Pair
     return both, both
 
 
-class Conv2d(Op):
-    __slots__ = ("arguments", "plan")
+def arguments_of(
+    weight: Tensor, stride: int | Pair, padding: Padding, dilation: int | Pair, groups: int
+) -> tuple[Pair, Pair, Pair, Pair, int]:
+    """stride, pad_before, pad_after, dilation, groups as the kernels take them."""
+    steps, spread = pair(stride, "stride"), pair(dilation, "dilation")
+    window = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
+    return steps, *resolve_padding(padding, window, steps, spread), spread, groups
 
-    def __init__(self, *arguments: object) -> None:
-        self.arguments = arguments  # stride, pad_before, pad_after, dilation, groups
+
+def gradients(plan: _C.Conv2d, x: Array, w: Array, dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, Array | None, Array | None]:
+    """dx, dw, db of a convolution without activation, those that are needed."""
+    dx = _C.conv2d_backward_input(plan, dy, w) if needs[0] else None
+    dw = _C.conv2d_backward_weight(plan, x, dy) if needs[1] else None
+    return dx, dw, _C.channel_sum(channels(dy.shape), dy) if needs[2] else None
+
+
+class Conv2d(Op):
+    __slots__ = ("arguments", "activation", "plan")
+
+    def __init__(self, arguments: tuple[object, ...], activation: str) -> None:
+        self.arguments, self.activation = arguments, activation
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        self.plan = geometry(x.shape, w.shape, *self.arguments)
-        self.save(x, w)
-        return _C.conv2d_forward(self.plan, x, w, b)
+        self.plan = geometry(x.shape, w.shape, *self.arguments, self.activation)
+        y = _C.conv2d_forward(self.plan, x, w, b)
+        self.save(x, w, None if self.activation == "none" else y)
+        return y
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        x, w = self.saved
-        dx = _C.conv2d_backward_input(self.plan, dy, w) if self.needs[0] else None
-        dw = _C.conv2d_backward_weight(self.plan, x, dy) if self.needs[1] else None
-        return dx, dw, _C.channel_sum(channels(dy.shape), dy) if self.needs[2] else None
+        x, w, y = self.saved
+        return gradients(self.plan, x, w, before_relu(y, dy), self.needs)
 
 
 def conv2d(
@@ -64,13 +80,14 @@ def conv2d(
     padding: Padding = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
+    activation: str = "none",
 ) -> Tensor:
-    """y[n,k,p,q] = bias[k] + sum_{c,r,s} x[n, c, p*stride - padding + r*dilation, q*stride - padding + s*dilation] weight[k,c,r,s].
+    """y[n,k,p,q] = activation(bias[k] + sum_{c,r,s} x[n, c, p*stride - padding + r*dilation, q*stride - padding + s*dilation] weight[k,c,r,s]).
 
     x (N, C, H, W), weight (K, C/groups, R, S), bias (K) -> (N, K, P, Q) with P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1.
-    padding: an int, a pair (vertical, horizontal), "same" (stride 1) or "valid". Raises ValueError with the arithmetic when sizes do not fit.
+    padding: an int, a pair (vertical, horizontal), "same" (stride 1) or "valid". activation: "none", "relu" (done while the result is written) or "silu"
+    (an operation of its own behind it, whose gradient needs its input). Raises ValueError with the arithmetic when sizes do not fit.
     """
-    steps, spread = pair(stride, "stride"), pair(dilation, "dilation")
-    window = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
-    before, after = resolve_padding(padding, window, steps, spread)
-    return apply(Conv2d(steps, before, after, spread, groups), x, weight, bias)
+    fused = in_epilogue(activation)
+    y = apply(Conv2d(arguments_of(weight, stride, padding, dilation, groups), activation if fused else "none"), x, weight, bias)
+    return y if fused else activate(y, activation)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .activation import activate, before_relu, in_epilogue
 from .elementwise import operands
 from .reduce import broadcast_to
 from .shape import reshape
@@ -16,8 +17,10 @@ product = lru_cache(4096)(_C.MatMul)
 channels = lru_cache(1024)(_C.Channels)
 
 
-def _times(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False, bias: Array | None = None) -> Array:
-    return _C.matmul(product(a.shape, b.shape, transpose_a, transpose_b), a, b, bias)
+def _times(
+    a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False, bias: Array | None = None, activation: str = "none"
+) -> Array:
+    return _C.matmul(product(a.shape, b.shape, transpose_a, transpose_b, activation), a, b, bias)
 
 
 class MatMul(Op):
@@ -34,31 +37,40 @@ class MatMul(Op):
 
 
 class Linear(Op):
-    """y = x w^T + b with x (M, in), w (out, in), b (out)."""
+    """y = activation(x w^T + b) with x (M, in), w (out, in), b (out); activation "none" or "relu"."""
 
-    __slots__ = ()
+    __slots__ = ("activation",)
+
+    def __init__(self, activation: str) -> None:
+        self.activation = activation
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        self.save(x, w)
-        return _times(x, w, transpose_b=True, bias=b)
+        y = _times(x, w, transpose_b=True, bias=b, activation=self.activation)
+        self.save(x, w, None if self.activation == "none" else y)
+        return y
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        x, w = self.saved
+        x, w, y = self.saved
+        dy = before_relu(y, dy)
         dx = _times(dy, w) if self.needs[0] else None
         dw = _times(dy, x, transpose_a=True) if self.needs[1] else None
         return dx, dw, _C.channel_sum(channels(dy.shape), dy) if self.needs[2] else None
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight^T + bias over the last dimension: (..., in) -> (..., out), weight (out, in)."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str = "none") -> Tensor:
+    """activation(x weight^T + bias) over the last dimension: (..., in) -> (..., out), weight (out, in).
+
+    activation: "none", "relu" (done while the result is written) or "silu" (an operation of its own behind it).
+    """
     if not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: got {x.shape[-1] if x.shape else 'no'} features from input {x.shape}; weight {weight.shape} expects {weight.shape[1]}"
         )
-    if x.ndim == 2:
-        return apply(Linear(), x, weight, bias)
-    y = apply(Linear(), reshape(x, (prod(x.shape[:-1]), x.shape[-1])), weight, bias)
-    return reshape(y, (*x.shape[:-1], weight.shape[0]))
+    fused = in_epilogue(activation)
+    rows = x if x.ndim == 2 else reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    y = apply(Linear(activation if fused else "none"), rows, weight, bias)
+    y = y if fused else activate(y, activation)
+    return y if x.ndim == 2 else reshape(y, (*x.shape[:-1], weight.shape[0]))
 
 
 def matmul(a: Any, b: Any) -> Tensor:

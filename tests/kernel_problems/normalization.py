@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import reference
+from conv2d_geometries import LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, y_shape_of
 from numpy.random import Generator
 
 from .problem import BATCHES, Array, Problem, Shape, Sketch, case, largest, normal
+from .products import conv2d_tolerance
 
 
 def _batchnorm_affine(random: Generator, x_shape: Shape, affine: bool, residual: bool) -> list[Array | None]:
@@ -41,6 +44,29 @@ def batchnorm_forward(
         [*expected],
         [mean_tolerance, variance[0], y_tolerance, mean_tolerance, variance[1]],
     )
+
+
+def conv2d_batchnorm_forward(
+    random: Generator, x_shape: Shape, w_shape: Shape, *parameters: Any, bias: bool = True, affine: bool = True, running: bool = True
+) -> Problem:
+    """The tolerance is that of the convolution, carried through: it moves the mean as far, and 1 / deviation by that times its square."""
+    *rest, residual = parameters
+    x, w, b = normal(random, x_shape), normal(random, w_shape), normal(random, w_shape[:1])
+    y_shape = y_shape_of((x_shape, w_shape, *rest[:5]))
+    gamma, beta, added = _batchnorm_affine(random, y_shape, affine, residual)
+    statistics = [normal(random, w_shape[:1]), random.random(w_shape[0]) + 0.5] if running else [None, None]
+    statistics = [s if s is None else s.astype(np.float32).astype(np.float64) for s in statistics]
+    operands = [x, w, b if bias else None, gamma, beta, added, *statistics]
+    expected = reference.conv2d_batchnorm_forward(*operands, *rest)
+    z, y, mean, rstd = expected[2:]
+    z_off = conv2d_tolerance(x, w, b)
+    rstd_off = 64 * rstd + rstd**2 * z_off
+    scale = 1.0 if gamma is None else largest(gamma)
+    y_off = _batchnorm_y_tolerance(z, y, gamma, added, mean, rstd) + scale * (
+        2 * z_off * largest(rstd) + 2 * largest(z) * largest(rstd_off)
+    )
+    mean_off, var_off = 16 * largest(z) + z_off, 64 * (1 / rstd**2 + 1) + 4 * z_off / rstd
+    return Problem(operands, [*expected], [mean_off, var_off, z_off, 1.1 * y_off, mean_off, rstd_off])
 
 
 def batchnorm_inference(
@@ -102,6 +128,11 @@ def cases() -> list[Sketch]:
         cases.append(case("batchnorm_forward", shape, 1e-5, 0.1, activation, True, residual))
         cases.append(case("batchnorm_inference", shape, 1e-5, 0.1, activation, False, residual))
         cases += [case("batchnorm_backward", shape, 1e-5, 0.1, activation, training, residual) for training in (True, False)]
+    geometries = [g for g in NETWORK_GEOMETRIES if g[0][0]] + NARROW_GROUPS[1:3] + LONG_SUMS
+    for i, geometry in enumerate(geometries):
+        norm = 1e-5, 0.1, ("none", "relu", "silu")[i % 3], i % 2 == 0
+        absent = {} if i % 4 else {"bias": False, "affine": i % 8 == 0, "running": i % 8 == 0}
+        cases.append(case("conv2d_batchnorm_forward", *geometry, *norm, **absent))
     for shape in BATCHES[:3]:
         cases.append(case("batchnorm_forward", shape, 1e-3, 0.3, "relu", True, False, affine=False, running=False))
         cases.append(case("batchnorm_inference", shape, 1e-3, 0.3, "relu", False, False, affine=False))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import reference
-from conv2d_geometries import NETWORK_GEOMETRIES, plain_geometry, y_shape_of
+from conv2d_geometries import LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, plain_geometry, y_shape_of
 from numpy.random import Generator
 
 from .problem import BATCHES, Array, Problem, Shape, Sketch, case, integers, largest, normal
@@ -27,8 +27,12 @@ def conv2d_forward(
 ) -> Problem:
     x, w, b = _real_or_exact(random, exact, x_shape, w_shape, w_shape[:1])
     given = b if bias else None
-    tolerance = (np.prod(w_shape[1:]) + 1) * largest(x, w) + largest(b)
-    return Problem([x, w, given], [reference.conv2d_forward(x, w, given, *geometry)], 0 if exact else tolerance)
+    y = reference.conv2d_forward(x, w, given, *geometry)
+    return Problem([x, w, given], [y], 0 if exact else conv2d_tolerance(x, w, b) + 4 * largest(y))
+
+
+def conv2d_tolerance(x: Array, w: Array, b: Array) -> float:
+    return float((np.prod(w.shape[1:]) + 1) * largest(x, w) + largest(b)) * 1.1  # silu's slope
 
 
 def conv2d_backward_input(random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, exact: bool = False) -> Problem:
@@ -43,11 +47,14 @@ def conv2d_backward_weight(random: Generator, x_shape: Shape, w_shape: Shape, *g
     return Problem([x, dy], [reference.conv2d_backward_weight(x, dy, w_shape, *geometry)], 0 if exact else tolerance)
 
 
-def matmul(random: Generator, a_shape: Shape, b_shape: Shape, ta: bool, tb: bool, bias: bool = True, exact: bool = False) -> Problem:
+def matmul(
+    random: Generator, a_shape: Shape, b_shape: Shape, ta: bool, tb: bool, activation: str = "none", bias: bool = True, exact: bool = False
+) -> Problem:
     a, b, n = _real_or_exact(random, exact, a_shape, b_shape, (b_shape[-2 if tb else -1],))
     given = n if bias else None
-    tolerance = (a_shape[-2 if ta else -1] + 1) * largest(a, b) + largest(n)
-    return Problem([a, b, given], [reference.matmul(a, b, given, ta, tb)], 0 if exact else tolerance)
+    y = reference.matmul(a, b, given, ta, tb, activation)
+    tolerance = 1.1 * ((a_shape[-2 if ta else -1] + 1) * largest(a, b) + largest(n)) + 4 * largest(y)
+    return Problem([a, b, given], [y], 0 if exact else tolerance)
 
 
 def channel_sum(random: Generator, shape: Shape, exact: bool = True) -> Problem:
@@ -76,6 +83,10 @@ def cases() -> list[Sketch]:
     for direction in ("forward", "backward_input", "backward_weight"):
         cases += [case(f"conv2d_{direction}", *geometry) for geometry in NETWORK_GEOMETRIES]
     cases.append(case("conv2d_forward", *plain_geometry(2, 16, 8, 16, 3), bias=False))
+    for i, geometry in enumerate([*NETWORK_GEOMETRIES[1::2], NARROW_GROUPS[1], *LONG_SUMS]):
+        cases.append(case("conv2d_forward", *geometry, ("relu", "silu")[i % 2]))
+    for i, (a, b) in enumerate(MATRICES):
+        cases += [case("matmul", a, b, False, False, activation, bias=i % 2 == 0) for activation in ("relu", "silu")]
     for (a, b), ta, tb in itertools.product(MATRICES, (False, True), (False, True)):
         if len(a) == len(b) or not ta:
             cases.append(case("matmul", _transposed(a, ta), _transposed(b, tb), ta, tb, bias=ta == tb))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .activation import activation_backward, activation_forward
-from .memory import Array, per_channel
+from .memory import Array, Pair, per_channel
+from .products import conv2d_forward
 
 
 def batchnorm_before_activation(
@@ -35,6 +36,31 @@ def batchnorm_forward(
         running_var = (1 - momentum) * running_var + momentum * var * count / (count - 1)
     y = activation_forward(batchnorm_before_activation(x, gamma, beta, residual, mean, rstd), activation)
     return running_mean, running_var, y, mean, rstd
+
+
+def conv2d_batchnorm_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    gamma: Array | None,
+    beta: Array | None,
+    residual: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    stride: Pair,
+    pad_before: Pair,
+    pad_after: Pair,
+    dilation: Pair,
+    groups: int,
+    eps: float,
+    momentum: float,
+    activation: str,
+) -> tuple[Array | None, Array | None, Array, Array, Array, Array]:
+    z = conv2d_forward(x, w, b, stride, pad_before, pad_after, dilation, groups)
+    running_mean, running_var, y, mean, rstd = batchnorm_forward(
+        z, gamma, beta, residual, running_mean, running_var, eps, momentum, activation
+    )
+    return running_mean, running_var, z, y, mean, rstd
 
 
 def batchnorm_inference(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .activation import activation_forward
 from .memory import Array, Pair, Shape
 
 
@@ -27,7 +28,15 @@ def _group(g: int, groups: int, channels: int) -> slice:
 
 
 def conv2d_forward(
-    x: Array, w: Array, b: Array | None, stride: Pair, pad_before: Pair, pad_after: Pair, dilation: Pair, groups: int
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair,
+    pad_before: Pair,
+    pad_after: Pair,
+    dilation: Pair,
+    groups: int,
+    activation: str = "none",
 ) -> Array:
     (N, C, H, W), (K, _, R, S) = x.shape, w.shape
     P = conv2d_size(H, R, stride[0], pad_before[0], pad_after[0], dilation[0])
@@ -40,7 +49,7 @@ def conv2d_forward(
             for g in range(groups):
                 c, k = _group(g, groups, C), _group(g, groups, K)
                 y[:, k] += np.einsum("ncpq,kc->nkpq", pixels[:, c], w[k, :, r, s], optimize=True)
-    return y if b is None else y + b[:, None, None]
+    return activation_forward(y if b is None else y + b[:, None, None], activation)
 
 
 def conv2d_backward_input(
@@ -72,9 +81,9 @@ def conv2d_backward_weight(
     return dw
 
 
-def matmul(a: Array, b: Array, bias: Array | None, transpose_a: bool, transpose_b: bool) -> Array:
+def matmul(a: Array, b: Array, bias: Array | None, transpose_a: bool, transpose_b: bool, activation: str = "none") -> Array:
     y = (np.swapaxes(a, -1, -2) if transpose_a else a) @ (np.swapaxes(b, -1, -2) if transpose_b else b)
-    return y if bias is None else y + bias
+    return activation_forward(y if bias is None else y + bias, activation)
 
 
 def channel_sum(x: Array) -> Array:

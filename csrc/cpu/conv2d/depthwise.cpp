@@ -1,6 +1,7 @@
 // Depthwise convolution: one input and one output channel per group, so that vectors run over the channels and nothing is shared
 // between them. Weights are transposed to [tap][C]. Forward and backward to the input gather, for each pixel of the output, the pixels
 // that its taps reach; backward to the weight sums over blocks of rows.
+#include "../activation.h"
 #include "../scratch.h"
 #include "algorithm.h"
 
@@ -49,7 +50,7 @@ struct Backward {
   }
 };
 
-template <class Axis>
+template <Activation activation, class Axis>
 void gather(const Context& context, const Conv2d& v, const ConvOperands& o, Axis down, Axis across, int64_t out_height, int64_t out_width,
             const Parts& parts) {
   const int64_t taps = v.R * v.S, in_image = down.size * across.size * v.C;
@@ -71,20 +72,22 @@ void gather(const Context& context, const Conv2d& v, const ConvOperands& o, Axis
         for_vectors(0, v.C, [&](int64_t c, auto load, auto store) {
           vec sum = o.bias ? load(o.bias + c) : zero();
           for (int64_t i = 0; i < count; i++) sum = fma(load(in + reached[i].in + c), load(parts.weights + reached[i].weight + c), sum);
-          store(out + c, sum);
+          store(out + c, activate<activation>(sum));
         });
       }
   });
 }
 
 void forward(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  gather(context, v, o, Forward{v.stride_h, v.pad_top, v.dilation_h, v.H}, Forward{v.stride_w, v.pad_left, v.dilation_w, v.W}, v.P, v.Q,
-         layout(context, v, 1, scratch));
+  const Forward down = {v.stride_h, v.pad_top, v.dilation_h, v.H}, across = {v.stride_w, v.pad_left, v.dilation_w, v.W};
+  with_activation(v.activation, [&](auto constant) {
+    gather<decltype(constant)::activation>(context, v, o, down, across, v.P, v.Q, layout(context, v, 1, scratch));
+  });
 }
 
 void backward_input(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  gather(context, v, o, Backward{v.stride_h, v.pad_top, v.dilation_h, v.P}, Backward{v.stride_w, v.pad_left, v.dilation_w, v.Q}, v.H, v.W,
-         layout(context, v, 1, scratch));
+  const Backward down = {v.stride_h, v.pad_top, v.dilation_h, v.P}, across = {v.stride_w, v.pad_left, v.dilation_w, v.Q};
+  gather<Activation::none>(context, v, o, down, across, v.H, v.W, layout(context, v, 1, scratch));
 }
 
 // One output row's part of the weight gradient, added to sums [tap][C].

@@ -124,9 +124,11 @@ void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int6
   const int64_t columns = panel_columns(d), first = panel * columns, plane_stride = d.input.plane_stride(d.plane_rows);
   const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(real)), blocks = d.input.planes();
   const int64_t pass = d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
-  Target to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false};
+  Target to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false,
+               Activation::none};
   for (int64_t block = 0; block < blocks; block += pass) {
     const int64_t c = block * N_LANES;
+    if (block + pass >= blocks) to.activation = d.activation;
     const Reduction over = {taps + phase.first_tap, int(phase.taps), smaller(pass * N_LANES, d.input.channels - c), plane_stride};
     sweep(d, phase, band, over, plane + block * plane_stride, weights + c * phase.taps * columns, row, to);
     to.accumulate = true;

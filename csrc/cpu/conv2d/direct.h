@@ -16,6 +16,7 @@ struct Direct {
   int64_t channels, pixel_stride;  // output channels of a group; of all groups
   bool transposed_weights;         // packed from [out][tap][in] (forward), else from [in][tap][out]
   bool taps3;
+  Activation activation;
   int Z, rows;                           // the tile: vectors of output channels, most pixels
   int64_t panels;                        // of Z vectors
   int64_t bands, band_rows, plane_rows;  // bands of output rows (of a phase), and the rows of input that one needs

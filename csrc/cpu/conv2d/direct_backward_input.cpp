@@ -29,6 +29,7 @@ Direct direct_of(const Conv2d& v, bool taps3) {
   d.channels = v.C / v.G, d.pixel_stride = v.C;
   d.transposed_weights = false;
   d.taps3 = taps3;
+  d.activation = Activation::none;
   const int64_t channels = v.K / v.G, columns = divide_up(v.W, v.stride_w) - 1 + d.reach_w;
   d.input = {v.P, v.Q, v.K, channels, 1, down.first_row(), across.first_row(), columns, 1, 1, 1, 1, taps3 ? N_LANES : pitch_of(channels)};
   choose_blocks(d);

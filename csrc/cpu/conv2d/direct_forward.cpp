@@ -12,6 +12,7 @@ Direct direct_of(const Conv2d& v, bool taps3) {
   d.channels = v.K / v.G, d.pixel_stride = v.K;
   d.transposed_weights = true;
   d.taps3 = taps3;
+  d.activation = v.activation;
   const int64_t channels = v.C / v.G;
   d.input = {v.H,
              v.W,

@@ -1,4 +1,5 @@
 // Plain loops: correct for every shape. They serve what no faster form accepts, such as groups of a few channels.
+#include "../activation.h"
 #include "algorithm.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -36,6 +37,7 @@ void forward(const Context& context, const Conv2d& v, const ConvOperands& o, voi
   parallel(context, v.N * v.P, [&](int64_t row, int) {
     for (int64_t q = 0; q < v.Q; q++)
       for (int64_t g = 0; g < v.G; g++) forward_pixel(v, o, row / v.P, row % v.P, q, g);
+    activate_in_place(v.activation, o.out + row * v.Q * v.K, v.Q * v.K);
   });
 }
 

@@ -19,6 +19,8 @@ int64_t direct_weight_scratch(const Conv2d&);
 void direct_forward(const Context&, const Conv2d&, const ConvOperands&);
 void direct_backward_input(const Context&, const Conv2d&, const ConvOperands&);
 void direct_backward_weight(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
+// forward.cu: all others; with `sections`, the moments of y's columns are left there
+void gemm_forward(const Context&, const Conv2d&, const ConvOperands&, Section* sections);
 #pragma GCC visibility pop
 
 namespace {

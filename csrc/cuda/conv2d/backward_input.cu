@@ -57,6 +57,8 @@ struct FilterColumns {
 // The phase's pixels of dx
 struct PhaseTarget {
   using Element = T;
+  static constexpr bool has_moments = false;
+  static constexpr Activation activation = Activation::none;
   T* dx;              // at the phase's first pixel
   const float* bias;  // none
   bool whole;

@@ -18,7 +18,7 @@ struct BackwardWeight {
     const int64_t group = slice / parts, begin = slice % parts * length;
     Window own = window;
     own.map += group * window.taps.C;
-    const RowTarget<float> target = {sums + slice * group_K * columns, columns, nullptr, whole};
+    const RowTarget<float> target = {sums + slice * group_K * columns, columns, nullptr, Activation::none, whole};
     return {{dy + group * group_K, group_K, depth, K}, {own}, target, group_K, columns, begin, smaller(depth, begin + length)};
   }
 };

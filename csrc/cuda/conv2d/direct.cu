@@ -1,5 +1,6 @@
 // Convolutions in groups of a few channels, depthwise ones above all: each thread makes its own elements of the result. Memory decides how
 // long they take, so they are computed in float32 at every precision.
+#include "../activation.cuh"
 #include "algorithm.cuh"
 
 namespace fastnn::FASTNN_TABLE {
@@ -33,6 +34,7 @@ struct Gather {
   int64_t rows, in_channels, out_channels;
   int height, width, in_group, out_group;  // of the result; channels of a group
   int channel_step, filter;                // in w: from one channel of the group to the next; R S C / G
+  Activation activation;
 
   // Where the weights of an output channel begin
   __device__ __forceinline__ const T* weights(int64_t channel) const {
@@ -72,6 +74,7 @@ __global__ void __launch_bounds__(direct_threads, 3) gather_taps(Gather<backward
   T* out = g.out + (row * g.width + column) * g.out_channels + channel;
   UNROLL for (int q = 0; q < strip; q++) {
     if (column + q >= g.width) continue;
+    activate(g.activation, sum[q]);
     Pack<T, vector> pack;
     UNROLL for (int v = 0; v < vector; v++) pack.e[v] = T(sum[q][v]);
     *reinterpret_cast<Pack<T, vector>*>(out + q * g.out_channels) = pack;
@@ -145,15 +148,16 @@ const char* direct_name(const Conv2d& v) { return v.C == v.G && v.K == v.G ? "de
 int64_t direct_weight_scratch(const Conv2d& v) { return weight_parts(v) * v.K * filter_size(v) * int64_t(sizeof(float)); }
 
 void direct_forward(const Context& context, const Conv2d& v, const ConvOperands& o) {
-  const Gather<false> g = {o.in,          o.with, o.bias,   o.out,    down_side<false>(v), across_side<false>(v), v.N * v.P,
-                           v.C,           v.K,    int(v.P), int(v.Q), int(v.C / v.G),      int(v.K / v.G),        1,
-                           filter_size(v)};
+  const Gather<false> g = {
+      o.in,     o.with,         o.bias,         o.out, down_side<false>(v), across_side<false>(v), v.N * v.P, v.C, v.K, int(v.P),
+      int(v.Q), int(v.C / v.G), int(v.K / v.G), 1,     filter_size(v),      v.activation};
   gather(context, g);
 }
 
 void direct_backward_input(const Context& context, const Conv2d& v, const ConvOperands& o) {
-  const Gather<true> g = {o.in, o.with,   nullptr,  o.out,          down_side<true>(v), across_side<true>(v), v.N * v.H,     v.K,
-                          v.C,  int(v.H), int(v.W), int(v.K / v.G), int(v.C / v.G),     filter_size(v),       filter_size(v)};
+  const Gather<true> g = {
+      o.in, o.with,   nullptr,  o.out,          down_side<true>(v), across_side<true>(v), v.N * v.H,      v.K,
+      v.C,  int(v.H), int(v.W), int(v.K / v.G), int(v.C / v.G),     filter_size(v),       filter_size(v), Activation::none};
   gather(context, g);
 }
 
