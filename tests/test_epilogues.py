@@ -6,6 +6,7 @@ bits of its two halves on the CPU and in direct convolutions; from the tiles of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,14 @@ Shape = tuple[int, ...]
 
 def name_of(value: Any) -> str:
     return "-".join(map(describe, value)) if isinstance(value, tuple) else str(value)
+
+
+@pytest.fixture
+def directly() -> Iterator[None]:
+    """Without Winograd, which is not exact on integers."""
+    _C.set_winograd(False)
+    yield
+    _C.set_winograd(True)
 
 
 every_gpu = pytest.mark.parametrize("gpu", GPUS)
@@ -49,7 +58,7 @@ def relu_changes(case: Case) -> bool:
 
 
 @pytest.mark.parametrize("geometry", [*SHAPES, *WIDE_TILES], ids=name_of)
-def test_relu_of_convolutions_is_exact_on_integers(geometry: Geometry, table: Table) -> None:
+def test_relu_of_convolutions_is_exact_on_integers(geometry: Geometry, table: Table, directly: None) -> None:
     case = Case("conv2d_forward", (*geometry, "relu"), {"exact": True})
     case.check(table)
     assert _C.last_call()["algorithm"] == plan("conv2d_forward", geometry, table.dtype)[0]
@@ -103,6 +112,8 @@ REAL = [
     plain_geometry(5, 12, 9, 16, 3, 2, 4),
     plain_geometry(4, 128, 7, 128, 3),
     NARROW_GROUPS[1],
+    plain_geometry(9, 40, 14, 33, 3),  # Winograd's F(4 x 4) and F(2 x 2)
+    plain_geometry(40, 32, 6, 32, 3),
     *LONG_SUMS,
 ]
 
@@ -112,6 +123,12 @@ def data(row: str, parameters: Any, seed: int = 0) -> list[Array]:
     s = struct(row, parameters)
     bias = s.y_shape[1 if row.startswith("conv") else -1]
     return [random.standard_normal(shape).astype(np.float32) for shape in (*parameters[:2], (bias,))]
+
+
+def test_they_reach_every_algorithm(cpu_table: Table) -> None:
+    every = {"direct_taps3", "direct_small_c", "direct", "depthwise", "plain", "winograd2", "winograd4"}
+    missing = {"winograd2", "winograd4"} if cpu_table.dtype == "float64" else set()
+    assert {plan("conv2d_forward", g, cpu_table.dtype)[0] for g in REAL} == every - missing
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])

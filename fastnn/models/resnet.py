@@ -43,9 +43,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y: Tensor = self.bn1(self.conv1(x), None, "relu")
-        y = self.bn2(self.conv2(y), None, "relu")
-        y = self.bn3(self.conv3(y), shortcut, "relu")
+        y: Tensor = nn.in_turn([self.conv1, self.bn1], x, activation="relu")
+        y = nn.in_turn([self.conv2, self.bn2], y, activation="relu")
+        y = nn.in_turn([self.conv3, self.bn3], y, residual=shortcut, activation="relu")
         return y
 
 

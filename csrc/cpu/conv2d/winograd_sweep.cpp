@@ -17,14 +17,15 @@ struct Sweep {
   Map in;
   TileGrid grid;
   int64_t out_channels;
+  Activation activation;
   bool flipped;    // taps flipped and w's channels in the roles of each other: backward
   bool by_panels;  // blocks of work are panels, not tiles
   int frequencies, Z, rows;
   int64_t panels, tiles, blocks;  // of Z vectors of output channels; tiles that are transformed together, and how often
   int64_t plane_stride, frequency_stride, product_stride;
 
-  Sweep(const Map& in, const TileGrid& grid, int64_t out_channels, bool flipped)
-      : in(in), grid(grid), out_channels(out_channels), flipped(flipped), frequencies((grid.M + 2) * (grid.M + 2)) {
+  Sweep(const Map& in, const TileGrid& grid, int64_t out_channels, Activation activation, bool flipped)
+      : in(in), grid(grid), out_channels(out_channels), activation(activation), flipped(flipped), frequencies((grid.M + 2) * (grid.M + 2)) {
     Z = tile_vectors(out_channels, most_vectors);
     rows = tile_rows(Z, 1);
     panels = divide_up(out_channels, columns());
@@ -128,7 +129,7 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
   for (int64_t c = 0; c < s.in.channels; c += pass_channels) {
     const Reduction over = {&no_offset, 1, smaller(pass_channels, s.in.channels - c), s.plane_stride};
     const real* a = input + c / N_LANES * s.plane_stride;
-    Target to = {products, row, nullptr, int(s.columns()), c > 0};
+    Target to = {products, row, nullptr, int(s.columns()), c > 0, Activation::none};
     for (int64_t i = 0; i < cuts; i++) {
       const int64_t n = few + (i < more);
       (i < more ? more_rows : few_rows)(over, a, weights + c * s.columns(), to);
@@ -137,7 +138,7 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
   }
 }
 
-template <int M>
+template <int M, Activation activation>
 void transform_back(const Sweep& s, const real* products, const real* bias, int64_t first_channel, int64_t first, int64_t count, real* y) {
   constexpr int T = Winograd<M>::T;
   const int64_t channels = smaller(s.columns(), s.out_channels - first_channel);
@@ -151,7 +152,8 @@ void transform_back(const Sweep& s, const real* products, const real* bias, int6
       transform_tile<typename Winograd<M>::Output>([&](int i, int j) { return load(product + (i * T + j) * s.product_stride + k); },
                                                    [&](int i, int j, vec v) {
                                                      if (i < height && j < width)
-                                                       store_some(pixel + (i * s.grid.Q + j) * s.out_channels + k, v + b);
+                                                       store_some(pixel + (i * s.grid.Q + j) * s.out_channels + k,
+                                                                  activate<activation>(v + b));
                                                    });
     });
   }
@@ -167,7 +169,9 @@ void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const 
   for (int f = 0; f < s.frequencies; f++)
     multiply_frequency(s, input + f * s.frequency_stride, weights + f * s.in.channels * s.columns(), count, row,
                        products + f * s.product_stride);
-  transform_back<M>(s, products, o.bias, panel * s.columns(), first, count, o.out);
+  with_activation(s.activation, [&](auto constant) {
+    transform_back<M, decltype(constant)::activation>(s, products, o.bias, panel * s.columns(), first, count, o.out);
+  });
 }
 
 template <int M>
@@ -207,11 +211,11 @@ void run_sweep(const Context& context, const Sweep& s, const ConvOperands& opera
 
 template <int M>
 Sweep forward_sweep(const Conv2d& v) {
-  return Sweep({v.H, v.W, v.C, -v.pad_top, -v.pad_left}, TileGrid(v.N, v.P, v.Q, M), v.K, false);
+  return Sweep({v.H, v.W, v.C, -v.pad_top, -v.pad_left}, TileGrid(v.N, v.P, v.Q, M), v.K, v.activation, false);
 }
 template <int M>
 Sweep backward_sweep(const Conv2d& v) {
-  return Sweep({v.P, v.Q, v.K, v.pad_top - 2, v.pad_left - 2}, TileGrid(v.N, v.H, v.W, M), v.C, true);
+  return Sweep({v.P, v.Q, v.K, v.pad_top - 2, v.pad_left - 2}, TileGrid(v.N, v.H, v.W, M), v.C, Activation::none, true);
 }
 
 template <int M, Sweep (*sweep_of)(const Conv2d&)>
