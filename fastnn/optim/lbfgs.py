@@ -20,7 +20,8 @@ class LBFGS(FullBatch):
     `step(closure)` makes up to max_iter iterations with at most max_eval evaluations (default 1.25 max_iter), and ends early where no element
     of the gradient exceeds tolerance_grad or step and loss change by less than tolerance_change. line_search_fn: "strong_wolfe" (the
     default here; PyTorch's is None) or None, steps of length lr. The other arguments and all steps are torch.optim.LBFGS's. The closure
-    must be the loss of all data without chance: see FullBatch for what is refused. The vectors are float64 on the CPU, whatever the
+    must be the loss of all data without chance: active dropout, batch norm in training and a loss that changes at the same weights
+    (minibatches, augmentation) are refused with ValueError, as far as they can be seen. The vectors are float64 on the CPU, whatever the
     parameters are: for small and middle-sized models. Returns the loss before the step.
     """
 

@@ -19,8 +19,8 @@ class NewtonCG(FullBatch):
     to 2 cg_iterations evaluations of the loss of all data. H v is (g(w + e v) - g(w - e v)) / 2e, so the parameters must be float64
     (model.double(); ValueError otherwise: in float32 these differences are noise). Conjugate gradients stop where the residual is below
     cg_tolerance |g|, after cg_iterations, or where the curvature is negative (then along what was found so far). t begins at lr = 1 and
-    is halved until loss <= before + 1e-4 t g p. `step(closure)` makes one step and returns the loss before it; see FullBatch for what
-    is refused.
+    is halved until loss <= before + 1e-4 t g p. `step(closure)` makes one step and returns the loss before it; dropout,
+    batch norm in training and minibatches are refused as in LBFGS.
     """
 
     def __init__(

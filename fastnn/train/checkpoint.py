@@ -197,8 +197,8 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     own, ema = trainer.optimizer.name, trainer.stepping.ema
     if notes["optimizer"] != own:
         raise ValueError(f"{os.fspath(path)}: made with the optimizer {notes['optimizer']}; the trainer has {own}")
-    if (notes["averaged"] is None) != (ema is None):
-        raise ValueError(f"{os.fspath(path)}: made {_with(notes['averaged'] is not None)}; the trainer is {_with(ema is not None)}")
+    if (notes.get("averaged") is None) != (ema is None):
+        raise ValueError(f"{os.fspath(path)}: made {_with(notes.get('averaged') is not None)}; the trainer is {_with(ema is not None)}")
     before = trainer.optimizer.state_dict()
     with _naming(path):
         trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
