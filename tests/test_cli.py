@@ -78,6 +78,7 @@ def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         assert "test accuracy" in capsys.readouterr().out
     np.savez("a.npz", train_images=images / 255, train_labels=labels, test_images=images / 255, test_labels=labels)
     assert main(["train", "arrays", "--data", "a.npz", *QUICK, "--schedule", "step", "--optimizer", "sgd", "--val-fraction", "0.5"]) == 0
+    assert main(["train", "arrays", "--data", "a.npz", *QUICK, "--schedule", "plateau", "--optimizer", "muon", "--out", "other"]) == 0
     monkeypatch.setenv("FASTNN_DATA", "data")
     assert main(["evaluate", "out-mnist/model.safetensors"]) == 0
 
