@@ -27,6 +27,7 @@ struct First {
 // run(batch, first) for one batch of parameters after the other. data[k]: the list of array k
 template <int arrays, class W, class F>
 void for_batches(const List<W>& w, const R* const* const (&data)[arrays], const F& run) {
+  static_assert(sizeof(Batch<arrays>) + 64 <= 4096, "a batch and 64 bytes of other arguments");
   First first = {0, 0};
   while (first.parameter < w.count) {
     Batch<arrays> batch;
