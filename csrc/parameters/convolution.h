@@ -21,7 +21,7 @@ struct MatMul {
   bool transpose_a, transpose_b;  // a lies [K][M], b lies [N][K]
   Activation activation;
   Shape a, b, y;
-  MatMul(Shape a, Shape b, bool transpose_a, bool transpose_b, Activation activation);
+  MatMul(Shape a, Shape b, bool transpose_a, bool transpose_b, Activation activation = Activation::none);
   Shape a_shape() const, b_shape() const, n_shape() const, y_shape() const;
 };
 
