@@ -283,7 +283,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _passed_over(sets: Sets) -> str:
-    return f"\n{len(sets.skipped)} files skipped, the first: {sets.skipped[0][1]}" if sets.skipped else ""
+    return f"\nskipped: {len(sets.skipped)}, the first {sets.skipped[0][1]}" if sets.skipped else ""
 
 
 def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) -> str:

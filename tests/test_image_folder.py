@@ -69,6 +69,15 @@ def test_the_shorter_side_fits_and_the_centre_is_cut_out() -> None:
     assert up.shape == (3, 120, 120)
 
 
+def test_any_size_becomes_any_other() -> None:
+    """Proportions that floating point cannot represent must not push the window out of the image."""
+    for width in (*range(1, 60), 333, 375, 500):
+        for height in (1, 7, 23, 59, 375, 500):
+            image = Image.new("L", (width, height), 90)
+            for size in (1, 3, (7, 10), 49, (33, 22)):
+                assert (Resize(size, channels=1, filter="box")(image) == 90).all()
+
+
 def test_the_other_filters_differ_and_are_named() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8))
     results = {Resize(20, filter=name)(image).tobytes() for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}

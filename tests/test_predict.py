@@ -144,7 +144,7 @@ def test_photos_without_a_test_set_and_with_broken_files(capsys: pytest.CaptureF
     quick = ["--size", "8", "--model", "linear", "--epochs", "2"]
     assert "photos/train/red/broken.jpg: not an image" in refusal(capsys, "train", "photos", *quick)
     out = run(capsys, "train", "photos", *quick, "--skip-broken")
-    assert "1 files skipped, the first: photos/train/red/broken.jpg: not an image" in out
+    assert "\nskipped: 1, the first photos/train/red/broken.jpg: not an image" in out
     assert re.search(r"^validation accuracy \d+\.\d % \(there is no test set\)$", out, re.M) and "test accuracy" not in out
     Path("photos/train/red/broken.jpg").unlink()
     assert re.search(r"^validation accuracy \d", run(capsys, "evaluate", "runs/photos/model.safetensors", "--data", "photos"), re.M)

@@ -93,8 +93,8 @@ class Resize:
         image = _plain(image, "L" if self.channels == 1 else "RGB")
         height, width = self.size
         scale = min(image.width / width, image.height / height)
-        left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-        box = (left, top, left + width * scale, top + height * scale)
+        left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)  # rounding may give -1e-14
+        box = (left, top, image.width - left, image.height - top)
         image = image.resize((width, height), Image.Resampling[self.filter.upper()], box=box)
         array = np.asarray(image)
         if self.highest != 255:
