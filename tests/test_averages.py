@@ -120,7 +120,27 @@ def test_state_of_an_average_goes_round() -> None:
     assert again.updates == 4
 
 
+def test_an_average_takes_in_what_it_is_told_to() -> None:
+    model = net()
+    swa, optimizer, weights = SWA(model, every=2, start=3), SGD(model.parameters(), 0.2), []
+    for number in range(1, 9):
+        step(model, optimizer, number)
+        swa.update()
+        if number in (5, 7):
+            weights.append(model.state_dict()["4.weight"].astype(np.float64))
+    assert swa.updates == 2 and swa.calls == 8
+    with swa.averaged():
+        assert_close(model.state_dict()["4.weight"], np.mean(weights, 0), 8)
+    again = SWA(model, every=2, start=3)
+    again.load_state_dict(swa.state_dict())
+    swa.update(), again.update()
+    assert swa.updates == again.updates == 3
+
+
 def test_bad_averages() -> None:
+    for options in ({"every": 0}, {"start": -1}):
+        with pytest.raises(ValueError, match="EMA: every .* must be at least 1, start .* at least 0"):
+            EMA(net(), **options)
     for decay in (1.0, -0.1, math.nan):
         with pytest.raises(ValueError, match=r"EMA: decay must lie in \[0, 1\)"):
             EMA(net(), decay)

@@ -169,6 +169,7 @@ EVERYTHING: dict[str, Callable[[nn.Module], tuple[optim.Optimizer, dict[str, Any
     "adamw": lambda m: (optim.AdamW(optim.groups(m, weight_decay=0.1), schedules.warmup(schedules.cosine(0.01, 4, unit="epoch"))), {}),
     "adam amsgrad, ema": lambda m: (optim.Adam(m.parameters(), 0.01, amsgrad=True), {"ema": 0.9}),
     "adagrad, polyak": lambda m: (optim.Adagrad(m.parameters(), 0.05, lr_decay=0.01), {"ema": optim.EMA(m, None)}),
+    "sgd, swa": lambda m: (optim.SGD(m.parameters(), 0.05), {"ema": optim.SWA(m, every=3, start=4)}),
     "rmsprop, plateau": lambda m: (
         optim.RMSprop(m.parameters(), schedules.ReduceOnPlateau(0.01, patience=0, threshold=0.2), centered=True, momentum=0.5),
         {"clip_norm": 0.5},

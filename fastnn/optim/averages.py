@@ -18,13 +18,16 @@ class EMA:
     """average = decay average + (1 - decay) w after each step (`update()`), for all parameters and float buffers of a model, in one launch.
 
     The first update takes the weights as they are, as PyTorch's AveragedModel. decay=None gives every update the same weight: the mean of
-    all (Polyak, Juditsky 1992). `with ema.averaged(): ...` puts the averages into the model, and afterwards the weights back, bit for bit.
+    all (Polyak, Juditsky 1992). `update()` may be called after every step, as the Trainer does: it takes in every `every`-th after the first
+    `start`. `with ema.averaged(): ...` puts the averages into the model, and afterwards the weights back, bit for bit.
     """
 
-    def __init__(self, model: Module, decay: float | None = 0.999) -> None:
+    def __init__(self, model: Module, decay: float | None = 0.999, *, every: int = 1, start: int = 0) -> None:
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"{type(self).__name__}: decay must lie in [0, 1), got {decay}")
-        self.model, self.decay, self.updates = model, decay, 0
+        if every < 1 or start < 0:
+            raise ValueError(f"{type(self).__name__}: every {every} must be at least 1, start {start} at least 0")
+        self.model, self.decay, self.every, self.start = model, decay, every, start
         named = floats_of(model)
         if not named:
             raise ValueError(f"{type(self).__name__}: the model has no parameters")
@@ -34,12 +37,16 @@ class EMA:
     def reset(self) -> None:
         """Forgets: the averages are the model's weights, and the next update takes them as they are then."""
         self._averages: list[Array] = [t._array.to(t.device) for t in self._tensors]
-        self.updates, self._swapped = 0, False
+        self.calls = self.updates = 0  # of update(), and those that took the weights in
+        self._swapped = False
 
     def update(self) -> None:
         """Takes the model's weights in."""
         if self._swapped:
             raise RuntimeError(f"{type(self).__name__}.update(): the averages are in the model's place; swap() back first")
+        self.calls += 1
+        if self.calls <= self.start or (self.calls - self.start) % self.every:
+            return
         share = 1 / (self.updates + 1) if self.decay is None or not self.updates else 1 - self.decay
         self._follow()
         for (_, device), members in by_place(self._tensors).items():
@@ -71,14 +78,18 @@ class EMA:
         self._averages = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._averages, self._tensors)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the averages by name, and "updates"."""
+        """Copies of the averages by name, "updates" and "calls"."""
         if self._swapped:
             raise RuntimeError(f"{type(self).__name__}.state_dict(): the averages are in the model's place; swap() back first")
-        return {"updates": self.updates, **{k: np.array(a.numpy(), order="C") for k, a in zip(self._names, self._averages)}}
+        return {
+            "updates": self.updates,
+            "calls": self.calls,
+            **{k: np.array(a.numpy(), order="C") for k, a in zip(self._names, self._averages)},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
-        what, expected = f"{type(self).__name__}.load_state_dict", {"updates", *self._names}
+        what, expected = f"{type(self).__name__}.load_state_dict", {"updates", "calls", *self._names}
         wrong = [f"{k} is missing" for k in sorted(expected - set(state))] + [f"unexpected {k}" for k in sorted(set(state) - expected)]
         if wrong:
             raise ValueError(f"{what}: {'; '.join(wrong)}")
@@ -87,17 +98,18 @@ class EMA:
             if v.shape != t.shape:
                 raise ValueError(f"{what}: {k} has shape {v.shape}; the model's {t.shape}")
         self._averages = [_C.from_numpy(v.astype(t.dtype, copy=False), t.device) for v, t in zip(values, self._tensors)]
-        self.updates = int(state["updates"])
+        self.updates, self.calls = int(state["updates"]), int(state["calls"])
 
 
 class SWA(EMA):
     """The plain mean of the weights at the times that `update()` is called: stochastic weight averaging (Izmailov et al. 2018).
 
-    Call it at the end of each of the last epochs, at a constant or cyclic rate; then `swap()` and `update_bn(loader, model)`.
+    Call it at the end of each of the last epochs, at a constant or cyclic rate; or let the Trainer do it, which calls it after each step:
+    Trainer(..., ema=SWA(model, every=len(loader), start=10 * len(loader))). At the end `swap()` and `update_bn(loader, model)`.
     """
 
-    def __init__(self, model: Module) -> None:
-        super().__init__(model, None)
+    def __init__(self, model: Module, *, every: int = 1, start: int = 0) -> None:
+        super().__init__(model, None, every=every, start=start)
 
 
 def update_bn(loader: Iterable[Any], model: Module) -> None:

@@ -165,15 +165,15 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
     best, ema = trainer.best, trainer.stepping.ema
-    averages = ema.state_dict() if ema is not None else {"updates": None}
-    updates = averages.pop("updates")
+    averages = ema.state_dict() if ema is not None else {}
+    averaged = {count: averages.pop(count) for count in ("updates", "calls")} if averages else None
     arrays.update({_AVERAGE + k: v for k, v in averages.items()})
     if best is not None:
         arrays.update({_BEST + k: v for k, v in best.arrays.items()})
     notes = {
         **_description(**about(trainer)),
         "optimizer": trainer.optimizer.name,
-        "averaged": updates,
+        "averaged": averaged,
         "epochs": trainer.epochs,
         "epoch": trainer.epoch,
         "batch": trainer.batch,
@@ -205,7 +205,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         try:
             trainer.model.load_state_dict(_model_arrays(arrays))
             if ema is not None:
-                ema.load_state_dict({"updates": notes["averaged"], **_below(_AVERAGE, arrays)})
+                ema.load_state_dict({**notes["averaged"], **_below(_AVERAGE, arrays)})
         except ValueError:
             trainer.optimizer.load_state_dict(before)
             raise
