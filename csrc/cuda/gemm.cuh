@@ -70,10 +70,20 @@ struct RowTarget {
   __device__ __forceinline__ Element* row(int64_t i) const { return y + i * stride; }
 };
 
+// Where the moments of a tile's section of rows are left, null where they are not wanted or there are no rows.
+struct SectionRow {
+  Section* to;
+  int count;  // of rows
+};
+
 // Rows of y whose moments are left in `sections` where that is not null, [row / section_rows][stride].
 struct MomentsTarget : RowTarget<T> {
   static constexpr bool has_moments = true;
   Section* sections;
+  __device__ __forceinline__ SectionRow section(int64_t row, int64_t rows) const {
+    const bool there = sections && row < rows;
+    return {there ? sections + row / section_rows * stride : nullptr, int(smaller<int64_t>(section_rows, rows - row))};
+  }
 };
 
 template <class A_, class B_, class Target_>
@@ -108,6 +118,7 @@ struct TileKernel {
   using Core = typename Way::template Core<Tile, Part::A::along_depth, Part::B::along_depth>;
   using Loop = MainLoop<Tile, Core, typename Part::A, typename Part::B>;
   using Element = typename Part::Target::Element;
+  static constexpr bool has_moments = Part::Target::has_moments;
   struct Shared {
     union {
       typename Loop::Stages stages;
@@ -115,19 +126,18 @@ struct TileKernel {
     };
     typename Loop::Places places;
     Element* row[Tile::rows];  // of the target, null where there is none
+    SectionRow section[has_moments ? Tile::rows / section_rows : 1];
   };
 
-  static __device__ __forceinline__ bool takes_moments(const Part& part) {
-    if constexpr (Part::Target::has_moments) return part.target.sections != nullptr;
-    return false;
-  }
+  // What is asked behind the main loop is asked of shared memory: in it, every register counts.
+  static __device__ __forceinline__ bool takes_moments(const Shared& s) { return has_moments && s.section[0].to; }
 
   // Sums from shared memory to the target, 16 bytes of a row at a time. `more`: added to what is there; `last`: nothing will be added, so
   // that the activation follows, and what is stored stays in shared memory where its moments are wanted.
   static __device__ __forceinline__ void store(Shared& s, const Part& part, int64_t first_column, bool more, bool last) {
     constexpr int width = 16 / sizeof(Element), per_row = Tile::columns / width;
     const Activation activation = last ? part.target.activation : Activation::none;
-    const bool stays = last && takes_moments(part);
+    const bool stays = last && takes_moments(s);
     for (int i = int(threadIdx.x); i < Tile::rows * per_row; i += Tile::threads) {
       const int column = i % per_row * width;
       const int64_t at = first_column + column, left = part.columns - at;
@@ -154,22 +164,23 @@ struct TileKernel {
     }
   }
 
-  static __device__ __forceinline__ void store_moments(const Shared& s, const Part& part, int64_t first_row, int64_t first_column) {
-    if constexpr (Part::Target::has_moments) {
-      for (int i = int(threadIdx.x); i < Tile::rows / section_rows * Tile::columns; i += Tile::threads) {
-        const int column = i % Tile::columns, row = i / Tile::columns * section_rows;
-        const int64_t left = part.rows - first_row - row;
-        if (left <= 0 || first_column + column >= part.columns) continue;
-        const float* x = s.sum + row * Tile::sum_pitch + column;
-        part.target.sections[(first_row + row) / section_rows * part.target.stride + first_column + column] =
-            section_of(int(smaller<int64_t>(left, section_rows)), [=](int k) { return x[k * Tile::sum_pitch]; });
-      }
+  static __device__ __forceinline__ void store_moments(const Shared& s, const Part& part, int64_t first_column) {
+    for (int i = int(threadIdx.x); i < Tile::rows / section_rows * Tile::columns; i += Tile::threads) {
+      const int column = i % Tile::columns, number = i / Tile::columns;
+      const SectionRow section = s.section[number];
+      if (!section.to || first_column + column >= part.columns) continue;
+      const float* x = s.sum + number * section_rows * Tile::sum_pitch + column;
+      section.to[first_column + column] = section_of(section.count, [=](int k) { return x[k * Tile::sum_pitch]; });
     }
   }
 
   static __device__ __forceinline__ void run(const Part& part, int64_t row, int64_t column) {
     Shared& s = shared<Shared>();
     for (int i = int(threadIdx.x); i < Tile::rows; i += Tile::threads) s.row[i] = row + i < part.rows ? part.target.row(row + i) : nullptr;
+    if constexpr (has_moments) {
+      for (int i = int(threadIdx.x); i < Tile::rows / section_rows; i += Tile::threads)
+        s.section[i] = part.target.section(row + i * section_rows, part.rows);
+    }
     Loop loop(part.a, part.b, s.places, row, column);
     __syncthreads();  // places and rows are there for all
     for (int64_t begin = part.begin; begin == part.begin || begin < part.end; begin += stretch<Element>) {
@@ -182,7 +193,9 @@ struct TileKernel {
       store(s, part, column, begin != part.begin, begin + stretch<Element> >= part.end);
       __syncthreads();
     }
-    if (takes_moments(part)) store_moments(s, part, row, column);
+    if constexpr (has_moments) {
+      if (takes_moments(s)) store_moments(s, part, column);
+    }
   }
 };
 
