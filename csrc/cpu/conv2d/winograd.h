@@ -167,13 +167,19 @@ struct TilePixels {
   }
 };
 
-// The channels [first, first + channels) of a tile, transformed: N_LANES of them at `to`, the next a plane_step further.
+// The channels [first, first + channels) of a tile, transformed: N_LANES of them at `to`, the next a plane_step further. On the way memory
+// is asked for the next tile, of which the first columns are here.
 template <class F>
-INLINE void transform_pixels(const TilePixels<F::in>& pixels, int64_t first, int64_t channels, real* to, int64_t plane_step,
-                             int64_t frequency_step) {
+INLINE void transform_pixels(const TilePixels<F::in>& pixels, const TilePixels<F::in>& next, int64_t first, int64_t channels, real* to,
+                             int64_t plane_step, int64_t frequency_step) {
+  constexpr int known = F::in == F::out ? 2 : 0;  // columns that tiles of x share
   for_vectors(first, first + channels, [&](int64_t c, auto load, auto) {
-    transform_tile<F>([&](int i, int j) { return load(pixels.at[i * F::in + j] + c); },
-                      [&](int i, int j, vec v) { store(to + (i * F::out + j) * frequency_step, v); });
+    transform_tile<F>(
+        [&](int i, int j) {
+          if (j >= known) __builtin_prefetch(next.at[i * F::in + j] + c);
+          return load(pixels.at[i * F::in + j] + c);
+        },
+        [&](int i, int j, vec v) { store(to + (i * F::out + j) * frequency_step, v); });
     to += plane_step;
   });
 }

@@ -122,12 +122,16 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   real* dy_tiles = x_tiles + d.frequencies * d.x_stride();
   for (int64_t first = begin; first < end; first += run_tiles) {
     const int64_t tiles = smaller(run_tiles, end - first);
+    TilePixels<T> x(d.x, o.in, parts.zeros, d.grid.place(first));
+    TilePixels<M> dy(d.dy, o.with, parts.zeros, d.grid.place(first));
     for (int64_t t = 0; t < tiles; t++) {
-      const TileGrid::Place at = d.grid.place(first + t);
-      transform_pixels<typename Winograd<M>::Input>(TilePixels<T>(d.x, o.in, parts.zeros, at), C.first, C.count, x_tiles + t * d.c_width,
-                                                    N_LANES, d.x_stride());
-      transform_pixels<typename Winograd<M>::OutputGradient>(TilePixels<M>(d.dy, o.with, parts.zeros, at), K.first, K.count,
-                                                             dy_tiles + t * d.k_width, N_LANES, d.dy_stride());
+      const TileGrid::Place at = d.grid.place(first + smaller(t + 1, tiles - 1));
+      const TilePixels<T> next_x(d.x, o.in, parts.zeros, at);
+      const TilePixels<M> next_dy(d.dy, o.with, parts.zeros, at);
+      transform_pixels<typename Winograd<M>::Input>(x, next_x, C.first, C.count, x_tiles + t * d.c_width, N_LANES, d.x_stride());
+      transform_pixels<typename Winograd<M>::OutputGradient>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES,
+                                                             d.dy_stride());
+      x = next_x, dy = next_dy;
     }
     for (int f = 0; f < d.frequencies; f++)
       add_frequency(d, dy_tiles + f * d.dy_stride(), K.count, x_tiles + f * d.x_stride(), C.count, tiles, sums + f * d.k_width * d.c_width,

@@ -115,9 +115,11 @@ template <int M>
 void transform_block(const Sweep& s, const real* x, const real* zeros, int64_t block, real* input) {
   constexpr int T = Winograd<M>::T;
   const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
+  TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first));
   for (int64_t t = 0; t < count; t++) {
-    const TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first + t));
-    transform_pixels<typename Winograd<M>::Input>(pixels, 0, s.in.channels, input + t * N_LANES, s.plane_stride, s.frequency_stride);
+    const TilePixels<T> next(s.in, x, zeros, s.grid.place(first + smaller(t + 1, count - 1)));
+    transform_pixels<typename Winograd<M>::Input>(pixels, next, 0, s.in.channels, input + t * N_LANES, s.plane_stride, s.frequency_stride);
+    pixels = next;
   }
 }
 
