@@ -8,6 +8,7 @@ from typing import Any
 import kernel_calls
 import numpy as np
 import pytest
+import reference
 from torch_twins import normal
 
 import fastnn
@@ -80,3 +81,17 @@ def test_batch_statistics_there(gpu: str) -> None:
         update_bn([(fastnn.tensor(normal(i, 4, 2, 4, 4), device=device), None) for i in range(3)], model)
         values.append(model.state_dict()["1.running_var"])
     assert np.allclose(values[0], values[1], rtol=1e-5)
+
+
+@every_gpu
+@pytest.mark.parametrize(("precision", "bound"), [("highest", 2.0**-17), ("high", 2.0**-17), ("medium", 2.0**-7)])
+def test_muons_products_follow_the_precision(gpu: str, precision: str, bound: float) -> None:
+    """TF32 has 11 bits; three iterations raise its rounding by their slope at most."""
+    rates, group = np.array([[0.0, 0, 0, 0, 1.0, 0, 1e-7]]), np.zeros(1, np.int64)  # w - X: the iteration's result, turned
+    w, g = np.zeros((24, 3, 3, 3), np.float32), normal(0, 24, 3, 3, 3)
+    quintic = (3.4445, -4.7750, 2.0315)
+    expected = reference.muon_step([w], [g.astype(np.float64)], [w], group, rates, None, 3, *quintic)[0][0]
+    with kernel_calls.using(kernel_calls.Table(gpu, "float32", precision)):
+        written = kernel_calls.call("muon_step", (1, 1, 0, 24, 27, 3, *quintic), [[w], [g], [w], group, rates, None])
+    error = np.abs(written["w[0]"] - expected).max()
+    assert error < bound and (precision != "medium" or error > 2.0**-17)
