@@ -65,4 +65,16 @@ struct type_caster<fastnn::Activation> {
   }
 };
 
+template <>
+struct type_caster<fastnn::Reduction> {
+  PYBIND11_TYPE_CASTER(fastnn::Reduction, const_name("str"));
+  bool load(handle source, bool) {
+    const std::string name = py::cast<std::string>(source);
+    const char* names[] = {"none", "mean", "sum"};
+    for (int i = 0; i < 3; i++)
+      if (name == names[i]) return value = fastnn::Reduction(i), true;
+    throw std::invalid_argument("reduction '" + name + "' is not one of none, mean, sum");
+  }
+};
+
 }  // namespace pybind11::detail

@@ -55,13 +55,20 @@ void bind_parameters(py::module_& m) {
   py::class_<Strided>(m, "Strided")
       .def(py::init<Shape, Shape, Shape, Shape, int64_t>(), arg("x_shape"), arg("y_shape"), arg("dims"), arg("stride"), arg("offset") = 0);
   py::class_<CrossEntropy>(m, "CrossEntropy")
-      .def(py::init([](const Shape& logits, double smoothing, int64_t ignore_index, const std::string& reduction) {
-             const char* names[] = {"none", "mean", "sum"};
-             for (int i = 0; i < 3; i++)
-               if (reduction == names[i]) return CrossEntropy(logits, smoothing, ignore_index, i);
-             throw std::invalid_argument("reduction '" + reduction + "' is not one of none, mean, sum");
-           }),
-           arg("logits_shape"), arg("smoothing") = 0.0, arg("ignore_index") = -100, arg("reduction") = "mean");
+      .def(py::init<Shape, double, int64_t, Reduction>(), arg("logits_shape"), arg("smoothing") = 0.0, arg("ignore_index") = -100,
+           arg("reduction") = "mean");
+  py::class_<SoftCrossEntropy>(m, "SoftCrossEntropy")
+      .def(py::init<Shape, double, Reduction>(), arg("logits_shape"), arg("smoothing") = 0.0, arg("reduction") = "mean");
+  py::class_<MultiMargin>(m, "MultiMargin")
+      .def(py::init<Shape, int, double, double, Reduction>(), arg("scores_shape"), arg("p") = 1, arg("margin") = 1.0, arg("scale") = 1.0,
+           arg("reduction") = "mean");
+  py::class_<ElementLoss>(m, "ElementLoss")
+      .def(py::init<Shape, double, double, double, Reduction>(), arg("shape"), arg("width"), arg("curve"), arg("slope"),
+           arg("reduction") = "mean");
+  py::class_<BinaryCrossEntropy>(m, "BinaryCrossEntropy").def(py::init<Shape, Reduction>(), arg("shape"), arg("reduction") = "mean");
+  py::class_<Penalty>(m, "Penalty").def(py::init<int64_t, double, double>(), arg("count"), arg("l1") = 0.0, arg("l2") = 0.0);
+  py::class_<Softmax>(m, "Softmax").def(py::init<Shape, int>(), arg("x_shape"), arg("dim"));
+  py::class_<Distance>(m, "Distance").def(py::init<Shape, Shape, int>(), arg("a_shape"), arg("b_shape"), arg("p") = 2);
   m.attr("update_piece") = update_piece;
   auto update = [](auto made) { made.def(py::init<int64_t, int64_t, int64_t>(), arg("count"), arg("groups") = 1, arg("pieces") = 0); };
   update(py::class_<SGD>(m, "SGD"));

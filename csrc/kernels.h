@@ -12,3 +12,4 @@
 #include "parameters/normalization.h"
 #include "parameters/optim.h"
 #include "parameters/pooling.h"
+#include "parameters/rows.h"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import reference
 import torch
-from kernel_calls import Table, call
+from kernel_calls import Table, call, plan
 from kernel_cases import Case
 
 import fastnn
@@ -47,7 +48,7 @@ def test_is_what_pytorch_computes(reduction: str, smoothing: float, weighted: bo
     dx = call(
         "cross_entropy_backward",
         parameters,
-        [z, labels, weight, forward["lse"], forward["divisor"], dloss],
+        [z, labels, weight, forward["top"], forward["log_sum"], forward["divisor"], dloss],
         table.dtype,
     )["dx"]
     rounding = float(np.finfo(table.dtype).eps)
@@ -55,20 +56,29 @@ def test_is_what_pytorch_computes(reduction: str, smoothing: float, weighted: bo
     assert np.abs(dx - logits.grad.numpy()).max() <= 40 * rounding
 
 
-def test_huge_logits(table: Table) -> None:
-    """Log-sum-exp neither overflows nor loses its digits."""
-    z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [3e4, 3e4, -3e4], [1e30, -1e30, 0]])
-    labels = np.array([0, 1, 0, 0])
-    forward = call("cross_entropy_forward", (z.shape, 0.0, -100, "none"), [z, labels, None], table.dtype)
-    assert np.allclose(forward["loss"], [0, np.log(3), np.log(2), 0], rtol=1e-3)  # 1e4 + log 3 has no more digits in float32
-    dx = call(
-        "cross_entropy_backward",
-        (z.shape, 0.0, -100, "none"),
-        [z, labels, None, forward["lse"], forward["divisor"], np.ones(4)],
-        table.dtype,
-    )["dx"]
-    assert np.isfinite(dx).all()
-    assert np.allclose(dx[[0, 3]], 0, atol=1e-6)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_huge_logits(smoothing: float, reduction: str, table: Table) -> None:
+    """Log-sum-exp neither overflows nor loses its digits: in float32 1e4 + log 3 has but three behind the point."""
+    z = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4], [3e4, 3e4, -3e4], [1e4, 1e4 + 1, 1e4 + 2]])
+    labels, parameters = np.array([0, 1, 0, 2]), (z.shape, smoothing, -100, reduction)
+    loss, top, log_sum, divisor = reference.cross_entropy_forward(z, labels, None, smoothing, -100, reduction)
+    dloss = np.ones(4 if reduction == "none" else ())
+    forward = call("cross_entropy_forward", parameters, [z, labels, None], table.dtype)
+    assert np.allclose(forward["loss"], loss, rtol=1e-6, atol=0)
+    assert np.allclose(forward["log_sum"], log_sum, rtol=1e-6, atol=0) and np.array_equal(forward["top"], top)
+    operands = [z, labels, None, forward["top"], forward["log_sum"], forward["divisor"], dloss]
+    dx = call("cross_entropy_backward", parameters, operands, table.dtype)["dx"]
+    expected = reference.cross_entropy_backward(z, labels, None, divisor, dloss, smoothing, -100, reduction)
+    assert np.allclose(dx, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_largest_logits_there_are(table: Table) -> None:
+    z = np.array([[1e30, -1e30, 0]])
+    forward = call("cross_entropy_forward", (z.shape, 0.0, -100, "none"), [z, np.array([0]), None], table.dtype)
+    assert forward["loss"].tolist() == [0]
+    operands = [z, np.array([0]), None, forward["top"], forward["log_sum"], forward["divisor"], np.ones(1)]
+    assert call("cross_entropy_backward", (z.shape, 0.0, -100, "none"), operands, table.dtype)["dx"].tolist() == [[0, 0, 0]]
 
 
 def test_classes_that_are_impossible(table: Table) -> None:
@@ -76,7 +86,7 @@ def test_classes_that_are_impossible(table: Table) -> None:
     z = np.array([[0, -np.inf, 0, 0]])
     forward = call("cross_entropy_forward", ((1, 4), 0.0, -100, "none"), [z, np.array([2]), None], table.dtype)
     assert np.allclose(forward["loss"], np.log(3))
-    operands = [z, np.array([2]), None, forward["lse"], forward["divisor"], np.ones(1)]
+    operands = [z, np.array([2]), None, forward["top"], forward["log_sum"], forward["divisor"], np.ones(1)]
     dx = call("cross_entropy_backward", ((1, 4), 0.0, -100, "none"), operands, table.dtype)["dx"]
     assert np.allclose(dx, [[1 / 3, 0, -2 / 3, 1 / 3]])
     forward = call("cross_entropy_forward", ((1, 4), 0.0, -100, "none"), [z, np.array([1]), None], table.dtype)
@@ -100,7 +110,7 @@ def test_ignored_samples_count_for_nothing(table: Table) -> None:
         forward = call("cross_entropy_forward", (z.shape, 0.1, -1, reduction), [z, labels, None], table.dtype)
         expected = reference.cross_entropy_forward(z[kept], labels[kept], None, 0.1, -1, reduction)
         assert np.allclose(forward["loss"], expected[0], rtol=1e-6)
-        operands = [z, labels, None, forward["lse"], forward["divisor"], np.ones(())]
+        operands = [z, labels, None, forward["top"], forward["log_sum"], forward["divisor"], np.ones(())]
         dx = call("cross_entropy_backward", (z.shape, 0.1, -1, reduction), operands, table.dtype)["dx"]
         assert (dx[~kept] == 0).all() and np.isfinite(dx).all()
 
@@ -130,7 +140,7 @@ def test_gradient_by_central_differences(table: Table) -> None:
         losses = [reference.cross_entropy_forward(a, labels, weight, 0.1, -100, "mean")[0] for a in (up, down)]
         expected[i] = (losses[0] - losses[1]) / (2 * step)
     forward = call("cross_entropy_forward", (z.shape, 0.1, -100, "mean"), [z, labels, weight], table.dtype)
-    operands = [z, labels, weight, forward["lse"], forward["divisor"], np.ones(())]
+    operands = [z, labels, weight, forward["top"], forward["log_sum"], forward["divisor"], np.ones(())]
     dx = call("cross_entropy_backward", (z.shape, 0.1, -100, "mean"), operands, table.dtype)["dx"]
     assert np.abs(dx - expected).max() < 1e-6
 
@@ -147,6 +157,83 @@ def test_gradient_by_central_differences(table: Table) -> None:
 def test_impossible_parameters_are_refused(parameters: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _C.CrossEntropy(*parameters)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: _C.SoftCrossEntropy((4,)), r"expects logits of shape \(N, C\), got \(4,\)"),
+        (lambda: _C.SoftCrossEntropy((4, 3), 2.0), r"label_smoothing must lie in \[0, 1\], got 2"),
+        (lambda: _C.MultiMargin((4, 3), 3), "p must be 1 or 2, got 3"),
+        (lambda: _C.MultiMargin((4, 3, 1)), r"expects scores of shape \(N, C\)"),
+        (lambda: _C.ElementLoss((4, 3), 1.0, 1.0, 1.0, "all"), "reduction 'all' is not one of none, mean, sum"),
+        (lambda: _C.Softmax((4, 3), 2), r"dim 2 does not exist in shape \(4, 3\)"),
+        (lambda: _C.Softmax((), 0), r"dim 0 does not exist in shape \(\)"),
+        (lambda: _C.Distance((4, 3), (5, 2)), r"rows of a \(4, 3\) have 3 features, rows of b \(5, 2\) have 2"),
+        (lambda: _C.Distance((4, 3), (5,)), r"b of shape \(N, D\), got \(4, 3\) and \(5,\)"),
+        (lambda: _C.Distance((4, 3), (5, 3), 3), "p must be 1 or 2, got 3"),
+    ],
+)
+def test_other_structs_refuse(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- soft labels, nll, margins: rows
+
+
+def test_soft_labels_that_are_hard_ones(table: Table) -> None:
+    """A one-hot target gives the loss of its label, a class that is impossible in both counts nothing, and NaN goes through."""
+    random = np.random.default_rng(0)
+    z, labels = random.standard_normal((40, 13)) * 4, random.integers(0, 13, 40)
+    z[3, (labels[3] + 1) % 13] = -np.inf
+    z[7, 5] = np.nan
+    parameters, onehot = (z.shape, 0.0, "none"), np.eye(13)[labels]
+    soft = call("soft_cross_entropy_forward", parameters, [z, onehot, None], table.dtype)
+    hard = call("cross_entropy_forward", (z.shape, 0.0, -100, "none"), [z, labels, None], table.dtype)
+    assert np.isnan(soft["loss"]).tolist() == [i == 7 for i in range(40)]
+    np.testing.assert_allclose(soft["loss"], hard["loss"], rtol=2e-6, atol=1e-7)
+    assert np.isfinite(soft["loss"][3])
+    dsoft = call("soft_cross_entropy_backward", parameters, [z, onehot, None, soft["top"], soft["log_sum"], np.ones(40)], table.dtype)
+    operands = [z, labels, None, hard["top"], hard["log_sum"], hard["divisor"], np.ones(40)]
+    dhard = call("cross_entropy_backward", (z.shape, 0.0, -100, "none"), operands, table.dtype)
+    np.testing.assert_allclose(dsoft["dx"], dhard["dx"], atol=1e-6)
+
+
+def test_margin_of_equal_scores_is_the_number_of_other_classes(table: Table) -> None:
+    for classes in (2, 10, 1030):
+        z = np.full((6, classes), 2.5)
+        loss = call("multi_margin_forward", (z.shape, 1, 1.0, 1.0, "mean"), [z, np.arange(6) % classes, None], table.dtype)["loss"]
+        assert loss == classes - 1
+
+
+def test_margin_of_the_lectures(table: Table) -> None:
+    """CS231n's three images: scores of cat, car and frog, losses 2.9, 0 and 12.9."""
+    z = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]])
+    written = call("multi_margin_forward", (z.shape, 1, 1.0, 1.0, "none"), [z, np.array([0, 1, 2]), None], table.dtype)
+    np.testing.assert_allclose(written["loss"], [2.9, 0, 12.9], rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_margin_at_its_kink_and_beyond_numbers(p: int, table: Table) -> None:
+    """Exactly at the margin loss and slope are 0; NaN goes through, -inf is far below."""
+    z = np.zeros((4, 20))
+    z[:, 0] = 1  # the label's: all others are at the kink
+    z[1, 7], z[2, 7], z[3, 7] = np.nan, -np.inf, 0.5
+    operands = [z, np.zeros(4), None]
+    loss = call("multi_margin_forward", (z.shape, p, 1.0, 1.0, "none"), operands, table.dtype)["loss"]
+    assert np.isnan(loss).tolist() == [False, True, False, False] and loss[[0, 2, 3]].tolist() == [0, 0, 0.5**p]
+    dx = call("multi_margin_backward", (z.shape, p, 1.0, 1.0, "none"), [*operands, np.ones(4)], table.dtype)["dx"]
+    assert np.argwhere(np.isnan(dx)).tolist() == [[1, 0], [1, 7]]
+    assert not dx[[0, 2]].any() and dx[3, [0, 7]].tolist() == [-1, 1] and np.count_nonzero(dx[3]) == 2
+
+
+@pytest.mark.parametrize("row", ["cross_entropy_forward", "soft_cross_entropy_forward", "nll_forward", "multi_margin_forward"])
+def test_which_algorithm(row: str, table: Table) -> None:
+    """Losses of samples are made side by side and added up in blocks, on a GPU in scratch."""
+    fields = (0.0, "mean") if row.startswith("soft") else (1, 1.0, 1.0, "mean") if row.startswith("multi") else (0.0, -100, "mean")
+    algorithm, scratch = plan(row, ((700, 10), *fields), table.dtype)
+    assert (algorithm, scratch) == (("blocks_of_samples", 0) if table.device == "cpu" else ("samples", 2 * 700 * 8))
 
 
 @pytest.mark.parametrize("which", ["labels", "weight"])

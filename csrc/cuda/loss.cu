@@ -1,142 +1,47 @@
-// Softmax and cross-entropy in one: the log-sum-exp of each row is kept, the softmax never stored. A sample belongs to a warp, or, where
-// there are many classes, to a block.
-#include "sums.cuh"
+// Softmax and cross-entropy in one: the log-sum-exp of each row is kept, the softmax never stored. And its second half alone, nll.
+#include "samples.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
-
-constexpr int block_team = 256;
-constexpr int64_t most_classes_of_warp = 1024;
-
-// The threads that share a sample. `size` is that of a warp or of a block.
-template <int size_>
-struct Team {
-  static constexpr int size = size_, samples_per_block = block_team / size;
-  struct Warps {
-    double of_warp[block_team / warp_size];
-  };
-
-  static __device__ int64_t sample() { return int64_t(blockIdx.x) * samples_per_block + threadIdx.x / size; }
-  static __device__ int rank() { return int(threadIdx.x) % size; }
-
-  template <class Join>
-  static __device__ double over_block(double value, Join join) {
-    if constexpr (size > warp_size) {
-      double* const of_warp = shared<Warps>().of_warp;
-      __syncthreads();
-      if (threadIdx.x % warp_size == 0) of_warp[threadIdx.x / warp_size] = value;
-      __syncthreads();
-      value = of_warp[0];
-      for (int w = 1; w < size / warp_size; w++) value = join(value, of_warp[w]);
-    }
-    return value;
-  }
-  static __device__ double sum(double value) {
-    return over_block(warp_sum(value), [](double a, double b) { return a + b; });
-  }
-  static __device__ float max(float value) {
-    return float(over_block(double(warp_max(value)), [](double a, double b) { return a > b ? a : b; }));
-  }
-};
-
-// body(Team): the team's size is a function of the shape
-template <class F>
-void with_team(const CrossEntropy& s, const F& body) {
-  if (s.C <= most_classes_of_warp) return body(Team<warp_size>{});
-  body(Team<block_team>{});
-}
-
-template <class Team>
-dim3 sample_grid(const CrossEntropy& s) {
-  return dim3(unsigned(divide_up(s.N, Team::samples_per_block)));
-}
-
-__device__ __forceinline__ double weight_of(const R* weight, int64_t c) { return weight ? double(weight[c]) : 1; }
 
 // sum over c of w[c], which smoothing spreads
 template <class Team>
 __device__ double sum_weights(const CrossEntropy& s, const R* weight) {
   if (!weight || s.smoothing == 0) return double(s.C);
-  double total = 0;
-  for (int64_t c = Team::rank(); c < s.C; c += Team::size) total += double(weight[c]);
-  return Team::sum(total);
+  return team_sum<Team>(s.C, [&](int64_t c) { return weight[c]; });
 }
 
-// lse of each sample; with reduction none its loss too, from the parts of lse, so that no digits are lost to a large maximum
+__device__ __forceinline__ double scale_of(Reduction reduction, const R* dloss, int64_t i, double divisor) {
+  return double(dloss[reduction == Reduction::none ? i : 0]) / divisor;
+}
+
 template <class Team>
-__global__ void take_log_sum_exp(CrossEntropy s, const T* logits, const i64* labels, const R* weight, R* loss, R* lse) {
+__global__ void cross_entropy_of_samples(CrossEntropy s, const T* logits, const i64* labels, const R* weight, R* top, R* log_sum,
+                                         SampleLosses losses) {
   const int64_t i = Team::sample();
   if (i >= s.N) return;
   const T* z = logits + i * s.C;
-  float top = -INFINITY;
-  for (int64_t c = Team::rank(); c < s.C; c += Team::size) top = fmaxf(top, float(z[c]));
-  top = Team::max(top);
-  double sum = 0;
-  for (int64_t c = Team::rank(); c < s.C; c += Team::size) sum += double(expf(float(z[c]) - top));
-  const double log_sum = ::log(Team::sum(sum));
-  if (Team::rank() == 0) lse[i] = R(double(top) + log_sum);
-  if (s.reduction != CrossEntropy::none) return;
+  const LogSumExp lse = log_sum_exp<Team>(z, s.C);
   const int64_t label = labels[i];
-  double l = 0;
+  double l = 0, w = 0;
   if (label != s.ignore_index) {
-    l = weight_of(weight, label) * (1 - s.smoothing) * (log_sum + (double(top) - double(z[label])));
+    w = weight_of(weight, label);
+    l = w * (1 - s.smoothing) * (lse.log_sum + (double(lse.top) - double(float(z[label]))));
     if (s.smoothing > 0) {
-      double distances = 0;
-      for (int64_t c = Team::rank(); c < s.C; c += Team::size) distances += weight_of(weight, c) * (double(top) - double(z[c]));
-      l += s.smoothing / double(s.C) * (Team::sum(distances) + log_sum * sum_weights<Team>(s, weight));
+      const double distances =
+          team_sum<Team>(s.C, [&](int64_t c) { return weight_of(weight, c) * (double(lse.top) - double(float(z[c]))); });
+      l += s.smoothing / double(s.C) * (distances + lse.log_sum * sum_weights<Team>(s, weight));
     }
   }
-  if (Team::rank() == 0) loss[i] = R(l);
+  if (Team::rank() != 0) return;
+  top[i] = lse.top, log_sum[i] = R(lse.log_sum);
+  losses.put(i, l, w);
 }
-
-// --- over all samples, by one block
-
-constexpr int total_threads = 256;
-
-struct Totals {
-  Sums<2> of_warp[total_threads / warp_size];  // of losses and of weights
-};
-
-// A thread's share of both sums: every 256th sample's own term, every 8th sample's spread term with the rest of its warp.
-__device__ Sums<2> share_of_losses(const CrossEntropy& s, const T* logits, const i64* labels, const R* weight, const R* lse) {
-  Sums<2> share;
-  for (int64_t i = threadIdx.x; i < s.N; i += total_threads) {
-    const int64_t label = labels[i];
-    if (label == s.ignore_index) continue;
-    const double w = weight_of(weight, label);
-    share.sum[0] += w * (1 - s.smoothing) * (double(lse[i]) - double(logits[i * s.C + label]));
-    share.sum[1] += w;
-  }
-  if (s.smoothing == 0) return share;
-  const double spread = s.smoothing / double(s.C);
-  for (int64_t i = threadIdx.x / warp_size; i < s.N; i += total_threads / warp_size) {
-    if (labels[i] == s.ignore_index) continue;
-    for (int64_t c = threadIdx.x % warp_size; c < s.C; c += warp_size)
-      share.sum[0] += spread * weight_of(weight, c) * (double(lse[i]) - double(logits[i * s.C + c]));
-  }
-  return share;
-}
-
-__global__ void add_up_losses(CrossEntropy s, const T* logits, const i64* labels, const R* weight, const R* lse, R* loss, R* divisor) {
-  Sums<2> total;
-  if (s.reduction != CrossEntropy::none) total = share_of_losses(s, logits, labels, weight, lse);
-  UNROLL for (int k = 0; k < 2; k++) total.sum[k] = warp_sum(total.sum[k]);
-  auto& all = shared<Totals>();
-  if (is_first_lane()) all.of_warp[threadIdx.x / warp_size] = total;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int w = 1; w < total_threads / warp_size; w++) total.join(all.of_warp[w]);
-  const bool mean = s.reduction == CrossEntropy::mean;
-  *divisor = mean ? R(total.sum[1]) : 1;
-  if (s.reduction != CrossEntropy::none) *loss = R(mean ? total.sum[0] / total.sum[1] : total.sum[0]);
-}
-
-// --- backward
 
 // dz_c = (softmax_c (w_t (1 - e) + e / C sum w) - e / C w_c - [c = t] w_t (1 - e)) dloss / divisor
 template <class Team>
-__global__ void make_dx(CrossEntropy s, const T* logits, const i64* labels, const R* weight, const R* lse, const R* divisor, const R* dloss,
-                        T* dx) {
+__global__ void cross_entropy_dx(CrossEntropy s, const T* logits, const i64* labels, const R* weight, const R* top, const R* log_sum,
+                                 const R* divisor, const R* dloss, T* dx) {
   const int64_t i = Team::sample();
   if (i >= s.N) return;
   const T* z = logits + i * s.C;
@@ -144,33 +49,193 @@ __global__ void make_dx(CrossEntropy s, const T* logits, const i64* labels, cons
   const int64_t label = labels[i];
   const bool counts = label != s.ignore_index;
   const double all_weights = sum_weights<Team>(s, weight), spread = s.smoothing / double(s.C);
-  const double scale = double(dloss[s.reduction == CrossEntropy::none ? i : 0]) / double(*divisor);
+  const double scale = scale_of(s.reduction, dloss, i, double(*divisor));
   const double hit = counts ? weight_of(weight, label) * (1 - s.smoothing) : 0;
   const float share = float(scale * (hit + spread * all_weights)), even = float(scale * spread), of_label = float(scale * hit);
   for (int64_t c = Team::rank(); c < s.C; c += Team::size) {
-    const float softmax = expf(float(z[c]) - lse[i]);
+    const float softmax = expf((float(z[c]) - top[i]) - log_sum[i]);
     const float d = fmaf(share, softmax, -(even * float(weight_of(weight, c))));
     dz[c] = T(!counts ? 0.0f : c == label ? d - of_label : d);
   }
 }
 
+// q[c] = w[c] ((1 - e) t[c] + e / C)
+__device__ __forceinline__ double soft_target(const SoftCrossEntropy& s, const R* target, const R* weight, int64_t c) {
+  return weight_of(weight, c) * ((1 - s.smoothing) * double(target[c]) + s.smoothing / double(s.C));
+}
+
+template <class Team>
+__global__ void soft_cross_entropy_of_samples(SoftCrossEntropy s, const T* logits, const R* target, const R* weight, R* top, R* log_sum,
+                                              SampleLosses losses) {
+  const int64_t i = Team::sample();
+  if (i >= s.N) return;
+  const T* z = logits + i * s.C;
+  const LogSumExp lse = log_sum_exp<Team>(z, s.C);
+  const double l = team_sum<Team>(s.C, [&](int64_t c) {
+    const double q = soft_target(s, target + i * s.C, weight, c);
+    return q == 0 ? 0 : q * (lse.log_sum + (double(lse.top) - double(float(z[c]))));
+  });
+  if (Team::rank() != 0) return;
+  top[i] = lse.top, log_sum[i] = R(lse.log_sum);
+  losses.put(i, l, 1);
+}
+
+// dz_c = (softmax_c sum q - q_c) dloss / divisor
+template <class Team>
+__global__ void soft_cross_entropy_dx(SoftCrossEntropy s, const T* logits, const R* target, const R* weight, const R* top, const R* log_sum,
+                                      const R* dloss, T* dx) {
+  const int64_t i = Team::sample();
+  if (i >= s.N) return;
+  const T* z = logits + i * s.C;
+  const R* t = target + i * s.C;
+  const double scale = scale_of(s.reduction, dloss, i, s.reduction == Reduction::mean ? double(s.N) : 1);
+  const float share = float(scale * team_sum<Team>(s.C, [&](int64_t c) { return soft_target(s, t, weight, c); }));
+  for (int64_t c = Team::rank(); c < s.C; c += Team::size) {
+    const float softmax = expf((float(z[c]) - top[i]) - log_sum[i]);
+    dx[i * s.C + c] = T(fmaf(share, softmax, -float(scale * soft_target(s, t, weight, c))));
+  }
+}
+
+__global__ void nll_of_samples(CrossEntropy s, const T* log_p, const i64* labels, const R* weight, SampleLosses losses) {
+  const int64_t i = Team<1>::sample();
+  if (i >= s.N) return;
+  const int64_t label = labels[i];
+  const bool counts = label != s.ignore_index;
+  const double w = counts ? weight_of(weight, label) : 0;
+  losses.put(i, counts ? -w * double(float(log_p[i * s.C + label])) : 0, w);
+}
+
+template <class Team>
+__global__ void nll_dx(CrossEntropy s, const i64* labels, const R* weight, const R* divisor, const R* dloss, T* dx) {
+  const int64_t i = Team::sample();
+  if (i >= s.N) return;
+  const int64_t label = labels[i];
+  const bool counts = label != s.ignore_index;
+  const float d = counts ? float(-weight_of(weight, label) * scale_of(s.reduction, dloss, i, double(*divisor))) : 0;
+  for (int64_t c = Team::rank(); c < s.C; c += Team::size) dx[i * s.C + c] = T(counts && c == label ? d : 0.0f);
+}
+
+// max(0, v) of v = margin - z[label] + z[c]; NaN stays NaN
+__device__ __forceinline__ float violation(const MultiMargin& s, const T* z, int64_t label, int64_t c) {
+  const float v = (float(s.margin) - float(z[label])) + float(z[c]);
+  return v <= 0 ? 0 : v;
+}
+
+template <class Team>
+__global__ void multi_margin_of_samples(MultiMargin s, const T* scores, const i64* labels, const R* weight, SampleLosses losses) {
+  const int64_t i = Team::sample();
+  if (i >= s.N) return;
+  const int64_t label = labels[i];
+  const double l = team_sum<Team>(s.C, [&](int64_t c) {
+    const float v = c == label ? 0 : violation(s, scores + i * s.C, label, c);
+    return s.p == 1 ? v : v * v;
+  });
+  if (Team::rank() == 0) losses.put(i, s.scale * weight_of(weight, label) * l, 1);
+}
+
+// dz_c = scale w_t [v_c > 0] p v_c^(p-1) dloss / divisor for c != t, and dz_t is minus their sum
+template <class Team>
+__global__ void multi_margin_dx(MultiMargin s, const T* scores, const i64* labels, const R* weight, const R* dloss, T* dx) {
+  const int64_t i = Team::sample();
+  if (i >= s.N) return;
+  const int64_t label = labels[i];
+  const double scale =
+      scale_of(s.reduction, dloss, i, s.reduction == Reduction::mean ? double(s.N) : 1) * s.scale * weight_of(weight, label);
+  const float once = float(scale), twice = float(2 * scale);
+  const double all = team_sum<Team>(s.C, [&](int64_t c) {
+    const float v = c == label ? 0 : violation(s, scores + i * s.C, label, c);
+    const float d = s.p == 2 ? twice * v : v > 0 ? once : v;
+    if (c != label) dx[i * s.C + c] = T(d);
+    return d;
+  });
+  if (Team::rank() == 0) dx[i * s.C + label] = T(float(-all));
+}
+
 }  // namespace
 
+Plan cross_entropy_forward_plan(const Context&, const CrossEntropy& s) {
+  return {"samples", SampleLosses::scratch_bytes(s.reduction, s.N)};
+}
+
 void cross_entropy_forward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight, R* loss,
-                           R* lse, R* divisor) {
-  with_team(s, [&](auto team) {
+                           R* top, R* log_sum, R* divisor, void* scratch) {
+  const SampleLosses losses(loss, s.reduction, s.N, scratch);
+  with_team(s.C, [&](auto team) {
     using Team = decltype(team);
-    launch<typename Team::Warps>(context, take_log_sum_exp<Team>, sample_grid<Team>(s), block_team, s, logits, labels, weight, loss, lse);
+    launch<typename Team::Warps>(context, cross_entropy_of_samples<Team>, sample_grid<Team>(s.N), block_team, s, logits, labels, weight,
+                                 top, log_sum, losses);
   });
-  launch<Totals>(context, add_up_losses, dim3(1), total_threads, s, logits, labels, weight, lse, loss, divisor);
+  add_up(context, losses, divisor);
 }
 
 void cross_entropy_backward(const Context& context, const CrossEntropy& s, const T* logits, const i64* labels, const R* weight,
-                            const R* lse, const R* divisor, const R* dloss, T* dx) {
-  with_team(s, [&](auto team) {
+                            const R* top, const R* log_sum, const R* divisor, const R* dloss, T* dx) {
+  with_team(s.C, [&](auto team) {
     using Team = decltype(team);
-    launch<typename Team::Warps>(context, make_dx<Team>, sample_grid<Team>(s), block_team, s, logits, labels, weight, lse, divisor, dloss,
-                                 dx);
+    launch<typename Team::Warps>(context, cross_entropy_dx<Team>, sample_grid<Team>(s.N), block_team, s, logits, labels, weight, top,
+                                 log_sum, divisor, dloss, dx);
+  });
+}
+
+Plan soft_cross_entropy_forward_plan(const Context&, const SoftCrossEntropy& s) {
+  return {"samples", SampleLosses::scratch_bytes(s.reduction, s.N)};
+}
+
+void soft_cross_entropy_forward(const Context& context, const SoftCrossEntropy& s, const T* logits, const R* target, const R* weight,
+                                R* loss, R* top, R* log_sum, void* scratch) {
+  const SampleLosses losses(loss, s.reduction, s.N, scratch);
+  with_team(s.C, [&](auto team) {
+    using Team = decltype(team);
+    launch<typename Team::Warps>(context, soft_cross_entropy_of_samples<Team>, sample_grid<Team>(s.N), block_team, s, logits, target,
+                                 weight, top, log_sum, losses);
+  });
+  add_up(context, losses);
+}
+
+void soft_cross_entropy_backward(const Context& context, const SoftCrossEntropy& s, const T* logits, const R* target, const R* weight,
+                                 const R* top, const R* log_sum, const R* dloss, T* dx) {
+  with_team(s.C, [&](auto team) {
+    using Team = decltype(team);
+    launch<typename Team::Warps>(context, soft_cross_entropy_dx<Team>, sample_grid<Team>(s.N), block_team, s, logits, target, weight, top,
+                                 log_sum, dloss, dx);
+  });
+}
+
+Plan nll_forward_plan(const Context&, const CrossEntropy& s) { return {"samples", SampleLosses::scratch_bytes(s.reduction, s.N)}; }
+
+void nll_forward(const Context& context, const CrossEntropy& s, const T* log_p, const i64* labels, const R* weight, R* loss, R* divisor,
+                 void* scratch) {
+  const SampleLosses losses(loss, s.reduction, s.N, scratch);
+  launch(context, nll_of_samples, sample_grid<Team<1>>(s.N), block_team, s, log_p, labels, weight, losses);
+  add_up(context, losses, divisor);
+}
+
+void nll_backward(const Context& context, const CrossEntropy& s, const T*, const i64* labels, const R* weight, const R* divisor,
+                  const R* dloss, T* dx) {
+  with_team(s.C, [&](auto team) {
+    using Team = decltype(team);
+    launch(context, nll_dx<Team>, sample_grid<Team>(s.N), block_team, s, labels, weight, divisor, dloss, dx);
+  });
+}
+
+Plan multi_margin_forward_plan(const Context&, const MultiMargin& s) { return {"samples", SampleLosses::scratch_bytes(s.reduction, s.N)}; }
+
+void multi_margin_forward(const Context& context, const MultiMargin& s, const T* scores, const i64* labels, const R* weight, R* loss,
+                          void* scratch) {
+  const SampleLosses losses(loss, s.reduction, s.N, scratch);
+  with_team(s.C, [&](auto team) {
+    using Team = decltype(team);
+    launch<typename Team::Warps>(context, multi_margin_of_samples<Team>, sample_grid<Team>(s.N), block_team, s, scores, labels, weight,
+                                 losses);
+  });
+  add_up(context, losses);
+}
+
+void multi_margin_backward(const Context& context, const MultiMargin& s, const T* scores, const i64* labels, const R* weight,
+                           const R* dloss, T* dx) {
+  with_team(s.C, [&](auto team) {
+    using Team = decltype(team);
+    launch<typename Team::Warps>(context, multi_margin_dx<Team>, sample_grid<Team>(s.N), block_team, s, scores, labels, weight, dloss, dx);
   });
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .. import ops
@@ -9,8 +10,21 @@ from ..tensor import ArrayLike, Tensor, tensor
 from .module import Module
 
 
-class CrossEntropyLoss(Module):
-    """Softmax cross-entropy of logits (N, C) and integer labels (N); see ops.cross_entropy.
+class Loss(Module):
+    """Base of the losses: checks `reduction` and keeps weights as buffers."""
+
+    def __init__(self, reduction: str, **weights: ArrayLike | None) -> None:
+        super().__init__()
+        if reduction not in ("none", "mean", "sum"):
+            raise ValueError(f"{type(self).__name__}: reduction must be none, mean or sum, got {reduction!r}")
+        self.reduction = reduction
+        for name, values in weights.items():
+            dtype = values.dtype if isinstance(values, Tensor) else "float32"
+            self.register_buffer(name, None if values is None else tensor(values, dtype))
+
+
+class CrossEntropyLoss(Loss):
+    """Softmax cross-entropy of logits (N, C) and integer labels (N) or probabilities (N, C); see ops.cross_entropy.
 
     At the start of a training with C balanced classes it is about log C.
     """
@@ -18,14 +32,134 @@ class CrossEntropyLoss(Module):
     def __init__(
         self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
-        super().__init__()
-        if reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"CrossEntropyLoss: reduction must be none, mean or sum, got {reduction!r}")
-        dtype = weight.dtype if isinstance(weight, Tensor) else "float32"
-        self.register_buffer("weight", None if weight is None else tensor(weight, dtype))
-        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+        super().__init__(reduction, weight=weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, logits: Tensor, labels: Any) -> Tensor:
         return ops.cross_entropy(
             logits, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction, label_smoothing=self.label_smoothing
         )
+
+
+class NLLLoss(Loss):
+    """-weight[label] log p[label] of log-probabilities (N, C), as LogSoftmax gives them, and integer labels (N); see ops.nll_loss."""
+
+    def __init__(self, weight: ArrayLike | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction, weight=weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, log_probabilities: Tensor, labels: Any) -> Tensor:
+        return ops.nll_loss(log_probabilities, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+
+class MulticlassSVMLoss(Loss):
+    """sum over c != label of max(0, scores[c] - scores[label] + margin) of scores (N, C) and integer labels (N), mean over the samples.
+
+    The multiclass SVM of the lectures (Weston, Watkins 1999). With margin 1 and small scores it starts at C - 1. See ops.multiclass_svm_loss.
+    """
+
+    def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = margin
+
+    def forward(self, scores: Tensor, labels: Any) -> Tensor:
+        return ops.multiclass_svm_loss(scores, labels, margin=self.margin, reduction=self.reduction)
+
+
+class MultiMarginLoss(Loss):
+    """1/C sum over c != label of weight[label] max(0, margin - scores[label] + scores[c])^p, p 1 or 2; see ops.multi_margin_loss."""
+
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: ArrayLike | None = None, *, reduction: str = "mean") -> None:
+        super().__init__(reduction, weight=weight)
+        if p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p}")
+        self.p, self.margin = p, margin
+
+    def forward(self, scores: Tensor, labels: Any) -> Tensor:
+        return ops.multi_margin_loss(scores, labels, p=self.p, margin=self.margin, weight=self.weight, reduction=self.reduction)
+
+
+class MSELoss(Loss):
+    """(input - target)^2 of two tensors of one shape; see ops.mse_loss."""
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return ops.mse_loss(x, target, reduction=self.reduction)
+
+
+class L1Loss(Loss):
+    """|input - target| of two tensors of one shape; see ops.l1_loss."""
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return ops.l1_loss(x, target, reduction=self.reduction)
+
+
+class SmoothL1Loss(Loss):
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, of d = input - target; see ops.smooth_l1_loss."""
+
+    def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not beta >= 0:
+            raise ValueError(f"SmoothL1Loss: beta must not be negative, got {beta}")
+        self.beta = beta
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return ops.smooth_l1_loss(x, target, beta=self.beta, reduction=self.reduction)
+
+
+class HuberLoss(Loss):
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), of d = input - target; see ops.huber_loss."""
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss: delta must be positive, got {delta}")
+        self.delta = delta
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return ops.huber_loss(x, target, delta=self.delta, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Binary cross-entropy of sigmoid(input) and target, of one shape, computed from the logits; see ops.binary_cross_entropy_with_logits."""
+
+    def __init__(self, weight: ArrayLike | None = None, *, reduction: str = "mean", pos_weight: ArrayLike | None = None) -> None:
+        super().__init__(reduction, weight=weight, pos_weight=pos_weight)
+
+    def forward(self, x: Tensor, target: Any) -> Tensor:
+        return ops.binary_cross_entropy_with_logits(x, target, self.weight, pos_weight=self.pos_weight, reduction=self.reduction)
+
+
+class Penalty:
+    """A term of the loss: `penalty()` is l2 sum W^2 + l1 sum |W| over the weights of a model, a scalar with gradients.
+
+        penalty = nn.Penalty(model, l2=1e-4)
+        error = loss(model(x), labels) + penalty()
+
+    Weights are the parameters of rank 2 and more that are trained: no biases, nothing of normalisations. Or give the tensors to penalise
+    instead of a model. R = sum W^2 has the gradient 2 W, so l2 = d is weight_decay = 2 d of optim.SGD, only that the loss shown is then the
+    loss minimised. Both factors: the elastic net (Zou, Hastie 2005). ValueError for negative factors.
+    """
+
+    def __init__(self, model: Module | Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> None:
+        if not (l1 >= 0 and l2 >= 0):
+            raise ValueError(f"Penalty: l1 and l2 must not be negative, got l1={l1}, l2={l2}")
+        self.model = model if isinstance(model, Module) else list(model)
+        self.l1, self.l2 = float(l1), float(l2)
+
+    def weights(self) -> list[Tensor]:
+        """What is penalised, as it is now."""
+        if isinstance(self.model, Module):
+            return [p for p in self.model.parameters() if p.ndim >= 2 and p.requires_grad]
+        return self.model
+
+    def __call__(self) -> Tensor:
+        return ops.penalty(self.weights(), l1=self.l1, l2=self.l2)
+
+    def __repr__(self) -> str:
+        return f"Penalty(l1={self.l1:g}, l2={self.l2:g})"

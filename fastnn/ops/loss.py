@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, fused with its gradient."""
+"""Losses of samples: each row of logits or scores (N, C) beside a label, or beside probabilities."""
 
 from __future__ import annotations
 
@@ -8,44 +8,150 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..tensor import Array, Op, Tensor, apply
+from ..tensor import Array, Op, Tensor, apply, tensor
 
 geometry = lru_cache(1024)(_C.CrossEntropy)
+soft_geometry = lru_cache(1024)(_C.SoftCrossEntropy)
+margin_geometry = lru_cache(1024)(_C.MultiMargin)
 
 
 class CrossEntropy(Op):
     __slots__ = ("labels", "weight", "arguments", "plan")
 
-    def __init__(self, labels: Array, weight: Array | None, *arguments: object) -> None:
+    def __init__(self, labels: Array, weight: Array | None, *arguments: Any) -> None:
         self.labels, self.weight, self.arguments = labels, weight, arguments  # smoothing, ignore_index, reduction
 
     def forward(self, logits: Array) -> Array:
         self.plan = geometry(logits.shape, *self.arguments)
-        loss, lse, divisor = _C.cross_entropy_forward(self.plan, logits, self.labels, self.weight)
-        self.save(logits, self.labels, self.weight, lse, divisor)
+        loss, top, log_sum, divisor = _C.cross_entropy_forward(self.plan, logits, self.labels, self.weight)
+        self.save(logits, self.labels, self.weight, top, log_sum, divisor)
         return loss
 
     def backward(self, dloss: Array) -> tuple[Array | None, ...]:
-        logits, labels, weight, lse, divisor = self.saved
-        return (_C.cross_entropy_backward(self.plan, logits, labels, weight, lse, divisor, dloss),)
+        logits, labels, weight, top, log_sum, divisor = self.saved
+        return (_C.cross_entropy_backward(self.plan, logits, labels, weight, top, log_sum, divisor, dloss),)
 
 
-def checked_labels(labels: Any, count: int, classes: int, ignore_index: int, device: str) -> Array:
+class SoftCrossEntropy(Op):
+    __slots__ = ("target", "weight", "arguments", "plan")
+
+    def __init__(self, target: Array, weight: Array | None, *arguments: Any) -> None:
+        self.target, self.weight, self.arguments = target, weight, arguments  # smoothing, reduction
+
+    def forward(self, logits: Array) -> Array:
+        self.plan = soft_geometry(logits.shape, *self.arguments)
+        loss, top, log_sum = _C.soft_cross_entropy_forward(self.plan, logits, self.target, self.weight)
+        self.save(logits, self.target, self.weight, top, log_sum)
+        return loss
+
+    def backward(self, dloss: Array) -> tuple[Array | None, ...]:
+        logits, target, weight, top, log_sum = self.saved
+        return (_C.soft_cross_entropy_backward(self.plan, logits, target, weight, top, log_sum, dloss),)
+
+
+class NLL(Op):
+    __slots__ = ("labels", "weight", "arguments", "plan")
+
+    def __init__(self, labels: Array, weight: Array | None, *arguments: Any) -> None:
+        self.labels, self.weight, self.arguments = labels, weight, arguments  # ignore_index, reduction
+
+    def forward(self, log_p: Array) -> Array:
+        self.plan = geometry(log_p.shape, 0.0, *self.arguments)
+        loss, divisor = _C.nll_forward(self.plan, log_p, self.labels, self.weight)
+        self.save(log_p, self.labels, self.weight, divisor)
+        return loss
+
+    def backward(self, dloss: Array) -> tuple[Array | None, ...]:
+        log_p, labels, weight, divisor = self.saved
+        return (_C.nll_backward(self.plan, log_p, labels, weight, divisor, dloss),)
+
+
+class MultiMargin(Op):
+    __slots__ = ("labels", "weight", "arguments", "plan")
+
+    def __init__(self, labels: Array, weight: Array | None, *arguments: Any) -> None:
+        self.labels, self.weight, self.arguments = labels, weight, arguments  # p, margin, scale, reduction
+
+    def forward(self, scores: Array) -> Array:
+        self.plan = margin_geometry(scores.shape, *self.arguments)
+        self.save(scores, self.labels, self.weight)
+        return _C.multi_margin_forward(self.plan, scores, self.labels, self.weight)
+
+    def backward(self, dloss: Array) -> tuple[Array | None, ...]:
+        scores, labels, weight = self.saved
+        return (_C.multi_margin_backward(self.plan, scores, labels, weight, dloss),)
+
+
+# --- what comes in
+
+
+def expect_tensor(what: str, x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what}: expected a Tensor, got {type(x).__module__}.{type(x).__name__}; fastnn.tensor(array) makes one")
+
+
+def rows_of(what: str, name: str, x: Tensor) -> tuple[int, int]:
+    """The shape (N, C) of what is to be judged."""
+    expect_tensor(what, x)
+    if x.ndim != 2:
+        raise ValueError(f"{what}: {name} must have shape (N, C), got {x.shape}")
+    n, classes = x.shape
+    return n, classes
+
+
+def checked_labels(what: str, labels: Any, count: int, classes: int, ignore_index: int | None, device: str) -> Array:
     """Class labels as an int64 array on `device`: `count` of them, each in [0, classes) or ignore_index."""
     values = labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
+        raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
     if values.shape != (count,):
-        raise ValueError(f"cross_entropy: labels have shape {values.shape}; expected ({count},), one per row of the logits")
+        raise ValueError(f"{what}: labels have shape {values.shape}; expected ({count},), one per row of the logits")
     wrong = (values < 0) | (values >= classes)
     if wrong.any():
-        wrong &= values != ignore_index
+        if ignore_index is not None:
+            wrong &= values != ignore_index
         if wrong.any():
             at = int(np.argmax(wrong))
-            raise ValueError(f"cross_entropy: label {values[at]} of sample {at} lies outside of [0, {classes}), the classes of the logits")
+            raise ValueError(f"{what}: label {values[at]} of sample {at} lies outside of [0, {classes}), the classes of the logits")
     if isinstance(labels, Tensor) and labels.dtype == "int64" and labels.device == device:
         return labels._array
     return _C.from_numpy(values.astype(np.int64), device)
+
+
+def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:
+    """Weights of a loss as an array where x lies, in its type; they have no gradient."""
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise ValueError(f"{what}: {name} is a constant of the loss; pass {name}.detach()")
+        return value.to(x.device)._array
+    return tensor(value, x.dtype, device=x.device)._array
+
+
+def _is_soft(labels: Any) -> bool:
+    dtype, rank = (labels.dtype, labels.ndim) if isinstance(labels, Tensor) else (np.asarray(labels).dtype.name, np.ndim(labels))
+    return dtype.startswith(("float", "bfloat")) and rank == 2
+
+
+def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
+    if ignore_index >= 0:
+        raise ValueError(f"cross_entropy: ignore_index {ignore_index} means nothing where the labels are probabilities; leave it out")
+    target = labels.to(logits.device) if isinstance(labels, Tensor) else tensor(labels, logits.dtype, device=logits.device)
+    if target.shape != logits.shape:
+        raise ValueError(
+            f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
+        )
+    if not target.requires_grad:
+        return apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits)
+    from . import log_softmax, sum  # a teacher that learns too
+
+    share = target * (1 - smoothing) + smoothing / logits.shape[1]
+    losses = -sum(log_softmax(logits, 1) * (share if weight is None else share * Tensor(weight)), 1)
+    return losses if reduction == "none" else losses.sum() / float(logits.shape[0]) if reduction == "mean" else losses.sum()
+
+
+# --- the losses
 
 
 def cross_entropy(
@@ -57,18 +163,55 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """-log softmax(logits)[label], computed with log-sum-exp; logits (N, C), integer labels (N).
+    """-log softmax(logits)[label], computed with log-sum-exp; logits (N, C), integer labels (N), or probabilities (N, C) of a float type.
 
     With smoothing e the target is (1 - e) onehot + e / C. `weight` (C) scales each class; "mean" divides by the sum of the weights of the
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
+    Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by N,
+    both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
     Labels are looked at by the CPU, so that is where they are best left when the logits lie on a GPU.
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts.
     """
-    if logits.ndim != 2:
-        raise ValueError(f"cross_entropy: logits must have shape (N, C), got {logits.shape}")
-    n, classes = logits.shape
-    array = checked_labels(labels, n, classes, ignore_index, logits.device)
-    if weight is not None and weight.requires_grad:
-        raise ValueError("cross_entropy: weight is a constant of the loss; pass weight.detach()")
-    op = CrossEntropy(array, None if weight is None else weight.to(logits.device)._array, label_smoothing, ignore_index, reduction)
-    return apply(op, logits)
+    n, classes = rows_of("cross_entropy", "logits", logits)
+    kept = constant_beside("cross_entropy", "weight", logits, weight)
+    if _is_soft(labels):
+        return _soft(logits, labels, kept, ignore_index, reduction, label_smoothing)
+    array = checked_labels("cross_entropy", labels, n, classes, ignore_index, logits.device)
+    return apply(CrossEntropy(array, kept, label_smoothing, ignore_index, reduction), logits)
+
+
+def nll_loss(
+    log_probabilities: Tensor, labels: Any, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-weight[label] log_probabilities[label]: what cross_entropy does after log_softmax; (N, C) and integer labels (N).
+
+    weight, ignore_index, reduction and what is raised: as for cross_entropy.
+    """
+    n, classes = rows_of("nll_loss", "log_probabilities", log_probabilities)
+    array = checked_labels("nll_loss", labels, n, classes, ignore_index, log_probabilities.device)
+    kept = constant_beside("nll_loss", "weight", log_probabilities, weight)
+    return apply(NLL(array, kept, ignore_index, reduction), log_probabilities)
+
+
+def multi_margin_loss(
+    scores: Tensor, labels: Any, *, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """1/C sum over c != label of weight[label] max(0, margin - scores[label] + scores[c])^p; scores (N, C), integer labels (N).
+
+    p is 1 or 2; "mean" divides by N. The slope at the kink is 0. Raises as cross_entropy does.
+    """
+    n, classes = rows_of("multi_margin_loss", "scores", scores)
+    array = checked_labels("multi_margin_loss", labels, n, classes, None, scores.device)
+    kept = constant_beside("multi_margin_loss", "weight", scores, weight)
+    return apply(MultiMargin(array, kept, p, float(margin), 1 / max(classes, 1), reduction), scores)
+
+
+def multiclass_svm_loss(scores: Tensor, labels: Any, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """sum over c != label of max(0, scores[c] - scores[label] + margin); scores (N, C), integer labels (N). "mean" divides by N.
+
+    C - 1 where all scores are equal and the margin is 1. (Crammer and Singer 2001 take the largest violation; Weston and Watkins 1999, and
+    the lectures, their sum.) multi_margin_loss is this divided by C. Raises as cross_entropy does.
+    """
+    n, classes = rows_of("multiclass_svm_loss", "scores", scores)
+    array = checked_labels("multiclass_svm_loss", labels, n, classes, None, scores.device)
+    return apply(MultiMargin(array, None, 1, float(margin), 1.0, reduction), scores)

@@ -33,6 +33,11 @@ def normal(random: Generator, shape: Shape) -> Array:
     return random.standard_normal(shape).astype(np.float32).astype(np.float64)
 
 
+def held(values: Array) -> Array:
+    """The numbers that float32 holds for these."""
+    return values.astype(np.float32).astype(np.float64)
+
+
 def integers(random: Generator, shape: Shape, largest: int = 4) -> Array:
     return random.integers(-largest, largest + 1, shape).astype(np.float64)
 

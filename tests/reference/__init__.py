@@ -17,3 +17,4 @@ from .optim import *
 from .pooling import *
 from .products import *
 from .randomness import *
+from .rows import *
