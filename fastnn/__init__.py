@@ -19,13 +19,13 @@ from .random import Generator, seed
 from .tensor import Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
 
 if TYPE_CHECKING:
-    from . import cuda, data, models, nn, ops, optim, train
+    from . import cuda, data, models, neighbors, nn, ops, optim, train
     from .config import get_precision, profile, set_precision, show_config
     from .gradients import gradcheck
 
 __version__ = "0.1.0"
 
-_submodules = ("cuda", "data", "models", "nn", "ops", "optim", "train", "files", "cli")
+_submodules = ("cuda", "data", "models", "neighbors", "nn", "ops", "optim", "train", "files", "cli")
 _lazy = {"gradcheck": "gradients", "show_config": "config", "profile": "config", "set_precision": "config", "get_precision": "config"}
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "is_grad_enabled",
     "memory_stats",
     "models",
+    "neighbors",
     "nn",
     "no_grad",
     "ops",

@@ -16,6 +16,7 @@ from .cifar import cifar10, cifar100
 from .dataset import ArrayDataset, Dataset, arrays, split
 from .digits import digits
 from .folder import ImageFiles, Sets, image_folder
+from .folds import k_fold, train_validation_test
 from .idx import fashion_mnist, idx, mnist, read_idx
 from .items import ItemDataset
 from .loader import Loader
@@ -45,10 +46,12 @@ __all__ = [
     "fashion_mnist",
     "idx",
     "image_folder",
+    "k_fold",
     "mnist",
     "read_idx",
     "recognise",
     "spirals",
     "split",
     "stripes",
+    "train_validation_test",
 ]

@@ -1,0 +1,45 @@
+"""Splitting a data set in three, and into the folds of a cross-validation; each class in the same proportion everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from .dataset import D, Dataset, split
+
+_FOLD_DRAW = 2**48 - 2  # a draw that no epoch's order uses, nor split
+
+
+def train_validation_test(dataset: D, validation: float = 0.1, test: float = 0.1, *, seed: int = 0) -> tuple[D, D, D]:
+    """(train, validation, test), the last two with that share of each class, drawn by `seed`.
+
+    Choose by the validation set, as often as you like; look at the test set once, at the very end. ValueError for shares that do not lie
+    between 0 and 1 or leave nothing to train on.
+    """
+    if not (validation > 0 and test > 0 and validation + test < 1):
+        raise ValueError(f"train_validation_test: shares {validation} and {test} must be positive and leave something to train on")
+    rest, last = split(dataset, test, seed)
+    train, middle = split(rest, validation / (1 - test), seed + 1)
+    return train, middle, last
+
+
+def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each of `folds` folds the positions (of the rest, of the fold): every sample is in one fold, sizes differ by at most 1.
+
+    labels: the class numbers of the samples, or a data set. The members of each class, shuffled by `seed`, are dealt out in turn.
+    ValueError unless there are at least 2 folds and as many samples as folds.
+
+        for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
+    """
+    values = np.asarray(labels.labels if isinstance(labels, Dataset) else labels)
+    if values.ndim != 1:
+        raise ValueError(f"k_fold: labels have shape {values.shape}; expected one per sample")
+    if not 2 <= folds <= len(values):
+        raise ValueError(f"k_fold: {folds} folds of {len(values)} samples; expected at least 2, and at most one per sample")
+    words = random.Generator(seed).bits(len(values), _FOLD_DRAW, random.ORDER)
+    dealt = np.empty(len(values), np.int64)
+    dealt[np.lexsort((words, np.unique(values, return_inverse=True)[1].reshape(-1)))] = np.arange(len(values)) % folds
+    return ((np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(folds))

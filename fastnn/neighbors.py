@@ -1,0 +1,196 @@
+"""k-nearest neighbours, and how k is chosen.
+
+    choice = fastnn.neighbors.cross_validate(train.images, train.labels, ks=(1, 3, 5, 8, 10))
+    print(choice.table())
+    classifier = fastnn.neighbors.KNeighborsClassifier(choice.best).fit(train.images, train.labels)
+    print(classifier.score(test.images, test.labels))   # once, at the end
+
+Names and arguments are scikit-learn's; where the two differ the docstring says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _C, devices
+from .data.folds import k_fold
+from .tensor import Tensor
+
+_CHUNK_BYTES = 64 << 20  # of distances at a time
+
+
+def _rows(what: str, x: Any) -> np.ndarray:
+    """Samples as float32 rows: (N, D), or images, flattened in row-major order."""
+    values = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
+    if values.ndim < 2:
+        raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
+    rows = np.ascontiguousarray(values, np.float32).reshape(len(values), int(np.prod(values.shape[1:])))
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; nothing is near to it")
+    return rows
+
+
+def _summed(a: _C.Array, b: _C.Array, p: int) -> np.ndarray:
+    """sum |a - b|^p, no root taken."""
+    return _C.distance(_C.Distance(a.shape, b.shape, p), a, b).numpy()
+
+
+def distances(a: Any, b: Any, *, p: int = 2, device: str = "cpu") -> np.ndarray:
+    """(M, N) distances between the rows of a (M, D) and of b (N, D): sum |a - b| for p = 1, the root of sum (a - b)^2 for p = 2.
+
+    Sums of differences, computed in float32 without an M x N x D array: exact for integers as long as sums stay below 2^24 (bytes: 258
+    features of full contrast). ValueError for shapes that do not fit.
+    """
+    there = devices.resolve(device)
+    first, second = (_C.from_numpy(_rows("distances", x), there) for x in (a, b))
+    summed = _summed(first, second, p)
+    return np.sqrt(summed) if p == 2 else np.array(summed)
+
+
+def _nearest(summed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and sums of the k smallest of each row, sorted; of equal ones the first comes first."""
+    last = np.partition(summed, k - 1, axis=1)[:, k - 1 : k]
+    row, column = np.nonzero(summed <= last)  # k of each row, and whoever is as far as the last
+    order = np.lexsort((column, summed[row, column], row))
+    taken = order[np.searchsorted(row, np.arange(len(summed)))[:, None] + np.arange(k)]
+    return column[taken], summed[row[taken], column[taken]]
+
+
+def _vote(codes: np.ndarray, classes: int) -> np.ndarray:
+    """The class that most of a row's neighbours, nearest first, have; among classes with equally many votes that of the nearest."""
+    rows = np.arange(len(codes))[:, None]
+    counts = np.bincount((rows * classes + codes).reshape(-1), minlength=len(codes) * classes).reshape(len(codes), classes)
+    votes = counts[rows, codes]  # of each neighbour's class
+    winner: np.ndarray = codes[rows[:, 0], votes.argmax(1)]
+    return winner
+
+
+class KNeighborsClassifier:
+    """Remembers the training set; a sample gets the class that most of its `n_neighbors` nearest training samples have.
+
+    p: 1 for L1 (Manhattan) distances, 2 for L2 (Euclidean). `fit(x, y)`, `predict(x)`, `score(x, y)`, `kneighbors(x)`; x are rows (N, D) or
+    images (N, C, H, W), of any number type, y labels of any type. Fields after fit: `classes_`, `n_samples_fit_`.
+    Where several classes have the most votes, the one whose neighbour is nearest wins (scikit-learn takes the lowest class); of equally
+    distant samples the one that came first in training is nearer. Queries are worked off in chunks: beside both sets there is memory for
+    64 MB of distances. With device="cuda" both sets go to the GPU. (Cover, Hart 1967)
+    """
+
+    def __init__(self, n_neighbors: int = 5, *, p: int = 2, device: str = "cpu") -> None:
+        if n_neighbors < 1:
+            raise ValueError(f"KNeighborsClassifier: n_neighbors must be at least 1, got {n_neighbors}")
+        if p not in (1, 2):
+            raise ValueError(f"KNeighborsClassifier: p must be 1 or 2, got {p}")
+        self.n_neighbors, self.p, self.device = n_neighbors, p, device
+
+    def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
+        """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours."""
+        rows, labels = _rows("fit", x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
+        if labels.shape != (len(rows),):
+            raise ValueError(f"fit: labels have shape {labels.shape}; expected ({len(rows)},), one for each sample")
+        self._enough(self.n_neighbors, len(rows))
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self._codes, self.n_samples_fit_ = codes.reshape(-1), len(rows)
+        self._rows = _C.from_numpy(rows, devices.resolve(self.device))
+        return self
+
+    def kneighbors(self, x: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(distances, positions in the training set) of each sample's nearest neighbours, both (N, n_neighbors), nearest first."""
+        k = self.n_neighbors if n_neighbors is None else n_neighbors
+        parts = list(self._neighbors(x, k))
+        summed, positions = (np.concatenate([part[i] for part in parts]) if parts else np.zeros((0, k)) for i in (1, 0))
+        return np.sqrt(summed) if self.p == 2 else summed, positions.astype(np.int64)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """The class of each sample."""
+        winners = [_vote(self._codes[positions], len(self.classes_)) for positions, _ in self._neighbors(x, self.n_neighbors)]
+        found: np.ndarray = self.classes_[np.concatenate(winners)] if winners else self.classes_[:0]
+        return found
+
+    def score(self, x: Any, y: Any) -> float:
+        """The share of samples whose class is predicted."""
+        return float(np.mean(self.predict(x) == np.asarray(y.numpy() if isinstance(y, Tensor) else y)))
+
+    def _neighbors(self, x: Any, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(positions, sums) for one chunk of queries after the other."""
+        if not hasattr(self, "_rows"):
+            raise RuntimeError("KNeighborsClassifier: call fit(x, y) first")
+        self._enough(k, self.n_samples_fit_)
+        rows, features = _rows("KNeighborsClassifier", x), self._rows.shape[1]
+        if rows.shape[1] != features:
+            raise ValueError(f"KNeighborsClassifier: samples have {rows.shape[1]} features, those of fit {features}")
+        chunk = max(1, _CHUNK_BYTES // (4 * self.n_samples_fit_))
+        for first in range(0, len(rows), chunk):
+            queries = _C.from_numpy(rows[first : first + chunk], self._rows.device)
+            yield _nearest(_summed(queries, self._rows, self.p), k)
+
+    @staticmethod
+    def _enough(k: int, samples: int) -> None:
+        if not 1 <= k <= samples:
+            raise ValueError(f"KNeighborsClassifier: n_neighbors {k}, but there are {samples} training samples")
+
+
+class Choice:
+    """Accuracies of a cross-validation: `ks`, `accuracies` (of each k on each fold), `mean` and `spread` (standard deviation) per k, and
+    `best`, the k with the highest mean (of equal ones the largest: it is smoother)."""
+
+    def __init__(self, ks: Sequence[int], accuracies: np.ndarray) -> None:
+        self.ks, self.accuracies = tuple(ks), accuracies
+
+    @property
+    def mean(self) -> np.ndarray:
+        mean: np.ndarray = self.accuracies.mean(1)
+        return mean
+
+    @property
+    def spread(self) -> np.ndarray:
+        spread: np.ndarray = self.accuracies.std(1)
+        return spread
+
+    @property
+    def best(self) -> int:
+        return max(k for k, mean in zip(self.ks, self.mean) if mean == self.mean.max())
+
+    def table(self) -> str:
+        """One line for each k."""
+        lines = [f"{k:6d}  {mean:8.2%}  {spread:8.2%}" for k, mean, spread in zip(self.ks, self.mean, self.spread)]
+        return "\n".join([f"{'k':>6}  {'mean':>8}  {'spread':>8}", *lines])
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Every fold's accuracy over k, with mean and spread, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
+        from matplotlib.figure import Figure  # no pyplot: it would pick a screen
+
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(np.repeat(self.ks, self.accuracies.shape[1]), self.accuracies.reshape(-1), "o", markersize=3, alpha=0.5, label="a fold")
+        axes.errorbar(self.ks, self.mean, yerr=self.spread, label="mean and spread")
+        axes.set(xlabel="k", ylabel="accuracy")
+        axes.grid(alpha=0.3)
+        axes.legend()
+        figure.savefig(path, dpi=120)
+
+
+def cross_validate(
+    x: Any, y: Any, ks: Sequence[int] = (1, 3, 5, 8, 10, 12, 15, 20), *, folds: int = 5, p: int = 2, seed: int = 0, device: str = "cpu"
+) -> Choice:
+    """The accuracy of every k in `ks` on each of `folds` folds, the rest being the training set: of the training data alone, no test set.
+
+    The neighbours of a fold are found once for all k. Folds: data.k_fold. ValueError when the largest k exceeds the samples outside a fold.
+    """
+    rows, labels = _rows("cross_validate", x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
+    if labels.shape != (len(rows),):
+        raise ValueError(f"cross_validate: labels have shape {labels.shape}; expected ({len(rows)},), one for each sample")
+    if not len(ks) or min(ks) < 1:
+        raise ValueError(f"cross_validate: ks must be numbers of at least 1, got {tuple(ks)}")
+    accuracies = []
+    for training, fold in k_fold(labels, folds, seed=seed):
+        classifier = KNeighborsClassifier(max(ks), p=p, device=device).fit(rows[training], labels[training])
+        codes = classifier._codes[classifier.kneighbors(rows[fold])[1]]
+        predicted = [classifier.classes_[_vote(codes[:, :k], len(classifier.classes_))] for k in ks]
+        accuracies.append([float(np.mean(one == labels[fold])) for one in predicted])
+    return Choice(ks, np.array(accuracies).T)
