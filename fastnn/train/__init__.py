@@ -14,6 +14,7 @@ from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy
 from .trainer import Diverged, Trainer
 from .views import View, average_views, six_views
+from .weights import show_weights, weight_images
 
 __all__ = [
     "Callback",
@@ -31,6 +32,8 @@ __all__ = [
     "average_views",
     "load_model",
     "save_model",
+    "show_weights",
     "six_views",
     "top5_accuracy",
+    "weight_images",
 ]

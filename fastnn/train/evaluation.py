@@ -46,6 +46,8 @@ class Sums:
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
+        if truth.ndim == 2:  # soft labels: the likeliest class counts as the right one
+            truth = truth.argmax(1)
         self.values["samples"] += len(truth)
         self.values["loss"] += loss * len(truth)
         for name, metric in self.metrics.items():

@@ -14,7 +14,7 @@ import numpy as np
 from .. import devices, random
 from ..data import Loader, Normalize, Resize
 from ..data.items import as_dataset
-from ..nn import CrossEntropyLoss, Module
+from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
 from . import checkpoint, evaluation
@@ -40,7 +40,8 @@ class Trainer:
         trainer.evaluate(test)      # {"loss": ..., "accuracy": ...}
         trainer.predict(images)     # probabilities (N, classes)
 
-    loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics.
+    loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics. l1, l2: penalties on
+    the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by its samples; without batch
     norm that is the gradient of all of them together. clip_norm, clip_value: limits of the gradients (optim.clip_grad_norm_,
@@ -57,6 +58,8 @@ class Trainer:
         loss: Loss | None = None,
         *,
         metrics: Sequence[str | Metric] = ("accuracy",),
+        l1: float = 0.0,
+        l2: float = 0.0,
         seed: int = 0,
         device: str | None = None,
         normalize: Normalize | None = None,
@@ -70,6 +73,7 @@ class Trainer:
     ) -> None:
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
+        self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
         self.model.to(self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
@@ -141,12 +145,17 @@ class Trainer:
     def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0) -> tuple[float, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
         logits = self.model(x)
-        loss = self.loss(logits, labels)
+        loss = self.objective(logits, labels)
         value = float(loss)
         if not math.isfinite(value):
             raise Diverged(self._why_diverged(value, x))
         loss.backward(None if share == 1 else share)
         return value, logits
+
+    def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What is minimised: the loss, and the penalties on the weights."""
+        loss = self.loss(logits, labels)
+        return loss if self.penalty is None else loss + self.penalty()
 
     def restore_best(self) -> None:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
@@ -194,7 +203,7 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check)
+            result = evaluation.evaluate(self.model, data, self.objective, self.metrics, self.normalize, self._interrupts.check)
         self._emit("after_evaluate", result)
         return result
 

@@ -1,0 +1,77 @@
+"""The programs under examples/, run as a user would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """without("package"): programs find nothing of that name."""
+
+    def hide(package: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import importlib.util\nfind = importlib.util.find_spec\n"
+            f"importlib.util.find_spec = lambda name, *rest: None if name.split('.')[0] == {package!r} else find(name, *rest)\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+
+    return hide
+
+
+def accuracies(text: str) -> dict[str, float]:
+    """By what stands in front, of every line that ends with a test accuracy."""
+    return {
+        m[1].split("  ")[0]: float(m[2])
+        for m in re.finditer(r"^(.+?):?\s+(?:\d+ features\s+)?test accuracy\s+([\d.]+)%$", text, re.MULTILINE)
+    }
+
+
+def test_knn_and_linear(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    text = run("knn_and_linear.py", "--out", str(tmp_path))
+    reached = list(accuracies(text).values())
+    assert len(reached) == 3 and reached[0] > 97 and min(reached[1:]) > 92, text
+    starts = [float(s) for s in re.findall(r"loss ([\d.]+) at the start", text)]
+    assert all(abs(s - 2.4) < 0.5 for s in starts[:3]) and all(abs(s - 9) < 1.5 for s in starts[3:]), text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["knn.png", "weights_softmax.png", "weights_svm.png"]
+    assert all(p.read_bytes()[:4] == b"\x89PNG" for p in tmp_path.iterdir())
+
+
+def test_knn_and_linear_without_matplotlib(tmp_path: Path, without) -> None:  # type: ignore[no-untyped-def]
+    without("matplotlib")
+    text = run("knn_and_linear.py", "--out", str(tmp_path))
+    assert "no pictures" in text and len(accuracies(text)) == 3
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".png"] == []
+
+
+def test_image_features_without_scikit_image(without) -> None:  # type: ignore[no-untyped-def]
+    without("skimage")
+    text = run("image_features.py", "--images", "800")
+    assert "scikit-image is not installed" in text
+    reached = accuracies(text)
+    assert list(reached) == ["pixels", "colour histogram", "bag of visual words", "all of them but pixels"], text
+    # chance is 10 %, and colour alone cannot tell the two classes of a pair apart
+    assert 25 < reached["colour histogram"] < 60 and reached["bag of visual words"] > 40, text
+    assert reached["all of them but pixels"] > max(reached["colour histogram"], reached["bag of visual words"]), text
+
+
+def test_image_features_with_scikit_image() -> None:
+    pytest.importorskip("skimage", reason="scikit-image is not installed: the path with HOG is not tested")
+    reached = accuracies(run("image_features.py", "--images", "800"))
+    assert reached["oriented gradients"] > 40 and reached["all of them but pixels"] > reached["bag of visual words"]
