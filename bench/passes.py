@@ -166,7 +166,7 @@ def cross_entropy_forward(shape: tuple[int, int]) -> Sides:
 def cross_entropy_backward(shape: tuple[int, int]) -> Sides:
     z, t, plan = random(*shape), np.random.default_rng(0).integers(0, shape[1], shape[0]), _C.CrossEntropy(shape)
     az, at, tt, one = ours(z), ours(t), theirs(t), ours(np.ones((), np.float32), real=True)
-    _, lse, divisor = _C.cross_entropy_forward(plan, az, at, None)
+    _, top, log_sum, divisor = _C.cross_entropy_forward(plan, az, at, None)
     log_p = torch.log_softmax(theirs(z), 1)
     one_each, total = theirs(np.ones((), np.float32)), theirs(np.array(shape[0], np.float32))
 
@@ -174,7 +174,7 @@ def cross_entropy_backward(shape: tuple[int, int]) -> Sides:
         g = aten.nll_loss_backward(one_each, log_p, tt, None, 1, -100, total)
         return aten._log_softmax_backward_data(g, log_p, 1, log_p.dtype)  # type: ignore[no-any-return]
 
-    return lambda: _C.cross_entropy_backward(plan, az, at, None, lse, divisor, one), {"torch": call}
+    return lambda: _C.cross_entropy_backward(plan, az, at, None, top, log_sum, divisor, one), {"torch": call}
 
 
 # --- optimizers: all parameters in one call on both sides; the first parameter is compared after equally many steps

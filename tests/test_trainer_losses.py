@@ -49,6 +49,17 @@ def test_a_penalty_keeps_weights_small_and_l1_makes_some_vanish() -> None:
     assert np.mean(sizes["l1"] < 5e-3) > 2 * np.mean(sizes["none"] < 5e-3)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_step_of_several_batches_is_penalised_once(reduction: str) -> None:
+    training, results = data.digits()[0].take(range(200)), []
+    for accumulate in (1, 4):
+        trainer = linear(loss=nn.CrossEntropyLoss(reduction=reduction), l2=0.5, accumulate=accumulate)
+        trainer.optimizer.param_groups[0]["lr"] = 0.01 if reduction == "mean" else 1e-4
+        trainer.fit(training, 2, batch_size=100 // accumulate, progress=False)
+        results.append(trainer.model[1].weight.numpy())
+    np.testing.assert_allclose(*results, atol=1e-5)
+
+
 def test_negative_penalties_are_refused() -> None:
     with pytest.raises(ValueError, match="l1 and l2 must not be negative, got l1=0.0, l2=-1"):
         linear(l2=-1)

@@ -48,7 +48,7 @@ class Stepping:
         for count in counts:
             share = 1.0 if adds_up else count / sum(counts)
             x, labels = next(batches)
-            loss, logits = trainer.gradients(x, labels, share)
+            loss, logits = trainer.gradients(x, labels, share, penalised=count / sum(counts) / share)
             see(loss, logits, labels)
             total += share * loss
         self.finish(trainer)

@@ -142,20 +142,20 @@ class Trainer:
         self.stepping.finish(self)
         return value, logits
 
-    def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0) -> tuple[float, Tensor]:
+    def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[float, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
         logits = self.model(x)
-        loss = self.objective(logits, labels)
+        loss = self.objective(logits, labels, penalised)
         value = float(loss)
         if not math.isfinite(value):
             raise Diverged(self._why_diverged(value, x))
         loss.backward(None if share == 1 else share)
         return value, logits
 
-    def objective(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What is minimised: the loss, and the penalties on the weights."""
+    def objective(self, logits: Tensor, labels: Tensor, penalised: float = 1.0) -> Tensor:
+        """What is minimised: the loss, and the penalties on the weights (or their share, of one batch of several)."""
         loss = self.loss(logits, labels)
-        return loss if self.penalty is None else loss + self.penalty()
+        return loss if self.penalty is None else loss + self.penalty() * penalised
 
     def restore_best(self) -> None:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
