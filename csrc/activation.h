@@ -17,6 +17,7 @@ __attribute__((always_inline)) inline void with_activation(Activation activation
     case Activation::none: return body(Constant<Activation::none>{});
     case Activation::relu: return body(Constant<Activation::relu>{});
     case Activation::silu: return body(Constant<Activation::silu>{});
+    case Activation::gelu: return body(Constant<Activation::gelu>{});
   }
 }
 

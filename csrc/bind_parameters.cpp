@@ -33,10 +33,29 @@ void bind_parameters(py::module_& m) {
   py::class_<Elements>(m, "Elements").def(py::init<Shape>(), arg("shape"));
   py::class_<Power>(m, "Power").def(py::init<Shape, double>(), arg("shape"), arg("exponent"));
   py::class_<Dropout>(m, "Dropout")
-      .def(py::init<Shape, double, int64_t, int64_t>(), arg("shape"), arg("p"), arg("draw") = 0, arg("offset") = 0);
+      .def(py::init<Shape, double, int64_t, int64_t, bool>(), arg("shape"), arg("p"), arg("draw") = 0, arg("offset") = 0,
+           arg("inverted") = true);
+  py::class_<GroupDropout>(m, "GroupDropout")
+      .def(py::init([](const Shape& shape, const std::string& unit, double p, int64_t draw, int64_t offset, bool inverted) {
+             const char* names[] = {"channel", "sample", "batch"};
+             for (int i = 0; i < 3; i++)
+               if (unit == names[i]) return GroupDropout(shape, i, p, draw, offset, inverted);
+             throw std::invalid_argument("unit '" + unit + "' is not one of channel, sample, batch");
+           }),
+           arg("shape"), arg("unit"), arg("p"), arg("draw") = 0, arg("offset") = 0, arg("inverted") = true);
+  py::class_<Noise>(m, "Noise")
+      .def(py::init<Shape, double, int64_t, int64_t>(), arg("shape"), arg("std"), arg("draw") = 0, arg("offset") = 0);
+  py::class_<Pointwise>(m, "Pointwise")
+      .def(py::init<Shape, Function, double, double>(), arg("shape"), arg("function"), arg("a") = 0.0, arg("b") = 0.0);
   py::class_<Binary>(m, "Binary")
       .def(py::init<Shape, Shape>(), arg("a_shape"), arg("b_shape"))
       .def_property_readonly("y_shape", &Binary::y_shape);
+  py::class_<Compare>(m, "Compare")
+      .def(py::init<Shape, Shape, Comparison>(), arg("a_shape"), arg("b_shape"), arg("comparison"))
+      .def_property_readonly("y_shape", &Compare::y_shape);
+  py::class_<GatherAlong>(m, "GatherAlong")
+      .def(py::init<Shape, Shape, int, bool>(), arg("x_shape"), arg("index_shape"), arg("axis") = 0, arg("flat") = false)
+      .def_property_readonly("y_shape", &GatherAlong::y_shape);
   py::class_<Reduce>(m, "Reduce")
       .def(py::init([](const Shape& x, const std::vector<int>& axes, bool keepdims) {
              uint32_t mask = 0;
@@ -50,6 +69,8 @@ void bind_parameters(py::module_& m) {
              return Reduce(x, mask, keepdims);
            }),
            arg("x_shape"), arg("axes"), arg("keepdims") = false)
+      .def_static(
+          "channel_groups", [](const Shape& x, int64_t pieces) { return Reduce(x, pieces); }, arg("x_shape"), arg("pieces"))
       .def_property_readonly("y_shape", &Reduce::y_shape)
       .def_readonly("reduced_count", &Reduce::reduced_count);
   py::class_<Strided>(m, "Strided")

@@ -9,6 +9,7 @@
 #include "parameters/data.h"
 #include "parameters/elementwise.h"
 #include "parameters/loss.h"
+#include "parameters/noise.h"
 #include "parameters/normalization.h"
 #include "parameters/optim.h"
 #include "parameters/pooling.h"

@@ -19,6 +19,7 @@ using f32 = float;
 using f64 = double;
 using i64 = int64_t;
 using u8 = uint8_t;
+using b8 = bool;
 
 // hidden also as declarations: a row that nobody implements then fails at link time, not at the first call
 #pragma GCC visibility push(hidden)

@@ -66,6 +66,7 @@ Dtype fixed_type(Type type, Dtype storage) {
     case Type::f64: return Dtype::float64;
     case Type::i64: return Dtype::int64;
     case Type::u8: return Dtype::uint8;
+    case Type::b8: return Dtype::boolean;
     case Type::R: return storage == Dtype::bfloat16 ? Dtype::float32 : storage;
     default: return storage;
   }
@@ -341,7 +342,7 @@ Row row_named(const std::string& wanted) {
 const char* name(Direction d) { return d == Direction::in ? "in" : d == Direction::out ? "out" : "inout"; }
 
 const char* name(Type type) {
-  const char* names[] = {"T", "R", "f32", "f64", "i64", "u8"};
+  const char* names[] = {"T", "R", "f32", "f64", "i64", "u8", "b8"};
   return names[int(type)];
 }
 

@@ -351,6 +351,41 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    # comparisons give bool Tensors; `==` stays Python's, identity, so that Tensors can be keys: ops.equal compares values
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def abs(self) -> Tensor:
+        return ops.abs(self)
+
+    def clip(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
+        return ops.clip(self, min, max)
+
+    def gather(self, axis: int, index: Any) -> Tensor:
+        return ops.gather(self, axis, index)
+
+    def take(self, index: Any, axis: int = 0) -> Tensor:
+        return ops.take(self, index, axis)
+
+    def sigmoid(self) -> Tensor:
+        return ops.sigmoid(self)
+
+    def tanh(self) -> Tensor:
+        return ops.tanh(self)
+
     def exp(self) -> Tensor:
         return ops.exp(self)
 
@@ -368,6 +403,18 @@ class Tensor:
 
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         return ops.max(self, axis, keepdims)
+
+    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.min(self, axis, keepdims)
+
+    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, correction: float = 1) -> Tensor:
+        return ops.var(self, axis, keepdims, correction=correction)
+
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, correction: float = 1) -> Tensor:
+        return ops.std(self, axis, keepdims, correction=correction)
+
+    def norm(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        return ops.norm(self, axis, keepdims)
 
     def argmax(self, axis: int | None = None) -> Tensor:
         """Row-major position of the largest value (int64), without a gradient."""

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Operand = Array | list[Array] | None
 
 ROWS: dict[str, dict[str, Any]] = {row["name"]: row for row in _C.rows()}
-FIXED_TYPES = {"f32": "float32", "f64": "float64", "i64": "int64", "u8": "uint8"}
+FIXED_TYPES = {"f32": "float32", "f64": "float64", "i64": "int64", "u8": "uint8", "b8": "bool"}
 
 
 class Table(NamedTuple):

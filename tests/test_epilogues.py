@@ -131,14 +131,15 @@ def test_they_reach_every_algorithm(cpu_table: Table) -> None:
     assert {plan("conv2d_forward", g, cpu_table.dtype)[0] for g in REAL} == every - missing
 
 
-@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
 def test_fused_and_by_itself_are_the_same_bits(activation: str, table: Table) -> None:
     for row, parameters in [*(("conv2d_forward", g) for g in REAL), *(("matmul", p) for p in PRODUCTS)]:
         operands = data(row, parameters)
         operands[0].flat[3], operands[2][0] = np.nan, -np.inf
         fused = call(row, (*parameters, activation), operands, table.dtype)["y"]
         y = call(row, (*parameters, "none"), operands, table.dtype)["y"]
-        apart = call(f"{activation}_forward", (y.shape,), [y], table.dtype)["y"]
+        alone = ("pointwise_forward", (y.shape, "gelu")) if activation == "gelu" else (f"{activation}_forward", (y.shape,))
+        apart = call(*alone, [y], table.dtype)["y"]
         assert same_bits({"y": fused}, {"y": apart}), f"{row} {parameters}"
         assert np.isnan(fused).any() and not np.array_equal(fused, y, equal_nan=True)
 
@@ -218,7 +219,7 @@ def assert_halves(fused: dict[str, Array], apart: dict[str, Array], dtype: str) 
 
 @pytest.mark.parametrize("geometry", NORMED, ids=name_of)
 def test_fused_normalisation_beside_its_halves(geometry: Geometry, table: Table) -> None:
-    for activation, residual in (("none", False), ("relu", True), ("silu", False)):
+    for activation, residual in (("none", False), ("relu", True), ("silu", False), ("gelu", True)):
         fused, apart, algorithm = both(geometry, activation, residual, table.dtype)
         if table.device == "cpu" or algorithm in ("depthwise", "narrow_groups"):
             assert same_bits(fused, {name: apart[name] for name in fused})

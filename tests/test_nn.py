@@ -120,7 +120,12 @@ def test_state_dict_has_pytorchs_keys_shapes_and_types(name: str) -> None:
 
 
 def test_batchnorm_with_residual_and_activation() -> None:
-    for activation, theirs_activation in (("none", lambda y: y), ("relu", torch.relu), ("silu", TN.functional.silu)):
+    for activation, theirs_activation in (
+        ("none", lambda y: y),
+        ("relu", torch.relu),
+        ("silu", TN.functional.silu),
+        ("gelu", TN.functional.gelu),
+    ):
         for dtype in DTYPES:
             bn, theirs = nn.BatchNorm2d(5), TN.BatchNorm2d(5).double()
             bn = bn.double() if dtype == "float64" else bn

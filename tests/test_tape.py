@@ -95,6 +95,9 @@ OVERWRITTEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Power": lambda x, w: w**2.0,
     "Log": lambda x, w: w.log(),
     "SiLU": lambda x, w: ops.silu(w),
+    "Pointwise": lambda x, w: ops.gelu(w),
+    "Extremum": lambda x, w: ops.maximum(x, w),
+    "Var": lambda x, w: w.var(),
     "Reshape of Multiply": lambda x, w: x * w.reshape(3, 3),
 }
 

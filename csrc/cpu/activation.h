@@ -13,6 +13,7 @@ template <Activation activation>
 INLINE vec activate(vec z) {
   if constexpr (activation == Activation::relu) return relu(z);
   if constexpr (activation == Activation::silu) return silu(z);
+  if constexpr (activation == Activation::gelu) return gelu(z);
   return z;
 }
 
@@ -21,6 +22,7 @@ template <Activation activation>
 INLINE vec activate_backward(vec z, vec dy) {
   if constexpr (activation == Activation::relu) return select(z <= zero(), zero(), dy);
   if constexpr (activation == Activation::silu) return dy * silu_slope(z);
+  if constexpr (activation == Activation::gelu) return dy * gelu_slope(z);
   return dy;
 }
 

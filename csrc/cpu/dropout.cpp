@@ -1,62 +1,46 @@
-// Dropout masks and raw random bits: Philox on several blocks at once, so that drawing costs less than reading memory.
-#include "../random.h"
-
-#include "elements.h"
+// Dropout of single elements and of whole groups, Gaussian noise, and raw random bits.
+#include "math.h"
+#include "philox.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int groups = vector_bytes == 64 ? 4 : 2;  // of WIDE_LANES blocks, worked on side by side: what the registers hold
-constexpr int blocks_at_once = groups * WIDE_LANES;
+constexpr int64_t group_stretch = 256;  // columns whose words wait on the stack
 
-INLINE wide all(uint64_t a) { return a - wide{}; }
-
-// The words of `blocks_at_once` blocks from first_block on, in order; random.h's philox with one block per 64-bit lane.
-// Only the low half of a lane counts, the multiplication ignores what the upper half gathers.
-INLINE void philox_blocks(uint64_t seed, uint64_t first_block, uint64_t draw, uint32_t purpose, uint32_t* words) {
-  wide c0[groups], c1[groups], c2[groups], c3[groups];
-  wide lanes;  // even lanes hold the first half of a group's blocks, odd lanes the second: even_pairs and odd_pairs leave them in order
-  for (int lane = 0; lane < WIDE_LANES; lane++) lanes[lane] = uint64_t(lane / 2 + lane % 2 * (WIDE_LANES / 2));
-  UNROLL for (int g = 0; g < groups; g++) {
-    c0[g] = lanes + all(first_block + uint64_t(g * WIDE_LANES));
-    c1[g] = c0[g] >> 32, c2[g] = all(draw), c3[g] = all((draw >> 32 & 0xffff) | purpose << 16);
-  }
-  uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
-  for (int round = 0; round < 10; round++) {
-    UNROLL for (int g = 0; g < groups; g++) {
-      const wide p0 = multiply_low(c0[g], all(0xD2511F53u)), p1 = multiply_low(c2[g], all(0xCD9E8D57u));
-      c0[g] = (p1 >> 32) ^ c1[g] ^ all(k0);
-      c1[g] = p1;
-      c2[g] = (p0 >> 32) ^ c3[g] ^ all(k1);
-      c3[g] = p0;
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  const wide low_half = all(0xffffffff);
-  UNROLL for (int g = 0; g < groups; g++) {
-    const wide first_pair = (c0[g] & low_half) | c1[g] << 32, second_pair = (c2[g] & low_half) | c3[g] << 32;
-    const wide ordered[2] = {even_pairs(first_pair, second_pair), odd_pairs(first_pair, second_pair)};
-    __builtin_memcpy(words + 4 * g * WIDE_LANES, ordered, sizeof ordered);
+// kept[c] = whether word first + c is kept, for n columns
+INLINE void draw_kept(const GroupDropout& s, const i64* state, int64_t first, int64_t n, bool* kept) {
+  Words words{};
+  int64_t block = -1;
+  for (int64_t c = 0; c < n; c++) {
+    const int64_t at = first + c;
+    if (at / 4 != block) block = at / 4, words = philox(uint64_t(state[0]), uint64_t(block), uint64_t(state[1] + s.draw), purpose_net);
+    kept[c] = words.w[at % 4] >= s.threshold;
   }
 }
 
-// use(begin, count, words): words[j] belongs to element begin + j of [0, n), whose number in the stream is first + begin + j
-template <class F>
-INLINE void for_words(const Context& context, int64_t n, int64_t first, const int64_t* state, int64_t draw, uint32_t purpose,
-                      const F& use) {
-  constexpr int64_t buffered = 16 * 4 * blocks_at_once;
-  const uint64_t seed = uint64_t(state[0]), position = uint64_t(state[1] + draw);
-  for_blocks(context, n, [=](int64_t begin, int64_t end) {
-    uint32_t words[buffered];
-    while (begin < end) {
-      const int64_t skip = (first + begin) % 4, count = smaller(end - begin, buffered - 4);
-      const int64_t block = (first + begin) / 4, blocks = divide_up(skip + count, 4);
-      for (int64_t b = 0; b < blocks; b += blocks_at_once) philox_blocks(seed, uint64_t(block + b), position, purpose, words + 4 * b);
-      use(begin, count, words + skip);
-      begin += count;
-    }
-  });
+// rows of `columns` elements, `stride` apart
+INLINE void drop_rows(const T* x, T* y, int64_t rows, int64_t columns, int64_t stride, const bool* kept, T scale) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < columns; c++) y[r * stride + c] = kept[c] ? x[r * stride + c] * scale : T(0);
+}
+
+INLINE void drop_run(const T* x, T* y, int64_t n, bool kept, T scale) {
+  if (!kept) return void(__builtin_memset(y, 0, size_t(n) * sizeof(T)));
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
+}
+
+// 2 N_LANES Gaussian numbers from as many words
+INLINE void gaussian_numbers(const uint32_t* words, real* z) {
+  real uniform[N_LANES], rest[N_LANES], cosine[N_LANES], sine[N_LANES];
+  for (int i = 0; i < N_LANES; i++) uniform[i] = uniform_of(words[2 * i]), rest[i] = rest_of(words[2 * i + 1]);
+  const vec radius = radius_of(load(uniform));
+  const Circle c = circle(load(rest));
+  store(cosine, radius * c.cosine), store(sine, radius * c.sine);
+  for (int i = 0; i < N_LANES; i++) {
+    const uint32_t quarter = quarter_of(words[2 * i + 1]);
+    z[2 * i] = turned_cosine(cosine[i], sine[i], quarter);
+    z[2 * i + 1] = turned_sine(cosine[i], sine[i], quarter);
+  }
 }
 
 }  // namespace
@@ -70,6 +54,43 @@ void dropout(const Context& context, const Dropout& s, const T* x, const i64* st
     for (int64_t j = 0; j < count; j++) {
       const T kept = from[j] * scale;
       to[j] = (words[j] > last_dropped) | keep_all ? kept : T(0);
+    }
+  });
+}
+
+void group_dropout(const Context& context, const GroupDropout& s, const T* x, const i64* state, T* y) {
+  const int64_t group = s.inner * s.columns;
+  if (s.outer * group == 0) return;
+  const T scale = T(s.scale);
+  const int64_t rows = larger(1, elements_per_block / s.columns), pieces = divide_up(s.inner, rows);
+  const int64_t groups = larger(1, elements_per_block / group);
+  parallel(context, divide_up(s.outer, groups) * pieces, [&](int64_t block, int) {
+    const int64_t first = block / pieces * groups, begin = block % pieces * rows, count = smaller(rows, s.inner - begin);
+    for (int64_t o = first; o < smaller(first + groups, s.outer); o++) {
+      for (int64_t c = 0; c < s.columns; c += group_stretch) {
+        const int64_t columns = smaller(group_stretch, s.columns - c), at = o * group + begin * s.columns + c;
+        bool kept[group_stretch];
+        draw_kept(s, state, s.offset + o * s.columns + c, columns, kept);
+        if (s.columns == 1)
+          drop_run(x + at, y + at, count, kept[0], scale);
+        else
+          drop_rows(x + at, y + at, count, columns, s.columns, kept, scale);
+      }
+    }
+  });
+}
+
+void gaussian_noise(const Context& context, const Noise& s, const T* x, const i64* state, T* y) {
+  const T std = T(s.std);
+  for_words(context, s.n, s.offset, state, s.draw, purpose_net, [=](int64_t begin, int64_t count, const uint32_t* words) {
+    const int64_t skip = (s.offset + begin) % 4;  // words of the first block that belong to elements before
+    for (int64_t j = 0; j < skip + count; j += 2 * N_LANES) {
+      real z[2 * N_LANES];
+      gaussian_numbers(words - skip + j, z);
+      for (int64_t i = larger(skip, j); i < smaller(skip + count, j + 2 * N_LANES); i++) {
+        const int64_t at = begin + i - skip;
+        y[at] = x[at] + std * z[i - j];
+      }
     }
   });
 }

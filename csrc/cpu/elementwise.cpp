@@ -1,4 +1,4 @@
-// exp, log, sqrt, powers, and sums, differences, products and quotients with broadcasting.
+// exp, log, sqrt, powers; sums, differences, products, quotients, comparisons and choices with broadcasting.
 #include "elements.h"
 #include "math.h"
 #include "walk.h"
@@ -34,24 +34,50 @@ Row<Op> choose_row(int64_t a_stride, int64_t b_stride) {
   return strided_row<Op>;
 }
 
-// y as rows along its innermost dimension: long rows are cut into blocks, short ones gathered into blocks.
-template <class Op>
-void broadcast_each(const Context& context, const Binary& s, const T* a, const T* b, T* y, Op op) {
+// y as rows along its innermost dimension: long rows are cut into blocks, short ones gathered into blocks. body(offsets in a, b and y, n)
+template <class F>
+void for_rows(const Context& context, const Binary& s, const F& body) {
   const int outer = s.rank - 1;
   const int64_t n = s.dims[outer], a_stride = s.a_stride[outer], b_stride = s.b_stride[outer];
   int64_t rows = 1;
   for (int d = 0; d < outer; d++) rows *= s.dims[d];
   if (rows * n == 0) return;
-  const Row<Op> row = choose_row<Op>(a_stride, b_stride);
   const int64_t pieces = divide_up(n, elements_per_block), piece = smaller(n, elements_per_block);
   const int64_t rows_per_block = larger(1, elements_per_block / n);
   parallel(context, divide_up(rows, rows_per_block) * pieces, [&](int64_t block, int) {
     const int64_t first = block / pieces * rows_per_block, begin = block % pieces * piece, length = smaller(piece, n - begin);
     Walk<2> walk(outer, s.dims, {s.a_stride, s.b_stride}, first);
     for (int64_t r = first; r < smaller(first + rows_per_block, rows); r++, walk.next())
-      row(a + walk.offset[0] + begin * a_stride, b + walk.offset[1] + begin * b_stride, y + r * n + begin, length, a_stride, b_stride, op);
+      body(walk.offset[0] + begin * a_stride, walk.offset[1] + begin * b_stride, r * n + begin, length);
   });
 }
+
+template <class Op>
+void broadcast_each(const Context& context, const Binary& s, const T* a, const T* b, T* y, Op op) {
+  const int64_t a_stride = s.a_stride[s.rank - 1], b_stride = s.b_stride[s.rank - 1];
+  const Row<Op> row = choose_row<Op>(a_stride, b_stride);
+  for_rows(context, s,
+           [=](int64_t in_a, int64_t in_b, int64_t in_y, int64_t n) { row(a + in_a, b + in_b, y + in_y, n, a_stride, b_stride, op); });
+}
+
+// y = op(a, b, i), i being where it lies in y
+template <class Y, class Op>
+void broadcast_at(const Context& context, const Binary& s, const T* a, const T* b, Y* y, Op op) {
+  const int64_t a_stride = s.a_stride[s.rank - 1], b_stride = s.b_stride[s.rank - 1];
+  for_rows(context, s, [=](int64_t in_a, int64_t in_b, int64_t in_y, int64_t n) {
+    const auto run = [=](int64_t a_step, int64_t b_step) {
+      for (int64_t i = 0; i < n; i++) y[in_y + i] = op(a[in_a + i * a_step], b[in_b + i * b_step], in_y + i);
+    };
+    if (a_stride == 1 && b_stride == 1) return run(1, 1);
+    if (a_stride == 1 && b_stride == 0) return run(1, 0);
+    run(a_stride, b_stride);
+  });
+}
+
+// For operations on single elements beside those on vectors
+INLINE real select(bool condition, real a, real b) { return condition ? a : b; }
+INLINE real max(real a, real b) { return a > b ? a : b; }
+INLINE real min(real a, real b) { return a < b ? a : b; }
 
 INLINE real power(real x, double exponent) {
   if constexpr (sizeof(real) == sizeof(float)) return __builtin_powf(float(x), float(exponent));
@@ -101,6 +127,44 @@ void multiply(const Context& context, const Binary& s, const T* a, const T* b, T
 
 void divide(const Context& context, const Binary& s, const T* a, const T* b, T* y) {
   broadcast_each(context, s, a, b, y, [](auto left, auto right) { return left / right; });
+}
+
+void maximum(const Context& context, const Binary& s, const T* a, const T* b, T* y) {  // NaN wins
+  broadcast_each(context, s, a, b, y, [](auto left, auto right) { return select(left == left, max(left, right), left); });
+}
+
+void minimum(const Context& context, const Binary& s, const T* a, const T* b, T* y) {
+  broadcast_each(context, s, a, b, y, [](auto left, auto right) { return select(left == left, min(left, right), left); });
+}
+
+void prelu_forward(const Context& context, const Binary& s, const T* a, const T* b, T* y) {
+  broadcast_each(context, s, a, b, y, [](auto x, auto slope) { return select(x > decltype(x){}, x, slope * x); });
+}
+
+void prelu_slope(const Context& context, const Binary& s, const T* a, const T* b, T* y) {
+  broadcast_each(context, s, a, b, y, [](auto x, auto dy) { return select(x > decltype(x){}, decltype(x){}, dy * x); });
+}
+
+void prelu_backward(const Context& context, const Binary& s, const T* a, const T* b, const T* dy, T* da) {
+  broadcast_at(context, s, a, b, da, [=](real x, real slope, int64_t i) { return x > 0 ? dy[i] : slope * dy[i]; });
+}
+
+void where(const Context& context, const Binary& s, const b8* condition, const T* a, const T* b, T* y) {
+  broadcast_at(context, s, a, b, y, [=](real left, real right, int64_t i) { return condition[i] ? left : right; });
+}
+
+void compare(const Context& context, const Compare& s, const T* a, const T* b, b8* y) {
+  const auto each = [&](auto holds) {
+    broadcast_at(context, s, a, b, y, [=](real left, real right, int64_t) { return holds(left, right); });
+  };
+  switch (s.comparison) {
+    case Comparison::equal: return each([](real left, real right) { return left == right; });
+    case Comparison::not_equal: return each([](real left, real right) { return left != right; });
+    case Comparison::less: return each([](real left, real right) { return left < right; });
+    case Comparison::less_equal: return each([](real left, real right) { return left <= right; });
+    case Comparison::greater: return each([](real left, real right) { return left > right; });
+    case Comparison::greater_equal: return each([](real left, real right) { return left >= right; });
+  }
 }
 
 }  // namespace fastnn::FASTNN_TABLE

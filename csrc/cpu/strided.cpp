@@ -89,6 +89,8 @@ int64_t count(const Shape& shape) {
 
 void copy(const Context& context, const Strided& s, const T* x, T* y) { move_all(context, s, ToDense{x, y}); }
 
+void paste(const Context& context, const Strided& s, const T* part, T* whole) { move_all(context, s, ToStrided{whole, part}); }
+
 void copy_backward(const Context& context, const Strided& s, const T* dy, T* dx) {
   const int64_t n = count(s.x);
   if (n != count(s.y))  // elements outside of the view

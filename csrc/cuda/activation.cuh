@@ -11,6 +11,7 @@ template <Activation activation>
 __device__ __forceinline__ float activate(float z) {
   if constexpr (activation == Activation::relu) return z < 0 ? 0 : z;  // NaN and -0 stay
   if constexpr (activation == Activation::silu) return silu(z);
+  if constexpr (activation == Activation::gelu) return gelu(z);
   return z;
 }
 
@@ -21,6 +22,7 @@ __device__ __forceinline__ void activate(Activation activation, float (&z)[n]) {
     case Activation::none: return;
     case Activation::relu: UNROLL for (int i = 0; i < n; i++) z[i] = activate<Activation::relu>(z[i]); return;
     case Activation::silu: UNROLL for (int i = 0; i < n; i++) z[i] = activate<Activation::silu>(z[i]); return;
+    case Activation::gelu: UNROLL for (int i = 0; i < n; i++) z[i] = activate<Activation::gelu>(z[i]); return;
   }
 }
 
@@ -29,6 +31,7 @@ template <Activation activation>
 __device__ __forceinline__ float activate_backward(float z, float dy) {
   if constexpr (activation == Activation::relu) return z <= 0 ? 0 : dy;
   if constexpr (activation == Activation::silu) return dy * silu_slope(z);
+  if constexpr (activation == Activation::gelu) return dy * gelu_slope(z);
   return dy;
 }
 

@@ -202,7 +202,7 @@ struct GradientSums {
       UNROLL for (int v = 0; v < Packs::columns; v++) {
         float sum = 0, along_x = 0;
         UNROLL for (int i = 0; i < stretch; i++) {
-          if (i >= n) continue;  // zeros would do but for silu, whose slope may be infinity times 0
+          if (i >= n) continue;  // zeros would do but for silu and gelu, whose slopes may be infinity times 0
           const float from = float(x_pack[i].e[v]), z = affine(from, v);
           const float dz = activate_backward<activation>(residual ? z + float(added[i].e[v]) : z, float(dz_pack[i].e[v]));
           sum += dz;

@@ -1,4 +1,4 @@
-// exp, log, sqrt, powers, and sums, differences, products and quotients with broadcasting.
+// exp, log, sqrt, powers; sums, differences, products, quotients, comparisons and choices with broadcasting.
 #include "elements.cuh"
 #include "math.cuh"
 
@@ -9,7 +9,7 @@ struct Exp {
   __device__ __forceinline__ float operator()(float x) const { return exp(x); }
 };
 struct Log {
-  __device__ __forceinline__ float operator()(float x) const { return logf(fabsf(x) < smallest_normal ? 0 : x); }
+  __device__ __forceinline__ float operator()(float x) const { return log(x); }
 };
 struct SquareRoot {
   __device__ __forceinline__ float operator()(float x) const { return sqrtf(x); }
@@ -52,13 +52,70 @@ struct Divide {
   __device__ __forceinline__ float operator()(float a, float b) const { return a / b; }
 };
 
-template <class F>
-void broadcast(const Context& context, const Binary& s, const F& f, const T* a, const T* b, T* y) {
+struct Maximum {  // NaN wins
+  __device__ __forceinline__ float operator()(float a, float b) const { return a != a ? a : max(a, b); }
+};
+struct Minimum {
+  __device__ __forceinline__ float operator()(float a, float b) const { return a != a ? a : min(a, b); }
+};
+struct PRelu {
+  __device__ __forceinline__ float operator()(float a, float b) const { return a > 0 ? a : b * a; }
+};
+struct PReluSlope {
+  __device__ __forceinline__ float operator()(float a, float b) const { return a > 0 ? 0 : b * a; }
+};
+struct PReluBackward {
+  __device__ __forceinline__ float operator()(float dy, float a, float b) const { return a > 0 ? dy : b * dy; }
+};
+struct Choose {
+  __device__ __forceinline__ float operator()(b8 condition, float a, float b) const { return condition ? a : b; }
+};
+
+template <Comparison comparison>
+struct Compared {
+  __device__ __forceinline__ b8 operator()(float a, float b) const {
+    if constexpr (comparison == Comparison::equal) return a == b;
+    if constexpr (comparison == Comparison::not_equal) return a != b;
+    if constexpr (comparison == Comparison::less) return a < b;
+    if constexpr (comparison == Comparison::less_equal) return a <= b;
+    if constexpr (comparison == Comparison::greater) return a > b;
+    return a >= b;
+  }
+};
+
+// y and a, b, and between them arrays that lie as y does
+template <int dense>
+Space<3 + dense> space_of(const Binary& s) {
   int64_t y_stride[max_rank], n = 1;
   for (int d = s.rank - 1; d >= 0; d--) y_stride[d] = n, n *= s.dims[d];
-  Space<3> space;
-  for (int d = 0; d < s.rank; d++) space.add(s.dims[d], {y_stride[d], s.a_stride[d], s.b_stride[d]});
-  map_strided(context, space, f, y, a, b);
+  Space<3 + dense> space;
+  for (int d = 0; d < s.rank; d++) {
+    int64_t step[3 + dense];
+    for (int i = 0; i <= dense; i++) step[i] = y_stride[d];
+    step[1 + dense] = s.a_stride[d], step[2 + dense] = s.b_stride[d];
+    space.add(s.dims[d], step);
+  }
+  return space;
+}
+
+// y = f(third, a, b), third lying as y does
+template <class F, class Third>
+void broadcast_with(const Context& context, const Binary& s, const F& f, const Third* third, const T* a, const T* b, T* y) {
+  const Space<4> space = space_of<1>(s);
+  if (space.is_dense()) return map_dense(context, space.count(), f, y, third, a, b);
+  run_strided<1>(context, space, f, y, Along<1, Third>{third}, Along<2, T>{a}, Along<3, T>{b});
+}
+
+template <Comparison comparison>
+void compare_all(const Context& context, const Binary& s, const T* a, const T* b, b8* y) {
+  const Space<3> space = space_of<0>(s);
+  if (space.is_dense()) return map_dense(context, space.count(), Compared<comparison>{}, y, a, b);
+  run_strided<1>(context, space, Compared<comparison>{}, y, Along<1, T>{a}, Along<2, T>{b});
+}
+
+template <class F>
+void broadcast(const Context& context, const Binary& s, const F& f, const T* a, const T* b, T* y) {
+  map_strided(context, space_of<0>(s), f, y, a, b);
 }
 
 }  // namespace
@@ -83,5 +140,28 @@ void add(const Context& context, const Binary& s, const T* a, const T* b, T* y) 
 void subtract(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, Subtract{}, a, b, y); }
 void multiply(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, Multiply{}, a, b, y); }
 void divide(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, Divide{}, a, b, y); }
+void maximum(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, Maximum{}, a, b, y); }
+void minimum(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, Minimum{}, a, b, y); }
+void prelu_forward(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, PRelu{}, a, b, y); }
+void prelu_slope(const Context& context, const Binary& s, const T* a, const T* b, T* y) { broadcast(context, s, PReluSlope{}, a, b, y); }
+
+void prelu_backward(const Context& context, const Binary& s, const T* a, const T* b, const T* dy, T* da) {
+  broadcast_with(context, s, PReluBackward{}, dy, a, b, da);
+}
+
+void where(const Context& context, const Binary& s, const b8* condition, const T* a, const T* b, T* y) {
+  broadcast_with(context, s, Choose{}, condition, a, b, y);
+}
+
+void compare(const Context& context, const Compare& s, const T* a, const T* b, b8* y) {
+  switch (s.comparison) {
+    case Comparison::equal: return compare_all<Comparison::equal>(context, s, a, b, y);
+    case Comparison::not_equal: return compare_all<Comparison::not_equal>(context, s, a, b, y);
+    case Comparison::less: return compare_all<Comparison::less>(context, s, a, b, y);
+    case Comparison::less_equal: return compare_all<Comparison::less_equal>(context, s, a, b, y);
+    case Comparison::greater: return compare_all<Comparison::greater>(context, s, a, b, y);
+    case Comparison::greater_equal: return compare_all<Comparison::greater_equal>(context, s, a, b, y);
+  }
+}
 
 }  // namespace fastnn::FASTNN_TABLE

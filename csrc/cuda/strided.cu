@@ -105,12 +105,16 @@ void copy(const Context& context, const Strided& s, const T* x, T* y) {
   map_strided(context, space, Itself{}, y, x);
 }
 
-void copy_backward(const Context& context, const Strided& s, const T* dy, T* dx) {
-  if (count(s.x) != count(s.y)) map_dense(context, count(s.x), Zero{}, dx);  // elements outside of the view
+void paste(const Context& context, const Strided& s, const T* part, T* whole) {
   const Space<2> space = space_of(s);
   const Planes planes(space);
-  if (planes.tiles) return launch<Tile>(context, transpose<strided>, unsigned(planes.tiles), tile_threads, planes, dy, dx);
-  map_strided(context, turned(space), Itself{}, dx, dy);
+  if (planes.tiles) return launch<Tile>(context, transpose<strided>, unsigned(planes.tiles), tile_threads, planes, part, whole);
+  map_strided(context, turned(space), Itself{}, whole, part);
+}
+
+void copy_backward(const Context& context, const Strided& s, const T* dy, T* dx) {
+  if (count(s.x) != count(s.y)) map_dense(context, count(s.x), Zero{}, dx);  // elements outside of the view
+  paste(context, s, dy, dx);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -15,7 +15,7 @@ struct Pair {  // (vertical, horizontal)
   int64_t h, w;
 };
 
-enum class Activation : int { none, relu, silu };
+enum class Activation : int { none, relu, silu, gelu };
 
 // What a PLANNED kernel announces before it runs. The algorithm is a function of (shape, instruction set, precision) alone.
 struct Plan {

@@ -10,13 +10,8 @@ Shape Elements::shape() const { return s; }
 Power::Power(Shape s_, double e) : n(count(s_)), exponent(e), s(s_) {}
 Shape Power::shape() const { return s; }
 
-Dropout::Dropout(Shape s_, double p, int64_t draw_, int64_t offset_) : n(count(s_)), draw(draw_), offset(offset_), s(s_) {
-  if (!(p >= 0 && p <= 1)) refuse("dropout: p must lie in [0, 1], got ", p);
-  scale = p < 1 ? 1 / (1 - p) : 0;
-  threshold = uint64_t(std::llround(p * 4294967296.0));
-}
-Shape Dropout::shape() const { return s; }
-Shape Dropout::state_shape() const { return shape_of(2); }
+Pointwise::Pointwise(Shape s_, Function function_, double a_, double b_) : n(count(s_)), function(function_), a(a_), b(b_), s(s_) {}
+Shape Pointwise::shape() const { return s; }
 
 Binary::Binary(Shape a_, Shape b_) : a(a_), b(b_) {
   y.rank = a.rank > b.rank ? a.rank : b.rank;
@@ -47,5 +42,7 @@ Binary::Binary(Shape a_, Shape b_) : a(a_), b(b_) {
 Shape Binary::a_shape() const { return a; }
 Shape Binary::b_shape() const { return b; }
 Shape Binary::y_shape() const { return y; }
+
+Compare::Compare(Shape a_, Shape b_, Comparison comparison_) : Binary(a_, b_), comparison(comparison_) {}
 
 }  // namespace fastnn

@@ -11,23 +11,24 @@ struct Elements {
   Shape shape() const;
 };
 
+// Those of pointwise.h, with their two parameters
+enum class Function : int { sigmoid, tanh, leaky_relu, elu, gelu, gelu_tanh, softplus, abs, clip };
+
+struct Pointwise {
+  int64_t n;
+  Function function;
+  double a, b;
+  Shape s;
+  Pointwise(Shape s, Function function, double a, double b);
+  Shape shape() const;
+};
+
 struct Power {  // y = x^exponent
   int64_t n;
   double exponent;
   Shape s;
   Power(Shape s, double exponent);
   Shape shape() const;
-};
-
-// y[i] = x[i] / (1 - p) where word(i) >= threshold, else 0 (scale = 1 / (1 - p), threshold = round(p 2^32)).
-// word(i) is word i % 4 of Philox block i / 4 (+ offset); the draw is state[1] + draw; i counts elements as they lie in memory.
-struct Dropout {
-  int64_t n, draw, offset;
-  double scale;
-  uint64_t threshold;
-  Shape s;
-  Dropout(Shape s, double p, int64_t draw, int64_t offset);
-  Shape shape() const, state_shape() const;
 };
 
 // Broadcasting y = a (op) b by numpy's rules. dims and strides are in memory order of y, outermost first, dimensions that run
@@ -38,6 +39,13 @@ struct Binary {
   Shape a, b, y;
   Binary(Shape a, Shape b);
   Shape a_shape() const, b_shape() const, y_shape() const;
+};
+
+enum class Comparison : int { equal, not_equal, less, less_equal, greater, greater_equal };
+
+struct Compare : Binary {  // y = a (comparison) b with broadcasting
+  Comparison comparison;
+  Compare(Shape a, Shape b, Comparison comparison);
 };
 
 }  // namespace fastnn

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..tensor import Tensor
-from .module import Module
+from .module import Module, Parameter
 
 
 class ReLU(Module):
@@ -28,8 +30,114 @@ class SiLU(Module):
         return ops.silu(x)
 
 
+class GELU(Module):
+    """x Phi(x), Phi the normal distribution function (Hendrycks, Gimpel 2016).
+
+    approximate="tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Raises ValueError for another word.
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
+        self.approximate = approximate
+        self.activation = "gelu" if approximate == "none" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate!r}"
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.sigmoid(x)
+
+
+class Tanh(Module):
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.tanh(x)
+
+
+class LeakyReLU(Module):
+    """x above 0, negative_slope * x below (Maas, Hannun, Ng 2013)."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """x above 0, weight * x below, the slope being learned (He, Zhang, Ren, Sun 2015): one, or one per channel of (N, C, ...).
+
+    weight (num_parameters) starts at `init`. Weight decay would pull the slopes to 0: give them a parameter group without it.
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        super().__init__()
+        self.num_parameters = num_parameters
+        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
+
+
+class ELU(Module):
+    """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner, Hochreiter 2015)."""
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.elu(x, self.alpha)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(Module):
+    """scale * elu(x, alpha) with alpha = 1.6732632423543772 and scale = 1.0507009873554805 (Klambauer, Unterthiner, Mayr, Hochreiter 2017).
+
+    Keeps mean 0 and variance 1 where weights have variance 1 / fan_in.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.selu(x)
+
+
+class Softplus(Module):
+    """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold. Raises ValueError unless beta > 0."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        if not beta > 0:
+            raise ValueError(f"Softplus: beta must be positive, got {beta}")
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
 def absorb(module: Module, following: Sequence[Module], *kinds: type[Module]) -> tuple[int, dict[str, Any]]:
     """What `module.absorbs` says when its kernel can apply an activation of one of these kinds."""
-    if following and type(following[0]) in kinds and not module._hooks and not following[0]._hooks:
+    if following and type(following[0]) in kinds and following[0].activation is not None and not module._hooks and not following[0]._hooks:
         return 1, {"activation": following[0].activation}
     return 0, {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, tensor
-from .activation import ReLU, SiLU, absorb
+from .activation import GELU, ReLU, SiLU, absorb
 from .module import Module, Parameter
 
 
@@ -52,7 +52,7 @@ class _BatchNorm(Module):
             self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
 
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
-        return absorb(self, following, ReLU, SiLU) if type(self) in (BatchNorm1d, BatchNorm2d) else (0, {})
+        return absorb(self, following, ReLU, SiLU, GELU) if type(self) in (BatchNorm1d, BatchNorm2d) else (0, {})
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
@@ -63,7 +63,7 @@ class BatchNorm2d(_BatchNorm):
 
     Training uses the batch's mean and biased variance and moves running_mean and running_var (unbiased) by `momentum`, the weight of the new
     value; evaluation uses those. weight starts at 1, bias at 0. weight = sqrt(var + eps), bias = mean recovers the identity.
-    `layer(x, residual, activation)` adds a residual and applies "relu" or "silu" in the same pass. Training on one value per channel raises ValueError.
+    `layer(x, residual, activation)` adds a residual and applies "relu", "silu" or "gelu" in the same pass. Training on one value per channel raises ValueError.
     """
 
     rank = 4

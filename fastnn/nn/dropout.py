@@ -1,26 +1,146 @@
-"""The dropout layer."""
+"""Layers that add noise in training. `noisy` marks them for monte_carlo."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from .. import ops
-from ..tensor import Tensor
+from ..ops.dropout import checked_rate
+from ..tensor import Tensor, no_grad
 from .module import Module
 
 
 class Dropout(Module):
-    """Inverted dropout: in training zero with probability p, else x / (1 - p); the identity in evaluation (Srivastava et al. 2014).
+    """In training zero with probability p, else x / (1 - p); the identity in evaluation (Srivastava et al. 2014).
 
+    inverted=False is the lectures' plain form: zero or x in training, (1 - p) x in evaluation.
     The mask comes from the thread's generator (fastnn.seed) and is never stored. Raises ValueError unless 0 <= p <= 1.
     """
 
-    def __init__(self, p: float = 0.5) -> None:
+    noisy = True
+
+    def __init__(self, p: float = 0.5, *, inverted: bool = True) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must lie in [0, 1], got {p}")
-        self.p = p
+        self.p, self.inverted = checked_rate(type(self).__name__, p), inverted
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.dropout(x, self.p, training=self.training)
+        return ops.dropout(x, self.p, training=self.training, inverted=self.inverted)
 
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
+
+
+class Dropout2d(Dropout):
+    """Dropout of whole maps of (N, C, H, W), each sample's channels by themselves (Tompson et al. 2015)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.dropout2d(x, self.p, training=self.training, inverted=self.inverted)
+
+
+class DropConnect(Module):
+    """A layer whose weights are dropped in training: DropConnect(nn.Linear(84, 10), 0.5) (Wan et al. 2013).
+
+    In training each weight is 0 with probability p, else w / (1 - p), one mask for the batch; evaluation uses the whole weight as it is.
+    inverted=False: 0 or w in training, (1 - p) w in evaluation. The bias is not dropped. `layer` is any module with a `weight`; its
+    parameters are found under "layer.". Raises ValueError unless 0 <= p <= 1, TypeError for a layer without a weight.
+    """
+
+    noisy = True
+
+    def __init__(self, layer: Module, p: float = 0.5, *, inverted: bool = True) -> None:
+        super().__init__()
+        if not isinstance(layer, Module) or not isinstance(getattr(layer, "weight", None), Tensor):
+            raise TypeError(f"DropConnect: expected a module with a weight, such as nn.Linear, got {layer!r}")
+        self.layer = layer
+        self.p, self.inverted = checked_rate("DropConnect", p), inverted
+
+    def forward(self, x: Tensor) -> Tensor:
+        parameters = self.layer._parameters
+        whole = parameters["weight"]
+        assert whole is not None
+        parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
+        try:
+            y: Tensor = self.layer(x)
+        finally:
+            parameters["weight"] = whole
+        return y
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
+
+
+class StochasticDepth(Module):
+    """Drops a residual branch in training: x + StochasticDepth(0.2)(branch(x)) (Huang et al. 2016).
+
+    With probability p the branch is 0, else y / (1 - p); the identity in evaluation. mode "row": each sample by itself; "batch": the whole batch.
+    `depth_rates` lets p grow with depth. Raises ValueError for other modes and unless 0 <= p <= 1.
+    """
+
+    noisy = True
+
+    def __init__(self, p: float, mode: str = "row") -> None:
+        super().__init__()
+        if mode not in ("row", "batch"):
+            raise ValueError(f"StochasticDepth: mode must be 'row' or 'batch', got {mode!r}")
+        self.p, self.mode = checked_rate("StochasticDepth", p), mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.stochastic_depth(x, self.p, self.mode, training=self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, mode={self.mode!r}"
+
+
+def depth_rates(blocks: int, p: float = 0.5) -> list[float]:
+    """Rates of dropping that grow linearly with depth: block l of L is dropped with probability p l / L, the last one with p, so that
+    survival is 1 - p l / L (Huang et al. 2016)."""
+    checked_rate("depth_rates", p)
+    return [p * block / blocks for block in range(1, blocks + 1)]
+
+
+class GaussianNoise(Module):
+    """x + std z in training, z standard normal; the identity in evaluation (Bishop 1995). Raises ValueError for a negative std."""
+
+    noisy = True
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        if not std >= 0:
+            raise ValueError(f"GaussianNoise: std must not be negative, got {std}")
+        self.std = std
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gaussian_noise(x, self.std, training=self.training)
+
+    def extra_repr(self) -> str:
+        return f"std={self.std}"
+
+
+def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callable[[Any], Tensor] | None = None) -> Tensor:
+    """The mean of `samples` outputs with the noise of training (Gal, Ghahramani 2016): noise layers (those with `noisy`) draw, all others,
+    batch normalisation among them, evaluate. No gradients; modes are as before afterwards.
+
+    activation: applied to each output before it is averaged (softmax: averages of probabilities rather than of scores).
+    Raises ValueError when the model has no noise layer, or samples < 1.
+    """
+    if samples < 1:
+        raise ValueError(f"monte_carlo: samples must be at least 1, got {samples}")
+    modes = [(module, module.training) for module in model.modules()]
+    noisy = [module for module, _ in modes if getattr(module, "noisy", False)]
+    if not noisy:
+        raise ValueError("monte_carlo: the model has no noise layer, so that all samples would be the same")
+    try:
+        model.eval()
+        for module in noisy:
+            module.training = True
+        with no_grad():
+            total: Tensor | None = None
+            for _ in range(samples):
+                y = model(x) if activation is None else activation(model(x))
+                total = y if total is None else total + y
+            assert total is not None
+            return total / float(samples)
+    finally:
+        for module, training in modes:
+            module.training = training

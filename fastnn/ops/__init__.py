@@ -1,10 +1,11 @@
 """Every operation with a gradient: forward and backward side by side, one file per family. The bold rule: no arithmetic here, only kernels."""
 
-from .activation import relu, silu
+from .activation import elu, gelu, leaky_relu, relu, selu, sigmoid, silu, softplus, tanh
 from .batchnorm import batch_norm
+from .choice import abs, clip, equal, greater, greater_equal, less, less_equal, maximum, minimum, not_equal, where
 from .conv2d import conv2d
 from .conv2d_batchnorm import conv2d_batch_norm
-from .dropout import dropout
+from .dropout import dropout, dropout2d, gaussian_noise, stochastic_depth
 from .element_loss import (
     binary_cross_entropy_with_logits,
     huber_loss,
@@ -14,29 +15,46 @@ from .element_loss import (
     smooth_l1_loss,
 )
 from .elementwise import add, divide, exp, log, multiply, power, sqrt, subtract
+from .gather import concat, gather, stack, take
 from .linear import linear, matmul
 from .loss import cross_entropy, multi_margin_loss, multiclass_svm_loss, nll_loss
 from .pool2d import adaptive_avg_pool2d, max_pool2d
-from .reduce import broadcast_to, max, mean, sum
+from .prelu import maxout, prelu
+from .reduce import broadcast_to, max, mean, min, sum
 from .shape import flatten, index, reshape, transpose
 from .softmax import log_softmax, logsumexp, softmax
+from .spread import norm, std, var
 
 __all__ = [
+    "abs",
     "adaptive_avg_pool2d",
     "add",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "clip",
+    "concat",
     "conv2d",
     "conv2d_batch_norm",
     "cross_entropy",
     "divide",
     "dropout",
+    "dropout2d",
+    "elu",
+    "equal",
     "exp",
     "flatten",
+    "gather",
+    "gaussian_noise",
+    "gelu",
+    "greater",
+    "greater_equal",
     "huber_loss",
     "index",
     "l1_loss",
+    "leaky_relu",
+    "less",
+    "less_equal",
     "linear",
     "log",
     "log_softmax",
@@ -44,21 +62,38 @@ __all__ = [
     "matmul",
     "max",
     "max_pool2d",
+    "maximum",
+    "maxout",
     "mean",
+    "min",
+    "minimum",
     "mse_loss",
     "multi_margin_loss",
     "multiclass_svm_loss",
     "multiply",
     "nll_loss",
+    "norm",
+    "not_equal",
     "penalty",
     "power",
+    "prelu",
     "relu",
     "reshape",
+    "selu",
+    "sigmoid",
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softplus",
     "sqrt",
+    "stack",
+    "std",
+    "stochastic_depth",
     "subtract",
     "sum",
+    "take",
+    "tanh",
     "transpose",
+    "var",
+    "where",
 ]

@@ -1,4 +1,4 @@
-"""ReLU and SiLU, by themselves and behind a product."""
+"""Activations: a kernel for ReLU, one for SiLU, and one for all the others, which are functions of csrc/pointwise.h; and behind a product."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 
 elements = lru_cache(4096)(_C.Elements)
+pointwise = lru_cache(4096)(_C.Pointwise)
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 class ReLU(Op):
@@ -36,8 +39,26 @@ class SiLU(Op):
         return (_C.silu_backward(elements(dy.shape), x, dy),)
 
 
+class Pointwise(Op):
+    """A function of csrc/pointwise.h with its two parameters. `keeps_result`: its backward reads the result, not the input."""
+
+    __slots__ = ("keeps_result", "arguments")
+
+    def __init__(self, function: str, a: float = 0.0, b: float = 0.0, *, keeps_result: bool = False) -> None:
+        self.keeps_result, self.arguments = keeps_result, (function, a, b)
+
+    def forward(self, x: Array) -> Array:
+        y = _C.pointwise_forward(pointwise(x.shape, *self.arguments), x)
+        self.save(y if self.keeps_result else x)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (kept,) = self.saved
+        return (_C.pointwise_backward(pointwise(dy.shape, *self.arguments), kept, dy),)
+
+
 def activate(x: Tensor, activation: str) -> Tensor:
-    """`activation` by name: "none", "relu" or "silu"."""
+    """`activation` by name: "none", "relu", "silu" or "gelu"."""
     return ACTIVATIONS[activation](x)
 
 
@@ -64,4 +85,47 @@ def silu(x: Tensor) -> Tensor:
     return apply(SiLU(), x)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": relu, "silu": silu}
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)). Saturates: the gradient y (1 - y) is at most 1/4 and vanishes on both sides."""
+    return apply(Pointwise("sigmoid", keeps_result=True), x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x)), of gradient 1 - y^2."""
+    return apply(Pointwise("tanh", keeps_result=True), x)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x above 0, negative_slope * x below (Maas, Hannun, Ng 2013); the gradient at 0 is negative_slope."""
+    return apply(Pointwise("leaky_relu", float(negative_slope), keeps_result=negative_slope >= 0), x)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner, Hochreiter 2015)."""
+    return apply(Pointwise("elu", float(alpha), 1.0), x)
+
+
+def selu(x: Tensor) -> Tensor:
+    """scale * elu(x, alpha) with alpha = 1.6732632423543772 and scale = 1.0507009873554805, which lead activations to mean 0 and
+    variance 1 (Klambauer, Unterthiner, Mayr, Hochreiter 2017)."""
+    return apply(Pointwise("elu", SELU_ALPHA * SELU_SCALE, SELU_SCALE), x)
+
+
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """x Phi(x), Phi the normal distribution function (Hendrycks, Gimpel 2016).
+
+    approximate="tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Raises ValueError for another word.
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+    return apply(Pointwise("gelu_tanh" if approximate == "tanh" else "gelu"), x)
+
+
+def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold. Raises ValueError unless beta > 0."""
+    if not beta > 0:
+        raise ValueError(f"softplus: beta must be positive, got {beta}")
+    return apply(Pointwise("softplus", float(beta), float(threshold)), x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": relu, "silu": silu, "gelu": gelu}

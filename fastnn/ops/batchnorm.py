@@ -49,7 +49,7 @@ def batch_norm(
 
     x (N, C) or (N, C, H, W). Training uses the batch's mean and biased variance and moves the running ones in place:
     running = (1 - momentum) running + momentum new, the variance unbiased. Evaluation uses the running ones.
-    activation: "none", "relu" or "silu". Raises ValueError when training with one value per channel.
+    activation: "none", "relu", "silu" or "gelu". Raises ValueError when training with one value per channel.
     """
     if not training and (running_mean is None or running_var is None):
         raise ValueError("batch_norm: evaluation needs running statistics; train with track_running_stats, or call train()")

@@ -85,8 +85,8 @@ def conv2d(
     """y[n,k,p,q] = activation(bias[k] + sum_{c,r,s} x[n, c, p*stride - padding + r*dilation, q*stride - padding + s*dilation] weight[k,c,r,s]).
 
     x (N, C, H, W), weight (K, C/groups, R, S), bias (K) -> (N, K, P, Q) with P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1.
-    padding: an int, a pair (vertical, horizontal), "same" (stride 1) or "valid". activation: "none", "relu" (done while the result is written) or "silu"
-    (an operation of its own behind it, whose gradient needs its input). Raises ValueError with the arithmetic when sizes do not fit.
+    padding: an int, a pair (vertical, horizontal), "same" (stride 1) or "valid". activation: "none", "relu" (done while the result is
+    written), "silu" or "gelu" (operations of their own behind it, whose gradients need their input). ValueError with the arithmetic when sizes do not fit.
     """
     fused = in_epilogue(activation)
     y = apply(Conv2d(arguments_of(weight, stride, padding, dilation, groups), activation if fused else "none"), x, weight, bias)

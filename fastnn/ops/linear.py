@@ -60,7 +60,7 @@ class Linear(Op):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation: str = "none") -> Tensor:
     """activation(x weight^T + bias) over the last dimension: (..., in) -> (..., out), weight (out, in).
 
-    activation: "none", "relu" (done while the result is written) or "silu" (an operation of its own behind it).
+    activation: "none", "relu" (done while the result is written), "silu" or "gelu" (operations of their own behind it).
     """
     if not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(

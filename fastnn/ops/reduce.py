@@ -1,4 +1,4 @@
-"""sum, mean, max over any axes."""
+"""sum, mean, max, min over any axes."""
 
 from __future__ import annotations
 
@@ -108,3 +108,8 @@ def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     if reduction(x.shape, axes, keepdims).reduced_count == 0:
         raise ValueError(f"max over no elements: shape {x.shape}, axis {axis}")
     return apply(Max(axes, keepdims), x)
+
+
+def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Smallest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
+    return -max(-x, axis, keepdims)

@@ -115,7 +115,11 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def index(x: Tensor, key: Any) -> Tensor:
-    """x[key] for integers, slices (any step), Ellipsis and None. For arrays of indices use `numpy()` or a `Function`."""
+    """x[key] for integers, slices (any step), Ellipsis and None; an array or list of integers takes slices along the first axis (ops.take)."""
+    if isinstance(key, (list, np.ndarray, Tensor)):
+        from .gather import take  # built on this file
+
+        return take(x, key)
     keys = list(key) if isinstance(key, tuple) else [key]
     given = sum(k is not None and k is not Ellipsis for k in keys)
     ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]

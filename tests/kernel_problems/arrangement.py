@@ -50,6 +50,42 @@ def copy_backward(random: Generator, x_shape: Shape, y_shape: Shape, dims: Shape
     return Problem([dy], [reference.copy_backward(dy, x_shape, dims, stride, offset)])
 
 
+def paste(random: Generator, x_shape: Shape, y_shape: Shape, dims: Shape, stride: Shape, offset: int) -> Problem:
+    part, whole = normal(random, y_shape), normal(random, x_shape)
+    return Problem([part, whole], [reference.paste(part, whole, dims, stride, offset)])
+
+
+def _index(random: Generator, x_shape: Shape, index_shape: Shape, axis: int) -> Array:
+    size = max(1, x_shape[axis])
+    return random.integers(0, size, index_shape)
+
+
+def gather_forward(random: Generator, x_shape: Shape, index_shape: Shape, axis: int, flat: bool) -> Problem:
+    x, index = normal(random, x_shape), _index(random, x_shape, index_shape, axis)
+    return Problem([x, index], [reference.gather_forward(x, index, axis, flat)])
+
+
+def gather_backward(random: Generator, x_shape: Shape, index_shape: Shape, axis: int, flat: bool) -> Problem:
+    index = _index(random, x_shape, index_shape, axis)
+    dy = integers(random, reference.gather_forward(np.zeros(x_shape), index, axis, flat).shape)
+    return Problem([index, dy], [reference.gather_backward(index, dy, x_shape, axis, flat)])
+
+
+GATHERS = [  # x, index, axis, flat
+    ((5,), (3,), 0, False),
+    ((5,), (0,), 0, True),
+    ((4, 6), (4, 1), 1, False),
+    ((4, 6), (2, 9), 1, False),
+    ((3, 100_003), (2, 100_003), 0, False),
+    ((40, 33), (2001,), 0, True),
+    ((3, 5, 7), (4,), 1, True),
+    ((2, 3, 4, 5), (2, 6, 3, 5), 1, False),
+    ((2, 3, 4, 5), (2, 3, 9, 4), 2, False),
+    ((2, 3, 4, 5), (7,), 0, True),
+    ((2, 3, 4, 5), (7,), 3, True),
+    ((2, 17, 4, 5), (31,), 1, True),
+]
+
 VIEWS = [
     view_parameters((3, 4, 5), lambda x: x.transpose(2, 0, 1)),
     view_parameters((2, 3, 4, 5), lambda x: x, (2, 60)),  # flatten
@@ -84,4 +120,6 @@ def cases() -> list[Sketch]:
         cases.append(case(row, shape, axes, keepdims))
     cases += [case("sum", shape, axes, False, exact=False) for shape, axes in REDUCTIONS]
     cases += [case("copy", *view) for view in VIEWS + REPEATED] + [case("copy_backward", *view) for view in VIEWS]
+    cases += [case("paste", *view) for view in VIEWS]
+    cases += [case(row, *gather) for row in ("gather_forward", "gather_backward") for gather in GATHERS]
     return cases

@@ -10,7 +10,7 @@ import numpy as np
 import reference
 from numpy.random import Generator
 
-from .problem import SHAPES, Array, Problem, Shape, Sketch, case, normal
+from .problem import SHAPES, Array, Problem, Shape, Sketch, case, integers, normal
 
 
 def exp(random: Generator, shape: Shape) -> Problem:
@@ -46,6 +46,21 @@ multiply = functools.partial(_binary, reference.multiply)
 divide = functools.partial(_binary, reference.divide)
 
 
+maximum = functools.partial(_binary, reference.maximum)
+minimum = functools.partial(_binary, reference.minimum)
+
+
+def compare(random: Generator, a_shape: Shape, b_shape: Shape, relation: str) -> Problem:
+    a, b = integers(random, a_shape, 2), integers(random, b_shape, 2)  # equal ones among them
+    return Problem([a, b], [reference.compare(a, b, relation)])
+
+
+def where(random: Generator, a_shape: Shape, b_shape: Shape) -> Problem:
+    a, b = normal(random, a_shape), normal(random, b_shape)
+    condition = random.random(np.broadcast_shapes(a_shape, b_shape)) < 0.5
+    return Problem([condition, a, b], [reference.where(condition, a, b)])
+
+
 BROADCASTS = [
     ((), ()),
     ((0, 3), (3,)),
@@ -62,6 +77,9 @@ def cases() -> list[Sketch]:
     for row in ("exp", "log", "sqrt"):
         cases += [case(row, shape) for shape in SHAPES]
     cases += [case("power", shape, exponent) for shape in SHAPES for exponent in (2.0, 0.5, -1.0, 3.0, 0.0, 1.7)]
-    for row, (a, b) in itertools.product(("add", "subtract", "multiply", "divide"), BROADCASTS):
+    for row, (a, b) in itertools.product(("add", "subtract", "multiply", "divide", "maximum", "minimum", "where"), BROADCASTS):
         cases += [case(row, *shapes) for shapes in dict.fromkeys([(a, b), (b, a)])]
+    cases += [case("compare", a, b, "less") for a, b in BROADCASTS]
+    for relation in ("equal", "not_equal", "less_equal", "greater", "greater_equal"):
+        cases.append(case("compare", (3, 5, 7), (5, 1), relation))
     return cases

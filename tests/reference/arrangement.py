@@ -50,3 +50,28 @@ def copy_backward(dy: Array, x_shape: Shape, dims: tuple[int, ...], stride: tupl
     dx = np.zeros(math.prod(x_shape))
     dx[_places(dims, stride, offset)] = in_memory(dy)
     return from_memory(dx, x_shape)
+
+
+def paste(part: Array, whole: Array, dims: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Array:
+    written = in_memory(whole).copy()
+    written[_places(dims, stride, offset)] = in_memory(part)
+    return from_memory(written, whole.shape)
+
+
+def _places_along(x_shape: Shape, index: Array, axis: int, flat: bool) -> tuple[Array, ...]:
+    """Where in x each element of y comes from."""
+    axis %= len(x_shape)
+    y_shape = (*x_shape[:axis], len(index), *x_shape[axis + 1 :]) if flat else index.shape
+    at = list(np.indices(y_shape))
+    at[axis] = index.astype(int)[at[axis]] if flat else index.astype(int)
+    return tuple(at)
+
+
+def gather_forward(x: Array, index: Array, axis: int, flat: bool) -> Array:
+    return x[_places_along(x.shape, index, axis, flat)]
+
+
+def gather_backward(index: Array, dy: Array, x_shape: Shape, axis: int, flat: bool) -> Array:
+    dx = np.zeros(x_shape)
+    np.add.at(dx, _places_along(x_shape, index, axis, flat), dy)
+    return dx

@@ -37,3 +37,20 @@ def multiply(a: Array, b: Array) -> Array:
 
 def divide(a: Array, b: Array) -> Array:
     return a / b
+
+
+def maximum(a: Array, b: Array) -> Array:
+    return np.maximum(a, b)
+
+
+def minimum(a: Array, b: Array) -> Array:
+    return np.minimum(a, b)
+
+
+def compare(a: Array, b: Array, relation: str) -> Array:
+    result: Array = getattr(np, relation)(a, b)
+    return result
+
+
+def where(condition: Array, a: Array, b: Array) -> Array:
+    return np.where(condition, a, b)

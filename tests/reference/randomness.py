@@ -36,7 +36,35 @@ def random_bits(state: Array, n: int, draw: int, purpose: int) -> Array:
     return random_words(0, n, int(state[0]), int(state[1]) + draw, purpose).astype(np.int64)
 
 
-def dropout(x: Array, state: Array, p: float, draw: int, offset: int) -> Array:
-    words = random_words(offset, x.size, int(state[0]), int(state[1]) + draw, PURPOSE_NET)
-    kept = from_memory(words.astype(np.uint64) >= np.uint64(round(p * 2**32)), x.shape)
-    return np.where(kept, x / (1 - p) if p < 1 else 0, 0)
+def _net_words(first: int, n: int, state: Array, draw: int) -> Array:
+    return random_words(first, n, int(state[0]), int(state[1]) + draw, PURPOSE_NET)
+
+
+def _dropped(x: Array, words: Array, p: float, inverted: bool) -> Array:
+    kept = words.astype(np.uint64) >= np.uint64(round(p * 2**32))
+    return np.where(kept, x / (1 - p) if inverted and p < 1 else x, 0)
+
+
+def dropout(x: Array, state: Array, p: float, draw: int, offset: int, inverted: bool = True) -> Array:
+    return _dropped(x, from_memory(_net_words(offset, x.size, state, draw), x.shape), p, inverted)
+
+
+def group_dropout(x: Array, state: Array, unit: str, p: float, draw: int, offset: int, inverted: bool = True) -> Array:
+    """One word per channel of a sample, per sample, or for all."""
+    groups = {"channel": x.shape[:2], "sample": x.shape[:1], "batch": ()}[unit]
+    words = _net_words(offset, int(np.prod(groups)), state, draw).reshape(groups + (1,) * (x.ndim - len(groups)))
+    return _dropped(x, words, p, inverted)
+
+
+def gaussian_numbers(words: Array) -> Array:
+    """Pairs out of pairs of words (Box, Muller 1958): radius times cosine and sine of the angle."""
+    radius = np.sqrt(-2 * np.log(((words[::2] >> 9) + 0.5) / 2**23))
+    pi = np.arccos(np.longdouble(-1))  # near its zeros a cosine is only as good as its angle
+    angle = 2 * pi * words[1::2].astype(np.longdouble) / 2**32
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1).astype(np.float64)
+
+
+def gaussian_noise(x: Array, state: Array, std: float, draw: int, offset: int) -> Array:
+    first = offset - offset % 2
+    z = gaussian_numbers(_net_words(first, (offset - first + x.size + 1) // 2 * 2, state, draw))[offset - first :][: x.size]
+    return x + std * from_memory(z, x.shape)

@@ -1,0 +1,162 @@
+"""Comparisons, and choices between values: where, maximum, minimum, clip, abs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..tensor import Array, Op, Scalar, Tensor, apply
+from .activation import Pointwise
+from .elementwise import binary, constant, operands, sum_to
+from .reduce import broadcast_to
+from .shape import floats, reshape
+
+comparison = lru_cache(4096)(_C.Compare)
+
+
+def _compared(a: Array, b: Array, relation: str) -> Array:
+    return _C.compare(comparison(a.shape, b.shape, relation), a, b)
+
+
+def _chosen(condition: Array, a: Array, b: Array) -> Array:
+    return _C.where(binary(a.shape, b.shape), condition, a, b)
+
+
+def _number(value: float, like: Array) -> Array:
+    return constant(value, like.dtype, like.device)._array
+
+
+class Where(Op):
+    __slots__ = ("condition", "shapes")
+
+    def __init__(self, condition: Array) -> None:
+        self.condition = condition
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(self.condition)
+        self.shapes = a.shape, b.shape
+        return _chosen(self.condition, a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (condition,) = self.saved
+        zero = _number(0.0, dy)
+        da = sum_to(_chosen(condition, dy, zero), self.shapes[0]) if self.needs[0] else None
+        return da, sum_to(_chosen(condition, zero, dy), self.shapes[1]) if self.needs[1] else None
+
+
+class Extremum(Op):
+    """maximum or minimum; equal operands share the gradient."""
+
+    __slots__ = ("largest",)
+
+    def __init__(self, largest: bool) -> None:
+        self.largest = largest
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return (_C.maximum if self.largest else _C.minimum)(binary(a.shape, b.shape), a, b)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        a, b = self.saved
+        zero, half = _number(0.0, dy), _C.multiply(binary(dy.shape, ()), dy, _number(0.5, dy))
+        shared = _chosen(_compared(a, b, "equal"), half, dy)
+        loses = ("less", "greater") if self.largest else ("greater", "less")
+        return tuple(
+            [
+                sum_to(_chosen(_compared(a, b, relation), zero, shared), x.shape) if need else None
+                for x, relation, need in zip((a, b), loses, self.needs)
+            ]
+        )
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where condition holds, else b; all three broadcast, a and b get the gradient of what was taken from them.
+
+    condition: a bool Tensor (a comparison's result) or array; a, b: Tensors, one of them may be a number. TypeError for other conditions.
+    """
+    a, b = operands(a, b)
+    if not isinstance(condition, Tensor):
+        condition = Tensor(_C.from_numpy(np.asarray(condition), a.device))
+    if condition.dtype != "bool":
+        raise TypeError(f"where: the condition has dtype {condition.dtype}; expected bool, which comparisons such as x > 0 give")
+    try:
+        shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"where: shapes {condition.shape} (condition), {a.shape} and {b.shape} do not broadcast") from None
+    if binary(a.shape, b.shape).y_shape != shape:
+        a = broadcast_to(reshape(a, (*[1] * (len(shape) - a.ndim), *a.shape)), shape)
+    given = condition._array
+    if given.shape != shape:
+        given = _C.from_numpy(np.broadcast_to(given.numpy(), shape), a.device)
+    return apply(Where(given), a, b)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """The larger of a and b, elementwise with broadcasting; NaN wins. Equal ones get half of the gradient each."""
+    return apply(Extremum(True), *operands(a, b))
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """The smaller of a and b, elementwise with broadcasting; NaN wins. Equal ones get half of the gradient each."""
+    return apply(Extremum(False), *operands(a, b))
+
+
+def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
+    """max where x is above it, min where below, else x; either may be None. The gradient passes where min <= x <= max.
+
+    max wins where it is less than min. Raises ValueError when both are None.
+    """
+    if min is None and max is None:
+        raise ValueError("clip: min and max are both None; give at least one of them")
+    return apply(Pointwise("clip", -inf if min is None else float(min), inf if max is None else float(max)), x)
+
+
+def abs(x: Tensor) -> Tensor:
+    """|x|; the gradient at 0 is 0."""
+    return apply(Pointwise("abs"), x)
+
+
+def _compare(a: Any, b: Any, relation: str) -> Tensor:
+    """Floats by a kernel; other types, which have no gradient, by numpy."""
+    first = a if isinstance(a, Tensor) else b
+    if not isinstance(first, Tensor):
+        raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
+    if all(t.dtype in floats for t in (a, b) if isinstance(t, Tensor)):
+        a, b = operands(a, b)
+        return Tensor(_compared(a._array, b._array, relation))
+    left, right = (t.numpy() if isinstance(t, Tensor) else np.asarray(t) for t in (a, b))
+    return Tensor(_C.from_numpy(np.asarray(getattr(np, relation)(left, right)), first.device))
+
+
+def equal(a: Any, b: Any) -> Tensor:
+    """Whether a = b, elementwise with broadcasting: a bool Tensor. (`a == b` asks whether they are the same object.)"""
+    return _compare(a, b, "equal")
+
+
+def not_equal(a: Any, b: Any) -> Tensor:
+    """Whether a and b differ, elementwise with broadcasting; NaN differs from everything."""
+    return _compare(a, b, "not_equal")
+
+
+def less(a: Any, b: Any) -> Tensor:
+    """a < b, elementwise with broadcasting: a bool Tensor."""
+    return _compare(a, b, "less")
+
+
+def less_equal(a: Any, b: Any) -> Tensor:
+    """a <= b, elementwise with broadcasting: a bool Tensor."""
+    return _compare(a, b, "less_equal")
+
+
+def greater(a: Any, b: Any) -> Tensor:
+    """a > b, elementwise with broadcasting: a bool Tensor."""
+    return _compare(a, b, "greater")
+
+
+def greater_equal(a: Any, b: Any) -> Tensor:
+    """a >= b, elementwise with broadcasting: a bool Tensor."""
+    return _compare(a, b, "greater_equal")
