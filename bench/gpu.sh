@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds, tests, checks and measures fastnn on a machine with a GPU, without network. usage: bench/gpu.sh STAGE
 #
-#   data      first, where the data is: copies what the tests read into bench/gpu/data, or the sets named behind it (data cifar10-jpeg)
+#   data      first, where the data is: copies what tests and airbench read into bench/gpu/data, or the sets named behind it (data cifar10-jpeg)
 #   build     pip install without build isolation, for the GPU at hand, into bench/gpu/build
 #   test      the test suite, with the tables of the GPU
 #   sanitize  compute-sanitizer's four tools, one after the other, over small cases of every kernel
 #   kernels   bench.kernels in each precision and in bfloat16
 #   train     bench.train: the reference nets beside PyTorch's forms
-#   airbench  comes later
+#   airbench  bench.airbench: 20 whole runs of CIFAR-10's speed record beside PyTorch's, with Muon and then with SGD
 #
 # A stage ends within 8 minutes. Called again, it goes on where it was stopped: what is done has a stamp in bench/gpu/out, beside logs, JSON and
 # summary.txt. With $OUT set, these come there as well. python3 must have torch, numpy, safetensors, tqdm, pytest, pybind11, scikit-build-core, ninja.
@@ -53,7 +53,8 @@ trap hand_over EXIT
 data() {
   local from=${FASTNN_DATA_FROM:-$root/../shared/data} name
   mkdir -p "$folder/data"
-  for name in "${@:-fashion-mnist}"; do cp -r "$from/$name" "$folder/data/"; done
+  [ $# -gt 0 ] || set -- fashion-mnist cifar10-jpeg
+  for name in "$@"; do cp -r "$from/$name" "$folder/data/"; done
   du -sh "$folder/data"
 }
 
@@ -126,14 +127,20 @@ kernels() {
 
 train() { bench train bench.train --compile --pairs 20; }
 
+airbench() {
+  local recipe
+  for recipe in muon sgd; do
+    bench "airbench-$recipe" bench.airbench "$folder/data/cifar10-jpeg/cifar10-jpeg.npz" --recipe "$recipe" --runs 20 --precision medium || return
+  done
+}
+
 stage=${1:-}
 case $stage in
   data) data "${@:2}" ;;
-  build | test | sanitize | kernels | train)
+  build | test | sanitize | kernels | train | airbench)
     note "--- $stage at $(git rev-parse --short HEAD 2>/dev/null || echo unknown): $(describe 2>&1 | tr '\n' ';')"
     build || exit 1
     [ "$stage" = build ] || "${stage/%test/tests}"
     ;;
-  airbench) note "airbench: comes with its recipe; nothing to run yet" ;;
   *) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

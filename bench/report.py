@@ -46,7 +46,7 @@ class Report:
         rows: list[dict[str, Any]] = content["rows"] if content.get("machine") == self.machine else []
         return rows
 
-    def earlier(self, **key: str) -> dict[str, Any] | None:
+    def earlier(self, **key: str | int) -> dict[str, Any] | None:
         """A row that needs no measuring again."""
         return next((row for row in self._earlier if all(row[k] == v for k, v in key.items())), None)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nn import Module
+from .airbench import Airbench94, airbench94
 from .imagenet import ConvNet, alexnet, vgg16
 from .lenet import lenet
 from .mlp import linear, mlp
@@ -13,8 +14,10 @@ from .resnet import ResNet, resnet18, resnet20, resnet32, resnet34, resnet50, re
 from .vgg import vgg, vgg_small
 
 __all__ = [
+    "Airbench94",
     "ConvNet",
     "ResNet",
+    "airbench94",
     "alexnet",
     "create",
     "lenet",
@@ -47,6 +50,7 @@ _makers: dict[str, Callable[..., Module]] = {
     "resnet50": resnet50,
     "alexnet": alexnet,
     "vgg16": vgg16,
+    "airbench94": airbench94,
 }
 
 
