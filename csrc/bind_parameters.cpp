@@ -22,6 +22,26 @@ void bind_parameters(py::module_& m) {
            arg("ceil_mode") = false)
       .def_property_readonly("y_shape", &Pool2d::y_shape);
   py::class_<GlobalPool>(m, "GlobalPool").def(py::init<Shape>(), arg("x_shape")).def_property_readonly("y_shape", &GlobalPool::y_shape);
+  py::class_<AvgPool2d>(m, "AvgPool2d")
+      .def(py::init<Shape, Pair>(), arg("x_shape"), arg("output"))
+      .def(py::init<Shape, Pair, Pair, Pair, bool, bool, int64_t>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
+           arg("ceil_mode") = false, arg("count_include_pad") = true, arg("divisor_override") = 0)
+      .def_property_readonly("y_shape", &AvgPool2d::y_shape);
+  py::class_<RegionPool2d>(m, "RegionPool2d")
+      .def(py::init<Shape, Pair, Pair, bool>(), arg("x_shape"), arg("output"), arg("window"), arg("per_sample"))
+      .def_property_readonly("y_shape", &RegionPool2d::y_shape);
+  py::class_<FractionalRegions>(m, "FractionalRegions")
+      .def(py::init<Shape, Pair, Pair, bool, int64_t, int64_t>(), arg("x_shape"), arg("output"), arg("window"),
+           arg("pseudo_random") = false, arg("draw") = 0, arg("offset") = 0);
+  py::class_<Upsample2d>(m, "Upsample2d")
+      .def(py::init<Shape, Pair, bool, bool, double, double>(), arg("x_shape"), arg("output"), arg("bilinear") = false,
+           arg("align_corners") = false, arg("scale_h") = 0.0, arg("scale_w") = 0.0)
+      .def_property_readonly("y_shape", &Upsample2d::y_shape);
+  py::class_<LayerNorm>(m, "LayerNorm")
+      .def(py::init<Shape, int64_t, double, bool>(), arg("x_shape"), arg("dims"), arg("eps") = 1e-5, arg("affine") = true)
+      .def_property_readonly("gamma_shape", &LayerNorm::gamma_shape);
+  py::class_<GroupNorm>(m, "GroupNorm")
+      .def(py::init<Shape, int64_t, double, bool>(), arg("x_shape"), arg("groups"), arg("eps") = 1e-5, arg("affine") = true);
   py::class_<BatchNorm>(m, "BatchNorm")
       .def(py::init<Shape, double, double, Activation, bool, bool>(), arg("x_shape"), arg("eps") = 1e-5, arg("momentum") = 0.1,
            arg("activation") = "none", arg("training") = true, arg("residual") = false);

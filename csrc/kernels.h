@@ -13,4 +13,5 @@
 #include "parameters/normalization.h"
 #include "parameters/optim.h"
 #include "parameters/pooling.h"
+#include "parameters/resampling.h"
 #include "parameters/rows.h"

@@ -119,6 +119,28 @@ def test_zero_grad_and_apply() -> None:
     assert sorted(visited) == ["BatchNorm2d", "Block", "Conv2d", "Linear", "Linear", "ModuleList"]
 
 
+def test_module_dict() -> None:
+    heads = nn.ModuleDict({"a": nn.Linear(2, 3), "b": nn.ReLU()})
+    heads["c"] = nn.Linear(3, 1)
+    theirs = TN.ModuleDict({"a": TN.Linear(2, 3), "b": TN.ReLU(), "c": TN.Linear(3, 1)})
+    assert list(heads.state_dict()) == list(theirs.state_dict()) and list(heads) == list(heads.keys()) == ["a", "b", "c"]
+    assert len(heads) == 3 and "a" in heads and heads["b"] is list(heads.values())[1] and dict(heads.items())["c"] is heads["c"]
+    del heads["b"]
+    assert list(heads.state_dict()) == list(theirs.state_dict()) and "b" not in heads
+    with pytest.raises(TypeError, match="ModuleDict holds modules, got type"):
+        heads["d"] = nn.Linear
+    for name in ("forward", "a.b"):
+        with pytest.raises(KeyError, match="cannot name a module"):
+            heads[name] = nn.ReLU()
+
+
+def test_requires_grad_reaches_everything() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), Block(2))
+    assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
+    net[0].requires_grad_()
+    assert [n for n, p in net.named_parameters() if p.requires_grad] == ["0.weight", "0.bias"]
+
+
 def test_parameters_that_do_not_require_a_gradient() -> None:
     net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
     for p in net[0].parameters():
@@ -275,6 +297,12 @@ def test_summary_of_special_cases() -> None:
     assert len(twice.layers) == 3 and twice.parameters == 12 and twice.macs == 18
     pool = nn.Sequential(nn.MaxPool2d(2)).summary((1, 5, 6))
     assert "drops 1 rows, 0 columns" in str(pool) and pool.layers[0].output_shape == (1, 2, 3)
+    pool = nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=3)).summary((1, 5, 7))
+    assert "drops 1 rows, 1 columns" in str(pool) and [row.output_shape for row in pool.layers] == [(1, 2, 3), (1, 6, 9)]
+    transposed = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2).summary((4, 5, 5))
+    assert transposed.layers[0].output_shape == (6, 11, 11) and transposed.parameters == 4 * 3 * 9 + 6 and transposed.macs == 100 * 27
+    norms = nn.Sequential(nn.GroupNorm(2, 4), nn.LayerNorm((4, 5, 5))).summary((4, 5, 5))
+    assert norms.parameters == 8 + 200 and norms.macs == 0
     assert nn.Linear(3, 2).double().summary((3,)).macs == 6
     with pytest.raises(ValueError, match="0 .Linear"):
         nn.Sequential(nn.Linear(3, 2)).summary((4,))

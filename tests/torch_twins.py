@@ -68,6 +68,43 @@ def load(module: torch.nn.Module, state: Mapping[str, Array]) -> torch.nn.Module
     return module
 
 
+def spread(module: fastnn.nn.Module) -> None:
+    """Numbers away from 0 and 1 in the parameters of batch normalisation and its running statistics."""
+    for i, (name, value) in enumerate(module.state_dict().items()):
+        if value.ndim == 1 and value.dtype.kind == "f":
+            target = dict([*module.named_parameters(), *module.named_buffers()])[name]
+            target.copy_from((np.abs(normal(i, *value.shape)) + 0.5).astype(value.dtype))
+
+
+def same_layer(ours: fastnn.nn.Module, theirs: torch.nn.Module, shape: tuple[int, ...], dtype: str) -> None:
+    """Output, every gradient and every buffer of two layers, twice in training and once in evaluation; ours gives theirs its state."""
+    theirs = theirs.double()
+    if dtype == "float64":
+        ours.double()
+    spread(ours)
+    load(theirs, ours.state_dict())
+    for step, training in enumerate((True, True, False)):
+        ours.train(training), theirs.train(training)
+        x, z = twins(normal(step, *shape) * 2 + 1, dtype)
+        y, expected = ours(x * 1.0), theirs(z * 1.0)
+        assert y.dtype == dtype
+        assert_close(y, expected, 100, f"output, step {step}")
+        y.backward(direction(y.shape))
+        expected.backward(torch.tensor(direction(y.shape)))
+        assert_close(x.grad, z.grad, 100, f"input's gradient, step {step}")
+        parameters = dict(theirs.named_parameters())
+        assert [n for n, _ in ours.named_parameters()] == list(parameters)
+        for key, p in ours.named_parameters():
+            assert_close(p.grad, parameters[key].grad, 200, f"{key}'s gradient, step {step}")
+        buffers = dict(theirs.named_buffers())
+        assert [n for n, _ in ours.named_buffers()] == list(buffers)
+        for key, b in ours.named_buffers():
+            if key.endswith("num_batches_tracked"):
+                assert b.dtype == "int64" and b.item() == buffers[key].item()
+            else:
+                assert_close(b, buffers[key], 40, f"{key}, step {step}")
+
+
 # --- the networks
 
 

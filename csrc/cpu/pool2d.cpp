@@ -1,50 +1,8 @@
 // Maximum over windows, mean over maps. Vectors run over channels, blocks over rows of the output.
-#include "moments.h"
+#include "pool2d.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
-
-struct Span {
-  int64_t begin, end;
-};
-
-// The part of a window of `size` that lies inside [0, limit) when its first element falls on `start`.
-INLINE Span inside(int64_t start, int64_t size, int64_t limit) { return {larger(0, -start), smaller(size, limit - start)}; }
-
-// step(c, load, store, load_bytes, store_bytes) over the channels of a pixel
-template <class F>
-INLINE void for_channels(int64_t C, const F& step) {
-  int64_t c = 0;
-  for (; c + N_LANES <= C; c += N_LANES)
-    step(
-        c, [](const T* p) { return load(p); }, [](T* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
-        [](u8* p, ivec a) { store_bytes(p, a); });
-  if (const int n = int(C - c))
-    step(
-        c, [n](const T* p) { return load_n(p, n); }, [n](T* p, vec a) { store_n(p, n, a); },
-        [n](const u8* p) { return load_bytes_n(p, n); }, [n](u8* p, ivec a) { store_bytes_n(p, n, a); });
-}
-
-INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
-
-// The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie.
-// A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
-INLINE void pool_pixel(const T* x, int64_t row, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
-  for_channels(C, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
-    vec best = load(x + r.begin * row + s.begin * C + c);
-    ivec at = lanes(r.begin * S + s.begin);
-    for (int64_t i = r.begin; i < r.end; i++) {
-      for (int64_t j = s.begin; j < s.end; j++) {
-        const vec v = load(x + i * row + j * C + c);
-        const ivec better = ~(v <= best) & (best == best);
-        best = select(better, v, best);
-        at = (better & lanes(i * S + j)) | (~better & at);
-      }
-    }
-    store(y + c, best);
-    store_bytes(index + c, at);
-  });
-}
 
 // Output rows of one image or several that make a block: about 32k elements of the input.
 int64_t rows_of_block(const Pool2d& s) { return larger(1, 32768 / larger(1, s.W * s.C * s.stride_h)); }

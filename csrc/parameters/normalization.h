@@ -25,4 +25,25 @@ struct Conv2dBatchNorm {
   Shape x_shape() const, w_shape() const, k_shape() const, y_shape() const;
 };
 
+// Statistics of each sample over its last `dims` dimensions, D numbers that lie side by side; gamma and beta have one number for each.
+// affine: whether backward makes their gradients; shapes are (0) without.
+struct LayerNorm {
+  int64_t rows, D;
+  double eps;
+  bool affine;
+  Shape x, gamma;
+  LayerNorm(Shape x, int64_t dims, double eps, bool affine);
+  Shape x_shape() const, gamma_shape() const, rows_shape() const, dgamma_shape() const;  // rank 4: gamma (1, C, H, W) or x's shape
+};
+
+// Statistics of each sample over each of `groups` groups of C / groups channels; gamma and beta have one number for each channel.
+struct GroupNorm {
+  int64_t N, pixels, C, groups;
+  double eps;
+  bool affine;
+  Shape x;
+  GroupNorm(Shape x, int64_t groups, double eps, bool affine);
+  Shape x_shape() const, c_shape() const, groups_shape() const, dgamma_shape() const;  // groups: (N, groups)
+};
+
 }  // namespace fastnn

@@ -5,7 +5,9 @@ from .activation import ELU, GELU, SELU, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, 
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .container import ModuleList, Sequential, in_turn
 from .conv2d import Conv2d
+from .conv_transpose2d import ConvTranspose2d
 from .dropout import DropConnect, Dropout, Dropout2d, GaussianNoise, StochasticDepth, depth_rates, monte_carlo
+from .layernorm import GroupNorm, InstanceNorm2d, LayerNorm
 from .linear import Flatten, Identity, Linear
 from .loss import (
     BCEWithLogitsLoss,
@@ -21,27 +23,37 @@ from .loss import (
 )
 from .maxout import Maxout
 from .module import Module, Parameter
-from .pool2d import AdaptiveAvgPool2d, MaxPool2d
+from .module_dict import ModuleDict
+from .pool2d import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, FractionalMaxPool2d, MaxPool2d
 from .softmax import LogSoftmax, Softmax
+from .squeeze_excite import SqueezeExcite
 from .summary import Summary, summary
+from .upsample import Upsample, ZeroPad2d
 
 __all__ = [
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool2d",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "DropConnect",
     "Dropout",
     "Dropout2d",
     "ELU",
     "Flatten",
+    "FractionalMaxPool2d",
     "GELU",
     "GaussianNoise",
+    "GroupNorm",
     "HuberLoss",
     "Identity",
+    "InstanceNorm2d",
     "L1Loss",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -49,6 +61,7 @@ __all__ = [
     "MaxPool2d",
     "Maxout",
     "Module",
+    "ModuleDict",
     "ModuleList",
     "MultiMarginLoss",
     "MulticlassSVMLoss",
@@ -64,9 +77,12 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "SqueezeExcite",
     "StochasticDepth",
     "Summary",
     "Tanh",
+    "Upsample",
+    "ZeroPad2d",
     "depth_rates",
     "in_turn",
     "init",

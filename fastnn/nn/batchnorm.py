@@ -17,7 +17,7 @@ class _BatchNorm(Module):
     rank = 0
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, track_running_stats: bool = True
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -39,7 +39,7 @@ class _BatchNorm(Module):
             self.weight,
             self.bias,
             training=use_batch,
-            momentum=self.momentum,
+            momentum=self.weight_of_batch(),
             eps=self.eps,
             residual=residual,
             activation=activation,
@@ -54,6 +54,12 @@ class _BatchNorm(Module):
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
         return absorb(self, following, ReLU, SiLU, GELU) if type(self) in (BatchNorm1d, BatchNorm2d) else (0, {})
 
+    def weight_of_batch(self) -> float:
+        """Of the new value in the running statistics."""
+        if self.momentum is not None:
+            return self.momentum
+        return 0.0 if self.num_batches_tracked is None else 1 / (self.num_batches_tracked.item() + 1)
+
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
@@ -62,7 +68,8 @@ class BatchNorm2d(_BatchNorm):
     """weight * (x - mean) / sqrt(var + eps) + bias per channel of (N, C, H, W) (Ioffe, Szegedy 2015).
 
     Training uses the batch's mean and biased variance and moves running_mean and running_var (unbiased) by `momentum`, the weight of the new
-    value; evaluation uses those. weight starts at 1, bias at 0. weight = sqrt(var + eps), bias = mean recovers the identity.
+    value (None: their plain average over all batches so far); evaluation uses those. weight starts at 1, bias at 0.
+    weight = sqrt(var + eps), bias = mean recovers the identity.
     `layer(x, residual, activation)` adds a residual and applies "relu", "silu" or "gelu" in the same pass. Training on one value per channel raises ValueError.
     """
 

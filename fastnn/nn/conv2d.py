@@ -65,7 +65,7 @@ class Conv2d(Module):
             norm.weight,
             norm.bias,
             **geometry,
-            momentum=norm.momentum,
+            momentum=norm.weight_of_batch(),
             eps=norm.eps,
             residual=residual,
             activation=activation,

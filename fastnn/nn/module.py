@@ -170,6 +170,12 @@ class Module:
             fn(module)
         return self
 
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Freezes every parameter below (False), so that backward does no work for it, or trains it again."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
     # --- state
 
     def _state(self) -> dict[str, Tensor]:

@@ -26,14 +26,101 @@ class MaxPool2d(Module):
         )
 
 
-class AdaptiveAvgPool2d(Module):
-    """The mean of each map: (N, C, H, W) -> (N, C, 1, 1). Only output_size 1 exists so far; others raise ValueError."""
+class AvgPool2d(Module):
+    """The mean of each window; stride = kernel_size by default. P = floor((H + 2 padding - kernel) / stride) + 1, ceil with ceil_mode.
 
-    def __init__(self, output_size: int | Pair = 1) -> None:
+    Padding is 0 and counts unless count_include_pad=False; divisor_override divides instead of the number of pixels.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
         super().__init__()
-        if pair(output_size, "output_size") != (1, 1):
-            raise ValueError(f"AdaptiveAvgPool2d: output_size must be 1 (global average), got {output_size}")
-        self.output_size = (1, 1)
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else pair(stride, "stride")
+        self.padding, self.ceil_mode = pair(padding, "padding"), ceil_mode
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.adaptive_avg_pool2d(x, 1)
+        return ops.avg_pool2d(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            ceil_mode=self.ceil_mode,
+            count_include_pad=self.count_include_pad,
+            divisor_override=self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}" + (
+            f", padding {self.padding[0]}" if any(self.padding) else ""
+        )
+
+
+class AdaptiveAvgPool2d(Module):
+    """The mean of P x Q even shares of each map, (N, C, H, W) -> (N, C, P, Q): share p has rows floor(p H / P) ... ceil((p + 1) H / P) - 1.
+
+    output_size: an int, a pair, None for a side that stays; 1 is the global average.
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None = 1) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"{self.output_size}"
+
+
+class AdaptiveMaxPool2d(Module):
+    """The largest value of P x Q even shares of each map, the shares of AdaptiveAvgPool2d; at most 256 pixels each, unless output_size is 1."""
+
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None = 1) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.adaptive_max_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"{self.output_size}"
+
+
+class FractionalMaxPool2d(Module):
+    """Max pooling over regions that lie at random, so that maps shrink by fractions (Graham, "Fractional max-pooling", 2014).
+
+    (N, C, H, W) -> (N, C, P, Q) with output_size = (P, Q) or output_ratio (H times it, rounded down). Regions have kernel_size pixels; `regions`:
+    "random" (steps of floor(a) and floor(a) + 1 in random order, a = (H - kernel_size) / (P - 1)) or "pseudo-random" (at floor(a (i + u)) -
+    floor(a u), PyTorch's). Each sample has its own, drawn from the thread's generator, in evaluation too: average the predictions
+    of several calls.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        output_size: int | Pair | None = None,
+        output_ratio: float | tuple[float, float] | None = None,
+        *,
+        regions: str = "random",
+    ) -> None:
+        super().__init__()
+        if (output_size is None) == (output_ratio is None):
+            raise ValueError("FractionalMaxPool2d: give either output_size or output_ratio")
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.output_size, self.output_ratio, self.regions = output_size, output_ratio, regions
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.fractional_max_pool2d(x, self.kernel_size, self.output_size, self.output_ratio, regions=self.regions)
+
+    def extra_repr(self) -> str:
+        size = f"ratio {self.output_ratio}" if self.output_size is None else f"to {self.output_size}"
+        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, {size}, {self.regions}"

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..tensor import Tensor, no_grad, tensor
 from .conv2d import Conv2d
+from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
 from .module import HookHandle, Module
-from .pool2d import MaxPool2d
+from .pool2d import AvgPool2d, MaxPool2d
 
 
 @dataclass
@@ -70,7 +71,9 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
             own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
             counted.update(map(id, own))
             shape = output.shape[1:]
-            row = LayerSummary(name, repr(layer), shape, sum(p.size for p in own), macs(layer, shape), dropped(layer, args[0].shape))
+            row = LayerSummary(
+                name, repr(layer), shape, sum(p.size for p in own), macs(layer, args[0].shape[1:], shape), dropped(layer, args[0].shape)
+            )
             result.layers.append(row)
 
         handles.append(module.register_forward_hook(note))
@@ -91,8 +94,10 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     return result
 
 
-def macs(layer: Module, output_shape: tuple[int, ...]) -> int:
+def macs(layer: Module, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
     """Multiply-adds of one sample."""
+    if isinstance(layer, ConvTranspose2d):
+        return prod(input_shape) * prod(layer.weight.shape[1:])
     if isinstance(layer, (Conv2d, Linear)):
         return prod(output_shape) * prod(layer.weight.shape[1:])
     return 0
@@ -100,7 +105,7 @@ def macs(layer: Module, output_shape: tuple[int, ...]) -> int:
 
 def dropped(layer: Module, input_shape: tuple[int, ...]) -> str:
     """Rows and columns of the input that no window reaches."""
-    if not isinstance(layer, MaxPool2d) or layer.ceil_mode or len(input_shape) != 4:
+    if not isinstance(layer, (MaxPool2d, AvgPool2d)) or layer.ceil_mode or len(input_shape) != 4:
         return ""
     sizes = zip(input_shape[2:], layer.kernel_size, layer.stride, layer.padding)
     lost = [max(0, (n + 2 * pad - window) % step - pad) for n, window, step, pad in sizes]

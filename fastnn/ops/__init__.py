@@ -5,6 +5,7 @@ from .batchnorm import batch_norm
 from .choice import abs, clip, equal, greater, greater_equal, less, less_equal, maximum, minimum, not_equal, where
 from .conv2d import conv2d
 from .conv2d_batchnorm import conv2d_batch_norm
+from .conv_transpose2d import conv_transpose2d
 from .dropout import dropout, dropout2d, gaussian_noise, stochastic_depth
 from .element_loss import (
     binary_cross_entropy_with_logits,
@@ -16,19 +17,23 @@ from .element_loss import (
 )
 from .elementwise import add, divide, exp, log, multiply, power, sqrt, subtract
 from .gather import concat, gather, stack, take
+from .layernorm import group_norm, layer_norm
 from .linear import linear, matmul
 from .loss import cross_entropy, multi_margin_loss, multiclass_svm_loss, nll_loss
-from .pool2d import adaptive_avg_pool2d, max_pool2d
+from .pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, fractional_max_pool2d, max_pool2d
 from .prelu import maxout, prelu
 from .reduce import broadcast_to, max, mean, min, sum
-from .shape import flatten, index, reshape, transpose
+from .shape import flatten, index, reshape, transpose, zero_pad2d
 from .softmax import log_softmax, logsumexp, softmax
 from .spread import norm, std, var
+from .upsample import upsample
 
 __all__ = [
     "abs",
     "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "add",
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
@@ -36,6 +41,7 @@ __all__ = [
     "concat",
     "conv2d",
     "conv2d_batch_norm",
+    "conv_transpose2d",
     "cross_entropy",
     "divide",
     "dropout",
@@ -44,14 +50,17 @@ __all__ = [
     "equal",
     "exp",
     "flatten",
+    "fractional_max_pool2d",
     "gather",
     "gaussian_noise",
     "gelu",
     "greater",
     "greater_equal",
+    "group_norm",
     "huber_loss",
     "index",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "less",
     "less_equal",
@@ -94,6 +103,8 @@ __all__ = [
     "take",
     "tanh",
     "transpose",
+    "upsample",
     "var",
     "where",
+    "zero_pad2d",
 ]

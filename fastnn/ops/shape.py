@@ -85,6 +85,33 @@ class View(Op):
         return (_C.copy_backward(strided(self.source, self.shape, self.strides, self.offset), dy),)
 
 
+class ZeroPad2d(Op):
+    """The transpose of a slice: x between zeros."""
+
+    __slots__ = ("shape", "offset", "walk")
+
+    def __init__(self, shape: Shape, offset: int) -> None:
+        self.shape, self.offset = shape, offset
+
+    def forward(self, x: Array) -> Array:
+        self.save()
+        self.walk = strided(self.shape, x.shape, memory_strides(self.shape), self.offset)
+        return _C.copy_backward(self.walk, x)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (_C.copy(self.walk, dy),)
+
+
+def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
+    """Zeros around each map of (N, C, H, W): padding = (left, right, top, bottom)."""
+    if x.ndim != 4 or len(padding) != 4 or min(padding) < 0:
+        raise ValueError(f"zero_pad2d: expected (N, C, H, W) and 4 numbers that are not negative, got shape {x.shape} and {tuple(padding)}")
+    left, right, top, bottom = padding
+    n, c, h, w = x.shape
+    shape = (n, c, h + top + bottom, w + left + right)
+    return apply(ZeroPad2d(shape, (top * shape[3] + left) * c), x)
+
+
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major (N, C, H, W) order under another shape; one size may be -1."""
     wanted = tuple(int(n) for n in shape)

@@ -5,7 +5,7 @@ the type's eps: longest sum x largest terms for what is accumulated, a few for w
 A file per family: its problems, then its cases.
 """
 
-from . import activation, arrangement, data, elementwise, loss, normalization, optim, pooling, products, randomness, rows
+from . import activation, arrangement, data, elementwise, loss, normalization, optim, pooling, products, randomness, resampling, rows
 from .activation import *
 from .arrangement import *
 from .data import *
@@ -17,6 +17,7 @@ from .pooling import *
 from .problem import *
 from .products import *
 from .randomness import *
+from .resampling import *
 from .rows import *
 
-FAMILIES = [activation, arrangement, data, elementwise, loss, normalization, optim, pooling, products, randomness, rows]
+FAMILIES = [activation, arrangement, data, elementwise, loss, normalization, optim, pooling, products, randomness, resampling, rows]

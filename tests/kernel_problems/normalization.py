@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch, layer and group normalisation."""
 
 from __future__ import annotations
 
@@ -122,6 +122,89 @@ def batchnorm_backward(
     return Problem([x, dy, gamma, beta, added, mean, rstd], [*expected], tolerance)
 
 
+def _sample_affine(random: Generator, shape: Shape, affine: bool) -> list[Array | None]:
+    """gamma, beta."""
+    return [(normal(random, shape) + 1.5).astype(np.float32).astype(np.float64), normal(random, shape)] if affine else [None, None]
+
+
+def _normalized_problem(x: Array, gamma: Array | None, beta: Array | None, expected: tuple[Array, ...]) -> Problem:
+    y, _, rstd = expected
+    scale = (1.0 if gamma is None else largest(gamma)) * largest(rstd)
+    return Problem([x, gamma, beta], [*expected], [32 * (scale * largest(x) + largest(y) + 1), 16 * largest(x), 64 * rstd])
+
+
+def _normalized_backward_problem(
+    x: Array, dy: Array, gamma: Array | None, statistics: tuple[Array, Array], expected: tuple[Array, ...], summed: int
+) -> Problem:
+    normalised = 2 * largest(x) * largest(statistics[1])
+    scale = (1 if gamma is None else largest(gamma)) * largest(statistics[1])
+    sums = summed**0.5 * 8 * largest(dy)
+    return Problem(
+        [x, dy, gamma, *statistics], [*expected], [32 * scale * largest(dy) * (1 + normalised**2), sums * (1 + normalised), sums]
+    )
+
+
+def _rounded(values: Array) -> Array:
+    return np.asarray(values.astype(np.float32).astype(np.float64))
+
+
+def _layer_gamma(x_shape: Shape, dims: int) -> Shape:
+    normalized = x_shape[len(x_shape) - dims :]
+    return (int(np.prod(normalized)),) if len(x_shape) != 4 else x_shape if dims == 4 else (1, *normalized)
+
+
+def layernorm_forward(random: Generator, x_shape: Shape, dims: int, eps: float, affine: bool, given: bool = True) -> Problem:
+    x, (gamma, beta) = _rounded(normal(random, x_shape) + 2), _sample_affine(random, _layer_gamma(x_shape, dims), given)
+    return _normalized_problem(x, gamma, beta, reference.layernorm_forward(x, gamma, beta, dims, eps))
+
+
+def layernorm_backward(random: Generator, x_shape: Shape, dims: int, eps: float, affine: bool, given: bool = True) -> Problem:
+    x, dy = _rounded(normal(random, x_shape) + 2), normal(random, x_shape)
+    gamma = _sample_affine(random, _layer_gamma(x_shape, dims), given)[0]
+    mean, rstd = (_rounded(v) for v in reference.layernorm_forward(x, None, None, dims, eps)[1:])
+    expected = reference.layernorm_backward(x, dy, gamma, mean, rstd, dims, affine)
+    return _normalized_backward_problem(x, dy, gamma, (mean, rstd), expected, max(1, mean.size))
+
+
+def groupnorm_forward(random: Generator, x_shape: Shape, groups: int, eps: float, affine: bool, given: bool = True) -> Problem:
+    x, (gamma, beta) = _rounded(normal(random, x_shape) + 2), _sample_affine(random, x_shape[1:2], given)
+    return _normalized_problem(x, gamma, beta, reference.groupnorm_forward(x, gamma, beta, groups, eps))
+
+
+def groupnorm_backward(random: Generator, x_shape: Shape, groups: int, eps: float, affine: bool, given: bool = True) -> Problem:
+    x, dy = _rounded(normal(random, x_shape) + 2), normal(random, x_shape)
+    gamma = _sample_affine(random, x_shape[1:2], given)[0]
+    mean, rstd = (_rounded(v) for v in reference.groupnorm_forward(x, None, None, groups, eps)[1:])
+    expected = reference.groupnorm_backward(x, dy, gamma, mean, rstd, groups, affine)
+    return _normalized_backward_problem(x, dy, gamma, (mean, rstd), expected, max(1, x.size // x_shape[1]))
+
+
+LAYERS = [
+    ((5, 3), 1),
+    ((33, 17), 1),
+    ((2, 3, 130), 2),
+    ((0, 8), 1),
+    ((2, 3, 4, 5, 6), 3),
+    ((6,), 1),
+    ((4, 3, 5, 7), 3),
+    ((2, 3, 4, 5), 4),
+    ((9, 40, 33, 31), 3),
+    ((7001, 33), 1),
+]
+GROUPS = [
+    ((5, 6), 3),
+    ((2, 64), 1),
+    ((4, 6, 5, 7), 2),
+    ((4, 3, 5, 7), 3),
+    ((3, 17, 1, 2), 1),
+    ((0, 4, 3, 3), 2),
+    ((2, 32, 9, 8), 8),
+    ((1, 8, 70, 80), 4),
+    ((9, 40, 33, 31), 5),
+    ((9, 40, 33, 31), 40),
+]
+
+
 def cases() -> list[Sketch]:
     cases = []
     few = [(shape, "gelu", residual) for shape in BATCHES[1:4] for residual in (False, True)]
@@ -138,4 +221,9 @@ def cases() -> list[Sketch]:
         cases.append(case("batchnorm_forward", shape, 1e-3, 0.3, "relu", True, False, affine=False, running=False))
         cases.append(case("batchnorm_inference", shape, 1e-3, 0.3, "relu", False, False, affine=False))
         cases.append(case("batchnorm_backward", shape, 1e-3, 0.3, "relu", True, False, affine=False))
+    for row, problems in (("layernorm", LAYERS), ("groupnorm", GROUPS)):
+        for shape, n in problems:
+            cases.append(case(f"{row}_forward", shape, n, 1e-5, True))
+            cases += [case(f"{row}_backward", shape, n, 1e-5, affine) for affine in (True, False)]
+        cases += [case(f"{row}_{direction}", *problems[1], 1e-2, True, given=False) for direction in ("forward", "backward")]
     return cases

@@ -17,4 +17,5 @@ from .optim import *
 from .pooling import *
 from .products import *
 from .randomness import *
+from .resampling import *
 from .rows import *

@@ -1,0 +1,126 @@
+// Normalisation of rows by their own mean and variance, y = gamma (x - mean) rstd + beta. A block has several whole rows; each is read
+// again from the cache: for the mean, for the squared distances from it, for y.
+#include "elements.h"
+#include "moments.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+constexpr int64_t most_blocks = 64;  // of backward: each keeps sums for gamma and beta
+
+int64_t rows_of_block(const LayerNorm& s) { return larger(1, 32768 / s.D); }
+int64_t rows_of_backward_block(const LayerNorm& s) { return larger(rows_of_block(s), divide_up(s.rows, most_blocks)); }
+
+// sums[k] = sum over i < D of the k-th addend; term(i, t, load) gives the addends of a vector
+template <int n, class Term>
+INLINE void sum_row(int64_t D, real (&sums)[n], const Term& term) {
+  const int64_t whole = D / tile_width;
+  real lanes[n][tile_width];
+  real* of_lanes[n];
+  for (int k = 0; k < n; k++) of_lanes[k] = lanes[k];
+  sum_rows(whole, tile_width, of_lanes,
+           [&](int64_t row, int64_t column, vec(&t)[n], auto load, auto) { term(row * tile_width + column, t, load); });
+  for_vectors(0, D % tile_width, [&](int64_t c, auto load, auto store) {
+    vec t[n];
+    term(whole * tile_width + c, t, load);
+    for (int k = 0; k < n; k++) store(lanes[k] + c, load(lanes[k] + c) + t[k]);
+  });
+  for (int k = 0; k < n; k++) {
+    vec total = zero();
+    UNROLL for (int v = 0; v < tile_vectors; v++) total += load(lanes[k] + v * N_LANES);
+    sums[k] = sum_lanes(total);
+  }
+}
+
+struct RowMoments {
+  real mean, rstd;
+};
+
+// The second pass also mends the mean's rounding.
+INLINE RowMoments moments_of_row(const T* x, int64_t D, double eps) {
+  real sum[1], sums[2];
+  sum_row(D, sum, [=](int64_t i, vec(&t)[1], auto load) { t[0] = load(x + i); });
+  const real center = sum[0] / real(D);
+  sum_row(D, sums, [=](int64_t i, vec(&t)[2], auto load) {
+    t[0] = load(x + i) - set(center);
+    t[1] = t[0] * t[0];
+  });
+  const double drift = double(sums[0]) / double(D), variance = double(sums[1]) / double(D) - drift * drift;
+  return {real(double(center) + drift), real(1 / __builtin_sqrt(variance + eps))};
+}
+
+struct Parts {  // of backward's scratch: rows of D, one per block
+  real *dgamma, *dbeta;
+  int64_t bytes;
+};
+
+Parts lay_out(const LayerNorm& s, void* base) {
+  Scratch scratch(base);
+  const int64_t partial = s.affine ? divide_up(s.rows, rows_of_backward_block(s)) * s.D : 0;
+  Parts p;
+  p.dgamma = scratch.take<real>(partial), p.dbeta = scratch.take<real>(partial);
+  p.bytes = scratch.bytes();
+  return p;
+}
+
+void join_blocks(const Context& context, int64_t blocks, int64_t D, const real* part, R* sum) {
+  for_blocks(context, D, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+      double total = 0;
+      for (int64_t block = 0; block < blocks; block++) total += part[block * D + i];
+      sum[i] = R(total);
+    }
+  });
+}
+
+}  // namespace
+
+void layernorm_forward(const Context& context, const LayerNorm& s, const T* x, const R* gamma, const R* beta, T* y, R* mean, R* rstd) {
+  const int64_t per_block = rows_of_block(s);
+  parallel(context, divide_up(s.rows, per_block), [&](int64_t block, int) {
+    for (int64_t row = block * per_block; row < smaller((block + 1) * per_block, s.rows); row++) {
+      const T* const from = x + row * s.D;
+      const RowMoments m = moments_of_row(from, s.D, s.eps);
+      mean[row] = m.mean, rstd[row] = m.rstd;
+      for_vectors(0, s.D, [=](int64_t i, auto load, auto store) {
+        const vec normal = (load(from + i) - set(m.mean)) * set(m.rstd);
+        store(y + row * s.D + i, fma(gamma ? load(gamma + i) : set(1), normal, beta ? load(beta + i) : zero()));
+      });
+    }
+  });
+}
+
+Plan layernorm_backward_plan(const Context&, const LayerNorm& s) { return {"row by row", lay_out(s, nullptr).bytes}; }
+
+// With g = dy gamma and n = (x - mean) rstd: dx = rstd (g - mean of g - n (mean of g n)).
+void layernorm_backward(const Context& context, const LayerNorm& s, const T* x, const T* dy, const R* gamma, const R* mean, const R* rstd,
+                        T* dx, R* dgamma, R* dbeta, void* scratch) {
+  const Parts p = lay_out(s, scratch);
+  const int64_t per_block = rows_of_backward_block(s), blocks = divide_up(s.rows, per_block);
+  parallel(context, blocks, [&](int64_t block, int) {
+    real *const to_gamma = p.dgamma + block * s.D, *const to_beta = p.dbeta + block * s.D;
+    if (s.affine) for_vectors(0, s.D, [=](int64_t i, auto, auto store) { store(to_gamma + i, zero()), store(to_beta + i, zero()); });
+    for (int64_t row = block * per_block; row < smaller((block + 1) * per_block, s.rows); row++) {
+      const T *const from = x + row * s.D, *const dfrom = dy + row * s.D;
+      const vec center = set(mean[row]), scale = set(rstd[row]);
+      real sums[2];
+      sum_row(s.D, sums, [=](int64_t i, vec(&t)[2], auto load) {
+        t[0] = gamma ? load(dfrom + i) * load(gamma + i) : load(dfrom + i);
+        t[1] = t[0] * ((load(from + i) - center) * scale);
+      });
+      const vec mean_g = set(sums[0] / real(s.D)), along = set(sums[1] / real(s.D));
+      for_vectors(0, s.D, [=](int64_t i, auto load, auto store) {
+        const vec d = load(dfrom + i), g = gamma ? d * load(gamma + i) : d, normal = (load(from + i) - center) * scale;
+        store(dx + row * s.D + i, scale * fma(-normal, along, g - mean_g));
+        if (!s.affine) return;
+        store(to_gamma + i, fma(d, normal, load(to_gamma + i)));
+        store(to_beta + i, load(to_beta + i) + d);
+      });
+    }
+  });
+  if (!s.affine) return;
+  join_blocks(context, blocks, s.D, p.dgamma, dgamma);
+  join_blocks(context, blocks, s.D, p.dbeta, dbeta);
+}
+
+}  // namespace fastnn::FASTNN_TABLE

@@ -1,0 +1,68 @@
+"""The transposed convolution layer."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+
+from .. import ops
+from ..ops.conv2d import Pair, pair
+from ..tensor import Tensor
+from . import init
+from .module import Module, Parameter
+
+
+class ConvTranspose2d(Module):
+    """Conv2d's gradient of its input as a layer, for growing maps; see ops.conv_transpose2d for the formula (Zeiler et al. 2010).
+
+    (N, in_channels, H, W) -> (N, out_channels, P, Q), P = (H - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1.
+    weight (in_channels, out_channels / groups, R, S) and bias (out_channels) start as PyTorch's: uniform in +-1/sqrt(out_channels / groups R S).
+    output_padding must be smaller than stride (PyTorch allows one smaller than dilation as well).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        output_padding: int | Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Pair = 1,
+    ) -> None:
+        super().__init__()
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"ConvTranspose2d: groups = {groups} must divide both in_channels = {in_channels} and out_channels = {out_channels}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
+        self.padding, self.output_padding = pair(padding, "padding"), pair(output_padding, "output_padding")
+        self.dilation = pair(dilation, "dilation")
+        shape = (in_channels, out_channels // groups, *self.kernel_size)
+        bound = 1 / sqrt(max(1, prod(shape[1:])))
+        self.weight = Parameter(init.uniform_values(shape, bound))
+        self.register_parameter("bias", Parameter(init.uniform_values((out_channels,), bound)) if bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
+        return ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            groups=self.groups,
+            dilation=self.dilation,
+        )
+
+    def extra_repr(self) -> str:
+        r, s = self.kernel_size
+        parts = [f"{self.in_channels}->{self.out_channels}, {r}x{s}"]
+        parts += [f"stride {self.stride[0]}" if self.stride[0] == self.stride[1] else f"stride {self.stride}"] * (self.stride != (1, 1))
+        parts += [f"padding {self.padding}"] * any(self.padding) + [f"output padding {self.output_padding}"] * any(self.output_padding)
+        parts += [f"dilation {self.dilation}"] * (self.dilation != (1, 1)) + [f"groups {self.groups}"] * (self.groups != 1)
+        return ", ".join(parts + ["no bias"] * (self.bias is None))

@@ -1,0 +1,81 @@
+"""Normalisation of each sample by itself: no batch statistics, the same in training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import ops
+from ..tensor import Tensor
+from .module import Module, Parameter
+
+
+class LayerNorm(Module):
+    """weight * (x - mean) / sqrt(var + eps) + bias over the last dimensions, `normalized_shape` (Ba, Kiros, Hinton 2016).
+
+    Mean and biased variance of each sample. weight starts at 1, bias at 0, both of shape normalized_shape; elementwise_affine=False leaves both
+    out, bias=False the bias. ValueError where the input does not end in normalized_shape.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        ones, zeros = np.ones(self.normalized_shape, np.float32), np.zeros(self.normalized_shape, np.float32)
+        self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(zeros) if elementwise_affine and bias else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}" + ("" if self.elementwise_affine else ", not affine")
+
+
+class GroupNorm(Module):
+    """weight * (x - mean) / sqrt(var + eps) + bias, mean and biased variance of each sample over groups of num_channels / num_groups
+    neighbouring channels and all their pixels (Wu, He 2018).
+
+    x (N, num_channels, ...); weight (starts at 1) and bias (at 0) per channel, absent with affine=False. ValueError unless num_groups divides num_channels.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(f"GroupNorm: num_groups = {num_groups} must divide num_channels = {num_channels}")
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        self.register_parameter("weight", Parameter(np.ones(num_channels, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_channels, np.float32)) if affine else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ValueError(f"got shape {x.shape}; expected (N, C, ...) with C = {self.num_channels}")
+        return ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups} groups of {self.num_channels}, eps={self.eps}" + ("" if self.affine else ", not affine")
+
+
+class InstanceNorm2d(Module):
+    """(x - mean) / sqrt(var + eps) of each channel of each sample of (N, C, H, W) (Ulyanov, Vedaldi, Lempitsky 2016): GroupNorm with a group per
+    channel. affine=True adds weight and bias. Maps of one pixel raise ValueError. Running statistics do not exist.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+        super().__init__()
+        self.num_features, self.eps, self.affine = num_features, eps, affine
+        self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.num_features:
+            raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.num_features}")
+        if x.shape[2] * x.shape[3] == 1:
+            raise ValueError(f"a map of one pixel has no variance, got {x.shape}")
+        return ops.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"

@@ -1,0 +1,60 @@
+"""Transposed convolution: the kernels of conv2d in other roles. Its forward is conv2d's gradient of x, and the other way round."""
+
+from __future__ import annotations
+
+from .. import _C
+from ..tensor import Array, Op, Tensor, apply
+from .conv2d import Pair, geometry, pair
+from .elementwise import binary
+from .linear import channels
+
+
+class ConvTranspose2d(Op):
+    __slots__ = ("y_shape", "arguments", "plan")
+
+    def __init__(self, y_shape: tuple[int, ...], *arguments: object) -> None:
+        self.y_shape = y_shape
+        self.arguments = arguments  # stride, pad_before, pad_after, dilation, groups
+
+    def forward(self, x: Array, w: Array, b: Array | None) -> Array:
+        self.plan = geometry(self.y_shape, w.shape, *self.arguments)  # of the convolution that leads from y to x
+        self.save(x, w)
+        y = _C.conv2d_backward_input(self.plan, x, w)
+        return y if b is None else _C.add(binary(y.shape, (1, y.shape[1], 1, 1)), y, b.view((1, y.shape[1], 1, 1)))
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        x, w = self.saved
+        dx = _C.conv2d_forward(self.plan, dy, w, None) if self.needs[0] else None
+        dw = _C.conv2d_backward_weight(self.plan, dy, x) if self.needs[1] else None
+        return dx, dw, _C.channel_sum(channels(dy.shape), dy) if self.needs[2] else None
+
+
+def conv_transpose2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> Tensor:
+    """y[n, k, h stride - padding + r dilation, ...] += x[n,c,h,w] weight[c,k,r,s], plus bias[k]: conv2d's gradient of its input.
+
+    x (N, C, H, W), weight (C, K/groups, R, S), bias (K) -> (N, K, P, Q), P = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1.
+    output_padding (smaller than stride) tells apart the sizes P that a convolution of this stride maps to the same H.
+    """
+    steps, pad, extra = pair(stride, "stride"), pair(padding, "padding"), pair(output_padding, "output_padding")
+    spread = pair(dilation, "dilation")
+    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:
+        raise ValueError(
+            f"conv_transpose2d: got input {x.shape} and weight {weight.shape}; expected (N, C, H, W) and (C, K / groups, R, S) of the same C"
+        )
+    if any(not 0 <= e < s for e, s in zip(extra, steps)):
+        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps}, and not negative")
+    size = [(n - 1) * s - 2 * p + d * (r - 1) + e + 1 for n, s, p, d, r, e in zip(x.shape[2:], steps, pad, spread, weight.shape[2:], extra)]
+    if min(size) < 1:
+        raise ValueError(f"conv_transpose2d: padding {pad} leaves nothing of the output of input {x.shape}: {size[0]} x {size[1]}")
+    y_shape = (x.shape[0], weight.shape[1] * groups, *size)
+    return apply(ConvTranspose2d(y_shape, steps, pad, pad, spread, groups), x, weight, bias)
