@@ -15,6 +15,7 @@ from fastnn import _C
 
 from . import device
 from .case import LAYOUTS, Case, Sides, ours, random, theirs
+from .more_passes import more_passes
 from .timing import Call
 
 Shape = tuple[int, int, int, int]
@@ -28,7 +29,8 @@ aten: Any = torch.ops.aten
 
 def all_passes() -> Iterator[Case]:
     """On a GPU, those that are large enough to be judged against a copy are."""
-    for case in passes(MAPS | GPU_MAPS if device.current.is_gpu else MAPS, device.current.item_size):
+    maps = MAPS | GPU_MAPS if device.current.is_gpu else MAPS
+    for case in (*passes(maps, device.current.item_size), *more_passes(maps, device.current.item_size)):
         yield replace(case, judged=device.current.is_gpu and case.nbytes >= 2**27)
 
 

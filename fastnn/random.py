@@ -6,7 +6,7 @@ Each thread has a default generator; `fastnn.seed(n)` resets it, `using(generato
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -43,17 +43,28 @@ class Generator:
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """float32 samples of [low, high) for initialisation; uses up one draw."""
-        u = self.bits(int(np.prod(shape)), self.next_draw(), INIT).astype(np.float64) / 2.0**32
-        values: np.ndarray = (low + (high - low) * u).astype(np.float32).reshape(shape)
-        return values
+        words = self.bits(int(np.prod(shape)), self.next_draw(), INIT)
+        return _in_pieces(shape, lambda piece: low + (high - low) * (words[piece].astype(np.float64) / 2.0**32))
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
         n = int(np.prod(shape))
-        u = (self.bits(2 * n, self.next_draw(), INIT).astype(np.float64) + 0.5) / 2.0**32
-        z = np.sqrt(-2 * np.log(u[:n])) * np.cos(2 * np.pi * u[n:])
-        values: np.ndarray = (mean + std * z).astype(np.float32).reshape(shape)
-        return values
+        words = self.bits(2 * n, self.next_draw(), INIT)
+
+        def samples(piece: slice) -> np.ndarray:
+            u, v = ((w[piece].astype(np.float64) + 0.5) / 2.0**32 for w in (words[:n], words[n:]))
+            return np.asarray(mean + std * (np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)))
+
+        return _in_pieces(shape, samples)
+
+
+def _in_pieces(shape: tuple[int, ...], samples: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """float32 of what `samples` makes in float64, a piece at a time: the 100 million weights of a layer would be gigabytes."""
+    values = np.empty(int(np.prod(shape)), np.float32)
+    for begin in range(0, values.size, 1 << 20):
+        piece = slice(begin, min(begin + (1 << 20), values.size))
+        values[piece] = samples(piece)
+    return values.reshape(shape)
 
 
 class _Default(threading.local):

@@ -120,6 +120,7 @@ LAYERS: dict[str, Case] = {
     "average, size": (lambda: nn.AdaptiveAvgPool2d(0)(x(2, 3, 4, 4)), ValueError, r"output_size must be at least 1, got \(0, 0\)"),
     "average, triple": (lambda: nn.AdaptiveAvgPool2d((1, 2, 3))(x(2, 3, 4, 4)), TypeError, r"output_size must be an int, None or a pair"),
     "average, rank": (lambda: nn.AdaptiveAvgPool2d(1)(x(2, 3)), ValueError, r"shape \(N, C, H, W\), got \(2, 3\)"),
+    "flatten, scalar": (lambda: nn.Flatten()(x(3)), ValueError, r"Flatten.*dimensions 1 to -1 do not exist in shape \(3,\)"),
     "relu, numpy": (lambda: nn.ReLU()(normal(0, 3)), TypeError, "ReLU.*: expected a Tensor, got numpy.ndarray"),
     "relu, integers": (lambda: nn.ReLU()(fastnn.tensor([1, 2])), TypeError, "x has dtype int64"),
     "dropout, p": (lambda: nn.Dropout(1.5), ValueError, r"Dropout: p must lie in \[0, 1\], got 1.5"),

@@ -54,6 +54,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], TN.Module], tuple[
     "relu": (nn.ReLU, TN.ReLU, (2, 3, 4, 5)),
     "silu": (nn.SiLU, TN.SiLU, (2, 3, 4, 5)),
     "flatten": (nn.Flatten, TN.Flatten, (2, 3, 4, 5)),
+    "flatten all": (lambda: nn.Flatten(0), lambda: TN.Flatten(0), (2, 3, 4, 5)),
+    "flatten maps": (lambda: nn.Flatten(2), lambda: TN.Flatten(2), (2, 3, 4, 5)),
+    "flatten between": (lambda: nn.Flatten(-3, -2), lambda: TN.Flatten(-3, -2), (2, 3, 4, 5)),
     "identity": (nn.Identity, TN.Identity, (2, 3)),
     "dropout 0": (lambda: nn.Dropout(0.0), lambda: TN.Dropout(0.0), (2, 3)),
     "sequence": (

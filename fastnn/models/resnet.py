@@ -25,6 +25,10 @@ class BasicBlock(nn.Module):
         y = nn.in_turn([self.conv2, self.bn2], y, residual=shortcut, activation="relu")
         return y
 
+    def zero_init(self) -> None:
+        """The block then starts as its shortcut (Goyal et al. 2017)."""
+        nn.init.zeros_(self.bn2.weight)
+
 
 class Bottleneck(nn.Module):
     """1x1 to `width` channels, 3x3, 1x1 to 4 width channels, plus the shortcut; the 3x3 has the stride, as in torchvision (ResNet "v1.5")."""
@@ -48,6 +52,38 @@ class Bottleneck(nn.Module):
         y = nn.in_turn([self.conv3, self.bn3], y, residual=shortcut, activation="relu")
         return y
 
+    def zero_init(self) -> None:
+        nn.init.zeros_(self.bn3.weight)
+
+
+class PreactivationBlock(nn.Module):
+    """conv2(relu(bn2(conv1(relu(bn1(x)))))) + shortcut: BN and ReLU before each convolution, none behind (He, Zhang, Ren, Sun, "Identity
+    mappings in deep residual networks", 2016). A shortcut that changes shape is a 1x1 convolution of relu(bn1(x))."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        active: Tensor = self.bn1(x, None, "relu")
+        shortcut = x if self.downsample is None else self.downsample(active)
+        y: Tensor = self.conv2(nn.in_turn([self.conv1, self.bn2], active, activation="relu")) + shortcut
+        return y
+
+    def zero_init(self) -> None:
+        nn.init.zeros_(self.conv2.weight)
+
+
+Block = type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock]
+
 
 def _shortcut(channels: int, width: int, stride: int) -> nn.Module | None:
     if stride == 1 and channels == width:
@@ -59,6 +95,9 @@ class ResNet(nn.Module):
     """Stem, stages of blocks (the first of each later stage halves the map), global average, linear.
 
     imagenet_stem: 7x7 stride 2 and a 3x3 max pool of stride 2, instead of one 3x3 convolution.
+    block: BasicBlock, Bottleneck or PreactivationBlock (bn1 and its ReLU then stand behind the last stage, not in the stem).
+    zero_init_residual: the last gamma of each block (the last convolution of a PreactivationBlock) starts at 0, so that each block starts
+    as its shortcut.
     Convolutions start as kaiming_normal(fan_out), as torchvision's.
     """
 
@@ -69,17 +108,18 @@ class ResNet(nn.Module):
         num_classes: int,
         in_channels: int,
         imagenet_stem: bool,
-        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+        block: Block = BasicBlock,
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
-        self.imagenet_stem = imagenet_stem
+        self.imagenet_stem, self.preactivation = imagenet_stem, block is PreactivationBlock
         channels = widths[0]
         if imagenet_stem:
             self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         else:
             self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.bn1 = nn.BatchNorm2d(widths[-1] if self.preactivation else channels)
         self.stages = len(blocks)
         for i, (count, width) in enumerate(zip(blocks, widths)):
             stage = []
@@ -92,52 +132,58 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        for module in self.modules():
+            if zero_init_residual and isinstance(module, (BasicBlock, Bottleneck, PreactivationBlock)):
+                module.zero_init()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = nn.in_turn([self.conv1, self.bn1], x, activation="relu")
+        x = self.conv1(x) if self.preactivation else nn.in_turn([self.conv1, self.bn1], x, activation="relu")
         if self.imagenet_stem:
             x = self.maxpool(x)
         for i in range(self.stages):
             x = getattr(self, f"layer{i + 1}")(x)
+        if self.preactivation:
+            x = self.bn1(x, None, "relu")
         logits: Tensor = self.fc(ops.flatten(self.avgpool(x)))
         return logits
 
 
-def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
-    """Three stages of three blocks at 16, 32, 64 channels, 1x1 shortcuts: the CIFAR form."""
-    return _cifar(3, num_classes, input_shape)
+def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
+    """Three stages of three blocks at 16, 32, 64 channels, 1x1 shortcuts: the CIFAR form. Options: preactivation, zero_init_residual."""
+    return _cifar(3, num_classes, input_shape, **options)
 
 
-def resnet32(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
+def resnet32(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
     """resnet20 with five blocks in each stage."""
-    return _cifar(5, num_classes, input_shape)
+    return _cifar(5, num_classes, input_shape, **options)
 
 
-def resnet56(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32)) -> ResNet:
+def resnet56(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
     """resnet20 with nine blocks in each stage."""
-    return _cifar(9, num_classes, input_shape)
+    return _cifar(9, num_classes, input_shape, **options)
 
 
-def resnet18(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
+def resnet18(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """Four stages of two blocks at 64, 128, 256, 512 channels: the ImageNet form, torchvision's names and shapes."""
-    return _imagenet((2, 2, 2, 2), num_classes, input_shape, BasicBlock)
+    return _imagenet((2, 2, 2, 2), num_classes, input_shape, BasicBlock, zero_init_residual)
 
 
-def resnet34(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
+def resnet34(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """resnet18 with 3, 4, 6, 3 blocks."""
-    return _imagenet((3, 4, 6, 3), num_classes, input_shape, BasicBlock)
+    return _imagenet((3, 4, 6, 3), num_classes, input_shape, BasicBlock, zero_init_residual)
 
 
-def resnet50(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224)) -> ResNet:
+def resnet50(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """resnet34 with bottlenecks for blocks: 256, 512, 1024, 2048 channels between them."""
-    return _imagenet((3, 4, 6, 3), num_classes, input_shape, Bottleneck)
+    return _imagenet((3, 4, 6, 3), num_classes, input_shape, Bottleneck, zero_init_residual)
 
 
-def _cifar(blocks: int, num_classes: int, input_shape: tuple[int, ...]) -> ResNet:
-    return ResNet((blocks,) * 3, (16, 32, 64), num_classes, input_shape[0], imagenet_stem=False)
-
-
-def _imagenet(
-    blocks: tuple[int, ...], num_classes: int, input_shape: tuple[int, ...], block: type[BasicBlock] | type[Bottleneck]
+def _cifar(
+    blocks: int, num_classes: int, input_shape: tuple[int, ...], preactivation: bool = False, zero_init_residual: bool = False
 ) -> ResNet:
-    return ResNet(blocks, (64, 128, 256, 512), num_classes, input_shape[0], imagenet_stem=True, block=block)
+    block: Block = PreactivationBlock if preactivation else BasicBlock
+    return ResNet((blocks,) * 3, (16, 32, 64), num_classes, input_shape[0], False, block, zero_init_residual)
+
+
+def _imagenet(blocks: tuple[int, ...], num_classes: int, input_shape: tuple[int, ...], block: Block, zero_init_residual: bool) -> ResNet:
+    return ResNet(blocks, (64, 128, 256, 512), num_classes, input_shape[0], True, block, zero_init_residual)

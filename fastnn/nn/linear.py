@@ -41,10 +41,14 @@ class Linear(Module):
 
 
 class Flatten(Module):
-    """(N, ...) -> (N, product of the rest), in (C, H, W) order as PyTorch."""
+    """(N, ...) -> (N, product of the rest), in (C, H, W) order as PyTorch; merges the dimensions start_dim ... end_dim."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.flatten(x)
+        return ops.flatten(x, self.start_dim, self.end_dim)
 
 
 class Identity(Module):

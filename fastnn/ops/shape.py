@@ -125,9 +125,12 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x if wanted == x.shape else apply(Reshape(wanted), x)
 
 
-def flatten(x: Tensor, start: int = 1) -> Tensor:
-    """Merges the dimensions from `start` on, in row-major (C, H, W) order."""
-    return reshape(x, (*x.shape[:start], prod(x.shape[start:])))
+def flatten(x: Tensor, start: int = 1, end: int = -1) -> Tensor:
+    """Merges the dimensions from `start` to `end`, both included, in row-major (C, H, W) order. ValueError where there are none."""
+    first, last = (d + x.ndim if d < 0 else d for d in (start, end))
+    if not 0 <= first <= last < x.ndim:
+        raise ValueError(f"flatten: dimensions {start} to {end} do not exist in shape {x.shape}")
+    return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
