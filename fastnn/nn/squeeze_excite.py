@@ -22,4 +22,4 @@ class SqueezeExcite(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scale = self.fc2(ops.relu(self.fc1(ops.adaptive_avg_pool2d(x, 1))))
-        return x * (1.0 / (1.0 + ops.exp(-scale)))
+        return x * ops.sigmoid(scale)
