@@ -45,8 +45,9 @@ class Optimizer:
     slots: tuple[str, ...] = ()
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        if isinstance(params, Tensor):
-            raise TypeError(f"{self.name}: params must be an iterable of parameters, got a single {type(params).__name__}")
+        if isinstance(params, Tensor) or not isinstance(params, Iterable):
+            hint = "; model.parameters() is one" if hasattr(params, "parameters") else ""
+            raise TypeError(f"{self.name}: params must be an iterable of parameters, got a single {type(params).__name__}{hint}")
         given = list(params)
         if not given:
             raise ValueError(f"{self.name}: no parameters given")
