@@ -122,13 +122,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help='parts of "row name", e.g. conv2d_forward "resnet20 8x8"')
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="how activations lie in memory")
+    parser.add_argument("--direct", action="store_true", help="convolutions on the CPU without Winograd's algorithm")
     options = parser.parse_args()
+    _C.set_winograd(not options.direct)
     options.threads = options.threads or fastnn.get_num_threads()
     fastnn.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
     reuse_freed_memory()
     place = device.use(options)
     variant = "" if (options.precision, options.dtype) == ("highest", "float32") else f"-{options.precision}-{options.dtype}"
+    variant += "-direct" if options.direct else ""
     report = Report(f"kernels{variant}", options)
     peak: Gauge | None = None
     try:
