@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
@@ -31,7 +32,9 @@ def main(folder: str = "build/docs") -> None:
     pages = packages()
     hidden = [f"!{m.name}" for m in pkgutil.walk_packages(fastnn.__path__, "fastnn.") if m.name not in pages]
     pdoc.render.configure(docformat="markdown", footer_text=f"fastnn {fastnn.__version__}")
-    pdoc.pdoc(fastnn.__name__, *hidden, output_directory=Path(folder))
+    to = Path(folder).resolve()
+    os.chdir(Path(__file__).parent)  # where no folder is called fastnn: pdoc would ask which one is meant
+    pdoc.pdoc(fastnn.__name__, *hidden, output_directory=to)
     print(f"{len(pages)} pages in {folder}: {', '.join(pages)}")
 
 
