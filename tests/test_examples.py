@@ -75,3 +75,34 @@ def test_image_features_with_scikit_image() -> None:
     pytest.importorskip("skimage", reason="scikit-image is not installed: the path with HOG is not tested")
     reached = accuracies(run("image_features.py", "--images", "800"))
     assert reached["oriented gradients"] > 40 and reached["all of them but pixels"] > reached["bag of visual words"]
+
+
+def table(text: str) -> dict[str, float]:
+    """Test accuracies by the name that begins their line."""
+    return {m[1]: float(m[2]) for m in re.finditer(r"^ +(\S.*?)  .*test accuracy ([\d.]+)%$", text, re.MULTILINE)}
+
+
+def test_layers() -> None:
+    text = run("layers.py")
+    reached = table(text)
+    assert len(reached) == 10 + 4 + 4 + 4 + 2, text
+    assert min(reached.values()) > 90, text
+    errors = [float(error) for error in re.findall(r"error ([\d.]+)$", text, re.MULTILINE)]
+    assert len(errors) == 3 and max(errors) < 0.05, text  # of pixels between 0 and 1
+
+
+def test_optimizers() -> None:
+    text = run("optimizers.py")
+    reached = table(text)
+    assert len(reached) == 10 + 12 + 2, text
+    assert min(reached.values()) > 80, text
+    for losses in re.findall(r"loss ([\d. ]+?)  ", text):
+        falling = [float(loss) for loss in losses.split()]
+        assert falling == sorted(falling, reverse=True) and falling[-1] < 0.2, text
+
+
+def test_regularization() -> None:
+    text = run("regularization.py")
+    reached = table(text)
+    assert len(reached) == 14 and min(reached.values()) > 90, text
+    assert min(float(a) for a in re.findall(r"training accuracy +([\d.]+)%", text)) > 95, text
