@@ -74,7 +74,15 @@ Storage::Storage(Device& d, size_t n) : device(d), bytes(n), stream(d.stream()) 
 
 Storage::Storage(Device& d, void* p, size_t n, std::function<void()> f) : device(d), data(p), bytes(n), release(std::move(f)) {}
 
+// Whoever gets the memory next may begin at once: a block of the arena on its own stream, memory of others on any.
 Storage::~Storage() {
+  try {
+    if (release)
+      device.synchronize();
+    else if (used)
+      device.order(used, stream);
+  } catch (const DeviceError&) {  // of a device that has failed: nothing is under way there
+  }
   if (release) {
     release();
   } else {
@@ -106,11 +114,13 @@ Array Array::to(Device& there) const {
   if (here.is_cpu()) {
     there.copy_in(copy.data(), data(), bytes());
     if (storage->copied && !there.is_cpu()) there.check(there.backend->record(storage->copied, there.stream()));
+    if (!storage->copied && !storage->from_arena()) there.synchronize();  // may be pinned by others, whose copies are not waited for
   } else if (there.is_cpu()) {
     here.copy_out(copy.data(), data(), bytes());
   } else if (here.backend == there.backend) {
     if (&here != &there) here.synchronize();
     there.copy(copy.data(), data(), bytes());
+    if (&here != &there) there.order(there.stream(), here.stream());  // the source may be freed at once
   } else {
     return to(cpu()).to(there);
   }

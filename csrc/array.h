@@ -21,13 +21,17 @@ struct Storage {
   void* data = nullptr;
   size_t bytes = 0;
   std::atomic<int64_t> version{0};
-  std::function<void()> release;  // for memory that is not the arena's
-  void* stream = nullptr;         // whose block of the arena it is
-  void* copied = nullptr;         // pinned memory: the event behind the last copy out of it
+  std::function<void()> release;     // for memory that is not the arena's
+  void* stream = nullptr;            // whose block of the arena it is
+  std::atomic<void*> used{nullptr};  // another stream that was given work with it, the last such
+  void* copied = nullptr;            // pinned memory: the event behind the last copy out of it
   Storage(Device& device, size_t bytes);
   Storage(Device& device, void* data, size_t bytes, std::function<void()> release);
   ~Storage();
   bool from_arena() const { return !release; }
+  void used_on(void* other) {
+    if (other != stream) used = other;
+  }
 };
 
 struct Array {

@@ -148,7 +148,11 @@ py::capsule to_dlpack(const Array& array, std::optional<int64_t> stream, std::op
   const Array given = elsewhere ? on(array, cpu()) : copied ? on(array, array.device()) : array;
   Device& device = given.device();
   if (array.device().is_cpu() && stream) throw std::invalid_argument("__dlpack__: an array in the CPU's memory has no stream");
-  if (!device.is_cpu() && stream != -1) device.order(device.stream(), stream_of(stream.value_or(1), "__dlpack__"));
+  if (!device.is_cpu() && stream != -1) {
+    void* consumer = stream_of(stream.value_or(1), "__dlpack__");
+    device.order(device.stream(), consumer);
+    given.storage->used_on(consumer);
+  }
   return version && version->first >= 1 ? capsule_of<DLManagedTensorVersioned>(given, copied) : capsule_of<DLManagedTensor>(given, copied);
 }
 

@@ -269,9 +269,10 @@ class Call {
     size_t next = 0;
     for (const Operand& operand : info_.operands) {
       if (operand.direction == Direction::out) continue;
-      const Argument& argument = arguments_[next++];
-      if (operand.direction == Direction::inout)
-        for (const Array& array : argument.arrays) array.storage->version++;
+      for (const Array& array : arguments_[next++].arrays) {
+        if (operand.direction == Direction::inout) array.storage->version++;
+        array.storage->used_on(scratch_.stream);
+      }
     }
   }
 

@@ -105,6 +105,8 @@ struct Devices {
   std::string error;                 // when no device can be used
 };
 
+constexpr int oldest_driver = 12040;  // the first that unpacks kernels which nvcc compressed for size
+
 Devices find_devices() {
   Devices found;
   int driver = 0, runtime = 0, count = 0;
@@ -113,7 +115,7 @@ Devices find_devices() {
   cudaRuntimeGetVersion(&runtime);
   if (driver == 0)
     found.error = "no NVIDIA driver was found; install one (nvidia-smi shows it when it works), or train on the CPU";
-  else if (error == cudaErrorInsufficientDriver)
+  else if (error == cudaErrorInsufficientDriver || driver < oldest_driver)
     found.error = "the NVIDIA driver is too old: it serves CUDA " + version_text(driver) + " and this build of fastnn needs CUDA " +
                   version_text(runtime) + "; update the driver, or rebuild fastnn with an older nvcc (12.8 at least)";
   else if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))

@@ -105,6 +105,8 @@ struct Tf32Product {
 };
 
 // a b = (A + a')(B + b') without a' b', where A, B are TF32 and a', b' what they leave: 21 bits of each operand. Small products first.
+// Tensor cores truncate when they add to a sum (Fasi, Higham, Mikaitis, Pranesh 2021), so a long one is made of short ones by plain
+// additions.
 struct Tf32x3Product {
   struct Piece {
     uint32_t word[4], rest[4];
@@ -117,9 +119,11 @@ struct Tf32x3Product {
     }
   };
   static __device__ __forceinline__ void add(float (&sum)[4], const Piece& a, const Piece& b, int half) {
-    mma_tf32(sum, a.rest, {b.word[2 * half], b.word[2 * half + 1]});
-    mma_tf32(sum, a.word, {b.rest[2 * half], b.rest[2 * half + 1]});
-    mma_tf32(sum, a.word, {b.word[2 * half], b.word[2 * half + 1]});
+    float part[4] = {};
+    mma_tf32(part, a.rest, {b.word[2 * half], b.word[2 * half + 1]});
+    mma_tf32(part, a.word, {b.rest[2 * half], b.rest[2 * half + 1]});
+    mma_tf32(part, a.word, {b.word[2 * half], b.word[2 * half + 1]});
+    UNROLL for (int i = 0; i < 4; i++) sum[i] += part[i];
   }
 };
 

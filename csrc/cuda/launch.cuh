@@ -54,6 +54,7 @@ constexpr int64_t shared_size<void> = 0;
 // Shared of its own. A grid without blocks is no launch.
 template <class Shared = void, class... P, class... A>
 void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 grid, int threads, const A&... arguments) {
+  static_assert(shared_size<Shared> <= 99 * 1024, "what a block may have on sm_86, 89 and 120");
   if (!grid.x || !grid.y || !grid.z) return;
 #if defined(__CUDACC__)
   constexpr int64_t without_asking = 48 * 1024;

@@ -14,7 +14,7 @@ __device__ __forceinline__ uint32_t to_tf32(float value) {
 #if defined(__CUDACC__)
   uint32_t bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return bits;
+  return bits & 0xffffe000;  // what it leaves below is not specified
 #else
   const uint32_t bits = bits_of(value);
   return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & 0xffffe000;
@@ -101,6 +101,14 @@ __device__ __forceinline__ void load_matrices(uint32_t (&word)[4], const void* r
 }
 
 #if !defined(__CUDACC__)
+// a + b as tensor cores add: towards zero
+inline float add_truncated(float a, float b) {
+  const double exact = double(a) + double(b);
+  const float nearest = float(exact);
+  const bool beyond = nearest > 0 ? double(nearest) > exact : double(nearest) < exact;
+  return beyond && nearest - nearest == 0 ? float_of(bits_of(nearest) - 1) : nearest;
+}
+
 // c += a b for a warp: c 16 x 8, a 16 x depth, b depth x 8. Words of a: rows g, g + 8 in turn, then the second half of the depth; of b: the
 // halves of the depth, column g; within a half, word t. c: (g, 2t), (g, 2t + 1), then row g + 8. element(word, i): the i-th of a word.
 template <int depth, class Element>
@@ -125,7 +133,7 @@ void mma_twin(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Ele
         const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
         float sum = 0;
         for (int k = 0; k < depth; k++) sum += left[row][k] * right[k][column];
-        lanes[lane]->c[i] += sum;
+        lanes[lane]->c[i] = add_truncated(lanes[lane]->c[i], sum);
       }
   });
   __builtin_memcpy(c, mine.c, sizeof c);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -156,7 +157,7 @@ class ArrayDataset(Dataset):
         near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
         source = self._source.on(device if near else "cpu")
         batch = _gathered(source, self._source_rows(indices), scale, shift, frames)
-        return batch if near else batch.pinned(device).to(device)
+        return batch if near else _sent(batch, device)
 
     def _whole(self) -> np.ndarray:
         return self._source if isinstance(self._source, np.ndarray) else self._source.array.numpy()
@@ -170,8 +171,17 @@ def normalized(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, device:
         return _C.from_numpy(images * scale[channels] + shift[channels], device)
     source = _C.from_numpy(images)
     if device != devices.CPU:
-        source = source.pinned(device).to(device)
+        source = _sent(source, device)
     return _gathered(source, np.arange(len(images)), scale, shift, frames)
+
+
+_under_way: deque[_C.Array] = deque(maxlen=8)  # to free pinned memory waits for the copy out of it: long done for the oldest of these
+
+
+def _sent(batch: _C.Array, device: str) -> _C.Array:
+    """The same on a GPU, which fetches it by itself."""
+    _under_way.append(batch.pinned(device))
+    return _under_way[-1].to(device)
 
 
 def _gathered(source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray, frames: Frames | None) -> _C.Array:
