@@ -199,8 +199,8 @@ struct TileKernel {
   }
 };
 
-// For sm_120 the compiler needs more registers than three blocks leave it, and would spill.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+// From sm_100 on the compiler needs more registers than three blocks leave it, and would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int most_resident = 2;
 #else
 constexpr int most_resident = 8;
