@@ -72,10 +72,13 @@ def train(options: argparse.Namespace) -> None:
     _settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
+    try:
+        os.makedirs(out, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
     print(_description(options, trainer, fit, sets), flush=True)
-    os.makedirs(out, exist_ok=True)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file)]
     try:
         trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
@@ -199,6 +202,8 @@ def _load(
     from . import data
 
     if dataset == "digits":
+        if path is not None:
+            raise ValueError("--data: digits lie inside the package; leave it out")
         return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
     if path is None and "FASTNN_DATA" in os.environ:
         path = os.path.join(os.environ["FASTNN_DATA"], dataset)
@@ -231,6 +236,8 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     training, validation = sets.train, sets.validation
     if validation is None and options.val_fraction:
         training, validation = data.split(training, options.val_fraction, options.seed)
+        if not len(training):
+            raise ValueError(f"--val-fraction: {options.val_fraction} of {len(sets.train)} images leaves nothing to train on")
     if validation is not None and not len(validation):  # a fraction of very few
         training, validation = sets.train, None
     normalize = data.Normalize.fit(training)

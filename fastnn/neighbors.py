@@ -113,8 +113,11 @@ class KNeighborsClassifier:
         return found
 
     def score(self, x: Any, y: Any) -> float:
-        """The share of samples whose class is predicted."""
-        return float(np.mean(self.predict(x) == np.asarray(y.numpy() if isinstance(y, Tensor) else y)))
+        """The share of samples whose class is predicted. ValueError unless there is one label for each sample."""
+        predicted, labels = self.predict(x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
+        if labels.shape != predicted.shape:
+            raise ValueError(f"score: labels have shape {labels.shape}; expected {predicted.shape}, one for each sample")
+        return float(np.mean(predicted == labels))
 
     def _neighbors(self, x: Any, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(positions, sums) for one chunk of queries after the other."""

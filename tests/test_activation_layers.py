@@ -165,3 +165,14 @@ def test_sequential_folds_gelu_into_batch_normalisation() -> None:
 def test_impossible_arguments(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Dropout, nn.Dropout2d])
+def test_inplace_is_taken_and_never_done(kind: Callable[..., nn.Module]) -> None:
+    values = normal(0, 2, 3, 4, 5)
+    x = fastnn.tensor(values)
+    layer, before = kind(inplace=True), x.numpy().copy()
+    fastnn.seed(0)
+    y = layer(x)
+    fastnn.seed(0)
+    assert np.array_equal(x.numpy(), before) and np.array_equal(y.numpy(), kind()(x).numpy()) and repr(layer) == repr(kind())

@@ -46,6 +46,8 @@ def test_train_digits_prints_and_writes_what_the_readme_promises(capsys: pytest.
     rows = [json.loads(line) for line in Path("runs/digits/history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
 
+    assert main(["evaluate", "runs/digits/model.safetensors", "--data", "/nope"]) == 2
+    assert "--data: digits lie inside the package" in capsys.readouterr().err
     for file in ("model.safetensors", "checkpoint.safetensors"):
         assert main(["evaluate", f"runs/digits/{file}"]) == 0
         assert f"test accuracy {accuracy} %" in capsys.readouterr().out
@@ -94,7 +96,10 @@ def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     (["train", "fashion-mnist", "--data", "absent"], r"error: absent: holds neither train-images-idx3-ubyte nor"),
     (["train", "arrays", "--data", "absent.npz"], r"error: .*No such file or directory: 'absent.npz'"),
     (["train", "digits", "--model", "vgg", "--lr", "1e30", "--epochs", "1"], r"error: the loss is .* the rate \S+ is most likely too high"),
-    (["train", "digits", *QUICK, "--out", "/proc/absent"], r"error: .*/proc/absent"),
+    (["train", "digits", *QUICK, "--out", "/proc/absent"], r"error: --out: cannot make the folder /proc/absent: No such file"),
+    (["train", "arrays", "--data", "absent.npz", "--out", "/proc/absent"], r"error: --out: cannot make the folder /proc/absent"),
+    (["train", "digits", "--data", "/tmp"], r"error: --data: digits lie inside the package; leave it out"),
+    (["train", "digits", *QUICK, "--val-fraction", "0.9999"], r"error: --val-fraction: 0.9999 of 1438 images leaves nothing to train on"),
     (["train", "digits", "--resume"], r"error: --resume: there is no runs/digits/checkpoint.safetensors to go on from"),
     (["evaluate", "absent.safetensors"], r"error: .*No such file or directory: 'absent.safetensors'"),
     (["evaluate", "damaged.safetensors"], r"error: damaged.safetensors: not a whole safetensors file"),

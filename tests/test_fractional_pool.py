@@ -126,3 +126,11 @@ def test_ties_and_nan(table: Table) -> None:
 def test_impossible_sizes_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ops.fractional_max_pool2d(fastnn.tensor(np.zeros((1, 1, 8, 8))), 2, **arguments)
+
+
+def test_monte_carlo_averages_it() -> None:
+    fastnn.seed(0)
+    model, x = nn.Sequential(nn.FractionalMaxPool2d(2, output_ratio=0.7), nn.Flatten()), fastnn.tensor(normal(0, 4, 3, 20, 20))
+    once, twice, many = (nn.monte_carlo(model, x, n).numpy() for n in (1, 1, 400))
+    assert not np.array_equal(once, twice)
+    assert np.abs(many - nn.monte_carlo(model, x, 400).numpy()).max() < 0.5

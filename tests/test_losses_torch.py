@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -351,6 +352,7 @@ def x(*shape: int) -> fastnn.Tensor:
             ValueError,
             "target is a constant of the loss",
         ),
+        (lambda: nn.CrossEntropyLoss(None, -100, "sum"), TypeError, "takes from 1 to 2 positional arguments"),
         (lambda: nn.Softmax(2)(x(3, 4)), ValueError, r"Softmax\(dim=2\): softmax: dim 2 does not exist in shape \(3, 4\)"),
         (lambda: nn.Penalty(net(), l2=-1), ValueError, "l1 and l2 must not be negative"),
         (lambda: nn.Penalty([], l2=1)(), ValueError, "there are no weights to penalise"),
@@ -369,3 +371,20 @@ def test_empty_batches() -> None:
         assert np.isnan(loss()(none, np.zeros(0, int)).item())
     assert nn.MSELoss(reduction="sum")(none, np.zeros((0, 4))).item() == 0 and np.isnan(nn.MSELoss()(none, np.zeros((0, 4))).item())
     assert nn.Softmax(1)(none).shape == (0, 4) and ops.logsumexp(none, 1).shape == (0,)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("shape", [(1,), (), (2, 1), (2, 3), (4,)])
+def test_class_weights_beside_probabilities_never_broadcast(shape: tuple[int, ...], learned: bool) -> None:
+    target = fastnn.tensor(normal(1, 2, 3), "float32", requires_grad=learned)
+    with pytest.raises(ValueError, match="cross_entropy: weight has shape .*; expected " + re.escape("(3,)")):
+        ops.cross_entropy(x(2, 3), target, fastnn.tensor(np.ones(shape, np.float32)))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_both_ways_of_probabilities_check_reduction_and_smoothing(learned: bool) -> None:
+    target = fastnn.tensor(normal(1, 2, 3), "float32", requires_grad=learned)
+    with pytest.raises(ValueError, match="reduction"):
+        ops.cross_entropy(x(2, 3), target, reduction="avg")
+    with pytest.raises(ValueError, match="label_smoothing"):
+        ops.cross_entropy(x(2, 3), target, label_smoothing=3)

@@ -132,6 +132,10 @@ def test_digits() -> None:
     assert KNeighborsClassifier(3).fit(train.images, train.labels).score(test.images, test.labels) > 0.98
 
 
+def scored(labels: object) -> float:
+    return KNeighborsClassifier(1).fit(np.eye(2), [0, 1]).score(np.eye(2), labels)
+
+
 def test_refusals() -> None:
     fitted = KNeighborsClassifier(2).fit(np.zeros((3, 4)), [0, 1, 1])
     for call_, message in (
@@ -146,6 +150,9 @@ def test_refusals() -> None:
         (lambda: cross_validate(np.zeros((9, 2)), np.zeros(9, int), ks=(1, 8), folds=3), "n_neighbors 8, but there are 6"),
         (lambda: cross_validate(np.zeros((9, 2)), np.zeros(9, int), ks=()), "ks must be numbers of at least 1"),
         (lambda: neighbors.distances(np.zeros((2, 3)), np.zeros((2, 4))), "have 3 features"),
+        (lambda: scored([[0], [1]]), r"score: labels have shape \(2, 1\); expected \(2,\), one for each sample"),
+        (lambda: scored(0), r"score: labels have shape \(\); expected \(2,\)"),
+        (lambda: scored([0]), r"score: labels have shape \(1,\); expected \(2,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             call_()

@@ -126,7 +126,7 @@ def test_batchnorm_with_residual_and_activation() -> None:
 @pytest.mark.parametrize("ignore", [-100, 2])
 def test_cross_entropy_is_pytorchs(ignore: int, weighted: bool, smoothing: float, reduction: str, dtype: str) -> None:
     weight = np.array([0.5, 2, 1, 0.25, 3], np.float32) if weighted else None
-    ours = nn.CrossEntropyLoss(weight, ignore, reduction, smoothing)
+    ours = nn.CrossEntropyLoss(weight, ignore_index=ignore, reduction=reduction, label_smoothing=smoothing)
     ours = ours.double() if dtype == "float64" else ours
     theirs = TN.CrossEntropyLoss(
         None if weight is None else torch.tensor(weight, dtype=torch.float64),

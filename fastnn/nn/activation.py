@@ -13,18 +13,24 @@ from .module import Module, Parameter
 
 
 class ReLU(Module):
-    """max(0, x) (Nair, Hinton 2010)."""
+    """max(0, x) (Nair, Hinton 2010). `inplace` is what torch code passes; nothing is ever in place."""
 
     activation = "relu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.relu(x)
 
 
 class SiLU(Module):
-    """x * sigmoid(x) (Elfwing, Uchibe, Doya 2017)."""
+    """x * sigmoid(x) (Elfwing, Uchibe, Doya 2017). `inplace` is what torch code passes; nothing is ever in place."""
 
     activation = "silu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.silu(x)
@@ -65,9 +71,9 @@ class Tanh(Module):
 
 
 class LeakyReLU(Module):
-    """x above 0, negative_slope * x below (Maas, Hannun, Ng 2013)."""
+    """x above 0, negative_slope * x below (Maas, Hannun, Ng 2013). `inplace` is what torch code passes; nothing is ever in place."""
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
         self.negative_slope = negative_slope
 
@@ -97,9 +103,9 @@ class PReLU(Module):
 
 
 class ELU(Module):
-    """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner, Hochreiter 2015)."""
+    """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner, Hochreiter 2015). `inplace` is what torch code passes; nothing is ever in place."""
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         self.alpha = alpha
 
@@ -113,8 +119,11 @@ class ELU(Module):
 class SELU(Module):
     """scale * elu(x, alpha) with alpha = 1.6732632423543772 and scale = 1.0507009873554805 (Klambauer, Unterthiner, Mayr, Hochreiter 2017).
 
-    Keeps mean 0 and variance 1 where weights have variance 1 / fan_in.
+    Keeps mean 0 and variance 1 where weights have variance 1 / fan_in. `inplace` is what torch code passes; nothing is ever in place.
     """
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.selu(x)

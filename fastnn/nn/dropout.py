@@ -16,11 +16,12 @@ class Dropout(Module):
 
     inverted=False is the lectures' plain form: zero or x in training, (1 - p) x in evaluation.
     The mask comes from the thread's generator (fastnn.seed) and is never stored. Raises ValueError unless 0 <= p <= 1.
+    `inplace` is what torch code passes; nothing is ever in place.
     """
 
     noisy = True
 
-    def __init__(self, p: float = 0.5, *, inverted: bool = True) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, inverted: bool = True) -> None:
         super().__init__()
         self.p, self.inverted = checked_rate(type(self).__name__, p), inverted
 

@@ -64,7 +64,7 @@ class InstanceNorm2d(Module):
     channel. affine=True adds weight and bias. Maps of one pixel raise ValueError. Running statistics do not exist.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = False) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         super().__init__()
         self.num_features, self.eps, self.affine = num_features, eps, affine
         self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)

@@ -30,7 +30,7 @@ class CrossEntropyLoss(Loss):
     """
 
     def __init__(
-        self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+        self, weight: ArrayLike | None = None, *, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
     ) -> None:
         super().__init__(reduction, weight=weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing

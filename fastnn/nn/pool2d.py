@@ -11,7 +11,9 @@ from .module import Module
 class MaxPool2d(Module):
     """The largest value of each window; stride = kernel_size by default. P = floor((H + 2 padding - kernel) / stride) + 1, ceil with ceil_mode."""
 
-    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, ceil_mode: bool = False) -> None:
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, ceil_mode: bool = False
+    ) -> None:
         super().__init__()
         self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride = self.kernel_size if stride is None else pair(stride, "stride")
@@ -101,8 +103,10 @@ class FractionalMaxPool2d(Module):
     (N, C, H, W) -> (N, C, P, Q) with output_size = (P, Q) or output_ratio (H times it, rounded down). Regions have kernel_size pixels; `regions`:
     "random" (steps of floor(a) and floor(a) + 1 in random order, a = (H - kernel_size) / (P - 1)) or "pseudo-random" (at floor(a (i + u)) -
     floor(a u), PyTorch's). Each sample has its own, drawn from the thread's generator, in evaluation too: average the predictions
-    of several calls.
+    of several calls, as nn.monte_carlo does.
     """
+
+    noisy = True
 
     def __init__(
         self,

@@ -44,12 +44,19 @@ def conv_transpose2d(
 
     x (N, C, H, W), weight (C, K/groups, R, S), bias (K) -> (N, K, P, Q), P = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1.
     output_padding (smaller than stride) tells apart the sizes P that a convolution of this stride maps to the same H.
+    ValueError for shapes that do not fit, and unless groups divides C.
     """
     steps, pad, extra = pair(stride, "stride"), pair(padding, "padding"), pair(output_padding, "output_padding")
     spread = pair(dilation, "dilation")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:
         raise ValueError(
             f"conv_transpose2d: got input {x.shape} and weight {weight.shape}; expected (N, C, H, W) and (C, K / groups, R, S) of the same C"
+        )
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"conv_transpose2d: groups = {groups} must divide the {weight.shape[0]} input channels of weight {weight.shape}")
+    if bias is not None and bias.shape != (weight.shape[1] * groups,):
+        raise ValueError(
+            f"conv_transpose2d: bias has shape {bias.shape}; expected ({weight.shape[1] * groups},), one for each output channel"
         )
     if any(not 0 <= e < s for e, s in zip(extra, steps)):
         raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps}, and not negative")

@@ -142,6 +142,10 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
         raise ValueError(
             f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
         )
+    expected = logits.shape[1:]
+    if weight is not None and weight.shape != expected:
+        raise ValueError(f"cross_entropy: weight has shape {weight.shape}; expected {expected}, one for each class")
+    soft_geometry(logits.shape, smoothing, reduction)  # checks both, whichever way follows
     if not target.requires_grad:
         return apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits)
     from . import log_softmax, sum  # a teacher that learns too

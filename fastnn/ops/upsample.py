@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isfinite
+from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
@@ -27,6 +29,24 @@ class Upsample2d(Op):
         return (_C.upsample2d_backward(self.plan, dy),)
 
 
+def checked_scales(what: str, value: Any) -> tuple[float, float]:
+    """A scale_factor of each direction."""
+    factors = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(factors) != 2 or any(isinstance(f, (str, bool)) or not hasattr(f, "__float__") for f in factors):
+        raise TypeError(f"{what}: scale_factor must be a number or a pair of numbers, got {value!r}")
+    scales = float(factors[0]), float(factors[1])
+    if not all(isfinite(s) and s > 0 for s in scales):
+        raise ValueError(f"{what}: scale_factor must be positive and finite, got {value}")
+    return scales
+
+
+def check_mode(what: str, mode: str, align_corners: bool) -> None:
+    if mode not in ("nearest", "bilinear"):
+        raise ValueError(f'{what}: mode must be "nearest" or "bilinear", got {mode!r}')
+    if align_corners and mode == "nearest":
+        raise ValueError(f"{what}: align_corners is an option of bilinear")
+
+
 def upsample(
     x: Tensor,
     size: int | Pair | None = None,
@@ -40,20 +60,14 @@ def upsample(
     and mixes the two rows around, each by its nearness. A scale_factor stands for P / H in these, also where P had to be rounded.
     No low-pass filter comes before a smaller map. Raises ValueError unless exactly one of size and scale_factor is given.
     """
-    if mode not in ("nearest", "bilinear"):
-        raise ValueError(f'upsample: mode must be "nearest" or "bilinear", got {mode!r}')
-    if align_corners and mode == "nearest":
-        raise ValueError("upsample: align_corners is an option of bilinear")
+    check_mode("upsample", mode, align_corners)
     if (size is None) == (scale_factor is None):
         raise ValueError("upsample: give either size or scale_factor")
     if x.ndim != 4:
         raise ValueError(f"upsample expects an input of shape (N, C, H, W), got {x.shape}")
     scales = (0.0, 0.0)
     if scale_factor is not None:
-        factors = scale_factor if isinstance(scale_factor, (tuple, list)) else (scale_factor, scale_factor)
-        scales = float(factors[0]), float(factors[1])
-        if min(scales) <= 0:
-            raise ValueError(f"upsample: scale_factor must be positive, got {scale_factor}")
+        scales = checked_scales("upsample", scale_factor)
         size = int(x.shape[2] * scales[0]), int(x.shape[3] * scales[1])
     assert size is not None
     return apply(Upsample2d(pair(size, "size"), mode == "bilinear", align_corners, *scales), x)
