@@ -339,6 +339,9 @@ class Tensor:
     def __pow__(self, exponent: Scalar) -> Tensor:
         return ops.power(self, exponent)
 
+    def __rpow__(self, base: Scalar) -> Tensor:
+        return ops.power(base, self)
+
     def __matmul__(self, other: Any) -> Tensor:
         return ops.matmul(self, other)
 

@@ -12,7 +12,7 @@ import torch
 from torch_twins import normal
 
 import fastnn
-from fastnn import models, nn, ops
+from fastnn import data, models, nn, ops, train
 
 Case = tuple[Callable[[], Any], type[Exception], str]
 
@@ -151,6 +151,62 @@ LAYERS: dict[str, Case] = {
         ValueError,
         "upsample: scale_factor must be positive and finite",
     ),
+    "conv, made with a padding word": (lambda: nn.Conv2d(3, 3, 3, padding="foo"), ValueError, "Conv2d: padding must be an int, a pair"),
+    "conv, made same with stride": (lambda: nn.Conv2d(3, 3, 3, 2, "same"), ValueError, 'Conv2d: padding "same" needs stride 1'),
+    "conv, made without stride": (lambda: nn.Conv2d(3, 3, 3, 0), ValueError, r"Conv2d: stride must be at least 1, got \(0, 0\)"),
+    "conv, made without window": (lambda: nn.Conv2d(3, 3, 0), ValueError, r"Conv2d: kernel_size must be at least 1, got \(0, 0\)"),
+    "conv, out_channels": (lambda: nn.Conv2d(3, -3, 3), ValueError, "Conv2d: out_channels must be at least 1, got -3"),
+    "transposed, made": (
+        lambda: nn.ConvTranspose2d(3, 3, (3, 0)),
+        ValueError,
+        r"ConvTranspose2d: kernel_size must be at least 1, got \(3, 0\)",
+    ),
+    "linear, in_features": (lambda: nn.Linear(-1, 3), ValueError, "Linear: in_features must be at least 1, got -1"),
+    "linear, fraction": (lambda: nn.Linear(2.5, 3), TypeError, "Linear: in_features must be an integer, got 2.5"),
+    "maxout, out_features": (lambda: nn.Maxout(2, -1), ValueError, "Maxout: out_features must be at least 1, got -1"),
+    "maxout, pieces": (lambda: ops.maxout(x(2, 4), 2.0), TypeError, "maxout: pieces must be an integer, got 2.0"),
+    "upsample, made with a mode": (lambda: nn.Upsample(scale_factor=2, mode="bicubic"), ValueError, "Upsample: mode must be"),
+    "upsample, made with corners": (
+        lambda: nn.Upsample(scale_factor=2, align_corners=True),
+        ValueError,
+        "Upsample: align_corners is an option of bilinear",
+    ),
+    "upsample, made with a factor": (lambda: nn.Upsample(scale_factor=-1), ValueError, "Upsample: scale_factor must be positive"),
+    "pad, made": (lambda: nn.ZeroPad2d(-1), ValueError, "ZeroPad2d: padding must not be negative, got -1"),
+    "pad, made of two": (lambda: nn.ZeroPad2d((1, 2)), ValueError, r"ZeroPad2d: padding must be an int or \(left, right, top, bottom\)"),
+    "pad, number": (
+        lambda: ops.zero_pad2d(x(1, 1, 2, 2), 3),
+        TypeError,
+        r"zero_pad2d: padding must be \(left, right, top, bottom\), got 3",
+    ),
+    "average, made": (lambda: nn.AvgPool2d(2, divisor_override=0), ValueError, "AvgPool2d: divisor_override must not be 0"),
+    "fractional, made": (
+        lambda: nn.FractionalMaxPool2d(2, output_ratio=2),
+        ValueError,
+        "FractionalMaxPool2d: output_ratio must lie between 0 and 1, got 2",
+    ),
+    "prelu, made": (lambda: nn.PReLU(0), ValueError, "PReLU: num_parameters must be at least 1, got 0"),
+    "bn, made": (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "BatchNorm2d: eps must not be negative, got -1"),
+    "depth rates": (lambda: nn.depth_rates(-2), ValueError, "depth_rates: blocks must not be negative, got -2"),
+    "linear, weight": (lambda: ops.linear(x(2, 3), x(3)), ValueError, r"linear: weight must have shape \(out, in\), got \(3,\)"),
+    "penalty, tensor": (lambda: ops.penalty(x(2, 3), l2=1), TypeError, "penalty: weights must be a list of Tensors"),
+    "clip, tensor": (lambda: ops.clip(x(3), x(3)), TypeError, "clip: min must be a number or None, got Tensor"),
+    "stack, number": (lambda: ops.stack([x(3), 3]), TypeError, "stack: expected Tensors, got int"),
+    "concat, axis": (lambda: ops.concat([x(3)], axis=None), TypeError, "concat: axis must be an integer, got None"),
+    "softmax, dim": (lambda: ops.softmax(x(3), dim=None), TypeError, "softmax: dim must be an integer, got None"),
+    "sum, axis": (lambda: ops.sum(x(3), axis="a"), TypeError, "sum: axis must be an integer, several, or None, got 'a'"),
+    "power, base": (lambda: (-2) ** x(3), ValueError, "power: the base of a Tensor of exponents must be a positive number, got -2"),
+    "loader, augment": (
+        lambda: data.Loader((np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, int)), 2, augment="flip"),
+        TypeError,
+        "Loader: augment must be a step such as data.Flip.*, got 'flip'",
+    ),
+    "module dict, training": (lambda: nn.ModuleDict({"training": nn.ReLU()}), KeyError, "'training' cannot name a module"),
+    "show_weights, columns": (
+        lambda: train.show_weights(normal(0, 2, 1, 3, 3), "w.png", columns=0),
+        ValueError,
+        "show_weights: columns must be at least 1, got 0",
+    ),
     "average, size": (lambda: nn.AdaptiveAvgPool2d(0)(x(2, 3, 4, 4)), ValueError, r"output_size must be at least 1, got \(0, 0\)"),
     "average, triple": (lambda: nn.AdaptiveAvgPool2d((1, 2, 3))(x(2, 3, 4, 4)), TypeError, r"output_size must be an int, None or a pair"),
     "average, rank": (lambda: nn.AdaptiveAvgPool2d(1)(x(2, 3)), ValueError, r"shape \(N, C, H, W\), got \(2, 3\)"),
@@ -281,3 +337,15 @@ def test_more_memory_than_there_is() -> None:
         ops.conv2d(small, fastnn.tensor(np.zeros((1, 1, 1, 1))), padding=2**24)
     assert issubclass(fastnn.OutOfMemoryError, MemoryError)
     assert fastnn.memory_stats()["allocated"] <= before + 1024 and (small + 1.0).item() == 1
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    two = np.int64(2)
+    assert nn.Conv2d(two, 3, two, padding=np.int32(1))(x(1, 2, 4, 4)).shape == (1, 3, 5, 5)
+    assert nn.MaxPool2d((two, np.int8(2)))(x(1, 1, 4, 4)).shape == (1, 1, 2, 2)
+    assert nn.LayerNorm(np.int64(3))(x(2, 3)).shape == ops.layer_norm(x(2, 3), np.int64(3)).shape == (2, 3)
+    base = fastnn.tensor(np.array([1.0, 2.0, 3.0], np.float32))
+    for exponent in (np.float32(2), np.int64(2), 2):
+        assert np.array_equal((base**exponent).numpy(), (base**2.0).numpy())
+    assert np.allclose((2**base).numpy(), [2, 4, 8], rtol=1e-6)
+    assert fastnn.gradcheck(lambda t: 2**t, [normal(0, 3)])

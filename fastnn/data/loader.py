@@ -58,6 +58,8 @@ class Loader:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
         self.batch_size, self.shuffle, self.seed, self.normalize = batch_size, shuffle, seed, normalize
         self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment)
+        if not all(isinstance(step, Augmentation) for step in self.augment):
+            raise TypeError(f"Loader: augment must be a step such as data.Flip(), or several, got {augment!r}")
         if self.augment and len(self.dataset.shape) != 3:
             raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
         self.workers = workers or self.dataset.workers

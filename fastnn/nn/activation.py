@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from .module import Module, Parameter
+from .sizes import checked_size
 
 
 class ReLU(Module):
@@ -92,7 +93,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
+        self.num_parameters = checked_size("PReLU", "num_parameters", num_parameters)
         self.weight = Parameter(np.full(num_parameters, init, np.float32))
 
     def forward(self, x: Tensor) -> Tensor:

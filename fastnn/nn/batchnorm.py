@@ -11,6 +11,7 @@ from .. import ops
 from ..tensor import Tensor, tensor
 from .activation import GELU, ReLU, SiLU, absorb
 from .module import Module, Parameter
+from .sizes import checked_eps, checked_size
 
 
 class _BatchNorm(Module):
@@ -20,7 +21,8 @@ class _BatchNorm(Module):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True
     ) -> None:
         super().__init__()
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        what = type(self).__name__
+        self.num_features, self.eps, self.momentum = checked_size(what, "num_features", num_features), checked_eps(what, eps), momentum
         self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
         self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine else None)
         self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if track_running_stats else None)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..ops.conv2d import Padding, Pair, pair
+from ..ops.conv2d import Padding, Pair, resolve_padding
 from ..tensor import Tensor
 from . import init
 from .activation import ReLU, absorb
 from .batchnorm import BatchNorm2d
 from .module import Module, Parameter
+from .sizes import checked_groups, checked_pair
 
 
 class Conv2d(Module):
@@ -39,12 +40,14 @@ class Conv2d(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d: groups = {groups} must divide both in_channels = {in_channels} and out_channels = {out_channels}")
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
-        self.dilation = pair(dilation, "dilation")
-        self.padding: Padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.in_channels, self.out_channels, self.groups = checked_groups("Conv2d", groups, in_channels, out_channels)
+        self.kernel_size, self.stride = checked_pair("Conv2d", "kernel_size", kernel_size), checked_pair("Conv2d", "stride", stride)
+        self.dilation = checked_pair("Conv2d", "dilation", dilation)
+        self.padding: Padding = padding if isinstance(padding, str) else checked_pair("Conv2d", "padding", padding, 0)
+        try:
+            resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
+        except ValueError as error:
+            raise ValueError(f"Conv2d: {error}") from None
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         bound = 1 / sqrt(max(1, int(np.prod(shape[1:]))))
         self.weight = Parameter(init.uniform_values(shape, bound))

@@ -9,6 +9,7 @@ from ..ops.conv2d import Pair, pair
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
+from .sizes import checked_groups, checked_pair
 
 
 class ConvTranspose2d(Module):
@@ -32,14 +33,11 @@ class ConvTranspose2d(Module):
         dilation: int | Pair = 1,
     ) -> None:
         super().__init__()
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"ConvTranspose2d: groups = {groups} must divide both in_channels = {in_channels} and out_channels = {out_channels}"
-            )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = pair(kernel_size, "kernel_size"), pair(stride, "stride")
-        self.padding, self.output_padding = pair(padding, "padding"), pair(output_padding, "output_padding")
-        self.dilation = pair(dilation, "dilation")
+        what = "ConvTranspose2d"
+        self.in_channels, self.out_channels, self.groups = checked_groups(what, groups, in_channels, out_channels)
+        self.kernel_size, self.stride = checked_pair(what, "kernel_size", kernel_size), checked_pair(what, "stride", stride)
+        self.padding, self.output_padding = checked_pair(what, "padding", padding, 0), pair(output_padding, "output_padding")
+        self.dilation = checked_pair(what, "dilation", dilation)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
         bound = 1 / sqrt(max(1, prod(shape[1:])))
         self.weight = Parameter(init.uniform_values(shape, bound))

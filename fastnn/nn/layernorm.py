@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor
 from .module import Module, Parameter
+from .sizes import checked_eps, checked_size
 
 
 class LayerNorm(Module):
@@ -22,8 +23,9 @@ class LayerNorm(Module):
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True
     ) -> None:
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.eps, self.elementwise_affine = eps, elementwise_affine
+        sides = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        self.normalized_shape = tuple(checked_size("LayerNorm", "normalized_shape", n) for n in sides)
+        self.eps, self.elementwise_affine = checked_eps("LayerNorm", eps), elementwise_affine
         ones, zeros = np.ones(self.normalized_shape, np.float32), np.zeros(self.normalized_shape, np.float32)
         self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
         self.register_parameter("bias", Parameter(zeros) if elementwise_affine and bias else None)

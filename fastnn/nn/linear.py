@@ -11,6 +11,7 @@ from ..tensor import Tensor
 from . import init
 from .activation import ReLU, absorb
 from .module import Module, Parameter
+from .sizes import checked_size
 
 
 class Linear(Module):
@@ -22,7 +23,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = checked_size("Linear", "in_features", in_features)
+        self.out_features = checked_size("Linear", "out_features", out_features)
         bound = 1 / sqrt(max(1, in_features))
         self.weight = Parameter(init.uniform_values((out_features, in_features), bound))
         self.register_parameter("bias", Parameter(init.uniform_values((out_features,), bound)) if bias else None)

@@ -8,6 +8,7 @@ from .. import ops
 from ..tensor import Tensor
 from . import init
 from .module import Module, Parameter
+from .sizes import checked_size
 
 
 class Maxout(Module):
@@ -19,9 +20,9 @@ class Maxout(Module):
 
     def __init__(self, in_features: int, out_features: int, pieces: int = 2, bias: bool = True) -> None:
         super().__init__()
-        if pieces < 1:
-            raise ValueError(f"Maxout: pieces must be at least 1, got {pieces}")
-        self.in_features, self.out_features, self.pieces = in_features, out_features, pieces
+        self.in_features = checked_size("Maxout", "in_features", in_features)
+        self.out_features = checked_size("Maxout", "out_features", out_features)
+        self.pieces = checked_size("Maxout", "pieces", pieces)
         bound, rows = 1 / sqrt(max(1, in_features)), out_features * pieces
         self.weight = Parameter(init.uniform_values((rows, in_features), bound))
         self.register_parameter("bias", Parameter(init.uniform_values((rows,), bound)) if bias else None)

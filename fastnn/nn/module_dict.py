@@ -24,8 +24,8 @@ class ModuleDict(Module):
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(module, Module):
             raise TypeError(f"ModuleDict holds modules, got {type(module).__name__}")
-        if "." in name or hasattr(type(self), name):
-            raise KeyError(f"ModuleDict: {name!r} cannot name a module: it has a dot or is a method's name")
+        if "." in name or hasattr(type(self), name) or name in vars(self):
+            raise KeyError(f"ModuleDict: {name!r} cannot name a module: it has a dot or Module has it")
         self._modules[name] = module
 
     def __getitem__(self, name: str) -> Module:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from .. import ops
-from ..ops.conv2d import Pair, pair
+from ..ops.conv2d import Pair
+from ..ops.pool2d import checked_ratios
 from ..tensor import Tensor
 from .module import Module
+from .sizes import checked_pair
 
 
 class MaxPool2d(Module):
@@ -15,9 +17,9 @@ class MaxPool2d(Module):
         self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, ceil_mode: bool = False
     ) -> None:
         super().__init__()
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else pair(stride, "stride")
-        self.padding, self.ceil_mode = pair(padding, "padding"), ceil_mode
+        self.kernel_size = checked_pair("MaxPool2d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else checked_pair("MaxPool2d", "stride", stride)
+        self.padding, self.ceil_mode = checked_pair("MaxPool2d", "padding", padding, 0), ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
@@ -44,9 +46,11 @@ class AvgPool2d(Module):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__()
-        self.kernel_size = pair(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else pair(stride, "stride")
-        self.padding, self.ceil_mode = pair(padding, "padding"), ceil_mode
+        self.kernel_size = checked_pair("AvgPool2d", "kernel_size", kernel_size)
+        self.stride = self.kernel_size if stride is None else checked_pair("AvgPool2d", "stride", stride)
+        self.padding, self.ceil_mode = checked_pair("AvgPool2d", "padding", padding, 0), ceil_mode
+        if divisor_override == 0:
+            raise ValueError("AvgPool2d: divisor_override must not be 0")
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +123,9 @@ class FractionalMaxPool2d(Module):
         super().__init__()
         if (output_size is None) == (output_ratio is None):
             raise ValueError("FractionalMaxPool2d: give either output_size or output_ratio")
-        self.kernel_size = pair(kernel_size, "kernel_size")
+        if output_ratio is not None:
+            checked_ratios("FractionalMaxPool2d", output_ratio)
+        self.kernel_size = checked_pair("FractionalMaxPool2d", "kernel_size", kernel_size)
         self.output_size, self.output_ratio, self.regions = output_size, output_ratio, regions
 
     def forward(self, x: Tensor) -> Tensor:

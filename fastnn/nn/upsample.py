@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .. import ops
 from ..ops.conv2d import Pair
-from ..ops.upsample import Scale
+from ..ops.upsample import Scale, check_mode, checked_scales
 from ..tensor import Tensor
 from .module import Module
+from .sizes import checked_size
 
 
 class Upsample(Module):
@@ -26,6 +27,9 @@ class Upsample(Module):
         super().__init__()
         if (size is None) == (scale_factor is None):
             raise ValueError("Upsample: give either size or scale_factor")
+        check_mode("Upsample", mode, align_corners)
+        if scale_factor is not None:
+            checked_scales("Upsample", scale_factor)
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,7 +44,10 @@ class ZeroPad2d(Module):
 
     def __init__(self, padding: int | tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.padding = (padding,) * 4 if isinstance(padding, int) else tuple(padding)
+        sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
+        if len(sides) != 4:
+            raise ValueError(f"ZeroPad2d: padding must be an int or (left, right, top, bottom), got {padding}")
+        self.padding = tuple(checked_size("ZeroPad2d", "padding", n, 0) for n in sides)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.zero_pad2d(x, self.padding)

@@ -112,6 +112,9 @@ def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Ten
     """
     if min is None and max is None:
         raise ValueError("clip: min and max are both None; give at least one of them")
+    for name, bound in (("min", min), ("max", max)):
+        if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
+            raise TypeError(f"clip: {name} must be a number or None, got {type(bound).__name__}; maximum and minimum take Tensors")
     return apply(Pointwise("clip", -inf if min is None else float(min), inf if max is None else float(max)), x)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import index
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
@@ -16,10 +17,9 @@ geometry = lru_cache(4096)(_C.Conv2d)
 
 
 def pair(value: int | Pair, what: str) -> Pair:
-    if isinstance(value, int):
-        return value, value
-    if isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, int) for v in value):
-        return int(value[0]), int(value[1])
+    both = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(both) == 2 and all(hasattr(v, "__index__") for v in both):
+        return index(both[0]), index(both[1])
     raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
 
 

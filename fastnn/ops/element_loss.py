@@ -143,6 +143,8 @@ def penalty(weights: Sequence[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> T
     """
     if not (l1 >= 0 and l2 >= 0):
         raise ValueError(f"penalty: l1 and l2 must not be negative, got l1={l1}, l2={l2}")
+    if isinstance(weights, Tensor):
+        raise TypeError("penalty: weights must be a list of Tensors, got a Tensor; write penalty([weight])")
     if not weights:
         raise ValueError("penalty: there are no weights to penalise")
     return apply(Penalty(float(l1), float(l2)), *weights)

@@ -192,10 +192,15 @@ def divide(a: Any, b: Any) -> Tensor:
     return apply(Divide(), *operands(a, b))
 
 
-def power(x: Tensor, exponent: Scalar) -> Tensor:
-    """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1)."""
-    if not isinstance(exponent, (int, float)):
+def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
+    """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive constant x: exp(exponent log x)."""
+    if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
+        if not isinstance(x, (int, float, np.integer, np.floating)) or not x > 0:
+            raise ValueError(f"power: the base of a Tensor of exponents must be a positive number, got {x!r}")
+        return exp(exponent * float(np.log(x)))
+    if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")
+    assert isinstance(x, Tensor)
     return apply(Power(float(exponent)), x)
 
 

@@ -60,6 +60,8 @@ class Concat(Op):
 
 
 def axis_of(axis: int, ndim: int, what: str, shape: Shape) -> int:
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"{what}: axis must be an integer, got {axis!r}")
     if not -ndim <= axis < ndim:
         raise ValueError(f"{what}: axis {axis} does not exist in shape {shape}")
     return axis % ndim
@@ -110,14 +112,18 @@ def take(x: Tensor, index: Any, axis: int = 0) -> Tensor:
     return y if values.ndim == 1 else reshape(y, (*x.shape[:axis], *values.shape, *x.shape[axis + 1 :]))
 
 
+def expect_tensors(what: str, parts: Sequence[Any]) -> None:
+    wrong = next((p for p in parts if not isinstance(p, Tensor)), None)
+    if wrong is not None:
+        raise TypeError(f"{what}: expected Tensors, got {type(wrong).__name__}")
+
+
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """The tensors one behind the other along `axis`; all other sizes must be the same. ValueError names the one that does not fit."""
     parts = list(tensors)
     if not parts:
         raise ValueError("concat: needs at least one tensor")
-    wrong = next((p for p in parts if not isinstance(p, Tensor)), None)
-    if wrong is not None:
-        raise TypeError(f"concat: expected Tensors, got {type(wrong).__name__}")
+    expect_tensors("concat", parts)
     first = parts[0]
     axis = axis_of(axis, first.ndim, "concat", first.shape)
     for i, p in enumerate(parts):
@@ -136,6 +142,7 @@ def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     parts = list(tensors)
     if not parts:
         raise ValueError("stack: needs at least one tensor")
+    expect_tensors("stack", parts)
     for i, p in enumerate(parts):
         if p.shape != parts[0].shape:
             raise ValueError(f"stack: tensor {i} has shape {p.shape}, tensor 0 {parts[0].shape}; they must be the same")

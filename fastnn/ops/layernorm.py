@@ -56,7 +56,7 @@ def layer_norm(
     Mean and biased variance of each sample; weight and bias have the shape normalized_shape. For (N, C, H, W) these are the last of N, C, H, W:
     (C, H, W) or (H, W) or (W), whatever lies side by side in memory. Raises ValueError where x does not end in normalized_shape.
     """
-    normalized = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    normalized = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     dims = len(normalized)
     if not dims or x.shape[-dims:] != normalized:
         raise ValueError(f"layer_norm: got shape {x.shape}; expected one that ends in {normalized}")

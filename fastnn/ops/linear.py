@@ -62,6 +62,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation:
 
     activation: "none", "relu" (done while the result is written), "silu" or "gelu" (operations of their own behind it).
     """
+    if weight.ndim != 2:
+        raise ValueError(f"linear: weight must have shape (out, in), got {weight.shape}")
     if not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: got {x.shape[-1] if x.shape else 'no'} features from input {x.shape}; weight {weight.shape} expects {weight.shape[1]}"

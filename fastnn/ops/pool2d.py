@@ -185,6 +185,14 @@ def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     return apply(AdaptiveMaxPool2d(size), x)
 
 
+def checked_ratios(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
+    """An output_ratio of each direction."""
+    ratios = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(ratios) != 2 or not all(0 < r < 1 for r in ratios):
+        raise ValueError(f"{what}: output_ratio must lie between 0 and 1, got {value}")
+    return ratios[0], ratios[1]
+
+
 def fractional_max_pool2d(
     x: Tensor,
     kernel_size: int | Pair,
@@ -208,9 +216,7 @@ def fractional_max_pool2d(
     if (output_size is None) == (output_ratio is None):
         raise ValueError("fractional_max_pool2d: give either output_size or output_ratio")
     if output_ratio is not None:
-        ratios = output_ratio if isinstance(output_ratio, (tuple, list)) else (output_ratio, output_ratio)
-        if len(ratios) != 2 or not all(0 < r < 1 for r in ratios):
-            raise ValueError(f"fractional_max_pool2d: output_ratio must lie between 0 and 1, got {output_ratio}")
+        ratios = checked_ratios("fractional_max_pool2d", output_ratio)
         output_size = int(x.shape[2] * ratios[0]), int(x.shape[3] * ratios[1])
     assert output_size is not None
     size, window = pair(output_size, "output_size"), pair(kernel_size, "kernel_size")

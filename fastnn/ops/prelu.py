@@ -68,4 +68,6 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
 
     The gradient goes to the winner, the first among ties; NaN wins. Raises ValueError where the channels do not divide by `pieces`.
     """
+    if not hasattr(pieces, "__index__"):
+        raise TypeError(f"maxout: pieces must be an integer, got {pieces!r}")
     return apply(Maxout(pieces), x)

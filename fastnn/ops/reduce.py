@@ -31,10 +31,13 @@ def with_kept_dims(a: Array, shape: tuple[int, ...], axes: Axes) -> Array:
     return a if a.shape == wanted else reshaped(a, wanted)
 
 
-def axes_of(x: Tensor, axis: int | Sequence[int] | None) -> Axes:
+def axes_of(what: str, x: Tensor, axis: int | Sequence[int] | None) -> Axes:
     if axis is None:
         return tuple(range(x.ndim))
-    return tuple(axis) if isinstance(axis, Sequence) else (index(axis),)
+    several = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    if not all(hasattr(a, "__index__") for a in several):
+        raise TypeError(f"{what}: axis must be an integer, several, or None, got {axis!r}")
+    return tuple(index(a) for a in several)
 
 
 class Sum(Op):
@@ -93,18 +96,18 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Sum over `axis` (an int, several, or None for all)."""
-    return apply(Sum(axes_of(x, axis), keepdims), x)
+    return apply(Sum(axes_of("sum", x, axis), keepdims), x)
 
 
 def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over `axis`."""
-    axes = axes_of(x, axis)
+    axes = axes_of("mean", x, axis)
     return sum(x, axes, keepdims) / float(reduction(x.shape, axes, keepdims).reduced_count)
 
 
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
-    axes = axes_of(x, axis)
+    axes = axes_of("max", x, axis)
     if reduction(x.shape, axes, keepdims).reduced_count == 0:
         raise ValueError(f"max over no elements: shape {x.shape}, axis {axis}")
     return apply(Max(axes, keepdims), x)

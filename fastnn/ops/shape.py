@@ -104,6 +104,8 @@ class ZeroPad2d(Op):
 
 def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
     """Zeros around each map of (N, C, H, W): padding = (left, right, top, bottom)."""
+    if not isinstance(padding, Sequence):
+        raise TypeError(f"zero_pad2d: padding must be (left, right, top, bottom), got {padding!r}")
     if x.ndim != 4 or len(padding) != 4 or min(padding) < 0:
         raise ValueError(f"zero_pad2d: expected (N, C, H, W) and 4 numbers that are not negative, got shape {x.shape} and {tuple(padding)}")
     left, right, top, bottom = padding

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import index
+from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
@@ -59,18 +61,24 @@ class LogSumExp(Op):
         return (_C.logsumexp_backward(along(x.shape, self.dim), x, y, dy),)
 
 
+def _dim(what: str, dim: Any) -> int:
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"{what}: dim must be an integer, got {dim!r}")
+    return index(dim)
+
+
 def softmax(x: Tensor, dim: int) -> Tensor:
     """e^x / sum e^x along dimension `dim` (negative: from the end), the shape of x; the largest value is taken out first, so nothing
     overflows. NaN where a row holds NaN or plus infinity, or nothing but minus infinity. ValueError for a `dim` that x does not have."""
-    return apply(Softmax(dim), x)
+    return apply(Softmax(_dim("softmax", dim)), x)
 
 
 def log_softmax(x: Tensor, dim: int) -> Tensor:
     """x - log sum e^x along dimension `dim`, the shape of x: log(softmax(x, dim)) without its loss of digits."""
-    return apply(LogSoftmax(dim), x)
+    return apply(LogSoftmax(_dim("log_softmax", dim)), x)
 
 
 def logsumexp(x: Tensor, dim: int, keepdims: bool = False) -> Tensor:
     """log sum e^x along dimension `dim`, which goes, or stays with size 1 with keepdims. -inf where all elements are."""
-    y = apply(LogSumExp(dim), x)
+    y = apply(LogSumExp(_dim("logsumexp", dim)), x)
     return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i != dim % x.ndim))

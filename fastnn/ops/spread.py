@@ -68,7 +68,7 @@ class Norm(Op):
 
 
 def _spread(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool, correction: float, root: bool) -> Tensor:
-    axes = axes_of(x, axis)
+    axes = axes_of(what, x, axis)
     count = reduction(x.shape, axes, keepdims).reduced_count
     if count - correction <= 0:
         raise ValueError(f"{what}: {count} elements (shape {x.shape}, axis {axis}) minus correction {correction} leave none to divide by")
@@ -90,4 +90,4 @@ def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Length, sqrt(sum x^2), over `axis`; its gradient is 0 where it is 0."""
-    return apply(Norm(axes_of(x, axis), keepdims), x)
+    return apply(Norm(axes_of("norm", x, axis), keepdims), x)

@@ -44,6 +44,8 @@ def show_weights(
     (pip install '.[plot]')."""
     from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
+    if columns < 1:
+        raise ValueError(f"show_weights: columns must be at least 1, got {columns}")
     pictures = weight_images(weights, shape)
     if pictures.shape[1] not in (1, 3):
         raise ValueError(f"show_weights: {pictures.shape[1]} channels make no picture; 1 (grey) or 3 (colours) do")
