@@ -91,6 +91,15 @@ def test_layers() -> None:
     assert len(errors) == 3 and max(errors) < 0.05, text  # of pixels between 0 and 1
 
 
+def test_losses() -> None:
+    text = run("losses.py")
+    reached = table(text)
+    assert len(reached) == 7 + 5, text
+    assert reached.pop("L1Loss") < 60 and min(reached.values()) > 90, text
+    lows = [float(low) for low in re.findall(r"ratios (\S+) to", text)]
+    assert len(lows) == 12 and all(1e-6 < low < 1e-2 for low in lows), text
+
+
 def test_optimizers() -> None:
     text = run("optimizers.py")
     reached = table(text)
