@@ -288,3 +288,32 @@ def test_bad_wrappers() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             make()
+
+
+def test_update_bn_counts_every_call_of_a_layer() -> None:
+    """A layer that is called twice in a forward pass, beside PyTorch's."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = nn.BatchNorm1d(2)
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            y: fastnn.Tensor = self.bn(self.bn(x) + 1.0)
+            return y
+
+    class TorchTwice(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn = torch.nn.BatchNorm1d(2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bn(self.bn(x) + 1.0)
+
+    batches = [np.random.default_rng(i).standard_normal((5, 2)).astype(np.float32) for i in range(3)]
+    ours, theirs = Twice(), TorchTwice()
+    update_bn([fastnn.tensor(b) for b in batches], ours)
+    swa_utils.update_bn([torch.from_numpy(b) for b in batches], theirs)
+    np.testing.assert_allclose(ours.bn.running_mean.numpy(), theirs.bn.running_mean.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.bn.running_var.numpy(), theirs.bn.running_var.numpy(), rtol=1e-5)
+    assert ours.bn.momentum == 0.1

@@ -209,3 +209,20 @@ def test_rates_of_a_search_may_be_schedules() -> None:
     optimizer.step(closure_of(net))
     assert optimizer.rates() == pytest.approx([0.05])
     assert isinstance(optimizer, optim.Optimizer)
+
+
+@pytest.mark.parametrize("make", [LBFGS, NewtonCG])
+def test_batch_normalisation_behind_a_convolution_is_refused_too(make: Any) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).double()
+    x, labels = fastnn.tensor(np.random.default_rng(0).standard_normal((6, 1, 4, 4)), dtype="float64"), np.arange(6) % 3
+
+    def closure() -> fastnn.Tensor:
+        net.zero_grad()
+        loss: fastnn.Tensor = nn.CrossEntropyLoss()(net(x), labels)
+        loss.backward()
+        return loss
+
+    with pytest.raises(ValueError, match="batch normalisation is in training"):
+        make(net.parameters()).step(closure)
+    net.eval()
+    make(net.parameters()).step(closure)

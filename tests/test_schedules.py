@@ -279,3 +279,13 @@ def test_a_plateau_is_told_once_and_names_a_column_that_is_not_there() -> None:
     assert plateau.best == 1.0 and plateau.bad == 0
     with pytest.raises(ValueError, match="no 'val_accuracy' to watch, only loss"):
         schedules.notice([ReduceOnPlateau(0.1, monitor="val_accuracy", mode="max")], {"loss": 1.0})
+
+
+def test_a_plateau_forgets_a_first_value_that_is_no_number() -> None:
+    values = [math.nan, 1.0, 0.5, 0.4, 0.3, 0.2, 0.1]
+    ours, optimizer = ReduceOnPlateau(1.0, patience=1), torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    theirs = LR.ReduceLROnPlateau(optimizer, patience=1)
+    for value in values:
+        ours.step(value)
+        theirs.step(value)
+    assert ours.rate == optimizer.param_groups[0]["lr"] == 1.0

@@ -212,3 +212,26 @@ def test_another_optimizer_is_named(tmp_path: Path) -> None:
     Trainer(model, optim.Lookahead(optim.SGD(model.parameters(), 0.1))).fit(TRAIN, 1, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
     with pytest.raises(ValueError, match=r"c: made with the optimizer Lookahead\(SGD\); the trainer has Lookahead\(Adam\)"):
         Trainer(model, optim.Lookahead(optim.Adam(model.parameters()))).fit(TRAIN, 1, resume=tmp_path / "c", **QUIET)
+
+
+def test_a_checkpoint_of_an_average_that_has_not_begun_gives_the_trained_weights(tmp_path: Path) -> None:
+    model = net()
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), ema=optim.SWA(model, start=1000))
+    trainer.fit(blobs(60), 2, **QUIET)
+    trainer.save(tmp_path / "c.safetensors")
+    loaded = load_model(tmp_path / "c.safetensors", model=net())
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.model.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_slow_weights_begin_anew_with_the_best_snapshot() -> None:
+    model = net()
+    optimizer = optim.Lookahead(optim.SGD(model.parameters(), 0.1), k=5)
+    Trainer(model, optimizer).fit(blobs(60), 3, blobs(30), progress=False)
+    best = model.state_dict()
+    optimizer.finish()
+    assert all(np.array_equal(a, b) for a, b in zip(model.state_dict().values(), best.values(), strict=True))
+
+
+def test_a_checkpoint_every_0_epochs_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="every 0; expected at least 1 epoch"):
+        ModelCheckpoint(tmp_path / "c", every=0)

@@ -127,12 +127,11 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
         m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
         m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
         m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
+        m.momentum = None  # every call counts the same
     try:
         model.train()
         with no_grad():
-            for number, batch in enumerate(loader):
-                for m in norms:
-                    m.momentum = 1 / (number + 1)
+            for batch in loader:
                 model(batch[0] if isinstance(batch, (tuple, list)) else batch)
     finally:
         for m, momentum in zip(norms, momenta):

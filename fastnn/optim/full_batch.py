@@ -66,7 +66,7 @@ class FullBatch(Optimizer):
         if self._known is None:
             with profile() as kernels:
                 loss, gradient = self._evaluate(keeping)
-            if kernels.get("batchnorm_forward", {}).get("calls"):
+            if any(kernels.get(row, {}).get("calls") for row in ("batchnorm_forward", "conv2d_batchnorm_forward")):
                 raise ValueError(
                     f"{self.name}: batch normalisation is in training, so its statistics move with every evaluation: model.eval()"
                 )

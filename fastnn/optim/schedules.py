@@ -247,8 +247,8 @@ class ReduceOnPlateau(Schedule):
 
     def step(self, value: float) -> None:
         """An epoch's figure."""
-        margin = self.threshold * (abs(self.best) if self.relative else 1.0)
-        if isinf(self.best) or self.sign * value < self.sign * self.best - margin:
+        margin = 0.0 if isinf(self.best) else self.threshold * (self.best if self.relative else 1.0)
+        if self.sign * value < self.sign * self.best - margin:  # never for NaN
             self.best, self.bad = value, 0
         else:
             self.bad += 1

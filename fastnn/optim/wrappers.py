@@ -126,6 +126,10 @@ class Lookahead(_Wrapper):
         parameters = [p for group in self.param_groups for p in group["params"]]
         buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
         self._fast: list[Tensor] = [*parameters, *(b for b in buffers if not b.requires_grad)]
+        self.reset()
+
+    def reset(self) -> None:
+        """The slow weights begin anew, as the weights are now."""
         self._slow = [t._array.to(t.device) for t in self._fast]
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:

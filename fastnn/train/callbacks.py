@@ -63,6 +63,8 @@ class ModelCheckpoint(Callback):
     """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C."""
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"ModelCheckpoint: every {every}; expected at least 1 epoch")
         self.path, self.every = path, every
 
     def before_fit(self, trainer: Trainer) -> None:

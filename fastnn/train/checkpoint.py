@@ -113,7 +113,8 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     arrays, notes = files.read(path)
     with _naming(path):
         model = model if model is not None else _build(notes.get("architecture"))
-        model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **_below(_AVERAGE, arrays)})
+        begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
+        model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})})
     classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
     return Trained(
         model.eval(),

@@ -41,7 +41,7 @@ class Stepping:
 
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         """One step on the next len(counts) batches; returns its loss. Each batch counts by its samples: the gradient is that of all of them
-        together (of a sum, the sum of the parts)."""
+        together (of a sum, the sum of the parts); class weights and labels that are ignored are weighed within each batch."""
         adds_up = getattr(trainer.loss, "reduction", "mean") == "sum"
         trainer.optimizer.zero_grad()
         total = 0.0

@@ -15,7 +15,7 @@ from .. import devices, random
 from ..data import Loader, Normalize, Resize
 from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module, Penalty
-from ..optim import EMA, Optimizer, schedules
+from ..optim import EMA, Lookahead, Optimizer, schedules
 from ..tensor import Tensor
 from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
@@ -161,8 +161,9 @@ class Trainer:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
         if self.best is not None:
             self.model.load_state_dict(self.best.arrays)
-            if self.stepping.ema is not None:
-                self.stepping.ema.reset()
+            for memory in (self.stepping.ema, self.optimizer):  # averages and slow weights of other weights
+                if isinstance(memory, (EMA, Lookahead)):
+                    memory.reset()
 
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
         sums = Sums(self.metrics, self.sums)
