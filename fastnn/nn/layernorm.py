@@ -46,9 +46,10 @@ class GroupNorm(Module):
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
         super().__init__()
+        checked_size("GroupNorm", "num_channels", num_channels)
         if num_groups < 1 or num_channels % num_groups:
             raise ValueError(f"GroupNorm: num_groups = {num_groups} must divide num_channels = {num_channels}")
-        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, checked_eps("GroupNorm", eps), affine
         self.register_parameter("weight", Parameter(np.ones(num_channels, np.float32)) if affine else None)
         self.register_parameter("bias", Parameter(np.zeros(num_channels, np.float32)) if affine else None)
 
@@ -68,7 +69,8 @@ class InstanceNorm2d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, *, affine: bool = False) -> None:
         super().__init__()
-        self.num_features, self.eps, self.affine = num_features, eps, affine
+        self.num_features = checked_size("InstanceNorm2d", "num_features", num_features)
+        self.eps, self.affine = checked_eps("InstanceNorm2d", eps), affine
         self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
         self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine else None)
 

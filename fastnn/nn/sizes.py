@@ -33,7 +33,7 @@ def checked_groups(layer: str, groups: int, inputs: int, outputs: int) -> tuple[
     inputs, outputs = checked_size(layer, "in_channels", inputs), checked_size(layer, "out_channels", outputs)
     if groups < 1 or inputs % groups or outputs % groups:
         raise ValueError(f"{layer}: groups = {groups} must divide both in_channels = {inputs} and out_channels = {outputs}")
-    return inputs, outputs, groups
+    return inputs, outputs, checked_size(layer, "groups", groups)
 
 
 def checked_eps(layer: str, eps: float) -> float:
