@@ -226,3 +226,13 @@ def test_batch_normalisation_behind_a_convolution_is_refused_too(make: Any) -> N
         make(net.parameters()).step(closure)
     net.eval()
     make(net.parameters()).step(closure)
+
+
+def test_a_state_before_the_first_step_goes_round() -> None:
+    layer = nn.Linear(2, 1)
+    fresh, other = LBFGS(layer.parameters()), LBFGS(layer.parameters())
+    state = fresh.state_dict()
+    assert state["y"].shape[0] == state["s"].shape[0] == 0
+    other.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"numbers \(4,\)"):
+        other.load_state_dict({**state, "numbers": np.zeros(4)})

@@ -375,3 +375,22 @@ def test_optimizers_and_schedules_by_name(name: str, schedule: str) -> None:
 
 def test_exports() -> None:
     assert all(hasattr(optim, name) for name in optim.__all__) and {"SGD", "Adam", "Muon", "LBFGS", "schedules"} <= set(optim.__all__)
+
+
+def stepped(make: Callable[..., optim.Optimizer], **options: Any) -> optim.Optimizer:
+    p = nn.Parameter(np.ones(3))
+    optimizer = make([p], 0.1, **options)
+    (p * p).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def test_a_state_that_lacks_what_was_stepped_is_refused() -> None:
+    state = stepped(Adam).state_dict()
+    with pytest.raises(ValueError, match="'0.v' is missing; its parameter was stepped 1 times"):
+        stepped(Adam).load_state_dict({k: v for k, v in state.items() if k != "0.v"})
+    with pytest.raises(ValueError, match="must not be negative"):
+        stepped(Adam).load_state_dict({**state, "steps": -1})
+    with pytest.raises(ValueError, match="is missing"):
+        stepped(Adam, amsgrad=True).load_state_dict(state)
+    stepped(SGD, momentum=0.9).load_state_dict(stepped(SGD).state_dict())  # a momentum may be switched on

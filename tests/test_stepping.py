@@ -235,3 +235,13 @@ def test_slow_weights_begin_anew_with_the_best_snapshot() -> None:
 def test_a_checkpoint_every_0_epochs_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="every 0; expected at least 1 epoch"):
         ModelCheckpoint(tmp_path / "c", every=0)
+
+
+def test_slow_weights_within_several_optimizers_begin_anew_too() -> None:
+    model = net()
+    first, *rest = model.parameters()
+    lookahead = optim.Lookahead(optim.SGD(rest, 0.1), k=5)
+    Trainer(model, optim.Together(lookahead, optim.SGD([first], 0.1))).fit(blobs(60), 3, blobs(30), progress=False)
+    best = model.state_dict()
+    lookahead.finish()
+    assert all(np.array_equal(a, b) for a, b in zip(model.state_dict().values(), best.values(), strict=True))

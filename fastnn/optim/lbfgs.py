@@ -124,8 +124,8 @@ class LBFGS(FullBatch):
             "numbers": np.array([self._t, self._scale, self.iterations, self.evaluations, loss], np.float64),
             "direction": self._direction.copy(),
             "gradient": self._gradient.copy(),
-            "y": np.array(self._y).reshape(-1, n),
-            "s": np.array(self._s).reshape(-1, n),
+            "y": np.array(self._y).reshape(len(self._y), n),
+            "s": np.array(self._s).reshape(len(self._s), n),
             "at": known.copy(),
         }
 
@@ -139,6 +139,9 @@ class LBFGS(FullBatch):
         for k in ("direction", "gradient", "y", "s"):
             if np.shape(state[k])[-1] not in (0, size):
                 raise ValueError(f"LBFGS.load_state_dict: {k} has shape {np.shape(state[k])}; the parameters have {size} elements")
+        if np.shape(state["numbers"]) != (5,) or len(state["y"]) != len(state["s"]) or np.size(state["at"]) not in (0, size):
+            shapes = ", ".join(f"{k} {np.shape(state[k])}" for k in ("numbers", "y", "s", "at"))
+            raise ValueError(f"LBFGS.load_state_dict: got {shapes}; expected numbers (5,), y and s of as many rows, at (0,) or ({size},)")
         t, scale, iterations, evaluations, loss = (float(v) for v in state["numbers"])
         self._t, self._scale, self.iterations, self.evaluations = t, scale, int(iterations), int(evaluations)
         self._direction, self._gradient = np.array(state["direction"]), np.array(state["gradient"])

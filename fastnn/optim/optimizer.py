@@ -43,6 +43,7 @@ class Optimizer:
 
     kernel = struct = ""
     slots: tuple[str, ...] = ()
+    late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor) or not isinstance(params, Iterable):
@@ -230,11 +231,31 @@ class Optimizer:
         missing = [key for key in schedules if key not in state]
         if missing:
             raise ValueError(f"{self.name}.load_state_dict: {missing[0]} is missing: a schedule of this optimizer has a memory")
+        for key, remembered in schedules.items():
+            if np.shape(state[key]) != remembered.shape:
+                raise ValueError(f"{self.name}.load_state_dict: {key} has shape {np.shape(state[key])}; expected {remembered.shape}")
+        if int(state["steps"]) < 0 or counts.min(initial=0) < 0:
+            raise ValueError(f"{self.name}.load_state_dict: steps and counts must not be negative, got {state['steps']} and {counts}")
+        if "counts" in state:
+            self._refuse_missing(fresh, counts)
         for number, group in enumerate(self.param_groups):
             memory = memory_of(group["lr"])
             if memory is not None:
                 memory.load_state(np.asarray(state[f"schedule.{number}"]))
         self.steps, self._counts, self._state = int(state["steps"]), counts.astype(np.int64), fresh
+
+    def _refuse_missing(self, fresh: dict[str, list[Array | None]], counts: np.ndarray) -> None:
+        """A parameter that was stepped has the arrays that its group uses; those of `late_slots` may be absent from the whole state."""
+        groups = [group for group in self.param_groups for _ in group["params"]]
+        for slot, arrays in fresh.items():
+            if slot in self.late_slots and not any(array is not None for array in arrays):
+                continue
+            for i, (array, group) in enumerate(zip(arrays, groups)):
+                if array is None and counts[i] > 0 and self._uses(slot, group):
+                    raise ValueError(f"{self.name}.load_state_dict: '{i}.{slot}' is missing; its parameter was stepped {counts[i]} times")
+
+    def weights_replaced(self) -> None:
+        """To be called when other weights were put into the model (the best snapshot): averages of the old ones begin anew."""
 
     def _schedule_state(self) -> dict[str, np.ndarray]:
         memories = ((i, memory_of(group["lr"])) for i, group in enumerate(self.param_groups))

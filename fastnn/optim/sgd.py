@@ -16,6 +16,7 @@ class SGD(Optimizer):
 
     kernel, struct = "sgd_step", "SGD"
     slots = ("momentum",)
+    late_slots = slots
 
     def __init__(
         self,

@@ -57,6 +57,10 @@ class _Wrapper(Optimizer):
             optimizer.step()
         return loss
 
+    def weights_replaced(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.weights_replaced()
+
     def update_ratios(self) -> list[float]:
         return [ratio for optimizer in self.optimizers for ratio in optimizer.update_ratios()]
 
@@ -126,10 +130,11 @@ class Lookahead(_Wrapper):
         parameters = [p for group in self.param_groups for p in group["params"]]
         buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
         self._fast: list[Tensor] = [*parameters, *(b for b in buffers if not b.requires_grad)]
-        self.reset()
+        self.weights_replaced()
 
-    def reset(self) -> None:
+    def weights_replaced(self) -> None:
         """The slow weights begin anew, as the weights are now."""
+        super().weights_replaced()
         self._slow = [t._array.to(t.device) for t in self._fast]
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
