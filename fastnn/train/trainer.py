@@ -44,9 +44,9 @@ class Trainer:
     the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by its samples; without batch
-    norm that is the gradient of all of them together (class weights and ignored labels are weighed within each
-    batch). clip_norm, clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema); evaluate,
-    predict, the best snapshot and save_model use the averaged weights. architecture (arguments of models.create; known of a
+    norm that is the gradient of all of them together (class weights and ignored labels are weighed within each batch). clip_norm,
+    clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
+    evaluate, predict, the best snapshot and save_model use the averaged weights. architecture (arguments of models.create; known of a
     model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
     and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
