@@ -18,8 +18,8 @@ void bind_parameters(py::module_& m) {
       .def_property_readonly("y_shape", &MatMul::y_shape);
   py::class_<Channels>(m, "Channels").def(py::init<Shape>(), arg("shape"));
   py::class_<Pool2d>(m, "Pool2d")
-      .def(py::init<Shape, Pair, Pair, Pair, bool>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
-           arg("ceil_mode") = false)
+      .def(py::init<Shape, Pair, Pair, Pair, bool, Pair>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
+           arg("ceil_mode") = false, arg("dilation") = pair(one))
       .def_property_readonly("y_shape", &Pool2d::y_shape);
   py::class_<GlobalPool>(m, "GlobalPool").def(py::init<Shape>(), arg("x_shape")).def_property_readonly("y_shape", &GlobalPool::y_shape);
   py::class_<AvgPool2d>(m, "AvgPool2d")
@@ -30,6 +30,9 @@ void bind_parameters(py::module_& m) {
   py::class_<RegionPool2d>(m, "RegionPool2d")
       .def(py::init<Shape, Pair, Pair, bool>(), arg("x_shape"), arg("output"), arg("window"), arg("per_sample"))
       .def_property_readonly("y_shape", &RegionPool2d::y_shape);
+  py::class_<PoolPlaces>(m, "PoolPlaces")
+      .def(py::init<Shape, int64_t, int64_t, Pair, bool>(), arg("y_shape"), arg("width"), arg("window_width"), arg("dilation") = pair(one),
+           arg("per_sample") = false);
   py::class_<FractionalRegions>(m, "FractionalRegions")
       .def(py::init<Shape, Pair, Pair, bool, int64_t, int64_t>(), arg("x_shape"), arg("output"), arg("window"),
            arg("pseudo_random") = false, arg("draw") = 0, arg("offset") = 0);

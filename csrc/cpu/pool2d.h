@@ -28,15 +28,21 @@ INLINE void for_channels(int64_t C, const F& step) {
 
 INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
 
-// The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie.
-// A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
-INLINE void pool_pixel(const T* x, int64_t row, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
+// The same when the window's elements lie `dilation` apart.
+INLINE Span inside(int64_t start, int64_t size, int64_t limit, int64_t dilation) {
+  if (dilation == 1) return inside(start, size, limit);
+  return {start < 0 ? divide_up(-start, dilation) : 0, smaller(size, divide_up(limit - start, dilation))};
+}
+
+// The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie, the others
+// lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
+INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
   for_channels(C, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
-    vec best = load(x + r.begin * row + s.begin * C + c);
+    vec best = load(x + r.begin * row + s.begin * column + c);
     ivec at = lanes(r.begin * S + s.begin);
     for (int64_t i = r.begin; i < r.end; i++) {
       for (int64_t j = s.begin; j < s.end; j++) {
-        const vec v = load(x + i * row + j * C + c);
+        const vec v = load(x + i * row + j * column + c);
         const ivec better = ~(v <= best) & (best == best);
         best = select(better, v, best);
         at = (better & lanes(i * S + j)) | (~better & at);

@@ -33,7 +33,20 @@ void regionpool2d_forward(const Context& context, const RegionPool2d& s, const T
       for (int64_t q = s.P; q < s.P + s.Q; q++) {
         const T* const corner = x + (n * s.H + of.begin[p]) * row + of.begin[q] * s.C;
         const int64_t out = (np * s.Q + q - s.P) * s.C;
-        pool_pixel(corner, row, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, y + out, index + out);
+        pool_pixel(corner, row, s.C, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, y + out, index + out);
+      }
+    }
+  });
+}
+
+void pool_places(const Context& context, const PoolPlaces& s, const u8* index, const i64* regions, i64* place) {
+  const int64_t rows = s.N * s.P, row = s.Q * s.C, per_block = larger(1, 32768 / larger(1, row));
+  parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
+    for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
+      const i64* const begin = regions + (s.per_sample ? np / s.P : 0) * 2 * (s.P + s.Q);
+      for (int64_t i = 0; i < row; i++) {
+        const int64_t at = index[np * row + i];
+        place[np * row + i] = (begin[np % s.P] + at / s.S * s.dilation_h) * s.W + begin[s.P + i / s.C] + at % s.S * s.dilation_w;
       }
     }
   });

@@ -4,21 +4,33 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
+// Which elements of a window that begins at `start` lie inside the map.
+struct Inside {
+  int begin, end;
+  __device__ Inside(int64_t start, int64_t size, int64_t limit, int64_t dilation)
+      : begin(start < 0 ? int(divide_up(-start, dilation)) : 0), end(int(smaller(size, divide_up(limit - start, dilation)))) {}
+};
+
+// Which row (or column) of a window lies `offset` behind its first; one that no window has where none does.
+__device__ __forceinline__ int row_of_window(int64_t offset, int64_t dilation) {
+  if (dilation == 1) return int(offset);
+  return offset % dilation ? 1 << 16 : int(offset / dilation);
+}
+
 // The best of the window's elements inside the map. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
 template <class Packs>
 __global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
   const Pixel out(s.N, s.P, s.Q, s.C, Packs::columns);
   if (!out.inside) return;
   const int64_t h = out.h * s.stride_h - s.pad_h, w = out.w * s.stride_w - s.pad_w;
-  const int r_begin = int(larger<int64_t>(0, -h)), r_end = int(smaller(s.R, s.H - h));
-  const int s_begin = int(larger<int64_t>(0, -w)), s_end = int(smaller(s.S, s.W - w));
+  const Inside rows(h, s.R, s.H, s.dilation_h), columns(w, s.S, s.W, s.dilation_w);
   const T* window = x + ((out.n * s.H + h) * s.W + w) * s.C + out.c;
   float best[Packs::columns] = {};
   IndexPack<Packs> at{};
-  for (int r = r_begin; r < r_end; r++) {
-    for (int q = s_begin; q < s_end; q++) {
-      const typename Packs::P here = Packs::load(window + (r * s.W + q) * s.C);
-      const bool first = r == r_begin && q == s_begin;
+  for (int r = rows.begin; r < rows.end; r++) {
+    for (int q = columns.begin; q < columns.end; q++) {
+      const typename Packs::P here = Packs::load(window + (r * s.dilation_h * s.W + q * s.dilation_w) * s.C);
+      const bool first = r == rows.begin && q == columns.begin;
       UNROLL for (int v = 0; v < Packs::columns; v++) {
         const float value = float(here.e[v]);
         if (first || (!(value <= best[v]) && best[v] == best[v])) best[v] = value, at.e[v] = u8(r * s.S + q);
@@ -37,13 +49,14 @@ __global__ void gather(Pool2d s, const u8* index, const T* dy, T* dx) {
   const Pixel in(s.N, s.H, s.W, s.C, Packs::columns);
   if (!in.inside) return;
   const int64_t h = in.h + s.pad_h, w = in.w + s.pad_w;
-  const int64_t p_begin = h < s.R ? 0 : (h - s.R) / s.stride_h + 1, p_end = smaller(h / s.stride_h + 1, s.P);
-  const int64_t q_begin = w < s.S ? 0 : (w - s.S) / s.stride_w + 1, q_end = smaller(w / s.stride_w + 1, s.Q);
+  const int64_t reach_h = (s.R - 1) * s.dilation_h + 1, reach_w = (s.S - 1) * s.dilation_w + 1;
+  const int64_t p_begin = h < reach_h ? 0 : (h - reach_h) / s.stride_h + 1, p_end = smaller(h / s.stride_h + 1, s.P);
+  const int64_t q_begin = w < reach_w ? 0 : (w - reach_w) / s.stride_w + 1, q_end = smaller(w / s.stride_w + 1, s.Q);
   float sum[Packs::columns] = {};
   for (int64_t p = p_begin; p < p_end; p++) {
     for (int64_t q = q_begin; q < q_end; q++) {
       const int64_t out = ((in.n * s.P + p) * s.Q + q) * s.C + in.c;
-      const int here = int((h - p * s.stride_h) * s.S + w - q * s.stride_w);
+      const int here = row_of_window(h - p * s.stride_h, s.dilation_h) * int(s.S) + row_of_window(w - q * s.stride_w, s.dilation_w);
       const IndexPack<Packs> at = Packs::load(index + out);
       const typename Packs::P from = Packs::load(dy + out);
       UNROLL for (int v = 0; v < Packs::columns; v++) sum[v] += at.e[v] == here ? float(from.e[v]) : 0;

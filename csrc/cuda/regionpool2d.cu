@@ -58,6 +58,14 @@ __global__ void pool_regions(RegionPool2d s, const T* x, const i64* regions, T* 
   Packs::store(index + out.offset, at);
 }
 
+__global__ void locate(PoolPlaces s, const u8* index, const i64* regions, i64* place) {
+  const Pixel out(s.N, s.P, s.Q, s.C, 1);
+  if (!out.inside) return;
+  const i64* const begin = regions + (s.per_sample ? out.n : 0) * 2 * (s.P + s.Q);
+  const int64_t at = index[out.offset];
+  place[out.offset] = (begin[out.h] + at / s.S * s.dilation_h) * s.W + begin[s.P + out.w] + at % s.S * s.dilation_w;
+}
+
 // Each input pixel gathers from the regions that have it, in order.
 template <class Packs>
 __global__ void gather_regions(RegionPool2d s, const u8* index, const i64* regions, const T* dy, T* dx) {
@@ -85,6 +93,10 @@ __global__ void gather_regions(RegionPool2d s, const u8* index, const i64* regio
 
 void fractional_regions(const Context& context, const FractionalRegions& s, const i64* state, i64* regions) {
   launch(context, lay, dim3(unsigned(divide_up(s.N, threads))), threads, s, state, regions);
+}
+
+void pool_places(const Context& context, const PoolPlaces& s, const u8* index, const i64* regions, i64* place) {
+  launch(context, locate, dim3(unsigned(divide_up(s.N * s.P * s.Q * s.C, threads))), threads, s, index, regions, place);
 }
 
 void regionpool2d_forward(const Context& context, const RegionPool2d& s, const T* x, const i64* regions, T* y, u8* index) {

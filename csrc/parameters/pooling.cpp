@@ -5,18 +5,32 @@
 namespace fastnn {
 namespace {
 
-void expect_window(const char* what, Pair kernel, Pair stride, Pair pad) {
+void expect_window(const char* what, Pair kernel, Pair stride, Pair pad, Pair dilation = {1, 1}) {
   expect_positive(what, "kernel_size", kernel);
+  expect_positive(what, "dilation", dilation);
   expect_positive(what, "stride", stride);
   expect_not_negative(what, "padding", pad);
-  if (2 * pad.h > kernel.h || 2 * pad.w > kernel.w)
-    refuse(what, ": padding (", pad.h, ", ", pad.w, ") must be at most half of kernel_size (", kernel.h, ", ", kernel.w, ")");
+  const Pair reach = {dilation.h * (kernel.h - 1) + 1, dilation.w * (kernel.w - 1) + 1};
+  if (2 * pad.h > reach.h || 2 * pad.w > reach.w)
+    refuse(what, ": padding (", pad.h, ", ", pad.w, ") must be at most half of kernel_size (", kernel.h, ", ", kernel.w, ")",
+           reach.h == kernel.h && reach.w == kernel.w ? "" : ", spread by dilation");
 }
 
 int64_t pool_size(const char* what, const char* axis, int64_t size, int64_t window, int64_t stride, int64_t pad, bool ceil_mode) {
   const int64_t count = windows(what, axis, size, pad, pad, window, stride);
   // one more window when pixels are left over and it starts inside the map
   return count + (ceil_mode && (size + 2 * pad - window) % stride && count * stride < size + pad);
+}
+
+// With dilation a window can step over a small map.
+void expect_pixels(const char* what, const char* axis, int64_t size, int64_t count, int64_t window, int64_t stride, int64_t pad,
+                   int64_t dilation) {
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t begin = i * stride - pad, skipped = begin < 0 ? (-begin + dilation - 1) / dilation : 0;
+    if (skipped >= window || begin + skipped * dilation >= size)
+      refuse(what, ": window ", i, " of ", axis, " ", window, " with dilation ", dilation, " has no pixel of the ", size,
+             " there are; use less padding or dilation");
+  }
 }
 
 // the winner of a window is kept as one byte
@@ -27,14 +41,16 @@ void expect_few_pixels(const char* what, Pair window) {
 
 }  // namespace
 
-Pool2d::Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode) {
+Pool2d::Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode, Pair dilation) {
   expect_rank("max_pool2d", x, 4, "(N, C, H, W)");
-  expect_window("max_pool2d", kernel, stride, pad);
+  expect_window("max_pool2d", kernel, stride, pad, dilation);
   expect_few_pixels("max_pool2d", kernel);
   N = x.d[0], C = x.d[1], H = x.d[2], W = x.d[3], R = kernel.h, S = kernel.w;
-  stride_h = stride.h, stride_w = stride.w, pad_h = pad.h, pad_w = pad.w;
-  P = pool_size("max_pool2d", "height", H, R, stride_h, pad_h, ceil_mode);
-  Q = pool_size("max_pool2d", "width", W, S, stride_w, pad_w, ceil_mode);
+  stride_h = stride.h, stride_w = stride.w, pad_h = pad.h, pad_w = pad.w, dilation_h = dilation.h, dilation_w = dilation.w;
+  P = pool_size("max_pool2d", "height", H, dilation_h * (R - 1) + 1, stride_h, pad_h, ceil_mode);
+  Q = pool_size("max_pool2d", "width", W, dilation_w * (S - 1) + 1, stride_w, pad_w, ceil_mode);
+  expect_pixels("max_pool2d", "height", H, P, R, stride_h, pad_h, dilation_h);
+  expect_pixels("max_pool2d", "width", W, Q, S, stride_w, pad_w, dilation_w);
 }
 Shape Pool2d::x_shape() const { return shape_of(N, C, H, W); }
 Shape Pool2d::y_shape() const { return shape_of(N, C, P, Q); }
@@ -77,6 +93,16 @@ RegionPool2d::RegionPool2d(Shape x, Pair output, Pair window, bool per_sample_) 
 Shape RegionPool2d::x_shape() const { return shape_of(N, C, H, W); }
 Shape RegionPool2d::y_shape() const { return shape_of(N, C, P, Q); }
 Shape RegionPool2d::regions_shape() const { return shape_of(per_sample ? N : 1, 2, P + Q); }
+
+PoolPlaces::PoolPlaces(Shape y, int64_t W_, int64_t S_, Pair dilation, bool per_sample_)
+    : W(W_), S(S_), dilation_h(dilation.h), dilation_w(dilation.w), per_sample(per_sample_) {
+  expect_rank("pool_places", y, 4, "(N, C, P, Q)");
+  expect_positive("pool_places", "dilation", dilation);
+  expect_positive("pool_places", "width of map and window", {W, S});
+  N = y.d[0], C = y.d[1], P = y.d[2], Q = y.d[3];
+}
+Shape PoolPlaces::y_shape() const { return shape_of(N, C, P, Q); }
+Shape PoolPlaces::regions_shape() const { return shape_of(per_sample ? N : 1, 2, P + Q); }
 
 FractionalRegions::FractionalRegions(Shape x, Pair output, Pair window, bool pseudo_random_, int64_t draw_, int64_t offset_)
     : draw(draw_), offset(offset_), pseudo_random(pseudo_random_) {

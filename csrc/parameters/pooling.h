@@ -4,11 +4,12 @@
 
 namespace fastnn {
 
-// y[n,c,p,q] = max over r,s of x[n, c, p stride - pad + r, q stride - pad + s]; padding never wins, NaN does, ties go to the first.
-// index = r S + s of the winner. P = floor((H + 2 pad - R) / stride) + 1, ceil with ceil_mode (the last window starts inside the map).
+// y[n,c,p,q] = max over r,s of x[n, c, p stride - pad + r dilation, q stride - pad + s dilation]; padding never wins, NaN does, ties go to
+// the first. index = r S + s of the winner. P = floor((H + 2 pad - dilation (R - 1) - 1) / stride) + 1, ceil with ceil_mode (the last
+// window starts inside the map).
 struct Pool2d {
-  int64_t N, C, H, W, R, S, P, Q, stride_h, stride_w, pad_h, pad_w;
-  Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode);
+  int64_t N, C, H, W, R, S, P, Q, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+  Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode, Pair dilation);
   Shape x_shape() const, y_shape() const;
 };
 
@@ -43,6 +44,14 @@ struct RegionPool2d {
   bool per_sample;
   RegionPool2d(Shape x, Pair output, Pair window, bool per_sample);
   Shape x_shape() const, y_shape() const, regions_shape() const;  // regions: (N or 1, begin | end, P rows then Q columns)
+};
+
+// Where winners lie in their maps: place = (begin[p] + index / S * dilation) W + begin[q] + index % S * dilation, begin as of RegionPool2d.
+struct PoolPlaces {
+  int64_t N, C, P, Q, W, S, dilation_h, dilation_w;
+  bool per_sample;
+  PoolPlaces(Shape y, int64_t W, int64_t S, Pair dilation, bool per_sample);
+  Shape y_shape() const, regions_shape() const;
 };
 
 // Regions of fractional max pooling (Graham, "Fractional max-pooling", 2014): R x S pixels each, the first at 0 and the last at the end.

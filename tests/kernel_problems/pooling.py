@@ -17,10 +17,12 @@ def maxpool2d_forward(random: Generator, x_shape: Shape, *geometry: Any) -> Prob
     return Problem([x], [*reference.maxpool2d_forward(x, *geometry)])
 
 
-def maxpool2d_backward(random: Generator, x_shape: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil_mode: bool) -> Problem:
-    _, index = reference.maxpool2d_forward(normal(random, x_shape), kernel, stride, pad, ceil_mode)
+def maxpool2d_backward(
+    random: Generator, x_shape: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil_mode: bool, dilation: Shape = (1, 1)
+) -> Problem:
+    _, index = reference.maxpool2d_forward(normal(random, x_shape), kernel, stride, pad, ceil_mode, dilation)
     dy = integers(random, index.shape)
-    return Problem([index, dy], [reference.maxpool2d_backward(index, dy, x_shape, kernel, stride, pad)])
+    return Problem([index, dy], [reference.maxpool2d_backward(index, dy, x_shape, kernel, stride, pad, dilation)])
 
 
 def global_avgpool_forward(random: Generator, x_shape: Shape) -> Problem:
@@ -71,6 +73,12 @@ def regionpool2d_backward(random: Generator, x_shape: Shape, output: Shape, wind
     return Problem([index, regions, dy], [reference.regionpool2d_backward(index, regions, dy, x_shape, window)])
 
 
+def pool_places(random: Generator, y_shape: Shape, width: int, window_width: int, dilation: Shape, per_sample: bool) -> Problem:
+    index = random.integers(0, 256, y_shape, np.uint8)
+    regions = random.integers(-9, 1000, (y_shape[0] if per_sample else 1, 2, sum(y_shape[2:])))
+    return Problem([index, regions], [reference.pool_places(index, regions, y_shape, width, window_width, dilation)])
+
+
 POOLS = [
     ((2, 3, 8, 8), (2, 2), (2, 2), (0, 0), False),
     ((2, 17, 9, 7), (3, 2), (2, 1), (1, 1), False),
@@ -80,6 +88,17 @@ POOLS = [
     ((2, 3, 6, 6), (2, 2), (3, 3), (0, 0), True),
     ((0, 3, 6, 6), (2, 2), (2, 2), (0, 0), False),
     ((9, 24, 33, 32), (3, 3), (2, 2), (1, 1), False),
+    ((2, 17, 9, 8), (2, 2), (1, 2), (0, 1), False, (3, 2)),
+    ((2, 16, 11, 12), (3, 3), (2, 1), (2, 1), True, (2, 4)),
+    ((9, 24, 33, 32), (2, 3), (2, 2), (1, 2), True, (4, 2)),
+]
+
+PLACES = [
+    ((2, 3, 4, 5), 9, 2, (1, 1), False),
+    ((3, 17, 2, 7), 30, 3, (2, 3), True),
+    ((1, 1, 1, 1), 1, 1, (1, 1), False),
+    ((0, 3, 2, 2), 4, 2, (1, 1), True),
+    ((9, 24, 22, 21), 64, 5, (1, 2), False),
 ]
 
 AVERAGES = [
@@ -122,6 +141,7 @@ REGIONS = [  # x_shape, output, largest region, whether each sample has its own
 def cases() -> list[Sketch]:
     cases = []
     cases += [case(f"maxpool2d_{direction}", *pool) for pool in POOLS for direction in ("forward", "backward")]
+    cases += [case("pool_places", *places) for places in PLACES]
     cases += [case(f"global_avgpool_{direction}", shape) for shape in IMAGES for direction in ("forward", "backward")]
     cases += [case(f"avgpool2d_{direction}", *pool) for pool in AVERAGES for direction in ("forward", "backward")]
     cases += [case(f"avgpool2d_{direction}", *pool, exact=True) for pool in EXACT_AVERAGES for direction in ("forward", "backward")]

@@ -18,13 +18,13 @@ def pool2d_size(size: int, window: int, stride: int, pad: int, ceil_mode: bool) 
     return outputs if last_starts_inside else outputs - 1
 
 
-def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode: bool) -> tuple[Array, Array]:
+def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode: bool, dilation: Pair = (1, 1)) -> tuple[Array, Array]:
     (N, C, H, W), (R, S) = x.shape, kernel
-    P, Q = (pool2d_size(H, R, stride[0], pad[0], ceil_mode), pool2d_size(W, S, stride[1], pad[1], ceil_mode))
+    P, Q = (pool2d_size((H, W)[d], dilation[d] * (kernel[d] - 1) + 1, stride[d], pad[d], ceil_mode) for d in range(2))
     y, index = np.full((N, C, P, Q), -np.inf), np.full((N, C, P, Q), -1)
     for r in range(R):
         for s in range(S):
-            h, w = np.arange(P) * stride[0] - pad[0] + r, np.arange(Q) * stride[1] - pad[1] + s
+            h, w = np.arange(P) * stride[0] - pad[0] + r * dilation[0], np.arange(Q) * stride[1] - pad[1] + s * dilation[1]
             inside = ((0 <= h) & (h < H))[:, None] & ((0 <= w) & (w < W))
             value = x[:, :, h.clip(0, H - 1)][:, :, :, w.clip(0, W - 1)]
             wins = inside & ((index < 0) | (value > y) | (np.isnan(value) & ~np.isnan(y)))
@@ -32,12 +32,19 @@ def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode
     return y, index.astype(np.uint8)
 
 
-def maxpool2d_backward(index: Array, dy: Array, x_shape: Shape, kernel: Pair, stride: Pair, pad: Pair) -> Array:
+def maxpool2d_backward(index: Array, dy: Array, x_shape: Shape, kernel: Pair, stride: Pair, pad: Pair, dilation: Pair = (1, 1)) -> Array:
     dx = np.zeros(x_shape)
     n, c, p, q = np.indices(dy.shape)
     r, s = index // kernel[1], index % kernel[1]
-    np.add.at(dx, (n, c, p * stride[0] - pad[0] + r, q * stride[1] - pad[1] + s), dy)
+    np.add.at(dx, (n, c, p * stride[0] - pad[0] + r * dilation[0], q * stride[1] - pad[1] + s * dilation[1]), dy)
     return dx
+
+
+def pool_places(index: Array, regions: Array, y_shape: Shape, width: int, window_width: int, dilation: Pair) -> Array:
+    P, Q = y_shape[2:]
+    r, s = np.divmod(index.astype(np.int64), window_width)
+    rows, columns = regions[:, 0, :P, None], regions[:, 0, None, P:]
+    return (rows[:, None] + r * dilation[0]) * width + columns[:, None] + s * dilation[1]
 
 
 def global_avgpool_forward(x: Array) -> Array:
