@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from kernel_calls import DEVICES
 from torch_twins import assert_close, normal
 
 import fastnn
@@ -37,6 +39,43 @@ def test_clipping_by_norm_is_torchs(limit: float, dtype: str) -> None:
         assert (p.grad is None) == (q.grad is None)
         if p.grad is not None and q.grad is not None:
             assert_close(p.grad, q.grad, 100)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("norm_type", [1, 2, 2.0, 3.5, 0.5, math.inf, "inf"])
+def test_other_norms_are_torchs(norm_type: Any, device: str) -> None:
+    for limit, scale in itertools.product((0.5, 300.0, 1e9), (1.0, 1e-12, 1e15)):
+        ours, theirs = parameters(scale=scale)
+        for p in ours:
+            p._array = p._array.to(device)
+            p.grad = None if p.grad is None else p.grad.to(device)
+        norm = clip_grad_norm_(ours, limit * scale, norm_type)
+        expected = torch.nn.utils.clip_grad_norm_([q for q in theirs if q.numel()], limit * scale, float(norm_type))
+        assert norm.shape == () and float(norm) == pytest.approx(float(expected), rel=2e-6)
+        for p, q in zip(ours, theirs):
+            if p.grad is not None and q.grad is not None:
+                assert_close(p.grad, q.grad, 100)
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, 3, math.inf])
+def test_other_norms_of_what_is_not_finite(norm_type: float) -> None:
+    for value, expected in ((math.inf, math.inf), (math.nan, math.nan)):
+        p, q = nn.Parameter(np.zeros(3)), nn.Parameter(np.zeros(2))
+        for first, last in ((p, q), (q, p)):
+            first.grad = fastnn.tensor(np.full(first.shape, 2.0))
+            last.grad = fastnn.tensor(np.full(last.shape, value))
+            with pytest.raises(RuntimeError, match="norm of the gradients is (inf|nan); they are left as they are"):
+                clip_grad_norm_([p, q], 1.0, norm_type, error_if_nonfinite=True)
+            assert (first.grad.numpy() == 2).all()
+            assert str(float(clip_grad_norm_([p, q], 1.0, norm_type))) == str(expected)
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, 3, math.inf])
+def test_norms_of_nothing_are_zero(norm_type: float) -> None:
+    p = nn.Parameter(np.zeros(3))
+    assert float(clip_grad_norm_([p], 1.0, norm_type)) == 0
+    p.grad = fastnn.tensor(np.zeros(3))
+    assert float(clip_grad_norm_([p], 1.0, norm_type)) == 0 and (p.grad.numpy() == 0).all()
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.5, 3.0])
@@ -106,6 +145,8 @@ def test_two_kernel_calls_for_all() -> None:
     ("call", "error", "message"),
     [
         (lambda: clip_grad_norm_([], -1.0), ValueError, "max_norm must not be negative, got -1.0"),
+        (lambda: clip_grad_norm_([], 1.0, 0), ValueError, "norm_type must be positive, or inf, got 0"),
+        (lambda: clip_grad_norm_([], 1.0, -math.inf), ValueError, "norm_type must be positive, or inf, got -inf"),
         (lambda: clip_grad_norm_([], math.nan), ValueError, "max_norm must not be negative, got nan"),
         (lambda: clip_grad_value_([], -1.0), ValueError, "clip_value must not be negative, got -1.0"),
         (lambda: clip_grad_norm_([np.zeros(1)], 1.0), TypeError, "clip_grad_norm_: expected parameters, got ndarray"),

@@ -333,7 +333,7 @@ def x(*shape: int) -> fastnn.Tensor:
             "ignore_index 1 means nothing where the labels are prob",
         ),
         (lambda: nn.NLLLoss()(x(3, 4), [0, 4, 1]), ValueError, r"nll_loss: label 4 of sample 1 lies outside of \[0, 4\)"),
-        (lambda: nn.NLLLoss()(x(3), [0]), ValueError, r"nll_loss: log_probabilities must have shape \(N, C\), got \(3,\)"),
+        (lambda: nn.NLLLoss()(x(3), [0]), ValueError, r"nll_loss: labels have shape \(1,\); expected \(\), one per row"),
         (lambda: nn.MultiMarginLoss()(x(3, 4), [0, -100, 1]), ValueError, "multi_margin_loss: label -100 of sample 1"),
         (lambda: nn.MulticlassSVMLoss()(x(3, 4), [0, 1]), ValueError, r"multiclass_svm_loss: labels have shape \(2,\); expected \(3,\)"),
         (lambda: nn.MulticlassSVMLoss()(x(3, 4), np.zeros(3)), TypeError, "multiclass_svm_loss: labels must be integers"),

@@ -31,9 +31,8 @@ def test_maximum_of_every_window(shape: Shape, kernel: Shape, stride: Shape, tab
 @pytest.mark.parametrize("dilation", [(1, 2), (2, 1), (3, 3), (2, 5)], ids=describe)
 @pytest.mark.parametrize("kernel", [(2, 2), (3, 2), (1, 4), (3, 3)], ids=describe)
 def test_elements_that_lie_apart(kernel: Shape, dilation: Shape, table: Table) -> None:
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
-    for stride, pad, ceil_mode in itertools.product(STRIDES, [(0, 0), (1, 0), (1, 1), (3, 5)], (False, True)):
-        if 2 * pad[0] <= reach[0] and 2 * pad[1] <= reach[1]:
+    for stride, pad, ceil_mode in itertools.product(STRIDES, [(0, 0), (1, 0), (0, 1), (1, 2)], (False, True)):
+        if 2 * pad[0] <= kernel[0] and 2 * pad[1] <= kernel[1]:
             for row in ("maxpool2d_forward", "maxpool2d_backward"):
                 Case(row, ((2, 17, 16, 19), kernel, stride, pad, ceil_mode, dilation)).check(table)
 
@@ -94,7 +93,7 @@ def test_average_of_what_is_not_finite(table: Table) -> None:
         (((1, 3, 40, 40), (17, 17), (1, 1)), "exceeds 256"),
         (((1, 3, 8, 8), (0, 2), (1, 1)), "kernel_size must be at least 1"),
         (((1, 3, 8, 8), (2, 2), (1, 1), (0, 0), False, (1, 0)), "dilation must be at least 1"),
-        (((1, 3, 8, 8), (3, 3), (1, 1), (4, 4), False, (3, 3)), "padding .* at most half of kernel_size .*, spread by dilation"),
+        (((1, 3, 8, 8), (3, 3), (1, 1), (2, 2), False, (3, 3)), "padding .* at most half of kernel_size"),
         (((1, 3, 8, 8), (3, 3), (1, 1), (0, 0), False, (5, 1)), "window of height 11 does not fit into 8"),
         (((1, 3, 1, 8), (2, 2), (1, 1), (1, 0), False, (2, 1)), "window 0 of height 2 with dilation 2 has no pixel of the 1 there are"),
     ],

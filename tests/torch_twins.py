@@ -76,17 +76,18 @@ def spread(module: fastnn.nn.Module) -> None:
             target.copy_from((np.abs(normal(i, *value.shape)) + 0.5).astype(value.dtype))
 
 
-def same_layer(ours: fastnn.nn.Module, theirs: torch.nn.Module, shape: tuple[int, ...], dtype: str) -> None:
+def same_layer(ours: fastnn.nn.Module, theirs: torch.nn.Module, shape: tuple[int, ...], dtype: str, device: str = "cpu") -> None:
     """Output, every gradient and every buffer of two layers, twice in training and once in evaluation; ours gives theirs its state."""
     theirs = theirs.double()
     if dtype == "float64":
         ours.double()
     spread(ours)
     load(theirs, ours.state_dict())
+    ours.to(device)
     for step, training in enumerate((True, True, False)):
         ours.train(training), theirs.train(training)
         x, z = twins(normal(step, *shape) * 2 + 1, dtype)
-        y, expected = ours(x * 1.0), theirs(z * 1.0)
+        y, expected = ours(x.to(device) * 1.0), theirs(z * 1.0)
         assert y.dtype == dtype
         assert_close(y, expected, 100, f"output, step {step}")
         y.backward(direction(y.shape))

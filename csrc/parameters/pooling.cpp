@@ -10,10 +10,8 @@ void expect_window(const char* what, Pair kernel, Pair stride, Pair pad, Pair di
   expect_positive(what, "dilation", dilation);
   expect_positive(what, "stride", stride);
   expect_not_negative(what, "padding", pad);
-  const Pair reach = {dilation.h * (kernel.h - 1) + 1, dilation.w * (kernel.w - 1) + 1};
-  if (2 * pad.h > reach.h || 2 * pad.w > reach.w)
-    refuse(what, ": padding (", pad.h, ", ", pad.w, ") must be at most half of kernel_size (", kernel.h, ", ", kernel.w, ")",
-           reach.h == kernel.h && reach.w == kernel.w ? "" : ", spread by dilation");
+  if (2 * pad.h > kernel.h || 2 * pad.w > kernel.w)
+    refuse(what, ": padding (", pad.h, ", ", pad.w, ") must be at most half of kernel_size (", kernel.h, ", ", kernel.w, ")");
 }
 
 int64_t pool_size(const char* what, const char* axis, int64_t size, int64_t window, int64_t stride, int64_t pad, bool ceil_mode) {

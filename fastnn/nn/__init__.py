@@ -8,7 +8,7 @@ from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dropout import DropConnect, Dropout, Dropout2d, GaussianNoise, StochasticDepth, depth_rates, monte_carlo
 from .layernorm import GroupNorm, InstanceNorm2d, LayerNorm
-from .linear import Flatten, Identity, Linear
+from .linear import Flatten, Identity, Linear, Unflatten
 from .loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
@@ -24,11 +24,12 @@ from .loss import (
 from .maxout import Maxout
 from .module import Module, Parameter
 from .module_dict import ModuleDict
-from .pool2d import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, FractionalMaxPool2d, MaxPool2d
+from .pad import CircularPad2d, ConstantPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d
+from .pool2d import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, FractionalMaxPool2d, MaxPool2d, MaxUnpool2d
 from .softmax import LogSoftmax, Softmax
 from .squeeze_excite import SqueezeExcite
 from .summary import Summary, summary
-from .upsample import Upsample, ZeroPad2d
+from .upsample import Upsample
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -37,6 +38,8 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CircularPad2d",
+    "ConstantPad2d",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
@@ -59,6 +62,7 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MaxPool2d",
+    "MaxUnpool2d",
     "Maxout",
     "Module",
     "ModuleDict",
@@ -70,6 +74,8 @@ __all__ = [
     "Parameter",
     "Penalty",
     "ReLU",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "SELU",
     "Sequential",
     "SiLU",
@@ -81,6 +87,7 @@ __all__ = [
     "StochasticDepth",
     "Summary",
     "Tanh",
+    "Unflatten",
     "Upsample",
     "ZeroPad2d",
     "depth_rates",

@@ -15,24 +15,34 @@ from .sizes import checked_eps, checked_size
 
 
 class _BatchNorm(Module):
-    rank = 0
+    ranks: tuple[int, ...] = ()
+    letters = ""
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         what = type(self).__name__
         self.num_features, self.eps, self.momentum = checked_size(what, "num_features", num_features), checked_eps(what, eps), momentum
         self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine and bias else None)
         self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if track_running_stats else None)
         self.register_buffer("running_var", tensor(np.ones(num_features, np.float32)) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", tensor(np.asarray(0, np.int64)) if track_running_stats else None)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: str = "none") -> Tensor:
-        if x.ndim != self.rank or x.shape[1] != self.num_features:
-            letters = "(N, C)" if self.rank == 2 else "(N, C, H, W)"
-            raise ValueError(f"got shape {x.shape}; expected {letters} with C = {self.num_features}")
+        if x.ndim not in self.ranks or x.shape[1] != self.num_features:
+            raise ValueError(f"got shape {x.shape}; expected {self.letters} with C = {self.num_features}")
+        return self._normalized(x, residual, activation)
+
+    def _normalized(self, x: Any, residual: Tensor | None, activation: str) -> Tensor:
         use_batch = self.training or self.running_mean is None
         y = ops.batch_norm(
             x,
@@ -72,13 +82,23 @@ class BatchNorm2d(_BatchNorm):
     Training uses the batch's mean and biased variance and moves running_mean and running_var (unbiased) by `momentum`, the weight of the new
     value (None: their plain average over all batches so far); evaluation uses those. weight starts at 1, bias at 0.
     weight = sqrt(var + eps), bias = mean recovers the identity.
+    affine=False leaves weight and bias out, bias=False the bias; track_running_stats=False keeps no statistics: evaluation uses the batch's too.
     `layer(x, residual, activation)` adds a residual and applies "relu", "silu" or "gelu" in the same pass. Training on one value per channel raises ValueError.
     """
 
-    rank = 4
+    ranks, letters = (4,), "(N, C, H, W)"
 
 
 class BatchNorm1d(_BatchNorm):
-    """BatchNorm2d for inputs of shape (N, C)."""
+    """BatchNorm2d for inputs of shape (N, C) or (N, C, L)."""
 
-    rank = 2
+    ranks, letters = (2, 3), "(N, C) or (N, C, L)"
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+        if x.ndim != 3:
+            return super().forward(x, residual, activation)
+        if x.shape[1] != self.num_features or (residual is not None and residual.shape != x.shape):
+            beside = "" if residual is None else f" and a residual of its shape, got {residual.shape}"
+            raise ValueError(f"got shape {x.shape}; expected {self.letters} with C = {self.num_features}{beside}")
+        maps = [None if t is None else ops.reshape(t, (*t.shape, 1)) for t in (x, residual)]
+        return ops.reshape(self._normalized(maps[0], maps[1], activation), x.shape)

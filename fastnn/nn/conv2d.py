@@ -23,7 +23,8 @@ class Conv2d(Module):
 
     (N, in_channels, H, W) -> (N, out_channels, P, Q), P = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1.
     weight (out_channels, in_channels / groups, R, S) and bias (out_channels) start as PyTorch's: uniform in +-1/sqrt(fan_in)
-    (kaiming_uniform with a = sqrt 5). padding: an int, a pair, "same" (stride 1 only) or "valid".
+    (kaiming_uniform with a = sqrt 5). padding: an int, a pair, "same" (stride 1 only) or "valid"; padding_mode: "zeros", or "reflect",
+    "replicate" or "circular" as in ops.pad.
     `layer(x, activation="relu")` and `layer(x, norm, residual, activation)`, with a BatchNorm2d in training, do what follows along with it;
     Sequential and `nn.in_turn` call it so.
     """
@@ -38,16 +39,21 @@ class Conv2d(Module):
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = checked_groups("Conv2d", groups, in_channels, out_channels)
         self.kernel_size, self.stride = checked_pair("Conv2d", "kernel_size", kernel_size), checked_pair("Conv2d", "stride", stride)
         self.dilation = checked_pair("Conv2d", "dilation", dilation)
         self.padding: Padding = padding if isinstance(padding, str) else checked_pair("Conv2d", "padding", padding, 0)
+        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
+            raise ValueError(f"Conv2d: padding_mode must be zeros, reflect, replicate or circular, got {padding_mode!r}")
+        self.padding_mode = padding_mode
         try:
-            resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
+            before, after = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
         except ValueError as error:
             raise ValueError(f"Conv2d: {error}") from None
+        self._sides = (before[1], after[1], before[0], after[0])
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         bound = 1 / sqrt(max(1, int(np.prod(shape[1:]))))
         self.weight = Parameter(init.uniform_values(shape, bound))
@@ -57,6 +63,8 @@ class Conv2d(Module):
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
         geometry: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
+        if self.padding_mode != "zeros":
+            x, geometry["padding"] = ops.pad(x, self._sides, self.padding_mode), 0
         if norm is None:
             return ops.conv2d(x, self.weight, self.bias, **geometry, activation=activation)
         y = ops.conv2d_batch_norm(
@@ -95,4 +103,5 @@ class Conv2d(Module):
         parts += [f"padding {p[0] if isinstance(p, tuple) and p[0] == p[1] else p}"] if p not in ((0, 0), "valid") else []
         parts += [f"dilation {self.dilation}"] if self.dilation != (1, 1) else []
         parts += [f"groups {self.groups}"] if self.groups != 1 else []
+        parts += [self.padding_mode] if self.padding_mode != "zeros" else []
         return ", ".join(parts + (["no bias"] if self.bias is None else []))

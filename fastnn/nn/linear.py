@@ -53,8 +53,25 @@ class Flatten(Module):
         return ops.flatten(x, self.start_dim, self.end_dim)
 
 
+class Unflatten(Module):
+    """Flatten taken back: dimension `dim` becomes those of `unflattened_size`, of which one may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(checked_size("Unflatten", "unflattened_size", n, -1) for n in unflattened_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.unflatten(x, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+
+
 class Identity(Module):
-    """Its input."""
+    """Its input. Arguments are passed over, as in PyTorch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -24,7 +24,8 @@ class Loss(Module):
 
 
 class CrossEntropyLoss(Loss):
-    """Softmax cross-entropy of logits (N, C) and integer labels (N) or probabilities (N, C); see ops.cross_entropy.
+    """Softmax cross-entropy of logits (N, C) and integer labels (N) or probabilities (N, C), or of maps (N, C, d1, ...) and labels
+    (N, d1, ...) or probabilities (N, C, d1, ...); see ops.cross_entropy.
 
     At the start of a training with C balanced classes it is about log C.
     """
@@ -42,7 +43,8 @@ class CrossEntropyLoss(Loss):
 
 
 class NLLLoss(Loss):
-    """-weight[label] log p[label] of log-probabilities (N, C), as LogSoftmax gives them, and integer labels (N); see ops.nll_loss."""
+    """-weight[label] log p[label] of log-probabilities (N, C), as LogSoftmax gives them, and integer labels (N), or of maps
+    (N, C, d1, ...) and labels (N, d1, ...); see ops.nll_loss."""
 
     def __init__(self, weight: ArrayLike | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction, weight=weight)

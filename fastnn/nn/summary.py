@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, no_grad, tensor
+from ..tensor import no_grad, tensor
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
@@ -67,10 +67,10 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     modes = [(m, m.training) for m in model.modules()]
 
     def watch(name: str, module: Module) -> None:
-        def note(layer: Module, args: tuple[Any, ...], output: Tensor) -> None:
+        def note(layer: Module, args: tuple[Any, ...], output: Any) -> None:
             own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
             counted.update(map(id, own))
-            shape = output.shape[1:]
+            shape = (output[0] if isinstance(output, tuple) else output).shape[1:]  # of a pool with indices
             row = LayerSummary(
                 name, repr(layer), shape, sum(p.size for p in own), macs(layer, args[0].shape[1:], shape), dropped(layer, args[0].shape)
             )
@@ -107,6 +107,6 @@ def dropped(layer: Module, input_shape: tuple[int, ...]) -> str:
     """Rows and columns of the input that no window reaches."""
     if not isinstance(layer, (MaxPool2d, AvgPool2d)) or layer.ceil_mode or len(input_shape) != 4:
         return ""
-    sizes = zip(input_shape[2:], layer.kernel_size, layer.stride, layer.padding)
-    lost = [max(0, (n + 2 * pad - window) % step - pad) for n, window, step, pad in sizes]
+    sizes = zip(input_shape[2:], layer.kernel_size, layer.stride, layer.padding, getattr(layer, "dilation", (1, 1)))
+    lost = [max(0, (n + 2 * pad - spread * (window - 1) - 1) % step - pad) for n, window, step, pad, spread in sizes]
     return f"drops {lost[0]} rows, {lost[1]} columns" if any(lost) else ""

@@ -20,10 +20,11 @@ from .gather import concat, gather, stack, take
 from .layernorm import group_norm, layer_norm
 from .linear import linear, matmul
 from .loss import cross_entropy, multi_margin_loss, multiclass_svm_loss, nll_loss
-from .pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, fractional_max_pool2d, max_pool2d
+from .pad import pad
+from .pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, fractional_max_pool2d, max_pool2d, max_unpool2d
 from .prelu import maxout, prelu
 from .reduce import broadcast_to, max, mean, min, sum
-from .shape import flatten, index, reshape, transpose, zero_pad2d
+from .shape import flatten, index, reshape, transpose, unflatten, zero_pad2d
 from .softmax import log_softmax, logsumexp, softmax
 from .spread import norm, std, var
 from .upsample import upsample
@@ -71,6 +72,7 @@ __all__ = [
     "matmul",
     "max",
     "max_pool2d",
+    "max_unpool2d",
     "maximum",
     "maxout",
     "mean",
@@ -83,6 +85,7 @@ __all__ = [
     "nll_loss",
     "norm",
     "not_equal",
+    "pad",
     "penalty",
     "power",
     "prelu",
@@ -103,6 +106,7 @@ __all__ = [
     "take",
     "tanh",
     "transpose",
+    "unflatten",
     "upsample",
     "var",
     "where",

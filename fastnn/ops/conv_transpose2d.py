@@ -7,6 +7,7 @@ from ..tensor import Array, Op, Tensor, apply
 from .conv2d import Pair, geometry, pair
 from .elementwise import binary
 from .linear import channels
+from .shape import reshape, zero_pad2d
 
 
 class ConvTranspose2d(Op):
@@ -43,7 +44,7 @@ def conv_transpose2d(
     """y[n, k, h stride - padding + r dilation, ...] += x[n,c,h,w] weight[c,k,r,s], plus bias[k]: conv2d's gradient of its input.
 
     x (N, C, H, W), weight (C, K/groups, R, S), bias (K) -> (N, K, P, Q), P = (H - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1.
-    output_padding (smaller than stride) tells apart the sizes P that a convolution of this stride maps to the same H.
+    output_padding (smaller than stride or dilation) tells apart the sizes P that a convolution of this stride maps to the same H.
     ValueError for shapes that do not fit, and unless groups divides C.
     """
     steps, pad, extra = pair(stride, "stride"), pair(padding, "padding"), pair(output_padding, "output_padding")
@@ -58,10 +59,18 @@ def conv_transpose2d(
         raise ValueError(
             f"conv_transpose2d: bias has shape {bias.shape}; expected ({weight.shape[1] * groups},), one for each output channel"
         )
-    if any(not 0 <= e < s for e, s in zip(extra, steps)):
-        raise ValueError(f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps}, and not negative")
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, steps, spread)):
+        raise ValueError(
+            f"conv_transpose2d: output_padding {extra} must be smaller than stride {steps} or dilation {spread}, and not negative"
+        )
     size = [(n - 1) * s - 2 * p + d * (r - 1) + e + 1 for n, s, p, d, r, e in zip(x.shape[2:], steps, pad, spread, weight.shape[2:], extra)]
     if min(size) < 1:
         raise ValueError(f"conv_transpose2d: padding {pad} leaves nothing of the output of input {x.shape}: {size[0]} x {size[1]}")
-    y_shape = (x.shape[0], weight.shape[1] * groups, *size)
-    return apply(ConvTranspose2d(y_shape, steps, pad, pad, spread, groups), x, weight, bias)
+    k, behind = weight.shape[1] * groups, [p - e if e >= s else p for p, e, s in zip(pad, extra, steps)]
+    if min(behind) >= 0:
+        return apply(ConvTranspose2d((x.shape[0], k, *size), steps, pad, (behind[0], behind[1]), spread, groups), x, weight, bias)
+    beyond = [max(-p, 0) for p in behind]  # rows and columns that no pixel of x reaches
+    y_shape = (x.shape[0], k, size[0] - beyond[0], size[1] - beyond[1])
+    after = (max(behind[0], 0), max(behind[1], 0))
+    y = zero_pad2d(apply(ConvTranspose2d(y_shape, steps, pad, after, spread, groups), x, weight, None), (0, beyond[1], 0, beyond[0]))
+    return y if bias is None else y + reshape(bias, (1, k, 1, 1))

@@ -1,14 +1,16 @@
-"""Losses of samples: each row of logits or scores (N, C) beside a label, or beside probabilities."""
+"""Losses of samples or of pixels: C logits or scores beside a label, or beside probabilities."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply, tensor
+from .shape import Shape, View, reshape, reshaped, transpose
 
 geometry = lru_cache(1024)(_C.CrossEntropy)
 soft_geometry = lru_cache(1024)(_C.SoftCrossEntropy)
@@ -90,32 +92,43 @@ def expect_tensor(what: str, x: Any) -> None:
         raise TypeError(f"{what}: expected a Tensor, got {type(x).__module__}.{type(x).__name__}; fastnn.tensor(array) makes one")
 
 
-def rows_of(what: str, name: str, x: Tensor) -> tuple[int, int]:
-    """The shape (N, C) of what is to be judged."""
+def rows_of(what: str, name: str, x: Tensor, *, maps: bool) -> tuple[Tensor, Shape]:
+    """What is to be judged - (N, C), (C) or, with `maps`, (N, C, d1, ...) - as rows of C, and the shape of their labels."""
     expect_tensor(what, x)
-    if x.ndim != 2:
-        raise ValueError(f"{what}: {name} must have shape (N, C), got {x.shape}")
-    n, classes = x.shape
-    return n, classes
+    if x.ndim == 0 or (x.ndim > 2 and not maps):
+        raise ValueError(f"{what}: {name} must have shape (N, C){', (N, C, d1, ...)' if maps else ''} or (C), got {x.shape}")
+    if x.ndim <= 2:
+        return (x if x.ndim == 2 else reshape(x, (1, x.shape[0]))), x.shape[:-1]
+    shape = (x.shape[0], *x.shape[2:])
+    if x.ndim == 4:  # pixel by pixel, as it lies
+        return apply(View((prod(shape), x.shape[1]), (x.shape[1], 1), 0), x), shape
+    return reshape(transpose(x, (0, *range(2, x.ndim), 1)), (prod(shape), x.shape[1])), shape
 
 
-def checked_labels(what: str, labels: Any, count: int, classes: int, ignore_index: int | None, device: str) -> Array:
-    """Class labels as an int64 array on `device`: `count` of them, each in [0, classes) or ignore_index."""
+def as_labels(losses: Tensor, shape: Shape, reduction: str) -> Tensor:
+    """A loss for each row in the shape of the labels."""
+    return reshape(losses, shape) if reduction == "none" else losses
+
+
+def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_index: int | None, device: str) -> Array:
+    """Class labels as an int64 array of rank 1 on `device`, each in [0, classes) or ignore_index."""
     values = labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.dtype.kind not in "iu":
         raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
-    if values.shape != (count,):
-        raise ValueError(f"{what}: labels have shape {values.shape}; expected ({count},), one per row of the logits")
+    if values.shape != shape:
+        each = "one per row of the logits" if len(shape) < 2 else f"one per pixel of the logits {(shape[0], classes, *shape[1:])}"
+        raise ValueError(f"{what}: labels have shape {values.shape}; expected {shape}, {each}")
     wrong = (values < 0) | (values >= classes)
     if wrong.any():
         if ignore_index is not None:
             wrong &= values != ignore_index
         if wrong.any():
-            at = int(np.argmax(wrong))
-            raise ValueError(f"{what}: label {values[at]} of sample {at} lies outside of [0, {classes}), the classes of the logits")
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            where = at[0] if len(at) == 1 else at
+            raise ValueError(f"{what}: label {values[at]} of sample {where} lies outside of [0, {classes}), the classes of the logits")
     if isinstance(labels, Tensor) and labels.dtype == "int64" and labels.device == device:
-        return labels._array
-    return _C.from_numpy(values.astype(np.int64), device)
+        return reshaped(labels._array, (values.size,))
+    return _C.from_numpy(values.astype(np.int64).reshape(-1), device)
 
 
 def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:
@@ -129,9 +142,9 @@ def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None
     return tensor(value, x.dtype, device=x.device)._array
 
 
-def _is_soft(labels: Any) -> bool:
+def _is_soft(labels: Any, ndim: int) -> bool:
     dtype, rank = (labels.dtype, labels.ndim) if isinstance(labels, Tensor) else (np.asarray(labels).dtype.name, np.ndim(labels))
-    return dtype.startswith(("float", "bfloat")) and rank == 2
+    return dtype.startswith(("float", "bfloat")) and rank == ndim
 
 
 def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
@@ -142,17 +155,18 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
         raise ValueError(
             f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
         )
+    (logits, shape), (target, _) = (rows_of("cross_entropy", "logits", x, maps=True) for x in (logits, target))
     expected = logits.shape[1:]
     if weight is not None and weight.shape != expected:
         raise ValueError(f"cross_entropy: weight has shape {weight.shape}; expected {expected}, one for each class")
     soft_geometry(logits.shape, smoothing, reduction)  # checks both, whichever way follows
     if not target.requires_grad:
-        return apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits)
+        return as_labels(apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits), shape, reduction)
     from . import log_softmax, sum  # a teacher that learns too
 
     share = target * (1 - smoothing) + smoothing / logits.shape[1]
     losses = -sum(log_softmax(logits, 1) * (share if weight is None else share * Tensor(weight)), 1)
-    return losses if reduction == "none" else losses.sum() / float(logits.shape[0]) if reduction == "mean" else losses.sum()
+    return reshape(losses, shape) if reduction == "none" else losses.sum() / float(logits.shape[0]) if reduction == "mean" else losses.sum()
 
 
 # --- the losses
@@ -169,19 +183,21 @@ def cross_entropy(
 ) -> Tensor:
     """-log softmax(logits)[label], computed with log-sum-exp; logits (N, C), integer labels (N), or probabilities (N, C) of a float type.
 
+    Maps: logits (N, C, d1, ...) and labels (N, d1, ...), each pixel a sample, or probabilities (N, C, d1, ...); a single sample: (C) and ().
     With smoothing e the target is (1 - e) onehot + e / C. `weight` (C) scales each class; "mean" divides by the sum of the weights of the
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
-    Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by N,
-    both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
+    Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by
+    the number of samples, both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
     Labels are looked at by the CPU, so that is where they are best left when the logits lie on a GPU.
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts.
     """
-    n, classes = rows_of("cross_entropy", "logits", logits)
+    expect_tensor("cross_entropy", logits)
     kept = constant_beside("cross_entropy", "weight", logits, weight)
-    if _is_soft(labels):
+    if logits.ndim and _is_soft(labels, logits.ndim):
         return _soft(logits, labels, kept, ignore_index, reduction, label_smoothing)
-    array = checked_labels("cross_entropy", labels, n, classes, ignore_index, logits.device)
-    return apply(CrossEntropy(array, kept, label_smoothing, ignore_index, reduction), logits)
+    rows, shape = rows_of("cross_entropy", "logits", logits, maps=True)
+    array = checked_labels("cross_entropy", labels, shape, rows.shape[1], ignore_index, logits.device)
+    return as_labels(apply(CrossEntropy(array, kept, label_smoothing, ignore_index, reduction), rows), shape, reduction)
 
 
 def nll_loss(
@@ -189,25 +205,27 @@ def nll_loss(
 ) -> Tensor:
     """-weight[label] log_probabilities[label]: what cross_entropy does after log_softmax; (N, C) and integer labels (N).
 
+    Maps (N, C, d1, ...) with labels (N, d1, ...), and a single sample (C), as there.
     weight, ignore_index, reduction and what is raised: as for cross_entropy.
     """
-    n, classes = rows_of("nll_loss", "log_probabilities", log_probabilities)
-    array = checked_labels("nll_loss", labels, n, classes, ignore_index, log_probabilities.device)
-    kept = constant_beside("nll_loss", "weight", log_probabilities, weight)
-    return apply(NLL(array, kept, ignore_index, reduction), log_probabilities)
+    rows, shape = rows_of("nll_loss", "log_probabilities", log_probabilities, maps=True)
+    array = checked_labels("nll_loss", labels, shape, rows.shape[1], ignore_index, rows.device)
+    kept = constant_beside("nll_loss", "weight", rows, weight)
+    return as_labels(apply(NLL(array, kept, ignore_index, reduction), rows), shape, reduction)
 
 
 def multi_margin_loss(
     scores: Tensor, labels: Any, *, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
-    """1/C sum over c != label of weight[label] max(0, margin - scores[label] + scores[c])^p; scores (N, C), integer labels (N).
+    """1/C sum over c != label of weight[label] max(0, margin - scores[label] + scores[c])^p; scores (N, C), integer labels (N), or (C) and ().
 
     p is 1 or 2; "mean" divides by N. The slope at the kink is 0. Raises as cross_entropy does.
     """
-    n, classes = rows_of("multi_margin_loss", "scores", scores)
-    array = checked_labels("multi_margin_loss", labels, n, classes, None, scores.device)
-    kept = constant_beside("multi_margin_loss", "weight", scores, weight)
-    return apply(MultiMargin(array, kept, p, float(margin), 1 / max(classes, 1), reduction), scores)
+    rows, shape = rows_of("multi_margin_loss", "scores", scores, maps=False)
+    array = checked_labels("multi_margin_loss", labels, shape, rows.shape[1], None, rows.device)
+    kept = constant_beside("multi_margin_loss", "weight", rows, weight)
+    loss = apply(MultiMargin(array, kept, p, float(margin), 1 / max(rows.shape[1], 1), reduction), rows)
+    return as_labels(loss, shape, reduction)
 
 
 def multiclass_svm_loss(scores: Tensor, labels: Any, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
@@ -216,6 +234,6 @@ def multiclass_svm_loss(scores: Tensor, labels: Any, *, margin: float = 1.0, red
     C - 1 where all scores are equal and the margin is 1. (Crammer and Singer 2001 take the largest violation; Weston and Watkins 1999, and
     the lectures, their sum.) multi_margin_loss is this divided by C. Raises as cross_entropy does.
     """
-    n, classes = rows_of("multiclass_svm_loss", "scores", scores)
-    array = checked_labels("multiclass_svm_loss", labels, n, classes, None, scores.device)
-    return apply(MultiMargin(array, None, 1, float(margin), 1.0, reduction), scores)
+    rows, shape = rows_of("multiclass_svm_loss", "scores", scores, maps=False)
+    array = checked_labels("multiclass_svm_loss", labels, shape, rows.shape[1], None, rows.device)
+    return as_labels(apply(MultiMargin(array, None, 1, float(margin), 1.0, reduction), rows), shape, reduction)

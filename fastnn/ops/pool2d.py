@@ -1,27 +1,34 @@
-"""Max and average pooling over sliding windows, even shares of a map, and random regions."""
+"""Max and average pooling over sliding windows, even shares of a map, and random regions; max pooling taken back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
+from typing import Any
 
 import numpy as np
 
 from .. import _C, devices, random
 from ..tensor import Array, Op, Tensor, apply
 from .conv2d import Pair, pair
-from .reduce import max
+from .elementwise import binary
+from .gather import along, whole_numbers
+from .reduce import Max
+from .shape import reshaped
 
 geometry = lru_cache(1024)(_C.Pool2d)
 average_geometry = lru_cache(1024)(_C.AvgPool2d)
 region_geometry = lru_cache(1024)(_C.RegionPool2d)
 global_geometry = lru_cache(1024)(_C.GlobalPool)
+places = lru_cache(1024)(_C.PoolPlaces)
 
 
 class MaxPool2d(Op):
     __slots__ = ("arguments", "plan")
 
     def __init__(self, *arguments: object) -> None:
-        self.arguments = arguments  # kernel, stride, padding, ceil_mode
+        self.arguments = arguments  # kernel, stride, padding, ceil_mode, dilation
 
     def forward(self, x: Array) -> Array:
         self.plan = geometry(x.shape, *self.arguments)
@@ -66,7 +73,8 @@ class AvgPool2d(Op):
 class RegionMaxPool2d(Op):
     """Over listed regions: what a subclass lists for an input."""
 
-    __slots__ = ("plan",)
+    __slots__ = ("plan", "window")
+    window: Pair
 
     def regions(self, x: Array) -> tuple[Array, _C.RegionPool2d]:
         raise NotImplementedError
@@ -83,7 +91,7 @@ class RegionMaxPool2d(Op):
 
 
 class FractionalMaxPool2d(RegionMaxPool2d):
-    __slots__ = ("size", "window", "pseudo_random")
+    __slots__ = ("size", "pseudo_random")
 
     def __init__(self, size: Pair, window: Pair, pseudo_random: bool) -> None:
         self.size, self.window, self.pseudo_random = size, window, pseudo_random
@@ -102,8 +110,8 @@ class AdaptiveMaxPool2d(RegionMaxPool2d):
         self.size = size
 
     def regions(self, x: Array) -> tuple[Array, _C.RegionPool2d]:
-        shares, window = even_shares(x.shape[2:], self.size)
-        return shares.on(x.device), region_geometry(x.shape, self.size, window, False)
+        shares, self.window = even_shares(x.shape[2:], self.size)
+        return shares.on(x.device), region_geometry(x.shape, self.size, self.window, False)
 
 
 @lru_cache(256)
@@ -115,16 +123,110 @@ def even_shares(sizes: Pair, counts: Pair) -> tuple[devices.Copies, Pair]:
     return devices.Copies(_C.from_numpy(np.concatenate(borders, axis=1)[None].astype(np.int64))), (rows, columns)
 
 
+@lru_cache(256)
+def window_begins(counts: Pair, stride: Pair, padding: Pair) -> devices.Copies:
+    """Where sliding windows begin, in the form of even_shares."""
+    begins = np.concatenate([np.arange(n) * step - pad for n, step, pad in zip(counts, stride, padding)])
+    return devices.Copies(_C.from_numpy(np.stack([begins, begins])[None].astype(np.int64)))
+
+
+def with_places(y: Tensor, winner: Array, regions: Array, width: int, window_width: int, dilation: Pair = (1, 1)) -> tuple[Tensor, Tensor]:
+    """y, and where its elements lie in their maps of this width."""
+    return y, Tensor(_C.pool_places(places(y.shape, width, window_width, dilation, regions.shape[0] != 1), winner, regions))
+
+
+def over_regions(op: RegionMaxPool2d, x: Tensor, return_indices: bool) -> Any:
+    y = apply(op, x)
+    if not return_indices:
+        return y
+    winner, regions = op.saved
+    return with_places(y, winner, regions, x.shape[3], op.window[1])
+
+
 def max_pool2d(
-    x: Tensor, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0, *, ceil_mode: bool = False
-) -> Tensor:
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    *,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
     """The largest value of each window, stride = kernel_size by default; ties go to the first, NaN wins, padding never does.
 
-    (N, C, H, W) -> (N, C, P, Q), P = floor((H + 2 padding - kernel) / stride) + 1; ceil with ceil_mode. Windows hold at most 256 pixels.
+    (N, C, H, W) -> (N, C, P, Q), P = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride) + 1; ceil with ceil_mode. Elements of a
+    window lie `dilation` apart. return_indices: (y, indices), int64 of y's shape: h W + w of each winner, what max_unpool2d takes; windows
+    then hold at most 256 pixels, otherwise 256 rows and 256 columns. ValueError for windows that do not fit, padding of more than half a window.
     """
-    window = pair(kernel_size, "kernel_size")
+    window, pad, spread = pair(kernel_size, "kernel_size"), pair(padding, "padding"), pair(dilation, "dilation")
     steps = window if stride is None else pair(stride, "stride")
-    return apply(MaxPool2d(window, steps, pair(padding, "padding"), ceil_mode), x)
+    if prod(window) > 256 >= max(window) and not return_indices:  # the winner of one call is kept as one byte
+        rows = max_pool2d(x, (1, window[1]), (1, steps[1]), (0, pad[1]), (1, spread[1]), ceil_mode=ceil_mode)
+        return max_pool2d(rows, (window[0], 1), (steps[0], 1), (pad[0], 0), (spread[0], 1), ceil_mode=ceil_mode)
+    op = MaxPool2d(window, steps, pad, ceil_mode, spread)
+    y = apply(op, x)
+    if not return_indices:
+        return y
+    (winner,) = op.saved
+    return with_places(y, winner, window_begins(y.shape[2:], steps, pad).on(x.device), x.shape[3], window[1], spread)
+
+
+class MaxUnpool2d(Op):
+    """Each value at its place of a map of zeros; of several at one place the last stays."""
+
+    __slots__ = ("shape", "index", "plan")
+
+    def __init__(self, shape: tuple[int, ...], index: np.ndarray) -> None:
+        self.shape, self.index = shape, index
+
+    def forward(self, x: Array) -> Array:
+        maps = (*self.shape[:2], prod(self.shape[2:]))
+        rows = (*x.shape[:2], prod(x.shape[2:]))
+        flat = self.index.reshape(rows)
+        order, last = np.broadcast_to(np.arange(rows[2]), rows), np.zeros(maps, np.int64)
+        np.put_along_axis(last, flat, order, 2)
+        kept = _C.from_numpy((np.take_along_axis(last, flat, 2) == order).astype(x.dtype), x.device)
+        self.plan = along(maps, rows, 2, False)
+        index = _C.from_numpy(flat, x.device)
+        self.save(index)
+        return reshaped(_C.gather_backward(self.plan, index, _C.multiply(binary(rows, rows), reshaped(x, rows), kept)), self.shape)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (index,) = self.saved
+        return (reshaped(_C.gather_forward(self.plan, reshaped(dy, (*self.shape[:2], prod(self.shape[2:]))), index), self.index.shape),)
+
+
+def max_unpool2d(
+    x: Tensor,
+    indices: Any,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    output_size: Sequence[int] | None = None,
+) -> Tensor:
+    """max_pool2d taken back: each value where `indices` (of max_pool2d's return_indices) say, zeros elsewhere (Zeiler, Fergus 2014).
+
+    (N, C, P, Q) -> (N, C, H, W), H = (P - 1) stride - 2 padding + kernel, or output_size, (H, W) or (N, C, H, W), for maps that pooling cut
+    off. Where windows overlapped and share a winner, the last value stays, in the order of the maps. Indices are looked at by the CPU.
+    ValueError for indices of another shape, IndexError for those outside of the map.
+    """
+    window, pad = pair(kernel_size, "kernel_size"), pair(padding, "padding")
+    steps = window if stride is None else pair(stride, "stride")
+    if x.ndim != 4:
+        raise ValueError(f"max_unpool2d expects an input of shape (N, C, P, Q), got {x.shape}")
+    size = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(x.shape[2:], steps, pad, window))
+    if output_size is not None:
+        given = tuple(output_size)[-2:]
+        if len(given) != 2 or any(not n - s < g < n + s for n, g, s in zip(size, given, steps)):
+            raise ValueError(
+                f"max_unpool2d: output_size {tuple(output_size)} is further than stride {steps} from {size}, which input {x.shape} gives"
+            )
+        size = given
+    values = whole_numbers(indices, prod(size), "max_unpool2d", negative=False)
+    if values.shape != x.shape:
+        raise ValueError(f"max_unpool2d: indices have shape {values.shape}, the input {x.shape}; they must be the same")
+    return apply(MaxUnpool2d((*x.shape[:2], *size), values), x)
 
 
 def avg_pool2d(
@@ -172,17 +274,25 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     return apply(GlobalAvgPool2d() if size == (1, 1) else AvgPool2d(size), x)
 
 
-def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
+def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None] | None, *, return_indices: bool = False) -> Any:
     """The largest value of P x Q even shares of each map, the shares of adaptive_avg_pool2d; NaN wins, ties go to the first.
 
-    Shares hold at most 256 pixels, unless output_size is 1.
+    return_indices: (y, indices), h W + w of each winner; shares then hold at most 256 pixels (unless output_size is 1), otherwise 256 rows
+    and 256 columns.
     """
     size = adaptive_size(output_size, x)
     if size == (1, 1):
-        return max(x, (2, 3), keepdims=True)
+        op = Max((2, 3), True)
+        if 0 in x.shape[2:]:
+            raise ValueError(f"adaptive_max_pool2d: input {x.shape} has no pixels")
+        y = apply(op, x)
+        return (y, Tensor(op.saved[0])) if return_indices else y
     if min(size) < 1:
         raise ValueError(f"adaptive_max_pool2d: output_size must be at least 1, got {size}")
-    return apply(AdaptiveMaxPool2d(size), x)
+    share = even_shares(x.shape[2:], size)[1]
+    if prod(share) > 256 >= max(share) and not return_indices:
+        x = apply(AdaptiveMaxPool2d((x.shape[2], size[1])), x)
+    return over_regions(AdaptiveMaxPool2d(size), x, return_indices)
 
 
 def checked_ratios(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
@@ -199,8 +309,9 @@ def fractional_max_pool2d(
     output_size: int | Pair | None = None,
     output_ratio: float | tuple[float, float] | None = None,
     *,
+    return_indices: bool = False,
     regions: str = "random",
-) -> Tensor:
+) -> Any:
     """Max pooling over regions that lie at random (Graham, "Fractional max-pooling", 2014): (N, C, H, W) -> (N, C, P, Q).
 
     The output has output_size, or floor(output_ratio * H) rows. Each of P regions has kernel_size rows; the first begins at 0, the last ends
@@ -208,6 +319,7 @@ def fractional_max_pool2d(
     random: after steps of floor(a) and floor(a) + 1 in random order; pseudo-random: at floor(a (i + u)) - floor(a u), u uniform (PyTorch's).
     Each sample draws its own regions, the same for all channels, from the thread's generator (fastnn.seed), in evaluation too:
     predictions are averaged over several calls. The same draw gives the same regions for a sample, whatever the batch it lies in.
+    return_indices: (y, indices), h W + w of each winner.
     """
     if regions not in ("random", "pseudo-random"):
         raise ValueError(f'fractional_max_pool2d: regions must be "random" or "pseudo-random", got {regions!r}')
@@ -220,4 +332,4 @@ def fractional_max_pool2d(
         output_size = int(x.shape[2] * ratios[0]), int(x.shape[3] * ratios[1])
     assert output_size is not None
     size, window = pair(output_size, "output_size"), pair(kernel_size, "kernel_size")
-    return apply(FractionalMaxPool2d(size, window, regions == "pseudo-random"), x)
+    return over_regions(FractionalMaxPool2d(size, window, regions == "pseudo-random"), x, return_indices)

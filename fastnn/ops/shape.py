@@ -135,6 +135,18 @@ def flatten(x: Tensor, start: int = 1, end: int = -1) -> Tensor:
     return reshape(x, (*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Dimension `dim` becomes those of `sizes`, of which one may be -1. ValueError where their product is another."""
+    at = dim + x.ndim if dim < 0 else dim
+    if not 0 <= at < x.ndim:
+        raise ValueError(f"unflatten: dimension {dim} does not exist in shape {x.shape}")
+    whole, known = x.shape[at], prod(n for n in sizes if n != -1)
+    parts = tuple(whole // max(known, 1) if n == -1 else n for n in sizes)
+    if tuple(sizes).count(-1) > 1 or prod(parts) != whole:
+        raise ValueError(f"unflatten: dimension {dim} of {x.shape} cannot become {tuple(sizes)}")
+    return reshape(x, (*x.shape[:at], *parts, *x.shape[at + 1 :]))
+
+
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """Dimensions in the order `axes`; reversed without it."""
     order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)

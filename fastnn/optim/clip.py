@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from .. import _C
-from ..tensor import Tensor
+from .. import _C, ops
+from ..tensor import Tensor, no_grad
 from .lists import by_place, gradients_of, scalar
 
 
-def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, *, error_if_nonfinite: bool = False) -> Tensor:
+def p_norm(gradients: Sequence[Tensor], p: float) -> float:
+    """(sum |g|^p)^(1/p) over all of them, or max |g|: each gradient's by kernels, in units of its largest, and together in float64."""
+    norms = []
+    with no_grad():
+        for g in gradients:
+            if not g.size:
+                continue
+            sizes = ops.abs(g)
+            top = float(ops.max(sizes).item())
+            whole = 0 < top < math.inf and p < math.inf
+            norms.append(top * float(ops.sum((sizes / top) ** p).item()) ** (1 / p) if whole else top)
+    top = max(norms, default=0.0, key=lambda n: math.inf if math.isnan(n) else n)
+    return top * sum((n / top) ** p for n in norms) ** (1 / p) if 0 < top < math.inf and p < math.inf else top
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, *, error_if_nonfinite: bool = False
+) -> Tensor:
     """g = g min(1, max_norm / (norm + 1e-6)) with the norm of all gradients together, sqrt(sum g^2) (Pascanu, Mikolov, Bengio 2013).
 
+    norm_type p: (sum |g|^p)^(1/p), p > 0, or inf (also "inf") for max |g|; other norms than 2 are waited for.
     In place, between backward() and step(); parameters without a gradient are passed over. Returns the norm before (float64, rank 0), which
-    nobody has to wait for. As torch.nn.utils.clip_grad_norm_: a norm that is not finite spoils the gradients, or with
+    nobody has to wait for otherwise. As torch.nn.utils.clip_grad_norm_: a norm that is not finite spoils the gradients, or with
     error_if_nonfinite raises RuntimeError and leaves them alone. The sum is taken in a fixed order: the same bits every time.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
+    p = float(norm_type)
+    if not p > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type must be positive, or inf, got {norm_type}")
     gradients = gradients_of("clip_grad_norm_", parameters)
     places = by_place(gradients)
     lists = {place: [gradients[i]._array for i in members] for place, members in places.items()}
-    norms = [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists.values()]
-    if len(norms) == 1:
+    norms = [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists.values()] if p == 2 else []
+    if p != 2:
+        norm = scalar(p_norm(gradients, p), gradients[0].device if gradients else "cpu")
+    elif len(norms) == 1:
         norm = norms[0]
     else:
         norm = scalar(math.sqrt(sum(float(n.item()) ** 2 for n in norms)), gradients[0].device if gradients else "cpu")

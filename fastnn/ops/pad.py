@@ -1,0 +1,76 @@
+"""Maps made larger at their borders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .. import _C, devices
+from ..tensor import Tensor, apply
+from .gather import Gather
+from .shape import zero_pad2d
+
+Sides = tuple[int, int, int, int]
+MODES = ("constant", "reflect", "replicate", "circular")
+
+
+@lru_cache(256)
+def sources(size: int, before: int, after: int, mode: str) -> devices.Copies:
+    """Which row (or column) of the map stands at each of the larger one."""
+    place = np.arange(-before, size + after)
+    if mode == "reflect":
+        place = size - 1 - np.abs(size - 1 - np.abs(place))
+    return devices.Copies(_C.from_numpy(place % size if mode == "circular" else np.clip(place, 0, size - 1)))
+
+
+@lru_cache(256)
+def frame(size: tuple[int, int], sides: Sides, value: float, dtype: str) -> devices.Copies:
+    """`value` around zeros."""
+    left, right, top, bottom = sides
+    border = np.pad(np.zeros(size, dtype), ((top, bottom), (left, right)), constant_values=value)
+    return devices.Copies(_C.from_numpy(border[None, None]))
+
+
+def four_sides(what: str, padding: int | Sequence[int]) -> Sides:
+    sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
+    if len(sides) != 4:
+        raise ValueError(f"{what}: padding must be an int or (left, right, top, bottom), got {padding}")
+    if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in sides):
+        raise TypeError(f"{what}: padding must be an int or (left, right, top, bottom), got {padding!r}")
+    left, right, top, bottom = (int(n) for n in sides)
+    if min(left, right, top, bottom) < 0:
+        raise ValueError(f"{what}: padding must not be negative, got {padding}")
+    return left, right, top, bottom
+
+
+def pad(x: Tensor, padding: int | Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """Maps of (N, C, H, W) made larger: padding is (left, right, top, bottom), or an int for all sides. torch.nn.functional.pad.
+
+    mode: "constant" (`value` around), "reflect" (mirrored at the border pixel, which is not repeated), "replicate" (the border pixel
+    repeated), "circular" (the map goes on at its other side). -> (N, C, H + top + bottom, W + left + right); gradients of pixels that stand
+    several times are added, always in the same order. ValueError for padding that is negative, not smaller than the map ("reflect") or
+    larger than it ("circular"), and for another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"pad: mode must be one of {', '.join(MODES)}, got {mode!r}")
+    sides = four_sides("pad", padding)
+    if not isinstance(x, Tensor) or x.ndim != 4:
+        raise ValueError(f"pad: expected a Tensor of shape (N, C, H, W), got {x.shape if isinstance(x, Tensor) else type(x).__name__}")
+    if mode == "constant":
+        y = zero_pad2d(x, sides)
+        return y + Tensor(frame(x.shape[2:], sides, float(value), x.dtype).on(x.device)) if value else y
+    if value:
+        raise ValueError(f"pad: value belongs to mode constant, got {value} with {mode!r}")
+    left, right, top, bottom = sides
+    for axis, before, after in ((2, top, bottom), (3, left, right)):
+        size = x.shape[axis]
+        most = {"reflect": size - 1, "circular": size}.get(mode, max(before, after))
+        if max(before, after) > most or size == 0:
+            raise ValueError(
+                f"pad: {mode!r} can add at most {max(most, 0)} on each side of {size} {'rows' if axis == 2 else 'columns'}, got {sides}"
+            )
+        if before or after:
+            x = apply(Gather(sources(size, before, after, mode).on(x.device), axis, True), x)
+    return x
