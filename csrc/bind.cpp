@@ -120,4 +120,5 @@ PYBIND11_MODULE(_C, m) {
   bind_parameters(m);
   bind_rows(m);
   bind_device(m);
+  bind_replay(m);
 }

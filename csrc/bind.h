@@ -12,6 +12,7 @@ namespace py = pybind11;
 void bind_parameters(py::module_&);
 void bind_array(py::module_&);
 void bind_device(py::module_&);
+void bind_replay(py::module_&);
 
 // --- how shapes and pairs cross
 

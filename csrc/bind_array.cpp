@@ -4,6 +4,7 @@
 #include "bfloat16.h"
 #include "bind.h"
 #include "dlpack.h"
+#include "recording.h"
 
 using namespace fastnn;
 
@@ -38,17 +39,21 @@ py::array strided_view(const Array& array, bool writable) {
 }
 
 Array on(const Array& array, Device& device) {
+  if (!array.device().is_cpu() && device.is_cpu()) refuse_while_recording("values of a GPU go to the host");
   py::gil_scoped_release unlock;
-  return array.to(device);
+  Array copy = array.to(device);
+  if (Recording* r = recording()) r->copy(array, copy);
+  return copy;
 }
 
 // Read-only: a view of what lies in the CPU's memory, else of a copy of it.
 py::array to_numpy(const Array& array) {
+  refuse_while_recording("the host looks at the values of an array (numpy(), item(), bool(), print)");
   const Array here = array.device().is_cpu() ? array : on(array, cpu());
   return strided_view(here.dtype == Dtype::bfloat16 ? widened(here) : here, false);
 }
 
-Array from_numpy(const py::array& a, const std::string& device_name, const std::string& dtype) {
+Array from_host(const py::array& a, const std::string& device_name, const std::string& dtype) {
   Device& device = device_named(device_name);
   Shape shape;
   if (a.ndim() > max_rank) throw std::invalid_argument("rank " + std::to_string(a.ndim()) + " exceeds " + std::to_string(max_rank));
@@ -58,15 +63,50 @@ Array from_numpy(const py::array& a, const std::string& device_name, const std::
   Array array = Array::empty(shape, wanted == Dtype::bfloat16 ? Dtype::float32 : wanted);
   py::module_::import("numpy").attr("copyto")(strided_view(array, true), a);
   if (wanted == Dtype::bfloat16) array = narrowed(array);
-  return device.is_cpu() ? array : on(array, device);
+  return device.is_cpu() ? array : array.to(device);
+}
+
+Array from_numpy(const py::array& a, const std::string& device, const std::string& dtype) {
+  refuse_while_recording("an array is made from the host's values (fastnn.tensor, numpy)");
+  return from_host(a, device, dtype);
+}
+
+// What the library itself makes of numbers, the same in every step: allowed while a step is recorded.
+Array constant(const py::array& a, const std::string& device) {
+  const Array array = from_host(a, device, "");
+  if (Recording* r = recording()) r->constant(array);
+  return array;
+}
+
+Array constant_on(const Array& array, const std::string& device) {
+  const Array copy = array.to(device_named(device));
+  if (Recording* r = recording()) r->constant(copy);
+  return copy;
 }
 
 // In place: the same shape, cast by numpy's same-kind rule. Counts as a write.
 void copy_from(Array& array, const py::array& source) {
+  refuse_while_recording("an array is overwritten with the host's values (copy_from, load_state_dict)");
   Device& device = array.device();
   Array here = device.is_cpu() ? array : Array::empty(array.shape, array.dtype);
   py::module_::import("numpy").attr("copyto")(strided_view(here, true), source);
   if (!device.is_cpu()) device.copy_in(array.data(), here.data(), here.bytes());
+  array.storage->version++;
+}
+
+// The same in its cheapest form, for what steps are told anew: a row-major source of the same type.
+void overwrite(Array& array, const py::array& source) {
+  const bool plain = source.flags() & py::array::c_style && lies_row_major(array.shape);
+  if (!plain || size_t(source.nbytes()) != array.bytes() || size_t(source.itemsize()) != item_size(array.dtype))
+    throw std::invalid_argument("write: expected a row-major array of " + std::to_string(array.bytes()) + " bytes");
+  array.device().copy_in(array.data(), source.data(), array.bytes());
+  array.storage->version++;
+}
+
+void assign(Array& array, const Array& source) {
+  if (!(array.shape == source.shape) || array.dtype != source.dtype || &array.device() != &source.device())
+    throw std::invalid_argument("assign: expected an array of shape " + text(array.shape) + " on " + array.device().name);
+  array.device().copy(array.data(), source.data(), array.bytes());
   array.storage->version++;
 }
 
@@ -138,6 +178,7 @@ void* stream_of(int64_t number, const char* what) {
 // https://data-apis.org/array-api/latest/API_specification/generated/array_api.array.__dlpack__.html
 py::capsule to_dlpack(const Array& array, std::optional<int64_t> stream, std::optional<std::pair<int, int>> version,
                       std::optional<std::pair<int, int>> wanted, std::optional<bool> copy) {
+  refuse_while_recording("an array is handed to another library");
   const DLDevice mine = dlpack_device(array.device());
   const bool elsewhere = wanted && *wanted != std::make_pair(int(mine.device_type), int(mine.device_id));
   if (elsewhere && (wanted->first != dl_cpu || copy == false))
@@ -221,6 +262,7 @@ Array from_dlpack(const py::capsule& capsule) {
 constexpr const char* bfloat16_typestr = "<V2";  // as PyTorch has it: numpy's typestr has no name for it
 
 py::dict cuda_array_interface(const Array& array) {
+  refuse_while_recording("an array is handed to another library");
   const Shape strides = strides_of(array.shape);
   py::list shape, bytes;
   for (int i = 0; i < array.shape.rank; i++) {
@@ -284,7 +326,11 @@ void bind_array(py::module_& m) {
       .def(
           "pinned", [](const Array& a, const std::string& device) { return a.pinned(device_named(device)); }, arg("device"),
           "A copy in memory of the host that copies to the device need not wait for.")
+      .def("constant_on", &constant_on, arg("device"), "A copy on a device of what never changes.")
       .def("copy_from", &copy_from, "Overwrites the values from a numpy array of the same shape.")
+      .def("write", &overwrite, "Overwrites the values from a row-major numpy array of the same type; also while a step is recorded.")
+      .def("assign", &assign, "Overwrites the values from an array of the same shape, type and device.")
+      .def("increment", &increment, "Adds 1 to a counter, an int64 on the CPU.")
       .def("item",
            [](const Array& a) {
              if (a.count() != 1) throw std::invalid_argument("item() needs an array of one element, got shape " + text(a.shape));
@@ -308,10 +354,14 @@ void bind_array(py::module_& m) {
   m.def(
       "empty",
       [](const Shape& shape, const std::string& dtype, const std::string& device) {
-        return Array::empty(shape, dtype_named(dtype), device_named(device));
+        const Array array = Array::empty(shape, dtype_named(dtype), device_named(device));
+        if (Recording* r = recording()) r->empty(array);
+        return array;
       },
       arg("shape"), arg("dtype") = "float32", arg("device") = "cpu");
   m.def("from_numpy", &from_numpy, arg("array"), arg("device") = "cpu", arg("dtype") = "", "Copies a numpy array of any strides.");
+  m.def("constant", &constant, arg("array"), arg("device") = "cpu",
+        "from_numpy for what is the same in every step: allowed while one is recorded.");
   m.def("from_dlpack", &from_dlpack, "Shares the memory of a DLPack capsule; ValueError where its strides do not fit.");
   m.def("from_cuda_array", &from_cuda_array, arg("array"), arg("device") = "cuda",
         "Shares the memory of an object with __cuda_array_interface__; ValueError where its strides do not fit.");

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "recording.h"
 #include "threads.h"
 
 namespace fastnn {
@@ -196,6 +197,7 @@ class Call {
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
     scratch_.allocate(size_t(planned.scratch_bytes));
     pointers_.push_back(scratch_.data);
+    if (Recording* r = recording()) r->call(row_, kernel, device_, parameters_, arguments_, outputs_, scratch_.bytes);
     const bool checked = settings().memory_checks;
     if (checked) arm_memory();
     const bool profiling = settings().profiling;
@@ -376,5 +378,6 @@ std::vector<Profile> profile() {
 
 void set_memory_checks(bool on) { settings().memory_checks = on; }
 void set_finite_checks(bool on) { settings().finite_checks = on; }
+bool instrumented() { return settings().profiling || settings().memory_checks || settings().finite_checks; }
 
 }  // namespace fastnn

@@ -66,5 +66,6 @@ std::vector<Profile> profile();  // by row
 
 void set_memory_checks(bool);  // poison outputs and scratch before each call, check sentinels behind them after it
 void set_finite_checks(bool);  // raise NotFinite when an output holds Inf or NaN
+bool instrumented();           // whether any of these is on
 
 }  // namespace fastnn

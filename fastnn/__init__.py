@@ -20,13 +20,21 @@ from .tensor import Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
 
 if TYPE_CHECKING:
     from . import cuda, data, models, neighbors, nn, ops, optim, train
+    from .captured import capture
     from .config import get_precision, profile, set_precision, show_config
     from .gradients import gradcheck
 
 __version__ = "0.1.0"
 
 _submodules = ("cuda", "data", "models", "neighbors", "nn", "ops", "optim", "train", "files", "cli")
-_lazy = {"gradcheck": "gradients", "show_config": "config", "profile": "config", "set_precision": "config", "get_precision": "config"}
+_lazy = {
+    "capture": "captured",
+    "gradcheck": "gradients",
+    "show_config": "config",
+    "profile": "config",
+    "set_precision": "config",
+    "get_precision": "config",
+}
 
 __all__ = [
     "DeviceError",
@@ -34,6 +42,7 @@ __all__ = [
     "Generator",
     "OutOfMemoryError",
     "Tensor",
+    "capture",
     "cuda",
     "data",
     "empty_cache",

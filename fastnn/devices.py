@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
+import numpy as np
+
 from . import _C
 
 CPU = "cpu"
@@ -53,8 +55,13 @@ class Copies:
 
     def on(self, device: str) -> _C.Array:
         if device not in self._by_device:
-            self._by_device[device] = self.array.to(device)
+            self._by_device[device] = self.array.constant_on(device)
         return self._by_device[device]
+
+    def write(self, values: np.ndarray) -> None:
+        """Other values, everywhere."""
+        for array in self._by_device.values():
+            array.write(values)
 
 
 _emulated: list[str] = []

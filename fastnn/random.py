@@ -24,17 +24,28 @@ class Generator:
             raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
         self.seed = seed
         self.draw = 0
-        self.state = _C.from_numpy(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
-        self._copies = devices.Copies(self.state)
+        self.state = _C.constant(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
+        self._copies, self._base = devices.Copies(self.state), 0
 
     def state_on(self, device: str) -> _C.Array:
         """`state` where kernels of that device read it."""
         return self._copies.on(device)
 
     def next_draw(self) -> int:
-        """The number of the next random operation."""
+        """The number of the next random operation, from the base draw on."""
         self.draw += 1
-        return self.draw - 1
+        return self.draw - 1 - self._base
+
+    @contextmanager
+    def counting_from_here(self, copies: devices.Copies) -> Iterator[None]:
+        """Inside the block kernels read `copies`, which hold the seed and the draw so far, and draws count from there: a recorded step has the
+        same numbers every time. What is drawn is the same as without."""
+        before = self._copies, self._base
+        self._copies, self._base = copies, self.draw
+        try:
+            yield
+        finally:
+            self._copies, self._base = before
 
     def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
         """n words of 32 bits: word i is word i % 4 of block i // 4."""

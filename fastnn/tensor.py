@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _C, devices
+from . import _C, devices, recording
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
@@ -143,6 +143,8 @@ def _add(a: Array, b: Array) -> Array:
 
 def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
+    if recording.under_way:
+        recording.see_leaf(leaf)
     if leaf.grad is not None:
         d = _add(leaf.grad._array, d)
     elif d.data_ptr in taken:
@@ -301,7 +303,9 @@ class Tensor:
                 raise ValueError(
                     f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape"
                 )
-            seed = _C.from_numpy(np.ones(self.shape, self.dtype), self.device)
+            seed = _C.constant(np.ones(self.shape, self.dtype), self.device)
+        elif isinstance(gradient, (int, float)) and self.shape == ():
+            seed = _C.constant(np.asarray(gradient, self.dtype), self.device)
         else:
             seed = tensor(gradient, dtype=self.dtype, device=self.device)._array
             if seed.shape != self.shape:

@@ -9,8 +9,8 @@ namespace fastnn {
 // For max, index is the row-major position of the winner among the reduced dimensions *in memory order*; ties to the first, NaN wins.
 struct Reduce {
   int kept_rank, reduced_rank;
-  int64_t kept[max_rank], kept_stride[max_rank], kept_out_stride[max_rank];
-  int64_t reduced[max_rank], reduced_stride[max_rank];
+  int64_t kept[max_rank] = {}, kept_stride[max_rank] = {}, kept_out_stride[max_rank] = {};
+  int64_t reduced[max_rank] = {}, reduced_stride[max_rank] = {};
   int64_t kept_count, reduced_count;
   Shape x, y;
   Reduce(Shape x, uint32_t mask, bool keepdims);
@@ -22,7 +22,7 @@ struct Reduce {
 // one of rank 1 serves every line. Dimensions but for the axis stand in memory order: a line of y is y[sum i_d y_stride_d + j y_step].
 struct GatherAlong {
   int rank;  // of the lines
-  int64_t dims[max_rank], x_stride[max_rank], y_stride[max_rank];
+  int64_t dims[max_rank] = {}, x_stride[max_rank] = {}, y_stride[max_rank] = {};
   int64_t lines, count, size, x_step, y_step;  // count elements of y are taken out of size elements of x
   bool flat;
   Shape x, index, y;
@@ -34,7 +34,7 @@ struct GatherAlong {
 // copy_backward and paste need a view that takes no element twice.
 struct Strided {
   int rank;
-  int64_t dims[max_rank], stride[max_rank], offset;
+  int64_t dims[max_rank] = {}, stride[max_rank] = {}, offset;
   Shape x, y;
   Strided(Shape x, Shape y, Shape dims, Shape stride, int64_t offset);
   Shape x_shape() const, y_shape() const;

@@ -35,7 +35,7 @@ struct Power {  // y = x^exponent
 // together already merged: element (i_0, ..., i_{rank-1}) of y is a[sum i_d a_stride_d] (op) b[sum i_d b_stride_d].
 struct Binary {
   int rank;
-  int64_t dims[max_rank], a_stride[max_rank], b_stride[max_rank];
+  int64_t dims[max_rank] = {}, a_stride[max_rank] = {}, b_stride[max_rank] = {};
   Shape a, b, y;
   Binary(Shape a, Shape b);
   Shape a_shape() const, b_shape() const, y_shape() const;

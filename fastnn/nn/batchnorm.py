@@ -61,7 +61,7 @@ class _BatchNorm(Module):
 
     def count_batch(self) -> None:
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.copy_from(self.num_batches_tracked.numpy() + 1)
+            self.num_batches_tracked._array.increment()
 
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
         return absorb(self, following, ReLU, SiLU, GELU) if type(self) in (BatchNorm1d, BatchNorm2d) else (0, {})

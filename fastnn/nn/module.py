@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import _C, devices
+from .. import _C, devices, recording
 from ..tensor import ArrayLike, Tensor, tensor
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if recording.under_way:
+            recording.see_module(self)
         try:
             result = self.forward(*args, **keywords)
         except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:

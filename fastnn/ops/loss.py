@@ -112,23 +112,18 @@ def as_labels(losses: Tensor, shape: Shape, reduction: str) -> Tensor:
 
 def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_index: int | None, device: str) -> Array:
     """Class labels as an int64 array of rank 1 on `device`, each in [0, classes) or ignore_index."""
-    values = labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.dtype.kind not in "iu":
+    values = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    if np.dtype(values.dtype).kind not in "iu":
         raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
     if values.shape != shape:
         each = "one per row of the logits" if len(shape) < 2 else f"one per pixel of the logits {(shape[0], classes, *shape[1:])}"
         raise ValueError(f"{what}: labels have shape {values.shape}; expected {shape}, {each}")
-    wrong = (values < 0) | (values >= classes)
-    if wrong.any():
-        if ignore_index is not None:
-            wrong &= values != ignore_index
-        if wrong.any():
-            at = tuple(int(i) for i in np.argwhere(wrong)[0])
-            where = at[0] if len(at) == 1 else at
-            raise ValueError(f"{what}: label {values[at]} of sample {where} lies outside of [0, {classes}), the classes of the logits")
-    if isinstance(labels, Tensor) and labels.dtype == "int64" and labels.device == device:
-        return reshaped(labels._array, (values.size,))
-    return _C.from_numpy(values.astype(np.int64).reshape(-1), device)
+    if isinstance(values, Tensor) and values.dtype == "int64":
+        array = reshaped(values._array, (values.size,))
+    else:
+        array = _C.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))
+    _C.check_labels(what, array, shape, classes, ignore_index)
+    return array if array.device == device else array.to(device)
 
 
 def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:

@@ -120,7 +120,7 @@ def even_shares(sizes: Pair, counts: Pair) -> tuple[devices.Copies, Pair]:
     axes = [np.arange(n)[:, None] * size + [0, size] for size, n in zip(sizes, counts)]
     borders = [np.stack([a[:, 0] // n, -(-a[:, 1] // n)]) for a, n in zip(axes, counts)]
     rows, columns = (int((b[1] - b[0]).max()) for b in borders)
-    return devices.Copies(_C.from_numpy(np.concatenate(borders, axis=1)[None].astype(np.int64))), (rows, columns)
+    return devices.Copies(_C.constant(np.concatenate(borders, axis=1)[None].astype(np.int64))), (rows, columns)
 
 
 @lru_cache(256)

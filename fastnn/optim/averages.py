@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C
+from .. import _C, recording
 from ..nn import Module
 from ..tensor import Array, Tensor, no_grad
 from .lists import by_place, floats_of, scalar
@@ -44,6 +44,9 @@ class EMA:
         """Takes the model's weights in."""
         if self._swapped:
             raise RuntimeError(f"{type(self).__name__}.update(): the averages are in the model's place; swap() back first")
+        recording.at_the_end(self._update)
+
+    def _update(self) -> None:
         self.calls += 1
         if self.calls <= self.start or (self.calls - self.start) % self.every:
             return

@@ -23,7 +23,7 @@ def by_place(tensors: Sequence[Tensor]) -> dict[tuple[str, str], list[int]]:
 
 def scalar(value: float, device: str) -> Array:
     """A number where kernels of that device read it."""
-    return _C.from_numpy(np.asarray(value, np.float64), device)
+    return _C.constant(np.asarray(value, np.float64), device)
 
 
 def floats_of(model: Module) -> dict[str, Tensor]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .. import _C
+from .. import _C, recording
 from ..tensor import Array, Tensor
+from .host_part import Update
 from .schedules import Schedule, memory_of, rate_at
 
 Rate = float | Schedule | Callable[[int], float]
@@ -78,6 +79,8 @@ class Optimizer:
         self._counts: np.ndarray = np.zeros(len(seen), np.int64)  # steps of each parameter
         self._state: dict[str, list[Array | None]] = {slot: [None] * len(seen) for slot in self.slots}
         self._moved: list[tuple[list[int], list[int], Array]] = []  # of the last step: positions, numbers of pieces, sums
+        self._tables: dict[Any, list[Array]] = {}  # of recorded steps
+        self._rates_at: dict[int, Any] = {}  # what was last written in which of them
 
     @property
     def name(self) -> str:
@@ -133,7 +136,7 @@ class Optimizer:
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
         loss = closure() if closure is not None else None
-        lrs = self.rates()
+        lrs, update = self.rates(), Update(self)
         together: dict[tuple[str, str, Any], list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter) of what one launch takes
         position = 0
         for number, group in enumerate(self.param_groups):
@@ -149,7 +152,9 @@ class Optimizer:
             launch = self._gather(members, np.array(rates, np.float64), device)
             self._launch(kind, launch)
             self._counts[launch.positions] += 1
+            update.launches.append((kind, launch))
         self.steps += 1
+        update.report()
         return loss
 
     def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str) -> Launch:
@@ -167,17 +172,31 @@ class Optimizer:
         if self.measure_updates:
             counts = [-(-p.size // _C.update_piece) for _, _, p in members]
             pieces = sum(counts)
-            moved = _C.from_numpy(np.zeros((pieces, 2)), device)
+            (moved,) = self._told(("moved", *positions), device, np.zeros((pieces, 2)))
             self._moved.append((positions, counts, moved))
-        w, (group, table, t) = [p._array for _, _, p in members], [_C.from_numpy(a, device) for a in (numbers, rates, steps)]
+        w, (group, table, t) = [p._array for _, _, p in members], self._told(positions, device, numbers, rates, steps)
         return Launch(positions, w, gradients, state, group, table, t, moved, len(rates), pieces)
+
+    def _told(self, what: Sequence[Any], device: str, *values: np.ndarray) -> list[Array]:
+        """Numbers where the kernel reads them. In a recorded step they stay where they are: later steps write them there anew."""
+        recorder = recording.current()
+        if recorder is None:
+            return [_C.constant(a, device) for a in values]
+        calls = sum(getattr(part, "optimizer", None) is self for part, _ in recorder.parts)  # of this optimizer in this step so far
+        key = calls, device, *what
+        if key not in self._tables or any(a.shape != v.shape for a, v in zip(self._tables[key], values)):
+            self._tables[key] = [_C.constant(v, device) for v in values]
+        for array, value in zip(self._tables[key], values):
+            array.write(value)
+            self._rates_at.pop(id(array), None)
+        return self._tables[key]
 
     def _slot(self, slot: str, position: int, p: Tensor, group: dict[str, Any]) -> Array:
         array = self._state[slot][position]
         if array is not None and array.device != p.device:
             array = self._state[slot][position] = array.to(p.device)
         if array is None:
-            array = self._state[slot][position] = _C.from_numpy(np.full(p.shape, self._fresh(slot, group), p.dtype), p.device)
+            array = self._state[slot][position] = _C.constant(np.full(p.shape, self._fresh(slot, group), p.dtype), p.device)
         return array
 
     def update_ratios(self) -> list[float]:

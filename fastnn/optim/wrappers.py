@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C
+from .. import _C, recording
 from ..nn import Module
 from ..tensor import Array, Tensor
 from .lists import by_place, floats_of, scalar
@@ -139,9 +139,12 @@ class Lookahead(_Wrapper):
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         loss = super().step(closure)
+        recording.at_the_end(self._follow)
+        return loss
+
+    def _follow(self) -> None:
         if self.steps % self.k == 0:
             self._meet(rate_at(self.alpha, self.steps, self.steps_per_epoch))
-        return loss
 
     def finish(self) -> None:
         """The slow weights become the weights."""

@@ -1,0 +1,57 @@
+// Recordings and replays of steps for Python.
+#include "bind.h"
+#include "replay.h"
+
+using namespace fastnn;
+
+void bind_replay(py::module_& m) {
+  using py::arg;
+  using unlocked = py::call_guard<py::gil_scoped_release>;
+  py::register_exception<CaptureRefused>(m, "CaptureError", PyExc_RuntimeError);
+  py::class_<Recording, std::shared_ptr<Recording>>(m, "Recording", "A step as a list, written down while it runs.")
+      .def(py::init<const std::vector<Array>&>(), arg("arguments"))
+      .def("start", &Recording::start)
+      .def("stop", &Recording::stop)
+      .def("undo", &Recording::undo, "What was written in place is as it was before.")
+      .def("settle", &Recording::settle, "No more undo.")
+      .def("look", &Recording::look, arg("array"))
+      .def("difference", &Recording::difference, arg("first"), "The first entry that differs, in words; empty when there is none.")
+      .def_property_readonly("names", &Recording::names);
+  py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.").def(py::init<>());
+  py::class_<Replay>(m, "Replay", "A recorded step, ready to run again.")
+      .def(py::init<std::shared_ptr<Recording>, const std::vector<Array>&, const std::vector<Array>&, std::shared_ptr<ReplayMemory>>(),
+           arg("recording"), arg("results"), arg("kept"), arg("memory"))
+      .def("begin", &Replay::begin, arg("arguments"), unlocked())
+      .def("run", &Replay::run, unlocked())
+      .def("looked", &Replay::looked, arg("look"))
+      .def("results", &Replay::results, unlocked())
+      .def("kept", &Replay::kept)
+      .def("written", &Replay::written)
+      .def("names", [](const Replay& r) { return r.recording().names(); })
+      .def_property_readonly("binding", &Replay::binding)
+      .def_property_readonly("arena", &Replay::arena)
+      .def_property_readonly("least", &Replay::least);
+  m.def("instrumented", &instrumented, "Whether the profiler, the memory checks or the finite checks are on.");
+  m.def(
+      "check_labels",
+      [](const std::string& what, const Array& labels, const Shape& shape, int64_t classes, std::optional<int64_t> ignored) {
+        if (labels.dtype != Dtype::int64) throw TypeMismatch(what + ": labels must be int64, got " + name(labels.dtype));
+        const LabelCheck check{what, shape, classes, ignored};
+        if (!labels.device().is_cpu()) refuse_while_recording("labels on a GPU are looked at by the host; leave them on the CPU");
+        check(labels);
+        if (Recording* r = recording()) r->check(check, labels);
+      },
+      arg("what"), arg("labels"), arg("shape"), arg("classes"), arg("ignored"),
+      "ValueError naming the first label outside of [0, classes).");
+  m.def(
+      "place_all",
+      [](const std::vector<std::tuple<size_t, int, int>>& tenants, size_t alignment) {
+        std::vector<Tenant> all;
+        for (const auto& [bytes, first, last] : tenants) all.push_back({bytes, first, last});
+        const size_t total = place_all(all, alignment);
+        std::vector<size_t> offsets;
+        for (const Tenant& t : all) offsets.push_back(t.offset);
+        return py::make_tuple(total, offsets);
+      },
+      arg("tenants"), arg("alignment"), "(bytes in all, offset of each) for (bytes, first, last).");
+}

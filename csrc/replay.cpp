@@ -1,0 +1,252 @@
+#include "replay.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "threads.h"
+
+namespace fastnn {
+namespace {
+
+using Kind = Recording::Kind;
+using Origin = Recording::Origin;
+
+size_t alignment_of(const Device& device) { return device.is_cpu() ? 64 : 256; }
+
+size_t aligned(size_t bytes, size_t alignment) { return (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment; }
+
+size_t most_alive(const std::vector<Tenant>& tenants, size_t alignment) {
+  std::map<int, int64_t> change;
+  for (const Tenant& t : tenants)
+    change[t.first] += int64_t(aligned(t.bytes, alignment)), change[t.last + 1] -= int64_t(aligned(t.bytes, alignment));
+  int64_t alive = 0, most = 0;
+  for (const auto& [time, bytes] : change) most = std::max(most, alive += bytes);
+  return size_t(most);
+}
+
+}  // namespace
+
+size_t place_all(std::vector<Tenant>& tenants, size_t alignment) {
+  std::vector<Tenant*> order, placed;  // placed: by offset
+  for (Tenant& t : tenants) order.push_back(&t);
+  std::stable_sort(order.begin(), order.end(), [](const Tenant* a, const Tenant* b) { return a->bytes > b->bytes; });
+  size_t total = 0;
+  for (Tenant* t : order) {
+    const size_t bytes = aligned(t->bytes, alignment);
+    size_t end = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+    for (const Tenant* other : placed) {
+      if (other->last < t->first || t->last < other->first) continue;
+      if (other->offset >= end + bytes && other->offset - end < best_gap) best = end, best_gap = other->offset - end;
+      end = std::max(end, other->offset + aligned(other->bytes, alignment));
+    }
+    t->offset = best == SIZE_MAX ? end : best;
+    total = std::max(total, t->offset + bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), t, [](const Tenant* a, const Tenant* b) { return a->offset < b->offset; }),
+                  t);
+  }
+  return total;
+}
+
+void ReplayMemory::need(Device& device, size_t bytes) {
+  const auto found = blocks_.find(&device);
+  if (found != blocks_.end() && found->second.bytes() >= bytes) return;
+  blocks_.erase(&device);
+  device.arena.empty_cache();  // the recorded steps' memory is not needed a second time
+  Shape shape;
+  shape.rank = 1, shape.d[0] = int64_t(bytes);
+  blocks_.emplace(&device, Array::empty(shape, Dtype::uint8, device));
+  changes_++;
+}
+
+const Array* ReplayMemory::of(const Device& device) const {
+  const auto found = blocks_.find(&device);
+  return found == blocks_.end() ? nullptr : &found->second;
+}
+
+Replay::Replay(std::shared_ptr<Recording> recording, const std::vector<Array>& results, const std::vector<Array>& kept,
+               std::shared_ptr<ReplayMemory> memory)
+    : recording_(std::move(recording)), memory_(std::move(memory)) {
+  const auto leave = [&](const Array& array, std::vector<Leaving>& where) {
+    const int block = recording_->block_of(array);
+    recording_->use(block, int(recording_->entries().size()));
+    where.push_back({block, array.shape, array.dtype});
+  };
+  for (const Array& array : results) leave(array, results_);
+  for (const Array& array : kept) leave(array, leaving_);
+  recording_->settle();
+  plan();
+}
+
+Replay::~Replay() { forget_graphs(); }
+
+void Replay::plan() {
+  const auto& blocks = recording_->blocks();
+  const auto& entries = recording_->entries();
+  offsets_.assign(blocks.size(), 0), scratch_offsets_.assign(entries.size(), 0);
+  for (const auto& entry : entries)
+    if (std::find(devices_.begin(), devices_.end(), entry.device) == devices_.end()) devices_.push_back(entry.device);
+  for (const auto& block : blocks) {
+    if (std::find(devices_.begin(), devices_.end(), block.device) == devices_.end()) devices_.push_back(block.device);
+    if (block.written && block.origin != Origin::made) written_.push_back(block.array.storage);
+  }
+  for (Device* device : devices_) {
+    streams_.push_back(device->stream());
+    std::vector<Tenant> tenants;
+    std::vector<size_t*> offsets;
+    for (size_t b = 0; b < blocks.size(); b++) {
+      const auto& block = blocks[b];
+      if (block.device != device || (block.origin != Origin::made && block.origin != Origin::argument)) continue;
+      tenants.push_back({block.bytes, block.origin == Origin::argument ? -1 : block.first, std::max(block.last, block.first)});
+      offsets.push_back(&offsets_[b]);
+    }
+    for (size_t e = 0; e < entries.size(); e++)
+      if (entries[e].scratch && entries[e].device == device) {
+        tenants.push_back({entries[e].scratch, int(e), int(e)});
+        offsets.push_back(&scratch_offsets_[e]);
+      }
+    needed_[device] = place_all(tenants, alignment_of(*device));
+    least_ += most_alive(tenants, alignment_of(*device));
+    for (size_t t = 0; t < tenants.size(); t++) *offsets[t] = tenants[t].offset;
+  }
+}
+
+size_t Replay::arena() const {
+  size_t bytes = 0;
+  for (const auto& [device, needed] : needed_) bytes += needed;
+  return bytes;
+}
+
+void* Replay::address(int block) const {
+  const auto& b = recording_->blocks()[size_t(block)];
+  if (b.origin == Origin::constant || b.origin == Origin::outside) return b.array.data();
+  return static_cast<char*>(memory_->of(*b.device)->data()) + offsets_[size_t(block)];
+}
+
+// Over the place that the plan gave it; the memory lives as long as the array.
+Array Replay::array(const Leaving& leaving) const {
+  const auto& b = recording_->blocks()[size_t(leaving.block)];
+  if (b.origin == Origin::constant || b.origin == Origin::outside) return {leaving.shape, leaving.dtype, b.array.storage};
+  const std::shared_ptr<Storage> whole = memory_->of(*b.device)->storage;
+  return {leaving.shape, leaving.dtype, std::make_shared<Storage>(*b.device, address(leaving.block), b.bytes, [whole] {})};
+}
+
+// Turns blocks into addresses. Again when the memory grew for another replay of the same step.
+void Replay::bind() {
+  for (const auto& [device, bytes] : needed_)
+    if (bytes) memory_->need(*const_cast<Device*>(device), bytes);
+  if (bound_ == memory_->changes()) return;
+  forget_graphs();
+  pointers_.clear(), lists_.clear(), steps_.clear(), looks_.clear(), kept_.clear();
+  size_t count = 0;
+  for (const auto& entry : recording_->entries()) count += entry.operands.size() + 1;
+  pointers_.reserve(count);  // steps point into it
+  for (size_t e = 0; e < recording_->entries().size(); e++) {
+    const auto& entry = recording_->entries()[e];
+    void* const* operands = pointers_.data() + pointers_.size();
+    for (const auto& part : entry.operands) {
+      if (!part.list) {
+        pointers_.push_back(part.blocks.empty() ? nullptr : address(part.blocks[0]));
+        continue;
+      }
+      Lists& lists = lists_.emplace_back();
+      for (int block : part.blocks) lists.data.push_back(address(block));
+      lists.list = {lists.data.data(), part.sizes.data(), int64_t(part.blocks.size())};
+      pointers_.push_back(&lists.list);
+    }
+    if (entry.kind == Kind::kernel)
+      pointers_.push_back(entry.scratch ? static_cast<char*>(memory_->of(*entry.device)->data()) + scratch_offsets_[e] : nullptr);
+    const size_t device = size_t(std::find(devices_.begin(), devices_.end(), entry.device) - devices_.begin());
+    steps_.push_back({entry.kind, entry.kernel ? entry.kernel->run : nullptr, entry.parameters.data(), operands, device,
+                      entry.kind == Kind::copy ? size_t(entry.operands[0].sizes[0]) : 0});
+    if (entry.kind == Kind::look) looks_.push_back(e);
+  }
+  for (const Leaving& leaving : leaving_) kept_.push_back(array(leaving));
+  bound_ = memory_->changes();
+}
+
+bool Replay::fits(const std::vector<Array>& arguments) const {
+  const auto& recorded = recording_->arguments();
+  if (arguments.size() != recorded.size() || !(Environment::now() == recording_->environment)) return false;
+  for (size_t i = 0; i < arguments.size(); i++) {
+    const Array& given = arguments[i];
+    if (!(given.shape == recorded[i].shape) || given.dtype != recorded[i].dtype || &given.device() != recorded[i].device) return false;
+    if (arguments[size_t(recorded[i].number)].storage != given.storage) return false;
+  }
+  for (size_t d = 0; d < devices_.size(); d++)
+    if (devices_[d]->stream() != streams_[d]) return false;
+  return true;
+}
+
+bool Replay::begin(const std::vector<Array>& arguments) {
+  if (!fits(arguments)) return false;
+  bind();
+  for (const auto& entry : recording_->entries())
+    if (entry.kind == Kind::labels) {
+      const auto& block = recording_->blocks()[size_t(entry.operands[0].blocks[0])];
+      entry.labels(block.origin == Origin::argument ? arguments[size_t(block.number)] : block.array);
+    }
+  for (const auto& block : recording_->blocks())
+    if (block.origin == Origin::argument && block.first >= 0)
+      block.device->copy(address(int(&block - recording_->blocks().data())), arguments[size_t(block.number)].data(), block.bytes);
+  at_ = 0;
+  return true;
+}
+
+void Replay::run_part(size_t begin, size_t end, std::vector<Context>& contexts) {
+  for (size_t i = begin; i < end; i++) {
+    const Step& step = steps_[i];
+    if (step.kind == Kind::kernel)
+      step.run(contexts[step.device], step.parameters, step.operands);
+    else if (step.kind == Kind::copy)
+      devices_[step.device]->copy(step.operands[1], step.operands[0], step.bytes);
+    else if (step.kind == Kind::count)
+      ++*static_cast<int64_t*>(step.operands[0]);
+  }
+}
+
+bool Replay::launch(size_t, size_t, std::vector<Context>&) { return false; }
+
+void Replay::forget_graphs() {}
+
+int Replay::run() {
+  size_t end = steps_.size();
+  int look = -1;
+  for (size_t l = 0; l < looks_.size() && look < 0; l++)
+    if (looks_[l] >= at_) end = looks_[l], look = int(l);
+  {
+    FlushDenormals flush;
+    std::vector<Context> contexts;
+    for (Device* device : devices_) contexts.push_back(device->context());
+    if (!launch(at_, end, contexts)) run_part(at_, end, contexts);
+  }
+  for (Device* device : devices_) device->check_launches();
+  at_ = end + 1;
+  if (look < 0) {
+    for (const auto& storage : written_) storage->version++;
+    for (const Array& array : kept_) array.storage->version++;
+  }
+  return look;
+}
+
+Array Replay::looked(int look) const {
+  const auto& entry = recording_->entries()[looks_[size_t(look)]];
+  return array({entry.operands[0].blocks[0], entry.shape, entry.dtype});
+}
+
+std::vector<Array> Replay::results() const {
+  std::vector<Array> all;
+  for (const Leaving& leaving : results_) {
+    all.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
+    all.back().device().copy(all.back().data(), address(leaving.block), all.back().bytes());
+  }
+  return all;
+}
+
+std::vector<Array> Replay::written() const {
+  std::vector<Array> all;
+  for (const auto& block : recording_->blocks())
+    if (block.written && block.origin != Origin::made) all.push_back(block.array);
+  return all;
+}
+
+}  // namespace fastnn

@@ -1,0 +1,99 @@
+// A recording made ready to run again without Python: every array that the step makes has a place in one block of memory, planned by when
+// it is made and last used; arguments are copied to places of their own. On a GPU the kernels between two looks of the host become a graph.
+#pragma once
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "recording.h"
+
+namespace fastnn {
+
+// An interval of time and the bytes needed during it, both ends included; `offset` is what place_all finds.
+struct Tenant {
+  size_t bytes;
+  int first, last;
+  size_t offset = 0;
+};
+// Largest first, each in the tightest gap between those that live at the same time (Pisarchyk, Lee 2020). Returns the bytes needed in all.
+size_t place_all(std::vector<Tenant>&, size_t alignment);
+
+// The blocks, one per device, that replays of the same step share: one runs at a time.
+class ReplayMemory {
+ public:
+  void need(Device&, size_t bytes);
+  const Array* of(const Device&) const;  // null where nothing is needed
+  int64_t changes() const { return changes_; }
+
+ private:
+  std::map<const Device*, Array> blocks_;
+  int64_t changes_ = 0;
+};
+
+class Replay {
+ public:
+  // results: what the step returned; kept: what else outlives it (gradients), valid until the next run.
+  Replay(std::shared_ptr<Recording>, const std::vector<Array>& results, const std::vector<Array>& kept, std::shared_ptr<ReplayMemory>);
+  ~Replay();
+
+  bool fits(const std::vector<Array>& arguments) const;  // shapes, types, devices, switches
+  bool begin(const std::vector<Array>& arguments);       // copies them, looks at labels; false, and nothing done, unless they fit
+  int run();                                             // to the next look, whose number it returns, or to the end: -1
+  Array looked(int look) const;
+  std::vector<Array> results() const;  // copies
+  const std::vector<Array>& kept() const { return kept_; }
+  std::vector<Array> written() const;  // arrays from outside that are changed in place
+  int64_t binding() const { return bound_; }
+  size_t arena() const;                    // bytes planned, of all devices
+  size_t least() const { return least_; }  // the most that is alive at once
+  const Recording& recording() const { return *recording_; }
+
+ private:
+  struct Step {
+    Recording::Kind kind;
+    void (*run)(const Context&, const void* parameters, void* const* operands);
+    const void* parameters;
+    void* const* operands;
+    size_t device;  // its place in devices_
+    size_t bytes;   // of a copy
+  };
+  struct Lists {  // pointers and lengths behind list operands
+    std::vector<void*> data;
+    List<void> list;
+  };
+  struct Leaving {
+    int block;
+    Shape shape;
+    Dtype dtype;
+  };
+
+  void plan();
+  void bind();
+  void* address(int block) const;
+  Array array(const Leaving&) const;
+  void run_part(size_t begin, size_t end, std::vector<Context>&);
+  bool launch(size_t begin, size_t end, std::vector<Context>&);
+  void forget_graphs();
+
+  const std::shared_ptr<Recording> recording_;
+  const std::shared_ptr<ReplayMemory> memory_;
+  std::vector<Leaving> results_, leaving_;
+  std::vector<Device*> devices_;
+  std::vector<void*> streams_;
+  std::map<const Device*, size_t> needed_;
+  std::vector<size_t> offsets_;          // of each block
+  std::vector<size_t> scratch_offsets_;  // of each entry
+  size_t least_ = 0;
+  int64_t bound_ = -1;
+  std::vector<void*> pointers_;
+  std::deque<Lists> lists_;
+  std::vector<Step> steps_;
+  std::vector<size_t> looks_;  // entries
+  std::vector<Array> kept_;
+  std::vector<std::shared_ptr<Storage>> written_;
+  size_t at_ = 0;
+};
+
+}  // namespace fastnn

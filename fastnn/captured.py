@@ -1,0 +1,341 @@
+"""A training step recorded once and run again without Python."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _C, devices, random, recording
+from .tensor import Tensor, is_grad_enabled
+
+_MOST = 8  # recordings kept: shapes, modes, ...
+_PLAIN = (int, float, bool, str, bytes, type(None))
+
+
+class Captured:
+    """What `capture` returns: call it as the step. `memory` says what the replay needs, `kernels` what it runs, `state` where it stands."""
+
+    def __init__(self, step_fn: Callable[..., Any], verify: int) -> None:
+        self.step_fn, self.verify = step_fn, verify
+        self._thread = threading.get_ident()
+        self._memory = _C.ReplayMemory()
+        self._takes: list[_Take] = []  # newest use first
+        self._state = _C.from_numpy(np.zeros(2, np.int64))
+        self._copies = devices.Copies(self._state)
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        if _C.instrumented() or recording.current() is not None:
+            return self.step_fn(*args, **keywords)
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "a captured step belongs to the thread that captured it: it has one set of buffers; capture one in each thread"
+            )
+        tensors, rest = _split(args, keywords)
+        arrays = [t._array for t in tensors]
+        for take in self._takes:
+            if take.replay is not None and take.rest == rest and take.fits() and take.replay.begin(arrays):
+                if take is not self._takes[0]:
+                    self._takes.remove(take)
+                    self._takes.insert(0, take)
+                return self._replayed(take, args, keywords)
+        return self._recorded(tensors, arrays, rest, args, keywords)
+
+    # --- the first two steps
+
+    def _recorded(self, tensors: list[Tensor], arrays: list[_C.Array], rest: Any, args: Any, keywords: Any) -> Any:
+        if any(t.requires_grad for t in tensors):
+            raise _C.CaptureError(
+                "an argument of the step requires a gradient, which would go to the first step's tensor; pass it detached"
+            )
+        signature = [(a.shape, a.dtype, a.device) for a in arrays]
+        self._takes = [t for t in self._takes if not t.stale()]
+        first = next((t for t in self._takes if t.replay is None and t.rest == rest and t.signature == signature and t.fits()), None)
+        take = _Take(rest, signature, _C.Recording(arrays))
+        generator = random.default_generator()
+        drawn = generator.draw
+        try:
+            with take.recorder, self._drawing(generator):
+                result = self.step_fn(*args, **keywords)
+                take.recorder.check_end()
+                take.take_in(result, generator.draw - drawn)
+                if first is not None:
+                    _compare(first, take)
+        except BaseException as error:
+            take.recorder.undo()
+            generator.draw = drawn
+            if isinstance(error, _C.CaptureError):
+                raise _C.CaptureError(_located(error)) from None
+            raise
+        if first is None:
+            take.core.settle()
+        else:
+            take.make(self._memory)
+            self._takes.remove(first)
+        self._takes = [take, *self._takes][:_MOST]
+        outputs = [Tensor(a.to(a.device)) for a in take.results]
+        take.results, take.gradients, take.recorder = [], [], recording.Recorder(None)
+        for after in take.afters:
+            after()
+        return take.rebuilt(outputs)
+
+    def _drawing(self, generator: random.Generator) -> Any:
+        self._copies.write(np.array([generator.seed, generator.draw], np.int64))
+        return generator.counting_from_here(self._copies)
+
+    # --- all others
+
+    def _replayed(self, take: _Take, args: Any, keywords: Any) -> Any:
+        take.runs += 1
+        if self.verify and take.runs % self.verify == 0:
+            return self._verified(take, args, keywords)
+        outputs = self._run(take)
+        for after in take.afters:
+            after()
+        return take.rebuilt(outputs)
+
+    def _run(self, take: _Take) -> list[Tensor]:
+        replay = take.replay
+        assert replay is not None
+        generator = random.default_generator()
+        if take.draws:
+            self._copies.write(np.array([generator.seed, generator.draw], np.int64))
+            generator.draw += take.draws
+        before = [part.state() for part in take.parts] if take.looks else []
+        for part in take.parts:
+            part.advance()
+        if take.looks:
+            self._looking(take, replay, before)
+        else:
+            replay.run()
+        if take.binding != replay.binding:
+            take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
+        for leaf, grad in zip(take.leaves, take.grads):
+            leaf.grad = grad
+        for leaf in take.bare:
+            leaf.grad = None
+        return [Tensor(a) for a in replay.results()]
+
+    def _looking(self, take: _Take, replay: _C.Replay, before: list[Any]) -> None:
+        while (look := replay.run()) >= 0:
+            try:
+                take.looks[look](Tensor(replay.looked(look)))
+            except BaseException:
+                for part, state in zip(take.parts, before):
+                    part.restore(state)
+                raise
+
+    def _verified(self, take: _Take, args: Any, keywords: Any) -> Any:
+        """The replay, and from the same beginning the eager step, which stays."""
+        assert take.replay is not None
+        generator = random.default_generator()
+        written, drawn = take.replay.written(), generator.draw
+        before, states = [a.to(a.device) for a in written], [part.state() for part in take.parts]
+        outputs = self._run(take)
+        ours = [*(a.to(a.device) for a in written), *(t._array for t in outputs), *(g._array.to(g.device) for g in take.grads)]
+        for array, saved in zip(written, before):
+            array.assign(saved)
+        for part, state in zip(take.parts, states):
+            part.restore(state)
+        generator.draw = drawn
+        with recording.Recorder(None) as eager:
+            result = self.step_fn(*args, **keywords)
+        leaves: list[Tensor] = []
+        shape = _flatten(result, leaves)
+        theirs = [*written, *(t._array for t in leaves), *(leaf.grad._array for leaf in take.leaves if leaf.grad is not None)]
+        names = [*(f"array {i} that the step changes" for i in range(len(written))), *(f"result {i}" for i in range(len(leaves)))]
+        names += [f"gradient {i}" for i in range(len(take.leaves))]
+        if shape != take.shape or len(ours) != len(theirs):
+            raise RuntimeError("capture: the eager step returned something else than the replayed one")
+        for name, a, b in zip(names, ours, theirs):
+            if a.shape != b.shape or a.numpy().tobytes() != b.numpy().tobytes():
+                raise RuntimeError(
+                    f"capture: replay {take.runs} and the eager step differ in {name} of shape {b.shape}: the step depends on something "
+                    "that its recording does not see; keep it eager, or make it an argument"
+                )
+        for after in eager.afters:
+            after()
+        return take.rebuilt([Tensor(t._array) for t in leaves])
+
+    # --- looking at it
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes: "arena", planned for what the newest recording makes and takes in; "alive", the most of it that is in use at once (what no
+        plan can go below). Empty before the second step is done."""
+        replay = next((t.replay for t in self._takes if t.replay is not None), None)
+        return {} if replay is None else {"arena": replay.arena, "alive": replay.least}
+
+    @property
+    def kernels(self) -> list[str]:
+        """What the newest recording runs, in its order."""
+        replay = next((t.replay for t in self._takes if t.replay is not None), None)
+        return [] if replay is None else replay.names()
+
+    def __repr__(self) -> str:
+        if not self.memory:
+            return "captured step: not recorded yet"
+        memory = {name: f"{size / 2**20:.1f} MiB" for name, size in self.memory.items()}
+        return f"captured step: {len(self.kernels)} kernel calls, arena {memory['arena']} ({memory['alive']} in use at once)"
+
+
+class _Take:
+    """One recording, and from the second equal one on its replay."""
+
+    def __init__(self, rest: Any, signature: Any, core: _C.Recording) -> None:
+        self.rest, self.signature, self.core = rest, signature, core
+        self.recorder = recording.Recorder(core)
+        self.replay: _C.Replay | None = None
+        self.runs, self.binding = 0, -1
+        self.grads: list[Tensor] = []
+
+    def take_in(self, result: Any, draws: int) -> None:
+        """What the step left behind."""
+        recorder, self.draws = self.recorder, draws
+        returned: list[Tensor] = []
+        self.shape = _flatten(result, returned)
+        self.results = [t._array for t in returned]
+        self.leaves = [leaf for leaf, _ in recorder.leaves.values() if leaf.grad is not None]
+        self.gradients = [leaf.grad._array for leaf in self.leaves if leaf.grad is not None]
+        self.parts = [part for part, _ in recorder.parts]
+        self.afters, self.looks = recorder.afters, recorder.looks
+        self.modules = list(recorder.modules.values())
+        self.modes = [m.training for m in self.modules]
+        held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+        held.update((id(leaf), leaf) for leaf in self.leaves)
+        self.tensors = list(held.values())
+        self.bare = [p for m in self.modules for p in m._parameters.values() if p is not None and p.grad is None]
+        self.arrays = [t._array for t in self.tensors]
+        self.needs = [t.requires_grad for t in self.tensors]
+        self.hooks = [m._hooks for m in self.modules]
+
+    def make(self, memory: _C.ReplayMemory) -> None:
+        self.replay = _C.Replay(self.core, self.results, self.gradients, memory)
+
+    def stale(self) -> bool:
+        """Whether it reads arrays that nobody uses any more."""
+        return [t._array for t in self.tensors] != self.arrays
+
+    def fits(self) -> bool:
+        return (
+            [m.training for m in self.modules] == self.modes
+            and [t._array for t in self.tensors] == self.arrays
+            and [t.requires_grad for t in self.tensors] == self.needs
+            and not any(self.hooks)
+            and all([part.fits() for part in self.parts])
+        )
+
+    def rebuilt(self, outputs: list[Tensor]) -> Any:
+        return _rebuild(self.shape, iter(outputs))
+
+
+def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
+    """Records a training step and runs it again without Python: the same kernels on the same memory, the same bits.
+
+        @fastnn.capture
+        def step(x, labels):
+            optimizer.zero_grad()
+            loss = criterion(model(x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+    The first two calls run as ever and are recorded; their lists must be equal, else CaptureError names the first difference. From the third
+    call on only the list runs. Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are
+    part of it. Returned Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the
+    last step's values until the next call. Shapes, types, devices, train() or eval(), requires_grad, precision, threads and the optimizer's
+    options make other recordings; the last 8 are kept.
+    What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation, EMA.update() and
+    Lookahead when they come last. What else Python does is not: a replay does not run it. So while a step is recorded, making tensors from
+    host data, item(), numpy(), bool() and hooks raise CaptureError with the line; side effects it cannot see (a list that grows, an attribute
+    that changes) are up to you, and `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state,
+    and RuntimeError names the first array with other bits (parameters, state, results, gradients).
+    A step that raises while it is recorded leaves parameters, state, gradients and generator as they were before it. With the profiler, finite
+    checks or memory checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
+    L-BFGS and Newton look at values and cannot be captured.
+    `memory`: bytes of the one arena that holds all intermediate results, known after the second step; `kernels`: the names of what runs.
+    """
+    if not callable(step_fn):
+        raise TypeError(f"capture: expected a function that does a training step, got {type(step_fn).__name__}")
+    if verify < 0:
+        raise ValueError(f"capture: verify must not be negative, got {verify}")
+    return Captured(step_fn, verify)
+
+
+# --- arguments and results
+
+
+def _split(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[list[Tensor], Any]:
+    tensors: list[Tensor] = []
+    rest: list[Any] = [is_grad_enabled()]
+    for value in args if not keywords else (*args, *keywords.values()):
+        if isinstance(value, Tensor):
+            tensors.append(value)
+            rest.append(Tensor)
+        elif isinstance(value, _PLAIN):
+            rest.append((type(value), value))
+        else:
+            raise TypeError(
+                f"a captured step takes Tensors, numbers, strings and None; got {type(value).__name__}; fastnn.tensor(array) makes one"
+            )
+    if keywords:
+        rest.append(tuple(keywords))
+    return tensors, rest
+
+
+def _flatten(value: Any, into: list[Tensor]) -> Any:
+    """The result without its Tensors, which are appended to `into`."""
+    if isinstance(value, Tensor):
+        into.append(value)
+        return Tensor
+    if isinstance(value, (tuple, list)):
+        return type(value), [_flatten(v, into) for v in value]
+    if isinstance(value, dict):
+        return dict, {key: _flatten(v, into) for key, v in value.items()}
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    raise _C.CaptureError(f"the step returns a {type(value).__name__}; expected Tensors, numbers, None, or tuples, lists and dicts of them")
+
+
+def _rebuild(shape: Any, tensors: Any) -> Any:
+    if shape is Tensor:
+        return next(tensors)
+    kind, value = shape
+    if kind is dict:
+        return {key: _rebuild(v, tensors) for key, v in value.items()}
+    if isinstance(value, list):
+        return kind([_rebuild(v, tensors) for v in value])
+    return value
+
+
+# --- refusals
+
+
+def _compare(first: _Take, second: _Take) -> None:
+    difference = second.core.difference(first.core)
+    if not difference and second.shape != first.shape:
+        difference = "they return something else"
+    if not difference and (second.draws, len(second.looks), len(second.afters)) != (first.draws, len(first.looks), len(first.afters)):
+        difference = "they draw another number of times, or end otherwise"
+    if difference:
+        raise _C.CaptureError(f"the first two steps are not the same: {difference}")
+
+
+def _located(error: BaseException) -> str:
+    """The message with the line of the user's code that led to it."""
+    here = os.path.dirname(__file__)
+    outside = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if os.path.dirname(f.filename) != here and not f.filename.startswith(here + os.sep)
+    ]
+    if not outside:
+        return f"capture: {error}"
+    frame = outside[-1]
+    line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return f"capture: {error}, at {frame.filename}:{frame.lineno}: {line}"

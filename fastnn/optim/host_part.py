@@ -1,0 +1,64 @@
+"""What the host does in an optimizer's step, so that a replay of the step can do it without the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import recording
+
+if TYPE_CHECKING:
+    from .optimizer import Launch, Optimizer
+
+
+class Update:
+    """Rates and counts of one step of an optimizer: written where its kernels read them."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer, self.launches = optimizer, list[tuple[Any, "Launch"]]()
+        self.before = self.state() if recording.current() is not None else None
+
+    def report(self) -> None:
+        """To the recording, if there is one."""
+        if recording.current() is None:
+            return
+        self.kept, self.form = self.optimizer._state, self._form()
+        self.where = [_span(launch.positions) for _, launch in self.launches]
+        self.moved = self.optimizer._moved
+        recording.host_part(self, self.before)
+
+    def _form(self) -> list[Any]:
+        """What decides which arrays a launch takes; options besides are numbers in its rates."""
+        o = self.optimizer
+        groups = [([o._uses(slot, g) for slot in o.slots], o._kind(g["params"][0], g) if g["params"] else None) for g in o.param_groups]
+        return [o.measure_updates, *groups]
+
+    def fits(self) -> bool:
+        return self.optimizer._state is self.kept and self._form() == self.form
+
+    def advance(self) -> None:
+        o = self.optimizer
+        lrs = o.rates()
+        for where, (kind, launch) in zip(self.where, self.launches):
+            rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
+            if o._rates_at.get(id(launch.rates)) != rates:
+                launch.rates.write(np.array(rates, np.float64))
+                o._rates_at[id(launch.rates)] = rates
+            counts = o._counts[where] + 1
+            launch.t.write(counts)
+            o._counts[where] = counts
+        o._moved = self.moved
+        o.steps += 1
+
+    def state(self) -> Any:
+        return self.optimizer.steps, self.optimizer._counts.copy()
+
+    def restore(self, state: Any) -> None:
+        self.optimizer.steps, self.optimizer._counts[:] = state
+
+
+def _span(positions: list[int]) -> Any:
+    """As a slice where they stand side by side: numpy is quicker at those."""
+    first = positions[0]
+    return slice(first, first + len(positions)) if positions == list(range(first, first + len(positions))) else positions

@@ -1,0 +1,144 @@
+"""What a step tells while it is recorded (see captured.py): what the host does in it besides calling kernels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _C
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+under_way = 0  # recordings of all threads: what is on the path of every step looks here first
+
+
+class HostPart(Protocol):
+    """What the host does for each step: an optimizer's rates and counts. A replay does it before its kernels run."""
+
+    def fits(self) -> bool:
+        """Whether the recorded list is still what the step would do."""
+
+    def advance(self) -> None:
+        """Does the next step's part."""
+
+    def state(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+class Recorder:
+    """A recording and what surrounds it. `core` is None while a step runs eagerly beside its replay: only what comes after it is kept back."""
+
+    def __init__(self, core: _C.Recording | None) -> None:
+        self.core = core
+        self.parts: list[tuple[HostPart, Any]] = []  # with its state before
+        self.afters: list[Callable[[], None]] = []
+        self.looks: list[Callable[[Tensor], None]] = []
+        self.modules: dict[int, Any] = {}
+        self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # with the gradient before
+        self._end = 0
+
+    def __enter__(self) -> Recorder:
+        global under_way
+        if self.core is not None:
+            self.core.start()
+        with _lock:
+            under_way += 1
+        _here.recorder = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global under_way
+        _here.recorder = None
+        with _lock:
+            under_way -= 1
+        if self.core is not None:
+            self.core.stop()
+
+    def length(self) -> int:
+        return 0 if self.core is None else len(self.core.names)
+
+    def check_end(self) -> None:
+        """What was put off to the end of the step stood there."""
+        if self.afters and self.core is not None and self.length() != self._end:
+            raise _C.CaptureError(
+                "averages and slow weights (EMA.update, Lookahead.step) are brought up to date behind the step; call them last in it"
+            )
+
+    def put_off(self, what: Callable[[], None]) -> None:
+        if not self.afters:
+            self._end = self.length()
+        self.afters.append(what)
+
+    def undo(self) -> None:
+        """As before the step: arrays written in place, gradients, what the host counts."""
+        if self.core is not None:
+            self.core.undo()
+        for part, state in reversed(self.parts):
+            part.restore(state)
+        for leaf, before in self.leaves.values():
+            leaf.grad = before
+
+
+class _Here(threading.local):
+    recorder: Recorder | None = None
+
+
+_here = _Here()
+_lock = threading.Lock()
+
+
+def current() -> Recorder | None:
+    """The recording of this thread's step, if there is one."""
+    return _here.recorder if under_way else None
+
+
+def host_part(part: HostPart, before: Any) -> None:
+    """Something that the host did and does again for every replay; `before`: its state before it did."""
+    recorder = current()
+    if recorder is not None:
+        recorder.parts.append((part, before))
+
+
+def at_the_end(what: Callable[[], None]) -> None:
+    """Calls it: now, or behind the step when one is recorded, and behind each replay of it."""
+    recorder = current()
+    if recorder is None:
+        what()
+    else:
+        recorder.put_off(what)
+
+
+def look(tensor: Tensor, at: Callable[[Tensor], None]) -> None:
+    """Calls at(tensor): now, and in each replay at this place. What it raises ends the step there."""
+    recorder = current()
+    if recorder is None or recorder.core is None:
+        at(tensor)
+        return
+    recorder.core.look(tensor._array)
+    recorder.looks.append(at)
+    recorder.core.stop()
+    try:
+        at(tensor)
+    finally:
+        recorder.core.start()
+
+
+def see_module(module: Any) -> None:
+    """A module that the step calls: its mode and its parameters are part of what was recorded."""
+    recorder = current()
+    if recorder is None or id(module) in recorder.modules:
+        return
+    for each in module.modules():
+        if each._hooks and recorder.core is not None:
+            raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
+        recorder.modules[id(each)] = each
+
+
+def see_leaf(leaf: Tensor) -> None:
+    """A leaf that is about to get a gradient."""
+    recorder = current()
+    if recorder is not None:
+        recorder.leaves.setdefault(id(leaf), (leaf, leaf.grad))
