@@ -27,6 +27,8 @@ extern const ConvAlgorithm direct_small_c_backward_weight, direct_taps3_backward
 // winograd_sweep.cpp, winograd_backward_weight.cpp: 3x3, stride 1
 extern const ConvAlgorithm winograd4_forward, winograd4_backward_input, winograd4_backward_weight;
 extern const ConvAlgorithm winograd2_forward, winograd2_backward_input, winograd2_backward_weight;
+// winograd_narrow.cpp: of one or two vectors of channels
+extern const ConvAlgorithm winograd4_narrow_forward, winograd4_narrow_backward_input, winograd4_narrow_backward_weight;
 // depthwise.cpp: one channel in and out per group
 extern const ConvAlgorithm depthwise_forward, depthwise_backward_input, depthwise_backward_weight;
 // plain.cpp: correct for everything

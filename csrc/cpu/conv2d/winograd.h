@@ -8,7 +8,9 @@
 // With the usual +-1, +-2 the result is less exact: normwise 1.9e-6 instead of 0.9e-6 at 64 channels, 3.3e-6 instead of 1.6e-6 at 256,
 // where a direct sum in float32 has 0.4e-6 and 0.8e-6.
 #pragma once
+#include "../gemm.h"
 #include "../scratch.h"
+#include "ahead.h"
 #include "algorithm.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -133,10 +135,47 @@ INLINE void transform_tile(Load load, Store store) {
   }
 }
 
+struct Filters {
+  const real* w;
+  int64_t out_channels, in_channels;  // of the product: backward to the input they are w's input and output channels
+  bool flipped;                       // backward to the input
+};
+
+// The weights between N_LANES output and N_LANES input channels, transformed and laid out as [frequency][input channel][output channel]:
+// input channels lie `pitch` apart. `to` is where frequency 0 of the first of each goes.
+template <int M>
+void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to, int64_t pitch) {
+  constexpr int T = Winograd<M>::T;
+  const bool flipped = filters.flipped;
+  const int64_t row = flipped ? in : out, column = flipped ? out : in;
+  const int64_t all_rows = flipped ? filters.in_channels : filters.out_channels;
+  const int64_t all_columns = flipped ? filters.out_channels : filters.in_channels;
+  const int64_t rows = smaller(N_LANES, all_rows - row), columns = smaller(N_LANES, all_columns - column);
+  real block[T * T][N_LANES][N_LANES];
+  for (int64_t k = 0; k < rows; k++) {
+    const real* filter = filters.w + (row + k) * 9 * all_columns + column;
+    for_vectors(0, columns, [&](int64_t, auto load, auto) {
+      transform_tile<typename Winograd<M>::Filter>(
+          [&](int i, int j) { return load(filter + (flipped ? 8 - (3 * i + j) : 3 * i + j) * all_columns); },
+          [&](int i, int j, vec v) { store(block[i * T + j][k], v); });
+    });
+  }
+  for (int64_t k = rows; k < N_LANES; k++)
+    for (int f = 0; f < T * T; f++) store(block[f][k], zero());
+  const int64_t count = smaller(N_LANES, filters.in_channels - in);
+  for (int f = 0; f < T * T; f++, to += filters.in_channels * pitch) {
+    vec lines[N_LANES];
+    UNROLL for (int k = 0; k < N_LANES; k++) lines[k] = load(block[f][k]);
+    if (!flipped) transpose(lines);
+    for (int64_t k = 0; k < count; k++) store(to + k * pitch, lines[k]);
+  }
+}
+
 // A map of `channels` channels, N H x W images; where a tile of it begins.
 struct Map {
   int64_t H, W, channels;
   int64_t top, left;  // row and column that tile (0, 0) begins with; negative where there is padding
+  INLINE int64_t image() const { return H * W * channels; }
 };
 
 // The M x M tiles of maps of P x Q pixels, image by image, row by row.
@@ -148,6 +187,7 @@ struct TileGrid {
   struct Place {
     int64_t image, row, column;  // of its first pixel
   };
+  INLINE int64_t images() const { return count / down / across; }
   INLINE Place place(int64_t tile) const { return {tile / across / down, tile / across % down * M, tile % across * M}; }
 };
 
@@ -184,13 +224,21 @@ INLINE void transform_pixels(const TilePixels<F::in>& pixels, const TilePixels<F
   });
 }
 
-// Whether it is faster than a direct convolution, as measured: from two vectors of channels on, where tiles leave at most 0.4 (M = 2: 0.55)
-// of the products, those over the map's border included, and where there are enough of them to be worth the transform of the weights.
-inline bool winograd_pays(const Conv2d& v, const TileGrid& grid) {
-  const bool fits = sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 &&
-                    v.dilation_w == 1 && v.G == 1;
+inline bool winograd_fits(const Conv2d& v) {
+  return sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 &&
+         v.dilation_w == 1 && v.G == 1;
+}
+
+// Tiles leave at most 0.4 (M = 2: 0.55) of the products, those over the map's border included.
+inline bool saves_enough(const Conv2d& v, const TileGrid& grid) {
   const double T = grid.M + 2, products = double(grid.count) * T * T, direct = 9.0 * double(v.N * grid.P * grid.Q);
-  return fits && smaller(v.C, v.K) >= larger(16, 2 * N_LANES) && grid.count >= 24 && products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
+  return products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
+}
+
+// Whether it is faster than a direct convolution, as measured: from two vectors of channels on, and where there are enough tiles to be
+// worth the transform of the weights.
+inline bool winograd_pays(const Conv2d& v, const TileGrid& grid) {
+  return winograd_fits(v) && smaller(v.C, v.K) >= larger(16, 2 * N_LANES) && grid.count >= 24 && saves_enough(v, grid);
 }
 
 }  // namespace

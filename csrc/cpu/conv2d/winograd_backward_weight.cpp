@@ -1,7 +1,6 @@
 // Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
 // output by some input channels and a part of the tiles. Where there is one part, its sums are transformed to dw while they are in the
 // cache; those of several are added in their order by a second launch.
-#include "../gemm.h"
 #include "winograd.h"
 
 namespace fastnn::FASTNN_TABLE {

@@ -3,14 +3,13 @@
 // products are transformed back. A block of work takes some tiles, and what it makes on the way stays in the L2 cache; all share the
 // weights, which were transformed before. Where these are larger than all tiles, it is the other way round: a block takes a panel of the
 // weights, transforms it and multiplies all tiles with it.
-#include "../gemm.h"
 #include "winograd.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t wanted_block_bytes = 640 * 1024;  // transformed input and products of a block
-constexpr int64_t fewest_tiles = 24, most_tiles = 48, least_blocks = 16;
+constexpr int64_t wanted_block_bytes = 320 * 1024;  // transformed input and products of a block
+constexpr int64_t fewest_tiles = 16, most_tiles = 48, least_blocks = 16;
 constexpr int64_t pass_channels = 128;  // so that a pass's weights of one frequency stay in the L1 cache
 
 struct Sweep {
@@ -66,34 +65,6 @@ Parts layout(const Context& context, const Sweep& s, void* base) {
 
 // --- weights
 
-// The weights between N_LANES output and N_LANES input channels (of the product: backward they are w's input and output channels),
-// transformed and laid out for the register tiles. `to` is where frequency 0 of the first of each goes.
-template <int M>
-void transform_weights(const Sweep& s, const real* w, int64_t out, int64_t in, real* to) {
-  constexpr int T = Winograd<M>::T;
-  const int64_t row = s.flipped ? in : out, column = s.flipped ? out : in;
-  const int64_t all_rows = s.flipped ? s.in.channels : s.out_channels, all_columns = s.flipped ? s.out_channels : s.in.channels;
-  const int64_t rows = smaller(N_LANES, all_rows - row), columns = smaller(N_LANES, all_columns - column);
-  real block[T * T][N_LANES][N_LANES];
-  for (int64_t k = 0; k < rows; k++) {
-    const real* filter = w + (row + k) * 9 * all_columns + column;
-    for_vectors(0, columns, [&](int64_t, auto load, auto) {
-      transform_tile<typename Winograd<M>::Filter>(
-          [&](int i, int j) { return load(filter + (s.flipped ? 8 - (3 * i + j) : 3 * i + j) * all_columns); },
-          [&](int i, int j, vec v) { store(block[i * T + j][k], v); });
-    });
-  }
-  for (int64_t k = rows; k < N_LANES; k++)
-    for (int f = 0; f < T * T; f++) store(block[f][k], zero());
-  const int64_t count = smaller(N_LANES, s.in.channels - in);
-  for (int f = 0; f < T * T; f++, to += s.in.channels * s.columns()) {
-    vec lines[N_LANES];
-    UNROLL for (int k = 0; k < N_LANES; k++) lines[k] = load(block[f][k]);
-    if (!s.flipped) transpose(lines);
-    for (int64_t k = 0; k < count; k++) store(to + k * s.columns(), lines[k]);
-  }
-}
-
 // Those of a panel and N_LANES input channels; columns that no output channel has are 0.
 template <int M>
 void pack_plane(const Sweep& s, const real* w, int64_t panel, int64_t in, real* weights) {
@@ -101,7 +72,7 @@ void pack_plane(const Sweep& s, const real* w, int64_t panel, int64_t in, real* 
     const int64_t out = panel * s.columns() + column;
     real* to = weights + in * s.columns() + column;
     if (out < s.out_channels) {
-      transform_weights<M>(s, w, out, in, to);
+      transform_weights<M>({w, s.out_channels, s.in.channels, s.flipped}, out, in, to, s.columns());
       continue;
     }
     for (int f = 0; f < s.frequencies; f++, to += s.in.channels * s.columns())
@@ -164,13 +135,15 @@ void transform_back(const Sweep& s, const real* products, const real* bias, int6
 // Some tiles, transformed, times a panel
 template <int M>
 void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const real* input, int64_t panel, const real* weights,
-                    real* products) {
+                    real* products, Surroundings& around) {
   const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
   int64_t row[most_rows];
   for (int64_t q = 0; q < most_rows; q++) row[q] = q * s.columns();
-  for (int f = 0; f < s.frequencies; f++)
+  for (int f = 0; f < s.frequencies; f++) {
+    around.step();
     multiply_frequency(s, input + f * s.frequency_stride, weights + f * s.in.channels * s.columns(), count, row,
                        products + f * s.product_stride);
+  }
   with_activation(s.activation, [&](auto constant) {
     transform_back<M, decltype(constant)::activation>(s, products, o.bias, panel * s.columns(), first, count, o.out);
   });
@@ -185,8 +158,11 @@ void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const
   parallel(context, s.blocks, [&](int64_t block, int worker) {
     real* input = parts.input + worker * s.input_size();
     transform_block<M>(s, o.in, parts.zeros, block, input);
+    Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks, s.frequencies * s.panels),
+                           Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks, s.frequencies)};
     for (int64_t panel = 0; panel < s.panels; panel++)
-      multiply_panel<M>(s, o, block, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size());
+      multiply_panel<M>(s, o, block, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size(),
+                        around);
   });
 }
 
@@ -196,9 +172,11 @@ void run_panels(const Context& context, const Sweep& s, const Parts& parts, cons
            [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, block, parts.input + block * s.input_size()); });
   parallel(context, s.panels, [&](int64_t panel, int worker) {
     real* weights = parts.weights + worker * s.panel_size();
+    Surroundings nothing;
     for (int64_t in = 0; in < s.in.channels; in += N_LANES) pack_plane<M>(s, o.with, panel, in, weights);
     for (int64_t block = 0; block < s.blocks; block++)
-      multiply_panel<M>(s, o, block, parts.input + block * s.input_size(), panel, weights, parts.products + worker * s.products_size());
+      multiply_panel<M>(s, o, block, parts.input + block * s.input_size(), panel, weights, parts.products + worker * s.products_size(),
+                        nothing);
   });
 }
 

@@ -1,0 +1,140 @@
+// Winograd F(4 x 4, 3 x 3) for one or two vectors of channels, forward and backward to the input. What a block of tiles is transformed to
+// stays in the L1 cache: the products of a frequency take the place of the transformed inputs that they were made of, and the weights of
+// all frequencies, which nearly fill that cache themselves, come from the L2 once for each block.
+#include "winograd_narrow.h"
+
+namespace fastnn::FASTNN_TABLE {
+namespace {
+
+struct Sweep {
+  Map in;
+  TileGrid grid;
+  int64_t out_channels;
+  Activation activation;
+  bool flipped;  // backward: taps flipped, and w's channels in the roles of each other
+  int64_t blocks() const { return divide_up(grid.count, narrow_tiles(larger(in.channels, out_channels))); }
+};
+
+struct Parts {
+  real* zeros;
+  real* weights;  // [frequency][input channel][output channel]
+  real* workers;  // each: [frequency][tile][channel]
+  int64_t worker_size, bytes;
+};
+
+Parts layout(const Context& context, const Sweep& s, void* base) {
+  Parts parts;
+  Scratch scratch(base);
+  parts.zeros = scratch.take<real>(s.in.channels);
+  parts.weights = scratch.take<real>(36 * s.in.channels * s.out_channels);
+  parts.worker_size = divide_up(36 * narrow_stride(larger(s.in.channels, s.out_channels)), 16) * 16;
+  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.bytes = scratch.bytes();
+  return parts;
+}
+
+// tiles[q] <- tiles[q] times the weights, for one frequency: C vectors of channels become K
+template <int C, int K>
+void multiply(real* tiles, const real* weights) {
+  constexpr int pitch = (C > K ? C : K) * N_LANES, count = int(narrow_tiles(pitch));
+  constexpr int together = count < registers / 2 / K ? count : registers / 2 / K;
+  for (int first = 0; first < count; first += together, tiles += together * pitch) {
+    vec sum[together][K];
+    UNROLL for (int q = 0; q < together; q++) UNROLL for (int k = 0; k < K; k++) sum[q][k] = zero();
+    const real* row = weights;
+    for (int c = 0; c < C * N_LANES; c++, row += K * N_LANES) {
+      vec w[K];
+      UNROLL for (int k = 0; k < K; k++) w[k] = load(row + k * N_LANES);
+      UNROLL for (int q = 0; q < together; q++) {
+        const vec x = broadcast(tiles + q * pitch + c);
+        UNROLL for (int k = 0; k < K; k++) sum[q][k] = fma(x, w[k], sum[q][k]);
+      }
+    }
+    UNROLL for (int q = 0; q < together; q++) UNROLL for (int k = 0; k < K; k++) store(tiles + q * pitch + k * N_LANES, sum[q][k]);
+  }
+}
+
+template <int K, Activation activation>
+INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const real* bias, real* y) {
+  const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column, row = s.grid.Q * K * N_LANES;
+  real* pixel = y + (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
+  for (int k = 0; k < K * N_LANES; k += N_LANES) {
+    const vec b = bias ? load(bias + k) : zero();
+    const auto product = [&](int i, int j) { return load(products + (i * 6 + j) * stride + k); };
+    if (height >= 4 && width >= 4) {
+      transform_tile<Winograd<4>::Output>(
+          product, [&](int i, int j, vec v) { store(pixel + i * row + j * K * N_LANES + k, activate<activation>(v + b)); });
+    } else {
+      transform_tile<Winograd<4>::Output>(product, [&](int i, int j, vec v) {
+        if (i < height && j < width) store(pixel + i * row + j * K * N_LANES + k, activate<activation>(v + b));
+      });
+    }
+  }
+}
+
+template <int C, int K>
+void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_t block, real* tiles) {
+  constexpr int64_t pitch = (C > K ? C : K) * N_LANES, stride = narrow_stride(pitch);
+  const int64_t first = block * narrow_tiles(pitch), count = smaller(narrow_tiles(pitch), s.grid.count - first);
+  Walk place(s.grid, first);
+  for (int64_t t = 0; t < count; t++, place.next())
+    gather_tile<Winograd<4>::Input, C>(s.in, o.in, parts.zeros, place.at, tiles + t * pitch, stride);
+  Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks(), 36),
+                         Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks(), 36)};
+  for (int f = 0; f < 36; f++) {
+    around.step();
+    multiply<C, K>(tiles + f * stride, parts.weights + f * C * K * N_LANES * N_LANES);
+  }
+  with_activation(s.activation, [&](auto constant) {
+    Walk to(s.grid, first);
+    for (int64_t t = 0; t < count; t++, to.next())
+      write_tile<K, decltype(constant)::activation>(s, to.at, tiles + t * pitch, stride, o.bias, o.out);
+  });
+}
+
+template <int C, int K>
+void run_blocks(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
+  parallel(context, divide_up(s.blocks(), narrow_together), [&](int64_t turn, int worker) {
+    for (int64_t block = turn * narrow_together; block < smaller(s.blocks(), (turn + 1) * narrow_together); block++)
+      run_block<C, K>(s, parts, o, block, parts.workers + worker * parts.worker_size);
+  });
+}
+
+void run_sweep(const Context& context, const Sweep& s, const ConvOperands& o, void* scratch) {
+  const Parts parts = layout(context, s, scratch);
+  __builtin_memset(parts.zeros, 0, s.in.channels * sizeof(real));
+  __builtin_memset(parts.workers, 0, parts.worker_size * context.workers * sizeof(real));  // the last block's missing tiles
+  for (int64_t out = 0; out < s.out_channels; out += N_LANES)
+    for (int64_t in = 0; in < s.in.channels; in += N_LANES)
+      transform_weights<4>({o.with, s.out_channels, s.in.channels, s.flipped}, out, in, parts.weights + in * s.out_channels + out,
+                           s.out_channels);
+  with_vectors(s.in.channels, s.out_channels, [&](auto C, auto K) { run_blocks<decltype(C)::of, decltype(K)::of>(context, s, parts, o); });
+}
+
+Sweep forward_sweep(const Conv2d& v) {
+  return {{v.H, v.W, v.C, -v.pad_top, -v.pad_left}, TileGrid(v.N, v.P, v.Q, 4), v.K, v.activation, false};
+}
+Sweep backward_sweep(const Conv2d& v) {
+  return {{v.P, v.Q, v.K, v.pad_top - 2, v.pad_left - 2}, TileGrid(v.N, v.H, v.W, 4), v.C, Activation::none, true};
+}
+
+template <Sweep (*sweep_of)(const Conv2d&)>
+int64_t scratch_bytes(const Context& context, const Conv2d& v) {
+  return layout(context, sweep_of(v), nullptr).bytes;
+}
+template <Sweep (*sweep_of)(const Conv2d&)>
+void run(const Context& context, const Conv2d& v, const ConvOperands& operands, void* scratch) {
+  run_sweep(context, sweep_of(v), operands, scratch);
+}
+
+bool accepts_forward(const Conv2d& v) { return narrow_pays(v, TileGrid(v.N, v.P, v.Q, 4)); }
+bool accepts_backward(const Conv2d& v) { return narrow_pays(v, TileGrid(v.N, v.H, v.W, 4)); }
+
+}  // namespace
+
+const ConvAlgorithm winograd4_narrow_forward = {"winograd4_narrow", accepts_forward, scratch_bytes<forward_sweep>, run<forward_sweep>,
+                                                true};
+const ConvAlgorithm winograd4_narrow_backward_input = {"winograd4_narrow", accepts_backward, scratch_bytes<backward_sweep>,
+                                                       run<backward_sweep>, true};
+
+}  // namespace fastnn::FASTNN_TABLE
