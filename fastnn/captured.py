@@ -162,6 +162,14 @@ class Captured:
             after()
         return take.rebuilt([Tensor(t._array) for t in leaves])
 
+    def release(self) -> None:
+        """Forgets the recordings and lets go of their memory; gradients that lie in it are copied."""
+        for take in self._takes:
+            for leaf, grad in zip(take.leaves, take.grads):
+                if leaf.grad is grad:
+                    leaf.grad = Tensor(grad._array.to(grad.device))
+        self._takes, self._memory = [], _C.ReplayMemory()
+
     # --- looking at it
 
     @property

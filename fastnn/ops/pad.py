@@ -22,7 +22,7 @@ def sources(size: int, before: int, after: int, mode: str) -> devices.Copies:
     place = np.arange(-before, size + after)
     if mode == "reflect":
         place = size - 1 - np.abs(size - 1 - np.abs(place))
-    return devices.Copies(_C.from_numpy(place % size if mode == "circular" else np.clip(place, 0, size - 1)))
+    return devices.Copies(_C.constant(place % size if mode == "circular" else np.clip(place, 0, size - 1)))
 
 
 @lru_cache(256)
@@ -30,7 +30,7 @@ def frame(size: tuple[int, int], sides: Sides, value: float, dtype: str) -> devi
     """`value` around zeros."""
     left, right, top, bottom = sides
     border = np.pad(np.zeros(size, dtype), ((top, bottom), (left, right)), constant_values=value)
-    return devices.Copies(_C.from_numpy(border[None, None]))
+    return devices.Copies(_C.constant(border[None, None]))
 
 
 def four_sides(what: str, padding: int | Sequence[int]) -> Sides:

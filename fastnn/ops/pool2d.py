@@ -127,7 +127,7 @@ def even_shares(sizes: Pair, counts: Pair) -> tuple[devices.Copies, Pair]:
 def window_begins(counts: Pair, stride: Pair, padding: Pair) -> devices.Copies:
     """Where sliding windows begin, in the form of even_shares."""
     begins = np.concatenate([np.arange(n) * step - pad for n, step, pad in zip(counts, stride, padding)])
-    return devices.Copies(_C.from_numpy(np.stack([begins, begins])[None].astype(np.int64)))
+    return devices.Copies(_C.constant(np.stack([begins, begins])[None].astype(np.int64)))
 
 
 def with_places(y: Tensor, winner: Array, regions: Array, width: int, window_width: int, dilation: Pair = (1, 1)) -> tuple[Tensor, Tensor]:

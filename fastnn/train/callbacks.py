@@ -28,6 +28,9 @@ class Callback:
 
     def after_step(self, trainer: Trainer, loss: float) -> None: ...
 
+    def after_capture(self, trainer: Trainer, report: str) -> None:
+        """Before the first step that is replayed: how much memory it needs."""
+
     def before_evaluate(self, trainer: Trainer) -> None: ...
 
     def after_evaluate(self, trainer: Trainer, result: dict[str, float]) -> None: ...
@@ -111,6 +114,9 @@ class Progress(Callback):
             total=trainer.batches, initial=trainer.batch, desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}", unit="batch",
             leave=False, mininterval=0.1, disable=None,
         )  # fmt: skip
+
+    def after_capture(self, trainer: Trainer, report: str) -> None:
+        self._bar.write(report)
 
     def after_step(self, trainer: Trainer, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)

@@ -42,6 +42,11 @@ class Stepping:
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         """One step on the next len(counts) batches; returns its loss. Each batch counts by its samples: the gradient is that of all of them
         together (of a sum, the sum of the parts); class weights and labels that are ignored are weighed within each batch."""
+        if len(counts) == 1:
+            x, labels = next(batches)
+            whole, logits = trainer._replays.step(trainer, x, labels)
+            see(float(whole), logits, labels)
+            return float(whole)
         adds_up = getattr(trainer.loss, "reduction", "mean") == "sum"
         trainer.optimizer.zero_grad()
         total = 0.0
@@ -49,8 +54,8 @@ class Stepping:
             share = 1.0 if adds_up else count / sum(counts)
             x, labels = next(batches)
             loss, logits = trainer.gradients(x, labels, share, penalised=count / sum(counts) / share)
-            see(loss, logits, labels)
-            total += share * loss
+            see(float(loss), logits, labels)
+            total += share * float(loss)
         self.finish(trainer)
         return total
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import devices, random
+from .. import devices, random, recording
 from ..data import Loader, Normalize, Resize
 from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module, Penalty
@@ -24,6 +24,7 @@ from .evaluation import Data, Loss, Sums
 from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
+from .replays import Replays
 from .stepping import Stepping, average_of
 
 
@@ -91,6 +92,9 @@ class Trainer:
         self._callbacks: list[Callback] = []
         self._interrupts = Interrupts()
         self._saved: str | None = None
+        self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
+        self._replays = Replays(self, False)
+        self._input: Tensor | None = None
 
     # --- training
 
@@ -105,12 +109,15 @@ class Trainer:
         resume: str | os.PathLike[str] | None = None,
         restore_best: bool = True,
         progress: bool = True,
+        replay: bool | str = "auto",
     ) -> History:
         """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
 
         train: a data set (shuffled by the trainer's seed), a Loader, (images, labels), or any object whose items are (image, label).
         With validation data the best snapshot is kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the
         callbacks save, and raises Interrupted. Raises Diverged when the loss is no number.
+        replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where model, loss and optimizer are
+        fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
         self.resumed = resume is not None
         if resume is not None:
@@ -119,6 +126,7 @@ class Trainer:
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
+        self._replays = Replays(self, replay)
         try:
             with self._interrupts, random.using(self.generator), evaluation.mode(self.model, True):
                 self._emit("before_fit")
@@ -131,26 +139,35 @@ class Trainer:
             raise Interrupted(where, self._saved) from None
         finally:
             self._callbacks = []
+            self._replays.end()
+            self._input = None
         if restore_best:
             self.restore_best()
         return self.history
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
-        self.optimizer.zero_grad()
-        value, logits = self.gradients(x, labels)
-        self.stepping.finish(self)
-        return value, logits
+        loss, logits = self._whole_step(x, labels)
+        return float(loss), logits
 
-    def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[float, Tensor]:
+    def _whole_step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        self.optimizer.zero_grad()
+        result = self.gradients(x, labels)
+        self.stepping.finish(self)
+        return result
+
+    def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
+        self._input = x
         logits = self.model(x)
         loss = self.objective(logits, labels, penalised)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise Diverged(self._why_diverged(value, x))
+        recording.look(loss, self._check)
         loss.backward(None if share == 1 else share)
-        return value, logits
+        return loss, logits
+
+    def _check(self, loss: Tensor) -> None:
+        if not math.isfinite(float(loss)):
+            raise Diverged(self._why_diverged(float(loss)))
 
     def objective(self, logits: Tensor, labels: Tensor, penalised: float = 1.0) -> Tensor:
         """What is minimised: the loss, and the penalties on the weights (or their share, of one batch of several)."""
@@ -255,9 +272,9 @@ class Trainer:
         for callback in self._callbacks:
             getattr(callback, event)(self, *args)
 
-    def _why_diverged(self, value: float, x: Tensor) -> str:
+    def _why_diverged(self, value: float) -> str:
         where = f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch + 1}"
-        if not np.isfinite(x.numpy()).all():
+        if self._input is not None and not np.isfinite(self._input.numpy()).all():
             return f"{where}: the input holds NaN or infinity; look at the data and its normalisation"
         rate = self.optimizer.rates()[0]
         return f"{where}: the rate {rate:.3g} is most likely too high; start again with {rate / 10:.1g}, or warm up to it"

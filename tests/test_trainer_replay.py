@@ -1,0 +1,174 @@
+"""The Trainer replays its step by itself: the same training bit for bit, and a report of what was replayed and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_checkpoint import state
+from test_trainer import bits, blobs, net
+
+import fastnn
+from fastnn import _C, nn, optim
+from fastnn.data import Normalize
+from fastnn.optim import Lookahead, schedules
+from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer
+
+
+@pytest.fixture(autouse=True)
+def no_memory_checks() -> Iterator[None]:
+    """With them on, steps run eagerly."""
+    _C.set_memory_checks(False)
+    yield
+    _C.set_memory_checks(True)
+
+
+def trainer(**options: Any) -> Trainer:
+    model = net()
+    return Trainer(model, Lookahead(optim.Adam(model.parameters(), schedules.cosine(1e-2, 60)), k=4), **options)
+
+
+class Counts(Callback):
+    """Which steps were replays."""
+
+    def __init__(self) -> None:
+        self.replays: list[int] = []
+        self.reports: list[str] = []
+
+    def after_capture(self, trainer: Trainer, report: str) -> None:
+        self.reports.append(report)
+
+    def after_step(self, trainer: Trainer, loss: float) -> None:
+        captured = trainer._replays.captured
+        self.replays.append(0 if captured is None else sum(take.runs for take in captured._takes))
+
+
+def test_a_replayed_training_is_the_eager_one(tmp_path: Path) -> None:
+    """110 samples in batches of 16: a smaller one ends each epoch; clipped, averaged, penalised, validated."""
+    results, seen = [], Counts()
+    for replay in (False, "auto"):
+        t = trainer(ema=0.9, clip_norm=0.5, l2=1e-4, metrics=("accuracy",))
+        history = t.fit(blobs(110), 4, blobs(40, 1), batch_size=16, progress=False, replay=replay, callbacks=[seen] if replay else [])
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+        t.save(tmp_path / "end.safetensors")
+        results.append(
+            (rows, state(tmp_path / "end.safetensors"), [p.grad.numpy().tobytes() for p in t.model.parameters() if p.grad is not None])
+        )
+    assert results[0] == results[1]
+    assert seen.replays[-1] == 4 * 7 - 4 and seen.replays[:4] == [0, 0, 1, 2]
+    assert len(seen.reports) == 1 and "kernel calls, arena" in seen.reports[0] and t.replayed == seen.reports[0]
+    assert t._replays.captured is None
+
+
+def test_a_training_resumed_in_the_middle_is_the_same(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            if trainer.optimizer.steps == 10:
+                trainer.save(tmp_path / "middle.safetensors")
+
+    whole = trainer()
+    whole.fit(blobs(100), 3, batch_size=16, progress=False, callbacks=[Stop()])
+    again = trainer()
+    again.fit(blobs(100), 3, batch_size=16, progress=False, resume=tmp_path / "middle.safetensors")
+    for t, name in ((whole, "whole"), (again, "again")):
+        t.save(tmp_path / f"{name}.safetensors")
+    assert state(tmp_path / "whole.safetensors") == state(tmp_path / "again.safetensors")
+
+
+def test_a_loss_that_is_no_number_leaves_the_weights() -> None:
+    """Also in a replayed step: its update is not run."""
+    images = np.ones((64, 1, 6, 6), np.float32)
+    images[50] = np.nan
+
+    def run(replay: bool) -> tuple[str, dict[str, bytes], int]:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+        t = Trainer(model, optim.SGD(model.parameters(), 0.1))
+        with pytest.raises(Diverged) as error:
+            for _ in range(9):
+                loader = fastnn.data.Loader((images, np.zeros(64, np.int64)), 8)
+                t.fit(loader, 1, progress=False, replay=replay)
+        return str(error.value), bits(model), t.optimizer.steps
+
+    assert run(True) == run(False)
+    assert run(True)[2] == 6
+
+
+def test_what_is_not_replayed_is_reported() -> None:
+    def report(model: nn.Module, loss: Any = None, optimizer: Any = optim.SGD, **options: Any) -> str:
+        t = Trainer(model, optimizer(model.parameters(), 0.1), loss, normalize=Normalize.fit(blobs(40)), **options)
+        t.fit(blobs(40), 1, batch_size=8, progress=False)
+        return t.replayed
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(36, 3)
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return self.layer(fastnn.ops.flatten(x))
+
+    class OwnSGD(optim.SGD): ...
+
+    hooked = net()
+    hooked.register_forward_hook(lambda module, args, output: None)
+    assert report(net()).startswith("replayed: ")
+    assert report(net(), accumulate=2) == "eager: accumulate=2 adds up gradients over several batches"
+    assert (
+        report(Own()) == "eager: test_what_is_not_replayed_is_reported.<locals>.Own is not fastnn's own; replay=True tries it all the same"
+    )
+    assert report(net(), optimizer=OwnSGD).startswith("eager: test_what_is_not_replayed_is_reported.<locals>.OwnSGD is not")
+    assert report(net(), lambda logits, labels: logits.sum()).startswith(
+        "eager: test_what_is_not_replayed_is_reported.<locals>.<lambda> is not"
+    )
+    assert report(hooked) == "eager: Sequential has a forward hook"
+    averaging = net()
+    averaging[1].momentum = None  # the batch's weight is a number that changes
+    assert "the host looks at the values" in report(averaging)
+
+
+def test_replay_true_is_replayed_or_raises() -> None:
+    class Own(nn.Sequential):
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            y: fastnn.Tensor = super().forward(x)
+            return y * 2.0
+
+    model = Own(nn.Flatten(), nn.Linear(36, 3))
+    t = Trainer(model, optim.SGD(model.parameters(), 0.1))
+    t.fit(blobs(40), 1, batch_size=8, progress=False, replay=True)
+    assert t.replayed.startswith("replayed: ")
+    t.stepping.accumulate = 2
+    with pytest.raises(ValueError, match="cannot be replayed: accumulate=2"):
+        t.fit(blobs(40), 1, progress=False, replay=True)
+    with pytest.raises(ValueError, match="replay must be 'auto', True or False, got 'always'"):
+        t.fit(blobs(40), 1, progress=False, replay="always")
+
+    class Looks(nn.Module):
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return x * float(x.max())
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Looks())
+    t = Trainer(model, optim.SGD(model.parameters(), 0.1))
+    before = bits(model)
+    with pytest.raises(_C.CaptureError, match=r"the host looks at the values.*return x \* float"):
+        t.fit(blobs(40), 1, batch_size=8, progress=False, replay=True)
+    assert bits(model) == before and t.optimizer.steps == 0
+
+
+def test_the_arena_is_printed_before_the_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    t = trainer()
+    t.fit(blobs(100), 2, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c.safetensors")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("replayed: ") and "arena 0." in lines[0] and lines[1].split()[0] == "epoch" and len(lines) == 4
+
+
+def test_memory_is_given_back_after_a_fit() -> None:
+    t = trainer()
+    t.fit(blobs(100), 1, batch_size=16, progress=False)
+    before = _C.memory_stats()["allocated"]
+    for _ in range(3):
+        t.fit(blobs(100), 1, batch_size=16, progress=False)
+        assert _C.memory_stats()["allocated"] == before
