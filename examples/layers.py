@@ -22,6 +22,7 @@ POOLS: dict[str, Callable[[], nn.Module]] = {
     "MaxPool2d": lambda: nn.MaxPool2d(2),
     "AvgPool2d": lambda: nn.AvgPool2d(2),
     "AdaptiveAvgPool2d": lambda: nn.AdaptiveAvgPool2d(4),
+    "MaxPool2d, dilated": lambda: nn.MaxPool2d(3, stride=1, dilation=2),
     "FractionalMaxPool2d": lambda: nn.Sequential(nn.FractionalMaxPool2d(2, output_size=5), nn.AdaptiveMaxPool2d(4)),
 }
 NORMS: dict[str, Callable[[], nn.Module]] = {
@@ -32,6 +33,7 @@ NORMS: dict[str, Callable[[], nn.Module]] = {
 }
 BLOCKS: dict[str, Callable[[], nn.Module]] = {
     "3x3 convolution": lambda: nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+    "reflected borders": lambda: nn.Conv2d(WIDTH, WIDTH, 3, padding=1, padding_mode="reflect"),
     "depthwise and 1x1": lambda: nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH), nn.Conv2d(WIDTH, WIDTH, 1)),
     "residual": lambda: BasicBlock(WIDTH, WIDTH, 1),
     "SqueezeExcite": lambda: nn.SqueezeExcite(WIDTH, 8),
@@ -108,6 +110,7 @@ def main() -> None:
         "ConvTranspose2d": lambda: nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1),
         "Upsample nearest": lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(8, 1, 3, padding=1)),
         "Upsample bilinear": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(8, 1, 3, padding=1)),
+        "Upsample bicubic": lambda: nn.Sequential(nn.Upsample(scale_factor=2, mode="bicubic"), nn.Conv2d(8, 1, 3, padding=1)),
     }
     for label, up in ups.items():
         fastnn.seed(0)

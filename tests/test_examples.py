@@ -85,10 +85,10 @@ def table(text: str) -> dict[str, float]:
 def test_layers() -> None:
     text = run("layers.py")
     reached = table(text)
-    assert len(reached) == 10 + 4 + 4 + 4 + 2, text
+    assert len(reached) == 10 + 5 + 4 + 5 + 2, text
     assert min(reached.values()) > 90, text
     errors = [float(error) for error in re.findall(r"error ([\d.]+)$", text, re.MULTILINE)]
-    assert len(errors) == 3 and max(errors) < 0.05, text  # of pixels between 0 and 1
+    assert len(errors) == 4 and max(errors) < 0.05, text  # of pixels between 0 and 1
 
 
 def test_losses() -> None:

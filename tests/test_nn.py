@@ -339,5 +339,43 @@ def test_dirac_is_pytorchs() -> None:
         weight = nn.Parameter(np.ones(shape))
         assert nn.init.dirac_(weight) is weight
         assert (weight.numpy() == torch.nn.init.dirac_(torch.empty(shape)).numpy()).all()
+    for groups in (1, 2, 3):
+        weight = nn.init.dirac_(nn.Parameter(np.ones((6, 4, 3, 3))), groups)
+        assert (weight.numpy() == torch.nn.init.dirac_(torch.empty(6, 4, 3, 3), groups).numpy()).all()
+    with pytest.raises(ValueError, match="groups = 4 must divide the 6 output channels"):
+        nn.init.dirac_(nn.Parameter(np.ones((6, 4, 3, 3))), 4)
     with pytest.raises(ValueError, match=r"dirac_: needs the weight of a convolution, .* got shape \(4, 6\)"):
         nn.init.dirac_(nn.Parameter(np.ones((4, 6))))
+
+
+def test_gains_are_pytorchs() -> None:
+    for name in ("linear", "conv2d", "conv_transpose2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"):
+        assert nn.init.calculate_gain(name) == torch.nn.init.calculate_gain(name)  # type: ignore[arg-type]
+    for slope in (0, 0.2, np.sqrt(5)):
+        assert nn.init.calculate_gain("leaky_relu", slope) == torch.nn.init.calculate_gain("leaky_relu", slope)
+    with pytest.raises(ValueError, match="calculate_gain: 'swish' is not one of leaky_relu, linear"):
+        nn.init.calculate_gain("swish")
+    with pytest.raises(TypeError, match="slope of leaky_relu must be a number, got 'fan_out'"):
+        nn.init.kaiming_normal_(nn.Parameter(np.ones((4, 6))), "fan_out")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4), (5, 5), (6, 2, 3, 2), (20, 2, 3, 2)])
+def test_orthogonal_weights_are(shape: tuple[int, ...]) -> None:
+    w = nn.init.orthogonal_(nn.Parameter(np.zeros(shape)), 2).numpy().astype(np.float64).reshape(shape[0], -1)
+    square = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    assert np.abs(square - 4 * np.eye(len(square))).max() < 1e-5
+    with pytest.raises(ValueError, match=r"orthogonal_: needs a weight of rank 2 or more, got shape \(3,\)"):
+        nn.init.orthogonal_(nn.Parameter(np.zeros(3)))
+
+
+def test_orthogonal_matrices_lean_no_way() -> None:
+    """Signs as often one way as the other: QR alone would fix those of the diagonal."""
+    fastnn.seed(0)
+    signs = [float(np.sign(nn.init.orthogonal_(nn.Parameter(np.zeros((2, 2)))).numpy()[0, 0])) for _ in range(400)]
+    assert abs(np.mean(signs)) < 0.2
+
+
+def test_the_identity_of_a_linear_layer() -> None:
+    assert nn.init.eye_(nn.Parameter(np.full((2, 3), 7.0))).numpy().tolist() == [[1, 0, 0], [0, 1, 0]]
+    with pytest.raises(ValueError, match=r"eye_: needs a matrix, got shape \(2, 3, 4\)"):
+        nn.init.eye_(nn.Parameter(np.zeros((2, 3, 4))))

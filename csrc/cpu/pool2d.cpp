@@ -4,11 +4,10 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-// Which row (or column) of a window lies `offset` behind its first; -1: none does.
-template <bool dilated>
-INLINE int64_t row_of_window(int64_t offset, int64_t dilation) {
-  if (!dilated) return offset;
-  return offset % dilation ? -1 : offset / dilation;
+// The index of the window's element that lies so far below and right of its first; -1: none does.
+INLINE int64_t winner_at(const Pool2d& s, int64_t below, int64_t right) {
+  if (below % s.dilation_h || right % s.dilation_w) return -1;
+  return below / s.dilation_h * s.S + right / s.dilation_w;
 }
 
 // Output rows of one image or several that make a block: about 32k elements of the input.
@@ -19,6 +18,7 @@ int64_t rows_of_block(const Pool2d& s) { return larger(1, 32768 / larger(1, s.W 
 void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) {
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
   const int64_t next_row = row * s.dilation_h, next_column = s.C * s.dilation_w;
+  const bool pairs = s.R == 2 && s.S == 2 && s.dilation_h == 1 && s.dilation_w == 1;
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
       const int64_t h = np % s.P * s.stride_h - s.pad_h;
@@ -26,8 +26,8 @@ void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y
       for (int64_t q = 0; q < s.Q; q++) {
         const int64_t w = q * s.stride_w - s.pad_w, out = (np * s.Q + q) * s.C;
         const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
-        if (s.R == 2 && s.S == 2 && h >= 0 && w >= 0 && h + s.dilation_h < s.H && w + s.dilation_w < s.W)
-          pool_pixel(window, next_row, next_column, s.C, {0, 2}, {0, 2}, 2, y + out, index + out);
+        if (pairs && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
+          pool_pixel(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, index + out);
         else
           pool_pixel(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, index + out);
       }
@@ -41,11 +41,11 @@ namespace {
 // way.
 template <bool dilated>
 void gather(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
-  const int64_t reach_h = (s.R - 1) * s.dilation_h + 1, reach_w = (s.S - 1) * s.dilation_w + 1;
   const int64_t rows = s.N * s.H, per_block = larger(1, 32768 / larger(1, s.W * s.C));
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t nh = block * per_block; nh < smaller((block + 1) * per_block, rows); nh++) {
       const int64_t h = nh % s.H + s.pad_h, first_row = nh / s.H * s.P;
+      const int64_t reach_h = dilated ? (s.R - 1) * s.dilation_h + 1 : s.R, reach_w = dilated ? (s.S - 1) * s.dilation_w + 1 : s.S;
       const int64_t p_begin = h < reach_h ? 0 : (h - reach_h) / s.stride_h + 1, p_end = smaller(h / s.stride_h + 1, s.P);
       int64_t q_begin = 0, q_end = 0;  // windows that cover column w
       for (int64_t w = 0; w < s.W; w++) {
@@ -56,9 +56,8 @@ void gather(const Context& context, const Pool2d& s, const u8* index, const T* d
           for (int64_t p = p_begin; p < p_end; p++) {
             for (int64_t q = q_begin; q < q_end; q++) {
               const int64_t out = ((first_row + p) * s.Q + q) * s.C + c;
-              const int64_t i = row_of_window<dilated>(h - p * s.stride_h, s.dilation_h);
-              const int64_t j = row_of_window<dilated>(w + s.pad_w - q * s.stride_w, s.dilation_w);
-              const int64_t here = dilated && (i < 0 || j < 0) ? -1 : i * s.S + j;
+              const int64_t below = h - p * s.stride_h, right = w + s.pad_w - q * s.stride_w;
+              const int64_t here = dilated ? winner_at(s, below, right) : below * s.S + right;
               sum += select(load_bytes(index + out) == lanes(here), load(dy + out), zero());
             }
           }

@@ -26,63 +26,92 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * window, shape[0] * window
 
 
-def gain(nonlinearity: str) -> float:
-    """How much an activation shrinks the standard deviation: 1 for linear, sqrt 2 for relu, 5/3 for tanh."""
-    gains = {"linear": 1.0, "relu": sqrt(2.0), "tanh": 5 / 3}
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """How much an activation shrinks the standard deviation: 1 for linear, conv2d and sigmoid, 5/3 for tanh, sqrt 2 for relu,
+    sqrt(2 / (1 + param^2)) for leaky_relu (param: its slope, 0.01), 3/4 for selu. ValueError for another name."""
+    gains = {"linear": 1.0, "conv2d": 1.0, "conv_transpose2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75}
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        if isinstance(slope, (bool, str)) or not hasattr(slope, "__float__"):
+            raise TypeError(f"calculate_gain: the slope of leaky_relu must be a number, got {slope!r}")
+        return sqrt(2.0 / (1 + float(slope) ** 2))
     if nonlinearity not in gains:
-        raise ValueError(f"gain: {nonlinearity!r} is not one of {', '.join(gains)}")
+        raise ValueError(f"calculate_gain: {nonlinearity!r} is not one of leaky_relu, {', '.join(gains)}")
     return gains[nonlinearity]
 
 
-def _fill(t: Tensor, values: np.ndarray) -> Tensor:
-    t.copy_from(values.astype(t.dtype))
-    return t
+def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
+    tensor.copy_from(values.astype(tensor.dtype))
+    return tensor
 
 
-def zeros_(t: Tensor) -> Tensor:
+def zeros_(tensor: Tensor) -> Tensor:
     """All 0: every unit then learns the same; for biases and last gammas only."""
-    return _fill(t, np.zeros(t.shape))
+    return _fill(tensor, np.zeros(tensor.shape))
 
 
-def constant_(t: Tensor, value: float) -> Tensor:
-    return _fill(t, np.full(t.shape, value))
+def ones_(tensor: Tensor) -> Tensor:
+    return _fill(tensor, np.ones(tensor.shape))
 
 
-def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    return _fill(tensor, np.full(tensor.shape, val))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """The identity of a linear layer: a matrix with ones on its diagonal."""
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_: needs a matrix, got shape {tensor.shape}")
+    return _fill(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Gaussian."""
-    return _fill(t, random.default_generator().normal(t.shape, mean, std))
+    return _fill(tensor, random.default_generator().normal(tensor.shape, mean, std))
 
 
-def uniform_(t: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    return _fill(t, random.default_generator().uniform(t.shape, low, high))
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Uniform between a and b."""
+    return _fill(tensor, random.default_generator().uniform(tensor.shape, a, b))
 
 
-def _fan(t: Tensor, mode: str) -> int:
+def _fan(tensor: Tensor, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"mode must be fan_in or fan_out, got {mode!r}")
-    return fans(t.shape)[mode == "fan_out"]
+    return fans(tensor.shape)[mode == "fan_out"]
 
 
-def kaiming_normal_(t: Tensor, mode: str = "fan_in", nonlinearity: str = "relu") -> Tensor:
-    """Gaussian with std = gain / sqrt(fan) (He, Zhang, Ren, Sun 2015)."""
-    return normal_(t, 0.0, gain(nonlinearity) / sqrt(_fan(t, mode)))
+def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Gaussian with std = gain / sqrt(fan) (He, Zhang, Ren, Sun 2015); a: the slope of leaky_relu, whose gain with 0 is relu's, sqrt 2."""
+    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)))
 
 
-def kaiming_uniform_(t: Tensor, mode: str = "fan_in", nonlinearity: str = "relu") -> Tensor:
-    """Uniform in +-gain sqrt(3 / fan)."""
-    bound = gain(nonlinearity) * sqrt(3.0 / _fan(t, mode))
-    return uniform_(t, -bound, bound)
+def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+    """Uniform in +-gain sqrt(3 / fan); a = sqrt 5 is how Linear and Conv2d begin."""
+    bound = calculate_gain(nonlinearity, a) * sqrt(3.0 / _fan(tensor, mode))
+    return uniform_(tensor, -bound, bound)
 
 
-def xavier_normal_(t: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Gaussian with std = gain sqrt(2 / (fan_in + fan_out)) (Glorot, Bengio 2010)."""
-    return normal_(t, 0.0, gain * sqrt(2.0 / sum(fans(t.shape))))
+    return normal_(tensor, 0.0, gain * sqrt(2.0 / sum(fans(tensor.shape))))
 
 
-def xavier_uniform_(t: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform in +-gain sqrt(6 / (fan_in + fan_out))."""
-    bound = gain * sqrt(6.0 / sum(fans(t.shape)))
-    return uniform_(t, -bound, bound)
+    bound = gain * sqrt(6.0 / sum(fans(tensor.shape)))
+    return uniform_(tensor, -bound, bound)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
+    """gain times a random matrix (out, the rest) whose rows, or columns where there are fewer, are orthonormal (Saxe, McClelland, Ganguli 2014)."""
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_: needs a weight of rank 2 or more, got shape {tensor.shape}")
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    drawn = random.default_generator().normal((max(rows, columns), min(rows, columns)), 0.0, 1.0)
+    q, r = np.linalg.qr(drawn.astype(np.float64))
+    q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # so that every orthogonal matrix is equally likely
+    return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
 
 
 def dirac_values(shape: tuple[int, ...]) -> np.ndarray:
@@ -95,6 +124,10 @@ def dirac_values(shape: tuple[int, ...]) -> np.ndarray:
     return values
 
 
-def dirac_(t: Tensor) -> Tensor:
-    """The identity of a convolution with padding "same": output channel i is input channel i (Zagoruyko, Komodakis 2017)."""
-    return _fill(t, dirac_values(t.shape))
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The identity of a convolution with padding "same": output channel i is input channel i (Zagoruyko, Komodakis 2017), in each of
+    `groups` of output channels by itself. ValueError unless groups divides them."""
+    if groups < 1 or (tensor.ndim and tensor.shape[0] % groups):
+        raise ValueError(f"dirac_: groups = {groups} must divide the {tensor.shape[0] if tensor.ndim else 0} output channels")
+    part = dirac_values((tensor.shape[0] // groups, *tensor.shape[1:]) if tensor.ndim else ())
+    return _fill(tensor, np.concatenate([part] * groups))
