@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kernel_calls
@@ -13,11 +13,20 @@ import torch
 from torch_twins import assert_close, compare, direction, normal, same_layer, twins
 
 import fastnn
-from fastnn import nn, ops
+from fastnn import _C, nn, ops, optim
 
 TN, F = torch.nn, torch.nn.functional
 PLACES = [(device, "float32") for device in kernel_calls.DEVICES] + [("cpu", "float64")] * ("cpu" in kernel_calls.DEVICES)
 everywhere = pytest.mark.parametrize(("device", "dtype"), PLACES)
+
+
+@pytest.fixture
+def recorded() -> Iterator[None]:
+    """With memory checks on, captured steps run eagerly."""
+    _C.set_memory_checks(False)
+    yield
+    _C.set_memory_checks(True)
+
 
 Make = Callable[[Any], Any]  # of a layer, out of fastnn.nn or torch.nn
 LAYERS: dict[str, tuple[Make, tuple[int, ...]]] = {
@@ -256,3 +265,41 @@ def test_kernels_are_the_usual_ones_where_arguments_are() -> None:
     assert kernels(nn.Conv2d(4, 4, 3, padding=1)) == {"conv2d_forward"}
     assert kernels(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")) == {"conv2d_forward", "gather_forward"}
     assert kernels(nn.ConvTranspose2d(4, 4, 3, stride=2, output_padding=1, bias=False)) == {"conv2d_backward_input"}
+
+
+def test_a_step_with_all_of_them_can_be_captured(recorded: None) -> None:
+    """What is made once per shape - sources of padding, shares of bicubic, borders - is made outside of the recording: eager bits."""
+
+    def training() -> tuple[nn.Module, Callable[..., Any]]:
+        fastnn.seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+            nn.InstanceNorm2d(4, affine=True, track_running_stats=True),
+            nn.ConstantPad2d(1, 0.5),
+            nn.MaxPool2d(3, 1, 1, 2),
+            nn.AdaptiveMaxPool2d((3, 4)),
+            nn.CircularPad2d(1),
+            nn.ConvTranspose2d(4, 5, 2, 2, output_padding=2, dilation=3),
+            nn.Upsample((7, 9), mode="bicubic"),
+        ).to(kernel_calls.DEVICES[-1])
+        optimizer, loss_of = optim.SGD(net.parameters(), 0.1), nn.CrossEntropyLoss()
+
+        def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()
+            loss = loss_of(net(x), labels)
+            loss.backward()
+            optim.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            return loss
+
+        return net, step
+
+    (eager, step), (net, to_capture) = training(), training()
+    captured = fastnn.capture(to_capture)
+    for i in range(5):
+        x = fastnn.tensor(normal(i, 3, 2, 8, 9), device=kernel_calls.DEVICES[-1])
+        labels = fastnn.tensor(np.random.default_rng(i).integers(0, 5, (3, 7, 9)))
+        assert step(x, labels).item() == captured(x, labels).item(), f"step {i}"
+    assert captured.kernels and captured._takes[0].runs == 3, "it did not replay"
+    assert all(np.array_equal(a, b) for a, b in zip(eager.state_dict().values(), net.state_dict().values()))
+    assert not np.array_equal(net.state_dict()["1.running_mean"], np.zeros(4))
