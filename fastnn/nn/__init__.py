@@ -7,8 +7,9 @@ from .container import ModuleList, Sequential, in_turn
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dropout import DropConnect, Dropout, Dropout2d, GaussianNoise, StochasticDepth, depth_rates, monte_carlo
+from .flatten import Flatten, Identity, Unflatten
 from .layernorm import GroupNorm, InstanceNorm2d, LayerNorm
-from .linear import Flatten, Identity, Linear, Unflatten
+from .linear import Linear
 from .loss import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,

@@ -1,4 +1,4 @@
-"""The linear layer, and the shape layers that stand around it."""
+"""The linear layer."""
 
 from __future__ import annotations
 
@@ -40,38 +40,3 @@ class Linear(Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}->{self.out_features}" + (", no bias" if self.bias is None else "")
-
-
-class Flatten(Module):
-    """(N, ...) -> (N, product of the rest), in (C, H, W) order as PyTorch; merges the dimensions start_dim ... end_dim."""
-
-    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.flatten(x, self.start_dim, self.end_dim)
-
-
-class Unflatten(Module):
-    """Flatten taken back: dimension `dim` becomes those of `unflattened_size`, of which one may be -1."""
-
-    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
-        super().__init__()
-        self.dim, self.unflattened_size = dim, tuple(checked_size("Unflatten", "unflattened_size", n, -1) for n in unflattened_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.unflatten(x, self.dim, self.unflattened_size)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
-
-
-class Identity(Module):
-    """Its input. Arguments are passed over, as in PyTorch."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
