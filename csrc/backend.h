@@ -7,7 +7,7 @@
 
 namespace fastnn {
 
-constexpr int backend_interface = 1;  // counts the changes of this struct
+constexpr int backend_interface = 2;  // counts the changes of this struct
 
 struct Backend {
   int interface, rows;  // backend_interface and row_count of its build
@@ -36,6 +36,11 @@ struct Backend {
   const char* (*wait)(void* stream, void* event);  // the stream, not the caller, waits
   const char* (*synchronize_event)(void* event);
   const char* (*elapsed)(void* first, void* second, float* milliseconds);
+
+  const char* (*begin_graph)(void* stream);              // what this thread gives the stream is noted, not run
+  const char* (*end_graph)(void* stream, void** graph);  // null in *graph, and a failure, when that could not be noted
+  const char* (*launch_graph)(void* graph, void* stream);
+  const char* (*destroy_graph)(void* graph);
 
   const char* (*launch_error)();     // of this thread's launches since the last call
   const Table* (*table)(int dtype);  // Dtype of the storage; null where there is none

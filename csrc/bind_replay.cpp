@@ -30,6 +30,7 @@ void bind_replay(py::module_& m) {
       .def("names", [](const Replay& r) { return r.recording().names(); })
       .def_property_readonly("binding", &Replay::binding)
       .def_property_readonly("arena", &Replay::arena)
+      .def_property_readonly("graphs", &Replay::graphs)
       .def_property_readonly("least", &Replay::least);
   m.def("instrumented", &instrumented, "Whether the profiler, the memory checks or the finite checks are on.");
   m.def(

@@ -94,8 +94,9 @@ class Recording {
 
   int block_of(const Array&);
   void use(int block, int entry);
-  std::string difference(const Recording& first) const;  // empty when both are the same list
-  std::vector<std::string> names() const;                // of the entries
+  void use_early(int block) { blocks_[size_t(block)].first = -1; }  // filled before the first entry
+  std::string difference(const Recording& first) const;             // empty when both are the same list
+  std::vector<std::string> names() const;                           // of the entries
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<Signature>& arguments() const { return arguments_; }

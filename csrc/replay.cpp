@@ -82,7 +82,14 @@ Replay::~Replay() { forget_graphs(); }
 void Replay::plan() {
   const auto& blocks = recording_->blocks();
   const auto& entries = recording_->entries();
-  offsets_.assign(blocks.size(), 0), scratch_offsets_.assign(entries.size(), 0);
+  offsets_.assign(blocks.size(), 0), scratch_offsets_.assign(entries.size(), 0), early_.assign(entries.size(), false);
+  for (size_t e = 0; e < entries.size(); e++)
+    if (entries[e].kind == Kind::copy && !entries[e].device->is_cpu()) {
+      const int from = entries[e].operands[0].blocks[0], to = entries[e].operands[1].blocks[0];
+      const auto& source = blocks[size_t(from)];
+      early_[e] = source.device->is_cpu() && source.origin != Origin::made && !source.written;
+      if (early_[e]) recording_->use_early(to);
+    }
   for (const auto& entry : entries)
     if (std::find(devices_.begin(), devices_.end(), entry.device) == devices_.end()) devices_.push_back(entry.device);
   for (const auto& block : blocks) {
@@ -96,7 +103,7 @@ void Replay::plan() {
     for (size_t b = 0; b < blocks.size(); b++) {
       const auto& block = blocks[b];
       if (block.device != device || (block.origin != Origin::made && block.origin != Origin::argument)) continue;
-      tenants.push_back({block.bytes, block.origin == Origin::argument ? -1 : block.first, std::max(block.last, block.first)});
+      tenants.push_back({block.bytes, block.origin == Origin::argument ? -1 : block.first, block.last});
       offsets.push_back(&offsets_[b]);
     }
     for (size_t e = 0; e < entries.size(); e++)
@@ -188,6 +195,8 @@ bool Replay::begin(const std::vector<Array>& arguments) {
   for (const auto& block : recording_->blocks())
     if (block.origin == Origin::argument && block.first >= 0)
       block.device->copy(address(int(&block - recording_->blocks().data())), arguments[size_t(block.number)].data(), block.bytes);
+  for (size_t e = 0; e < steps_.size(); e++)
+    if (early_[e]) devices_[steps_[e].device]->copy_in(steps_[e].operands[1], steps_[e].operands[0], steps_[e].bytes);
   at_ = 0;
   return true;
 }
@@ -197,16 +206,59 @@ void Replay::run_part(size_t begin, size_t end, std::vector<Context>& contexts) 
     const Step& step = steps_[i];
     if (step.kind == Kind::kernel)
       step.run(contexts[step.device], step.parameters, step.operands);
-    else if (step.kind == Kind::copy)
+    else if (step.kind == Kind::copy && !early_[i])
       devices_[step.device]->copy(step.operands[1], step.operands[0], step.bytes);
-    else if (step.kind == Kind::count)
-      ++*static_cast<int64_t*>(step.operands[0]);
   }
 }
 
-bool Replay::launch(size_t, size_t, std::vector<Context>&) { return false; }
+void Replay::count(size_t begin, size_t end) {
+  for (size_t i = begin; i < end; i++)
+    if (steps_[i].kind == Kind::count) ++*static_cast<int64_t*>(steps_[i].operands[0]);
+}
 
-void Replay::forget_graphs() {}
+// --- graphs: of the entries between two looks, when all their kernels run on one GPU
+
+bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
+  Device* gpu = nullptr;
+  for (size_t i = begin; i < end; i++) {
+    if (steps_[i].kind != Kind::kernel && (steps_[i].kind != Kind::copy || early_[i])) continue;
+    Device* device = devices_[steps_[i].device];
+    if (device->is_cpu() || (gpu && gpu != device)) return false;
+    gpu = device;
+  }
+  if (!gpu || graphs_refused_) return false;
+  void*& graph = graphs_[begin];
+  if (!graph && !make_graph(*gpu, begin, end, contexts, &graph)) {
+    graphs_.erase(begin);
+    graphs_refused_ = true;
+    return false;
+  }
+  gpu->check(gpu->backend->launch_graph(graph, gpu->stream()));
+  return true;
+}
+
+// A stream that cannot be noted (another library's default one) runs the list instead.
+bool Replay::make_graph(Device& gpu, size_t begin, size_t end, std::vector<Context>& contexts, void** graph) {
+  gpu.select();
+  if (gpu.backend->begin_graph(gpu.stream())) return false;
+  try {
+    run_part(begin, end, contexts);
+  } catch (const DeviceError&) {  // end_graph fails as well
+  }
+  const bool made = !gpu.backend->end_graph(gpu.stream(), graph);
+  return !gpu.backend->launch_error() && made;
+}
+
+void Replay::forget_graphs() {
+  for (const auto& [begin, graph] : graphs_)
+    for (Device* device : devices_) {
+      if (device->is_cpu() || device->backend->select(device->index)) continue;
+      device->backend->synchronize(device->stream());
+      device->backend->destroy_graph(graph);
+      break;
+    }
+  graphs_.clear();
+}
 
 int Replay::run() {
   size_t end = steps_.size();
@@ -218,6 +270,7 @@ int Replay::run() {
     std::vector<Context> contexts;
     for (Device* device : devices_) contexts.push_back(device->context());
     if (!launch(at_, end, contexts)) run_part(at_, end, contexts);
+    count(at_, end);
   }
   for (Device* device : devices_) device->check_launches();
   at_ = end + 1;

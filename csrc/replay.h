@@ -46,7 +46,8 @@ class Replay {
   const std::vector<Array>& kept() const { return kept_; }
   std::vector<Array> written() const;  // arrays from outside that are changed in place
   int64_t binding() const { return bound_; }
-  size_t arena() const;                    // bytes planned, of all devices
+  size_t arena() const;  // bytes planned, of all devices
+  size_t graphs() const { return graphs_.size(); }
   size_t least() const { return least_; }  // the most that is alive at once
   const Recording& recording() const { return *recording_; }
 
@@ -75,6 +76,8 @@ class Replay {
   Array array(const Leaving&) const;
   void run_part(size_t begin, size_t end, std::vector<Context>&);
   bool launch(size_t begin, size_t end, std::vector<Context>&);
+  bool make_graph(Device&, size_t begin, size_t end, std::vector<Context>&, void** graph);
+  void count(size_t begin, size_t end);
   void forget_graphs();
 
   const std::shared_ptr<Recording> recording_;
@@ -90,7 +93,10 @@ class Replay {
   std::vector<void*> pointers_;
   std::deque<Lists> lists_;
   std::vector<Step> steps_;
-  std::vector<size_t> looks_;  // entries
+  std::vector<size_t> looks_;       // entries
+  std::vector<bool> early_;         // copies to a GPU of what the host had before the step: done before all kernels
+  std::map<size_t, void*> graphs_;  // by the entry where they begin
+  bool graphs_refused_ = false;
   std::vector<Array> kept_;
   std::vector<std::shared_ptr<Storage>> written_;
   size_t at_ = 0;

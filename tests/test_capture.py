@@ -538,3 +538,29 @@ def test_replays_allocate_nothing_but_results() -> None:
     after = _C.memory_stats(device)
     assert after["allocations"] - before["allocations"] == 2 * len(results)
     assert after["allocated"] - before["allocated"] < 2**14
+
+
+def test_a_look_between_forward_and_backward() -> None:
+    t, again, seen = Training(), Training(), list[float]()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> tuple[fastnn.Tensor, fastnn.Tensor]:
+        t.optimizer.zero_grad()
+        logits = t.model(x)
+        loss = t.loss(logits, labels)
+        fastnn.recording.look(loss, at)
+        loss.backward()
+        t.optimizer.step()
+        return loss, logits
+
+    def at(loss: fastnn.Tensor) -> None:
+        seen.append(loss.item())
+        if len(seen) == 6:
+            raise ZeroDivisionError("of the look")
+
+    captured = fastnn.capture(step)
+    assert t.run(captured, 5) == again.run(again.step, 5)
+    weights, steps = t.model.state_dict(), t.optimizer.state_dict()
+    with pytest.raises(ZeroDivisionError):
+        t.call(captured, *t.data[0])
+    assert t.optimizer.steps == 5 and all(np.array_equal(p, weights[name]) for name, p in t.model.state_dict().items() if "weight" in name)
+    assert all(np.array_equal(a, steps[name]) for name, a in t.optimizer.state_dict().items())

@@ -256,3 +256,18 @@ def test_a_failing_kernel_names_its_layer(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("FASTNN_EMULATED_FAIL", "launch")
     with pytest.raises(fastnn.DeviceError, match=r"Linear\(3->2.*could not launch a kernel"):
         layer(x)
+
+
+@pytest.mark.parametrize("function", ["cudaStreamBeginCapture", "cudaStreamEndCapture"])
+def test_a_stream_that_cannot_become_a_graph(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captured step runs its list of kernels then."""
+    monkeypatch.setenv("FASTNN_EMULATED_FAIL", function)
+    _C.set_memory_checks(False)
+    try:
+        captured = fastnn.capture(lambda x: (x * 2.0).exp())
+        for value in range(4):
+            (y,) = captured(fastnn.tensor([float(value)], device=GPU)).numpy()
+            assert y == pytest.approx(np.exp(2 * value), rel=1e-5)
+        assert captured._takes[0].replay.graphs == 0
+    finally:
+        _C.set_memory_checks(True)

@@ -228,6 +228,25 @@ const char* elapsed(void* first, void* second, float* milliseconds) {
   return said(cudaEventElapsedTime(milliseconds, event_of(first), event_of(second)), "take the time between two events");
 }
 
+// --- graphs
+
+const char* begin_graph(void* stream) {
+  return said(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal), "begin to note the work of a stream");
+}
+const char* end_graph(void* stream, void** graph) {
+  cudaGraph_t noted = nullptr;
+  cudaGraphExec_t ready = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream_of(stream), &noted);
+  if (error == cudaSuccess) error = cudaGraphInstantiateWithFlags(&ready, noted, 0);
+  if (noted) cudaGraphDestroy(noted);
+  *graph = error == cudaSuccess ? ready : nullptr;
+  return said(error, "make a graph of the work of a stream");
+}
+const char* launch_graph(void* graph, void* stream) {
+  return said(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(stream)), "launch a graph");
+}
+const char* destroy_graph(void* graph) { return said(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "destroy a graph"); }
+
 // --- kernels
 
 const char* launch_error() {
@@ -252,6 +271,7 @@ const Backend& backend() {
       allocate, release, pin, unpin,
       create_stream, destroy_stream, synchronize, copy, fill,
       create_event, destroy_event, record, wait, synchronize_event, elapsed,
+      begin_graph, end_graph, launch_graph, destroy_graph,
       launch_error, table,
   };
   // clang-format on

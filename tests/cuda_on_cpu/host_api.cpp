@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -13,6 +14,10 @@
 
 struct EmulatedStream {
   int device;
+};
+struct EmulatedGraph {
+  std::vector<std::function<cudaError_t()>> work;
+  bool broken = false;  // something was asked for that cannot be noted
 };
 struct EmulatedEvent {
   int device;
@@ -28,10 +33,17 @@ constexpr int64_t max_shared_bytes = 227 * 1024;
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string launch_message;
+thread_local EmulatedGraph* noting = nullptr;
+thread_local cudaStream_t noted_stream = nullptr;
 
 cudaError_t noted(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
   return error;
+}
+
+cudaError_t cannot_be_noted() {
+  noting->broken = true;
+  return noted(cudaErrorStreamCaptureUnsupported);
 }
 
 std::string setting(const char* name, const char* otherwise) {
@@ -104,6 +116,7 @@ Ledger& ledger() {
 // Exactly as large as asked for, so that AddressSanitizer sees the first byte too far, and full of NaN.
 cudaError_t take(void** block, size_t bytes, int device) {
   *block = nullptr;
+  if (noting) return cannot_be_noted();
   if (!bytes) return cudaSuccess;
   Ledger& all = ledger();
   const std::lock_guard<std::mutex> guard(all.lock);
@@ -142,12 +155,21 @@ const ErrorText error_texts[] = {
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
     {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "operation not permitted when stream is capturing"},
 };
 const ErrorText& text_of(cudaError_t error) {
   static const ErrorText unknown = {cudaErrorInvalidValue, "cudaErrorUnknown", "unknown error"};
   for (const ErrorText& text : error_texts)
     if (text.error == error) return text;
   return unknown;
+}
+
+// While a stream is noted, whatever else this thread does would be lost from the graph.
+cudaError_t done_or_noted(cudaStream_t stream, std::function<cudaError_t()> work) {
+  if (!noting) return work();
+  if (stream != noted_stream) return cannot_be_noted();
+  noting->work.push_back(std::move(work));
+  return cudaSuccess;
 }
 
 cudaError_t checked(bool fine, cudaError_t otherwise = cudaErrorInvalidResourceHandle) { return fine ? cudaSuccess : noted(otherwise); }
@@ -228,15 +250,19 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
   if (bytes && (!to || !from)) return noted(cudaErrorInvalidValue);
   if (must_fail("cudaMemcpyAsync")) return noted(cudaErrorInvalidValue);
-  if (bytes) memmove(to, from, bytes);
-  return cudaSuccess;
+  return done_or_noted(stream, [=] {
+    if (bytes) memmove(to, from, bytes);
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
   if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
   if (bytes && !to) return noted(cudaErrorInvalidValue);
-  if (bytes) memset(to, byte, bytes);
-  return cudaSuccess;
+  return done_or_noted(stream, [=] {
+    if (bytes) memset(to, byte, bytes);
+    return cudaSuccess;
+  });
 }
 
 // --- streams
@@ -256,6 +282,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (noting) return cannot_be_noted();
   return must_fail("cudaStreamSynchronize") ? noted(cudaErrorLaunchFailure) : checked(ledger().has(stream));
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return checked(ledger().has(stream)); }
@@ -300,6 +327,49 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEve
   return cudaSuccess;
 }
 
+// --- graphs
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (noting || is_default(stream) || must_fail("cudaStreamBeginCapture")) return noted(cudaErrorStreamCaptureUnsupported);
+  if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
+  noting = new EmulatedGraph, noted_stream = stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  if (!noting || stream != noted_stream) return noted(cudaErrorInvalidValue);
+  EmulatedGraph* all = noting;
+  noting = nullptr, noted_stream = nullptr;
+  if (!all->broken && !must_fail("cudaStreamEndCapture")) {
+    *graph = all;
+    return cudaSuccess;
+  }
+  delete all;
+  return noted(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long) {
+  *ready = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
+  for (const auto& work : graph->work)
+    if (const cudaError_t error = work()) return error;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
 // --- kernels
 
 namespace cuda_on_cpu {
@@ -310,6 +380,7 @@ cudaError_t launch(dim3 grid, dim3 block, int64_t shared_bytes, const std::funct
   const bool block_fits = threads > 0 && threads <= 1024 && block.x <= 1024 && block.y <= 1024 && block.z <= 64;
   if (!grid_fits || !block_fits) return noted(cudaErrorInvalidConfiguration);
   if (shared_bytes < 0 || shared_bytes > max_shared_bytes) return noted(cudaErrorInvalidValue);
+  if (noting) return done_or_noted(noted_stream, [=] { return launch(grid, block, shared_bytes, kernel); });
   const char* message = must_fail("launch") ? "FASTNN_EMULATED_FAIL asks for it" : run_grid(grid, block, shared_bytes, kernel);
   if (!message) return cudaSuccess;
   launch_message = message;

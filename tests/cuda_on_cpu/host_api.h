@@ -5,7 +5,8 @@
 //   FASTNN_EMULATED_DRIVER=11.8    the CUDA that the driver serves (12.8, which the runtime is of); "none": no driver
 //   FASTNN_EMULATED_GPUS=9.0,7.5   compute capabilities of the GPUs (two of 9.0); empty: none
 //   FASTNN_EMULATED_MEMORY=bytes   of each GPU
-//   FASTNN_EMULATED_FAIL=launch    every launch fails, or the function named here: cudaMemcpyAsync, cudaStreamSynchronize
+//   FASTNN_EMULATED_FAIL=launch    every launch fails, or the function named here: cudaMemcpyAsync, cudaStreamSynchronize,
+//                                  cudaStreamBeginCapture, cudaStreamEndCapture
 //   FASTNN_EMULATED_ARCHS=80_90a   what backend.cu takes itself to be built for
 //   FASTNN_EMULATED_NAME=cuda      what its devices are called (cuda-emulated)
 #pragma once
@@ -24,6 +25,7 @@ enum cudaError_t {
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
 };
 
 const char* cudaGetErrorString(cudaError_t error);  // for cudaErrorLaunchFailure, the sentence about this thread's last failed launch
@@ -84,6 +86,18 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEvent_t second);
+
+// Graphs: between begin and end of a capture launches, copies and fills of this thread are noted and not run; what would have to wait or
+// needs memory is an error, as is the default stream.
+typedef struct EmulatedGraph* cudaGraph_t;
+typedef struct EmulatedGraph* cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* ready, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 
 namespace cuda_on_cpu {
 
