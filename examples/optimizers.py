@@ -45,7 +45,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], optim.Optimizer]] = {
 }
 
 AT_ONCE: dict[str, Callable[[nn.Module], optim.Optimizer]] = {
-    "L-BFGS, 3 calls of 20 iterations": lambda model: optim.LBFGS(model.parameters()),
+    "L-BFGS, 3 calls of 20 iterations": lambda model: optim.LBFGS(model.parameters(), line_search_fn="strong_wolfe"),
     "Newton, 3 steps": lambda model: optim.NewtonCG(model.parameters(), cg_iterations=30),
 }
 

@@ -110,7 +110,7 @@ def test_state_of_an_average_goes_round() -> None:
     assert ema.updates == again.updates == 4
     assert all(np.array_equal(v, again.state_dict()[k]) for k, v in ema.state_dict().items())
     for change, message in (
-        ({"0.weight": np.zeros(3)}, r"EMA.load_state_dict: 0.weight has shape \(3,\); the model's \(4, 2, 3, 3\)"),
+        ({"0.weight": np.zeros(3)}, r"EMA.load_state_dict: 0.weight has shape \(3,\); its parameter \(4, 2, 3, 3\)"),
         ({"7.weight": np.zeros(3)}, "unexpected 7.weight"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -139,10 +139,10 @@ def test_an_average_takes_in_what_it_is_told_to() -> None:
 
 def test_bad_averages() -> None:
     for options in ({"every": 0}, {"start": -1}):
-        with pytest.raises(ValueError, match="EMA: every .* must be at least 1, start .* at least 0"):
+        with pytest.raises(ValueError, match="EMA: (every must be at least 1, got 0|start must not be negative, got -1)"):
             EMA(net(), **options)
     for decay in (1.0, -0.1, math.nan):
-        with pytest.raises(ValueError, match=r"EMA: decay must lie in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"EMA: decay must (lie in \[0, 1\), got|be a finite number, got nan)"):
             EMA(net(), decay)
     with pytest.raises(ValueError, match="SWA: the model has no parameters"):
         SWA(nn.Sequential(nn.ReLU()))
@@ -281,8 +281,8 @@ def test_optimizers_together_step_as_one() -> None:
 def test_bad_wrappers() -> None:
     p = nn.Parameter(np.zeros((2, 2)))
     for make, message in (
-        (lambda: Lookahead(SGD([p], 0.1), k=0), "Lookahead: k 0; expected at least 1"),
-        (lambda: Lookahead(SGD([p], 0.1), alpha=1.5), "Lookahead: alpha must lie between 0 and 1, got 1.5"),
+        (lambda: Lookahead(SGD([p], 0.1), k=0), "Lookahead: k must be at least 1, got 0"),
+        (lambda: Lookahead(SGD([p], 0.1), alpha=1.5), r"Lookahead: alpha must lie in \[0, 1\], got 1.5"),
         (lambda: Together(), "Together: no optimizers given"),
         (lambda: Together(SGD([p], 0.1), Muon([p])), r"Together: a parameter of shape \(2, 2\) belongs to two optimizers"),
     ):

@@ -45,10 +45,7 @@ DIFFERENCES = {
     ("Dropout", "inverted"): "the lectures' plain form",
     ("Dropout2d", "inverted"): "the lectures' plain form",
     ("FractionalMaxPool2d", "regions"): "the paper's two kinds of regions; PyTorch has the second",
-    ("SGD", "lr"): "required: no rate suits all",
-    ("Adam", "decoupled_weight_decay"): "AdamW",
     ("Muon", "renormalize"): "of the recipe that trains CIFAR-10 in seconds",
-    ("LBFGS", "line_search_fn"): "a step of fixed length diverges easily",
 }
 
 

@@ -33,7 +33,8 @@ class Adagrad(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        self._not_negative(group, "lr_decay", "initial_accumulator_value", "eps")
+        self._number(group, "[0, inf)", "lr_decay", "initial_accumulator_value", "eps")
+        self._flags(group, "maximize")
 
     def _fresh(self, slot: str, group: dict[str, Any]) -> float:
         return float(group["initial_accumulator_value"])
@@ -70,7 +71,9 @@ class RMSprop(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        self._not_negative(group, "alpha", "eps", "momentum")
+        self._number(group, "[0, 1]", "alpha")
+        self._number(group, "[0, inf)", "eps", "momentum")
+        self._flags(group, "centered", "maximize")
 
     def _uses(self, slot: str, group: dict[str, Any]) -> bool:
         return slot == "square" or bool(group["centered" if slot == "mean" else "momentum"])

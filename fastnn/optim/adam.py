@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arguments import numbers
 from .optimizer import Optimizer, Parameters, Rate
 
 
@@ -11,12 +12,11 @@ class Adam(Optimizer):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)  (Kingma, Ba 2014).
 
     t counts the steps of each parameter, as in PyTorch. g = gradient + weight_decay w (not decoupled: see AdamW). betas = (0.9, 0.999),
-    eps = 1e-8. amsgrad takes the largest v so far in place of v (Reddi et al. 2018); maximize climbs.
+    eps = 1e-8. amsgrad takes the largest v so far in place of v (Reddi et al. 2018); maximize climbs; decoupled_weight_decay: as AdamW.
     """
 
     kernel, struct = "adam_step", "Adam"
     slots = ("m", "v", "max_v")
-    decoupled = False
 
     def __init__(
         self,
@@ -28,22 +28,24 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         options = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize}
-        super().__init__(params, {"lr": lr, **options})
+        super().__init__(params, {"lr": lr, **options, "decoupled_weight_decay": decoupled_weight_decay})
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
-            raise ValueError(f"{self.name}: betas must be two numbers in [0, 1), got {group['betas']}")
-        self._not_negative(group, "eps")
+        numbers(self.name, "betas", group["betas"], 2, "[0, 1)")
+        self._number(group, "[0, inf)", "eps")
+        self._flags(group, "amsgrad", "maximize", "decoupled_weight_decay")
 
     def _uses(self, slot: str, group: dict[str, Any]) -> bool:
         return slot != "max_v" or bool(group["amsgrad"])
 
     def _columns(self, group: dict[str, Any], lr: float, kind: Any) -> list[float]:
         sign = -1.0 if group["maximize"] else 1.0
-        return [lr, group["weight_decay"], *group["betas"], group["eps"], float(self.decoupled), float(group["amsgrad"]), sign]
+        flags = float(group["decoupled_weight_decay"]), float(group["amsgrad"])
+        return [lr, group["weight_decay"], *group["betas"], group["eps"], *flags, sign]
 
 
 class AdamW(Adam):
@@ -51,8 +53,6 @@ class AdamW(Adam):
 
     The decay scales with the rate and not with the gradient's size. weight_decay = 1e-2 by default, as PyTorch; otherwise as Adam.
     """
-
-    decoupled = True
 
     def __init__(
         self,
@@ -65,4 +65,5 @@ class AdamW(Adam):
         amsgrad: bool = False,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize)
+        options: dict[str, Any] = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize}
+        super().__init__(params, lr, **options, decoupled_weight_decay=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import _C, recording
+from ..arguments import instance, integer, number, shown
 from ..nn import Module
 from ..tensor import Array, Tensor, no_grad
+from .given import array_of
 from .lists import by_place, floats_of, scalar
 
 
@@ -23,16 +26,27 @@ class EMA:
     """
 
     def __init__(self, model: Module, decay: float | None = 0.999, *, every: int = 1, start: int = 0) -> None:
-        if decay is not None and not 0 <= decay < 1:
-            raise ValueError(f"{type(self).__name__}: decay must lie in [0, 1), got {decay}")
-        if every < 1 or start < 0:
-            raise ValueError(f"{type(self).__name__}: every {every} must be at least 1, start {start} at least 0")
+        what = type(self).__name__
+        instance(what, "model", model, Module, "the model whose weights are averaged")
+        if decay is not None:
+            number(what, "decay", decay, "[0, 1)")
+        integer(what, "every", every, 1), integer(what, "start", start, 0)
         self.model, self.decay, self.every, self.start = model, decay, every, start
         named = floats_of(model)
         if not named:
             raise ValueError(f"{type(self).__name__}: the model has no parameters")
         self._names, self._tensors = list(named), list(named.values())
         self.reset()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EMA:
+        """An average of the copied model, as far as this one has come."""
+        if self._swapped:
+            raise RuntimeError(f"{type(self).__name__}: the averages are in the model's place; swap() back before copying")
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        EMA.__init__(copied, copy.deepcopy(self.model, memo), self.decay, every=self.every, start=self.start)
+        copied.load_state_dict(self.state_dict())
+        return copied
 
     def reset(self) -> None:
         """Forgets: the averages are the model's weights, and the next update takes them as they are then."""
@@ -93,15 +107,15 @@ class EMA:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
         what, expected = f"{type(self).__name__}.load_state_dict", {"updates", "calls", *self._names}
-        wrong = [f"{k} is missing" for k in sorted(expected - set(state))] + [f"unexpected {k}" for k in sorted(set(state) - expected)]
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
+        wrong = [f"{k} is missing" for k in sorted(expected - set(state))]
+        wrong += [f"unexpected {k}" for k in state if k not in expected]
         if wrong:
             raise ValueError(f"{what}: {'; '.join(wrong)}")
-        values = [np.asarray(state[k]) for k in self._names]
-        for k, v, t in zip(self._names, values, self._tensors):
-            if v.shape != t.shape:
-                raise ValueError(f"{what}: {k} has shape {v.shape}; the model's {t.shape}")
-        self._averages = [_C.from_numpy(v.astype(t.dtype, copy=False), t.device) for v, t in zip(values, self._tensors)]
-        self.updates, self.calls = int(state["updates"]), int(state["calls"])
+        averages = [array_of(what, k, state[k], t) for k, t in zip(self._names, self._tensors)]
+        updates, calls = (integer(what, k, state[k], 0) for k in ("updates", "calls"))
+        self._averages, self.updates, self.calls = averages, updates, calls
 
 
 class SWA(EMA):
@@ -121,6 +135,9 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     `loader` gives batches or tuples that begin with one, as torch.optim.swa_utils.update_bn. Nothing else of the model changes; a model
     without such layers is left alone.
     """
+    instance("update_bn", "model", model, Module, "a Module")
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"update_bn: loader must give batches, got {shown(loader)}")
     norms = [m for m in model.modules() if isinstance(m._buffers.get("running_mean"), Tensor)]
     if not norms:
         return

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .. import _C, ops
+from ..arguments import number
 from ..tensor import Tensor, no_grad
 from .lists import by_place, gradients_of, scalar
 
@@ -26,7 +27,7 @@ def p_norm(gradients: Sequence[Tensor], p: float) -> float:
 
 
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, *, error_if_nonfinite: bool = False
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float | str = 2.0, *, error_if_nonfinite: bool = False
 ) -> Tensor:
     """g = g min(1, max_norm / (norm + 1e-6)) with the norm of all gradients together, sqrt(sum g^2) (Pascanu, Mikolov, Bengio 2013).
 
@@ -35,11 +36,8 @@ def clip_grad_norm_(
     nobody has to wait for otherwise. As torch.nn.utils.clip_grad_norm_: a norm that is not finite spoils the gradients, or with
     error_if_nonfinite raises RuntimeError and leaves them alone. The sum is taken in a fixed order: the same bits every time.
     """
-    if not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm_: max_norm must not be negative, got {max_norm}")
-    p = float(norm_type)
-    if not p > 0:
-        raise ValueError(f"clip_grad_norm_: norm_type must be positive, or inf, got {norm_type}")
+    number("clip_grad_norm_", "max_norm", max_norm, "[0, inf]")
+    p = number("clip_grad_norm_", "norm_type", float("inf") if norm_type == "inf" else norm_type, "(0, inf]")
     gradients = gradients_of("clip_grad_norm_", parameters)
     places = by_place(gradients)
     lists = {place: [gradients[i]._array for i in members] for place, members in places.items()}
@@ -59,8 +57,7 @@ def clip_grad_norm_(
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """g = min(max(g, -clip_value), clip_value) in place, element by element; NaN stays. ValueError for a negative value."""
-    if not clip_value >= 0:
-        raise ValueError(f"clip_grad_value_: clip_value must not be negative, got {clip_value}")
+    number("clip_grad_value_", "clip_value", clip_value, "[0, inf]")
     gradients = gradients_of("clip_grad_value_", parameters)
     for (_, device), members in by_place(gradients).items():
         _C.clip_value(_C.ParameterList(len(members)), [gradients[i]._array for i in members], scalar(clip_value, device))

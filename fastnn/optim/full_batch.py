@@ -27,11 +27,15 @@ class FullBatch(Optimizer):
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         super().__init__(params, {**defaults, "weight_decay": 0.0})
-        if len(self.param_groups) != 1:
-            raise ValueError(f"{self.name}: takes one group of parameters, got {len(self.param_groups)}; the search is along one line")
         self.options = self.param_groups[0]
         self.evaluations = 0
         self._known: tuple[Vector, float] | None = None  # weights and loss at the end of the last step
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refused but for the first one."""
+        if self.param_groups:
+            raise ValueError(f"{self.name}: takes one group of parameters, got 2; the search is along one line")
+        super().add_param_group(param_group)
 
     def _get(self) -> Vector:
         return np.concatenate([np.ravel(p.numpy()).astype(np.float64) for p in self.options["params"]])

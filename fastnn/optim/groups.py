@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..arguments import instance, number, shown, text
 from ..nn import Module, Parameter
-from .schedules import scaled
+from .schedules import checked_rate, scaled
 
 
 def groups(
@@ -27,6 +28,19 @@ def groups(
     parameter and the output: 0.5 halves the rate from child to child towards the input (Howard, Ruder 2018). ValueError for a name that
     fits nothing.
     """
+    instance("groups", "model", model, Module, "a Module")
+    if isinstance(no_decay, str):
+        raise TypeError(f"groups: no_decay must be several names, got {no_decay!r}; one is [{no_decay!r}]")
+    no_decay = [text("groups", "no_decay", word, "for each name") for word in no_decay]
+    if lr is not None:
+        checked_rate("groups", "lr", lr)
+    if weight_decay is not None:
+        number("groups", "weight_decay", weight_decay, "[0, inf)")
+    if factors is not None and not isinstance(factors, Mapping):
+        raise TypeError(f"groups: factors must be a dict {{name: factor}}, got {shown(factors)}")
+    for word, value in (factors or {}).items():
+        number("groups", f"factors[{word!r}]", value, "[0, inf)")
+    number("groups", "depth_factor", depth_factor, "(0, inf)")
     if lr is None and (factors or depth_factor != 1):
         raise ValueError("groups: factors and depth_factor multiply a rate: give lr as well")
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]

@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import integer, one_of
 from ..tensor import Tensor
 from .full_batch import Closure, FullBatch, Vector
+from .given import numbers_of, steps_of
 from .line_search import Point, strong_wolfe
 from .optimizer import Parameters, Rate
 
 
 class LBFGS(FullBatch):
     """w = w - t H g, with H the inverse Hessian as the last `history_size` steps s and changes of the gradient y tell it (two-loop recursion;
-    Liu, Nocedal 1989), and t from a line search that meets the strong Wolfe conditions.
+    Liu, Nocedal 1989). line_search_fn="strong_wolfe" searches a t that meets the strong Wolfe conditions, which is what to use: None, the
+    default as in PyTorch, takes t = lr (at the first step min(1, 1 / |g|_1) lr), and may diverge.
 
     `step(closure)` makes up to max_iter iterations with at most max_eval evaluations (default 1.25 max_iter), and ends early where no element
-    of the gradient exceeds tolerance_grad or step and loss change by less than tolerance_change. line_search_fn: "strong_wolfe" (the
-    default here; PyTorch's is None) or None, steps of length lr. The other arguments and all steps are torch.optim.LBFGS's. The closure
+    of the gradient exceeds tolerance_grad or step and loss change by less than tolerance_change. Arguments, defaults and steps are
+    torch.optim.LBFGS's. The closure
     must be the loss of all data without chance: active dropout, batch norm in training and a loss that changes at the same weights
     (minibatches, augmentation) are refused with ValueError, as far as they can be seen. The vectors are float64 on the CPU, whatever the
     parameters are: for small and middle-sized models. Returns the loss before the step.
@@ -35,9 +38,14 @@ class LBFGS(FullBatch):
         tolerance_grad: float = 1e-7,
         tolerance_change: float = 1e-9,
         history_size: int = 100,
-        line_search_fn: str | None = "strong_wolfe",
+        line_search_fn: str | None = None,
     ) -> None:
-        limits = {"max_iter": max_iter, "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval, "history_size": history_size}
+        integer("LBFGS", "max_iter", max_iter, 1)
+        limits = {
+            "max_iter": max_iter,
+            "max_eval": max(1, max_iter * 5 // 4) if max_eval is None else max_eval,
+            "history_size": history_size,
+        }
         tolerances = {"tolerance_grad": tolerance_grad, "tolerance_change": tolerance_change}
         super().__init__(params, {"lr": lr, **limits, **tolerances, "line_search_fn": line_search_fn})
         self.iterations = 0
@@ -48,10 +56,10 @@ class LBFGS(FullBatch):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if group["line_search_fn"] not in (None, "strong_wolfe"):
-            raise ValueError(f"LBFGS: line_search_fn {group['line_search_fn']!r} is neither 'strong_wolfe' nor None")
-        if group["max_iter"] < 1 or group["history_size"] < 1:
-            raise ValueError(f"LBFGS: max_iter {group['max_iter']} and history_size {group['history_size']} must be at least 1")
+        one_of("LBFGS", "line_search_fn", group["line_search_fn"], ("strong_wolfe", None))
+        for name in ("max_iter", "max_eval", "history_size"):
+            integer("LBFGS", name, group[name], 1)
+        self._number(group, "[0, inf)", "tolerance_grad", "tolerance_change")
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         """Up to max_iter iterations. ValueError without a closure, and where the loss is not the same function each time."""
@@ -131,20 +139,25 @@ class LBFGS(FullBatch):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        steps = steps_of("LBFGS.load_state_dict", state)
         expected = ("steps", "numbers", "direction", "gradient", "y", "s", "at")
         wrong = [f"{k!r} is missing" for k in expected if k not in state] + [f"unexpected {k!r}" for k in state if k not in expected]
         if wrong:
             raise ValueError(f"LBFGS.load_state_dict: {wrong[0]}")
         size = sum(p.size for p in self.options["params"])
-        for k in ("direction", "gradient", "y", "s"):
-            if np.shape(state[k])[-1] not in (0, size):
+        for k in expected[1:]:
+            numbers_of("LBFGS.load_state_dict", k, state[k], np.shape(state[k]))
+        for k, rank in {"direction": 1, "gradient": 1, "y": 2, "s": 2}.items():
+            if np.ndim(state[k]) != rank or np.shape(state[k])[-1] not in (0, size):
                 raise ValueError(f"LBFGS.load_state_dict: {k} has shape {np.shape(state[k])}; the parameters have {size} elements")
         if np.shape(state["numbers"]) != (5,) or len(state["y"]) != len(state["s"]) or np.size(state["at"]) not in (0, size):
             shapes = ", ".join(f"{k} {np.shape(state[k])}" for k in ("numbers", "y", "s", "at"))
             raise ValueError(f"LBFGS.load_state_dict: got {shapes}; expected numbers (5,), y and s of as many rows, at (0,) or ({size},)")
         t, scale, iterations, evaluations, loss = (float(v) for v in state["numbers"])
+        if not all(np.isfinite((t, scale, iterations, evaluations))) or min(iterations, evaluations) < 0:
+            raise ValueError(f"LBFGS.load_state_dict: numbers are {list(state['numbers'])}; expected finite ones and counts")
         self._t, self._scale, self.iterations, self.evaluations = t, scale, int(iterations), int(evaluations)
         self._direction, self._gradient = np.array(state["direction"]), np.array(state["gradient"])
         self._y, self._s = list(np.array(state["y"])), list(np.array(state["s"]))
         self._known = None if np.isnan(loss) else (np.array(state["at"]), loss)
-        self.steps = int(state["steps"])
+        self.steps = steps

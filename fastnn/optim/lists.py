@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .. import _C
+from ..arguments import shown
 from ..nn import Module
 from ..tensor import Array, Tensor
 
@@ -35,8 +36,11 @@ def floats_of(model: Module) -> dict[str, Tensor]:
 
 def gradients_of(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients there are."""
+    if not isinstance(parameters, Iterable) or hasattr(parameters, "parameters"):
+        hint = "; model.parameters() gives them" if hasattr(parameters, "parameters") else ""
+        raise TypeError(f"{what}: parameters must be a Tensor or several, got {shown(parameters)}{hint}")
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for p in given:
         if not isinstance(p, Tensor):
-            raise TypeError(f"{what}: expected parameters, got {type(p).__name__}")
+            raise TypeError(f"{what}: expected parameters, got {shown(p)}")
     return [p.grad for p in given if p.grad is not None]

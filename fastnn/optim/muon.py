@@ -6,6 +6,7 @@ from math import prod, sqrt
 from typing import Any
 
 from .. import _C
+from ..arguments import integer, numbers, one_of
 from ..tensor import Tensor
 from .optimizer import Launch, Optimizer, Parameters, Rate
 
@@ -47,15 +48,13 @@ class Muon(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        self._not_negative(group, "momentum", "eps")
-        if group["adjust_lr_fn"] not in (None, *_ADJUSTMENTS):
-            raise ValueError(f"Muon: adjust_lr_fn {group['adjust_lr_fn']!r} is not one of {', '.join(_ADJUSTMENTS)}")
-        if len(group["ns_coefficients"]) != 3:
-            raise ValueError(f"Muon: ns_coefficients must be three numbers, got {group['ns_coefficients']}")
-        if not 1 <= group["ns_steps"] < 100:
-            raise ValueError(f"Muon: ns_steps must lie between 1 and 99, got {group['ns_steps']}")
+        self._number(group, "[0, inf)", "momentum", "eps")
+        self._flags(group, "nesterov", "renormalize")
+        one_of("Muon", "adjust_lr_fn", group["adjust_lr_fn"], (*_ADJUSTMENTS, None))
+        numbers("Muon", "ns_coefficients", group["ns_coefficients"], 3)
+        integer("Muon", "ns_steps", group["ns_steps"], 1, 100)
         for p in group["params"]:
-            if isinstance(p, Tensor) and (p.ndim < 2 or p.size == 0):
+            if p.ndim < 2 or p.size == 0:
                 raise ValueError(
                     f"Muon: a parameter of shape {p.shape} is no matrix; give biases and norms to another optimizer: "
                     "optim.Together(Muon(matrices), SGD(others))"

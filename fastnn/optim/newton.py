@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import integer
 from ..tensor import Tensor
 from .full_batch import Closure, FullBatch, Vector
+from .given import steps_of
 from .optimizer import Parameters, Rate
 
 
@@ -30,11 +32,10 @@ class NewtonCG(FullBatch):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        self._not_negative(group, "cg_tolerance", "damping")
-        if group["cg_iterations"] < 1:
-            raise ValueError(f"NewtonCG: cg_iterations must be at least 1, got {group['cg_iterations']}")
+        self._number(group, "[0, inf)", "cg_tolerance", "damping")
+        integer("NewtonCG", "cg_iterations", group["cg_iterations"], 1)
         for p in group["params"]:
-            if isinstance(p, Tensor) and p.dtype != "float64":
+            if p.dtype != "float64":
                 raise ValueError(
                     f"NewtonCG: parameters must be float64 (model.double()), got {p.dtype}: differences of their gradients are noise"
                 )
@@ -91,6 +92,7 @@ class NewtonCG(FullBatch):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError where it is another's."""
+        steps = steps_of("NewtonCG.load_state_dict", state)
         if set(state) != {"steps"}:
             raise ValueError(f"NewtonCG.load_state_dict: expected 'steps' alone, got {', '.join(map(repr, state))}")
-        self.steps = int(state["steps"])
+        self.steps = steps

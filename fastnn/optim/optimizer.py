@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .. import _C, recording
+from .. import _C, arguments, recording
+from ..arguments import shown
 from ..tensor import Array, Tensor
+from .given import array_of, groups_given, numbers_of, parameters_given, steps_of
 from .host_part import Update
-from .schedules import Schedule, memory_of, rate_at
+from .schedules import Schedule, checked_rate, memory_of, rate_at
 
 Rate = float | Schedule | Callable[[int], float]
-Parameters = Iterable[Tensor | dict[str, Any]]
+Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 
 
 @dataclass
@@ -35,7 +36,8 @@ class Launch:
 
 
 class Optimizer:
-    """Base of the optimizers. `params` is an iterable of parameters, or of groups {"params": [...], "lr": ..., other options}.
+    """Base of the optimizers. `params` is an iterable of parameters, of (name, parameter) as named_parameters() gives them, or of groups
+    {"params": parameters or pairs or a single one, "lr": ..., other options}; names stay in the group as "param_names", and errors use them.
 
     A learning rate is a number or a schedule (see optim.schedules): a function of the step, counted from 0, or of the epoch, for which
     `steps_per_epoch` has to be set (the Trainer does it). Subclasses name the kernel and its struct, the columns of the rates that it reads,
@@ -47,37 +49,15 @@ class Optimizer:
     late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
-        if isinstance(params, Tensor) or not isinstance(params, Iterable):
-            hint = "; model.parameters() is one" if hasattr(params, "parameters") else ""
-            raise TypeError(f"{self.name}: params must be an iterable of parameters, got a single {type(params).__name__}{hint}")
-        given = list(params)
-        if not given:
-            raise ValueError(f"{self.name}: no parameters given")
-        groups = given if isinstance(given[0], dict) else [{"params": given}]
+        self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
-        seen: set[int] = set()
-        for group in groups:
-            if not isinstance(group, dict):
-                raise TypeError(f"{self.name}: expected parameter groups (dicts) throughout, got {type(group).__name__}")
-            unknown = set(group) - set(defaults) - {"params"}
-            if unknown:
-                raise TypeError(
-                    f"{self.name}: unknown option {', '.join(sorted(unknown))} in a parameter group; options are {', '.join(defaults)}"
-                )
-            merged = {**defaults, **group, "params": list(group["params"])}
-            self._check(merged)
-            for p in merged["params"]:
-                if not isinstance(p, Tensor) or not p.is_leaf:
-                    raise TypeError(f"{self.name}: parameters must be leaf tensors, got {type(p).__name__}")
-                if id(p) in seen:
-                    raise ValueError(f"{self.name}: a parameter of shape {p.shape} appears twice")
-                seen.add(id(p))
-            self.param_groups.append(merged)
         self.steps = 0
         self.steps_per_epoch: int | None = None
         self.measure_updates = False
-        self._counts: np.ndarray = np.zeros(len(seen), np.int64)  # steps of each parameter
-        self._state: dict[str, list[Array | None]] = {slot: [None] * len(seen) for slot in self.slots}
+        self._counts: np.ndarray = np.zeros(0, np.int64)  # steps of each parameter
+        self._state: dict[str, list[Array | None]] = {slot: [] for slot in self.slots}
+        for group in groups_given(self.name, params):
+            self.add_param_group(group)
         self._moved: list[tuple[list[int], list[int], Array]] = []  # of the last step: positions, numbers of pieces, sums
         self._tables: dict[Any, list[Array]] = {}  # of recorded steps
         self._rates_at: dict[int, Any] = {}  # what was last written in which of them
@@ -87,17 +67,43 @@ class Optimizer:
         """What files and errors call it."""
         return type(self).__name__
 
-    def _check(self, group: dict[str, Any]) -> None:
-        if not callable(group["lr"]) and not isinstance(group["lr"], Real):
-            raise TypeError(f"{self.name}: lr must be a number or a schedule, got {type(group['lr']).__name__}")
-        if not callable(group["lr"]) and not group["lr"] >= 0:
-            raise ValueError(f"{self.name}: lr must not be negative, got {group['lr']}")
-        self._not_negative(group, "weight_decay")
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Another group, {"params": ..., options}: parameters that were frozen so far, say. ValueError for one that is there already."""
+        if not isinstance(param_group, dict):
+            raise TypeError(f"{self.name}: expected parameter groups (dicts) throughout, got {shown(param_group)}")
+        if "params" not in param_group:
+            raise ValueError(f"{self.name}: a parameter group needs 'params'; it has {', '.join(map(str, param_group)) or 'nothing'}")
+        unknown = set(param_group) - set(self.defaults) - {"params", "param_names"}
+        if unknown:
+            raise TypeError(
+                f"{self.name}: unknown option {', '.join(sorted(map(str, unknown)))} in a parameter group; options are "
+                f"{', '.join(self.defaults)}"
+            )
+        merged = {**self.defaults, **param_group, **parameters_given(self.name, param_group["params"])}
+        self._check(merged)
+        seen = {id(p) for group in self.param_groups for p in group["params"]}
+        for p in merged["params"]:
+            if id(p) in seen:
+                raise ValueError(f"{self.name}: a parameter of shape {p.shape} appears twice")
+            seen.add(id(p))
+        if any("param_names" in group for group in self.param_groups) != ("param_names" in merged) and self.param_groups:
+            raise ValueError(f"{self.name}: some groups have names of their parameters and some have none; give all or none")
+        self.param_groups.append(merged)
+        self._counts = np.concatenate([self._counts, np.zeros(len(merged["params"]), np.int64)])
+        for arrays in self._state.values():
+            arrays.extend([None] * len(merged["params"]))
 
-    def _not_negative(self, group: dict[str, Any], *options: str) -> None:
+    def _check(self, group: dict[str, Any]) -> None:
+        checked_rate(self.name, "lr", group["lr"])
+        self._number(group, "[0, inf)", "weight_decay")
+
+    def _number(self, group: dict[str, Any], within: str, *options: str) -> None:
         for option in options:
-            if not group[option] >= 0:
-                raise ValueError(f"{self.name}: {option} must not be negative, got {group[option]}")
+            arguments.number(self.name, option, group[option], within)
+
+    def _flags(self, group: dict[str, Any], *options: str) -> None:
+        for option in options:
+            arguments.flag(self.name, option, group[option])
 
     # --- what subclasses say of themselves
 
@@ -127,11 +133,11 @@ class Optimizer:
         """The learning rate of each group at the next step."""
         return [rate_at(group["lr"], self.steps, self.steps_per_epoch) for group in self.param_groups]
 
-    def zero_grad(self) -> None:
-        """Forgets the gradients of all parameters."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the gradients of all parameters; with set_to_none=False those that are there become zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                p.grad = None
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0.0
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
@@ -228,40 +234,36 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave; a state without "counts" counts `steps` for every parameter. ValueError names what does not fit;
         nothing is changed then."""
-        if "steps" not in state:
-            raise ValueError(f"{self.name}.load_state_dict: 'steps' is missing")
+        what = f"{self.name}.load_state_dict"
+        steps = steps_of(what, state)
         parameters = [p for group in self.param_groups for p in group["params"]]
         fresh: dict[str, list[Array | None]] = {slot: [None] * len(parameters) for slot in self.slots}
         schedules = self._schedule_state()
         for key, value in state.items():
             if key in ("steps", "counts") or key in schedules:
                 continue
-            position, _, slot = key.partition(".")
+            position, _, slot = str(key).partition(".")
             if slot not in fresh or not position.isdigit() or int(position) >= len(parameters):
-                raise ValueError(f"{self.name}.load_state_dict: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>")
+                raise ValueError(f"{what}: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>")
             p = parameters[int(position)]
-            values = np.asarray(value)
-            if values.shape != p.shape:
-                raise ValueError(f"{self.name}.load_state_dict: {key} has shape {values.shape}; its parameter {p.shape}")
-            fresh[slot][int(position)] = _C.from_numpy(values.astype(p.dtype, copy=False), p.device)
-        counts = np.asarray(state.get("counts", np.full(len(parameters), int(state["steps"]))))
-        if counts.shape != (len(parameters),):
-            raise ValueError(f"{self.name}.load_state_dict: counts has shape {counts.shape}; expected ({len(parameters)},)")
+            fresh[slot][int(position)] = array_of(what, key, value, p)
+        counts = numbers_of(what, "counts", state.get("counts", np.full(len(parameters), steps)), (len(parameters),))
         missing = [key for key in schedules if key not in state]
         if missing:
-            raise ValueError(f"{self.name}.load_state_dict: {missing[0]} is missing: a schedule of this optimizer has a memory")
-        for key, remembered in schedules.items():
-            if np.shape(state[key]) != remembered.shape:
-                raise ValueError(f"{self.name}.load_state_dict: {key} has shape {np.shape(state[key])}; expected {remembered.shape}")
-        if int(state["steps"]) < 0 or counts.min(initial=0) < 0:
-            raise ValueError(f"{self.name}.load_state_dict: steps and counts must not be negative, got {state['steps']} and {counts}")
+            raise ValueError(f"{what}: {missing[0]} is missing: a schedule of this optimizer has a memory")
+        remembered = {key: numbers_of(what, key, state[key], before.shape) for key, before in schedules.items()}
+        if steps < 0 or counts.min(initial=0) < 0:
+            raise ValueError(f"{what}: steps and counts must not be negative, got {steps} and {counts}")
         if "counts" in state:
             self._refuse_missing(fresh, counts)
-        for number, group in enumerate(self.param_groups):
-            memory = memory_of(group["lr"])
+        memories = [(memory_of(group["lr"]), f"schedule.{number}") for number, group in enumerate(self.param_groups)]
+        for memory, key in memories:
             if memory is not None:
-                memory.load_state(np.asarray(state[f"schedule.{number}"]))
-        self.steps, self._counts, self._state = int(state["steps"]), counts.astype(np.int64), fresh
+                memory.check_state(what, key, remembered[key])
+        for memory, key in memories:
+            if memory is not None:
+                memory.load_state(remembered[key])
+        self.steps, self._counts, self._state = steps, counts.astype(np.int64), fresh
 
     def _refuse_missing(self, fresh: dict[str, list[Array | None]], counts: np.ndarray) -> None:
         """A parameter that was stepped has the arrays that its group uses; those of `late_slots` may be absent from the whole state."""

@@ -10,17 +10,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from math import cos, isinf, pi, sqrt
+from numbers import Real
 from typing import Any, overload
 
 import numpy as np
+
+from ..arguments import figure, integer, number, numbers, one_of, shown, text
+from ..arguments import function as checked_function
 
 
 class Schedule:
     """A function of time in a unit, "step" or "epoch". `total`: how long it runs, where it has an end. Called with t, gives the rate."""
 
     def __init__(self, function: Callable[[Any], float], unit: str = "step", total: float | None = None) -> None:
-        if unit not in ("step", "epoch"):
-            raise ValueError(f"a schedule's unit is 'step' or 'epoch', got {unit!r}")
+        one_of(type(self).__name__.lstrip("_"), "unit", unit, ("step", "epoch"))
+        checked_function("Schedule", "function", function, "a function of time")
         self.function, self.unit, self.total = function, unit, total
 
     def __call__(self, t: float) -> float:
@@ -41,49 +45,64 @@ class Schedule:
 
 def rate_at(lr: Any, step: int, steps_per_epoch: int | None) -> float:
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
-    if isinstance(lr, Schedule):
-        return float(lr.at(step, steps_per_epoch))
-    return float(lr(step)) if callable(lr) else float(lr)
+    rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else lr(step) if callable(lr) else lr
+    try:
+        return float(rate)
+    except (TypeError, ValueError):
+        raise TypeError(f"a schedule must give a number, got {shown(rate)} at step {step}") from None
+
+
+def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any:
+    """A rate: a number, a schedule, or a function of the step."""
+    if isinstance(lr, type) or not (callable(lr) or isinstance(lr, Real)) or isinstance(lr, bool):
+        raise TypeError(f"{what}: {name} must be a number or a schedule, got {shown(lr)}")
+    return lr if callable(lr) else number(what, name, lr, within)
 
 
 def constant(lr: float) -> Schedule:
     """lr."""
+    _rate("constant", lr)
     return Schedule(lambda t: lr)
 
 
 def step(lr: float, milestones: Sequence[float], factor: float = 0.1, *, unit: str = "step") -> Schedule:
     """lr times `factor` for every milestone reached. The lectures': step(0.1, (30, 60, 90), unit="epoch")."""
-    return Schedule(lambda t: lr * factor ** sum(t >= m for m in milestones), unit)
+    _rate("step", lr)
+    times = numbers("step", "milestones", milestones, within="[0, inf]")
+    number("step", "factor", factor, "[0, inf)")
+    return Schedule(lambda t: lr * factor ** sum(t >= m for m in times), unit)
 
 
 def cosine(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """final + (lr - final) / 2 (1 + cos(pi t / total)), `final` from `total` on (Loshchilov, Hutter 2016)."""
-    _positive(total)
+    _rate("cosine", lr, total, final=final)
     return Schedule(lambda t: final + (lr - final) / 2 * (1 + cos(pi * min(t, total) / total)), unit, total)
 
 
 def linear(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """lr + (final - lr) t / total, `final` from `total` on."""
-    _positive(total)
+    _rate("linear", lr, total, final=final)
     return Schedule(lambda t: lr + (final - lr) * min(t, total) / total, unit, total)
 
 
 def inverse_sqrt(lr: float, *, unit: str = "step") -> Schedule:
     """lr / sqrt(max(t, 1)) (Vaswani et al. 2017)."""
+    _rate("inverse_sqrt", lr)
     return Schedule(lambda t: lr / sqrt(max(t, 1)), unit)
 
 
 def exponential(lr: float, factor: float, *, unit: str = "step") -> Schedule:
     """lr factor^t."""
+    _rate("exponential", lr)
+    number("exponential", "factor", factor, "(0, inf)")
     return Schedule(lambda t: lr * factor**t, unit)
 
 
 def cosine_restarts(lr: float, period: float, factor: float = 1, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """Cosines from lr to `final`, one after the other: the first lasts `period`, each later one `factor` times as long (SGDR: Loshchilov,
     Hutter 2016). ValueError for factor below 1."""
-    _positive(period)
-    if factor < 1:
-        raise ValueError(f"cosine_restarts: factor {factor}; expected at least 1")
+    _rate("cosine_restarts", lr, final=final)
+    number("cosine_restarts", "period", period, "(0, inf)"), number("cosine_restarts", "factor", factor, "[1, inf)")
 
     def rate(t: float) -> float:
         length, begin = period, 0.0
@@ -111,9 +130,10 @@ def one_cycle(
 
     anneal_strategy: "cos" or "linear", the form of both parts.
     """
-    _positive(total)
-    if anneal_strategy not in ("cos", "linear"):
-        raise ValueError(f"one_cycle: anneal_strategy {anneal_strategy!r} is not one of cos, linear")
+    _rate("one_cycle", lr, total)
+    one_of("one_cycle", "anneal_strategy", anneal_strategy, ("cos", "linear"))
+    number("one_cycle", "pct_start", pct_start, "[0, 1]")
+    number("one_cycle", "div_factor", div_factor, "(0, inf)"), number("one_cycle", "final_div_factor", final_div_factor, "(0, inf)")
     low, least = lr / div_factor, lr / div_factor / final_div_factor
     last = 1 if unit == "step" else 0  # the first and the last step are among `total`
     top, end = max(pct_start * total - last, 0.0), total - last
@@ -132,7 +152,9 @@ def one_cycle(
 
 def triangle(lr: float, total: float, *, start: float = 0.2, peak: float = 0.23, end: float = 0.07, unit: str = "step") -> Schedule:
     """Straight lines from `start` lr up to lr at the part `peak` of the run, and down to `end` lr at `total`. The defaults are airbench94's."""
-    _positive(total)
+    _rate("triangle", lr, total)
+    number("triangle", "peak", peak, "[0, 1]")
+    number("triangle", "start", start, "[0, inf)"), number("triangle", "end", end, "[0, inf)")
     top = int(peak * total) if unit == "step" else peak * total
     return Schedule(lambda t: lr * float(np.interp(t, [0, top, total], [start, 1.0, end])), unit, total)
 
@@ -164,6 +186,10 @@ def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | N
     `steps` counts in the schedule's unit; left out, it is min(5,000 steps, 5 % of the run), whose length is that of the schedule or `total`
     (ValueError without either). Warns when it covers more than half of the run. The schedule's own time goes on meanwhile.
     """
+    checked_rate("warmup", "schedule", schedule)
+    for name, length in (("steps", steps), ("total", total)):
+        if length is not None:
+            number("warmup", name, length, "[0, inf)" if name == "steps" else "(0, inf)")
     after = schedule if isinstance(schedule, Schedule) else Schedule(schedule) if callable(schedule) else constant(schedule)
     total = after.total if total is None else total
     if steps is None and total is None:
@@ -175,17 +201,19 @@ def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | N
 
 def lookahead(total: float, *, k: int = 5, decay: float = 0.95, power: float = 3.0, unit: str = "step") -> Schedule:
     """airbench's alpha of Lookahead: 1 - decay^k (t / total)^power, from 1 (no slow weights) down to 1 - decay^k (Jordan 2024)."""
-    _positive(total)
+    number("lookahead", "total", total, "(0, inf)")
+    integer("lookahead", "k", k, 1), number("lookahead", "decay", decay, "[0, 1]"), number("lookahead", "power", power, "[0, inf)")
     return Schedule(lambda t: 1 - decay**k * (min(t, total) / total) ** power, unit, total)
 
 
 @overload
 def scaled(lr: float, factor: float) -> float: ...
 @overload
-def scaled(lr: Schedule, factor: float) -> Schedule: ...
-def scaled(lr: float | Schedule, factor: float) -> float | Schedule:
-    """The same rate or schedule, `factor` times as large."""
-    return _Scaled(lr, factor) if isinstance(lr, Schedule) else lr * factor
+def scaled(lr: Schedule | Callable[[int], float], factor: float) -> Schedule: ...
+def scaled(lr: float | Schedule | Callable[[int], float], factor: float) -> float | Schedule:
+    """The same rate, schedule or function of the step, `factor` times as large."""
+    checked_rate("scaled", "lr", lr), number("scaled", "factor", factor, "[0, inf)")
+    return _Scaled(lr if isinstance(lr, Schedule) else Schedule(lr), factor) if callable(lr) else lr * factor
 
 
 class _Scaled(Schedule):
@@ -203,13 +231,12 @@ class _Scaled(Schedule):
 @overload
 def linear_rule(lr: float, workers: int) -> float: ...
 @overload
-def linear_rule(lr: Schedule, workers: int) -> Schedule: ...
-def linear_rule(lr: float | Schedule, workers: int) -> float | Schedule:
+def linear_rule(lr: Schedule | Callable[[int], float], workers: int) -> Schedule: ...
+def linear_rule(lr: float | Schedule | Callable[[int], float], workers: int) -> float | Schedule:
     """workers lr, for a number or a schedule: K workers with N samples each take batches of K N and K times the rate, after a warm-up
     (Goyal et al. 2017). ValueError for less than one worker."""
-    if workers < 1:
-        raise ValueError(f"linear_rule: {workers} workers; expected at least 1")
-    return scaled(lr, workers)
+    checked_rate("linear_rule", "lr", lr)
+    return scaled(lr, integer("linear_rule", "workers", workers, 1))
 
 
 class ReduceOnPlateau(Schedule):
@@ -236,10 +263,15 @@ class ReduceOnPlateau(Schedule):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(lambda t: self.rate)
-        if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"ReduceOnPlateau: mode {mode!r} (min, max), threshold_mode {threshold_mode!r} (rel, abs)")
-        if not 0 < factor < 1:
-            raise ValueError(f"ReduceOnPlateau: factor {factor}; expected a number between 0 and 1")
+        what = "ReduceOnPlateau"
+        one_of(what, "mode", mode, ("min", "max")), one_of(what, "threshold_mode", threshold_mode, ("rel", "abs"))
+        _rate(what, lr)
+        number(what, "factor", factor, "(0, 1)")
+        integer(what, "patience", patience, 0), integer(what, "cooldown", cooldown, 0)
+        for name, value in (("threshold", threshold), ("min_lr", min_lr), ("eps", eps)):
+            number(what, name, value, "[0, inf)")
+        if monitor is not None:
+            text(what, "monitor", monitor, "such as 'val_loss'")
         self.monitor, self.sign, self.factor, self.patience = monitor, 1.0 if mode == "min" else -1.0, factor, patience
         self.threshold, self.relative, self.cooldown = threshold, threshold_mode == "rel", cooldown
         self.min_lr, self.eps = min_lr, eps
@@ -247,6 +279,7 @@ class ReduceOnPlateau(Schedule):
 
     def step(self, value: float) -> None:
         """An epoch's figure."""
+        figure("ReduceOnPlateau.step", "value", value)
         margin = 0.0 if isinf(self.best) else self.threshold * (self.best if self.relative else 1.0)
         if self.sign * value < self.sign * self.best - margin:  # never for NaN
             self.best, self.bad = value, 0
@@ -262,6 +295,11 @@ class ReduceOnPlateau(Schedule):
     def state(self) -> np.ndarray:
         """What it remembers: rate, best, bad epochs, epochs left of the cooldown."""
         return np.array([self.rate, self.best, self.bad, self.cooling], np.float64)
+
+    def check_state(self, what: str, name: str, state: np.ndarray) -> None:
+        """ValueError for what state() never gives."""
+        if not (np.isfinite(state[[0, 2, 3]]).all() and (state[[0, 2, 3]] >= 0).all()):
+            raise ValueError(f"{what}: {name} is {shown(state.tolist())}; expected a rate, the best figure, and two counts of epochs")
 
     def load_state(self, state: np.ndarray) -> None:
         """Takes what state() gave."""
@@ -285,6 +323,9 @@ def notice(rates: Sequence[Any], row: dict[str, float]) -> None:
         plateau.step(row[column])
 
 
-def _positive(total: float) -> None:
-    if not total > 0:
-        raise ValueError(f"a schedule needs a total of at least 1 step, got {total}")
+def _rate(what: str, lr: float, total: float | None = None, final: float = 0.0) -> None:
+    if callable(lr):
+        raise TypeError(f"{what}: lr must be a number, got {shown(lr)}")
+    number(what, "lr", lr, "[0, inf)"), number(what, "final", final, "[0, inf)")
+    if total is not None and number(what, "total", total, "(-inf, inf)") <= 0:
+        raise ValueError(f"{what}: total must be at least 1 step, got {total}")

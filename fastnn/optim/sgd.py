@@ -10,8 +10,8 @@ from .optimizer import Optimizer, Parameters, Rate
 class SGD(Optimizer):
     """g = gradient + weight_decay w;  v = momentum v + (1 - dampening) g;  w = w - lr v, with Nesterov w = w - lr (g + momentum v).
 
-    PyTorch's form (Sutskever et al. 2013): v is g at the first step and holds no learning rate. weight_decay d equals a penalty d/2 |w|^2.
-    maximize climbs: the gradient's sign is turned first. nesterov needs momentum > 0 and no dampening (ValueError).
+    PyTorch's form and defaults, lr 0.001 (Sutskever et al. 2013): v is g at the first step and holds no learning rate. weight_decay d equals
+    a penalty d/2 |w|^2. maximize climbs: the gradient's sign is turned first. nesterov needs momentum > 0 and no dampening (ValueError).
     """
 
     kernel, struct = "sgd_step", "SGD"
@@ -21,7 +21,7 @@ class SGD(Optimizer):
     def __init__(
         self,
         params: Parameters,
-        lr: Rate,
+        lr: Rate = 1e-3,
         *,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -34,7 +34,9 @@ class SGD(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        self._not_negative(group, "momentum")
+        self._number(group, "[0, inf)", "momentum")
+        self._number(group, "(-inf, inf)", "dampening")
+        self._flags(group, "nesterov", "maximize")
         if group["nesterov"] and not (group["momentum"] > 0 and group["dampening"] == 0):
             raise ValueError("SGD: nesterov needs momentum > 0 and dampening 0")
 

@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 
 from .. import _C, recording
+from ..arguments import instance, integer, shown
 from ..nn import Module
 from ..tensor import Array, Tensor
+from .given import array_of, steps_of
 from .lists import by_place, floats_of, scalar
 from .optimizer import Optimizer, Rate
-from .schedules import rate_at
+from .schedules import checked_rate, rate_at
 
 
 class _Wrapper(Optimizer):
     """Passes on what one or several optimizers do."""
 
     def __init__(self, *optimizers: Optimizer) -> None:
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Optimizer):
+                raise TypeError(
+                    f"{type(self).__name__}: expected an optimizer, such as optim.SGD(model.parameters(), 0.1), got {shown(optimizer)}"
+                )
         self.optimizers = optimizers
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
@@ -48,6 +55,10 @@ class _Wrapper(Optimizer):
         for optimizer in self.optimizers:
             optimizer.measure_updates = on
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refused: it would be unclear whose group it is."""
+        raise ValueError(f"{self.name}.add_param_group: give the group to one of the optimizers that this one is made of, before making it")
+
     def rates(self) -> list[float]:
         return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
 
@@ -73,11 +84,10 @@ class _Wrapper(Optimizer):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
-        if "steps" not in state:
-            raise ValueError(f"{self.name}.load_state_dict: 'steps' is missing")
+        steps_of(f"{self.name}.load_state_dict", state)
         parts: list[dict[str, Any]] = [{"steps": state["steps"]} for _ in self.optimizers]
         for key, value in state.items():
-            number, slash, rest = key.partition("/")
+            number, slash, rest = str(key).partition("/")
             if slash and number.isdigit() and int(number) < len(parts):
                 parts[int(number)][rest] = value
             elif key != "steps" and not self._own(key):
@@ -86,7 +96,7 @@ class _Wrapper(Optimizer):
         try:
             for optimizer, part in zip(self.optimizers, parts):
                 optimizer.load_state_dict(part)
-        except ValueError:
+        except (ValueError, TypeError):
             for optimizer, part in zip(self.optimizers, before):
                 optimizer.load_state_dict(part)
             raise
@@ -121,11 +131,10 @@ class Lookahead(_Wrapper):
     """
 
     def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: Rate = 0.5, model: Module | None = None) -> None:
-        if k < 1:
-            raise ValueError(f"Lookahead: k {k}; expected at least 1")
-        if not callable(alpha) and not 0 <= alpha <= 1:
-            raise ValueError(f"Lookahead: alpha must lie between 0 and 1, got {alpha}")
         super().__init__(optimizer)
+        integer("Lookahead", "k", k, 1), checked_rate("Lookahead", "alpha", alpha, "[0, 1]")
+        if model is not None:
+            instance("Lookahead", "model", model, Module, "a Module")
         self.k, self.alpha = k, alpha
         parameters = [p for group in self.param_groups for p in group["params"]]
         buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
@@ -161,17 +170,15 @@ class Lookahead(_Wrapper):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
-        slow = []
+        what, slow = f"{self.name}.load_state_dict", []
+        steps_of(what, state)
         for i, t in enumerate(self._fast):
             if f"slow.{i}" not in state:
-                raise ValueError(f"{self.name}.load_state_dict: 'slow.{i}' is missing")
-            values = np.asarray(state[f"slow.{i}"])
-            if values.shape != t.shape:
-                raise ValueError(f"{self.name}.load_state_dict: slow.{i} has shape {values.shape}; its parameter {t.shape}")
-            slow.append(_C.from_numpy(values.astype(t.dtype, copy=False), t.device))
+                raise ValueError(f"{what}: 'slow.{i}' is missing")
+            slow.append(array_of(what, f"slow.{i}", state[f"slow.{i}"], t))
         super().load_state_dict(state)
         self._slow = slow
 
     def _own(self, key: str) -> bool:
-        name, _, number = key.partition(".")
+        name, _, number = str(key).partition(".")
         return name == "slow" and number.isdigit() and int(number) < len(self._fast)

@@ -1,0 +1,131 @@
+"""What arguments must be. Each check returns the value, or raises one exception that names who asked, the argument, what came and what would do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import inf, isnan
+from numbers import Real
+from operator import index
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+_PLAIN = (type(None), bool, int, float, str, bytes)
+
+
+def shown(value: Any) -> str:
+    """A value as an error says it: short ones as they are, anything else by its kind."""
+    if isinstance(value, (tuple, list, set)) and not all(isinstance(one, (*_PLAIN, tuple, list)) for one in value):
+        return f"a {type(value).__name__} of {', '.join(dict.fromkeys(type(one).__name__ for one in value))}"
+    if isinstance(value, (*_PLAIN, np.generic, tuple, list, set)):
+        text = str(value) if isinstance(value, np.generic) else repr(value)
+        if len(text) <= 60 and "\n" not in text:
+            return text
+    if isinstance(value, type) or callable(value) and hasattr(value, "__name__"):
+        return f"{'the class' if isinstance(value, type) else 'the function'} {value.__name__}"
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ in ("numpy", "torch") else kind.__qualname__
+
+
+def integer(what: str, name: str, value: Any, least: int | None = None, below: int | None = None) -> int:
+    """An integer, numpy's too, of at least `least` and less than `below`."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{what}: {name} must be an integer, got {shown(value)}")
+    try:
+        number = index(value)
+    except TypeError:  # an array that holds another type, or several
+        raise TypeError(f"{what}: {name} must be an integer, got {shown(value)}") from None
+    if least is not None and below is not None and not least <= number < below:
+        where = f"between {least} and {below - 1}" if below < 2**53 else f"in [{least}, 2**{below.bit_length() - 1})"
+        raise ValueError(f"{what}: {name} must lie {where}, got {value}")
+    if least is not None and number < least:
+        raise ValueError(f"{what}: {name} must {'not be negative' if least == 0 else f'be at least {least}'}, got {value}")
+    return number
+
+
+def number(what: str, name: str, value: Any, within: str = "(-inf, inf)") -> float:
+    """A number in an interval: "[0, 1)" is 0 <= value < 1, "[0, inf)" anything finite that is not negative. NaN lies in none."""
+    given = figure(what, name, value)
+    low, high = (float(end) for end in within[1:-1].split(","))
+    low_fits = given >= low if within[0] == "[" else given > low
+    high_fits = given <= high if within[-1] == "]" else given < high
+    if low_fits and high_fits:
+        return given
+    if isnan(given) or (given in (inf, -inf) and high == inf):
+        raise ValueError(f"{what}: {name} must be a finite number, got {value}")
+    wanted = f"lie in {within}" if high < inf else f"be {'at least' if within[0] == '[' else 'greater than'} {low:g}"
+    raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {value}")
+
+
+def figure(what: str, name: str, value: Any) -> float:
+    """A number, NaN and infinities too: something that was measured."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{what}: {name} must be a number, got {shown(value)}")
+    return float(value)
+
+
+_WORDS = {"[0, inf)": "not be negative", "[0, inf]": "not be negative", "(0, inf)": "be positive", "(0, inf]": "be positive"}
+
+
+def numbers(what: str, name: str, value: Any, count: int | None = None, within: str = "(-inf, inf)") -> tuple[float, ...]:
+    """Several numbers (`count` of them) in an interval."""
+    words = {2: "two", 3: "three"}.get(count or 0, "several")
+    wanted = f"{words} numbers{'' if within in ('(-inf, inf)', '[0, inf]') else f' in {within}'}"
+    given = list(value) if isinstance(value, (tuple, list, range)) or getattr(value, "ndim", 0) == 1 else None
+    if given is None or not all(isinstance(v, Real) for v in given):
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+    try:
+        if count in (None, len(given)):
+            return tuple(number(what, name, v, within) for v in given)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+
+
+def text(what: str, name: str, value: Any, hint: str = "") -> str:
+    """A str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what}: {name} must be a str{f' {hint}' if hint else ''}, got {shown(value)}")
+    return value
+
+
+def one_of(what: str, name: str, value: T, choices: Sequence[T]) -> T:
+    """One of a few values."""
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        listed = ", ".join(str(choice) for choice in choices)
+        raise ValueError(f"{what}: {name} {shown(value)} is not one of {listed}")
+    return value
+
+
+def flag(what: str, name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{what}: {name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def instance(what: str, name: str, value: Any, kinds: type[T] | tuple[type[T], ...], wanted: str) -> T:
+    """Something of a class; `wanted` says it in words."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+    return value
+
+
+def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> list[T]:
+    """A list or another iterable of things of a class, all of which `wanted` names."""
+    if isinstance(value, (str, bytes, kind)) or not isinstance(value, Iterable):
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+    found = list(value)
+    for one in found:
+        if not isinstance(one, kind):
+            raise TypeError(f"{what}: {name} must be {wanted}, got {shown(one)} among them")
+    return found
+
+
+def function(what: str, name: str, value: Any, wanted: str) -> Callable[..., Any]:
+    """Something that can be called; `wanted` says of what."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+    checked: Callable[..., Any] = value
+    return checked

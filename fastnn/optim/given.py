@@ -1,0 +1,80 @@
+"""What optimizers are given: parameters in PyTorch's forms, and states from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..arguments import integer, shown
+from ..tensor import Array, Tensor
+
+
+def groups_given(what: str, params: Any) -> list[Any]:
+    """The parameter groups that `params` stands for."""
+    if hasattr(params, "parameters"):
+        raise TypeError(f"{what}: params must be an iterable of parameters, got a single {shown(params)}; model.parameters() is one")
+    if isinstance(params, dict):
+        raise TypeError(f"{what}: params must be a list of parameter groups, got a single dict: [{{'params': ...}}]")
+    given = _listed(what, params)
+    if not given:
+        raise ValueError(f"{what}: no parameters given")
+    return given if isinstance(given[0], dict) else [{"params": given}]
+
+
+def parameters_given(what: str, params: Any) -> dict[str, list[Any]]:
+    """{"params": leaf tensors} of a group and, where they came as pairs, {"param_names": their names}."""
+    given = [params] if isinstance(params, Tensor) else _listed(what, params)
+    named = [isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) for p in given]
+    if any(named) and not all(named):
+        raise ValueError(f"{what}: some parameters have names and some have none; give model.named_parameters() or model.parameters()")
+    parameters = [p[1] for p in given] if any(named) else given
+    for p in parameters:
+        if not isinstance(p, Tensor) or not p.is_leaf:
+            kind = "the result of an operation" if isinstance(p, Tensor) else shown(p)
+            raise TypeError(f"{what}: parameters must be leaf tensors, got {kind}")
+        if p.dtype not in ("float32", "float64"):
+            raise TypeError(f"{what}: parameters must be float32 or float64, got a tensor of {p.dtype}")
+    return {"params": parameters, **({"param_names": [p[0] for p in given]} if any(named) else {})}
+
+
+def _listed(what: str, params: Any) -> list[Any]:
+    if isinstance(params, (Tensor, str, bytes)) or not isinstance(params, Iterable):
+        raise TypeError(f"{what}: params must be an iterable of parameters, got a single {shown(params)}")
+    if isinstance(params, (set, frozenset)):
+        raise TypeError(f"{what}: params must have an order that stays, since states are kept by position: a list, not a set")
+    return list(params)
+
+
+# --- states
+
+
+def steps_of(what: str, state: Any) -> int:
+    """ "steps" of a state."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
+    if "steps" not in state:
+        raise ValueError(f"{what}: 'steps' is missing")
+    return integer(what, "steps", state["steps"])
+
+
+def array_of(what: str, key: str, value: Any, beside: Tensor) -> Array:
+    """An array of a state, in the type and the place of its parameter. It must have its shape."""
+    values = np.asarray(value)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{what}: {key} holds {values.dtype}; expected numbers")
+    if values.shape != beside.shape:
+        raise ValueError(f"{what}: {key} has shape {values.shape}; its parameter {beside.shape}")
+    return _C.from_numpy(values.astype(beside.dtype, copy=False), beside.device)
+
+
+def numbers_of(what: str, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of a state as float64, or as the integers they are."""
+    values = np.asarray(value)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{what}: {key} holds {values.dtype}; expected numbers")
+    if values.shape != shape:
+        raise ValueError(f"{what}: {key} has shape {values.shape}; expected {shape}")
+    return values
