@@ -47,6 +47,7 @@ void bind_switches(py::module_& m) {
   m.def("isa", &isa::name);
   m.def("isa_reason", &isa::reason);
   m.def("isas", &isa::all);
+  m.def("isas", [](const std::string& dtype) { return isa::with_table(dtype_named(dtype)); }, py::arg("dtype"));
   m.def("set_isa", &isa::set);
   m.def("set_memory_checks", &set_memory_checks);
   m.def("set_finite_checks", &set_finite_checks);

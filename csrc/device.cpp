@@ -71,10 +71,12 @@ void Device::check(const char* problem) const {
 
 const Table& Device::table(Dtype storage) const {
   const Table* table = is_cpu() ? isa::table(storage) : backend->table(int(storage));
-  if (!table)
-    throw DeviceError(std::string("no kernels for ") + fastnn::name(storage) + " on " + name + "; " +
-                      (storage == Dtype::float64 ? "float64 is computed on the CPU: use .to('cpu')" : "use float32"));
-  return *table;
+  if (table) return *table;
+  const std::string what = std::string("no kernels for ") + fastnn::name(storage) + " on " + name + "; ";
+  if (storage == Dtype::float64) throw DeviceError(what + "float64 is computed on the CPU: use .to('cpu')");
+  if (storage == Dtype::bfloat16 && is_cpu())
+    throw DeviceError(what + "the instruction set here is " + isa::name() + ", avx512bf16 has them: use float32");
+  throw DeviceError(what + "use float32");
 }
 
 Context Device::context() {

@@ -10,6 +10,7 @@ namespace portable_f32 { extern const Table table; }
 namespace portable_f64 { extern const Table table; }
 namespace avx2_f32 { extern const Table table; }
 namespace avx512_f32 { extern const Table table; }
+namespace avx512bf16_bf16 { extern const Table table; }
 // clang-format on
 
 namespace isa {
@@ -17,19 +18,22 @@ namespace {
 
 struct Isa {
   const char* name;
-  const Table& float32;
+  const Table* float32;
+  const Table* bfloat16;  // null where bfloat16 would be slower than float32
   bool (*supported)();
 };
 
-// Plainest first. Sets yet to come (avx512bf16, amx) start as copies of the one above and replace single kernels.
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+
+// Plainest first; a set has the tables of the one before it where it brings none of its own.
 const Isa known[] = {
-    {"portable", portable_f32::table, [] { return true; }},
-    {"avx2", avx2_f32::table, [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); }},
-    {"avx512", avx512_f32::table,
-     [] {
-       return bool(__builtin_cpu_supports("avx512f")) && bool(__builtin_cpu_supports("avx512bw")) &&
-              bool(__builtin_cpu_supports("avx512dq")) && bool(__builtin_cpu_supports("avx512vl"));
-     }},
+    {"portable", &portable_f32::table, nullptr, [] { return true; }},
+    {"avx2", &avx2_f32::table, nullptr, [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); }},
+    {"avx512", &avx512_f32::table, nullptr, has_avx512},
+    {"avx512bf16", &avx512_f32::table, &avx512bf16_bf16::table, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }},
 };
 
 struct Choice {
@@ -62,6 +66,10 @@ Choice choose() {
   return {best, "the widest this processor supports of " + names(false)};
 }
 
+const Table* table_of(const Isa& isa, Dtype storage) {
+  return storage == Dtype::float32 ? isa.float32 : storage == Dtype::bfloat16 ? isa.bfloat16 : nullptr;
+}
+
 Choice& choice() {
   static Choice c = choose();
   return c;
@@ -71,7 +79,7 @@ Choice& choice() {
 
 const Table* table(Dtype storage) {
   if (storage == Dtype::float64) return &portable_f64::table;
-  return storage == Dtype::float32 ? &choice().isa->float32 : nullptr;
+  return table_of(*choice().isa, storage);
 }
 
 std::string name() { return choice().isa->name; }
@@ -81,6 +89,17 @@ std::vector<std::string> all() {
   std::vector<std::string> list;
   for (const Isa& isa : known)
     if (isa.supported()) list.push_back(isa.name);
+  return list;
+}
+
+std::vector<std::string> with_table(Dtype storage) {
+  std::vector<std::string> list;
+  const Table* before = nullptr;
+  for (const Isa& isa : known) {
+    const Table* own = table_of(isa, storage);
+    if (isa.supported() && own && own != before) list.push_back(isa.name);
+    before = own;
+  }
   return list;
 }
 

@@ -7,7 +7,9 @@
 
 namespace fastnn::FASTNN_TABLE {
 
-#if !defined(FASTNN_STORAGE)
+#if defined(FASTNN_STORAGE)
+#define FASTNN_NARROW_STORAGE 1
+#else
 #define FASTNN_STORAGE FASTNN_REAL
 #endif
 using real = FASTNN_REAL;

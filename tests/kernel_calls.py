@@ -54,7 +54,9 @@ def _devices() -> list[str]:
 
 DEVICES = _devices()
 GPUS = [device for device in DEVICES if device != "cpu"]
-CPU_TABLES = [*(Table(isa, "float32") for isa in _C.isas()), Table("portable", "float64")] if "cpu" in DEVICES else []
+CPU_TABLES = [*(Table(isa, "float32") for isa in _C.isas("float32")), Table("portable", "float64")] if "cpu" in DEVICES else []
+NARROW_TABLES = [Table(isa, "bfloat16") for isa in (_C.isas("bfloat16") if "cpu" in DEVICES else [])]
+NARROW_TABLES += [Table(device, "bfloat16") for device in GPUS]
 TABLES = [*CPU_TABLES, *(Table(device, "float32") for device in GPUS)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry, plain_geometry
-from kernel_calls import GPUS, ROWS, Array, Table, call, normwise, plan, using
+from kernel_calls import GPUS, NARROW_TABLES, ROWS, Array, Table, call, normwise, plan, using
 from kernel_cases import CASES, Case, describe
 from kernel_problems import MATRICES
 
@@ -47,15 +47,15 @@ def largest_tolerance(tolerance: Any) -> float:
     return max((float(np.max(t)) for t in values if t is not None and np.size(t)), default=0.0)
 
 
-@every_gpu
+@pytest.mark.parametrize("narrow_table", NARROW_TABLES, ids=str)
 @pytest.mark.parametrize("case", [case for case in CASES if typed(case.row) and case.row != "conv2d_batchnorm_forward"], ids=str)
-def test_bfloat16_is_float32_rounded_once(case: Case, gpu: str) -> None:
+def test_bfloat16_is_float32_rounded_once(case: Case, narrow_table: Table) -> None:
     operands = narrow_operands(case)
-    with using(Table(gpu, "float32")):
+    with using(Table(narrow_table.where, "float32")):
         wide = call(case.row, case.parameters, operands, "float32")
-    with using(Table(gpu, "bfloat16")):
+    with using(narrow_table):
         narrow = call(case.row, case.parameters, operands, "bfloat16")
-        assert _C.last_call()["table"] == "cuda_bf16" or not any(np.size(o) for o in operands if o is not None)
+        assert _C.last_call()["table"] == narrow_table.name or not any(np.size(o) for o in operands if o is not None)
     slack = FLOAT32_EPS * (largest_tolerance(case.problem.tolerance) + 8)
     for name, expected in wide.items():
         allowed = slack * np.maximum(1, np.abs(expected))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-TABLES = ["portable_f32", "portable_f64", "avx2_f32", "avx512_f32"]
+TABLES = ["portable_f32", "portable_f64", "avx2_f32", "avx512_f32", "avx512bf16_bf16"]
 BUILD = Path(os.environ.get("FASTNN_BUILD", Path(__file__).parent.parent / "build"))
 
 

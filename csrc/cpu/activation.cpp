@@ -5,12 +5,17 @@
 
 namespace fastnn::FASTNN_TABLE {
 
-void activate_in_place(Activation activation, real* x, int64_t count) {
+template <class X>
+void activate_in_place(Activation activation, X* x, int64_t count) {
   if (activation == Activation::none) return;
   with_activation(activation, [=](auto constant) {
     for_vectors(0, count, [=](int64_t i, auto load, auto store) { store(x + i, activate<decltype(constant)::activation>(load(x + i))); });
   });
 }
+template void activate_in_place(Activation, real*, int64_t);
+#if defined(FASTNN_NARROW_STORAGE)
+template void activate_in_place(Activation, storage*, int64_t);
+#endif
 
 void relu_forward(const Context& context, const Elements& s, const T* x, T* y) {
   for_elements(context, s.n, [=](int64_t i, auto load, auto store) { store(y + i, relu(load(x + i))); });

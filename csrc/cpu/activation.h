@@ -29,6 +29,7 @@ INLINE vec activate_backward(vec z, vec dy) {
 }  // namespace
 
 // x = activation(x) for `count` neighbours, chosen at run time: for results that have just been written
-void activate_in_place(Activation, real* x, int64_t count);
+template <class X>
+void activate_in_place(Activation, X* x, int64_t count);
 
 }  // namespace fastnn::FASTNN_TABLE

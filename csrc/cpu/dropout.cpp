@@ -19,14 +19,14 @@ INLINE void draw_kept(const GroupDropout& s, const i64* state, int64_t first, in
 }
 
 // rows of `columns` elements, `stride` apart
-INLINE void drop_rows(const T* x, T* y, int64_t rows, int64_t columns, int64_t stride, const bool* kept, T scale) {
+INLINE void drop_rows(const T* x, T* y, int64_t rows, int64_t columns, int64_t stride, const bool* kept, real scale) {
   for (int64_t r = 0; r < rows; r++)
-    for (int64_t c = 0; c < columns; c++) y[r * stride + c] = kept[c] ? x[r * stride + c] * scale : T(0);
+    for (int64_t c = 0; c < columns; c++) y[r * stride + c] = kept[c] ? T(x[r * stride + c] * scale) : T(0);
 }
 
-INLINE void drop_run(const T* x, T* y, int64_t n, bool kept, T scale) {
+INLINE void drop_run(const T* x, T* y, int64_t n, bool kept, real scale) {
   if (!kept) return void(__builtin_memset(y, 0, size_t(n) * sizeof(T)));
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] * scale;
+  for (int64_t i = 0; i < n; i++) y[i] = T(x[i] * scale);
 }
 
 // 2 N_LANES Gaussian numbers from as many words
@@ -46,13 +46,13 @@ INLINE void gaussian_numbers(const uint32_t* words, real* z) {
 }  // namespace
 
 void dropout(const Context& context, const Dropout& s, const T* x, const i64* state, T* y) {
-  const T scale = T(s.scale);
+  const real scale = real(s.scale);
   const uint32_t last_dropped = uint32_t(s.threshold - 1), keep_all = s.threshold == 0 ? ~0u : 0u;
   for_words(context, s.n, s.offset, state, s.draw, purpose_net, [=](int64_t begin, int64_t count, const uint32_t* words) {
     const T* __restrict from = x + begin;
     T* __restrict to = y + begin;
     for (int64_t j = 0; j < count; j++) {
-      const T kept = from[j] * scale;
+      const T kept = T(from[j] * scale);
       to[j] = (words[j] > last_dropped) | keep_all ? kept : T(0);
     }
   });
@@ -61,7 +61,7 @@ void dropout(const Context& context, const Dropout& s, const T* x, const i64* st
 void group_dropout(const Context& context, const GroupDropout& s, const T* x, const i64* state, T* y) {
   const int64_t group = s.inner * s.columns;
   if (s.outer * group == 0) return;
-  const T scale = T(s.scale);
+  const real scale = real(s.scale);
   const int64_t rows = larger(1, elements_per_block / s.columns), pieces = divide_up(s.inner, rows);
   const int64_t groups = larger(1, elements_per_block / group);
   parallel(context, divide_up(s.outer, groups) * pieces, [&](int64_t block, int) {
@@ -81,7 +81,7 @@ void group_dropout(const Context& context, const GroupDropout& s, const T* x, co
 }
 
 void gaussian_noise(const Context& context, const Noise& s, const T* x, const i64* state, T* y) {
-  const T std = T(s.std);
+  const real std = real(s.std);
   for_words(context, s.n, s.offset, state, s.draw, purpose_net, [=](int64_t begin, int64_t count, const uint32_t* words) {
     const int64_t skip = (s.offset + begin) % 4;  // words of the first block that belong to elements before
     for (int64_t j = 0; j < skip + count; j += 2 * N_LANES) {
@@ -89,7 +89,7 @@ void gaussian_noise(const Context& context, const Noise& s, const T* x, const i6
       gaussian_numbers(words - skip + j, z);
       for (int64_t i = larger(skip, j); i < smaller(skip + count, j + 2 * N_LANES); i++) {
         const int64_t at = begin + i - skip;
-        y[at] = x[at] + std * z[i - j];
+        y[at] = T(x[at] + std * z[i - j]);
       }
     }
   });

@@ -20,7 +20,7 @@ void unit_row(const T* a, const T* b, T* y, int64_t n, int64_t, int64_t, Op op) 
 
 template <class Op>
 void strided_row(const T* a, const T* b, T* y, int64_t n, int64_t a_stride, int64_t b_stride, Op op) {
-  for (int64_t i = 0; i < n; i++) y[i] = op(a[i * a_stride], b[i * b_stride]);
+  for (int64_t i = 0; i < n; i++) y[i] = T(op(real(a[i * a_stride]), real(b[i * b_stride])));
 }
 
 template <class Op>
@@ -66,7 +66,7 @@ void broadcast_at(const Context& context, const Binary& s, const T* a, const T* 
   const int64_t a_stride = s.a_stride[s.rank - 1], b_stride = s.b_stride[s.rank - 1];
   for_rows(context, s, [=](int64_t in_a, int64_t in_b, int64_t in_y, int64_t n) {
     const auto run = [=](int64_t a_step, int64_t b_step) {
-      for (int64_t i = 0; i < n; i++) y[in_y + i] = op(a[in_a + i * a_step], b[in_b + i * b_step], in_y + i);
+      for (int64_t i = 0; i < n; i++) y[in_y + i] = Y(op(a[in_a + i * a_step], b[in_b + i * b_step], in_y + i));
     };
     if (a_stride == 1 && b_stride == 1) return run(1, 1);
     if (a_stride == 1 && b_stride == 0) return run(1, 0);
@@ -109,7 +109,7 @@ void power(const Context& context, const Power& s, const T* x, T* y) {
   if (exponent == -1) return each([](vec v) { return set(1) / v; });
   if (exponent == -2) return each([](vec v) { return (set(1) / v) * (set(1) / v); });  // v * v may overflow where the result does not
   for_blocks(context, s.n, [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) y[i] = power(x[i], exponent);
+    for (int64_t i = begin; i < end; i++) y[i] = T(power(x[i], exponent));
   });
 }
 

@@ -34,7 +34,8 @@ INLINE void add_lines(const GatherAlong& s, const i64* index, const T* dy, T* dx
   for (int64_t j = 0; j < s.count; j++) {
     for (int64_t line = 0; line < end - begin; line++) {
       const int64_t at = from[line] + j * s.y_step;
-      dx[to[line] + index[s.flat ? j : at] * s.x_step] += dy[at];
+      T& sum = dx[to[line] + index[s.flat ? j : at] * s.x_step];
+      sum = T(sum + dy[at]);
     }
   }
 }

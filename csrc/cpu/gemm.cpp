@@ -8,8 +8,8 @@ INLINE int valid_lanes(int columns, int z) {
   return left < 0 ? 0 : left < N_LANES ? left : N_LANES;
 }
 
-template <int Q, int Z>
-INLINE void begin(vec (&sum)[Q][Z], const Target& to) {
+template <int Q, int Z, class Y>
+INLINE void begin(vec (&sum)[Q][Z], const Target<Y>& to) {
   UNROLL for (int z = 0; z < Z; z++) {
     const int n = valid_lanes(to.columns, z);
     const vec first = to.bias && !to.accumulate && n ? load_n(to.bias + z * N_LANES, n) : zero();
@@ -17,24 +17,36 @@ INLINE void begin(vec (&sum)[Q][Z], const Target& to) {
   }
 }
 
-// Activations of more than an instruction, of a tile that has just been written.
-__attribute__((noinline)) void activate_rows(const Target& to, int rows) {
+// Activations of more than an instruction, of a tile that has just been written; where that would round, of its sums before.
+template <class Y>
+__attribute__((noinline)) void activate_rows(const Target<Y>& to, int rows) {
   for (int q = 0; q < rows; q++) activate_in_place(to.activation, to.y + to.row[q], to.columns);
 }
-
 template <int Q, int Z>
-INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
+INLINE void activate_sums(vec (&sum)[Q][Z], Activation activation) {
+  real sums[Q * Z * N_LANES];
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(sums + (q * Z + z) * N_LANES, sum[q][z]);
+  activate_in_place(activation, sums, Q * Z * N_LANES);
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = load(sums + (q * Z + z) * N_LANES);
+}
+
+template <int Q, int Z, class Y>
+INLINE void finish(vec (&sum)[Q][Z], const Target<Y>& to) {
   if (to.accumulate) {
     UNROLL for (int z = 0; z < Z; z++) {
       const int n = valid_lanes(to.columns, z);
       UNROLL for (int q = 0; q < Q; q++) {
-        const real* y = to.y + to.row[q] + z * N_LANES;
+        const Y* y = to.y + to.row[q] + z * N_LANES;
         sum[q][z] = (n == N_LANES ? load(y) : load_n(y, n)) + sum[q][z];
       }
     }
   }
   if (to.activation == Activation::relu) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = relu(sum[q][z]);
+  }
+  constexpr bool rounds = sizeof(Y) < sizeof(real);
+  if constexpr (rounds) {
+    if (to.activation > Activation::relu) activate_sums(sum, to.activation);
   }
   if (to.columns == Z * N_LANES) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);
@@ -44,11 +56,11 @@ INLINE void finish(vec (&sum)[Q][Z], const Target& to) {
       if (n) UNROLL for (int q = 0; q < Q; q++) store_n(to.y + to.row[q] + z * N_LANES, n, sum[q][z]);
     }
   }
-  if (to.activation > Activation::relu) activate_rows(to, Q);
+  if (!rounds && to.activation > Activation::relu) activate_rows(to, Q);
 }
 
-template <int Q, int Z, int pitch>
-void plain_tile(const Reduction& over, const real* a, const real* b, const Target& to) {
+template <class Y, int Q, int Z, int pitch>
+void plain_tile(const Reduction& over, const real* a, const real* b, const Target<Y>& to) {
   vec sum[Q][Z];
   begin(sum, to);
   for (int64_t done = 0; done < over.channels; done += N_LANES, a += over.plane_stride) {
@@ -68,8 +80,8 @@ void plain_tile(const Reduction& over, const real* a, const real* b, const Targe
   finish(sum, to);
 }
 
-template <int Q, int Z, int images>
-void tap_reuse_tile(const Reduction& over, const real* a, const real* b, const Target& to) {
+template <class Y, int Q, int Z, int images>
+void tap_reuse_tile(const Reduction& over, const real* a, const real* b, const Target<Y>& to) {
   vec sum[Q][Z];
   begin(sum, to);
   for (int64_t done = 0; done < over.channels; done += N_LANES, a += over.plane_stride) {
@@ -92,38 +104,38 @@ void tap_reuse_tile(const Reduction& over, const real* a, const real* b, const T
   finish(sum, to);
 }
 
-template <int Z, int pitch, int... q>
-INLINE Tile pick_tile(int rows, Lanes<q...>) {
-  static constexpr Tile tiles[] = {plain_tile<q + 1, Z, pitch>...};
+template <class Y, int Z, int pitch, int... q>
+INLINE Tile<Y> pick_tile(int rows, Lanes<q...>) {
+  static constexpr Tile<Y> tiles[] = {plain_tile<Y, q + 1, Z, pitch>...};
   return tiles[rows - 1];
 }
-template <int Z, int pitch>
-INLINE Tile tile_of(int rows) {
-  return pick_tile<Z, pitch>(rows, typename LanesUpTo<tile_rows(Z, 1)>::type{});
+template <class Y, int Z, int pitch>
+INLINE Tile<Y> tile_of(int rows) {
+  return pick_tile<Y, Z, pitch>(rows, typename LanesUpTo<tile_rows(Z, 1)>::type{});
 }
-template <int pitch>
-INLINE Tile tile_of(int rows, int vectors) {
+template <class Y, int pitch>
+INLINE Tile<Y> tile_of(int rows, int vectors) {
   if constexpr (most_vectors == 4) {
-    if (vectors == 4) return tile_of<4, pitch>(rows);
+    if (vectors == 4) return tile_of<Y, 4, pitch>(rows);
   }
-  return vectors == 2 ? tile_of<2, pitch>(rows) : tile_of<1, pitch>(rows);
+  return vectors == 2 ? tile_of<Y, 2, pitch>(rows) : tile_of<Y, 1, pitch>(rows);
 }
 
-template <int Z, int images, int... q>
-INLINE Tile pick_taps3_tile(int rows, Lanes<q...>) {
-  static constexpr Tile tiles[] = {tap_reuse_tile<q + 1, Z, images>...};
+template <class Y, int Z, int images, int... q>
+INLINE Tile<Y> pick_taps3_tile(int rows, Lanes<q...>) {
+  static constexpr Tile<Y> tiles[] = {tap_reuse_tile<Y, q + 1, Z, images>...};
   return tiles[rows - 1];
 }
-template <int images>
-INLINE Tile taps3_tile_of(int rows, int vectors) {
+template <class Y, int images>
+INLINE Tile<Y> taps3_tile_of(int rows, int vectors) {
   if constexpr (most_taps3_vectors == 2) {
-    if (vectors == 2) return pick_taps3_tile<2, images>(rows, LanesUpTo<tile_rows(2, 3)>::type{});
+    if (vectors == 2) return pick_taps3_tile<Y, 2, images>(rows, LanesUpTo<tile_rows(2, 3)>::type{});
   }
   (void)vectors;
-  return pick_taps3_tile<1, images>(rows, LanesUpTo<tile_rows(1, 3)>::type{});
+  return pick_taps3_tile<Y, 1, images>(rows, LanesUpTo<tile_rows(1, 3)>::type{});
 }
 
-INLINE void pack_panel_columns(const real* source, int64_t stride, int64_t depth, int columns, int Z, real* packed, int64_t step) {
+INLINE void pack_panel_columns(const storage* source, int64_t stride, int64_t depth, int columns, int Z, real* packed, int64_t step) {
   for (int64_t i = 0; i < depth; i++, source += stride, packed += step)
     for (int z = 0; z < Z; z++) {
       const int n = valid_lanes(columns, z);
@@ -132,7 +144,7 @@ INLINE void pack_panel_columns(const real* source, int64_t stride, int64_t depth
 }
 
 // The transpose of `rows` x `columns` (at most N_LANES each) of the source; what is missing reads as 0.
-INLINE void load_transposed(const real* source, int64_t stride, int rows, int columns, vec (&block)[N_LANES]) {
+INLINE void load_transposed(const storage* source, int64_t stride, int rows, int columns, vec (&block)[N_LANES]) {
   if (rows == N_LANES && columns == N_LANES) {
     UNROLL for (int i = 0; i < N_LANES; i++) block[i] = load(source + i * stride);
   } else {
@@ -141,7 +153,7 @@ INLINE void load_transposed(const real* source, int64_t stride, int rows, int co
   transpose(block);
 }
 
-INLINE void pack_panel_transposed(const real* source, int64_t stride, int64_t depth, int columns, int Z, real* packed, int64_t step) {
+INLINE void pack_panel_transposed(const storage* source, int64_t stride, int64_t depth, int columns, int Z, real* packed, int64_t step) {
   for (int64_t i = 0; i < depth; i += N_LANES) {
     const int n = depth - i < N_LANES ? int(depth - i) : N_LANES;
     for (int z = 0; z < Z; z++) {
@@ -154,12 +166,12 @@ INLINE void pack_panel_transposed(const real* source, int64_t stride, int64_t de
 
 }  // namespace
 
-void pack_panel(const real* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step) {
+void pack_panel(const storage* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step) {
   if (transposed) return pack_panel_transposed(source, stride, depth, columns, Z, packed, step);
   return pack_panel_columns(source, stride, depth, columns, Z, packed, step);
 }
 
-void pack_rows(const real* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows) {
+void pack_rows(const storage* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows) {
   for (int64_t i = 0; i < depth; i += N_LANES, packed += plane_rows * N_LANES) {
     const int n = depth - i < N_LANES ? int(depth - i) : N_LANES;
     if (transposed) {
@@ -183,15 +195,23 @@ int tile_vectors(int64_t columns, int most) {
   return most >= 2 && (vectors % 2 == 0 || vectors >= 3) ? 2 : 1;
 }
 
-Tile tile(int rows, int vectors, int pitch) {
-  return pitch == N_LANES ? tile_of<N_LANES>(rows, vectors) : pitch == 4 ? tile_of<4>(rows, vectors) : tile_of<1>(rows, vectors);
+template <class Y>
+Tile<Y> tile(int rows, int vectors, int pitch) {
+  return pitch == N_LANES ? tile_of<Y, N_LANES>(rows, vectors) : pitch == 4 ? tile_of<Y, 4>(rows, vectors) : tile_of<Y, 1>(rows, vectors);
 }
 
-Tile taps3_tile(int rows, int vectors, int images) {
-  return images == 8   ? taps3_tile_of<8>(rows, vectors)
-         : images == 4 ? taps3_tile_of<4>(rows, vectors)
-         : images == 2 ? taps3_tile_of<2>(rows, vectors)
-                       : taps3_tile_of<1>(rows, vectors);
+template <class Y>
+Tile<Y> taps3_tile(int rows, int vectors, int images) {
+  return images == 8   ? taps3_tile_of<Y, 8>(rows, vectors)
+         : images == 4 ? taps3_tile_of<Y, 4>(rows, vectors)
+         : images == 2 ? taps3_tile_of<Y, 2>(rows, vectors)
+                       : taps3_tile_of<Y, 1>(rows, vectors);
 }
+
+template Tile<real> tile<real>(int, int, int);
+template Tile<storage> taps3_tile<storage>(int, int, int);
+#if defined(FASTNN_NARROW_STORAGE)
+template Tile<storage> tile<storage>(int, int, int);
+#endif
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -35,9 +35,10 @@ struct Reduction {
   int64_t plane_stride;  // from one plane to the next
 };
 
-// Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns.
+// Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns. Y is real, or storage: rounded when written, never added to.
+template <class Y>
 struct Target {
-  real* y;
+  Y* y;
   const int64_t* row;
   const real* bias;  // null: begin at 0; not added again where y is added to
   int columns;
@@ -45,22 +46,31 @@ struct Target {
   Activation activation;  // of what is written: none until the last sum has been added
 };
 
-using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target&);
+// Storage that products read from, or add up in, as it lies; null where it is narrower than what is computed.
+constexpr bool narrow = sizeof(storage) < sizeof(real);
+INLINE const real* as_real(const real* p) { return p; }
+INLINE real* as_real(real* p) { return p; }
+INLINE real* as_real(const bfloat16*) { return nullptr; }
+
+template <class Y>
+using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target<Y>&);
 
 // The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4 or 1.
-Tile tile(int rows, int vectors, int pitch);
+template <class Y>
+Tile<Y> tile(int rows, int vectors, int pitch);
 
 // The same for taps in groups of three neighbours (3-wide windows of stride 1): a row's broadcast feeds the three outputs it belongs to.
 // Neighbours lie `images` rows apart (1, 2, 4 or 8). b: [block of channels][group][channel][tap of the group][Z vectors]
-Tile taps3_tile(int rows, int vectors, int images);
+template <class Y>
+Tile<Y> taps3_tile(int rows, int vectors, int images);
 
 // b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth`; row i of the panel goes to packed + i step.
 // In the source, element (i, column) lies at i stride + column, or at column stride + i when it is transposed.
-void pack_panel(const real* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step);
+void pack_panel(const storage* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step);
 
 // a: `rows` by `depth` into planes [depth / N_LANES][plane_rows][N_LANES], lanes beyond depth are 0.
 // In the source, element (q, i) lies at q stride + i, or at i stride + q when it is transposed.
-void pack_rows(const real* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows);
+void pack_rows(const storage* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows);
 
 // How many vectors wide the tiles are for that many columns: as wide as does not waste much.
 int tile_vectors(int64_t columns, int most);

@@ -65,11 +65,9 @@ void cross_entropy_backward(const Context& context, const CrossEntropy& s, const
     const double scale = scale_of(s.reduction, dloss, i, double(*divisor)), hit = weight_of(weight, label) * (1 - s.smoothing);
     const vec share = set(real(scale * (hit + spread * all_weights))), even = set(real(scale * spread));
     const vec highest = set(top[i]), rest = set(log_sum[i]);
-    for_vectors(0, s.C, [=](int64_t c, auto load, auto store) {
-      const vec softmax = exp((load(z + c) - highest) - rest), w = weight ? load(weight + c) : set(1);
-      store(dz + c, fma(share, softmax, -(even * w)));
-    });
-    dz[label] -= T(scale * hit);
+    const auto slope = [=](vec score, vec w) { return fma(share, exp((score - highest) - rest), -(even * w)); };
+    for_vectors(0, s.C, [=](int64_t c, auto load, auto store) { store(dz + c, slope(load(z + c), weight ? load(weight + c) : set(1))); });
+    dz[label] = T(slope(set(z[label]), weight ? set(weight[label]) : set(1))[0] - real(scale * hit));
   });
 }
 

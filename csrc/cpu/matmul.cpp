@@ -38,6 +38,7 @@ struct Cut {
     part = divide_up(divide_up(larger(1, v.K), parts), N_LANES) * N_LANES;
     parts = divide_up(larger(1, v.K), part);
   }
+  bool staged() const { return parts > 1 || narrow; }  // summed up beside y, joined at the end
 };
 
 struct Parts {
@@ -55,7 +56,7 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
   const int64_t padded_depth = divide_up(v.K, N_LANES) * N_LANES, depth = smaller(depth_step, padded_depth);
   parts.shared_size = cut.by_rows ? divide_up(v.N, cut.panel) * cut.panel * v.K : v.M * padded_depth;
   parts.shared = scratch.take<real>(v.batch * parts.shared_size);
-  parts.partial = scratch.take<real>(cut.parts > 1 ? v.batch * cut.parts * v.M * v.N : 0);
+  parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
   parts.tap = scratch.take<int32_t>(1);
   parts.row = scratch.take<int64_t>(most_rows);
   parts.worker_bytes = (cut.block_size * (cut.by_rows ? 1 : cut.panel) * depth * int64_t(sizeof(real)) + 127) / 64 * 64;
@@ -64,18 +65,18 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
   return parts;
 }
 
-const real* a_at(const MatMul& v, const real* a, int64_t m, int64_t k) { return a + (v.transpose_a ? k * v.M + m : m * v.K + k); }
-const real* b_at(const MatMul& v, const real* b, int64_t k, int64_t n) { return b + (v.transpose_b ? n * v.K + k : k * v.N + n); }
+const T* a_at(const MatMul& v, const T* a, int64_t m, int64_t k) { return a + (v.transpose_a ? k * v.M + m : m * v.K + k); }
+const T* b_at(const MatMul& v, const T* b, int64_t k, int64_t n) { return b + (v.transpose_b ? n * v.K + k : k * v.N + n); }
 
-void pack_a(const MatMul& v, const real* a, int64_t m, int64_t rows, int64_t k, int64_t depth, real* packed, int64_t plane_rows) {
+void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, real* packed, int64_t plane_rows) {
   pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, packed, plane_rows);
 }
-void pack_b(const MatMul& v, const Cut& cut, const real* b, int64_t panel, int64_t k, int64_t depth, real* packed) {
+void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, real* packed) {
   const int columns = int(smaller(cut.panel, v.N - panel * cut.panel));
   pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, cut.Z, packed, cut.panel);
 }
 
-void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const real* a, const real* b, const Parts& parts) {
+void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const T* a, const T* b, const Parts& parts) {
   if (cut.by_rows) {
     const int64_t panels = divide_up(v.N, cut.panel);
     const int64_t group = larger(1, smaller(panels, 32768 / (cut.panel * larger(1, v.K)))), groups = divide_up(panels, group);
@@ -106,23 +107,23 @@ void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction&
   const int64_t rows = at.m1 - at.m0, tiles = divide_up(rows, tile_rows(cut.Z, 1)), few = rows / tiles, more = rows % tiles;
   for (int64_t p = at.p0; p < at.p1; p++, b += panel_stride) {
     const int64_t n = p * cut.panel;
-    Target to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate, activation};
+    Target<real> to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate, activation};
     const real* a_row = a;
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t count = few + (t < more);
-      tile(int(count), cut.Z, N_LANES)(over, a_row, b, to);
+      tile<real>(int(count), cut.Z, N_LANES)(over, a_row, b, to);
       a_row += count * N_LANES;
       to.y += count * v.N;
     }
   }
 }
 
-void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const real* a, const real* b, const real* shared,
+void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b, const real* shared,
                const real* bias, real* own, real* y) {
   const int64_t rows = at.m1 - at.m0;
   for (int64_t k = at.k0; k == at.k0 || k < at.k1; k += depth_step) {  // once even for K = 0
     const int64_t depth = smaller(depth_step, at.k1 - k);
-    const bool first = k == at.k0, last = k + depth_step >= at.k1 && cut.parts == 1;
+    const bool first = k == at.k0, last = k + depth_step >= at.k1 && !cut.staged();
     const Activation activation = last ? v.activation : Activation::none;
     if (cut.by_rows) {
       pack_a(v, a, at.m0, rows, k, depth, own, rows);
@@ -139,17 +140,21 @@ void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& pa
 }
 
 // y = the sum of the partial products, in order
-void add_parts(const Context& context, const MatMul& v, const Cut& cut, const real* partial, const real* bias, real* y) {
+void add_parts(const Context& context, const MatMul& v, const Cut& cut, real* partial, const real* bias, T* y) {
   const int64_t size = v.M * v.N, group = larger(1, 16384 / v.N), groups = divide_up(v.M, group);
   parallel(context, v.batch * groups, [&](int64_t block, int) {
     const int64_t batch = block / groups, first = block % groups * group, last = smaller(v.M, first + group);
+    real* const sums = partial + batch * cut.parts * size;
+    T* const to = y + batch * size;
+    real* const total = narrow ? sums : as_real(to);
     for (int64_t m = first; m < last; m++)
       for_vectors(0, v.N, [&](int64_t n, auto load, auto store) {
         vec sum = bias ? load(bias + n) : zero();
-        for (int64_t part = 0; part < cut.parts; part++) sum += load(partial + (batch * cut.parts + part) * size + m * v.N + n);
-        store(y + batch * size + m * v.N + n, sum);
+        for (int64_t part = 0; part < cut.parts; part++) sum += load(sums + part * size + m * v.N + n);
+        store(total + m * v.N + n, sum);
       });
-    activate_in_place(v.activation, y + batch * size + first * v.N, (last - first) * v.N);
+    activate_in_place(v.activation, total + first * v.N, (last - first) * v.N);
+    if (narrow) for_vectors(first * v.N, last * v.N, [&](int64_t i, auto load, auto store) { store(to + i, load(total + i)); });
   });
 }
 
@@ -174,11 +179,11 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
     Block at = {0, v.M, 0, panels, k, smaller(v.K, k + cut.part)};
     (cut.by_rows ? at.m0 : at.p0) = first;
     (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
-    real* out = cut.parts > 1 ? parts.partial + (batch * cut.parts + part) * size : y + batch * size;
+    real* out = cut.staged() ? parts.partial + (batch * cut.parts + part) * size : as_real(y + batch * size);
     run_block(v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * parts.shared_size,
-              cut.parts > 1 ? nullptr : bias, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), out);
+              cut.staged() ? nullptr : bias, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), out);
   });
-  if (cut.parts > 1) add_parts(context, v, cut, parts.partial, bias, y);
+  if (cut.staged()) add_parts(context, v, cut, parts.partial, bias, y);
 }
 
 // --- sums over rows
@@ -199,7 +204,7 @@ struct RowBlocks {
 
 // sum[c] = the sum of `rows` rows of x, `width` apart: Z vectors of columns at a time, four rows at a time.
 template <int Z>
-INLINE void sum_columns(const real* x, int64_t width, int64_t rows, real* sum) {
+INLINE void sum_columns(const T* x, int64_t width, int64_t rows, real* sum) {
   vec part[4][Z] = {};
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4)
@@ -208,7 +213,7 @@ INLINE void sum_columns(const real* x, int64_t width, int64_t rows, real* sum) {
   UNROLL for (int z = 0; z < Z; z++) store(sum + z * N_LANES, (part[0][z] + part[1][z]) + (part[2][z] + part[3][z]));
 }
 
-void sum_rows(const real* x, int64_t width, int64_t rows, real* sum) {
+void sum_rows(const T* x, int64_t width, int64_t rows, real* sum) {
   int64_t c = 0;
   for (; c + 2 * N_LANES <= width; c += 2 * N_LANES) sum_columns<2>(x + c, width, rows, sum + c);
   for (; c + N_LANES <= width; c += N_LANES) sum_columns<1>(x + c, width, rows, sum + c);

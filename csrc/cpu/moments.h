@@ -49,8 +49,8 @@ INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const
 // sums[k][column] = sum over rows of the k-th addend, for `width` columns
 template <int n, class Term>
 INLINE void sum_rows(int64_t rows, int64_t width, real* const (&sums)[n], const Term& term) {
-  const auto whole_load = [](const real* p) { return load(p); };
-  const auto whole_store = [](real* p, vec a) { store(p, a); };
+  const auto whole_load = [](const auto* p) { return load(p); };
+  const auto whole_store = [](auto* p, vec a) { store(p, a); };
   int64_t column = 0;
   for (; column + tile_width <= width; column += tile_width) sum_tile<tile_vectors>(rows, column, sums, term, whole_load, whole_store);
   for_vectors(column, width, [&](int64_t c, auto load, auto store) { sum_tile<1>(rows, c, sums, term, load, store); });

@@ -79,13 +79,20 @@ void global_avgpool_forward(const Context& context, const GlobalPool& s, const T
   const int64_t pixels = s.H * s.W, image = pixels * s.C;
   if (s.C == 0) return;
   const int64_t images = larger(1, 32768 / image);
-  const vec share = set(T(1) / T(pixels));
+  const vec share = set(real(1) / real(pixels));
   parallel(context, divide_up(s.N, images), [&](int64_t block, int) {
     for (int64_t n = block * images; n < smaller((block + 1) * images, s.N); n++) {
       const int64_t width = fold_rows(s.C).width;
-      real* const sum[1] = {y + n * s.C};
-      sum_columns(pixels, s.C, sum, [=](int64_t r, int64_t c, vec(&t)[1], auto load, auto) { t[0] = load(x + n * image + r * width + c); });
-      for_vectors(0, s.C, [=](int64_t c, auto load, auto store) { store(y + n * s.C + c, load(y + n * s.C + c) * share); });
+      constexpr int64_t stretch = 1024;  // channels whose sums wait on the stack: more than are ever folded
+      for (int64_t first = 0; first < s.C; first += stretch) {
+        real sums[stretch];
+        real* const sum[1] = {sums};
+        const int64_t channels = smaller(stretch, s.C - first);
+        const T* const from = x + n * image + first;
+        const auto term = [=](int64_t r, int64_t c, vec(&t)[1], auto load, auto) { t[0] = load(from + r * width + c); };
+        width > s.C ? sum_columns(pixels, s.C, sum, term) : sum_rows(pixels, channels, sum, term);
+        for_vectors(0, channels, [&](int64_t c, auto load, auto store) { store(y + n * s.C + first + c, load(sums + c) * share); });
+      }
     }
   });
 }
@@ -94,7 +101,7 @@ void global_avgpool_backward(const Context& context, const GlobalPool& s, const 
   const int64_t pixels = s.H * s.W, image = pixels * s.C;
   if (s.C == 0) return;
   const int64_t images = larger(1, 32768 / image);
-  const vec share = set(T(1) / T(pixels));
+  const vec share = set(real(1) / real(pixels));
   parallel(context, divide_up(s.N, images), [&](int64_t block, int) {
     for (int64_t n = block * images; n < smaller((block + 1) * images, s.N); n++) {
       for (int64_t pixel = 0; pixel < pixels; pixel++)

@@ -18,11 +18,11 @@ INLINE void for_channels(int64_t C, const F& step) {
   int64_t c = 0;
   for (; c + N_LANES <= C; c += N_LANES)
     step(
-        c, [](const T* p) { return load(p); }, [](T* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
+        c, [](const auto* p) { return load(p); }, [](auto* p, vec a) { store(p, a); }, [](const u8* p) { return load_bytes(p); },
         [](u8* p, ivec a) { store_bytes(p, a); });
   if (const int n = int(C - c))
     step(
-        c, [n](const T* p) { return load_n(p, n); }, [n](T* p, vec a) { store_n(p, n, a); },
+        c, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); },
         [n](const u8* p) { return load_bytes_n(p, n); }, [n](u8* p, ivec a) { store_bytes_n(p, n, a); });
 }
 

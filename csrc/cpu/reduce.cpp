@@ -87,13 +87,13 @@ INLINE void sum_chunk(const Reduce& s, const Cut& cut, const T* x, int64_t colum
 
 // The best so far: NaN before every number, the larger number before the smaller, the earlier before the later.
 struct Best {
-  T value = -infinity;
+  real value = -infinity;
   int64_t at = INT64_MAX;
 };
 
-INLINE bool is_nan(T v) { return v != v; }
+INLINE bool is_nan(real v) { return v != v; }
 
-INLINE void take_better(Best& best, T value, int64_t at) {
+INLINE void take_better(Best& best, real value, int64_t at) {
   const bool earlier = at < best.at;
   const bool better =
       is_nan(best.value) ? is_nan(value) && earlier : is_nan(value) || value > best.value || (value == best.value && earlier);
@@ -155,7 +155,7 @@ void max_of_all(const Context& context, const Reduce& s, const Cut& cut, const T
   parallel(context, chunks,
            [&](int64_t k, int) { max_chunk(s, cut, x, 1, k * chunk, smaller((k + 1) * chunk, s.reduced_count), best + k); });
   for (int64_t k = 1; k < chunks; k++) take_better(best[0], best[k].value, best[k].at);
-  *y = best[0].value, *index = best[0].at;
+  *y = T(best[0].value), *index = best[0].at;
 }
 
 }  // namespace
@@ -214,7 +214,7 @@ void max_forward(const Context& context, const Reduce& s, const T* x, T* y, i64*
       max_chunk(s, cut, x + walk.offset[0] + column, n, 0, s.reduced_count, best);
       for (int c = 0; c < n; c++) {
         const int64_t out = walk.offset[1] + (cut.width == 1 ? 0 : (column + c) * out_stride);
-        y[out] = best[c].value, index[out] = best[c].at;
+        y[out] = T(best[c].value), index[out] = best[c].at;
       }
     }
   });

@@ -80,6 +80,16 @@ INLINE vec sqrt(vec a) {
 }
 #endif
 
+// bfloat16 in memory: widened when read, rounded to nearest (ties to even) when written.
+#if defined(__AVX512BF16__)
+INLINE vec widened(__m256i narrow) { return vec(ivec(_mm512_maskz_cvtepu16_epi32(__mmask16(-1), narrow)) << 16); }
+INLINE __m256i narrowed(vec a) { return __m256i(_mm512_cvtneps_pbh(__m512(a))); }
+INLINE vec load(const bfloat16* p) { return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+INLINE vec load_n(const bfloat16* p, int n) { return widened(_mm256_maskz_loadu_epi16(first(n), p)); }
+INLINE void store(bfloat16* p, vec a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrowed(a)); }
+INLINE void store_n(bfloat16* p, int n, vec a) { _mm256_mask_storeu_epi16(p, first(n), narrowed(a)); }
+#endif
+
 INLINE vec select(ivec condition, vec a, vec b) { return vec((condition & ivec(a)) | (~condition & ivec(b))); }
 // b where unordered, or where both are zeros
 #if defined(__AVX512F__)
@@ -176,8 +186,8 @@ INLINE wide odd_pairs(wide a, wide b) { return __builtin_shufflevector(a, b, 1, 
 template <class F>
 INLINE void for_vectors(int64_t begin, int64_t end, F step) {
   int64_t i = begin;
-  for (; i + N_LANES <= end; i += N_LANES) step(i, [](const real* p) { return load(p); }, [](real* p, vec a) { store(p, a); });
-  if (const int n = int(end - i)) step(i, [n](const real* p) { return load_n(p, n); }, [n](real* p, vec a) { store_n(p, n, a); });
+  for (; i + N_LANES <= end; i += N_LANES) step(i, [](const auto* p) { return load(p); }, [](auto* p, vec a) { store(p, a); });
+  if (const int n = int(end - i)) step(i, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); });
 }
 
 }  // namespace fastnn::FASTNN_TABLE

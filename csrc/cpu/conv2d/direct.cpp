@@ -98,14 +98,14 @@ void write_zeros(const Direct& d, const OutputPhase& phase, const Band& band, st
 
 // One pass of one panel over a band: `over` says which channels. Rows are cut evenly into tiles of two sizes.
 void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Reduction& over, const real* plane, const real* weights,
-           const int64_t* row, Target to) {
+           const int64_t* row, Target<storage> to) {
   const int64_t length = phase.W * d.input.images, tiles = divide_up(length, d.rows), few = length / tiles, more = length % tiles;
   const auto pick = [&](int64_t count) {
-    return d.taps3 ? taps3_tile(int(count), d.Z, int(d.input.images)) : tile(int(count), d.Z, d.input.pitch);
+    return d.taps3 ? taps3_tile<storage>(int(count), d.Z, int(d.input.images)) : tile<storage>(int(count), d.Z, d.input.pitch);
   };
-  const Tile few_rows = pick(few), more_rows = more ? pick(few + 1) : few_rows;
+  const Tile<storage> few_rows = pick(few), more_rows = more ? pick(few + 1) : few_rows;
   const int64_t plane_step = d.input.step_h * d.input.row_stride(), y_step = d.step_h * d.W * d.pixel_stride;
-  real* y = to.y + band.begin * y_step;
+  storage* y = to.y + band.begin * y_step;
   for (int64_t p = band.begin; p < band.end; p++, plane += plane_step, y += y_step) {
     const real* a = plane;
     to.y = y;
@@ -123,9 +123,9 @@ void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int6
                const real* weights, const real* bias, const int64_t* row, storage* y) {
   const int64_t columns = panel_columns(d), first = panel * columns, plane_stride = d.input.plane_stride(d.plane_rows);
   const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(real)), blocks = d.input.planes();
-  const int64_t pass = d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
-  Target to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false,
-               Activation::none};
+  const int64_t pass = !narrow && d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
+  Target<storage> to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false,
+                        Activation::none};
   for (int64_t block = 0; block < blocks; block += pass) {
     const int64_t c = block * N_LANES;
     if (block + pass >= blocks) to.activation = d.activation;

@@ -49,7 +49,7 @@ Geometry geometry(const Conv2d& v, bool taps3) {
   const int64_t vectors = divide_up(d.K, N_LANES), splits = larger(1, smaller(divide_up(vectors, 2), wanted / (d.chunks.parts * v.G)));
   d.split_k = divide_up(vectors, splits) * N_LANES;
   d.splits = divide_up(d.K, d.split_k);
-  d.copy_dy = images > 1 || d.K != N_LANES;
+  d.copy_dy = images > 1 || d.K != N_LANES || narrow;
   d.dy.channels = smaller(d.split_k, d.K);
   return d;
 }
@@ -63,7 +63,7 @@ struct Parts {
 Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.partial = scratch.take<real>(d.chunks.parts > 1 ? d.chunks.parts * v.G * d.weights() : 0);
+  parts.partial = scratch.take<real>(d.chunks.parts > 1 || narrow ? d.chunks.parts * v.G * d.weights() : 0);
   parts.x_size = d.x.size(d.chunks.plane_rows);
   parts.dy_size = d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0;
   parts.worker_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * int64_t(sizeof(real)) + 127) / 64 * 64;
@@ -233,12 +233,12 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
           d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
     } else {
       walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
-      add_chunk(d, v, walk, x, [&](int64_t k) { return own + (k - k0); }, k0, k1, dw, chunk > begin);
+      add_chunk(d, v, walk, x, [&](int64_t k) { return as_real(own + (k - k0)); }, k0, k1, dw, chunk > begin);
     }
   }
 }
 
-void add_parts(const Context& context, int64_t parts, int64_t size, const real* partial, real* dw) {
+void add_parts(const Context& context, int64_t parts, int64_t size, const real* partial, storage* dw) {
   constexpr int64_t step = 16384;
   parallel(context, divide_up(size, step), [&](int64_t block, int) {
     for_vectors(block * step, smaller(size, (block + 1) * step), [&](int64_t i, auto load, auto store) {
@@ -262,10 +262,10 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   if (v.N == 0) return (void)__builtin_memset(o.out, 0, size * sizeof(storage));
   parallel(context, v.G * d.chunks.parts * d.splits, [&](int64_t block, int worker) {
     const int64_t split = block % d.splits, part = block / d.splits % d.chunks.parts, group = block / d.splits / d.chunks.parts;
-    real* dw = (d.chunks.parts > 1 ? parts.partial + part * size : o.out) + group * d.weights();
+    real* dw = (d.chunks.parts > 1 || narrow ? parts.partial + part * size : as_real(o.out)) + group * d.weights();
     run_block(d, v, parts, o, group, part, split, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), dw);
   });
-  if (d.chunks.parts > 1) add_parts(context, d.chunks.parts, size, parts.partial, o.out);
+  if (d.chunks.parts > 1 || narrow) add_parts(context, d.chunks.parts, size, parts.partial, o.out);
 }
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || (v.C / v.G >= 4 && v.K / v.G >= 4); }

@@ -26,7 +26,7 @@ Geometry geometry(const Conv2d& v) {
   const int64_t C = v.C / v.G, reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1;
   d.K = v.K / v.G, d.entries = v.R * v.S * C;
   d.columns = divide_up(d.K, N_LANES) * N_LANES;
-  d.copy_dy = d.columns != d.K;
+  d.copy_dy = d.columns != d.K || narrow;
   d.x = {v.H,        v.W,        v.C,     C,       1,          -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w,
          v.stride_h, v.stride_w, reach_h, reach_w, pitch_of(C)};
   d.dy = {v.P, v.Q, v.K, d.K, 1, 0, 0, v.Q, 1, 1, 1, 1, N_LANES};
@@ -132,12 +132,12 @@ void run_part(const Geometry& d, const Conv2d& v, const Parts& parts, const Conv
       copy_rows(d.dy, dy, p, rows, copied_dy, dy_stride);
       walk.dy_row = d.dy.row_stride(), walk.dy_pixel = N_LANES, walk.dy_vector = dy_stride;
     }
-    add_chunk(d, walk, parts.entry, x, d.copy_dy ? copied_dy : dy + p * v.Q * v.K, sums, chunk > begin);
+    add_chunk(d, walk, parts.entry, x, d.copy_dy ? copied_dy : as_real(dy + p * v.Q * v.K), sums, chunk > begin);
   }
 }
 
 // dw[k][entry] = the sum of the partial sums, in order
-void add_parts(const Geometry& d, int64_t groups, const real* partial, real* dw) {
+void add_parts(const Geometry& d, int64_t groups, const real* partial, storage* dw) {
   for (int64_t group = 0; group < groups; group++, partial += d.chunks.parts * d.sums(), dw += d.K * d.entries)
     for (int64_t e = 0; e < d.entries; e++)
       for (int64_t k = 0; k < d.columns; k += N_LANES) {
@@ -146,7 +146,7 @@ void add_parts(const Geometry& d, int64_t groups, const real* partial, real* dw)
         for (int64_t part = 1; part < d.chunks.parts; part++) sum += load(first + part * d.sums());
         real lanes[N_LANES];
         store(lanes, sum);
-        for (int64_t i = k; i < smaller(k + N_LANES, d.K); i++) dw[i * d.entries + e] = lanes[i - k];
+        for (int64_t i = k; i < smaller(k + N_LANES, d.K); i++) dw[i * d.entries + e] = storage(lanes[i - k]);
       }
 }
 

@@ -9,7 +9,7 @@ int64_t no_scratch(const Context&, const Conv2d&) { return 0; }
 bool always(const Conv2d&) { return true; }
 
 // sum of a[i] b[i]
-INLINE real dot(const real* a, const real* b, int64_t count) {
+INLINE real dot(const storage* a, const storage* b, int64_t count) {
   vec sum = zero();
   for_vectors(0, count, [&](int64_t i, auto load, auto) { sum = fma(load(a + i), load(b + i), sum); });
   return sum_lanes(sum);
@@ -29,7 +29,7 @@ INLINE void forward_pixel(const Conv2d& v, const ConvOperands& o, int64_t n, int
         sum += dot(o.in + ((n * v.H + h) * v.W + w) * v.C + g * C, o.with + ((k * v.R + r) * v.S + s) * C, C);
       }
     }
-    o.out[((n * v.P + p) * v.Q + q) * v.K + k] = sum;
+    o.out[((n * v.P + p) * v.Q + q) * v.K + k] = storage(sum);
   }
 }
 

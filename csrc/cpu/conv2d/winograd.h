@@ -136,7 +136,7 @@ INLINE void transform_tile(Load load, Store store) {
 }
 
 struct Filters {
-  const real* w;
+  const storage* w;
   int64_t out_channels, in_channels;  // of the product: backward to the input they are w's input and output channels
   bool flipped;                       // backward to the input
 };
@@ -153,7 +153,7 @@ void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to
   const int64_t rows = smaller(N_LANES, all_rows - row), columns = smaller(N_LANES, all_columns - column);
   real block[T * T][N_LANES][N_LANES];
   for (int64_t k = 0; k < rows; k++) {
-    const real* filter = filters.w + (row + k) * 9 * all_columns + column;
+    const storage* filter = filters.w + (row + k) * 9 * all_columns + column;
     for_vectors(0, columns, [&](int64_t, auto load, auto) {
       transform_tile<typename Winograd<M>::Filter>(
           [&](int i, int j) { return load(filter + (flipped ? 8 - (3 * i + j) : 3 * i + j) * all_columns); },
@@ -194,8 +194,8 @@ struct TileGrid {
 // Where the size x size pixels of a tile lie; those outside are `zeros`.
 template <int size>
 struct TilePixels {
-  const real* at[size * size];
-  INLINE TilePixels(const Map& map, const real* x, const real* zeros, const TileGrid::Place& place) {
+  const storage* at[size * size];
+  INLINE TilePixels(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& place) {
     for (int i = 0; i < size; i++) {
       const int64_t h = place.row + map.top + i;
       const bool row_inside = h >= 0 && h < map.H;

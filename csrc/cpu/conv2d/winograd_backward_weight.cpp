@@ -40,7 +40,7 @@ struct Weights {
 
 struct Parts {
   real* sums;  // of each worker's block, or of all: [part][k block][c block], each [frequency][k][c]
-  real* zeros;
+  storage* zeros;
   real* workers;  // each: transformed x and dy, [frequency][tile][channel]
   int64_t worker_size, bytes;
 };
@@ -49,7 +49,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
   Parts parts;
   Scratch scratch(base);
   parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers) * d.block_sums());
-  parts.zeros = scratch.take<real>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
+  parts.zeros = scratch.take<storage>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
   parts.worker_size = divide_up(d.frequencies * (d.x_stride() + d.dy_stride()), 16) * 16 + 16;
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
   parts.bytes = scratch.bytes();
@@ -140,7 +140,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
 
 // dw of output channels [k, end) of a pair's: the parts' sums in order, transformed.
 template <int M>
-void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, real* dw) {
+void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, storage* dw) {
   constexpr int T = Winograd<M>::T;
   for (; k < end; k++)
     for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {

@@ -16,7 +16,7 @@ struct Sweep {
 };
 
 struct Parts {
-  real* zeros;
+  storage* zeros;
   real* weights;  // [frequency][input channel][output channel]
   real* workers;  // each: [frequency][tile][channel]
   int64_t worker_size, bytes;
@@ -25,7 +25,7 @@ struct Parts {
 Parts layout(const Context& context, const Sweep& s, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.zeros = scratch.take<real>(s.in.channels);
+  parts.zeros = scratch.take<storage>(s.in.channels);
   parts.weights = scratch.take<real>(36 * s.in.channels * s.out_channels);
   parts.worker_size = divide_up(36 * narrow_stride(larger(s.in.channels, s.out_channels)), 16) * 16;
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
@@ -55,9 +55,9 @@ void multiply(real* tiles, const real* weights) {
 }
 
 template <int K, Activation activation>
-INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const real* bias, real* y) {
+INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const real* bias, storage* y) {
   const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column, row = s.grid.Q * K * N_LANES;
-  real* pixel = y + (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
+  storage* pixel = y + (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
   for (int k = 0; k < K * N_LANES; k += N_LANES) {
     const vec b = bias ? load(bias + k) : zero();
     const auto product = [&](int i, int j) { return load(products + (i * 6 + j) * stride + k); };
@@ -102,7 +102,7 @@ void run_blocks(const Context& context, const Sweep& s, const Parts& parts, cons
 
 void run_sweep(const Context& context, const Sweep& s, const ConvOperands& o, void* scratch) {
   const Parts parts = layout(context, s, scratch);
-  __builtin_memset(parts.zeros, 0, s.in.channels * sizeof(real));
+  __builtin_memset(parts.zeros, 0, s.in.channels * sizeof(storage));
   __builtin_memset(parts.workers, 0, parts.worker_size * context.workers * sizeof(real));  // the last block's missing tiles
   for (int64_t out = 0; out < s.out_channels; out += N_LANES)
     for (int64_t in = 0; in < s.in.channels; in += N_LANES)

@@ -27,17 +27,17 @@ struct Walk {
 
 // Transforms the `vectors` of channels of a tile: frequency f of vector v goes to to + f stride + v N_LANES.
 template <class F, int vectors>
-INLINE void gather_tile(const Map& map, const real* x, const real* zeros, const TileGrid::Place& at, real* to, int64_t stride) {
+INLINE void gather_tile(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& at, real* to, int64_t stride) {
   constexpr int size = F::in, pitch = vectors * N_LANES;
   const int64_t top = at.row + map.top, left = at.column + map.left, row = map.W * pitch;
-  const real* corner = x + ((at.image * map.H + top) * map.W + left) * pitch;
+  const storage* corner = x + ((at.image * map.H + top) * map.W + left) * pitch;
   if (top >= 0 && left >= 0 && top + size <= map.H && left + size <= map.W) {
     for (int v = 0; v < pitch; v += N_LANES)
       transform_tile<F>([&](int i, int j) { return load(corner + i * row + j * pitch + v); },
                         [&](int i, int j, vec t) { store(to + (i * F::out + j) * stride + v, t); });
     return;
   }
-  const real* pixel[size * size];
+  const storage* pixel[size * size];
   for (int i = 0; i < size; i++)
     for (int j = 0; j < size; j++) {
       const bool inside = uint64_t(top + i) < uint64_t(map.H) && uint64_t(left + j) < uint64_t(map.W);

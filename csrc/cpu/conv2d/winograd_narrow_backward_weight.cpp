@@ -25,7 +25,7 @@ struct Weights {
 
 struct Parts {
   real* sums;
-  real* zeros;
+  storage* zeros;
   real* workers;  // each: transformed x, then dy: [frequency][tile][channel]
   int64_t worker_size, bytes;
 };
@@ -34,7 +34,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
   Parts parts;
   Scratch scratch(base);
   parts.sums = scratch.take<real>(d.parts * d.size());
-  parts.zeros = scratch.take<real>(larger(d.x.channels, d.dy.channels));
+  parts.zeros = scratch.take<storage>(larger(d.x.channels, d.dy.channels));
   parts.worker_size = divide_up(36 * (d.x_stride() + d.dy_stride()), 16) * 16;
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
   parts.bytes = scratch.bytes();
@@ -87,7 +87,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64
 }
 
 // dw of output channel k: the parts' sums in order, transformed
-void finish(const Weights& d, const real* sums, int64_t k, real* dw) {
+void finish(const Weights& d, const real* sums, int64_t k, storage* dw) {
   const int64_t C = d.x.channels, K = d.dy.channels;
   for (int64_t c = 0; c < C; c += N_LANES)
     transform_tile<Winograd<4>::FilterGradient>(
@@ -112,7 +112,7 @@ int64_t scratch_bytes(const Context& context, const Conv2d& v) { return layout(c
 void run(const Context& context, const Conv2d& v, const ConvOperands& operands, void* scratch) {
   const Weights d(v);
   const Parts parts = layout(context, d, scratch);
-  __builtin_memset(parts.zeros, 0, larger(v.C, v.K) * sizeof(real));
+  __builtin_memset(parts.zeros, 0, larger(v.C, v.K) * sizeof(storage));
   with_vectors(v.C, v.K, [&](auto C, auto K) { sum_parts<decltype(C)::of, decltype(K)::of>(context, d, parts, operands); });
   parallel(context, v.K, [&](int64_t k, int) { finish(d, parts.sums, k, operands.out); });
 }

@@ -45,7 +45,7 @@ struct Sweep {
 };
 
 struct Parts {
-  real* zeros;
+  storage* zeros;
   real* weights;  // of all panels, or of a worker's
   real* input;    // of a worker's tiles, or of all blocks
   real* products;
@@ -55,7 +55,7 @@ struct Parts {
 Parts layout(const Context& context, const Sweep& s, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.zeros = scratch.take<real>(s.planes() * N_LANES);
+  parts.zeros = scratch.take<storage>(s.planes() * N_LANES);
   parts.weights = scratch.take<real>(s.panel_size() * (s.by_panels ? context.workers : s.panels));
   parts.input = scratch.take<real>(s.input_size() * (s.by_panels ? s.blocks : context.workers));
   parts.products = scratch.take<real>(s.products_size() * context.workers);
@@ -67,7 +67,7 @@ Parts layout(const Context& context, const Sweep& s, void* base) {
 
 // Those of a panel and N_LANES input channels; columns that no output channel has are 0.
 template <int M>
-void pack_plane(const Sweep& s, const real* w, int64_t panel, int64_t in, real* weights) {
+void pack_plane(const Sweep& s, const storage* w, int64_t panel, int64_t in, real* weights) {
   for (int64_t column = 0; column < s.columns(); column += N_LANES) {
     const int64_t out = panel * s.columns() + column;
     real* to = weights + in * s.columns() + column;
@@ -83,7 +83,7 @@ void pack_plane(const Sweep& s, const real* w, int64_t panel, int64_t in, real* 
 // --- a block
 
 template <int M>
-void transform_block(const Sweep& s, const real* x, const real* zeros, int64_t block, real* input) {
+void transform_block(const Sweep& s, const storage* x, const storage* zeros, int64_t block, real* input) {
   constexpr int T = Winograd<M>::T;
   const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
   TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first));
@@ -97,12 +97,12 @@ void transform_block(const Sweep& s, const real* x, const real* zeros, int64_t b
 // products[tile] = input[tile] times the weights of a panel, for one frequency; rows are cut evenly into register tiles of two sizes.
 void multiply_frequency(const Sweep& s, const real* input, const real* weights, int64_t count, const int64_t* row, real* products) {
   const int64_t cuts = divide_up(count, s.rows), few = count / cuts, more = count % cuts;
-  const Tile few_rows = tile(int(few), s.Z, N_LANES), more_rows = more ? tile(int(few + 1), s.Z, N_LANES) : few_rows;
+  const Tile<real> few_rows = tile<real>(int(few), s.Z, N_LANES), more_rows = more ? tile<real>(int(few + 1), s.Z, N_LANES) : few_rows;
   const int32_t no_offset = 0;
   for (int64_t c = 0; c < s.in.channels; c += pass_channels) {
     const Reduction over = {&no_offset, 1, smaller(pass_channels, s.in.channels - c), s.plane_stride};
     const real* a = input + c / N_LANES * s.plane_stride;
-    Target to = {products, row, nullptr, int(s.columns()), c > 0, Activation::none};
+    Target<real> to = {products, row, nullptr, int(s.columns()), c > 0, Activation::none};
     for (int64_t i = 0; i < cuts; i++) {
       const int64_t n = few + (i < more);
       (i < more ? more_rows : few_rows)(over, a, weights + c * s.columns(), to);
@@ -112,13 +112,14 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
 }
 
 template <int M, Activation activation>
-void transform_back(const Sweep& s, const real* products, const real* bias, int64_t first_channel, int64_t first, int64_t count, real* y) {
+void transform_back(const Sweep& s, const real* products, const real* bias, int64_t first_channel, int64_t first, int64_t count,
+                    storage* y) {
   constexpr int T = Winograd<M>::T;
   const int64_t channels = smaller(s.columns(), s.out_channels - first_channel);
   for (int64_t t = 0; t < count; t++) {
     const TileGrid::Place at = s.grid.place(first + t);
     const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column;
-    real* pixel = y + ((at.image * s.grid.P + at.row) * s.grid.Q + at.column) * s.out_channels + first_channel;
+    storage* pixel = y + ((at.image * s.grid.P + at.row) * s.grid.Q + at.column) * s.out_channels + first_channel;
     const real* product = products + t * s.columns();
     for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
       const vec b = bias ? load_some(bias + first_channel + k) : zero();
