@@ -6,6 +6,7 @@ rounding and by the order of float32 sums. (conv2d_batchnorm_forward normalises 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,41 @@ def test_bfloat16_is_float32_rounded_once(case: Case, narrow_table: Table) -> No
 
 
 # --- products
+
+
+@pytest.fixture
+def directly() -> Iterator[None]:
+    _C.set_winograd(False)
+    yield
+    _C.set_winograd(True)
+
+
+@pytest.mark.usefixtures("directly")
+@pytest.mark.parametrize("narrow", [table for table in NARROW_TABLES if table.device == "cpu"], ids=str)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("geometry", CONV2D_GEOMETRIES[::3], ids=lambda g: "-".join(map(describe, g)))
+def test_convolutions_of_small_integers_on_the_cpu_are_exact(geometry: Geometry, direction: str, narrow: Table) -> None:
+    case = Case(f"conv2d_{direction}", geometry, {"exact": True})
+    with using(narrow):
+        (got,) = call(case.row, geometry, case.problem.operands, "bfloat16").values()
+        assert _C.last_call()["table"] == narrow.name
+    assert np.array_equal(got, rounded(case.problem.expected[0]))
+
+
+@pytest.mark.parametrize("narrow", [table for table in NARROW_TABLES if table.device == "cpu"], ids=str)
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)], ids=str)
+@pytest.mark.parametrize("shapes", [*MATRICES, ((70, 2500), (2500, 33))], ids=lambda s: "-".join(map(describe, s)))
+def test_matrix_products_of_small_integers_on_the_cpu_are_exact(shapes: Any, transposed: tuple[bool, bool], narrow: Table) -> None:
+    (a, b), (ta, tb) = shapes, transposed
+    if len(a) != len(b) and ta:
+        pytest.skip("a shared b meets a as it lies: the core refuses the transpose")
+    swap = [(*s[:-2], s[-1], s[-2]) if t else s for s, t in ((a, ta), (b, tb))]
+    case = Case("matmul", (*swap, ta, tb), {"exact": True})
+    with using(narrow):
+        (got,) = call("matmul", case.parameters, case.problem.operands, "bfloat16").values()
+        assert not got.size or _C.last_call()["table"] == narrow.name
+    assert np.array_equal(got, rounded(case.problem.expected[0]))
+
 
 POLICIES = [("float32", "high", "tf32x3"), ("float32", "medium", "tf32"), ("bfloat16", "highest", "bf16")]
 NORMWISE = {

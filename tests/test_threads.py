@@ -215,7 +215,10 @@ def test_instruction_sets_can_be_forced() -> None:
 def test_an_unknown_instruction_set_gives_one_clear_error() -> None:
     done = python(STEP + "step()", FASTNN_ISA="sse9")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1] == "ValueError: FASTNN_ISA names 'sse9', which is not one of portable, avx2, avx512"
+    assert (
+        done.stderr.strip().splitlines()[-1]
+        == "ValueError: FASTNN_ISA names 'sse9', which is not one of portable, avx2, avx512, avx512bf16"
+    )
     assert done.stderr.count("Traceback") == 1
 
 
