@@ -94,10 +94,10 @@ def test_gradients_are_clipped_before_the_step() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"accumulate": 0}, "accumulate 0; expected at least 1"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive, got 0.0"),
         ({"clip_value": -1.0}, "clip_value must be positive, got -1.0"),
-        ({"ema": 1.0}, r"EMA: decay must lie in \[0, 1\)"),
+        ({"ema": 1.0}, r"Trainer: ema must lie in \[0, 1\), got 1.0"),
         ({"ema": optim.EMA(plain())}, "ema averages another model"),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..tensor import ArrayLike, Tensor, tensor
 from .module import Module
@@ -21,6 +23,21 @@ class Loss(Module):
         for name, values in weights.items():
             dtype = values.dtype if isinstance(values, Tensor) else "float32"
             self.register_buffer(name, None if values is None else tensor(values, dtype))
+
+    def count(self, labels: Any) -> float:
+        """What reduction="mean" divides by, for these labels or targets: their number, or what they weigh. Means of several batches, weighed
+        by it, are the mean of all."""
+        return float(np.size(_values(labels)))
+
+
+def _values(labels: Any) -> np.ndarray:
+    return labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+
+
+def _weight_of(labels: Any, weight: Tensor | None, ignore_index: int) -> float:
+    """Of class numbers that are not ignored; the loss itself refuses those that are no class."""
+    counted = _values(labels)[_values(labels) != ignore_index]
+    return float(counted.size if weight is None else np.take(weight.numpy(), counted, mode="clip").sum(dtype=np.float64))
 
 
 class CrossEntropyLoss(Loss):
@@ -41,6 +58,12 @@ class CrossEntropyLoss(Loss):
             logits, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction, label_smoothing=self.label_smoothing
         )
 
+    def count(self, labels: Any) -> float:
+        values = _values(labels)
+        if values.dtype.kind == "f":  # probabilities: every sample counts 1
+            return values.size / values.shape[min(1, values.ndim - 1)] if values.size else 0.0
+        return _weight_of(labels, self.weight, self.ignore_index)
+
 
 class NLLLoss(Loss):
     """-weight[label] log p[label] of log-probabilities (N, C), as LogSoftmax gives them, and integer labels (N), or of maps
@@ -52,6 +75,9 @@ class NLLLoss(Loss):
 
     def forward(self, log_probabilities: Tensor, labels: Any) -> Tensor:
         return ops.nll_loss(log_probabilities, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+
+    def count(self, labels: Any) -> float:
+        return _weight_of(labels, self.weight, self.ignore_index)
 
 
 class MulticlassSVMLoss(Loss):

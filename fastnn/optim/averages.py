@@ -38,6 +38,10 @@ class EMA:
         self._names, self._tensors = list(named), list(named.values())
         self.reset()
 
+    def __repr__(self) -> str:
+        """What it does, for files and errors."""
+        return f"{type(self).__name__}(decay={self.decay}, every={self.every}, start={self.start})"
+
     def __deepcopy__(self, memo: dict[int, Any]) -> EMA:
         """An average of the copied model, as far as this one has come."""
         if self._swapped:
@@ -127,6 +131,9 @@ class SWA(EMA):
 
     def __init__(self, model: Module, *, every: int = 1, start: int = 0) -> None:
         super().__init__(model, None, every=every, start=start)
+
+    def __repr__(self) -> str:
+        return f"SWA(every={self.every}, start={self.start})"
 
 
 def update_bn(loader: Iterable[Any], model: Module) -> None:

@@ -175,6 +175,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         **_description(**about(trainer)),
         "optimizer": trainer.optimizer.name,
         "averaged": averaged,
+        "stepping": _stepping(trainer),
         "epochs": trainer.epochs,
         "epoch": trainer.epoch,
         "batch": trainer.batch,
@@ -200,6 +201,9 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{os.fspath(path)}: made with the optimizer {notes['optimizer']}; the trainer has {own}")
     if (notes.get("averaged") is None) != (ema is None):
         raise ValueError(f"{os.fspath(path)}: made {_with(notes.get('averaged') is not None)}; the trainer is {_with(ema is not None)}")
+    for saved, has in zip(notes.get("stepping", ()), _stepping(trainer)):  # a file of an early version does not say it
+        if saved != has:
+            raise ValueError(f"{os.fspath(path)}: made with {saved}; the trainer has {has}")
     before = trainer.optimizer.state_dict()
     with _naming(path):
         trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
@@ -207,7 +211,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             trainer.model.load_state_dict(_model_arrays(arrays))
             if ema is not None:
                 ema.load_state_dict({**notes["averaged"], **_below(_AVERAGE, arrays)})
-        except ValueError:
+        except (ValueError, TypeError):
             trainer.optimizer.load_state_dict(before)
             raise
     trainer.epoch, trainer.batch, trainer.sums, trainer.data = notes["epoch"], notes["batch"], notes["sums"], notes["data"]
@@ -240,6 +244,11 @@ def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: a for name, a in arrays.items() if not name.startswith((_OPTIMIZER, _AVERAGE, _BEST))}
+
+
+def _stepping(trainer: Trainer) -> list[str]:
+    """What must be the same when training goes on, in words."""
+    return [f"accumulate={trainer.stepping.accumulate}", repr(trainer.stepping.ema)]
 
 
 def _with(averages: bool) -> str:

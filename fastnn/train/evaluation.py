@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -37,24 +38,36 @@ def device_of(model: Module) -> str:
     return next((p.device for p in model.parameters()), "cpu")
 
 
-class Sums:
-    """Loss and metrics summed over samples in float64; a plain dict of numbers underneath, so that a checkpoint can hold it."""
+def count_of(loss: Loss, labels: Tensor) -> float:
+    """What a batch's loss counts beside those of others: what its mean divides by (`loss.count`), or its samples where the loss is a sum or
+    does not say."""
+    counting = getattr(loss, "count", None)
+    return float(labels.shape[0]) if counting is None or getattr(loss, "reduction", "mean") != "mean" else float(counting(labels))
 
-    def __init__(self, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
-        self.metrics = metrics
-        self.values: dict[str, float] = {"samples": 0, "loss": 0.0, **dict.fromkeys(metrics, 0.0), **(values or {})}
+
+class Sums:
+    """Metrics summed over samples, and losses over what their means divide by (`count_of`), in float64; a plain dict of numbers underneath,
+    so that a checkpoint can hold it."""
+
+    def __init__(self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
+        self.loss, self.metrics = loss, metrics
+        begun = {"samples": 0, "counted": (values or {}).get("samples", 0), "loss": 0.0}
+        self.values: dict[str, float] = {**begun, **dict.fromkeys(metrics, 0.0), **(values or {})}
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
         if truth.ndim == 2:  # soft labels: the likeliest class counts as the right one
             truth = truth.argmax(1)
+        count = count_of(self.loss, labels)
         self.values["samples"] += len(truth)
-        self.values["loss"] += loss * len(truth)
+        self.values["counted"] += count
+        self.values["loss"] += loss * count if count else 0.0
         for name, metric in self.metrics.items():
             self.values[name] += float(np.sum(metric(scores, truth), dtype=np.float64))
 
     def means(self) -> dict[str, float]:
-        return {name: self.values[name] / self.values["samples"] for name in ("loss", *self.metrics)}
+        loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan
+        return {"loss": loss, **{name: self.values[name] / self.values["samples"] for name in self.metrics}}
 
 
 def evaluate(
@@ -64,18 +77,20 @@ def evaluate(
     metrics: Mapping[str, Metric],
     normalize: Normalize | None,
     check: Callable[[], None] = lambda: None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Mean loss and metrics in evaluation mode. `check` is called after each batch."""
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
     loader = _loader(data, normalize, device_of(model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty")
-    sums = Sums(metrics)
+    sums = Sums(loss, metrics)
     with mode(model, False), no_grad(), closing(loader.batches(0)) as batches:
         for x, labels in batches:
             logits = model(x)
             sums.add(float(loss(logits, labels)), logits, labels)
             check()
-    return sums.means()
+        means = sums.means()
+        return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
 def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray:

@@ -31,7 +31,7 @@ class Replays:
         """Loss and logits of one step on one batch."""
         if self.captured is None:
             return trainer._whole_step(x, labels)
-        trainer._input = x
+        trainer._batch = x, labels
         try:
             result: tuple[Tensor, Tensor] = self.captured(x, labels)
         except _C.CaptureError as error:  # as if it had not begun

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..arguments import function, integer, number, shown
 from ..data import Loader
 from ..nn import Module
 from ..optim import EMA, clip_grad_norm_, clip_grad_value_
-from ..tensor import Tensor
+from ..tensor import Tensor, no_grad, tensor
+from . import evaluation
+from .evaluation import Loss
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -21,11 +25,10 @@ class Stepping:
     """accumulate: batches per step. clip_norm, clip_value: limits of the gradients, or None. ema: an average of the weights, or None."""
 
     def __init__(self, accumulate: int, clip_norm: float | None, clip_value: float | None, ema: EMA | None) -> None:
-        if accumulate < 1:
-            raise ValueError(f"Trainer: accumulate {accumulate}; expected at least 1 batch per step")
+        integer("Trainer", "accumulate", accumulate, 1)
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if limit is not None and not limit > 0:
-                raise ValueError(f"Trainer: {name} must be positive, got {limit}")
+            if limit is not None:
+                number("Trainer", name, limit, "(0, inf)")
         self.accumulate, self.clip_norm, self.clip_value, self.ema = accumulate, clip_norm, clip_value, ema
 
     def steps(self, loader: Loader) -> int:
@@ -40,8 +43,8 @@ class Stepping:
             yield sizes[begin : begin + self.accumulate]
 
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
-        """One step on the next len(counts) batches; returns its loss. Each batch counts by its samples: the gradient is that of all of them
-        together (of a sum, the sum of the parts); class weights and labels that are ignored are weighed within each batch."""
+        """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
+        what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts."""
         if len(counts) == 1:
             x, labels = next(batches)
             whole, logits = trainer._replays.step(trainer, x, labels)
@@ -49,15 +52,29 @@ class Stepping:
             return float(whole)
         adds_up = getattr(trainer.loss, "reduction", "mean") == "sum"
         trainer.optimizer.zero_grad()
-        total = 0.0
-        for count in counts:
-            share = 1.0 if adds_up else count / sum(counts)
+        total = counted = 0.0
+        expected = float(sum(counts))  # of what all batches together count, until the last one's labels are known
+        for i, samples in enumerate(counts):
             x, labels = next(batches)
-            loss, logits = trainer.gradients(x, labels, share, penalised=count / sum(counts) / share)
+            count = evaluation.count_of(trainer.loss, labels)
+            if i == 0 and count:
+                expected = count * sum(counts) / samples
+            if count == 0:  # every label is ignored
+                trainer._batch = x, labels
+                with no_grad():
+                    loss, logits = tensor(0.0), trainer.model(x)
+            elif adds_up:
+                loss, logits = trainer.gradients(x, labels, 1.0, penalised=samples / sum(counts))
+            else:
+                loss, logits = trainer.gradients(x, labels, count / expected)
             see(float(loss), logits, labels)
-            total += share * float(loss)
+            total, counted = total + (1.0 if adds_up else count) * float(loss), counted + count
+        if not counted:
+            trainer._check(tensor(math.nan))
+        if not adds_up and counted != expected:
+            scale_gradients(trainer.model, expected / counted)
         self.finish(trainer)
-        return total
+        return total if adds_up else total / counted
 
     def finish(self, trainer: Trainer) -> None:
         """From gradients to the next weights."""
@@ -74,8 +91,32 @@ class Stepping:
         return nullcontext() if self.ema is None else self.ema.averaged()
 
 
+def scale_gradients(model: Module, factor: float) -> None:
+    with no_grad():
+        for p in model.parameters():
+            if p.grad is not None:
+                p.grad = p.grad * factor
+
+
 def average_of(model: Module, ema: EMA | float | None) -> EMA | None:
     """What the Trainer's argument stands for: a decay, or an average made before (of the same model: ValueError)."""
     if isinstance(ema, EMA) and ema.model is not model:
         raise ValueError("Trainer: ema averages another model than the one that is trained")
-    return ema if ema is None or isinstance(ema, EMA) else EMA(model, ema)
+    return ema if ema is None or isinstance(ema, EMA) else EMA(model, number("Trainer", "ema", ema, "[0, 1)"))
+
+
+def checked_loss(loss: Loss) -> Loss:
+    """A function of (logits, labels) that gives one number."""
+    function("Trainer", "loss", loss, "a function of (logits, labels)")
+    if getattr(loss, "reduction", None) == "none":
+        raise ValueError("Trainer: loss has reduction 'none'; a step needs one number: 'mean' or 'sum'")
+    return loss
+
+
+def checked_value(loss: Any) -> Tensor:
+    """What a loss gave."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"Trainer: loss gave {shown(loss)}; expected a Tensor of one number")
+    if loss.size != 1:
+        raise ValueError(f"Trainer: loss gave shape {loss.shape}; expected one number: reduce it, with .mean() say")
+    return loss

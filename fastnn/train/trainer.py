@@ -25,7 +25,7 @@ from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
 from .replays import Replays
-from .stepping import Stepping, average_of
+from .stepping import Stepping, average_of, checked_loss, checked_value
 
 
 class Diverged(FloatingPointError):
@@ -44,8 +44,8 @@ class Trainer:
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics. l1, l2: penalties on
     the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
-    out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by its samples; without batch
-    norm that is the gradient of all of them together (class weights and ignored labels are weighed within each batch). clip_norm,
+    out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
+    what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
     evaluate, predict, the best snapshot and save_model use the averaged weights. architecture (arguments of models.create; known of a
     model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
@@ -73,7 +73,7 @@ class Trainer:
         ema: EMA | float | None = None,
     ) -> None:
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
-        self.model, self.optimizer, self.loss = model, optimizer, loss if loss is not None else CrossEntropyLoss()
+        self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
         self.model.to(self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
@@ -94,7 +94,7 @@ class Trainer:
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
         self._replays = Replays(self, False)
-        self._input: Tensor | None = None
+        self._batch: tuple[Tensor, Tensor] | None = None  # the last one
 
     # --- training
 
@@ -140,7 +140,7 @@ class Trainer:
         finally:
             self._callbacks = []
             self._replays.end()
-            self._input = None
+            self._batch = None
         if restore_best:
             self.restore_best()
         return self.history
@@ -158,7 +158,7 @@ class Trainer:
 
     def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
-        self._input = x
+        self._batch = x, labels
         logits = self.model(x)
         loss = self.objective(logits, labels, penalised)
         recording.look(loss, self._check)
@@ -171,7 +171,7 @@ class Trainer:
 
     def objective(self, logits: Tensor, labels: Tensor, penalised: float = 1.0) -> Tensor:
         """What is minimised: the loss, and the penalties on the weights (or their share, of one batch of several)."""
-        loss = self.loss(logits, labels)
+        loss = checked_value(self.loss(logits, labels))
         return loss if self.penalty is None else loss + self.penalty() * penalised
 
     def restore_best(self) -> None:
@@ -183,7 +183,7 @@ class Trainer:
                 self.stepping.ema.reset()
 
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
-        sums = Sums(self.metrics, self.sums)
+        sums = Sums(self.loss, self.metrics, self.sums)
         self.sums = sums.values
         self.sums.setdefault("lr", self.optimizer.rates()[0])
         self._emit("before_epoch")
@@ -221,7 +221,7 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.model, data, self.objective, self.metrics, self.normalize, self._interrupts.check)
+            result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
         self._emit("after_evaluate", result)
         return result
 
@@ -274,7 +274,9 @@ class Trainer:
 
     def _why_diverged(self, value: float) -> str:
         where = f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch + 1}"
-        if self._input is not None and not np.isfinite(self._input.numpy()).all():
+        if self._batch is not None and evaluation.count_of(self.loss, self._batch[1]) == 0:
+            return f"{where}: every label of the batch is ignored or weighs nothing, so its mean divides by 0; larger batches or fewer such labels do"
+        if self._batch is not None and not np.isfinite(self._batch[0].numpy()).all():
             return f"{where}: the input holds NaN or infinity; look at the data and its normalisation"
         rate = self.optimizer.rates()[0]
         return f"{where}: the rate {rate:.3g} is most likely too high; start again with {rate / 10:.1g}, or warm up to it"
