@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from math import inf, isnan
 from numbers import Real
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+_MOST = 2**63
 _PLAIN = (type(None), bool, int, float, str, bytes)
 
 
@@ -36,11 +38,13 @@ def integer(what: str, name: str, value: Any, least: int | None = None, below: i
         number = index(value)
     except TypeError:  # an array that holds another type, or several
         raise TypeError(f"{what}: {name} must be an integer, got {shown(value)}") from None
-    if least is not None and below is not None and not least <= number < below:
-        where = f"between {least} and {below - 1}" if below < 2**53 else f"in [{least}, 2**{below.bit_length() - 1})"
-        raise ValueError(f"{what}: {name} must lie {where}, got {value}")
+    few = least is not None and below is not None and below < 2**31
     if least is not None and number < least:
-        raise ValueError(f"{what}: {name} must {'not be negative' if least == 0 else f'be at least {least}'}, got {value}")
+        words = f"lie between {least} and {below - 1}" if few and below else "not be negative" if least == 0 else f"be at least {least}"
+        raise ValueError(f"{what}: {name} must {words}, got {value}")
+    if number >= (_MOST if below is None else below):
+        words = f"lie between {least} and {below - 1}" if few and below else f"be less than 2**{(below or _MOST).bit_length() - 1}"
+        raise ValueError(f"{what}: {name} must {words}, got {shown(value)}")
     return number
 
 
@@ -88,6 +92,13 @@ def text(what: str, name: str, value: Any, hint: str = "") -> str:
     if not isinstance(value, str):
         raise TypeError(f"{what}: {name} must be a str{f' {hint}' if hint else ''}, got {shown(value)}")
     return value
+
+
+def path(what: str, name: str, value: Any) -> str:
+    """Where a file or folder lies: a str or os.PathLike. As a str."""
+    if not isinstance(value, (str, os.PathLike)) or not value or "\0" in os.fspath(value):
+        raise (ValueError if isinstance(value, str) else TypeError)(f"{what}: {name} must be a path, got {shown(value)}")
+    return str(os.fspath(value))
 
 
 def one_of(what: str, name: str, value: T, choices: Sequence[T]) -> T:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import _C, devices
+from .arguments import integer
 from .data.folds import k_fold
 from .tensor import Tensor
 
@@ -82,8 +83,7 @@ class KNeighborsClassifier:
     """
 
     def __init__(self, n_neighbors: int = 5, *, p: int = 2, device: str = "cpu") -> None:
-        if n_neighbors < 1:
-            raise ValueError(f"KNeighborsClassifier: n_neighbors must be at least 1, got {n_neighbors}")
+        integer("KNeighborsClassifier", "n_neighbors", n_neighbors, 1), integer("KNeighborsClassifier", "p", p)
         if p not in (1, 2):
             raise ValueError(f"KNeighborsClassifier: p must be 1 or 2, got {p}")
         self.n_neighbors, self.p, self.device = n_neighbors, p, device

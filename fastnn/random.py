@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import _C, devices
+from .arguments import integer
 
 INIT, NET, ORDER, AUGMENTATION = range(4)
 
@@ -20,9 +21,7 @@ class Generator:
     """A seed and the count of random operations so far (`draw`). Both are plain integers, so a checkpoint holds them exactly."""
 
     def __init__(self, seed: int = 0) -> None:
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed must lie in [0, 2**63), got {seed}")
-        self.seed = seed
+        self.seed = seed = integer("Generator", "seed", seed, 0, 2**63)
         self.draw = 0
         self.state = _C.constant(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
         self._copies, self._base = devices.Copies(self.state), 0
@@ -93,7 +92,7 @@ def default_generator() -> Generator:
 
 def seed(n: int) -> None:
     """Starts this thread's default generator anew: the same seed gives the same initial weights and dropout masks."""
-    _default.generator = Generator(n)
+    _default.generator = Generator(integer("seed", "n", n, 0, 2**63))
 
 
 @contextmanager

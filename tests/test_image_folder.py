@@ -155,10 +155,10 @@ def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda: Resize(0), "size 0; expected a number from 1 on"),
-    (lambda: Resize(8, channels=4), "4 channels; an image has 1 .grey. or 3"),
-    (lambda: Resize(8, highest=0), "highest 0; expected 1 to 255"),
-    (lambda: Resize(8, filter="cubic"), "no filter is named 'cubic'; there are nearest, "),
+    (lambda: Resize(0), "size must be at least 1, got 0"),
+    (lambda: Resize(8, channels=4), "channels must be 1 .grey. or 3 .RGB., got 4"),
+    (lambda: Resize(8, highest=0), "highest must lie between 1 and 255, got 0"),
+    (lambda: Resize(8, filter="cubic"), "filter 'cubic' is not one of nearest, "),
 ])  # fmt: skip
 def test_rules_that_do_not_exist(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):

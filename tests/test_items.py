@@ -187,7 +187,7 @@ def test_labels_of_an_object_are_its_own_or_are_looked_up_once() -> None:
     ([(np.zeros((2, 2, 2, 2)), 0)], ValueError, r"item 0 has an image of shape \(2, 2, 2, 2\)"),
     ([(np.zeros((2, 2)), 0), (np.zeros((2, 3)), 0)], ValueError, r"item 1 has an image of shape \(1, 2, 3\), float32; item 0 has \(1, 2, 2\)"),
     ({"a": 1}, TypeError, "expected a data set, .* got dict"),
-    (7, TypeError, "expected a data set, .* got int"),
+    (7, TypeError, "expected a data set, .* got 7"),
 ])  # fmt: skip
 def test_objects_that_do_not_fit_are_named(items: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
@@ -197,7 +197,7 @@ def test_objects_that_do_not_fit_are_named(items: Any, error: type[Exception], w
 def test_labels_beyond_the_classes_and_bad_workers() -> None:
     with pytest.raises(ValueError, match="item 0 has the label 2; class numbers go from 0 to 1"):
         ItemDataset([(np.zeros((2, 2)), 2)], classes=["a", "b"])
-    with pytest.raises(ValueError, match="workers 0; expected at least 1"):
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
         Loader(numbered(4), 2, workers=0)
 
 

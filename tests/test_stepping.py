@@ -233,7 +233,7 @@ def test_slow_weights_begin_anew_with_the_best_snapshot() -> None:
 
 
 def test_a_checkpoint_every_0_epochs_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="every 0; expected at least 1 epoch"):
+    with pytest.raises(ValueError, match="every must be at least 1, got 0"):
         ModelCheckpoint(tmp_path / "c", every=0)
 
 

@@ -13,10 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
 from .. import _C, random
+from ..arguments import flag, integer, number, numbers, one_of, shown
 
 Size = tuple[int, int]
 Fill = float | Sequence[float]
@@ -78,6 +81,12 @@ class Frames:
             )
         self.border = border, fill
 
+    def _border(self, channels: int) -> tuple[str, Fill]:
+        border, fill = self.border or ("constant", 0.0)
+        if np.size(fill) not in (1, channels):
+            raise ValueError(f"augment: fill {fill} has {np.size(fill)} values, the images {channels} channels; one value serves all")
+        return border, fill
+
     def take(self, positions: np.ndarray) -> Frames:
         """Those of the samples at these positions, in this order."""
         part = Frames(0, self.size)
@@ -86,7 +95,7 @@ class Frames:
 
     def gather(self, source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> _C.Array:
         """The batch of source[rows] (bytes) as its frames show it, times scale plus shift; where the source lies."""
-        border, fill = self.border or ("constant", 0.0)
+        border, fill = self._border(len(scale))
         outside = (np.broadcast_to(np.asarray(fill, np.float32), scale.shape) * scale + shift).astype(np.float32)
         operands = (rows, self.map, outside, scale, shift)
         plan = _geometry(source.shape, len(rows), self.size, border)
@@ -94,7 +103,7 @@ class Frames:
 
     def pick(self, images: np.ndarray) -> np.ndarray:
         """`gather` without scale and shift for images (n, C, H, W) of any type, in numpy."""
-        border, fill = self.border or ("constant", 0.0)
+        border, fill = self._border(images.shape[1])
         p, q = (np.arange(n) for n in self.size)
         rows, rows_inside = _shown(self.map[:, :1] + p, images.shape[2], border)
         columns, columns_inside = _shown(self.map[:, 1:2] + self.map[:, 2:] * q, images.shape[3], border)
@@ -134,10 +143,11 @@ class RandomCrop(Augmentation):
     streams = 2
 
     def __init__(self, padding: int = 0, *, size: int | Size | None = None, padding_mode: str = "constant", fill: Fill = 0.0) -> None:
-        if padding < 0:
-            raise ValueError(f"RandomCrop: padding must not be negative, got {padding}")
-        self.padding, self.size = padding, (size, size) if isinstance(size, int) else size
-        self.padding_mode, self.fill = _checked_border("RandomCrop", padding_mode), fill
+        self.padding, self.size = (
+            integer("RandomCrop", "padding", padding, 0, 2**31),
+            None if size is None else checked_sides("RandomCrop", size),
+        )
+        self.padding_mode, self.fill = _checked_border("RandomCrop", padding_mode), _checked_fill("RandomCrop", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
         size = self.size or frames.size
@@ -159,9 +169,7 @@ class Flip(Augmentation):
     streams = 1
 
     def __init__(self, p: float = 0.5, *, alternating: bool = False) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Flip: p must lie in [0, 1], got {p}")
-        self.p, self.alternating = p, alternating
+        self.p, self.alternating = number("Flip", "p", p, "[0, 1]"), flag("Flip", "alternating", alternating)
 
     def place(self, frames: Frames, draws: Draws) -> None:
         chosen = draws.chance(self.p, epoch=0 if self.alternating else None)
@@ -175,8 +183,8 @@ class Shift(Augmentation):
     """
 
     def __init__(self, down: int, right: int, *, padding_mode: str = "constant", fill: Fill = 0.0) -> None:
-        self.down, self.right = down, right
-        self.padding_mode, self.fill = _checked_border("Shift", padding_mode), fill
+        self.down, self.right = (integer("Shift", name, by, -(2**31), 2**31) for name, by in (("down", down), ("right", right)))
+        self.padding_mode, self.fill = _checked_border("Shift", padding_mode), _checked_fill("Shift", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
         frames.crop(self.down, self.right, frames.size)
@@ -193,6 +201,17 @@ def frames_of(steps: Sequence[Augmentation], seed: int, epoch: int, count: int, 
 
 
 def _checked_border(name: str, mode: str) -> str:
-    if mode not in _BORDERS:
-        raise ValueError(f"{name}: padding_mode {mode!r} is not one of {', '.join(_BORDERS)}")
-    return mode
+    return one_of(name, "padding_mode", mode, _BORDERS)
+
+
+def _checked_fill(name: str, fill: Fill) -> Fill:
+    return number(name, "fill", fill) if isinstance(fill, Real) else numbers(name, "fill", fill)
+
+
+def checked_sides(name: str, size: Any) -> Size:
+    """A number of pixels, or (height, width)."""
+    if hasattr(size, "__index__") and not isinstance(size, np.ndarray):
+        size = (size, size)
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise TypeError(f"{name}: size must be a number of pixels or (height, width), got {shown(size)}")
+    return integer(name, "size", size[0], 1, 2**31), integer(name, "size", size[1], 1, 2**31)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..arguments import flag
+from ..arguments import path as checked_path
 from .cifar_pickle import read_pickle
 from .dataset import ArrayDataset, npz_arrays
 from .resize import Resize, each
@@ -50,7 +52,7 @@ def cifar10(path: Path) -> tuple[ArrayDataset, ArrayDataset]:
     Pickles are read without running anything that they ask for. Raises ValueError, naming the file and what is wrong, when one is damaged;
     FileNotFoundError when one is missing.
     """
-    if npz := _npz_of(path):
+    if npz := _npz_of(checked_path("cifar10", "path", path)):
         return _jpegs(npz)
     files = _Files(path, [*_TRAIN10, "test_batch"], "CIFAR-10")
     parts = [_batch(files, name, "labels", 0, len(CIFAR10)) for name in (*_TRAIN10, "test_batch")]
@@ -67,7 +69,8 @@ def cifar100(path: Path, coarse: bool = False) -> tuple[ArrayDataset, ArrayDatas
 
     path: the folder with train and test (or train.bin and test.bin), one above it, or the .tar.gz. Errors as in `cifar10`.
     """
-    files, classes = _Files(path, ["train", "test"], "CIFAR-100"), COARSE if coarse else CIFAR100
+    flag("cifar100", "coarse", coarse)
+    files, classes = _Files(checked_path("cifar100", "path", path), ["train", "test"], "CIFAR-100"), COARSE if coarse else CIFAR100
     train, test = (
         _batch(files, name, "coarse_labels" if coarse else "fine_labels", int(not coarse), len(classes), 2) for name in ("train", "test")
     )

@@ -6,12 +6,14 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import _C, devices, random
+from ..arguments import instance, integer, number, shown
+from ..arguments import path as checked_path
 from .augment import Frames
 
 if TYPE_CHECKING:
@@ -78,8 +80,19 @@ class Dataset(ABC):
 
         Raises IndexError for a position outside of the set.
         """
-        chosen = np.asarray(indices)
-        indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
+        chosen = array_of(type(self).__name__, "indices", list(indices) if isinstance(indices, (range, set)) else indices)
+        if chosen.size and chosen.dtype.kind not in "iub":
+            raise TypeError(f"{type(self).__name__}.take: indices must be positions or a mask, got {shown(indices)}")
+        if chosen.ndim != 1 or (chosen.dtype == bool and len(chosen) != len(self)):
+            raise ValueError(
+                f"{type(self).__name__}.take: indices have shape {chosen.shape}; expected several positions, or a mask ({len(self)},)"
+            )
+        try:
+            indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
+        except IndexError:
+            raise IndexError(
+                f"{type(self).__name__}.take: indices go from {chosen.min()} to {chosen.max()}, the set has {len(self)} samples"
+            ) from None
         part = copy.copy(self)
         part._rows = self._source_rows(indices)
         return part
@@ -98,17 +111,17 @@ class ArrayDataset(Dataset):
     """
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
-        images = np.asanyarray(images)  # asanyarray: a memory-mapped file stays one
+        images = array_of("ArrayDataset", "images", images)
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim not in (2, 4):
-            raise ValueError(f"images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
+            raise ValueError(f"ArrayDataset: images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
         if images.dtype != np.uint8 and images.dtype.kind != "f":
-            raise TypeError(f"images have dtype {images.dtype}; expected uint8 or a float type")
-        self._labels = _checked_labels(labels, len(images), classes)
-        self.classes = tuple(classes) if classes is not None else None
+            raise TypeError(f"ArrayDataset: images have dtype {images.dtype}; expected uint8 or a float type")
+        self.classes = checked_classes("ArrayDataset", classes)
+        self._labels = _checked_labels(labels, len(images), self.classes)
         self.shape = images.shape[1:]
-        self.resize = resize or _natural_resize(images)
+        self.resize = checked_resize("ArrayDataset", resize) or _natural_resize(images)
         self._source: np.ndarray | devices.Copies = images
         if not _is_mapped(images):
             stays = images.dtype == np.uint8
@@ -211,8 +224,32 @@ def _natural_resize(images: np.ndarray) -> Resize | None:
     return Resize(images.shape[2:], channels=images.shape[1])
 
 
+def array_of(what: str, name: str, values: Any) -> np.ndarray:
+    """As numpy's array: a list, a Tensor, PyTorch's; one that is mapped from a file stays so. ValueError for rows of unequal lengths."""
+    try:
+        return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
+    except ValueError:
+        raise ValueError(f"{what}: {name} have no shape: rows of unequal lengths, got {shown(values)}") from None
+
+
+def checked_classes(what: str, classes: Any) -> tuple[str, ...] | None:
+    """Names of classes."""
+    if classes is not None and (isinstance(classes, (str, bytes)) or not isinstance(classes, Iterable)):
+        raise TypeError(f"{what}: classes must be the names of the classes, got {shown(classes)}")
+    return tuple(str(name) for name in classes) if classes is not None else None
+
+
+def checked_resize(what: str, resize: Any) -> Resize | None:
+    """A rule, or none."""
+    if resize is not None:
+        from .resize import Resize
+
+        instance(what, "resize", resize, Resize, "a data.Resize")
+    return resize  # type: ignore[no-any-return]
+
+
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
-    labels = np.asarray(labels)
+    labels = array_of("ArrayDataset", "labels", labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class numbers from 0)")
     if labels.shape != (count,):
@@ -227,8 +264,8 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
 
 def split(dataset: D, fraction: float, seed: int = 0) -> tuple[D, D]:
     """(the rest, a part): of each class a `fraction`, drawn by `seed`, goes to the part. Both keep the order of the whole."""
-    if not 0 < fraction < 1:
-        raise ValueError(f"split: fraction {fraction} does not lie between 0 and 1")
+    instance("split", "dataset", dataset, Dataset, "a data set"), integer("split", "seed", seed, 0, 2**63)
+    number("split", "fraction", fraction, "(0, 1)")
     words = random.Generator(seed).bits(len(dataset), _SPLIT_DRAW, random.ORDER)
     chosen = np.zeros(len(dataset), bool)
     labels = dataset.labels
@@ -248,7 +285,7 @@ def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
 
     Raises ValueError, naming the file, when it is damaged or something is missing.
     """
-    name = os.fspath(path)
+    name = checked_path("arrays", "path", path)
     found = {n: _mapped(os.path.join(name, f"{n}.npy")) for n in _in_folder(name)} if os.path.isdir(name) else npz_arrays(name)
     missing = [n for n in _NAMES if n not in found]
     if missing:

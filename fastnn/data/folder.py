@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from .dataset import ArrayDataset, Dataset, split
+from ..arguments import flag, instance, integer, number
+from ..arguments import path as checked_path
+from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize, split
 from .items import ItemDataset
 from .resize import Resize, each
 
@@ -38,8 +40,13 @@ class ImageFiles:
     """Image files with labels, decoded when asked for: `files[i]` is (image, label). A source of ItemDataset; `decoded()` reads all at once."""
 
     def __init__(self, paths: Sequence[Any], labels: Sequence[int], classes: Sequence[str] | None, resize: Resize) -> None:
-        self.paths, self.labels, self.resize = list(paths), np.array(labels, np.int64), resize
-        self.classes = tuple(classes) if classes is not None else None
+        self.paths: list[Any] = list(paths)
+        self.resize = resize
+        instance("ImageFiles", "resize", resize, Resize, "a data.Resize")
+        self.labels = np.array([integer("ImageFiles", "labels", label, 0) for label in labels], np.int64)
+        if len(self.labels) != len(self.paths):
+            raise ValueError(f"ImageFiles: {len(self.paths)} paths and {len(self.labels)} labels; expected as many")
+        self.classes = checked_classes("ImageFiles", classes)
         self.workers = _C.get_num_threads()
 
     def __len__(self) -> int:
@@ -97,7 +104,10 @@ def image_folder(
     Raises ValueError naming the file that is no whole image (skip_broken=True passes over them and lists them in `skipped`), the folder without
     images, or the class that training does not have; FileNotFoundError when there is no such folder. Needs Pillow.
     """
-    root, rule = os.fspath(path), resize or Resize(size, channels=channels)
+    root, rule = checked_path("image_folder", "path", path), checked_resize("image_folder", resize) or Resize(size, channels=channels)
+    number("image_folder", "test_fraction", test_fraction, "(0, 1)"), integer("image_folder", "seed", seed, 0, 2**63)
+    for name, value in (("skip_broken", skip_broken), ("progress", progress), *([("keep", keep)] if keep is not None else [])):
+        flag("image_folder", name, value)
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: there is no such folder; expected one with a sub-folder of images for each class")
     parts = parts_of(root)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from .dataset import D, Dataset, split
+from ..arguments import instance, integer, number
+from .dataset import D, Dataset, array_of, split
 
 _FOLD_DRAW = 2**48 - 2  # a draw that no epoch's order uses, nor split
 
@@ -19,6 +20,8 @@ def train_validation_test(dataset: D, validation: float = 0.1, test: float = 0.1
     Choose by the validation set, as often as you like; look at the test set once, at the very end. ValueError for shares that do not lie
     between 0 and 1 or leave nothing to train on.
     """
+    number("train_validation_test", "validation", validation), number("train_validation_test", "test", test)
+    instance("train_validation_test", "dataset", dataset, Dataset, "a data set"), integer("train_validation_test", "seed", seed, 0, 2**62)
     if not (validation > 0 and test > 0 and validation + test < 1):
         raise ValueError(f"train_validation_test: shares {validation} and {test} must be positive and leave something to train on")
     rest, last = split(dataset, test, seed)
@@ -34,7 +37,8 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
 
         for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
     """
-    values = np.asarray(labels.labels if isinstance(labels, Dataset) else labels)
+    values = array_of("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
+    integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
     if values.ndim != 1:
         raise ValueError(f"k_fold: labels have shape {values.shape}; expected one per sample")
     if not 2 <= folds <= len(values):

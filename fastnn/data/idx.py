@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..arguments import integer
+from ..arguments import path as checked_path
 from .dataset import ArrayDataset
 
 Path = str | os.PathLike[str]
@@ -20,6 +22,7 @@ _UNSIGNED_BYTE = 0x08
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
     """The uint8 array of `rank` dimensions in an IDX file, plain or gzipped. ValueError, naming the file, when it is anything else."""
+    checked_path("read_idx", "path", path), integer("read_idx", "rank", rank, 0, 256)
     with open(path, "rb") as file:
         data = file.read()
     if data[:2] == b"\x1f\x8b":
@@ -44,6 +47,7 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
 
 def idx(folder: Path, classes: Sequence[str] | None = None) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test) from the four files of MNIST's layout in `folder`: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]."""
+    checked_path("idx", "folder", folder)
     train, test = (_pair(folder, prefix, classes) for prefix in ("train", "t10k"))
     return train, test
 

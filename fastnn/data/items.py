@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .dataset import ArrayDataset, Dataset
+from ..arguments import integer, shown
+from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize
 from .resize import Resize
 
 
@@ -41,13 +42,17 @@ class ItemDataset(Dataset):
         resize: Resize | None = None,
         workers: int | None = None,
     ) -> None:
+        if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, (str, bytes, Mapping, type)):
+            raise TypeError(
+                f"ItemDataset: source must be an object with __len__ and __getitem__ that gives (image, label), got {shown(source)}"
+            )
         self._source, self._count = source, len(source)
         if not self._count:
             raise ValueError(f"the {type(source).__name__} given as data set is empty")
         named = classes if classes is not None else getattr(source, "classes", None)
-        self.classes = tuple(str(name) for name in named) if named is not None else None
-        self.resize = resize or getattr(source, "resize", None)
-        self.workers = workers or int(getattr(source, "workers", 1))
+        self.classes = checked_classes("ItemDataset", named)
+        self.resize = checked_resize("ItemDataset", resize) or getattr(source, "resize", None)
+        self.workers = int(getattr(source, "workers", 1)) if workers is None else integer("ItemDataset", "workers", workers, 1)
         image, _ = self._split(0)
         self.shape, self._dtype = image.shape, image.dtype
         found = labels if labels is not None else getattr(source, "labels", None)
@@ -89,7 +94,7 @@ class ItemDataset(Dataset):
         return _pixels(item[0], i), label
 
 
-def as_dataset(data: Any) -> Dataset:
+def as_dataset(data: Any, what: str = "data") -> Dataset:
     """The data set that `data` stands for: a data set, (images, labels), or an object with __len__ and __getitem__."""
     if isinstance(data, Dataset):
         return data
@@ -97,7 +102,7 @@ def as_dataset(data: Any) -> Dataset:
         return ArrayDataset(*data)
     if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         wanted = "a data set, a Loader, (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
-        raise TypeError(f"expected {wanted}, got {type(data).__name__}")
+        raise TypeError(f"{what}: expected {wanted}, got {shown(data)}")
     return ItemDataset(data)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices, random
+from ..arguments import flag, instance, integer, shown
 from ..tensor import Tensor
 from .augment import Augmentation, Frames, frames_of
 from .dataset import Dataset
@@ -46,20 +47,25 @@ class Loader:
         workers: int | None = None,
         device: str = "cpu",
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"Loader: batch_size {batch_size}; expected at least 1")
-        if workers is not None and workers < 1:
-            raise ValueError(f"Loader: workers {workers}; expected at least 1")
-        self.dataset: Dataset = as_dataset(dataset)
+        (
+            integer("Loader", "batch_size", batch_size, 1),
+            integer("Loader", "seed", seed, 0, 2**63),
+            integer("Loader", "prefetch", prefetch, 0),
+        )
+        flag("Loader", "shuffle", shuffle), flag("Loader", "drop_last", drop_last)
+        if workers is not None:
+            integer("Loader", "workers", workers, 1)
+        self.dataset: Dataset = as_dataset(dataset, "Loader: dataset")
         if drop_last and len(self.dataset) < batch_size:
             raise ValueError(f"Loader: {len(self.dataset)} samples give no whole batch of {batch_size}, and drop_last drops the rest")
         channels = self.dataset.shape[0]
-        if normalize is not None and len(normalize.mean) != channels:
+        if normalize is not None and len(instance("Loader", "normalize", normalize, Normalize, "a Normalize").mean) != channels:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
         self.batch_size, self.shuffle, self.seed, self.normalize = batch_size, shuffle, seed, normalize
-        self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment)
-        if not all(isinstance(step, Augmentation) for step in self.augment):
-            raise TypeError(f"Loader: augment must be a step such as data.Flip(), or several, got {augment!r}")
+        steps = (augment,) if isinstance(augment, Augmentation) else tuple(augment) if isinstance(augment, (list, tuple)) else None
+        if steps is None or not all(isinstance(step, Augmentation) for step in steps):
+            raise TypeError(f"Loader: augment must be a step such as data.Flip(), or several, got {shown(augment)}")
+        self.augment: tuple[Augmentation, ...] = steps
         if self.augment and len(self.dataset.shape) != 3:
             raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
         self.workers = workers or self.dataset.workers
@@ -85,6 +91,7 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The positions in the data set in the order in which `epoch` takes them."""
+        integer("Loader", "epoch", epoch, 0, 2**32)
         n = len(self.dataset)
         if not self.shuffle:
             return np.arange(n)
@@ -105,6 +112,7 @@ class Loader:
         """The batches of one epoch, from number `first` on."""
         from concurrent.futures import ThreadPoolExecutor
 
+        integer("Loader.batches", "first", first, 0)
         order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
         parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader")

@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 
+from ..arguments import instance, numbers
 from .dataset import Dataset
 
 
@@ -14,7 +15,7 @@ class Normalize:
     """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self.mean, self.std = tuple(float(m) for m in mean), tuple(float(s) for s in std)
+        self.mean, self.std = numbers("Normalize", "mean", mean), numbers("Normalize", "std", std)
         if len(self.mean) != len(self.std):
             raise ValueError(f"Normalize: {len(self.mean)} means and {len(self.std)} standard deviations")
         if not all(0 < s < float("inf") for s in self.std):
@@ -28,7 +29,7 @@ class Normalize:
 
         The set is read block by block; floats twice.
         """
-        if not len(dataset):
+        if not len(instance("Normalize.fit", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")):
             raise ValueError("Normalize.fit: the data set is empty")
         blocks = dataset.blocks()
         first = next(blocks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ..arguments import path as checked_path
 from . import cifar, folder
 
 KINDS = {
@@ -26,7 +27,7 @@ def recognise(path: str | os.PathLike[str]) -> tuple[str, str]:
 
     Goes by the names of files. Raises ValueError when nothing fits, FileNotFoundError when nothing is there.
     """
-    name = os.fspath(path)
+    name = checked_path("recognise", "path", path)
     if not os.path.exists(name):
         raise FileNotFoundError(f"{name}: there is no such file or folder; expected {_EXPECTED}")
     if kind := _kind(name):

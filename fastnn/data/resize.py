@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _C
+from ..arguments import integer, one_of
+from .augment import checked_sides
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,15 +41,10 @@ class Resize:
     filter: str = "bilinear"
 
     def __init__(self, size: int | Sequence[int], *, channels: int = 3, highest: int = 255, filter: str = "bilinear") -> None:
-        height, width = (size, size) if isinstance(size, (int, np.integer)) else size
-        if height < 1 or width < 1:
-            raise ValueError(f"Resize: size {size}; expected a number from 1 on, or (height, width)")
-        if channels not in (1, 3):
-            raise ValueError(f"Resize: {channels} channels; an image has 1 (grey) or 3 (RGB)")
-        if not 1 <= highest <= 255:
-            raise ValueError(f"Resize: highest {highest}; expected 1 to 255")
-        if filter not in _FILTERS:
-            raise ValueError(f"Resize: no filter is named {filter!r}; there are {', '.join(_FILTERS)}")
+        height, width = checked_sides("Resize", size)
+        if integer("Resize", "channels", channels) not in (1, 3):
+            raise ValueError(f"Resize: channels must be 1 (grey) or 3 (RGB), got {channels}")
+        integer("Resize", "highest", highest, 1, 256), one_of("Resize", "filter", filter, _FILTERS)
         for name, value in (("size", (int(height), int(width))), ("channels", channels), ("highest", highest), ("filter", filter)):
             object.__setattr__(self, name, value)
 

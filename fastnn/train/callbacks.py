@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import integer, text
+from ..arguments import path as checked_path
 from .history import heading, line
 
 if TYPE_CHECKING:
@@ -43,17 +45,21 @@ class EarlyStopping(Callback):
     """Stops when `monitor` has not improved for `patience` epochs. The trainer keeps the best snapshot in any case."""
 
     def __init__(self, patience: int, *, monitor: str = "val_loss") -> None:
-        if patience < 1:
-            raise ValueError(f"EarlyStopping: patience {patience}; expected at least 1")
-        self.patience, self.monitor = patience, monitor
+        self.patience = integer("EarlyStopping", "patience", patience, 1)
+        self.monitor = text("EarlyStopping", "monitor", monitor, "such as 'val_loss'")
 
     def before_fit(self, trainer: Trainer) -> None:
-        if len(trainer.history) and trainer.resumed:  # the rows alone decide, as if never interrupted
+        if (
+            len(trainer.history) and trainer.resumed and self.monitor in trainer.history.rows[-1]
+        ):  # the rows alone decide, as if never interrupted
             self._judge(trainer)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         if self.monitor not in row:
-            raise ValueError(f"EarlyStopping: there is no {self.monitor!r} to watch, only {', '.join(row)}; give fit validation data")
+            hint = (
+                "; give fit validation data" if self.monitor.startswith("val_") and not any(name.startswith("val_") for name in row) else ""
+            )
+            raise ValueError(f"EarlyStopping: there is no {self.monitor!r} to watch (monitor), only {', '.join(row)}{hint}")
         self._judge(trainer)
 
     def _judge(self, trainer: Trainer) -> None:
@@ -66,9 +72,7 @@ class ModelCheckpoint(Callback):
     """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C."""
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"ModelCheckpoint: every {every}; expected at least 1 epoch")
-        self.path, self.every = path, every
+        self.path, self.every = checked_path("ModelCheckpoint", "path", path), integer("ModelCheckpoint", "every", every, 1)
 
     def before_fit(self, trainer: Trainer) -> None:
         folder = os.path.dirname(os.path.abspath(os.fspath(self.path)))
@@ -91,7 +95,7 @@ class HistoryFile(Callback):
     """Writes the history as JSON Lines after every epoch."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
+        self.path = checked_path("HistoryFile", "path", path)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         trainer.history.save(self.path)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files, models, random
+from ..arguments import instance
+from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..nn import CrossEntropyLoss, Module
 from . import evaluation
@@ -101,6 +103,7 @@ def save_model(
     by `load_model(path, model=MyNet())`, or from its name after `models.register("mynet", MyNet)`. ValueError when it does not describe the model.
     """
     about = _description(architecture_of(model, architecture), classes, normalize, resize)
+    checked_path("save_model", "path", path), instance("save_model", "model", model, Module, "a Module")
     files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
 
 
@@ -110,6 +113,9 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     model: the net to put the arrays into, for one that models.create cannot build. Raises ValueError, naming the file, when it is damaged,
     says no architecture, or does not fit the model.
     """
+    checked_path("load_model", "path", path)
+    if model is not None:
+        instance("load_model", "model", model, Module, "a Module")
     arrays, notes = files.read(path)
     with _naming(path):
         model = model if model is not None else _build(notes.get("architecture"))
@@ -162,6 +168,7 @@ def _build(architecture: Mapping[str, Any] | None) -> Module:
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened."""
+    checked_path("Trainer.save", "path", path)
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
@@ -193,6 +200,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Puts the trainer where the saved one stood. ValueError names the file and what does not fit; the trainer is unchanged then."""
+    checked_path("fit", "resume", path)
     arrays, notes = files.read(path)
     if "epoch" not in notes:
         raise ValueError(f"{os.fspath(path)}: holds a model, not a checkpoint of a training")

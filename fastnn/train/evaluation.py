@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import ArrayDataset, Dataset, Loader, Normalize
-from ..data.items import Samples
+from ..data.items import Samples, as_dataset
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .metrics import Metric
@@ -109,7 +109,9 @@ def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray
 
 
 def _loader(data: Data, normalize: Normalize | None, device: str) -> Loader:
-    return data if isinstance(data, Loader) else Loader(data, _BATCH, normalize=normalize, device=device)
+    if isinstance(data, Loader):
+        return data
+    return Loader(as_dataset(data, "data"), _BATCH, normalize=normalize, device=device)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

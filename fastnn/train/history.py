@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import files
+from ..arguments import path as checked_path
 
 # column: heading, format. Other metrics are shown under their own names.
 _COLUMNS = {
@@ -58,12 +59,14 @@ class History:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON Lines: one row per line."""
+        checked_path("History.save", "path", path)
         files.replace(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and accuracy, training beside validation, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
         from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
+        checked_path("History.plot", "path", path)
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
             for column, label in ((name, "training"), (f"val_{name}", "validation")):

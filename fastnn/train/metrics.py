@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
+
+from ..arguments import shown
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -25,10 +27,24 @@ def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 _named: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
 
 
-def by_name(metrics: Sequence[str | Metric]) -> dict[str, Metric]:
-    """Metrics under their names, from names and functions."""
+_TAKEN = {"epoch", "loss", "lr", "seconds", "samples", "counted"}
+
+
+def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]:
+    """Metrics under their names, from names and functions, or a single one."""
+    if isinstance(metrics, str) or callable(metrics):
+        metrics = [metrics]
+    if not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics must be names or functions of (logits, labels), got {shown(metrics)}")
+    metrics = list(metrics)
+    wrong = [m for m in metrics if not isinstance(m, str) and (not callable(m) or isinstance(m, type))]
+    if wrong:
+        raise TypeError(f"metrics must be names or functions of (logits, labels), got {shown(wrong[0])} among them")
     unknown = [m for m in metrics if isinstance(m, str) and m not in _named]
     if unknown:
         raise ValueError(f"no metric is named {unknown[0]!r}; there are {', '.join(_named)}, or pass a function of (logits, labels)")
     functions = [_named[m] if isinstance(m, str) else m for m in metrics]
-    return {function.__name__: function for function in functions}
+    named = {getattr(function, "__name__", type(function).__name__): function for function in functions}
+    if taken := _TAKEN & set(named):
+        raise ValueError(f"metrics: {sorted(taken)[0]!r} is a column of its own; call the function otherwise")
+    return named

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import function, integer, number, shown
-from ..data import Loader
+from ..arguments import flag, function, instance, integer, number, several, shown
+from ..data import Loader, Normalize, Resize
 from ..nn import Module
-from ..optim import EMA, clip_grad_norm_, clip_grad_value_
+from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
 from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
+from .callbacks import Callback
 from .evaluation import Loss
 
 if TYPE_CHECKING:
@@ -103,6 +104,26 @@ def average_of(model: Module, ema: EMA | float | None) -> EMA | None:
     if isinstance(ema, EMA) and ema.model is not model:
         raise ValueError("Trainer: ema averages another model than the one that is trained")
     return ema if ema is None or isinstance(ema, EMA) else EMA(model, number("Trainer", "ema", ema, "[0, 1)"))
+
+
+def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any) -> None:
+    """What a Trainer is made of."""
+    instance("Trainer", "model", model, Module, "a Module")
+    instance("Trainer", "optimizer", optimizer, Optimizer, "an optimizer, such as optim.Adam(model.parameters())")
+    if normalize is not None:
+        instance("Trainer", "normalize", normalize, Normalize, "a data.Normalize")
+    if resize is not None:
+        instance("Trainer", "resize", resize, Resize, "a data.Resize")
+
+
+def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, restore_best: Any, progress: Any) -> None:
+    """What `fit` is asked for."""
+    own = {id(p) for p in trainer.model.parameters()}
+    if not any(id(p) in own for group in trainer.optimizer.param_groups for p in group["params"]):
+        raise ValueError(f"fit: the optimizer ({trainer.optimizer.name}) has none of the model's parameters; make it of model.parameters()")
+    integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
+    flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
+    several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]")
 
 
 def checked_loss(loss: Loss) -> Loss:

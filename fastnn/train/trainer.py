@@ -25,7 +25,7 @@ from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
 from .replays import Replays
-from .stepping import Stepping, average_of, checked_loss, checked_value
+from .stepping import Stepping, average_of, checked_fit, checked_loss, checked_parts, checked_value
 
 
 class Diverged(FloatingPointError):
@@ -72,6 +72,7 @@ class Trainer:
         clip_value: float | None = None,
         ema: EMA | float | None = None,
     ) -> None:
+        checked_parts(model, optimizer, normalize, resize)
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
@@ -119,6 +120,7 @@ class Trainer:
         replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where model, loss and optimizer are
         fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
+        checked_fit(self, epochs, batch_size, callbacks, restore_best, progress)
         self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
@@ -255,7 +257,7 @@ class Trainer:
             if self.normalize is not None and (loader.normalize is None or loader.normalize.state() != self.normalize.state()):
                 raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {self.normalize}; give both the same")
         else:
-            dataset = as_dataset(data)
+            dataset = as_dataset(data, "fit: train")
             if self.normalize is None and len(dataset):
                 self.normalize = Normalize.fit(dataset)
             loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize, device=self.device)
