@@ -68,9 +68,35 @@ void gather(const Context& context, const Pool2d& s, const u8* index, const T* d
   });
 }
 
+// Windows of 2 x 2 side by side: each writes the pixels it covers, which are no other's.
+void scatter_quads(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
+  const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
+  parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
+    for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
+      T* const top = dx + (np / s.P * s.H + np % s.P * 2) * row;
+      for (int64_t q = 0; q < s.Q; q++) {
+        const int64_t out = (np * s.Q + q) * s.C;
+        T* const quad = top + 2 * q * s.C;
+        for_channels(s.C, [=](int64_t c, auto load, auto store, auto load_bytes, auto) {
+          const vec d = load(dy + out + c);
+          const ivec at = load_bytes(index + out + c);
+          UNROLL for (int i = 0; i < 2; i++) UNROLL for (int j = 0; j < 2; j++)
+              store(quad + i * row + j * s.C + c, zero() + select(at == lanes(2 * i + j), d, zero()));
+        });
+      }
+      // the column and the row that no window covers
+      const int64_t rest = (s.W - 2 * s.Q) * s.C, below = np % s.P == s.P - 1 ? (s.H - 2 * s.P) * row : 0;
+      for (int i = 0; i < 2; i++) __builtin_memset(top + i * row + 2 * s.Q * s.C, 0, rest * sizeof(T));
+      __builtin_memset(top + 2 * row, 0, below * sizeof(T));
+    }
+  });
+}
+
 }  // namespace
 
 void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
+  const bool quads = s.R == 2 && s.S == 2 && s.stride_h == 2 && s.stride_w == 2 && s.dilation_h == 1 && s.dilation_w == 1;
+  if (quads && s.pad_h == 0 && s.pad_w == 0 && 2 * s.P <= s.H && 2 * s.Q <= s.W) return scatter_quads(context, s, index, dy, dx);
   const bool dilated = s.dilation_h > 1 || s.dilation_w > 1;
   dilated ? gather<true>(context, s, index, dy, dx) : gather<false>(context, s, index, dy, dx);
 }
