@@ -25,6 +25,7 @@ struct Storage {
   void* stream = nullptr;            // whose block of the arena it is
   std::atomic<void*> used{nullptr};  // another stream that was given work with it, the last such
   void* copied = nullptr;            // pinned memory: the event behind the last copy out of it
+  bool imagined = false;             // of a recorded step: an address that nobody has, and no bytes (recording.h)
   Storage(Device& device, size_t bytes);
   Storage(Device& device, void* data, size_t bytes, std::function<void()> release);
   ~Storage();

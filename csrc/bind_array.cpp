@@ -39,16 +39,21 @@ py::array strided_view(const Array& array, bool writable) {
 }
 
 Array on(const Array& array, Device& device) {
+  refuse_imagined(array);
   if (!array.device().is_cpu() && device.is_cpu()) refuse_while_recording("values of a GPU go to the host");
+  if (Recording* r = recording()) {
+    Array copy = imagined(array.shape, array.dtype, device);
+    r->copy(array, copy);
+    return copy;
+  }
   py::gil_scoped_release unlock;
-  Array copy = array.to(device);
-  if (Recording* r = recording()) r->copy(array, copy);
-  return copy;
+  return array.to(device);
 }
 
 // Read-only: a view of what lies in the CPU's memory, else of a copy of it.
 py::array to_numpy(const Array& array) {
   refuse_while_recording("the host looks at the values of an array (numpy(), item(), bool(), print)");
+  refuse_imagined(array);
   const Array here = array.device().is_cpu() ? array : on(array, cpu());
   return strided_view(here.dtype == Dtype::bfloat16 ? widened(here) : here, false);
 }
@@ -87,6 +92,7 @@ Array constant_on(const Array& array, const std::string& device) {
 // In place: the same shape, cast by numpy's same-kind rule. Counts as a write.
 void copy_from(Array& array, const py::array& source) {
   refuse_while_recording("an array is overwritten with the host's values (copy_from, load_state_dict)");
+  refuse_imagined(array);
   Device& device = array.device();
   Array here = device.is_cpu() ? array : Array::empty(array.shape, array.dtype);
   py::module_::import("numpy").attr("copyto")(strided_view(here, true), source);
@@ -96,6 +102,7 @@ void copy_from(Array& array, const py::array& source) {
 
 // The same in its cheapest form, for what steps are told anew: a row-major source of the same type.
 void overwrite(Array& array, const py::array& source) {
+  refuse_imagined(array);
   const bool plain = source.flags() & py::array::c_style && lies_row_major(array.shape);
   if (!plain || size_t(source.nbytes()) != array.bytes() || size_t(source.itemsize()) != item_size(array.dtype))
     throw std::invalid_argument("write: expected a row-major array of " + std::to_string(array.bytes()) + " bytes");
@@ -104,6 +111,8 @@ void overwrite(Array& array, const py::array& source) {
 }
 
 void assign(Array& array, const Array& source) {
+  refuse_imagined(array);
+  refuse_imagined(source);
   if (!(array.shape == source.shape) || array.dtype != source.dtype || &array.device() != &source.device())
     throw std::invalid_argument("assign: expected an array of shape " + text(array.shape) + " on " + array.device().name);
   array.device().copy(array.data(), source.data(), array.bytes());
@@ -179,6 +188,7 @@ void* stream_of(int64_t number, const char* what) {
 py::capsule to_dlpack(const Array& array, std::optional<int64_t> stream, std::optional<std::pair<int, int>> version,
                       std::optional<std::pair<int, int>> wanted, std::optional<bool> copy) {
   refuse_while_recording("an array is handed to another library");
+  refuse_imagined(array);
   const DLDevice mine = dlpack_device(array.device());
   const bool elsewhere = wanted && *wanted != std::make_pair(int(mine.device_type), int(mine.device_id));
   if (elsewhere && (wanted->first != dl_cpu || copy == false))
@@ -263,6 +273,7 @@ constexpr const char* bfloat16_typestr = "<V2";  // as PyTorch has it: numpy's t
 
 py::dict cuda_array_interface(const Array& array) {
   refuse_while_recording("an array is handed to another library");
+  refuse_imagined(array);
   const Shape strides = strides_of(array.shape);
   py::list shape, bytes;
   for (int i = 0; i < array.shape.rank; i++) {
@@ -354,8 +365,9 @@ void bind_array(py::module_& m) {
   m.def(
       "empty",
       [](const Shape& shape, const std::string& dtype, const std::string& device) {
-        const Array array = Array::empty(shape, dtype_named(dtype), device_named(device));
-        if (Recording* r = recording()) r->empty(array);
+        Recording* const r = recording();
+        const Array array = (r ? imagined : Array::empty)(shape, dtype_named(dtype), device_named(device));
+        if (r) r->empty(array);
         return array;
       },
       arg("shape"), arg("dtype") = "float32", arg("device") = "cpu");

@@ -12,8 +12,6 @@ void bind_replay(py::module_& m) {
       .def(py::init<const std::vector<Array>&>(), arg("arguments"))
       .def("start", &Recording::start)
       .def("stop", &Recording::stop)
-      .def("undo", &Recording::undo, "What was written in place is as it was before.")
-      .def("settle", &Recording::settle, "No more undo.")
       .def("look", &Recording::look, arg("array"))
       .def("difference", &Recording::difference, arg("first"), "The first entry that differs, in words; empty when there is none.")
       .def_property_readonly("names", &Recording::names);

@@ -1,5 +1,6 @@
 #include "recording.h"
 
+#include <atomic>
 #include <cstring>
 #include <type_traits>
 
@@ -52,12 +53,28 @@ void refuse_while_recording(const char* what) {
   if (active) throw CaptureRefused(std::string(what) + " while a step is recorded");
 }
 
+Array imagined(const Shape& shape, Dtype dtype, Device& device) {
+  static std::atomic<uintptr_t> next{uintptr_t{1} << 56};  // not an address that any processor has
+  Array array{shape, dtype, nullptr};
+  const size_t bytes = array.bytes();
+  array.storage = std::make_shared<Storage>(device, reinterpret_cast<void*>(next.fetch_add(bytes + 64)), bytes, [] {});
+  array.storage->imagined = true;
+  return array;
+}
+
+void refuse_imagined(const Array& array) {
+  if (array.storage->imagined && !active)
+    throw CaptureRefused("an array of shape " + text(array.shape) +
+                         " was made while a captured step was recorded, and nothing was computed then: let the step return it");
+}
+
 void increment(const Array& counter) {
   if (counter.dtype != Dtype::int64 || !counter.device().is_cpu() || counter.count() != 1)
     throw std::invalid_argument("a counter is one int64 on the CPU, got " + text(counter.shape) + " of " + name(counter.dtype));
-  if (active) active->count(counter);
-  ++*static_cast<int64_t*>(counter.data());
+  refuse_imagined(counter);
   counter.storage->version++;
+  if (active) return active->count(counter);
+  ++*static_cast<int64_t*>(counter.data());
 }
 
 void LabelCheck::operator()(const Array& labels) const {
@@ -102,16 +119,7 @@ void Recording::stop() {
   if (active == this) active = nullptr;
 }
 
-void Recording::undo() {
-  for (const auto& [array, before] : before_) {
-    array.device().copy(array.data(), before.data(), array.bytes());
-    array.storage->version++;
-  }
-  before_.clear();
-}
-
 void Recording::settle() {
-  before_.clear();
   for (Block& block : blocks_)
     if (block.origin == Origin::argument) block.array = {};
 }
@@ -139,7 +147,6 @@ void Recording::write(int block) {
   Block& b = blocks_[size_t(block)];
   if (b.origin == Origin::argument)
     throw CaptureRefused("argument " + std::to_string(b.number) + " of the step is written in place: arguments are copies in later steps");
-  if (b.origin != Origin::made && !b.written) before_.emplace_back(b.array, b.array.to(*b.device));
   b.written = true;
 }
 

@@ -1,5 +1,7 @@
-// A training step as a list, written down while it runs: kernel calls with copies of their structs and the memory of each operand, copies
-// between arrays, counters, looks of the host. Two recordings are compared entry by entry; replay.h runs the list again.
+// A training step as a list, written down while its Python runs: kernel calls with copies of their structs and the memory of each operand,
+// copies between arrays, counters, looks of the host. Nothing is computed meanwhile, and what the step makes has no bytes (it is imagined),
+// so that whatever happens leaves everything as it was, and the memory that is needed is known before the first step. Two recordings are
+// compared entry by entry; replay.h runs the list.
 #pragma once
 #include <map>
 #include <memory>
@@ -79,8 +81,7 @@ class Recording {
   ~Recording();
   void start();  // from now on, this thread reports here; throws CaptureRefused when it reports elsewhere
   void stop();
-  void undo();    // what was written in place since the beginning is as it was
-  void settle();  // no more undo: lets go of the bytes before, and of the arguments
+  void settle();  // lets go of the arguments
 
   // --- what is reported
   void call(Row, const Kernel&, Device&, const void* parameters, const std::vector<Argument>&, const std::vector<Array>& outputs,
@@ -112,12 +113,13 @@ class Recording {
   std::vector<Block> blocks_;
   std::vector<Entry> entries_;
   std::unordered_map<const Storage*, int> known_;  // a weak_ptr keeps the address from being used again
-  std::vector<std::pair<Array, Array>> before_;    // written in place, and its bytes before
   int made_ = 0, looks_ = 0;
 };
 
 Recording* recording();                         // this thread's, or null
 void refuse_while_recording(const char* what);  // throws CaptureRefused
 void increment(const Array& counter);           // int64, on the CPU
+Array imagined(const Shape&, Dtype, Device&);
+void refuse_imagined(const Array&);  // throws CaptureRefused, but while a step is recorded
 
 }  // namespace fastnn

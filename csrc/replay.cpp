@@ -226,7 +226,7 @@ bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
     if (device->is_cpu() || (gpu && gpu != device)) return false;
     gpu = device;
   }
-  if (!gpu || graphs_refused_) return false;
+  if (!gpu || graphs_refused_ || !runs_) return false;  // the first run loads kernels, which a graph may not
   void*& graph = graphs_[begin];
   if (!graph && !make_graph(*gpu, begin, end, contexts, &graph)) {
     graphs_.erase(begin);
@@ -275,6 +275,7 @@ int Replay::run() {
   for (Device* device : devices_) device->check_launches();
   at_ = end + 1;
   if (look < 0) {
+    runs_++;
     for (const auto& storage : written_) storage->version++;
     for (const Array& array : kept_) array.storage->version++;
   }

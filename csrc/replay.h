@@ -99,7 +99,7 @@ class Replay {
   bool graphs_refused_ = false;
   std::vector<Array> kept_;
   std::vector<std::shared_ptr<Storage>> written_;
-  size_t at_ = 0;
+  size_t at_ = 0, runs_ = 0;
 };
 
 }  // namespace fastnn

@@ -107,6 +107,7 @@ Device& device_of(const RowInfo& row, const std::vector<Argument>& arguments) {
 }
 
 void check(const RowInfo& row, const Operand& operand, const Array& array, const Shape& shape, Dtype dtype) {
+  refuse_imagined(array);
   if (array.dtype != dtype)
     throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(array.dtype) + "; expected " + name(dtype));
   if (!operand.list && !(array.shape == shape))
@@ -195,9 +196,13 @@ class Call {
     const Kernel& kernel = table.kernels[row_];
     const Context context = device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
+    if (Recording* r = recording()) {  // nothing is computed
+      r->call(row_, kernel, device_, parameters_, arguments_, outputs_, size_t(planned.scratch_bytes));
+      count_writes();
+      return std::move(outputs_);
+    }
     scratch_.allocate(size_t(planned.scratch_bytes));
     pointers_.push_back(scratch_.data);
-    if (Recording* r = recording()) r->call(row_, kernel, device_, parameters_, arguments_, outputs_, scratch_.bytes);
     const bool checked = settings().memory_checks;
     if (checked) arm_memory();
     const bool profiling = settings().profiling;
@@ -221,7 +226,7 @@ class Call {
 
  private:
   void* allocate(const Operand& operand, const Shape& shape) {
-    outputs_.push_back(Array::empty(shape, fixed_type(operand.type, storage_), device_));
+    outputs_.push_back((recording() ? imagined : Array::empty)(shape, fixed_type(operand.type, storage_), device_));
     bytes_ += int64_t(outputs_.back().bytes());
     return outputs_.back().data();
   }

@@ -28,6 +28,7 @@ class Captured:
         self._takes: list[_Take] = []  # newest use first
         self._state = _C.from_numpy(np.zeros(2, np.int64))
         self._copies = devices.Copies(self._state)
+        self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         if _C.instrumented() or recording.current() is not None:
@@ -39,50 +40,47 @@ class Captured:
         tensors, rest = _split(args, keywords)
         arrays = [t._array for t in tensors]
         for take in self._takes:
-            if take.replay is not None and take.rest == rest and take.fits() and take.replay.begin(arrays):
+            if take.rest == rest and take.fits() and take.replay is not None and take.replay.begin(arrays):
                 if take is not self._takes[0]:
                     self._takes.remove(take)
                     self._takes.insert(0, take)
                 return self._replayed(take, args, keywords)
-        return self._recorded(tensors, arrays, rest, args, keywords)
+        take = self._recorded(tensors, arrays, rest, args, keywords)
+        assert take.replay is not None and take.replay.begin(arrays)
+        return self._replayed(take, args, keywords)
 
-    # --- the first two steps
+    # --- before the first step
 
-    def _recorded(self, tensors: list[Tensor], arrays: list[_C.Array], rest: Any, args: Any, keywords: Any) -> Any:
+    def _recorded(self, tensors: list[Tensor], arrays: list[_C.Array], rest: Any, args: Any, keywords: Any) -> _Take:
+        """Runs the step's Python twice, as two steps would, without computing anything; afterwards the host stands where it stood."""
         if any(t.requires_grad for t in tensors):
             raise _C.CaptureError(
-                "an argument of the step requires a gradient, which would go to the first step's tensor; pass it detached"
+                "capture: an argument of the step requires a gradient, which only its first step would get; pass it detached"
             )
-        signature = [(a.shape, a.dtype, a.device) for a in arrays]
         self._takes = [t for t in self._takes if not t.stale()]
-        first = next((t for t in self._takes if t.replay is None and t.rest == rest and t.signature == signature and t.fits()), None)
-        take = _Take(rest, signature, _C.Recording(arrays))
+        takes = [_Take(rest, _C.Recording(arrays)) for _ in range(2)]
         generator = random.default_generator()
         drawn = generator.draw
         try:
-            with take.recorder, self._drawing(generator):
-                result = self.step_fn(*args, **keywords)
-                take.recorder.check_end()
-                take.take_in(result, generator.draw - drawn)
-                if first is not None:
-                    _compare(first, take)
-        except BaseException as error:
-            take.recorder.undo()
+            for take in takes:
+                before = generator.draw
+                with take.recorder, self._drawing(generator):
+                    result = self.step_fn(*args, **keywords)
+                    take.recorder.check_end()
+                take.take_in(result, generator.draw - before)
+            _compare(*takes)
+        except _C.CaptureError as error:
+            raise _C.CaptureError(_located(error)) from None
+        finally:
+            for take in reversed(takes):
+                take.recorder.undo()
             generator.draw = drawn
-            if isinstance(error, _C.CaptureError):
-                raise _C.CaptureError(_located(error)) from None
-            raise
-        if first is None:
-            take.core.settle()
-        else:
-            take.make(self._memory)
-            self._takes.remove(first)
+        take = takes[1]
+        take.make(self._memory)
         self._takes = [take, *self._takes][:_MOST]
-        outputs = [Tensor(a.to(a.device)) for a in take.results]
-        take.results, take.gradients, take.recorder = [], [], recording.Recorder(None)
-        for after in take.afters:
-            after()
-        return take.rebuilt(outputs)
+        if self.announce is not None:
+            self.announce()
+        return take
 
     def _drawing(self, generator: random.Generator) -> Any:
         self._copies.write(np.array([generator.seed, generator.draw], np.int64))
@@ -175,7 +173,7 @@ class Captured:
     @property
     def memory(self) -> dict[str, int]:
         """Bytes: "arena", planned for what the newest recording makes and takes in; "alive", the most of it that is in use at once (what no
-        plan can go below). Empty before the second step is done."""
+        plan can go below). Empty before the first call."""
         replay = next((t.replay for t in self._takes if t.replay is not None), None)
         return {} if replay is None else {"arena": replay.arena, "alive": replay.least}
 
@@ -193,10 +191,10 @@ class Captured:
 
 
 class _Take:
-    """One recording, and from the second equal one on its replay."""
+    """One recording and its replay."""
 
-    def __init__(self, rest: Any, signature: Any, core: _C.Recording) -> None:
-        self.rest, self.signature, self.core = rest, signature, core
+    def __init__(self, rest: Any, core: _C.Recording) -> None:
+        self.rest, self.core = rest, core
         self.recorder = recording.Recorder(core)
         self.replay: _C.Replay | None = None
         self.runs, self.binding = 0, -1
@@ -224,6 +222,7 @@ class _Take:
 
     def make(self, memory: _C.ReplayMemory) -> None:
         self.replay = _C.Replay(self.core, self.results, self.gradients, memory)
+        self.results, self.gradients, self.recorder = [], [], recording.Recorder(None)
 
     def stale(self) -> bool:
         """Whether it reads arrays that nobody uses any more."""
@@ -253,20 +252,22 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
             optimizer.step()
             return loss
 
-    The first two calls run as ever and are recorded; their lists must be equal, else CaptureError names the first difference. From the third
-    call on only the list runs. Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are
-    part of it. Returned Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the
-    last step's values until the next call. Shapes, types, devices, train() or eval(), requires_grad, precision, threads and the optimizer's
+    At the first call the step's Python runs twice without computing anything, and writes down what it would; the two lists must be equal, else
+    CaptureError names the first difference. Then, and in all later calls, only the list runs, in one arena whose size is known before
+    (`memory`). Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are part of it. Returned
+    Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the last step's values
+    until the next call.
+    Shapes, types, devices, train() or eval(), requires_grad, precision, threads and the optimizer's
     options make other recordings; the last 8 are kept.
-    What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation, EMA.update() and
-    Lookahead when they come last. What else Python does is not: a replay does not run it. So while a step is recorded, making tensors from
-    host data, item(), numpy(), bool() and hooks raise CaptureError with the line; side effects it cannot see (a list that grows, an attribute
-    that changes) are up to you, and `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state,
-    and RuntimeError names the first array with other bits (parameters, state, results, gradients).
-    A step that raises while it is recorded leaves parameters, state, gradients and generator as they were before it. With the profiler, finite
-    checks or memory checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
+    What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
+    Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),
+    bool() and hooks raise CaptureError with the line; side effects that cannot be seen (a list that grows, an attribute that changes) are up
+    to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state, and RuntimeError names the
+    first array with other bits (parameters, state, results, gradients).
+    Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With the profiler, finite checks
+    or memory checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
     L-BFGS and Newton look at values and cannot be captured.
-    `memory`: bytes of the one arena that holds all intermediate results, known after the second step; `kernels`: the names of what runs.
+    `memory`: bytes of the arena, which holds all that the step makes; `kernels`: the names of what runs.
     """
     if not callable(step_fn):
         raise TypeError(f"capture: expected a function that does a training step, got {type(step_fn).__name__}")

@@ -1,4 +1,4 @@
-"""What a step tells while it is recorded (see captured.py): what the host does in it besides calling kernels."""
+"""What a step tells while it is recorded (see captured.py): what the host does in it besides calling kernels. Nothing is computed then."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ class Recorder:
         self.afters.append(what)
 
     def undo(self) -> None:
-        """As before the step: arrays written in place, gradients, what the host counts."""
-        if self.core is not None:
-            self.core.undo()
+        """As before the step: gradients, and what the host counts."""
         for part, state in reversed(self.parts):
             part.restore(state)
         for leaf, before in self.leaves.values():
@@ -103,7 +101,7 @@ def host_part(part: HostPart, before: Any) -> None:
 
 
 def at_the_end(what: Callable[[], None]) -> None:
-    """Calls it: now, or behind the step when one is recorded, and behind each replay of it."""
+    """Calls it: now, or when a step is recorded, behind each replay of it."""
     recorder = current()
     if recorder is None:
         what()
@@ -112,18 +110,13 @@ def at_the_end(what: Callable[[], None]) -> None:
 
 
 def look(tensor: Tensor, at: Callable[[Tensor], None]) -> None:
-    """Calls at(tensor): now, and in each replay at this place. What it raises ends the step there."""
+    """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there."""
     recorder = current()
     if recorder is None or recorder.core is None:
         at(tensor)
         return
     recorder.core.look(tensor._array)
     recorder.looks.append(at)
-    recorder.core.stop()
-    try:
-        at(tensor)
-    finally:
-        recorder.core.start()
 
 
 def see_module(module: Any) -> None:
@@ -138,7 +131,7 @@ def see_module(module: Any) -> None:
 
 
 def see_leaf(leaf: Tensor) -> None:
-    """A leaf that is about to get a gradient."""
+    """A leaf whose gradient is about to change."""
     recorder = current()
     if recorder is not None:
         recorder.leaves.setdefault(id(leaf), (leaf, leaf.grad))

@@ -300,6 +300,6 @@ def test_a_step_with_all_of_them_can_be_captured(recorded: None) -> None:
         x = fastnn.tensor(normal(i, 3, 2, 8, 9), device=kernel_calls.DEVICES[-1])
         labels = fastnn.tensor(np.random.default_rng(i).integers(0, 5, (3, 7, 9)))
         assert captured(x, labels).item() == step(x, labels).item(), f"step {i}"  # first the one that must not make constants
-    assert captured.kernels and captured._takes[0].runs == 3, "it did not replay"
+    assert captured.kernels and captured._takes[0].runs == 5, "it did not replay"
     assert all(np.array_equal(a, b) for a, b in zip(eager.state_dict().values(), net.state_dict().values()))
     assert not np.array_equal(net.state_dict()["1.running_mean"], np.zeros(4))

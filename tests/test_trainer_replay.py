@@ -58,7 +58,7 @@ def test_a_replayed_training_is_the_eager_one(tmp_path: Path) -> None:
             (rows, state(tmp_path / "end.safetensors"), [p.grad.numpy().tobytes() for p in t.model.parameters() if p.grad is not None])
         )
     assert results[0] == results[1]
-    assert seen.replays[-1] == 4 * 7 - 4 and seen.replays[:4] == [0, 0, 1, 2]
+    assert seen.replays == list(range(1, 4 * 7 + 1))
     assert len(seen.reports) == 1 and "kernel calls, arena" in seen.reports[0] and t.replayed == seen.reports[0]
     assert t._replays.captured is None
 

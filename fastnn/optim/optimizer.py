@@ -137,6 +137,7 @@ class Optimizer:
         """Forgets the gradients of all parameters; with set_to_none=False those that are there become zeros."""
         for group in self.param_groups:
             for p in group["params"]:
+                recording.see_leaf(p)
                 p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0.0
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:

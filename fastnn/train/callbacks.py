@@ -31,7 +31,7 @@ class Callback:
     def after_step(self, trainer: Trainer, loss: float) -> None: ...
 
     def after_capture(self, trainer: Trainer, report: str) -> None:
-        """Before the first step that is replayed: how much memory it needs."""
+        """Before the first step, when steps are replayed: how much memory they need."""
 
     def before_evaluate(self, trainer: Trainer) -> None: ...
 

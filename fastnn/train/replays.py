@@ -25,7 +25,15 @@ class Replays:
         if reason and wanted is True:
             raise ValueError(f"fit: the step cannot be replayed: {reason}")
         self.captured = None if reason else capture(trainer._whole_step)
-        trainer.replayed = f"eager: {reason}" if reason else "eager: no two steps alike were done"
+        trainer.replayed = f"eager: {reason or 'no step was done'}"
+        if self.captured is not None:
+            self.captured.announce = lambda: self.announce(trainer)
+
+    def announce(self, trainer: Trainer) -> None:
+        """Once, before the first step."""
+        if not self.told:
+            self.told, trainer.replayed = True, repr(self.captured).replace("captured step", "replayed")
+            trainer._emit("after_capture", trainer.replayed)
 
     def step(self, trainer: Trainer, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of one step on one batch."""
@@ -40,9 +48,6 @@ class Replays:
             self.end()
             trainer.replayed = f"eager: {error}"
             return trainer._whole_step(x, labels)
-        if not self.told and self.captured.memory:
-            self.told, trainer.replayed = True, repr(self.captured).replace("captured step", "replayed")
-            trainer._emit("after_capture", trainer.replayed)
         return result
 
     def end(self) -> None:
