@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, nn, optim, train
+from fastnn import _C, data, nn, optim, train
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,6 +25,14 @@ def blocks(words: str) -> list[object]:
         for match in BLOCK.finditer(page.read_text())
         if match["words"].strip() == words
     ]
+
+
+@pytest.fixture(autouse=True)
+def as_everybody_runs_it() -> Iterator[None]:
+    """Without the memory checks of the tests, which keep captured steps eager."""
+    _C.set_memory_checks(False)
+    yield
+    _C.set_memory_checks(True)
 
 
 @pytest.mark.parametrize(("code", "text"), blocks(""))
