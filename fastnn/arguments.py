@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf, isnan
 from numbers import Real
 from operator import index
@@ -123,15 +123,33 @@ def instance(what: str, name: str, value: Any, kinds: type[T] | tuple[type[T], .
     return value
 
 
+def items(what: str, name: str, value: Any, wanted: str) -> list[Any]:
+    """What a list or another iterable holds."""
+    if not isinstance(value, (str, bytes, type)):
+        try:
+            return list(value)
+        except TypeError:  # no iterable, or an array of rank 0
+            pass
+    raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+
+
 def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> list[T]:
     """A list or another iterable of things of a class, all of which `wanted` names."""
-    if isinstance(value, (str, bytes, kind)) or not isinstance(value, Iterable):
+    if isinstance(value, kind):
         raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
-    found = list(value)
+    found = items(what, name, value, wanted)
     for one in found:
         if not isinstance(one, kind):
             raise TypeError(f"{what}: {name} must be {wanted}, got {shown(one)} among them")
     return found
+
+
+def array(what: str, name: str, values: Any) -> np.ndarray:
+    """As numpy's array: a list, a Tensor, PyTorch's; one that is mapped from a file stays so."""
+    try:
+        return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
+    except (ValueError, TypeError):
+        raise ValueError(f"{what}: {name} must be an array, or lists of equal lengths, got {shown(values)}") from None
 
 
 def function(what: str, name: str, value: Any, wanted: str) -> Callable[..., Any]:

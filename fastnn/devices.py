@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from . import _C
+from .arguments import shown
 
 CPU = "cpu"
 
@@ -15,10 +16,10 @@ CPU = "cpu"
 def resolve(device: str) -> str:
     """The full name of a device ("cuda" -> "cuda:0"). ValueError when there is none of that name; DeviceError, in one sentence, when
     driver, GPU and build do not fit."""
+    if not isinstance(device, str):
+        raise TypeError(f"a device is a name like 'cpu', 'cuda' or 'cuda:1', got {shown(device)}")
     if device == CPU:
         return CPU
-    if not isinstance(device, str):
-        raise TypeError(f"a device is a name like 'cpu', 'cuda' or 'cuda:1', got {type(device).__name__}")
     kind, _, index = device.partition(":")
     if kind == "cuda":
         names = open_cuda()

@@ -61,7 +61,7 @@ def test_a_step_of_several_batches_is_penalised_once(reduction: str) -> None:
 
 
 def test_negative_penalties_are_refused() -> None:
-    with pytest.raises(ValueError, match="l1 and l2 must not be negative, got l1=0.0, l2=-1"):
+    with pytest.raises(ValueError, match="Trainer: l2 must not be negative, got -1"):
         linear(l2=-1)
 
 

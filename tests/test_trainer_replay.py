@@ -145,7 +145,7 @@ def test_replay_true_is_replayed_or_raises() -> None:
     t.stepping.accumulate = 2
     with pytest.raises(ValueError, match="cannot be replayed: accumulate=2"):
         t.fit(blobs(40), 1, progress=False, replay=True)
-    with pytest.raises(ValueError, match="replay must be 'auto', True or False, got 'always'"):
+    with pytest.raises(ValueError, match="replay 'always' is not one of auto, True, False"):
         t.fit(blobs(40), 1, progress=False, replay="always")
 
     class Looks(nn.Module):

@@ -6,13 +6,13 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from .. import _C, devices, random
-from ..arguments import instance, integer, number, shown
+from ..arguments import array, instance, integer, items, number, shown
 from ..arguments import path as checked_path
 from .augment import Frames
 
@@ -80,7 +80,7 @@ class Dataset(ABC):
 
         Raises IndexError for a position outside of the set.
         """
-        chosen = array_of(type(self).__name__, "indices", list(indices) if isinstance(indices, (range, set)) else indices)
+        chosen = array(type(self).__name__, "indices", list(indices) if isinstance(indices, (range, set)) else indices)
         if chosen.size and chosen.dtype.kind not in "iub":
             raise TypeError(f"{type(self).__name__}.take: indices must be positions or a mask, got {shown(indices)}")
         if chosen.ndim != 1 or (chosen.dtype == bool and len(chosen) != len(self)):
@@ -111,7 +111,7 @@ class ArrayDataset(Dataset):
     """
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
-        images = array_of("ArrayDataset", "images", images)
+        images = array("ArrayDataset", "images", images)
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim not in (2, 4):
@@ -224,19 +224,9 @@ def _natural_resize(images: np.ndarray) -> Resize | None:
     return Resize(images.shape[2:], channels=images.shape[1])
 
 
-def array_of(what: str, name: str, values: Any) -> np.ndarray:
-    """As numpy's array: a list, a Tensor, PyTorch's; one that is mapped from a file stays so. ValueError for rows of unequal lengths."""
-    try:
-        return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
-    except ValueError:
-        raise ValueError(f"{what}: {name} have no shape: rows of unequal lengths, got {shown(values)}") from None
-
-
 def checked_classes(what: str, classes: Any) -> tuple[str, ...] | None:
     """Names of classes."""
-    if classes is not None and (isinstance(classes, (str, bytes)) or not isinstance(classes, Iterable)):
-        raise TypeError(f"{what}: classes must be the names of the classes, got {shown(classes)}")
-    return tuple(str(name) for name in classes) if classes is not None else None
+    return None if classes is None else tuple(str(name) for name in items(what, "classes", classes, "the names of the classes"))
 
 
 def checked_resize(what: str, resize: Any) -> Resize | None:
@@ -249,7 +239,7 @@ def checked_resize(what: str, resize: Any) -> Resize | None:
 
 
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
-    labels = array_of("ArrayDataset", "labels", labels)
+    labels = array("ArrayDataset", "labels", labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class numbers from 0)")
     if labels.shape != (count,):

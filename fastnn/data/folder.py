@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import flag, instance, integer, number
+from ..arguments import flag, instance, integer, items, number
 from ..arguments import path as checked_path
 from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize, split
 from .items import ItemDataset
@@ -40,10 +40,12 @@ class ImageFiles:
     """Image files with labels, decoded when asked for: `files[i]` is (image, label). A source of ItemDataset; `decoded()` reads all at once."""
 
     def __init__(self, paths: Sequence[Any], labels: Sequence[int], classes: Sequence[str] | None, resize: Resize) -> None:
-        self.paths: list[Any] = list(paths)
+        self.paths = items("ImageFiles", "paths", paths, "paths of image files")
         self.resize = resize
         instance("ImageFiles", "resize", resize, Resize, "a data.Resize")
-        self.labels = np.array([integer("ImageFiles", "labels", label, 0) for label in labels], np.int64)
+        self.labels = np.array(
+            [integer("ImageFiles", "labels", label, 0) for label in items("ImageFiles", "labels", labels, "class numbers")], np.int64
+        )
         if len(self.labels) != len(self.paths):
             raise ValueError(f"ImageFiles: {len(self.paths)} paths and {len(self.labels)} labels; expected as many")
         self.classes = checked_classes("ImageFiles", classes)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..arguments import instance, integer, number
-from .dataset import D, Dataset, array_of, split
+from ..arguments import array, instance, integer, number
+from .dataset import D, Dataset, split
 
 _FOLD_DRAW = 2**48 - 2  # a draw that no epoch's order uses, nor split
 
@@ -37,7 +37,7 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
 
         for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
     """
-    values = array_of("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
+    values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
     integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
     if values.ndim != 1:
         raise ValueError(f"k_fold: labels have shape {values.shape}; expected one per sample")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arguments import array as array_of
 from ..arguments import integer, shown
 from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize
 from .resize import Resize
@@ -46,7 +47,10 @@ class ItemDataset(Dataset):
             raise TypeError(
                 f"ItemDataset: source must be an object with __len__ and __getitem__ that gives (image, label), got {shown(source)}"
             )
-        self._source, self._count = source, len(source)
+        try:
+            self._source, self._count = source, len(source)
+        except TypeError:  # an array of rank 0
+            raise TypeError(f"ItemDataset: source must have a length, got {shown(source)}") from None
         if not self._count:
             raise ValueError(f"the {type(source).__name__} given as data set is empty")
         named = classes if classes is not None else getattr(source, "classes", None)
@@ -88,7 +92,7 @@ class ItemDataset(Dataset):
             label = operator.index(item[1])
         except TypeError:
             raise TypeError(f"item {i} has a label of type {type(item[1]).__name__}; expected an integer (class numbers from 0)") from None
-        if label < 0 or (self.classes is not None and label >= len(self.classes)):
+        if not 0 <= label < (len(self.classes) if self.classes is not None else 2**63):
             last = f" to {len(self.classes) - 1}" if self.classes is not None else ""
             raise ValueError(f"item {i} has the label {label}; class numbers go from 0{last}")
         return _pixels(item[0], i), label
@@ -111,7 +115,7 @@ def _pixels(image: Any, i: int) -> np.ndarray:
         array = np.asarray(image)
         array = array.transpose(2, 0, 1) if array.ndim == 3 else array
     else:
-        array = np.asarray(image.numpy() if hasattr(image, "numpy") else image)
+        array = array_of(f"item {i}", "image", image)
     array = array[None] if array.ndim == 2 else array
     if array.ndim not in (1, 3):
         raise ValueError(f"item {i} has an image of shape {array.shape}; expected (C, H, W), (H, W) or (F,)")

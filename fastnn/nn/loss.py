@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arguments import array, number, several
 from ..tensor import ArrayLike, Tensor, tensor
 from .module import Module
 
@@ -31,7 +32,7 @@ class Loss(Module):
 
 
 def _values(labels: Any) -> np.ndarray:
-    return labels.numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    return array("loss", "labels", labels)
 
 
 def _weight_of(labels: Any, weight: Tensor | None, ignore_index: int) -> float:
@@ -175,10 +176,8 @@ class Penalty:
     """
 
     def __init__(self, model: Module | Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> None:
-        if not (l1 >= 0 and l2 >= 0):
-            raise ValueError(f"Penalty: l1 and l2 must not be negative, got l1={l1}, l2={l2}")
-        self.model = model if isinstance(model, Module) else list(model)
-        self.l1, self.l2 = float(l1), float(l2)
+        self.l1, self.l2 = number("Penalty", "l1", l1, "[0, inf)"), number("Penalty", "l2", l2, "[0, inf)")
+        self.model = model if isinstance(model, Module) else several("Penalty", "model", model, Tensor, "a Module, or Tensors")
 
     def weights(self) -> list[Tensor]:
         """What is penalised, as it is now."""

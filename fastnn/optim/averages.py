@@ -143,7 +143,7 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     without such layers is left alone.
     """
     instance("update_bn", "model", model, Module, "a Module")
-    if not isinstance(loader, Iterable):
+    if not hasattr(loader, "__iter__") or isinstance(loader, (Tensor, type)) or getattr(loader, "shape", None) == ():
         raise TypeError(f"update_bn: loader must give batches, got {shown(loader)}")
     norms = [m for m in model.modules() if isinstance(m._buffers.get("running_mean"), Tensor)]
     if not norms:
@@ -159,7 +159,10 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
         model.train()
         with no_grad():
             for batch in loader:
-                model(batch[0] if isinstance(batch, (tuple, list)) else batch)
+                x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+                if not isinstance(x, Tensor):
+                    raise TypeError(f"update_bn: loader must give batches, or tuples that begin with one, got {shown(batch)}")
+                model(x)
     finally:
         for m, momentum in zip(norms, momenta):
             m.momentum = momentum

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from .. import _C, ops
-from ..arguments import number
+from ..arguments import flag, number
 from ..tensor import Tensor, no_grad
 from .lists import by_place, gradients_of, scalar
 
@@ -37,7 +37,8 @@ def clip_grad_norm_(
     error_if_nonfinite raises RuntimeError and leaves them alone. The sum is taken in a fixed order: the same bits every time.
     """
     number("clip_grad_norm_", "max_norm", max_norm, "[0, inf]")
-    p = number("clip_grad_norm_", "norm_type", float("inf") if norm_type == "inf" else norm_type, "(0, inf]")
+    flag("clip_grad_norm_", "error_if_nonfinite", error_if_nonfinite)
+    p = number("clip_grad_norm_", "norm_type", math.inf if isinstance(norm_type, str) and norm_type == "inf" else norm_type, "(0, inf]")
     gradients = gradients_of("clip_grad_norm_", parameters)
     places = by_place(gradients)
     lists = {place: [gradients[i]._array for i in members] for place, members in places.items()}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import _C
-from ..arguments import integer, shown
+from ..arguments import array, integer, items, shown
 from ..tensor import Array, Tensor
 
 
@@ -41,11 +41,11 @@ def parameters_given(what: str, params: Any) -> dict[str, list[Any]]:
 
 
 def _listed(what: str, params: Any) -> list[Any]:
-    if isinstance(params, (Tensor, str, bytes)) or not isinstance(params, Iterable):
-        raise TypeError(f"{what}: params must be an iterable of parameters, got a single {shown(params)}")
     if isinstance(params, (set, frozenset)):
         raise TypeError(f"{what}: params must have an order that stays, since states are kept by position: a list, not a set")
-    return list(params)
+    if isinstance(params, Tensor):
+        raise TypeError(f"{what}: params must be an iterable of parameters, got a single {shown(params)}")
+    return items(what, "params", params, "an iterable of parameters")
 
 
 # --- states
@@ -62,7 +62,7 @@ def steps_of(what: str, state: Any) -> int:
 
 def array_of(what: str, key: str, value: Any, beside: Tensor) -> Array:
     """An array of a state, in the type and the place of its parameter. It must have its shape."""
-    values = np.asarray(value)
+    values = array(what, key, value)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{what}: {key} holds {values.dtype}; expected numbers")
     if values.shape != beside.shape:
@@ -72,7 +72,7 @@ def array_of(what: str, key: str, value: Any, beside: Tensor) -> Array:
 
 def numbers_of(what: str, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of a state as float64, or as the integers they are."""
-    values = np.asarray(value)
+    values = array(what, key, value)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{what}: {key} holds {values.dtype}; expected numbers")
     if values.shape != shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments import instance, number, shown, text
+from ..arguments import instance, items, number, shown, text
 from ..nn import Module, Parameter
 from .schedules import checked_rate, scaled
 
@@ -31,7 +31,7 @@ def groups(
     instance("groups", "model", model, Module, "a Module")
     if isinstance(no_decay, str):
         raise TypeError(f"groups: no_decay must be several names, got {no_decay!r}; one is [{no_decay!r}]")
-    no_decay = [text("groups", "no_decay", word, "for each name") for word in no_decay]
+    no_decay = [text("groups", "no_decay", word, "for each name") for word in items("groups", "no_decay", no_decay, "several names")]
     if lr is not None:
         checked_rate("groups", "lr", lr)
     if weight_decay is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import integer, one_of
+from ..arguments import array, integer, one_of
 from ..tensor import Tensor
 from .full_batch import Closure, FullBatch, Vector
 from .given import numbers_of, steps_of
@@ -145,8 +145,8 @@ class LBFGS(FullBatch):
         if wrong:
             raise ValueError(f"LBFGS.load_state_dict: {wrong[0]}")
         size = sum(p.size for p in self.options["params"])
-        for k in expected[1:]:
-            numbers_of("LBFGS.load_state_dict", k, state[k], np.shape(state[k]))
+        arrays = {k: array("LBFGS.load_state_dict", k, state[k]) for k in expected[1:]}
+        state = {k: numbers_of("LBFGS.load_state_dict", k, a, a.shape) for k, a in arrays.items()}
         for k, rank in {"direction": 1, "gradient": 1, "y": 2, "s": 2}.items():
             if np.ndim(state[k]) != rank or np.shape(state[k])[-1] not in (0, size):
                 raise ValueError(f"LBFGS.load_state_dict: {k} has shape {np.shape(state[k])}; the parameters have {size} elements")

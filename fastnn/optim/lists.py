@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .. import _C
-from ..arguments import shown
+from ..arguments import items, shown
 from ..nn import Module
 from ..tensor import Array, Tensor
 
@@ -36,10 +36,9 @@ def floats_of(model: Module) -> dict[str, Tensor]:
 
 def gradients_of(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients there are."""
-    if not isinstance(parameters, Iterable) or hasattr(parameters, "parameters"):
-        hint = "; model.parameters() gives them" if hasattr(parameters, "parameters") else ""
-        raise TypeError(f"{what}: parameters must be a Tensor or several, got {shown(parameters)}{hint}")
-    given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    if hasattr(parameters, "parameters"):
+        raise TypeError(f"{what}: parameters must be a Tensor or several, got {shown(parameters)}; model.parameters() gives them")
+    given = [parameters] if isinstance(parameters, Tensor) else items(what, "parameters", parameters, "a Tensor or several")
     for p in given:
         if not isinstance(p, Tensor):
             raise TypeError(f"{what}: expected parameters, got {shown(p)}")

@@ -131,7 +131,7 @@ class Optimizer:
 
     def rates(self) -> list[float]:
         """The learning rate of each group at the next step."""
-        return [rate_at(group["lr"], self.steps, self.steps_per_epoch) for group in self.param_groups]
+        return [rate_at(group["lr"], self.steps, self.steps_per_epoch, f"{self.name}: lr") for group in self.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters; with set_to_none=False those that are there become zeros."""
@@ -149,6 +149,8 @@ class Optimizer:
         for number, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None:
+                    if not isinstance(p.grad, Tensor):
+                        raise TypeError(f"{self.name}: a gradient must be a Tensor, got {shown(p.grad)}")
                     if p.grad.shape != p.shape:
                         raise ValueError(f"{self.name}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))

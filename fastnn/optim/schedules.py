@@ -28,7 +28,10 @@ class Schedule:
         self.function, self.unit, self.total = function, unit, total
 
     def __call__(self, t: float) -> float:
-        return self.function(t)
+        rate: Any = self.function(t)
+        if isinstance(rate, Real):
+            return float(rate)
+        raise TypeError(f"a schedule must give a number, got {shown(rate)} at {self.unit} {t:g}")
 
     def at(self, step: int, steps_per_epoch: int | None) -> float:
         """The rate at a step."""
@@ -43,18 +46,18 @@ class Schedule:
         return steps_per_epoch
 
 
-def rate_at(lr: Any, step: int, steps_per_epoch: int | None) -> float:
+def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -> float:
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
     rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else lr(step) if callable(lr) else lr
     try:
         return float(rate)
     except (TypeError, ValueError):
-        raise TypeError(f"a schedule must give a number, got {shown(rate)} at step {step}") from None
+        raise TypeError(f"{what}: a schedule must give a number, got {shown(rate)} at step {step}") from None
 
 
 def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any:
     """A rate: a number, a schedule, or a function of the step."""
-    if isinstance(lr, type) or not (callable(lr) or isinstance(lr, Real)) or isinstance(lr, bool):
+    if isinstance(lr, type) or hasattr(lr, "parameters") or not (callable(lr) or isinstance(lr, Real)) or isinstance(lr, bool):
         raise TypeError(f"{what}: {name} must be a number or a schedule, got {shown(lr)}")
     return lr if callable(lr) else number(what, name, lr, within)
 
@@ -130,7 +133,7 @@ def one_cycle(
 
     anneal_strategy: "cos" or "linear", the form of both parts.
     """
-    _rate("one_cycle", lr, total)
+    _rate("one_cycle", lr, total, unit=unit)
     one_of("one_cycle", "anneal_strategy", anneal_strategy, ("cos", "linear"))
     number("one_cycle", "pct_start", pct_start, "[0, 1]")
     number("one_cycle", "div_factor", div_factor, "(0, inf)"), number("one_cycle", "final_div_factor", final_div_factor, "(0, inf)")
@@ -152,9 +155,9 @@ def one_cycle(
 
 def triangle(lr: float, total: float, *, start: float = 0.2, peak: float = 0.23, end: float = 0.07, unit: str = "step") -> Schedule:
     """Straight lines from `start` lr up to lr at the part `peak` of the run, and down to `end` lr at `total`. The defaults are airbench94's."""
-    _rate("triangle", lr, total)
-    number("triangle", "peak", peak, "[0, 1]")
-    number("triangle", "start", start, "[0, inf)"), number("triangle", "end", end, "[0, inf)")
+    _rate("triangle", lr, total, unit=unit)
+    peak, total = number("triangle", "peak", peak, "[0, 1]"), float(total)
+    start, end = number("triangle", "start", start, "[0, inf)"), number("triangle", "end", end, "[0, inf)")
     top = int(peak * total) if unit == "step" else peak * total
     return Schedule(lambda t: lr * float(np.interp(t, [0, top, total], [start, 1.0, end])), unit, total)
 
@@ -323,9 +326,10 @@ def notice(rates: Sequence[Any], row: dict[str, float]) -> None:
         plateau.step(row[column])
 
 
-def _rate(what: str, lr: float, total: float | None = None, final: float = 0.0) -> None:
+def _rate(what: str, lr: float, total: float = 1, final: float = 0.0, unit: str = "step") -> None:
+    one_of(what, "unit", unit, ("step", "epoch"))
     if callable(lr):
         raise TypeError(f"{what}: lr must be a number, got {shown(lr)}")
     number(what, "lr", lr, "[0, inf)"), number(what, "final", final, "[0, inf)")
-    if total is not None and number(what, "total", total, "(-inf, inf)") <= 0:
+    if number(what, "total", total) <= 0:
         raise ValueError(f"{what}: total must be at least 1 step, got {total}")

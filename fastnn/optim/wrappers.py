@@ -153,7 +153,7 @@ class Lookahead(_Wrapper):
 
     def _follow(self) -> None:
         if self.steps % self.k == 0:
-            self._meet(rate_at(self.alpha, self.steps, self.steps_per_epoch))
+            self._meet(rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha"))
 
     def finish(self) -> None:
         """The slow weights become the weights."""

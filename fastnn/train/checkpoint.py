@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files, models, random
-from ..arguments import instance
+from ..arguments import instance, shown
 from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
+from ..data.dataset import checked_classes, checked_resize
 from ..nn import CrossEntropyLoss, Module
 from . import evaluation
 from .evaluation import Data, Loss
@@ -102,8 +103,14 @@ def save_model(
     architecture: {"name", **arguments of models.create}, known already of a model that models.create made. A net of one's own is built again
     by `load_model(path, model=MyNet())`, or from its name after `models.register("mynet", MyNet)`. ValueError when it does not describe the model.
     """
-    about = _description(architecture_of(model, architecture), classes, normalize, resize)
     checked_path("save_model", "path", path), instance("save_model", "model", model, Module, "a Module")
+    if notes is not None:
+        instance("save_model", "notes", notes, Mapping, "a dict of what JSON can hold")
+    if normalize is not None:
+        instance("save_model", "normalize", normalize, Normalize, "a data.Normalize")
+    checked_resize("save_model", resize)
+    classes = checked_classes("save_model", classes)
+    about = _description(architecture_of(model, architecture), classes, normalize, resize)
     files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
 
 
@@ -133,11 +140,13 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
 
 def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
     """What builds the model again: `given` (ValueError when it builds another), or what models.create left in it, as long as that fits."""
+    if given is not None and (not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given)):
+        raise TypeError(f"architecture must be a dict, the arguments of models.create, got {shown(given)}")
     found = given or getattr(model, "architecture", None)
     if not found:
         return None
     with random.using(random.Generator(0)):
-        twin = models.create(**found)
+        twin = _build(found)
     differing = [(a, b) for a, b in zip(_lines(model), _lines(twin)) if a != b]
     if not differing:
         return dict(found)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import array
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import Samples, as_dataset
 from ..nn import Module
@@ -56,7 +57,7 @@ class Sums:
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
-        if truth.ndim == 2:  # soft labels: the likeliest class counts as the right one
+        if truth.ndim == scores.ndim > 1:  # soft labels: the likeliest class counts as the right one
             truth = truth.argmax(1)
         count = count_of(self.loss, labels)
         self.values["samples"] += len(truth)
@@ -99,8 +100,8 @@ def predict(model: Module, data: Any, normalize: Normalize | None) -> np.ndarray
         if isinstance(data, Tensor):
             return _softmax(model(data).numpy())
         if not isinstance(data, (Dataset, Loader)):
-            images = np.asanyarray(data)
-            data = ArrayDataset(images, np.zeros(len(images), np.int64))
+            images = array("predict", "data", data)
+            data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
         with closing(_loader(data, normalize, device_of(model)).batches(0)) as batches:
             logits = [model(x).numpy() for x, _ in batches]
     if not logits:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import files
+from ..arguments import figure, items, shown, text
 from ..arguments import path as checked_path
 
 # column: heading, format. Other metrics are shown under their own names.
@@ -29,7 +30,9 @@ class History:
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
-        self.rows: list[dict[str, float]] = [dict(row) for row in rows]
+        self.rows: list[dict[str, float]] = []
+        for row in items("History", "rows", rows, "dicts of numbers"):
+            self.append(row)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,16 +41,21 @@ class History:
         return iter(self.rows)
 
     def __getitem__(self, column: str) -> list[float]:
-        if self.rows and column not in self.rows[-1]:
-            raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1])}")
+        if text("history", "column", column, "such as 'loss'") not in (self.rows[-1] if self.rows else ()):
+            raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1]) if self.rows else 'no rows yet'}")
         return [row[column] for row in self.rows if column in row]
 
     def append(self, row: Mapping[str, float]) -> None:
-        self.rows.append(dict(row))
+        if not isinstance(row, Mapping):
+            raise TypeError(f"History: rows must be dicts of numbers, got {shown(row)}")
+        self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in row.items()})
 
     def best(self, monitor: str) -> int:
         """The index of the best row by one column: the lowest for losses, else the highest; the earliest of equal ones."""
-        sign = 1 if monitor.endswith("loss") else -1
+        sign = 1 if text("History.best", "monitor", monitor).endswith("loss") else -1
+        if not self.rows or monitor not in self.rows[-1]:
+            there = ", ".join(self.rows[-1]) if self.rows else "no rows yet"
+            raise ValueError(f"History.best: monitor {monitor!r} is no column; there are {there}")
         values = self[monitor]
         return min(range(len(values)), key=lambda i: sign * values[i])
 

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-from ..arguments import shown
+from ..arguments import array, items, shown
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def _checked(what: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = array(what, "logits", logits), array(what, "labels", labels)
+    if logits.dtype.kind not in "fiub" or labels.dtype.kind not in "iu":
+        raise TypeError(f"{what}: logits must be numbers and labels integers, got {logits.dtype} and {labels.dtype}")
+    if logits.ndim < 2 or labels.shape != (logits.shape[0], *logits.shape[2:]) or not logits.shape[1]:
+        raise ValueError(
+            f"{what}: logits have shape {logits.shape}, labels {labels.shape}; expected (N, C) and (N,), or (N, C, ...) and (N, ...)"
+        )
+    return logits, labels
+
+
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the highest logit is the label's (the first of equal ones counts)."""
+    logits, labels = _checked("accuracy", logits, labels)
     right: np.ndarray = logits.argmax(1) == labels
     return right
 
 
 def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether fewer than five logits exceed the label's."""
-    own = np.take_along_axis(logits, labels[:, None], 1)
-    right: np.ndarray = (logits > own).sum(1) < 5
+    logits, labels = _checked("top5_accuracy", logits, labels)
+    inside = (labels >= 0) & (labels < logits.shape[1])  # a label that is ignored is never right
+    own = np.where(inside[:, None], np.take_along_axis(logits, np.where(inside, labels, 0)[:, None], 1), np.nan)
+    right: np.ndarray = ((logits > own).sum(1) < 5) & inside
     return right
 
 
@@ -34,15 +49,15 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
     """Metrics under their names, from names and functions, or a single one."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
-    if not isinstance(metrics, Iterable):
-        raise TypeError(f"metrics must be names or functions of (logits, labels), got {shown(metrics)}")
-    metrics = list(metrics)
-    wrong = [m for m in metrics if not isinstance(m, str) and (not callable(m) or isinstance(m, type))]
+    metrics = items("Trainer", "metrics", metrics, "names or functions of (logits, labels)")
+    wrong = [m for m in metrics if not isinstance(m, str) and (not callable(m) or isinstance(m, type) or hasattr(m, "parameters"))]
     if wrong:
         raise TypeError(f"metrics must be names or functions of (logits, labels), got {shown(wrong[0])} among them")
     unknown = [m for m in metrics if isinstance(m, str) and m not in _named]
     if unknown:
-        raise ValueError(f"no metric is named {unknown[0]!r}; there are {', '.join(_named)}, or pass a function of (logits, labels)")
+        raise ValueError(
+            f"metrics: no metric is named {unknown[0]!r}; there are {', '.join(_named)}, or pass a function of (logits, labels)"
+        )
     functions = [_named[m] if isinstance(m, str) else m for m in metrics]
     named = {getattr(function, "__name__", type(function).__name__): function for function in functions}
     if taken := _TAKEN & set(named):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import _C
+from ..arguments import one_of
 from ..captured import capture
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
@@ -18,8 +19,7 @@ class Replays:
     """The step of one `fit`: replayed, or eager and why."""
 
     def __init__(self, trainer: Trainer, wanted: bool | str) -> None:
-        if wanted not in (True, False, "auto"):
-            raise ValueError(f"fit: replay must be 'auto', True or False, got {wanted!r}")
+        one_of("fit", "replay", wanted, ("auto", True, False))
         self.wanted, self.told = wanted, False
         reason = "replay=False" if wanted is False else reason_against(trainer, asked=wanted is True)
         if reason and wanted is True:

@@ -106,8 +106,9 @@ def average_of(model: Module, ema: EMA | float | None) -> EMA | None:
     return ema if ema is None or isinstance(ema, EMA) else EMA(model, number("Trainer", "ema", ema, "[0, 1)"))
 
 
-def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any) -> None:
+def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any, l1: float, l2: float) -> None:
     """What a Trainer is made of."""
+    number("Trainer", "l1", l1, "[0, inf)"), number("Trainer", "l2", l2, "[0, inf)")
     instance("Trainer", "model", model, Module, "a Module")
     instance("Trainer", "optimizer", optimizer, Optimizer, "an optimizer, such as optim.Adam(model.parameters())")
     if normalize is not None:
@@ -132,6 +133,12 @@ def checked_loss(loss: Loss) -> Loss:
     if getattr(loss, "reduction", None) == "none":
         raise ValueError("Trainer: loss has reduction 'none'; a step needs one number: 'mean' or 'sum'")
     return loss
+
+
+def checked_batch(x: Any, labels: Any) -> None:
+    """What a step takes."""
+    for name, value in (("x", x), ("labels", labels)):
+        instance("Trainer.step", name, value, Tensor, "a Tensor; fastnn.tensor(array) makes one")
 
 
 def checked_value(loss: Any) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import devices, random, recording
 from ..data import Loader, Normalize, Resize
+from ..data.dataset import checked_classes
 from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
@@ -25,7 +26,7 @@ from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
 from .replays import Replays
-from .stepping import Stepping, average_of, checked_fit, checked_loss, checked_parts, checked_value
+from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
 
 
 class Diverged(FloatingPointError):
@@ -72,7 +73,7 @@ class Trainer:
         clip_value: float | None = None,
         ema: EMA | float | None = None,
     ) -> None:
-        checked_parts(model, optimizer, normalize, resize)
+        checked_parts(model, optimizer, normalize, resize, l1, l2)
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
@@ -80,7 +81,7 @@ class Trainer:
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
         self.generator = random.Generator(seed)  # dropout draws from it
-        self.normalize, self.classes, self.resize = normalize, classes, resize
+        self.normalize, self.classes, self.resize = normalize, checked_classes("Trainer", classes), resize
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
         self.history = History()
         self.best: Snapshot | None = None
@@ -149,6 +150,7 @@ class Trainer:
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
+        checked_batch(x, labels)
         loss, logits = self._whole_step(x, labels)
         return float(loss), logits
 

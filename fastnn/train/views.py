@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import instance, integer, items, number, shown
 from ..data import Augmentation, Flip, Loader, Normalize, Shift
 from ..nn import Module
 from ..tensor import Tensor, no_grad
@@ -19,6 +20,7 @@ View = tuple[float, Sequence[Augmentation]]  # the weight, and what is done to e
 def six_views(shift: int = 1, padding_mode: str = "reflect") -> list[View]:
     """airbench94's: the image, weight 0.5, and the image moved up and left, and down and right, by `shift`, weight 0.25 each; half of
     each weight goes to the mirror image."""
+    shift = integer("six_views", "shift", shift, 0, 2**31)
     places = [(0.5, 0), (0.25, -shift), (0.25, shift)]
     shifts: list[tuple[float, list[Augmentation]]] = [(w, [Shift(by, by, padding_mode=padding_mode)] if by else []) for w, by in places]
     return [(weight / 2, [*steps, *mirror]) for weight, steps in shifts for mirror in ([], [Flip(1.0)])]
@@ -32,6 +34,12 @@ def average_views(
     Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). ValueError without views or when
     their weights do not sum to something positive.
     """
+    instance("average_views", "model", model, Module, "a Module"), integer("average_views", "batch_size", batch_size, 1)
+    views = items("average_views", "views", views, "[(weight, [augmentation, ...]), ...]")
+    for view in views:
+        if not isinstance(view, (tuple, list)) or len(view) != 2:
+            raise TypeError(f"average_views: views must be [(weight, [augmentation, ...]), ...], got {shown(view)} among them")
+        number("average_views", "views' weight", view[0], "[0, inf)")
     total = sum(weight for weight, _ in views)
     if not total > 0:
         raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")

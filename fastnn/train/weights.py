@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import array, integer, items, shown
+from ..arguments import path as checked_path
 from ..nn import Module
 from ..tensor import Tensor
 
@@ -20,7 +22,18 @@ def weight_images(weights: Module | Tensor | Any, shape: tuple[int, int, int] | 
         if found is None:
             raise ValueError(f"weight_images: {type(weights).__name__} has no weights")
         weights = found
-    values = np.asarray(weights.numpy() if isinstance(weights, Tensor) else weights, np.float64)
+    values = array("weight_images", "weights", weights)
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"weight_images: weights must be numbers, got {values.dtype}")
+    values = values.astype(np.float64)
+    if shape is not None:
+        if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+            raise ValueError(f"weight_images: shape must be (C, H, W), got {shown(shape)}")
+        shape = (
+            integer("weight_images", "shape", shape[0], 1),
+            integer("weight_images", "shape", shape[1], 1),
+            integer("weight_images", "shape", shape[2], 1),
+        )
     if values.ndim == 2:
         if shape is None or values.shape[1] != int(np.prod(shape)):
             raise ValueError(f"weight_images: rows of {values.shape[1]} weights need shape=(C, H, W) of as many elements, got {shape}")
@@ -44,11 +57,13 @@ def show_weights(
     (pip install '.[plot]')."""
     from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
-    if columns < 1:
-        raise ValueError(f"show_weights: columns must be at least 1, got {columns}")
+    columns, path = integer("show_weights", "columns", columns, 1, 2**31), checked_path("show_weights", "path", path)
+    titles = None if titles is None else [str(title) for title in items("show_weights", "titles", titles, "a title for each picture")]
     pictures = weight_images(weights, shape)
     if pictures.shape[1] not in (1, 3):
         raise ValueError(f"show_weights: {pictures.shape[1]} channels make no picture; 1 (grey) or 3 (colours) do")
+    if titles is not None and len(titles) != len(pictures):
+        raise ValueError(f"show_weights: {len(titles)} titles for {len(pictures)} pictures; expected as many")
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).reshape(-1)):

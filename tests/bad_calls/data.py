@@ -1,0 +1,114 @@
+"""fastnn.data: sets, loaders, preprocessing, augmentation, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnn import data
+
+from . import Subject
+from .optim import Good, constants
+
+
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (12, 1, 4, 4)).astype(np.uint8)
+
+
+def labels() -> np.ndarray:
+    return np.arange(12) % 3
+
+
+def bytes_set() -> data.ArrayDataset:
+    return data.ArrayDataset(images(), labels())
+
+
+def rows_set() -> data.ArrayDataset:
+    return data.ArrayDataset(np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32), labels())
+
+
+def drained(**arguments: Any) -> int:
+    return sum(len(y.numpy()) for _, y in data.Loader(**arguments))
+
+
+def augmented(make: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda **arguments: drained(dataset=bytes_set(), batch_size=5, augment=make(**arguments))
+
+
+class Items:
+    classes = ("a", "b", "c")
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, i: int) -> Any:
+        return np.ones((1, 2, 2), np.float32), i % 3
+
+
+def item_set(image: Any, label: Any) -> None:
+    items = data.ItemDataset([(np.ones((1, 2, 2), np.float32), 0), (image, label)])
+    items.raw(np.arange(2))
+
+
+def subjects() -> list[Subject]:
+    files: list[tuple[str, Good]] = [
+        ("arrays", {}),
+        ("cifar10", {}),
+        ("cifar100", constants(coarse=False)),
+        ("recognise", {}),
+    ]
+    folders = ("idx", "mnist", "fashion_mnist")
+    absent = ("absent", "there is no", "holds neither", "missing")  # files are named by their paths
+    loader: Good = {
+        "dataset": bytes_set,
+        "augment": data.Flip,
+        "normalize": lambda: data.Normalize([100.0], [50.0]),
+        **constants(batch_size=5, shuffle=True, seed=3, drop_last=True, prefetch=2, workers=1, device="cpu"),
+    }
+    photos = constants(
+        path="absent", size=8, channels=3, resize=None, test_fraction=0.2, seed=0, keep=True, skip_broken=False, progress=False
+    )
+    border = constants(padding_mode="edge", fill=0.0)
+    return [
+        Subject("ArrayDataset", data.ArrayDataset, {"images": images, "labels": labels, **constants(classes=("a", "b", "c"), resize=None)}, ("label",)),
+        Subject("take", lambda indices: bytes_set().take(indices), constants(indices=[0, 3, 5]), ("ArrayDataset",)),
+        Subject("ItemDataset", data.ItemDataset, {"source": Items, **constants(classes=("a", "b", "c"), labels=[0, 1, 2, 0], resize=None, workers=1)},
+                ("item 0", "ArrayDataset", "data set", "label")),
+        Subject("item_set", item_set, {"image": lambda: np.ones((1, 2, 2), np.float32), "label": lambda: 1}, ("item 1",)),
+        Subject("Loader", drained, loader, ("item 0", "ItemDataset", "ArrayDataset", "data set")),
+        Subject("batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1)),
+        Subject("order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
+        Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),
+        Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set}),
+        Subject("RandomCrop", augmented(data.RandomCrop), {**constants(padding=1, size=3), **border}, ("augment",)),
+        Subject("Flip", augmented(data.Flip), constants(p=0.5, alternating=True)),
+        Subject("Shift", augmented(data.Shift), {**constants(down=1, right=-1), **border}, ("augment",)),
+        Subject("Resize", data.Resize, constants(size=(3, 4), channels=1, highest=16, filter="bilinear")),
+        Subject("ImageFiles", data.ImageFiles, {"resize": lambda: data.Resize(4), **constants(paths=["a.png", "b.png"], labels=[0, 1], classes=("a", "b"))}),
+        Subject("split", data.split, {"dataset": rows_set, **constants(fraction=0.3, seed=0)}),
+        Subject("train_validation_test", data.train_validation_test, {"dataset": rows_set, **constants(validation=0.2, test=0.2, seed=0)}, ("split",)),
+        Subject("k_fold", lambda **a: list(data.k_fold(**a)), {"labels": labels, **constants(folds=3, seed=0)}),
+        Subject("spirals", data.spirals, constants(n=12, classes=3, noise=0.2, seed=0)),
+        Subject("blobs", data.blobs, constants(n=12, classes=3, features=2, spread=0.3, seed=0)),
+        Subject("stripes", data.stripes, constants(n=8, classes=2, size=4, noise=0.2, seed=0)),
+        Subject("read_idx", data.read_idx, constants(path="absent", rank=3), absent),
+        Subject("image_folder", data.image_folder, photos, ("Resize", *absent)),
+        *(Subject(name, getattr(data, name), {**constants(path="absent"), **more}, absent) for name, more in files),
+        *(Subject(name, getattr(data, name), constants(folder="absent"), ("idx", *absent)) for name in folders),
+    ]  # fmt: skip
+
+
+ABSENT = {
+    "arrays",
+    "cifar10",
+    "cifar100",
+    "recognise",
+    "read_idx",
+    "image_folder",
+    "idx",
+    "mnist",
+    "fashion_mnist",
+}  # their good call finds no file
+PLAIN = {"Augmentation": "abstract", "Dataset": "abstract", "Sets": "a record", "digits": "no arguments"}

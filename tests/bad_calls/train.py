@@ -1,0 +1,173 @@
+"""fastnn.train: the Trainer and what it takes, callbacks, files; calls in the wrong order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import fastnn
+from fastnn import data, nn, optim, train
+from fastnn.train import Trainer
+
+from . import Subject
+from .data import bytes_set, rows_set
+from .optim import Good, constants
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(5, 3))
+
+
+def images_net() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+def trainer(**options: Any) -> Trainer:
+    model = net()
+    return Trainer(model, optim.SGD(model.parameters(), 0.1), **options)
+
+
+def trained(**arguments: Any) -> Any:
+    """A Trainer of these parts, and its first epoch."""
+    model = arguments.setdefault("model", net())
+    optimizer = arguments.pop("optimizer", None)
+    model = model if isinstance(model, nn.Module) else net()
+    made = Trainer(optimizer=optimizer(model) if type(optimizer) is type(trained) else optimizer, **arguments)
+    return made.fit(rows_set(), 1, batch_size=5, progress=False)
+
+
+def fitted(**arguments: Any) -> Any:
+    return trainer().fit(**{"progress": False, **arguments})
+
+
+def written(name: str) -> str:
+    """A file of each kind."""
+    if not os.path.exists(name):
+        begun = trainer()
+        begun.fit(rows_set(), 1, batch_size=5, progress=False)
+        begun.save("checkpoint")
+        begun.save_model("model")
+        with open("junk", "wb") as file:
+            file.write(b"\x10" * 300)
+        os.makedirs("folder", exist_ok=True)
+    return name
+
+
+def a_step(x: Any, labels: Any) -> Any:
+    return trainer().step(x, labels)
+
+
+def with_callback(make: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda **a: trainer().fit(rows_set(), 1, rows_set(), batch_size=5, callbacks=[make(**a)], progress=False)
+
+
+def history() -> train.History:
+    return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
+
+
+# --- the order of calls
+
+
+def swapped(times: int, then: str) -> None:
+    model = net()
+    ema = optim.EMA(model)
+    ema.update()
+    for _ in range(times % 3 if isinstance(times, int) else 1):
+        ema.swap()
+    {"update": ema.update, "state": ema.state_dict}.get(then if isinstance(then, str) else "", ema.swap)()
+
+
+def in_order(first: str, second: str) -> None:
+    """Two calls on one trainer, whatever came first."""
+    one = trainer(ema=0.9)
+    calls: dict[str, Callable[[], Any]] = {
+        "fit": lambda: one.fit(rows_set(), 1, batch_size=5, progress=False),
+        "fit other data": lambda: one.fit(bytes_set(), 1, batch_size=5, progress=False),
+        "fit nothing": lambda: one.fit((np.zeros((0, 5), np.float32), np.zeros(0, int)), 1, progress=False),
+        "evaluate": lambda: one.evaluate(rows_set()),
+        "predict": lambda: one.predict(rows_set()),
+        "save": lambda: one.save("order"),
+        "resume": lambda: one.fit(rows_set(), 2, resume="order", batch_size=5, progress=False),
+        "resume a model": lambda: one.fit(rows_set(), 2, resume=written("model"), progress=False),
+        "resume junk": lambda: one.fit(rows_set(), 2, resume=written("junk"), progress=False),
+        "resume a folder": lambda: one.fit(rows_set(), 2, resume=written("folder"), progress=False),
+        "restore_best": one.restore_best,
+        "no gradients": one.optimizer.step,
+        "save elsewhere": lambda: one.save(os.path.join("absent", "c")),
+        "backward twice": lambda: [loss.backward() for loss in [(one.model(fastnn.tensor(np.ones((2, 5))))).sum()] * 2],
+        "plot": lambda: one.history.table() + str(one.history["accuracy"]),
+        "load elsewhere": lambda: train.load_model(written("model"), model=nn.Linear(3, 3)),
+    }
+    for name in (first, second):
+        calls.get(name if isinstance(name, str) else "fit", calls["fit"])()
+
+
+ORDER = ("fit", "fit other data", "fit nothing", "evaluate", "predict", "save", "resume", "resume a model", "resume junk", "resume a folder",
+         "restore_best", "no gradients", "save elsewhere", "backward twice", "plot", "load elsewhere")  # fmt: skip
+
+
+def subjects() -> list[Subject]:
+    parts: Good = {
+        "model": net,
+        "optimizer": lambda: lambda model: optim.SGD(model.parameters(), 0.1),
+        "loss": nn.CrossEntropyLoss,
+        **constants(
+            metrics=("accuracy",), l1=0.0, l2=0.1, seed=0, device="cpu", normalize=None, classes=("a", "b", "c"), architecture=None
+        ),
+        **constants(resize=None, accumulate=2, clip_norm=1.0, clip_value=1.0, ema=0.9),
+    }
+    fit: Good = {
+        "train": rows_set,
+        "validation": rows_set,
+        **constants(epochs=1, batch_size=5, callbacks=(), resume=None, restore_best=True, progress=False, replay="auto"),
+    }
+    inside = ("Loader", "item 0", "data set", "ItemDataset", "ArrayDataset", "Linear", "cross_entropy", "Penalty", "SGD", "Sequential")
+    table: Good = {"rows": lambda: [{"epoch": 1, "loss": 0.5}]}
+    batch: Good = {"x": lambda: fastnn.tensor(np.ones((2, 5))), "labels": lambda: fastnn.tensor(np.array([0, 1]))}
+    kept: Good = {"model": net, **constants(path="m", architecture=None, classes=("a", "b"), normalize=None, resize=None, notes={})}
+    views: Good = {
+        "model": images_net,
+        "dataset": bytes_set,
+        "views": lambda: [(1.0, [data.Flip(1.0)])],
+        **constants(normalize=None, batch_size=5),
+    }
+    pictures: Good = {"weights": lambda: nn.Linear(4, 2), **constants(path="w.png", shape=(1, 2, 2), titles=("a", "b"), columns=2)}
+    orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
+    return [
+        Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
+        Subject("fit", fitted, fit, (*inside, "evaluate", "normalize")),
+        Subject("evaluate", lambda data: trainer().evaluate(data), {"data": rows_set}, inside),
+        Subject("predict", lambda data: trainer().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
+        Subject("step", a_step, batch, (*inside, "Trainer", "Flatten")),
+        Subject("save", lambda path: trainer().save(path), constants(path="saved")),
+        Subject("EarlyStopping", with_callback(train.EarlyStopping), constants(patience=2, monitor="val_loss")),
+        Subject("ModelCheckpoint", with_callback(train.ModelCheckpoint), constants(path="kept", every=1)),
+        Subject("HistoryFile", with_callback(train.HistoryFile), constants(path="history")),
+        Subject("save_model", train.save_model, kept, ("models.create", "input_shape", "num_classes")),
+        Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
+        Subject("History", lambda rows: train.History(rows).table(), table),
+        Subject("column", lambda column: history()[column], constants(column="loss"), ("history",), kinds=(KeyError,)),
+        Subject("History.best", lambda monitor: history().best(monitor), constants(monitor="loss"), ("history",)),
+        Subject("History.save", lambda path: history().save(path), constants(path="h")),
+        Subject("accuracy", train.accuracy, {"logits": lambda: np.ones((4, 3)), "labels": lambda: np.array([0, 1, 2, 0])}),
+        Subject("top5_accuracy", train.top5_accuracy, {"logits": lambda: np.ones((4, 7)), "labels": lambda: np.array([0, 1, 2, 0])}),
+        Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
+        Subject("average_views", train.average_views, views, inside),
+        Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
+        Subject("show_weights", train.show_weights, pictures, ("weight_images",)),
+        Subject("swapped", swapped, constants(times=1, then="swap"), ("EMA",), {"times": (0, 1, 2), "then": ("update", "state", "swap")}),
+        Subject("in_order", in_order, constants(first="fit", second="save"), orders, {"first": ORDER, "second": ORDER}, (KeyError,)),
+    ]  # fmt: skip
+
+
+PLAIN = {
+    "Callback": "nothing to give",
+    "Diverged": "an exception",
+    "Interrupted": "an exception",
+    "Snapshot": "a record",
+    "Trained": "made by load_model",
+    "View": "a type",
+}

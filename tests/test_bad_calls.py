@@ -1,0 +1,68 @@
+"""Every public function and class with arguments drawn at random: what cannot work is refused in a way that helps."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_calls import attack
+from bad_calls import data as of_data
+from bad_calls import optim as of_optim
+from bad_calls import train as of_train
+
+from fastnn import data, optim, train
+
+FLOORS = {
+    "optim": (of_optim, optim, 60),
+    "data": (of_data, data, 60),
+    "train": (of_train, train, 60),
+}  # subjects, what is public, calls of each
+SUBJECTS = {floor: subjects.subjects() for floor, (subjects, _, _) in FLOORS.items()}
+SEED = int(os.environ["FASTNN_TEST_SEED"])
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty folder; figures of numpy that overflow are no refusals."""
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_good_arguments_are_good(floor: str) -> None:
+    """Else nothing would be learned from the bad ones."""
+    for subject in SUBJECTS[floor]:
+        arguments = {name: make() for name, make in subject.good.items()}
+        if subject.name in getattr(FLOORS[floor][0], "ABSENT", ()):
+            with pytest.raises(FileNotFoundError):
+                subject.call(**arguments)
+        else:
+            subject.call(**arguments)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_every_public_name_is_called(floor: str) -> None:
+    subjects, public, _ = FLOORS[floor]
+    called = {word for subject in SUBJECTS[floor] for word in (subject.name, subject.name.split(".")[0])}
+    assert not set(public.__all__) - called - set(subjects.PLAIN)
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_bad_arguments_are_refused_in_words_that_help(floor: str) -> None:
+    subjects = SUBJECTS[floor]
+    rng, wrong, refused = random.Random(f"{SEED} {floor}"), [], 0
+    for subject in subjects:
+        for _ in range(FLOORS[floor][2]):
+            outcome = attack(subject, rng)
+            refused += outcome.refusal is not None
+            if outcome.wrong:
+                wrong.append(f"{outcome.words}\n    {outcome.refusal}\n    {outcome.wrong}")
+    assert not wrong, "\n".join([f"{len(wrong)} of {len(subjects) * FLOORS[floor][2]} calls:", *wrong])
+    assert refused > 0.4 * len(subjects) * FLOORS[floor][2]
