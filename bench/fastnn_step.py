@@ -7,19 +7,22 @@ import itertools
 import fastnn
 from fastnn import models, nn, optim
 
-from . import device
 from .reference_nets import REFERENCE_NETS
 
 
 class FastnnStep:
     """Each call: forward, loss, backward, optimizer, on the next of a few random batches. Returns the loss."""
 
-    def __init__(self, name: str, threads: int, batches: int = 4) -> None:
+    def __init__(self, name: str, threads: int, batches: int = 4, place: str | None = None) -> None:
+        """`place`: a device's name; left out, the bench's, which also holds PyTorch's and so imports it."""
         fastnn.set_num_threads(threads)
+        if place is None:
+            from . import device
+
+            place = device.current.name
         net = REFERENCE_NETS[name]
         self.model = models.create(name, input_shape=net.input_shape, num_classes=net.classes)
-        place = device.current.name
-        if device.current.is_gpu:
+        if place != "cpu":
             self.model.to(place)
         self.loss = nn.CrossEntropyLoss()
         self.optimizer: optim.Optimizer

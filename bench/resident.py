@@ -16,7 +16,8 @@ def mib(field: str) -> float:
 
 
 def measure(side: str, net: str, threads: int) -> dict[str, float]:
-    """`side` is "fastnn" or a form of PyTorch. MiB after the import, at the peak of 5 steps, and between the two."""
+    """`side` is "fastnn" or a form of PyTorch. MiB after the import, at the peak of 5 steps, and between the two; fastnn's also in arrays
+    alive at once, and held for arrays."""
     command = [sys.executable, "-m", "bench.resident", side, net, str(threads)]
     result: dict[str, float] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     return result
@@ -27,7 +28,7 @@ def main(side: str, net: str, threads: str) -> None:
         from .fastnn_step import FastnnStep
 
         imported = mib("VmRSS")
-        step = FastnnStep(net, int(threads), batches=1)
+        step = FastnnStep(net, int(threads), batches=1, place="cpu")
     else:
         from .torch_step import CPU_FORMS, TorchStep
 
@@ -36,7 +37,13 @@ def main(side: str, net: str, threads: str) -> None:
     for _ in range(5):
         float(step())
     peak = mib("VmHWM")
-    print(json.dumps({"imported": imported, "peak": peak, "beyond import": peak - imported}))
+    result = {"imported": imported, "peak": peak, "beyond import": peak - imported}
+    if side == "fastnn":
+        import fastnn
+
+        memory = fastnn.memory_stats()
+        result.update({"alive at once": memory["peak"] / 2**20, "held": memory["reserved"] / 2**20})
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 import fastnn
 
-from . import device, resident
+from . import device, memory
 from .fastnn_step import FastnnStep
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
@@ -75,19 +75,6 @@ def heading(report: Report) -> None:
         report.line(line, widths(chosen))
 
 
-def measure_memory(report: Report, nets: list[str]) -> None:
-    report.say("\npeak resident MiB of 5 steps: in total / beyond the import")
-    columns, opponents = (9, 14, 14, 20, 22), list(forms(compiled=False))
-    report.line(("net", "fastnn", *opponents, "fastnn / least torch"), columns)
-    report.summary["memory"] = {}
-    for net in nets:
-        sides = {side: resident.measure(side, net, report.options.threads) for side in ("fastnn", *opponents)}
-        report.summary["memory"][net] = sides
-        share = [sides["fastnn"][k] / min(sides[form][k] for form in opponents) for k in ("peak", "beyond import")]
-        cells = [f"{m['peak']:.0f} / {m['beyond import']:.0f}" for m in sides.values()]
-        report.line((net, *cells, f"{share[0]:.2f} / {share[1]:.2f}"), columns)
-
-
 def main() -> None:
     parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
     parser.add_argument("--nets", default=",".join(REFERENCE_NETS), help="which, separated by commas")
@@ -114,7 +101,7 @@ def main() -> None:
     report.summary["geometric mean"] = mean
     report.say(f"geometric mean of the median ratios: {mean:.2f}")
     if options.memory:
-        measure_memory(report, nets)
+        memory.measure(report, nets)
     report.write()
 
 

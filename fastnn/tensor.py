@@ -54,6 +54,8 @@ class Op:
     __slots__ = ("needs", "edges", "serial", "_saved", "_versions", "__weakref__")
 
     name = ""
+    remakes_inputs = False  # whether `saved` may hold, for an input, the operation that makes it again: see `ops.remade`
+    version = 0  # of such a one
     needs: tuple[bool, ...]
     edges: tuple[Op | Tensor | None, ...] | None
     serial: int
@@ -64,7 +66,7 @@ class Op:
             cls.name = cls.__name__
 
     def save(self, *arrays: Array | None) -> None:
-        self._saved = arrays
+        self._saved: tuple[Any, ...] = arrays
         self._versions = [a.version if a is not None else 0 for a in arrays]
 
     @property
@@ -82,6 +84,17 @@ class Op:
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         raise NotImplementedError
+
+    def remake(self) -> Array | None:
+        """The result again, bit for bit, out of what was saved for backward anyway."""
+
+    def remakes(self) -> bool:
+        return False
+
+    def forget(self, array: Array, maker: Op) -> None:
+        """Saves what makes `array` instead."""
+        self._versions = [0 if a is array else v for a, v in zip(self._saved, self._versions)]
+        self._saved = tuple([maker if a is array else a for a in self._saved])
 
     def release(self) -> None:
         self._saved = ()
@@ -103,6 +116,9 @@ def apply(op: Op, *inputs: Tensor | None) -> Tensor:
         return Tensor(array)
     op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
     op.serial = next(_serial)
+    for t in inputs if op.remakes_inputs else ():
+        if t is not None and t._op is not None and t._op.remakes():
+            op.forget(t._array, t._op)
     result = Tensor(array, True)
     result._op = op
     return result
@@ -115,26 +131,37 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
         _accumulate(tensor, gradient, taken)
         return
     gradients: dict[Op, Array] = {tensor._op: gradient}
+    del gradient
     waiting = [(-tensor._op.serial, tensor._op)]
     while waiting:
         op = heapq.heappop(waiting)[1]
-        dy = gradients.pop(op)
         if op.edges is None:
             raise RuntimeError(
                 f"backward through {op.name} a second time: its saved arrays were freed by the first backward(). "
                 "Run the forward pass again, or add the losses and call backward() once"
             )
-        for edge, d in zip(op.edges, op.backward(dy)):
-            if edge is None or d is None:
-                continue
-            if isinstance(edge, Tensor):
-                _accumulate(edge, d, taken)
-            elif edge in gradients:
-                gradients[edge] = _add(gradients[edge], d)
-            else:
-                gradients[edge] = d
-                heapq.heappush(waiting, (-edge.serial, edge))
+        # nobody but the operation holds its dy, so that its memory can go as soon as it was read
+        _pass_on(op.edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
         op.release()
+
+
+def _pass_on(
+    edges: tuple[Op | Tensor | None, ...],
+    results: tuple[Array | None, ...],
+    gradients: dict[Op, Array],
+    waiting: list[tuple[int, Op]],
+    taken: set[int],
+) -> None:
+    for edge, d in zip(edges, results):
+        if edge is None or d is None:
+            continue
+        if isinstance(edge, Tensor):
+            _accumulate(edge, d, taken)
+        elif edge in gradients:
+            gradients[edge] = _add(gradients[edge], d)
+        else:
+            gradients[edge] = d
+            heapq.heappush(waiting, (-edge.serial, edge))
 
 
 def _add(a: Array, b: Array) -> Array:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-
-geometry = lru_cache(4096)(_C.BatchNorm)
+from .remade import geometry, normalized, remade
 
 
 class BatchNorm(Op):
     __slots__ = ("running_mean", "running_var", "training", "arguments", "plan")
+    remakes_inputs = True
 
-    def __init__(self, running_mean: Array | None, running_var: Array | None, training: bool, *arguments: object) -> None:
+    def __init__(self, running_mean: Array | None, running_var: Array | None, training: bool, *arguments: Any) -> None:
         self.running_mean, self.running_var, self.training = running_mean, running_var, training
         self.arguments = arguments  # eps, momentum, activation
 
@@ -28,8 +27,16 @@ class BatchNorm(Op):
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, gamma, beta, residual, mean, rstd = self.saved
-        dx, dgamma, dbeta, dresidual = _C.batchnorm_backward(self.plan, x, dy, gamma, beta, residual, mean, rstd)
+        dx, dgamma, dbeta, dresidual = _C.batchnorm_backward(self.plan, remade(x), dy, gamma, beta, remade(residual), mean, rstd)
         return dx, dgamma, dbeta, dresidual if residual is not None else None
+
+    def remakes(self) -> bool:
+        """Not behind another that is made again, nor with a residual: what is made again stays one pass away."""
+        return bool(self._saved) and not isinstance(self._saved[0], Op) and self._saved[3] is None
+
+    def remake(self) -> Array | None:
+        x, gamma, beta, _, mean, rstd = self.saved
+        return normalized(x, gamma, beta, mean, rstd, self.arguments[2])
 
 
 def batch_norm(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import index
+from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .activation import activate, before_relu, in_epilogue
 from .linear import channels
+from .remade import remade
 
 Pair = tuple[int, int]
 Padding = int | Pair | str
@@ -47,15 +49,16 @@ def arguments_of(
     return steps, *resolve_padding(padding, window, steps, spread), spread, groups
 
 
-def gradients(plan: _C.Conv2d, x: Array, w: Array, dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, Array | None, Array | None]:
+def gradients(plan: _C.Conv2d, x: Any, w: Array, dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, Array | None, Array | None]:
     """dx, dw, db of a convolution without activation, those that are needed."""
+    dw = _C.conv2d_backward_weight(plan, remade(x), dy) if needs[1] else None  # first: what is remade for it is gone when dx is made
     dx = _C.conv2d_backward_input(plan, dy, w) if needs[0] else None
-    dw = _C.conv2d_backward_weight(plan, x, dy) if needs[1] else None
     return dx, dw, _C.channel_sum(channels(dy.shape), dy) if needs[2] else None
 
 
 class Conv2d(Op):
     __slots__ = ("arguments", "activation", "plan")
+    remakes_inputs = True
 
     def __init__(self, arguments: tuple[object, ...], activation: str) -> None:
         self.arguments, self.activation = arguments, activation
@@ -63,12 +66,13 @@ class Conv2d(Op):
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.plan = geometry(x.shape, w.shape, *self.arguments, self.activation)
         y = _C.conv2d_forward(self.plan, x, w, b)
-        self.save(x, w, None if self.activation == "none" else y)
+        self.save(x if self.needs[1] else None, w, None if self.activation == "none" else y)
         return y
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, w, y = self.saved
-        return gradients(self.plan, x, w, before_relu(y, dy), self.needs)
+        dy = before_relu(y, dy)
+        return gradients(self.plan, x, w, dy, self.needs)
 
 
 def conv2d(

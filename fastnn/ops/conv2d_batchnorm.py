@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .batchnorm import geometry as norm_geometry
 from .conv2d import Padding, Pair, arguments_of, gradients
 from .conv2d import geometry as conv_geometry
+from .remade import geometry as norm_geometry
+from .remade import normalized, remade
 
 geometry = lru_cache(4096)(_C.Conv2dBatchNorm)
 
 
 class Conv2dBatchNorm(Op):
-    """Backward is that of the normalisation, then that of the convolution: both read z, the convolution's result."""
+    """Backward is that of the normalisation, then that of the convolution: both read z, the convolution's result. The result is not kept: where
+    the next convolution's weight gradient reads it, it is made again from z."""
 
-    __slots__ = ("running_mean", "running_var", "conv", "norm")
+    __slots__ = ("running_mean", "running_var", "conv", "norm", "x_shape")
+    remakes_inputs = True
 
-    def __init__(self, running_mean: Array | None, running_var: Array | None, conv: tuple[object, ...], norm: tuple[object, ...]) -> None:
+    def __init__(self, running_mean: Array | None, running_var: Array | None, conv: tuple[object, ...], norm: tuple[Any, ...]) -> None:
         self.running_mean, self.running_var = running_mean, running_var
         self.conv, self.norm = conv, norm  # stride, pad_before, pad_after, dilation, groups; eps, momentum, activation
 
     def forward(self, x: Array, w: Array, b: Array | None, gamma: Array | None, beta: Array | None, residual: Array | None) -> Array:
         plan = geometry(x.shape, w.shape, *self.conv, *self.norm, residual is not None)
         z, y, mean, rstd = _C.conv2d_batchnorm_forward(plan, x, w, b, gamma, beta, residual, self.running_mean, self.running_var)
-        self.save(x, w, z, gamma, beta, residual, mean, rstd)
+        self.x_shape = x.shape
+        self.save(x if self.needs[1] else None, w, z, gamma, beta, residual, mean, rstd)
         return y
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        x, w, z, gamma, beta, residual, mean, rstd = self.saved
+        x, w = self.saved[:2]
+        dz, dgamma, dbeta, dresidual = self.through_norm(dy)
+        del dy
+        self._saved = ()  # z above all, before the convolution's gradients are made
+        plan = conv_geometry(self.x_shape, w.shape, *self.conv)
+        return *gradients(plan, x, w, dz, self.needs), dgamma, dbeta, dresidual
+
+    def through_norm(self, dy: Array) -> tuple[Array, Array, Array, Array | None]:
+        _, _, z, gamma, beta, residual, mean, rstd = self.saved
         norm = norm_geometry(z.shape, *self.norm, True, residual is not None)
-        dz, dgamma, dbeta, dresidual = _C.batchnorm_backward(norm, z, dy, gamma, beta, residual, mean, rstd)
-        plan = conv_geometry(x.shape, w.shape, *self.conv)
-        return *gradients(plan, x, w, dz, self.needs), dgamma, dbeta, dresidual if residual is not None else None
+        dz, dgamma, dbeta, dresidual = _C.batchnorm_backward(norm, z, dy, gamma, beta, remade(residual), mean, rstd)
+        return dz, dgamma, dbeta, dresidual if residual is not None else None
+
+    def remakes(self) -> bool:
+        return bool(self._saved) and self._saved[5] is None  # released: nothing is left to make it of
+
+    def remake(self) -> Array | None:
+        _, _, z, gamma, beta, _, mean, rstd = self.saved
+        return normalized(z, gamma, beta, mean, rstd, self.norm[2])
 
 
 def conv2d_batch_norm(
