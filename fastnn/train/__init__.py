@@ -9,10 +9,11 @@ A plain loop of one's own over a Loader (zero_grad, forward, backward, step) doe
 
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
+from .diverged import Diverged
 from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy
-from .trainer import Diverged, Trainer
+from .trainer import Trainer
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
 

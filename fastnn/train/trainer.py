@@ -21,17 +21,13 @@ from ..tensor import Tensor
 from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
+from .diverged import Diverged, why_diverged
 from .evaluation import Data, Loss, Sums
 from .history import History
 from .interrupt import Interrupted, Interrupts
 from .metrics import Metric, by_name
 from .replays import Replays
 from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
-
-
-class Diverged(FloatingPointError):
-    """The loss became NaN or infinite. The message says where, at which rate, and what to do; the weights are those before the step
-    (running statistics of batch normalisation have seen the batch)."""
 
 
 class Trainer:
@@ -171,7 +167,7 @@ class Trainer:
 
     def _check(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
-            raise Diverged(self._why_diverged(float(loss)))
+            raise Diverged(why_diverged(self, float(loss)))
 
     def objective(self, logits: Tensor, labels: Tensor, penalised: float = 1.0) -> Tensor:
         """What is minimised: the loss, and the penalties on the weights (or their share, of one batch of several)."""
@@ -275,15 +271,6 @@ class Trainer:
     def _emit(self, event: str, *args: Any) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(self, *args)
-
-    def _why_diverged(self, value: float) -> str:
-        where = f"the loss is {value} at epoch {self.epoch + 1}, batch {self.batch + 1}"
-        if self._batch is not None and evaluation.count_of(self.loss, self._batch[1]) == 0:
-            return f"{where}: every label of the batch is ignored or weighs nothing, so its mean divides by 0; larger batches or fewer such labels do"
-        if self._batch is not None and not np.isfinite(self._batch[0].numpy()).all():
-            return f"{where}: the input holds NaN or infinity; look at the data and its normalisation"
-        rate = self.optimizer.rates()[0]
-        return f"{where}: the rate {rate:.3g} is most likely too high; start again with {rate / 10:.1g}, or warm up to it"
 
 
 def _words(position: Mapping[str, int]) -> str:
