@@ -38,7 +38,7 @@ bool are_aligned(const E*... p) {
   return (is_aligned(p, 16) && ...);
 }
 
-constexpr int whole_pack = 16 / sizeof(T);
+constexpr int whole_pack = pack_width;
 
 // body(Packs): of 16 bytes where rows are made of them, else of one element
 template <class F>

@@ -39,29 +39,54 @@ __global__ void drop(Dropout s, const T* x, const i64* state, T* y) {
 
 enum GroupArray : int { element = 0, group_word = 1, group_arrays = 2 };
 
+// A thread: a block of the stream and its `width` = 4 neighbours, or one word of a block.
+template <int width>
 __global__ void drop_groups(Walk<group_arrays> walk, uint32_t count, GroupDropout s, const T* x, const i64* state, T* y) {
   const uint32_t position = blockIdx.x * map_threads + threadIdx.x;
   if (position >= count) return;
   const Offsets<group_arrays> at = walk.at(position);
   const int64_t word = s.offset + at.of[group_word], i = at.of[element];
-  y[i] = Drop{s.threshold, float(s.scale)}(x[i], draw_words(state, s.draw, purpose_net, word / 4).w[word % 4]);
+  const Words drawn = draw_words(state, s.draw, purpose_net, word / 4);
+  Pack<uint32_t, width> words;
+  UNROLL for (int j = 0; j < width; j++) words.e[j] = drawn.w[width == 1 ? word % 4 : j];
+  store_pack(y + i, map_pack<T, width>(Drop{s.threshold, float(s.scale)}, load_pack<width>(x + i), words));
+}
+
+template <int width>
+void drop_packs(const Context& context, const GroupDropout& s, const T* x, const i64* state, T* y) {
+  Space<group_arrays> space;
+  space.add(s.outer, {s.inner * s.columns, s.columns});
+  space.add(s.inner, {s.columns, 0});
+  space.add(s.columns / width, {width, width});
+  for_pieces(space, [&](const auto& piece) {
+    const int64_t count = piece.count();
+    launch(context, drop_groups<width>, unsigned(divide_up(count, map_threads)), map_threads, Walk<group_arrays>(piece), uint32_t(count), s,
+           x, state, y);
+  });
 }
 
 // A thread makes the four numbers of a block of Philox; the first may lie before the array.
-__global__ void add_gaussian(Noise s, const T* x, const i64* state, T* y) {
+__global__ void add_gaussian(Noise s, bool at_once, const T* x, const i64* state, T* y) {
   const int64_t block = int64_t(blockIdx.x) * map_threads + threadIdx.x, first = block * 4 - s.offset % 4;
   if (first >= s.n) return;
   const Words drawn = draw_words(state, s.draw, purpose_net, s.offset / 4 + block);
+  float z[4];
   UNROLL for (int j = 0; j < 4; j += 2) {
     const float radius = radius_of(uniform_of(drawn.w[j]));
     const Circle c = circle(rest_of(drawn.w[j + 1]));
     const uint32_t quarter = quarter_of(drawn.w[j + 1]);
-    const float z[2] = {turned_cosine(radius * c.cosine, radius * c.sine, quarter),
-                        turned_sine(radius * c.cosine, radius * c.sine, quarter)};
-    UNROLL for (int k = 0; k < 2; k++) {
-      const int64_t i = first + j + k;
-      if (i >= 0 && i < s.n) y[i] = T(float(x[i]) + float(s.std) * z[k]);
-    }
+    z[j] = turned_cosine(radius * c.cosine, radius * c.sine, quarter);
+    z[j + 1] = turned_sine(radius * c.cosine, radius * c.sine, quarter);
+  }
+  const auto noisy = [&](T from, float noise) { return T(float(from) + float(s.std) * noise); };
+  if (first >= 0) {
+    Pack<T, 4> pack = load_some<4>(x + first, s.n - first, at_once);
+    UNROLL for (int j = 0; j < 4; j++) pack.e[j] = noisy(pack.e[j], z[j]);
+    return store_some(y + first, pack, s.n - first, at_once);
+  }
+  UNROLL for (int j = 0; j < 4; j++) {
+    const int64_t i = first + j;
+    if (i >= 0 && i < s.n) y[i] = noisy(x[i], z[j]);
   }
 }
 
@@ -91,20 +116,14 @@ void dropout(const Context& context, const Dropout& s, const T* x, const i64* st
 }
 
 void group_dropout(const Context& context, const GroupDropout& s, const T* x, const i64* state, T* y) {
-  Space<group_arrays> space;
-  space.add(s.outer, {s.inner * s.columns, s.columns});
-  space.add(s.inner, {s.columns, 0});
-  space.add(s.columns, {1, 1});
-  for_pieces(space, [&](const auto& piece) {
-    const int64_t count = piece.count();
-    launch(context, drop_groups, unsigned(divide_up(count, map_threads)), map_threads, Walk<group_arrays>(piece), uint32_t(count), s, x,
-           state, y);
-  });
+  const bool packs = s.offset % 4 == 0 && s.columns % 4 == 0 && lie_in_packs<4>(x, y);
+  packs ? drop_packs<4>(context, s, x, state, y) : drop_packs<1>(context, s, x, state, y);
 }
 
 void gaussian_noise(const Context& context, const Noise& s, const T* x, const i64* state, T* y) {
   if (s.n == 0) return;
-  launch(context, add_gaussian, unsigned(divide_up(s.n + s.offset % 4, 4 * map_threads)), map_threads, s, x, state, y);
+  const bool at_once = s.offset % 4 == 0 && lie_in_packs<4>(x, y);
+  launch(context, add_gaussian, unsigned(divide_up(s.n + s.offset % 4, 4 * map_threads)), map_threads, s, at_once, x, state, y);
 }
 
 void random_bits(const Context& context, const Random& s, const i64* state, i64* bits) {

@@ -1,4 +1,5 @@
-// Losses of single elements, added up in chunks; and penalties on weights.
+// Losses of single elements, added up in chunks; and penalties on weights. A thread takes packs of neighbours, read at once where all
+// arrays allow it; which, and in which order they are added, is a function of the number of elements.
 #include "sums.cuh"
 
 namespace fastnn::FASTNN_TABLE {
@@ -24,17 +25,27 @@ __device__ double block_sum(double value) {
   return total;
 }
 
+// f.pack(i, left, at_once): a pack of results for elements i, i + 1, ..., of which `left` are there
 template <class F, class Y>
-__global__ void each_element(int64_t n, F f, Y* y) {
-  const int64_t i = int64_t(blockIdx.x) * threads + threadIdx.x;
-  if (i < n) y[i] = Y(f(i));
+__global__ void each_element(int64_t n, bool at_once, F f, Y* y) {
+  const int64_t i = (int64_t(blockIdx.x) * threads + threadIdx.x) * pack_width;
+  if (i >= n) return;
+  const Pack<float, pack_width> results = f.pack(i, n - i, at_once);
+  Pack<Y, pack_width> to;
+  UNROLL for (int j = 0; j < pack_width; j++) to.e[j] = Y(results.e[j]);
+  store_some(y + i, to, n - i, at_once);
 }
 
 template <class F>
-__global__ void sum_chunks(int64_t n, int64_t chunk, F f, double* partial) {
+__global__ void sum_chunks(int64_t n, int64_t chunk, bool at_once, F f, double* partial) {
   const int64_t begin = int64_t(blockIdx.x) * chunk, end = smaller(begin + chunk, n);
   double sum = 0;
-  for (int64_t i = begin + threadIdx.x; i < end; i += threads) sum += double(f(i));
+  for (int64_t i = begin + int64_t(threadIdx.x) * pack_width; i < end; i += threads * pack_width) {
+    const Pack<float, pack_width> results = f.pack(i, end - i, at_once);
+    float part = results.e[0];
+    UNROLL for (int j = 1; j < pack_width; j++) part += i + j < end ? results.e[j] : 0;
+    sum += double(part);
+  }
   sum = block_sum(sum);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
@@ -47,12 +58,13 @@ __global__ void add_up_parts(const double* partial, int64_t count, double diviso
   if (threadIdx.x == 0) *value = R(sum / divisor);
 }
 
-int64_t chunk_of(int64_t n) { return larger(least_chunk, divide_up(n, most_chunks)); }
+int64_t chunk_of(int64_t n) { return divide_up(larger(least_chunk, divide_up(n, most_chunks)), pack_width) * pack_width; }
 
 template <class F, class Y>
 void for_each_element(const Context& context, int64_t n, const F& f, Y* y) {
-  void (*const kernel)(int64_t, F, Y*) = each_element<F, Y>;
-  launch(context, kernel, dim3(unsigned(divide_up(n, threads))), threads, n, f, y);
+  void (*const kernel)(int64_t, bool, F, Y*) = each_element<F, Y>;
+  const bool at_once = f.lies_in_packs() && lie_in_packs<pack_width>(y);
+  launch(context, kernel, dim3(unsigned(divide_up(n, threads * pack_width))), threads, n, at_once, f, y);
 }
 
 Plan plan_of(Reduction reduction, int64_t n) {
@@ -60,24 +72,36 @@ Plan plan_of(Reduction reduction, int64_t n) {
   return {"chunks", divide_up(n, chunk_of(n)) * int64_t(sizeof(double))};
 }
 
-// f(i) for every element: each into loss, or the sum of all
+// Each element's loss into `loss`, or the sum of all
 template <class F>
 void reduce_elements(const Context& context, Reduction reduction, int64_t n, const F& f, R* loss, void* scratch) {
   if (reduction == Reduction::none) return for_each_element(context, n, f, loss);
   double* const partial = static_cast<double*>(scratch);
-  const int64_t chunks = divide_up(n, chunk_of(n));
-  launch<WarpTotals>(context, sum_chunks<F>, dim3(unsigned(chunks)), threads, n, chunk_of(n), f, partial);
+  const int64_t chunk = chunk_of(n), chunks = divide_up(n, chunk);
+  launch<WarpTotals>(context, sum_chunks<F>, dim3(unsigned(chunks)), threads, n, chunk, f.lies_in_packs(), f, partial);
   launch<WarpTotals>(context, add_up_parts, dim3(1), threads, partial, chunks, reduction == Reduction::mean ? double(n) : 1.0, loss);
 }
 
-// What a slope is multiplied by: dloss / divisor
+template <class F>
+__device__ __forceinline__ Pack<float, pack_width> make_pack(const F& f) {
+  Pack<float, pack_width> pack;
+  UNROLL for (int j = 0; j < pack_width; j++) pack.e[j] = f(j);
+  return pack;
+}
+
+// What slopes are multiplied by: dloss / divisor
 struct Scale {
   const R* dloss;
   double divisor;
   bool each;
   Scale(Reduction reduction, int64_t n, const R* dloss)
       : dloss(dloss), divisor(reduction == Reduction::mean ? double(n) : 1), each(reduction == Reduction::none) {}
-  __device__ __forceinline__ float at(int64_t i) const { return each ? float(dloss[i]) : float(double(*dloss) / divisor); }
+  bool lies_in_packs() const { return !each || lie_in_packs<pack_width>(dloss); }
+  __device__ __forceinline__ Pack<float, pack_width> pack(int64_t i, int64_t left, bool at_once) const {
+    if (each) return load_some<pack_width>(dloss + i, left, at_once);
+    const float all = float(double(*dloss) / divisor);
+    return make_pack([&](int) { return all; });
+  }
 };
 
 struct LossOfElement {
@@ -85,44 +109,72 @@ struct LossOfElement {
   const T *x, *target;
   LossOfElement(const ElementLoss& s, const T* x, const T* target)
       : width(float(s.width)), curve(float(s.curve)), slope(float(s.slope)), x(x), target(target) {}
-  __device__ __forceinline__ float difference(int64_t i) const { return float(x[i]) - float(target[i]); }
-  __device__ __forceinline__ float operator()(int64_t i) const {
-    const float d = fabsf(difference(i));
-    return d <= width ? curve * d * d : slope * (d - width / 2);
+  bool lies_in_packs() const { return lie_in_packs<pack_width>(x, target); }
+  __device__ __forceinline__ Pack<float, pack_width> differences(int64_t i, int64_t left, bool at_once) const {
+    const auto a = load_some<pack_width>(x + i, left, at_once), b = load_some<pack_width>(target + i, left, at_once);
+    return make_pack([&](int j) { return float(a.e[j]) - float(b.e[j]); });
+  }
+  __device__ __forceinline__ Pack<float, pack_width> pack(int64_t i, int64_t left, bool at_once) const {
+    const auto difference = differences(i, left, at_once);
+    return make_pack([&](int j) {
+      const float d = fabsf(difference.e[j]);
+      return d <= width ? curve * d * d : slope * (d - width / 2);
+    });
   }
 };
 
 struct SlopeOfElement {
   LossOfElement of;
   Scale scale;
-  __device__ __forceinline__ float operator()(int64_t i) const {
-    const float d = of.difference(i);
-    const float straight = d > of.width ? of.slope : d < -of.width ? -of.slope : d;  // NaN: itself
-    return (fabsf(d) <= of.width ? 2 * of.curve * d : straight) * scale.at(i);
+  bool lies_in_packs() const { return of.lies_in_packs() && scale.lies_in_packs(); }
+  __device__ __forceinline__ Pack<float, pack_width> pack(int64_t i, int64_t left, bool at_once) const {
+    const auto difference = of.differences(i, left, at_once), factor = scale.pack(i, left, at_once);
+    return make_pack([&](int j) {
+      const float d = difference.e[j];
+      const float straight = d > of.width ? of.slope : d < -of.width ? -of.slope : d;  // NaN: itself
+      return (fabsf(d) <= of.width ? 2 * of.curve * d : straight) * factor.e[j];
+    });
   }
 };
 
 struct BinaryLoss {
   const T *x, *target;
   const R *weight, *positive;
-  __device__ __forceinline__ float operator()(int64_t i) const {
-    const float z = float(x[i]), t = float(target[i]), hit = positive ? positive[i] * t : t;
-    const float rest = log1pf(expf(-fabsf(z)));  // log(1 + e^z) = rest + max(z, 0); NaN stays
-    const float l = fmaf(1 - t, rest + (z <= 0 ? 0 : z), hit * (rest + (z >= 0 ? 0 : -z)));
-    return weight ? weight[i] * l : l;
+  struct Operands {
+    Pack<T, pack_width> x, target;
+    Pack<R, pack_width> weight, positive;  // ones where there are none
+  };
+  bool lies_in_packs() const { return lie_in_packs<pack_width>(x, target, weight, positive); }
+  __device__ __forceinline__ Operands operands(int64_t i, int64_t left, bool at_once) const {
+    const auto or_ones = [&](const R* p) { return p ? load_some<pack_width>(p + i, left, at_once) : make_pack([](int) { return 1.0f; }); };
+    return {load_some<pack_width>(x + i, left, at_once), load_some<pack_width>(target + i, left, at_once), or_ones(weight),
+            or_ones(positive)};
+  }
+  __device__ __forceinline__ Pack<float, pack_width> pack(int64_t i, int64_t left, bool at_once) const {
+    const Operands of = operands(i, left, at_once);
+    return make_pack([&](int j) {
+      const float z = float(of.x.e[j]), t = float(of.target.e[j]), hit = of.positive.e[j] * t;
+      const float rest = log1pf(expf(-fabsf(z)));  // log(1 + e^z) = rest + max(z, 0); NaN stays
+      return of.weight.e[j] * fmaf(1 - t, rest + (z <= 0 ? 0 : z), hit * (rest + (z >= 0 ? 0 : -z)));
+    });
   }
 };
 
 // w (1 - t - (1 + (p - 1) t) (1 - logistic(x)))
 struct BinarySlope {
-  BinaryLoss of;
+  BinaryLoss loss;
   Scale scale;
-  __device__ __forceinline__ float operator()(int64_t i) const {
-    const float z = float(of.x[i]), t = float(of.target[i]);
-    const float e = expf(-fabsf(z)), larger_part = 1 / (1 + e), smaller_part = e * larger_part;
-    const float p = z < 0 ? smaller_part : larger_part, complement = z < 0 ? larger_part : smaller_part;
-    const float d = (1 - t) * p - (of.positive ? of.positive[i] * t : t) * complement;
-    return (of.weight ? of.weight[i] * d : d) * scale.at(i);
+  bool lies_in_packs() const { return loss.lies_in_packs() && scale.lies_in_packs(); }
+  __device__ __forceinline__ Pack<float, pack_width> pack(int64_t i, int64_t left, bool at_once) const {
+    const BinaryLoss::Operands of = loss.operands(i, left, at_once);
+    const auto factor = scale.pack(i, left, at_once);
+    return make_pack([&](int j) {
+      const float z = float(of.x.e[j]), t = float(of.target.e[j]);
+      const float e = expf(-fabsf(z)), larger_part = 1 / (1 + e), smaller_part = e * larger_part;
+      const float p = z < 0 ? smaller_part : larger_part, complement = z < 0 ? larger_part : smaller_part;
+      const float d = (1 - t) * p - (of.positive.e[j] * t) * complement;
+      return (of.weight.e[j] * d) * factor.e[j];
+    });
   }
 };
 
@@ -151,35 +203,39 @@ void for_weights(const List<const R>& w, R* const* g, const F& run) {
   }
 }
 
-struct Chunk {
-  int64_t begin, end;
-  __device__ __forceinline__ explicit Chunk(int64_t size) {
-    const int64_t length = divide_up(size, parts);
-    begin = smaller(blockIdx.x * length, size), end = smaller(begin + length, size);
-  }
-};
+// body(element, left, at_once) for this thread's share of the block's chunk: four elements at a time, of which `left` are there
+template <class F>
+__device__ __forceinline__ void for_quads(const Weights& of, const F& body) {
+  const int64_t size = of.size[blockIdx.y], length = divide_up(divide_up(size, parts), 4) * 4;
+  const int64_t begin = blockIdx.x * length, end = smaller(begin + length, size);
+  const auto in_packs = [](const R* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  const bool at_once = in_packs(of.w[blockIdx.y]) && in_packs(of.g[blockIdx.y]);
+  for (int64_t i = begin + 4 * int64_t(threadIdx.x); i < end; i += 4 * threads) body(i, end - i, at_once);
+}
 
 __global__ void sum_penalties(Weights of, double l1, double l2, double* partial) {
-  const Chunk chunk(of.size[blockIdx.y]);
-  const R* w = of.w[blockIdx.y];
   double squares = 0, sizes = 0;
-  for (int64_t i = chunk.begin + threadIdx.x; i < chunk.end; i += threads) {
-    const double a = double(w[i]);
-    squares += a * a, sizes += a < 0 ? -a : a;
-  }
+  for_quads(of, [&](int64_t i, int64_t left, bool at_once) {
+    const Pack<R, 4> w = load_some<4>(of.w[blockIdx.y] + i, left, at_once);
+    UNROLL for (int k = 0; k < 4; k++) {
+      const double a = double(w.e[k]);
+      squares += a * a, sizes += a < 0 ? -a : a;
+    }
+  });
   const double sum = block_sum((l2 != 0 ? l2 * squares : 0) + (l1 != 0 ? l1 * sizes : 0));
   if (threadIdx.x == 0) partial[blockIdx.y * parts + blockIdx.x] = sum;
 }
 
 __global__ void make_penalty_slopes(Weights of, double l1, double l2, const R* dvalue) {
-  const Chunk chunk(of.size[blockIdx.y]);
-  const R* w = of.w[blockIdx.y];
-  R* g = of.g[blockIdx.y];
   const float slope = float(2 * l2 * double(*dvalue)), step = float(l1 * double(*dvalue));
-  for (int64_t i = chunk.begin + threadIdx.x; i < chunk.end; i += threads) {
-    const float a = w[i], sign = a > 0 ? 1 : a < 0 ? -1 : a;
-    g[i] = fmaf(slope, a, step * sign);
-  }
+  for_quads(of, [&](int64_t i, int64_t left, bool at_once) {
+    Pack<R, 4> w = load_some<4>(of.w[blockIdx.y] + i, left, at_once);
+    UNROLL for (int k = 0; k < 4; k++) {
+      const float a = w.e[k], sign = a > 0 ? 1 : a < 0 ? -1 : a;
+      w.e[k] = fmaf(slope, a, step * sign);
+    }
+    store_some(of.g[blockIdx.y] + i, w, left, at_once);
+  });
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int pack_width = 16 / sizeof(T), map_threads = 256;
+constexpr int map_threads = 256;
 template <int width>
 constexpr int packs_per_thread = width == 1 ? 4 : 2;  // all are asked for before the first is needed
 
@@ -62,7 +62,7 @@ void run_dense(const Context& context, int64_t n, const F& f, Y* y, const X*... 
 // y[i] = f(x[i]...) for i in [0, n)
 template <class F, class Y, class... X>
 void map_dense(const Context& context, int64_t n, const F& f, Y* y, const X*... x) {
-  if (is_aligned(y, pack_width * sizeof(Y)) && (is_aligned(x, pack_width * sizeof(X)) && ...))
+  if (lie_in_packs<pack_width>(y, x...))
     run_dense<pack_width>(context, n, f, y, x...);
   else
     run_dense<1>(context, n, f, y, x...);
@@ -88,6 +88,18 @@ struct Repeated {
     Pack<X, width> pack;
     UNROLL for (int j = 0; j < width; j++) pack.e[j] = x[at.of[array]];
     return pack;
+  }
+};
+
+// The two in one, where a kernel for each combination would be too many
+template <int array, class X>
+struct Either {
+  const X* x;
+  bool repeated;
+  Either(const X* x, int64_t inner_step) : x(x), repeated(inner_step == 0) {}
+  template <int width, int arrays>
+  __device__ __forceinline__ Pack<X, width> read(const Offsets<arrays>& at) const {
+    return repeated ? Repeated<array, X>{x}.template read<width>(at) : Along<array, X>{x}.template read<width>(at);
   }
 };
 
@@ -126,12 +138,11 @@ void with_reading(const Space<arrays>& space, const X* x, const F& body) {
 }
 
 // Whether every pack of the innermost dimension lies together in y, and in x too or is one element repeated
-template <class... X>
-bool lies_in_packs(const Space<1 + sizeof...(X)>& space, const T* y, const X*... x) {
-  const T* const base[] = {y, x...};
+template <class Y, class... X>
+bool lies_in_packs(const Space<1 + sizeof...(X)>& space, const Y* y, const X*... x) {
+  const bool aligned[] = {lie_in_packs<pack_width>(y), lie_in_packs<pack_width>(x)...};
   bool fits = space.inner_size() % pack_width == 0 && space.inner_step(0) == 1;
-  for (int a = 0; a <= int(sizeof...(X)); a++)
-    fits = fits && (space.inner_step(a) == 0 || (space.steps_by(a, pack_width) && is_aligned(base[a], pack_width * sizeof(T))));
+  for (int a = 0; a <= int(sizeof...(X)); a++) fits = fits && (space.inner_step(a) == 0 || (space.steps_by(a, pack_width) && aligned[a]));
   return fits;
 }
 

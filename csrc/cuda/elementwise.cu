@@ -103,14 +103,21 @@ template <class F, class Third>
 void broadcast_with(const Context& context, const Binary& s, const F& f, const Third* third, const T* a, const T* b, T* y) {
   const Space<4> space = space_of<1>(s);
   if (space.is_dense()) return map_dense(context, space.count(), f, y, third, a, b);
-  run_strided<1>(context, space, f, y, Along<1, Third>{third}, Along<2, T>{a}, Along<3, T>{b});
+  if (!lies_in_packs(space, y, third, a, b))
+    return run_strided<1>(context, space, f, y, Along<1, Third>{third}, Along<2, T>{a}, Along<3, T>{b});
+  const Either<2, T> left(a, space.inner_step(2));
+  const Either<3, T> right(b, space.inner_step(3));
+  run_strided<pack_width>(context, space.in_packs(pack_width), f, y, Along<1, Third>{third}, left, right);
 }
 
 template <Comparison comparison>
 void compare_all(const Context& context, const Binary& s, const T* a, const T* b, b8* y) {
   const Space<3> space = space_of<0>(s);
   if (space.is_dense()) return map_dense(context, space.count(), Compared<comparison>{}, y, a, b);
-  run_strided<1>(context, space, Compared<comparison>{}, y, Along<1, T>{a}, Along<2, T>{b});
+  if (!lies_in_packs(space, y, a, b)) return run_strided<1>(context, space, Compared<comparison>{}, y, Along<1, T>{a}, Along<2, T>{b});
+  const Either<1, T> left(a, space.inner_step(1));
+  const Either<2, T> right(b, space.inner_step(2));
+  run_strided<pack_width>(context, space.in_packs(pack_width), Compared<comparison>{}, y, left, right);
 }
 
 template <class F>

@@ -295,21 +295,29 @@ struct Partials {
   int64_t size, columns, parts, slices;
 };
 
-// y[i] = activation(sums[0][i] + sums[1][i] + ... + bias[i % columns]), for each slice
+// y[i] = activation(sums[0][i] + sums[1][i] + ... + bias[i % columns]), for each slice. A thread: four neighbours of a slice.
 template <Activation activation>
-__global__ void combine_parts(Partials p, const float* bias, T* y) {
-  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= p.size * p.slices) return;
-  const float* own = p.sums + i / p.size * p.parts * p.size + i % p.size;
-  float sum = 0;
-  for (int64_t part = 0; part < p.parts; part++) sum += own[part * p.size];
-  y[i] = T(activate<activation>(sum + (bias ? bias[i % p.columns] : 0.0f)));
+__global__ void combine_parts(Partials p, bool at_once, const float* bias, T* y) {
+  constexpr int width = 4;
+  const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, of_slice = divide_up(p.size, width), slice = thread / of_slice;
+  if (slice >= p.slices) return;
+  const int64_t i = thread % of_slice * width, left = p.size - i;
+  const float* own = p.sums + slice * p.parts * p.size + i;
+  float sum[width] = {};
+  for (int64_t part = 0; part < p.parts; part++) {
+    const Pack<float, width> term = load_some<width>(own + part * p.size, left, at_once);
+    UNROLL for (int v = 0; v < width; v++) sum[v] += term.e[v];
+  }
+  Pack<T, width> to;
+  UNROLL for (int v = 0; v < width; v++) to.e[v] = T(activate<activation>(sum[v] + (bias && v < left ? bias[(i + v) % p.columns] : 0.0f)));
+  store_some(y + slice * p.size + i, to, left, at_once);
 }
 
 inline void combine(const Context& context, const Partials& p, const float* bias, T* y, Activation activation = Activation::none) {
-  with_activation(activation, [&](auto constant) {
-    launch(context, combine_parts<decltype(constant)::activation>, dim3(unsigned(divide_up(p.size * p.slices, 256))), 256, p, bias, y);
-  });
+  const bool at_once = p.size % 4 == 0 && lie_in_packs<4>(p.sums, y);
+  const dim3 grid(p.size ? unsigned(divide_up(divide_up(p.size, 4) * p.slices, 256)) : 0);
+  with_activation(activation,
+                  [&](auto constant) { launch(context, combine_parts<decltype(constant)::activation>, grid, 256, p, at_once, bias, y); });
 }
 
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none

@@ -6,6 +6,7 @@
 //   Place place(row)       what there is to know of a row; made once by each block
 //   Cursor cursor(k, step) a position in the depth, and next(cursor), a step further
 //   at(place, cursor)      the address, or null where the element is outside and counts as zero
+//                          (which an infinite weight makes NaN there; the CPU and direct.cu leave such taps out)
 //   any()                  an address that may be named, though nothing is read there
 #pragma once
 #include "gemm_tile.cuh"
@@ -13,7 +14,7 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int whole_vector = 16 / sizeof(T);
+constexpr int whole_vector = pack_width;
 
 // A matrix: element (row, k) at row * row_stride + k * k_stride, one of which is 1.
 template <bool along_depth_, int vector_>

@@ -58,7 +58,7 @@ void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 
   if (!grid.x || !grid.y || !grid.z) return;
 #if defined(__CUDACC__)
   constexpr int64_t without_asking = 48 * 1024;
-  if (shared_size<Shared> > without_asking)
+  if (shared_size < Shared >> without_asking)
     note_launch(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_size<Shared>)));
   kernel<<<grid, threads, shared_size<Shared>, static_cast<cudaStream_t>(context.stream)>>>(P(arguments)...);
   note_launch(cudaGetLastError());
@@ -84,7 +84,34 @@ struct alignas(sizeof(E) * n) Pack {
   E e[n];
 };
 
+constexpr int pack_width = 16 / sizeof(T);
+
+// The pack at p, or the `left` elements that there are of it and zeros behind them
+template <int width, class E>
+__device__ __forceinline__ Pack<E, width> load_some(const E* p, int64_t left, bool at_once) {
+  if (at_once && left >= width) return *reinterpret_cast<const Pack<E, width>*>(p);
+  Pack<E, width> pack;
+  UNROLL for (int k = 0; k < width; k++) pack.e[k] = k < left ? p[k] : E(0);
+  return pack;
+}
+template <int width, class E>
+__device__ __forceinline__ void store_some(E* p, const Pack<E, width>& pack, int64_t left, bool at_once) {
+  if (at_once && left >= width) {
+    *reinterpret_cast<Pack<E, width>*>(p) = pack;
+    return;
+  }
+  UNROLL for (int k = 0; k < width; k++) {
+    if (k < left) p[k] = pack.e[k];
+  }
+}
+
 inline bool is_aligned(const void* p, int64_t bytes) { return reinterpret_cast<uintptr_t>(p) % uintptr_t(bytes) == 0; }
+
+// Whether packs of `width` may be read and written at once in each of these arrays; absent ones are in nobody's way
+template <int width, class... E>
+bool lie_in_packs(const E*... p) {
+  return (is_aligned(p, width * int64_t(sizeof(E))) && ...);
+}
 
 }  // namespace
 }  // namespace FASTNN_TABLE

@@ -54,14 +54,18 @@ __global__ void direct(Batch<3> batch, R* x, PairOfSums* squares, const i64* gro
   const R *const w = array_of(batch, piece, 0), *const g = array_of(batch, piece, 1);
   R* const v = array_of(batch, piece, 2);
   R* const own = x + piece.parameter * batch.size[0];
+  const bool own_at_once = batch.size[0] % 4 == 0;  // x begins with a pack
   R u_squares = 0, w_squares = 0;
   for_quads(piece, [&](int64_t i, int64_t left) {
-    for (int k = 0; k < smaller<int64_t>(4, left); k++) {
-      const R gradient = g[i + k], velocity = fmaf(fresh, gradient - v[i + k], v[i + k]);
-      const R u = nesterov ? fmaf(momentum, velocity - gradient, gradient) : velocity;
-      v[i + k] = velocity, own[i + k] = u;
-      u_squares = fmaf(u, u, u_squares), w_squares = fmaf(w[i + k], w[i + k], w_squares);
+    const Quad weight = load_some<4>(w + i, left, batch.at_once), gradient = load_some<4>(g + i, left, batch.at_once);
+    Quad velocity = load_some<4>(v + i, left, batch.at_once), u;
+    UNROLL for (int k = 0; k < 4; k++) {
+      velocity.e[k] = fmaf(fresh, gradient.e[k] - velocity.e[k], velocity.e[k]);
+      u.e[k] = nesterov ? fmaf(momentum, velocity.e[k] - gradient.e[k], gradient.e[k]) : velocity.e[k];
+      u_squares = fmaf(u.e[k], u.e[k], u_squares), w_squares = fmaf(weight.e[k], weight.e[k], w_squares);
     }
+    store_some(v + i, velocity, left, batch.at_once);
+    store_some(own + i, u, left, own_at_once);
   });
   const PairOfSums sums = block_sums(u_squares, w_squares, shared<SumsOfWarps>());
   if (threadIdx.x == 0) squares[blockIdx.x] = sums;
@@ -76,11 +80,16 @@ __global__ void add_pieces(const PairOfSums* piece, int64_t pieces, int64_t matr
 }
 
 __global__ void scale(R* x, int64_t size, const PairOfSums* matrix, const i64* group, const f64* rates) {
-  const int64_t m = blockIdx.y, i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < size) x[m * size + i] *= R(1 / at_least(matrix[m].first, rates[group[m] * columns_of_rates + 6]));
+  const int64_t m = blockIdx.y, i = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * 4;
+  if (i >= size) return;
+  const R factor = R(1 / at_least(matrix[m].first, rates[group[m] * columns_of_rates + 6]));
+  const bool at_once = size % 4 == 0;  // x begins with a pack
+  Quad quad = load_some<4>(x + m * size + i, size - i, at_once);
+  UNROLL for (int k = 0; k < 4; k++) quad.e[k] *= factor;
+  store_some(x + m * size + i, quad, size - i, at_once);
 }
 
-// gram = a I + b gram + c square
+// gram = a I + b gram + c square: a small matrix
 __global__ void combine(R* gram, const R* square, int64_t n, R a, R b, R c) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, at = blockIdx.y * n * n + i;
   if (i >= n * n) return;
@@ -98,11 +107,14 @@ __global__ void step(Batch<1> batch, const R* x, double rows, const PairOfSums* 
   const R* const own = x + piece.parameter * batch.size[0];
   R change = 0, size = 0;
   for_quads(piece, [&](int64_t i, int64_t left) {
-    for (int k = 0; k < smaller<int64_t>(4, left); k++) {
-      const R before = w[i + k], after = fmaf(rate, own[i + k], keep * before);
-      w[i + k] = after;
+    Quad weight = load_some<4>(w + i, left, batch.at_once);
+    const Quad direction = load_some<4>(own + i, left, batch.size[0] % 4 == 0);
+    UNROLL for (int k = 0; k < 4; k++) {
+      const R before = weight.e[k], after = fmaf(rate, direction.e[k], keep * before);
+      weight.e[k] = after;
       change = fmaf(after - before, after - before, change), size = fmaf(before, before, size);
     }
+    store_some(w + i, weight, left, batch.at_once);
   });
   if (!moved.pieces) return;
   const PairOfSums sums = block_sums(change, size, shared<SumsOfWarps>());
@@ -126,7 +138,7 @@ void muon_step(const Context& context, const Muon& s, const List<R>& w, const Li
                         parts.piece + first.piece, group + first.parameter, rates);
   });
   launch(context, add_pieces, warp_job_grid(s.count), warp_job_threads, parts.piece, parts.pieces, s.count, parts.matrix);
-  launch(context, scale, grid(size), update_threads, parts.x, size, parts.matrix, group, rates);
+  launch(context, scale, grid(divide_up(size, 4)), update_threads, parts.x, size, parts.matrix, group, rates);
   for (int64_t k = 0; k < s.steps; k++) {
     multiply(context, s.gram, parts.x, parts.x, parts.gram, parts.product);
     multiply(context, s.square, parts.gram, parts.gram, parts.square, parts.product);

@@ -113,10 +113,10 @@ __global__ void update(Batch<2 + Rule::states> batch, const i64* group, const f6
   UNROLL for (int s = 0; s < states; s++) state[s] = array_of(batch, piece, 2 + s);
   R change = 0, size = 0;
   for_quads(piece, [&](int64_t i, int64_t left) {
-    Quad weight = load(w + i, left, batch.at_once);
-    const Quad gradient = load(g + i, left, batch.at_once);
+    Quad weight = load_some<4>(w + i, left, batch.at_once);
+    const Quad gradient = load_some<4>(g + i, left, batch.at_once);
     Quad kept[states];
-    UNROLL for (int s = 0; s < states; s++) kept[s] = rule.keeps(s) ? load(state[s] + i, left, batch.at_once) : Quad{};
+    UNROLL for (int s = 0; s < states; s++) kept[s] = rule.keeps(s) ? load_some<4>(state[s] + i, left, batch.at_once) : Quad{};
     UNROLL for (int k = 0; k < 4; k++) {
       R own[states];
       UNROLL for (int s = 0; s < states; s++) own[s] = kept[s].e[k];
@@ -126,9 +126,9 @@ __global__ void update(Batch<2 + Rule::states> batch, const i64* group, const f6
       if (moved.pieces && k < left) change = fmaf(after - before, after - before, change), size = fmaf(before, before, size);
     }
     UNROLL for (int s = 0; s < states; s++) {
-      if (rule.keeps(s)) store(state[s] + i, kept[s], left, batch.at_once);
+      if (rule.keeps(s)) store_some(state[s] + i, kept[s], left, batch.at_once);
     }
-    store(w + i, weight, left, batch.at_once);
+    store_some(w + i, weight, left, batch.at_once);
   });
   if (!moved.pieces) return;
   const PairOfSums sums = block_sums(change, size, memory.sums);

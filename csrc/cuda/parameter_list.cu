@@ -14,7 +14,7 @@ __global__ void add_squares(Batch<1> batch, double* part, bool begin) {
     const R* const g = array_of(batch, piece, 0);
     R squares = 0;
     for_quads(piece, [&](int64_t i, int64_t left) {
-      const Quad x = load(g + i, left, batch.at_once);
+      const Quad x = load_some<4>(g + i, left, batch.at_once);
       UNROLL for (int k = 0; k < 4; k++) squares = fmaf(x.e[k], x.e[k], squares);
     });
     sum += squares;
@@ -36,14 +36,14 @@ __global__ void for_each(Batch<arrays> batch, Change change) {
   if (change.nothing(factor)) return;
   for_quads(piece, [&](int64_t i, int64_t left) {
     Quad quads[arrays];
-    UNROLL for (int a = 0; a < arrays; a++) quads[a] = load(array_of(batch, piece, a) + i, left, batch.at_once);
+    UNROLL for (int a = 0; a < arrays; a++) quads[a] = load_some<4>(array_of(batch, piece, a) + i, left, batch.at_once);
     UNROLL for (int k = 0; k < 4; k++) {
       R e[arrays];
       UNROLL for (int a = 0; a < arrays; a++) e[a] = quads[a].e[k];
       change.apply(factor, e);
       UNROLL for (int a = 0; a < arrays; a++) quads[a].e[k] = e[a];
     }
-    UNROLL for (int a = 0; a < Change::written; a++) store(array_of(batch, piece, a) + i, quads[a], left, batch.at_once);
+    UNROLL for (int a = 0; a < Change::written; a++) store_some(array_of(batch, piece, a) + i, quads[a], left, batch.at_once);
   });
 }
 

@@ -12,11 +12,19 @@ struct Pixel {
   int64_t n, h, w, c, offset;  // offset: of the pack, in memory
   bool inside;
   __device__ Pixel(int64_t N, int64_t H, int64_t W, int64_t C, int columns) {
-    const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, packs = C / columns, pixel = i / packs;
-    inside = pixel < N * H * W;
+    const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, packs = C / columns, count = N * H * W * packs;
+    inside = i < count;
     offset = i * columns;
-    c = i % packs * columns;
-    w = pixel % W, h = pixel / W % H, n = pixel / W / H;
+    if (count <= INT32_MAX)  // divisions of 64 bits take as long as reading a pack
+      take(uint32_t(i), uint32_t(packs), uint32_t(H), uint32_t(W), columns);
+    else
+      take(i, packs, H, W, columns);
+  }
+  template <class I>
+  __device__ __forceinline__ void take(I i, I packs, I H, I W, int columns) {
+    const I pixel = i / packs, line = pixel / W;
+    c = int64_t(i - pixel * packs) * columns;
+    w = pixel - line * W, n = line / H, h = line - I(n) * H;
   }
 };
 

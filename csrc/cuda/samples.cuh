@@ -42,28 +42,106 @@ struct Team {
   }
 };
 
-// The sum of term(c) over c in [0, C)
-template <class Team, class F>
-__device__ __forceinline__ double team_sum(int64_t C, const F& term) {
-  double total = 0;
-  for (int64_t c = Team::rank(); c < C; c += Team::size) total += double(term(c));
-  return Team::sum(total);
+// The n elements of a sample. A team's are side by side and its threads take packs of them in turn, read and written at once where all
+// arrays and the size allow; a single thread's may lie `step` apart, and then neighbours read neighbouring addresses. Which element falls
+// to which thread, and the order of sums, are functions of n alone.
+template <class Team>
+struct Line {
+  int64_t n, step;
+  bool at_once;
+
+  template <class E>
+  __device__ __forceinline__ Pack<E, pack_width> load(const E* x, int64_t c) const {
+    if constexpr (Team::size > 1) {
+      return load_some<pack_width>(x + c, n - c, at_once);
+    } else {
+      Pack<E, pack_width> pack;
+      UNROLL for (int j = 0; j < pack_width; j++) pack.e[j] = c + j < n ? x[(c + j) * step] : E(0);
+      return pack;
+    }
+  }
+  template <class E>
+  __device__ __forceinline__ void store(E* x, int64_t c, const Pack<E, pack_width>& pack) const {
+    if constexpr (Team::size > 1) {
+      store_some(x + c, pack, n - c, at_once);
+    } else {
+      UNROLL for (int j = 0; j < pack_width; j++) {
+        if (c + j < n) x[(c + j) * step] = pack.e[j];
+      }
+    }
+  }
+
+  // body(c): the pack of elements c, c + 1, ...
+  template <class F>
+  __device__ __forceinline__ void for_packs(const F& body) const {
+    for (int64_t c = Team::rank() * pack_width; c < n; c += Team::size * pack_width) body(c);
+  }
+  // x = the packs pack_at(c)
+  template <class E, class F>
+  __device__ __forceinline__ void fill(E* x, const F& pack_at) const {
+    for_packs([&](int64_t c) { store(x, c, pack_at(c)); });
+  }
+  // The sum of the elements of terms(c), which gives a pack of float or double: those of a pack are added up in its type, all else in
+  // float64. What lies behind the end is not added.
+  template <class F>
+  __device__ __forceinline__ double sum(const F& terms) const {
+    double total = 0;
+    for_packs([&](int64_t c) {
+      const auto pack = terms(c);
+      auto part = pack.e[0];
+      UNROLL for (int j = 1; j < pack_width; j++) part += c + j < n ? pack.e[j] : 0;
+      total += double(part);
+    });
+    return Team::sum(total);
+  }
+};
+
+template <class E>
+using Values = Pack<E, pack_width>;
+
+// The pack of f(j)
+template <class E, class F>
+__device__ __forceinline__ Values<E> make_pack(const F& f) {
+  Values<E> pack;
+  UNROLL for (int j = 0; j < pack_width; j++) pack.e[j] = E(f(j));
+  return pack;
 }
 
-// log sum exp z = top + log_sum, of C numbers `step` apart
+// Of rows of C elements: whether all of their packs may be read and written at once
+template <class... E>
+bool rows_in_packs(int64_t C, const E*... p) {
+  return C % pack_width == 0 && lie_in_packs<pack_width>(p...);
+}
+
+template <class Team>
+__device__ __forceinline__ float largest_of(const Line<Team>& line, const T* z) {
+  float top = -INFINITY;
+  line.for_packs([&](int64_t c) {
+    const Values<T> pack = line.load(z, c);
+    UNROLL for (int j = 0; j < pack_width; j++) top = c + j < line.n ? fmaxf(top, float(pack.e[j])) : top;
+  });
+  return Team::max(top);
+}
+
+// The sum of e^(z - top)
+template <class Team>
+__device__ __forceinline__ double sum_of_powers(const Line<Team>& line, const T* z, float top) {
+  return line.sum([&](int64_t c) {
+    const Values<T> pack = line.load(z, c);
+    return make_pack<float>([&](int j) { return expf(float(pack.e[j]) - top); });
+  });
+}
+
+// log sum exp z = top + log_sum
 struct LogSumExp {
   float top;
   double log_sum;
 };
 
 template <class Team>
-__device__ LogSumExp log_sum_exp(const T* z, int64_t C, int64_t step = 1) {
-  LogSumExp lse;
-  lse.top = -INFINITY;
-  for (int64_t c = Team::rank(); c < C; c += Team::size) lse.top = fmaxf(lse.top, float(z[c * step]));
-  lse.top = Team::max(lse.top);
-  lse.log_sum = ::log(team_sum<Team>(C, [&](int64_t c) { return expf(float(z[c * step]) - lse.top); }));
-  return lse;
+__device__ LogSumExp log_sum_exp(const Line<Team>& line, const T* z) {
+  const float top = largest_of(line, z);
+  return {top, ::log(sum_of_powers(line, z, top))};
 }
 
 // body(Team): the team's size is a function of the number of classes
@@ -80,17 +158,25 @@ dim3 sample_grid(int64_t N) {
 
 __device__ __forceinline__ double weight_of(const R* weight, int64_t c) { return weight ? double(weight[c]) : 1; }
 
-// Where losses of samples go: each to its place, or with its weight into scratch, to be added up.
+// Weights of a pack of classes; ones where there are none
+template <class Team>
+__device__ __forceinline__ Values<R> weights_of(const Line<Team>& line, const R* weight, int64_t c) {
+  return weight ? line.load(weight, c) : make_pack<R>([](int) { return 1; });
+}
+
+// Where losses of samples go: each to its place, or with its weight into scratch, to be added up: many of them in chunks first.
 struct SampleLosses {
   R* loss;
   Reduction reduction;
-  double* waiting;  // [N] losses, then [N] weights
+  double* waiting;  // [N] losses, then [N] weights; then those of chunks
   int64_t N;
 
   SampleLosses(R* loss, Reduction reduction, int64_t N, void* scratch)
       : loss(loss), reduction(reduction), waiting(static_cast<double*>(scratch)), N(N) {}
+  static constexpr int64_t chunk = 8192;
+  static int64_t chunks(int64_t N) { return N <= chunk ? 0 : divide_up(N, chunk); }
   static int64_t scratch_bytes(Reduction reduction, int64_t N) {
-    return reduction == Reduction::none ? 0 : 2 * N * int64_t(sizeof(double));
+    return reduction == Reduction::none ? 0 : 2 * (N + chunks(N)) * int64_t(sizeof(double));
   }
   __device__ __forceinline__ void put(int64_t i, double value, double weight) const {
     if (reduction == Reduction::none)
@@ -106,24 +192,43 @@ struct Totals {
   Sums<2> of_warp[total_threads / warp_size];  // of losses and of weights
 };
 
-// By one block: the losses' sum or their mean; and, if wanted, what the mean was divided by.
-__global__ void add_up_losses(SampleLosses of, R* divisor) {
+// What the block's threads have of losses [begin, end) and their weights, right in thread 0
+__device__ __forceinline__ Sums<2> block_total(const SampleLosses& of, int64_t begin, int64_t end) {
   Sums<2> total;
-  const bool each = of.reduction == Reduction::none, mean = of.reduction == Reduction::mean;
-  for (int64_t i = threadIdx.x; i < (each ? 0 : of.N); i += total_threads)
-    total.sum[0] += of.waiting[i], total.sum[1] += of.waiting[of.N + i];
+  for (int64_t i = begin + threadIdx.x; i < end; i += total_threads) total.sum[0] += of.waiting[i], total.sum[1] += of.waiting[of.N + i];
   UNROLL for (int k = 0; k < 2; k++) total.sum[k] = warp_sum(total.sum[k]);
   auto& all = shared<Totals>();
   if (is_first_lane()) all.of_warp[threadIdx.x / warp_size] = total;
   __syncthreads();
+  if (threadIdx.x == 0) {
+    for (int w = 1; w < total_threads / warp_size; w++) total.join(all.of_warp[w]);
+  }
+  return total;
+}
+
+__global__ void add_up_chunks(SampleLosses of, double* sums) {
+  const int64_t begin = blockIdx.x * SampleLosses::chunk;
+  const Sums<2> total = block_total(of, begin, smaller(begin + SampleLosses::chunk, of.N));
+  if (threadIdx.x == 0) sums[blockIdx.x] = total.sum[0], sums[gridDim.x + blockIdx.x] = total.sum[1];
+}
+
+// By one block: the losses' sum or their mean; and, if wanted, what the mean was divided by.
+__global__ void add_up_losses(SampleLosses of, R* divisor) {
+  const bool each = of.reduction == Reduction::none, mean = of.reduction == Reduction::mean;
+  const Sums<2> total = block_total(of, 0, each ? 0 : of.N);
   if (threadIdx.x != 0) return;
-  for (int w = 1; w < total_threads / warp_size; w++) total.join(all.of_warp[w]);
   if (divisor) *divisor = mean ? R(total.sum[1]) : 1;
   if (!each) *of.loss = R(mean ? total.sum[0] / total.sum[1] : total.sum[0]);
 }
 
-inline void add_up(const Context& context, const SampleLosses& of, R* divisor = nullptr) {
-  if (of.reduction == Reduction::none && !divisor) return;
+inline void add_up(const Context& context, SampleLosses of, R* divisor = nullptr) {
+  const bool each = of.reduction == Reduction::none;
+  if (each && !divisor) return;
+  if (const int64_t chunks = each ? 0 : SampleLosses::chunks(of.N)) {
+    double* const sums = of.waiting + 2 * of.N;
+    launch<Totals>(context, add_up_chunks, dim3(unsigned(chunks)), total_threads, of, sums);
+    of.waiting = sums, of.N = chunks;
+  }
   launch<Totals>(context, add_up_losses, dim3(1), total_threads, of, divisor);
 }
 

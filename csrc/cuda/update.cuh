@@ -71,25 +71,7 @@ __device__ Piece piece_of(const Batch<arrays>& batch, int block) {
   return {low, begin, smaller(begin + update_piece, batch.size[low])};
 }
 
-// Four elements, or the `left` ones there are
 using Quad = Pack<R, 4>;
-
-__device__ __forceinline__ Quad load(const R* p, int64_t left, bool at_once) {
-  if (at_once && left >= 4) return *reinterpret_cast<const Quad*>(p);
-  Quad quad;
-  UNROLL for (int k = 0; k < 4; k++) quad.e[k] = k < left ? p[k] : 0;
-  return quad;
-}
-
-__device__ __forceinline__ void store(R* p, const Quad& quad, int64_t left, bool at_once) {
-  if (at_once && left >= 4) {
-    *reinterpret_cast<Quad*>(p) = quad;
-    return;
-  }
-  UNROLL for (int k = 0; k < 4; k++) {
-    if (k < left) p[k] = quad.e[k];
-  }
-}
 
 // body(element, left) for this thread's share of a piece: four elements at a time, of which `left` are there
 template <class F>
