@@ -62,6 +62,15 @@ def test_nan_wins_and_ties_go_to_the_first(table: Table) -> None:
     assert (written["y"][:, 1, 1] == -np.inf).all() and (written["index"][:, 1, 1] == 0).all()
 
 
+def test_nan_and_ties_in_chunks_far_apart(table: Table) -> None:
+    """A single output, so that many blocks share its elements, each with a chunk that has a best of its own."""
+    x = np.zeros(300_007)
+    for winners, best in (((200_000, 99, 300_006), 7.0), ((250_000, 120_001, 299_999), np.nan)):
+        x[list(winners)] = best
+        written = call("max_forward", (x.shape, (0,), False), [x], table.dtype)
+        assert written["index"] == min(winners) and (np.isnan(written["y"]) if np.isnan(best) else written["y"] == best)
+
+
 def test_nan_wins_along_the_innermost_dimension(table: Table) -> None:
     for n, at in itertools.product((5, 16, 17, 64, 100), (0, 1, 4)):
         x = np.arange(3.0 * n).reshape(3, n)

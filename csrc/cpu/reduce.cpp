@@ -198,7 +198,9 @@ void sum(const Context& context, const Reduce& s, const T* x, T* y, void* scratc
   });
 }
 
-void max_forward(const Context& context, const Reduce& s, const T* x, T* y, i64* index) {
+Plan max_forward_plan(const Context&, const Reduce&) { return {"whole", 0}; }
+
+void max_forward(const Context& context, const Reduce& s, const T* x, T* y, i64* index, void*) {
   if (s.kept_count == 0) return;
   const Cut cut = cut_of(s);
   if (s.kept_count == 1) return max_of_all(context, s, cut, x, y, index);

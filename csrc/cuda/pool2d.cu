@@ -69,6 +69,12 @@ __global__ void gather(Pool2d s, const u8* index, const T* dy, T* dx) {
 
 float share_of(const GlobalPool& s) { return 1 / float(s.H * s.W); }
 
+// A block has as many maps as its threads have rows for; a large map is cut where there are too few of them for the GPU.
+Columns cut_of(const GlobalPool& s) {
+  constexpr int64_t large = 1024;
+  return {s.N, s.H * s.W, s.C, s.H * s.W < large ? 1 : usual_blocks};
+}
+
 struct ToMeans {
   T* y;
   int64_t C;
@@ -101,10 +107,14 @@ void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index
   });
 }
 
-void global_avgpool_forward(const Context& context, const GlobalPool& s, const T* x, T* y) {
-  const int64_t pixels = s.H * s.W;
+Plan global_avgpool_forward_plan(const Context&, const GlobalPool& s) {
+  const Columns cut = cut_of(s);
+  return {cut.chunks == 1 ? "whole" : "chunks", column_sums_scratch(cut)};
+}
+
+void global_avgpool_forward(const Context& context, const GlobalPool& s, const T* x, T* y, void* scratch) {
   with_packs(s.C, are_aligned(x), [&](auto packs) {
-    sum_columns<decltype(packs)>(context, Columns(s.N, pixels, s.C, 1), DenseGroups{x, pixels, s.C}, ToMeans{y, s.C, share_of(s)}, nullptr);
+    sum_columns<decltype(packs)>(context, cut_of(s), DenseGroups{x, s.H * s.W, s.C}, ToMeans{y, s.C, share_of(s)}, scratch);
   });
 }
 

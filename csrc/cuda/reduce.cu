@@ -82,17 +82,28 @@ struct Best {
   }
 };
 
+// Where a chunk's best goes: to the output, or where there are several chunks, to `part`, whose best are joined by a second launch.
+struct Winners {
+  Matrices of;
+  T* y;
+  i64* index;
+  Best* part;  // [chunk][group][column]; null: none
+  __device__ __forceinline__ void put(int64_t group, int64_t column, const Best& best) const {
+    const int64_t out = of.output(group, column);
+    y[out] = T(best.value), index[out] = best.at;
+  }
+};
+
 template <class Packs_>
 struct ColumnMaxima {
   using Packs = Packs_;
   using Cell = Best;
-  Matrices of;
   const T* x;
-  T* y;
-  i64* index;
+  Winners to;
 
   __device__ void take(const Place<Packs>& place, Cell (&cell)[Packs::columns]) const {
     constexpr int stretch = 4;
+    const Matrices& of = to.of;
     const auto rows = rows_of(of, x, place.group, place.column);
     for (int64_t row = place.row; row < place.end; row += stretch * place.step) {
       typename Packs::P pack[stretch];
@@ -105,13 +116,32 @@ struct ColumnMaxima {
     }
   }
   __device__ void finish(const Place<Packs>& place, const Cell (&cell)[Packs::columns]) const {
+    const Columns& cut = to.of.cut;
     UNROLL for (int v = 0; v < Packs::columns; v++) {
       if (v >= place.results) continue;
-      const int64_t out = of.output(place.group, place.column + v);
-      y[out] = T(cell[v].value), index[out] = cell[v].at;
+      if (to.part)
+        to.part[(place.chunk * cut.groups + place.group) * cut.width() + place.column + v] = cell[v];
+      else
+        to.put(place.group, place.column + v, cell[v]);
     }
   }
 };
+
+// A warp an output: whatever the order, the same one is the best.
+__global__ void join_winners(Winners to) {
+  const Columns& cut = to.of.cut;
+  const int64_t i = number_of_warp(), count = cut.groups * cut.width();
+  if (i >= count) return;
+  Best best;
+  for (int64_t chunk = threadIdx.x % warp_size; chunk < cut.chunks; chunk += warp_size) best.join(to.part[chunk * count + i]);
+  for (int step = warp_size / 2; step > 0; step /= 2) {
+    Best other;
+    other.value = __shfl_down_sync(full_warp, best.value, step);
+    other.at = __shfl_down_sync(full_warp, best.at, step);
+    best.join(other);
+  }
+  if (is_first_lane()) to.put(i / cut.width(), i % cut.width(), best);
+}
 
 // dx is dy where the winner was, else 0.
 template <class Packs>
@@ -145,9 +175,17 @@ void sum(const Context& context, const Reduce& s, const T* x, T* y, void* scratc
              [&](auto packs) { sum_columns<decltype(packs)>(context, of.cut, ReducedSource{of, x}, ToOutputs{of, y}, scratch); });
 }
 
-void max_forward(const Context& context, const Reduce& s, const T* x, T* y, i64* index) {
-  const Matrices of(s, 1);
-  with_packs(of.cut.C, are_aligned(x), [&](auto packs) { run_on(of.cut, context, ColumnMaxima<decltype(packs)>{of, x, y, index}); });
+Plan max_forward_plan(const Context&, const Reduce& s) {
+  const Columns cut = Matrices(s, usual_blocks).cut;
+  if (cut.chunks == 1) return {"whole", 0};
+  return {"chunks", cut.chunks * cut.groups * cut.width() * int64_t(sizeof(Best))};
+}
+
+void max_forward(const Context& context, const Reduce& s, const T* x, T* y, i64* index, void* scratch) {
+  const Matrices of(s, usual_blocks);
+  const Winners to = {of, y, index, of.cut.chunks == 1 ? nullptr : static_cast<Best*>(scratch)};
+  with_packs(of.cut.C, are_aligned(x), [&](auto packs) { run_on(of.cut, context, ColumnMaxima<decltype(packs)>{x, to}); });
+  if (to.part) launch(context, join_winners, warp_job_grid(of.cut.groups * of.cut.width()), warp_job_threads, to);
 }
 
 void max_backward(const Context& context, const Reduce& s, const i64* index, const T* dy, T* dx) {
