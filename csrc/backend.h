@@ -7,7 +7,7 @@
 
 namespace fastnn {
 
-constexpr int backend_interface = 2;  // counts the changes of this struct
+constexpr int backend_interface = 3;  // counts the changes of this struct
 
 struct Backend {
   int interface, rows;  // backend_interface and row_count of its build
@@ -16,7 +16,8 @@ struct Backend {
   const char* (*open)(int* devices);  // how many devices there are; fails when driver, devices and build do not fit
   const char* (*describe)(int device, char* text, int64_t length);  // "NVIDIA H200, compute capability 9.0"
   const char* (*memory)(int device, int64_t* free, int64_t* total);
-  const char* (*select)(int device);  // of this thread, for what follows; kernels run there
+  const char* (*locate)(const void* address, int* device);  // on which one memory lies; -1: on none
+  const char* (*select)(int device);                        // of this thread, for what follows; kernels run there
 
   const char* (*allocate)(int64_t bytes, void** block);  // null in *block, and no failure, when there is not enough
   const char* (*release)(void* block);

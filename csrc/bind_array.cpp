@@ -289,6 +289,19 @@ py::dict cuda_array_interface(const Array& array) {
   return d;
 }
 
+// The driver knows where memory lies; the producer's word, or the default's, would make kernels read what another device has.
+void expect_on(Device& device, const void* address, int64_t elements) {
+  if (device.is_cpu()) throw std::invalid_argument("from_cuda_array: device 'cpu' has no such arrays; name a GPU");
+  if (!elements) return;
+  int index = -1;
+  device.select();
+  device.check(device.backend->locate(address, &index));
+  if (index == device.index) return;
+  const std::string family = device.name.substr(0, device.name.find(':') + 1);
+  throw std::invalid_argument("from_cuda_array: the array does not lie on " + device.name +
+                              (index < 0 ? ", nor on any other GPU" : "; pass device='" + family + std::to_string(index) + "'"));
+}
+
 Array from_cuda_array(const py::object& owner, const std::string& device_name) {
   const py::dict d = owner.attr("__cuda_array_interface__");
   const auto sizes = py::cast<std::vector<int64_t>>(d["shape"]);
@@ -308,9 +321,10 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
   if (given("mask") || py::cast<bool>(data[1]))
     refuse_buffer(std::string("from_cuda_array: the array is ") + (given("mask") ? "masked" : "read-only") +
                   "; fastnn.tensor(a) makes a copy");
+  const auto address = py::cast<uintptr_t>(data[0]);
+  expect_on(device, reinterpret_cast<void*>(address), count(shape));
   if (given("stream")) device.order(stream_of(py::cast<int64_t>(d["stream"]), "from_cuda_array"), device.stream());
   auto* held = new py::object(owner);
-  const auto address = py::cast<uintptr_t>(data[0]);
   return share("from_cuda_array", reinterpret_cast<void*>(address), dtype, shape, strides.empty() ? nullptr : strides.data(), device,
                [held] {
                  py::gil_scoped_acquire gil;
@@ -337,6 +351,9 @@ void bind_array(py::module_& m) {
       .def(
           "pinned", [](const Array& a, const std::string& device) { return a.pinned(device_named(device)); }, arg("device"),
           "A copy in memory of the host that copies to the device need not wait for.")
+      .def(
+          "follow", [](const Array& a) { a.device().order(a.storage->stream, a.device().stream()); },
+          "What this thread's stream is given from now on waits for the stream on which the array was made.")
       .def("constant_on", &constant_on, arg("device"), "A copy on a device of what never changes.")
       .def("copy_from", &copy_from, "Overwrites the values from a numpy array of the same shape.")
       .def("write", &overwrite, "Overwrites the values from a row-major numpy array of the same type; also while a step is recorded.")

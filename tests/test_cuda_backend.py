@@ -226,6 +226,26 @@ def test_the_kth_allocation_fails_and_the_next_step_works(monkeypatch: pytest.Mo
     assert step() == expected
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss", "multi_margin_loss", "multiclass_svm_loss"])
+def test_labels_of_a_gpu_are_not_read_by_the_host(monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    device, function = devices.resolve(GPU), getattr(fastnn.ops, loss)
+    scores, labels = np.arange(15, dtype=np.float32).reshape(3, 5) % 7, np.array([1, 4, 0])
+    expected = function(fastnn.tensor(scores), fastnn.tensor(labels), reduction="none").numpy()
+    x, near = fastnn.tensor(scores, device=device, requires_grad=True), fastnn.tensor(labels, device=device)
+    far = fastnn.tensor(np.array([1, 5, -3]), device=device)
+    _C.set_memory_checks(False)  # they look at each output
+    try:
+        monkeypatch.setenv("FASTNN_EMULATED_FAIL", "cudaStreamSynchronize")
+        losses, wrong = function(x, near, reduction="none"), function(x, far, reduction="none")
+        wrong.sum().backward()
+        monkeypatch.delenv("FASTNN_EMULATED_FAIL")
+    finally:
+        _C.set_memory_checks(True)
+    np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-6)
+    assert np.isnan(wrong.numpy()).tolist() == [False, True, True] and x.grad is not None
+    assert np.isfinite(x.grad.numpy()).all(axis=1).tolist() == [True, False, False]
+
+
 # --- failures of calls
 
 

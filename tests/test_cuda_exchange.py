@@ -254,6 +254,29 @@ def test_the_producers_stream(gpu: str) -> None:
 
 
 @on_the_emulator
+def test_arrays_of_another_device(gpu: str) -> None:
+    """The driver is asked where memory lies."""
+    family = gpu.split(":")[0]
+    there, here = fastnn.tensor(values(4, 5), device=f"{family}:1"), np.zeros((4, 5), np.float32)
+    assert np.array_equal(fastnn.cuda.from_cuda_array(LikeCuPy(there), f"{family}:1").numpy(), values(4, 5))
+    with pytest.raises(ValueError, match=rf"the array does not lie on {family}:0; pass device='{family}:1'"):
+        fastnn.cuda.from_cuda_array(LikeCuPy(there), f"{family}:0")
+    flat = fastnn.tensor(values(4, 5), device=f"{family}:0")
+    with pytest.raises(ValueError, match=rf"does not lie on {family}:0, nor on any other GPU"):
+        fastnn.cuda.from_cuda_array(LikeCuPy(flat, data=(here.ctypes.data, False)), f"{family}:0")
+
+
+@on_the_emulator
+def test_the_callers_stream_waits_for_batches(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads make them on the device's own stream. On the emulated device nothing is late, but the wait can be made to fail."""
+    loader = fastnn.data.Loader((np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)), 2, device=gpu)
+    monkeypatch.setenv("FASTNN_EMULATED_FAIL", "cudaStreamWaitEvent")
+    assert len(list(loader)) == 2  # on the same stream there is nothing to wait for
+    with fastnn.cuda.stream(fastnn.cuda.Stream(gpu)), pytest.raises(fastnn.DeviceError, match="make a stream wait"):
+        next(iter(loader))
+
+
+@on_the_emulator
 def test_our_stream_waits_for_the_producers(gpu: str) -> None:
     with pytest.raises(fastnn.DeviceError, match="record an event"):
         fastnn.cuda.from_cuda_array(LikeCuPy(fastnn.tensor(values(3), device=gpu), stream=NO_STREAM), gpu)

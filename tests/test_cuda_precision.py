@@ -171,6 +171,24 @@ def test_real_data_normwise(direction: str, dtype: str, precision: str, multiply
         assert max(errors) > 1e-5, "no rounding of the operands at all: another kernel ran"
 
 
+@every_gpu
+def test_what_is_not_finite_under_high_precision(gpu: str) -> None:
+    """Operands are split in two; what Inf leaves must not meet a zero. Every pair of these, each the only product that is not 0 or 1 * 1."""
+    numbers = np.array([1, -2, 1 + 2.0**-11, 0, np.inf, -np.inf, np.nan, 3.4e38, 3.4022e38, 1e-30], np.float32)
+    depth = 24
+    a, b = np.ones((len(numbers), depth), np.float32), np.ones((depth, len(numbers)), np.float32)
+    a[:, 3], b[3] = numbers, numbers
+    with np.errstate(all="ignore"):
+        expected = np.multiply.outer(numbers, numbers) + np.float32(depth - 1)
+    with using(Table(gpu, "float32", "high")):
+        y = call("matmul", (a.shape, b.shape, False, False), [a, b, None], "float32")["y"]
+        assert _C.last_call()["algorithm"] == "gemm_tf32x3"
+    assert np.array_equal(np.isnan(y), np.isnan(expected)) and np.array_equal(np.isinf(y), np.isinf(expected))
+    finite = np.isfinite(expected)
+    assert np.array_equal(np.sign(y), np.sign(expected), equal_nan=True)
+    assert (np.abs(y[finite] - expected[finite]) <= 2.0**-20 * np.abs(expected[finite])).all()
+
+
 # --- which kernel runs, and shapes for the widest tiles
 
 WAYS = [("float32", "highest", "ffma"), *POLICIES]

@@ -170,6 +170,13 @@ const char* memory(int device, int64_t* free, int64_t* total) {
   return said(asked == cudaSuccess ? restored : asked, "ask the GPU how much memory is free");
 }
 
+const char* locate(const void* address, int* device) {
+  cudaPointerAttributes at;
+  const char* error = said(cudaPointerGetAttributes(&at, address), "find out where memory lies");
+  *device = !error && (at.type == cudaMemoryTypeDevice || at.type == cudaMemoryTypeManaged) ? at.device : -1;
+  return error;
+}
+
 // --- memory
 
 const char* allocate(int64_t bytes, void** block) {
@@ -267,7 +274,7 @@ const Backend& backend() {
   // clang-format off
   static const Backend filled = {
       backend_interface, row_count, backend_name(),
-      open, describe, memory, select,
+      open, describe, memory, locate, select,
       allocate, release, pin, unpin,
       create_stream, destroy_stream, synchronize, copy, fill,
       create_event, destroy_event, record, wait, synchronize_event, elapsed,

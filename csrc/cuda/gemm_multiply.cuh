@@ -105,16 +105,21 @@ struct Tf32Product {
 };
 
 // a b = (A + a')(B + b') without a' b', where A, B are TF32 and a', b' what they leave: 21 bits of each operand. Small products first.
+// A is finite and has a's sign: of Inf and NaN it is about 1, and what it leaves is Inf or NaN. So A b' and a' B are what a b is, where Inf
+// times the nothing that most numbers leave would be NaN. A number too large to be rounded up is cut.
 // Tensor cores truncate when they add to a sum (Fasi, Higham, Mikaitis, Pranesh 2021), so a long one is made of short ones by plain
 // additions.
 struct Tf32x3Product {
   struct Piece {
     uint32_t word[4], rest[4];
     __device__ __forceinline__ void prepare() {
+      constexpr uint32_t exponent = 0x7f800000, top_of_exponent = 0x40000000, kept = 0xffffe000;
       UNROLL for (int i = 0; i < 4; i++) {
         const float value = float_of(word[i]);
-        word[i] = to_tf32(value);
-        rest[i] = (word[i] & 0x7f800000) == 0x7f800000 ? 0 : to_tf32(value - float_of(word[i]));  // Inf leaves nothing
+        uint32_t large = to_tf32(value);
+        if ((large & exponent) == exponent) large = word[i] & kept & ((word[i] & exponent) == exponent ? ~top_of_exponent : ~0u);
+        word[i] = large;
+        rest[i] = to_tf32(value - float_of(large));
       }
     }
   };

@@ -19,6 +19,12 @@ from .normalize import Normalize
 Batches = Generator[tuple[Tensor, Tensor], None, None]
 
 
+def _handed_over(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The batch, for which the caller's stream waits: a thread made it on the device's own."""
+    batch[0]._array.follow()
+    return batch
+
+
 class Loader:
     """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them.
 
@@ -121,9 +127,9 @@ class Loader:
             for part in parts[self.prefetch :]:
                 ready = ahead.popleft()
                 ahead.append(pool.submit(self.batch, part, frames))
-                yield ready.result()
+                yield _handed_over(ready.result())
             while ahead:
-                yield ahead.popleft().result()
+                yield _handed_over(ahead.popleft().result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

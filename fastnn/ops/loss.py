@@ -111,7 +111,11 @@ def as_labels(losses: Tensor, shape: Shape, reduction: str) -> Tensor:
 
 
 def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_index: int | None, device: str) -> Array:
-    """Class labels as an int64 array of rank 1 on `device`, each in [0, classes) or ignore_index."""
+    """Class labels as an int64 array of rank 1 on `device`, each in [0, classes) or ignore_index.
+
+    Labels that a GPU holds are not looked at: the host would have to wait for it in each step. There a label that names no class makes the
+    loss of its sample NaN.
+    """
     values = labels if isinstance(labels, Tensor) else np.asarray(labels)
     if np.dtype(values.dtype).kind not in "iu":
         raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
@@ -122,7 +126,8 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
         array = reshaped(values._array, (values.size,))
     else:
         array = _C.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))
-    _C.check_labels(what, array, shape, classes, ignore_index)
+    if array.device == "cpu":
+        _C.check_labels(what, array, shape, classes, ignore_index)
     return array if array.device == device else array.to(device)
 
 
@@ -183,8 +188,8 @@ def cross_entropy(
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
     Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by
     the number of samples, both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
-    Labels are looked at by the CPU, so that is where they are best left when the logits lie on a GPU.
-    Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts.
+    Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts. Labels that lie
+    on a GPU are not looked at: one out of range makes the loss of its sample NaN.
     """
     expect_tensor("cross_entropy", logits)
     kept = constant_beside("cross_entropy", "weight", logits, weight)

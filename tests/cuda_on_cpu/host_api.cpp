@@ -238,6 +238,18 @@ cudaError_t cudaFree(void* block) { return give_back(block, true); }
 cudaError_t cudaMallocHost(void** block, size_t bytes) { return take(block, bytes, -1); }
 cudaError_t cudaFreeHost(void* block) { return give_back(block, false); }
 
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* address) {
+  Ledger& all = ledger();
+  const std::lock_guard<std::mutex> guard(all.lock);
+  *attributes = {cudaMemoryTypeUnregistered, -1};
+  auto after = all.blocks.upper_bound(const_cast<void*>(address));
+  if (after == all.blocks.begin()) return cudaSuccess;
+  const auto& [start, block] = *--after;
+  if (static_cast<const char*>(address) < static_cast<const char*>(start) + block.bytes)
+    *attributes = {block.device < 0 ? cudaMemoryTypeHost : cudaMemoryTypeDevice, block.device < 0 ? 0 : block.device};
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   Ledger& all = ledger();
   const std::lock_guard<std::mutex> guard(all.lock);
@@ -287,6 +299,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return checked(ledger().has(stream)); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (must_fail("cudaStreamWaitEvent")) return noted(cudaErrorInvalidValue);
   return checked(ledger().has(stream) && ledger().has(event));
 }
 
