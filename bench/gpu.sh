@@ -4,7 +4,7 @@
 #   data      first, where the data is: copies what tests and airbench read into bench/gpu/data, or the sets named behind it (data cifar10-jpeg)
 #   build     pip install without build isolation, for the GPU at hand, into bench/gpu/build
 #   test      the test suite, with the tables of the GPU
-#   sanitize  compute-sanitizer's four tools, one after the other, over small cases of every kernel
+#   sanitize  compute-sanitizer's four tools, one after the other, over small cases of every kernel, a twelfth of them at a time
 #   kernels   bench.kernels in each precision and in bfloat16
 #   train     bench.train: the reference nets beside PyTorch's forms
 #   airbench  bench.airbench: 20 whole runs of CIFAR-10's speed record beside PyTorch's, with Muon and then with SGD
@@ -96,7 +96,7 @@ tests() {
 }
 
 sanitize() {
-  local tool
+  local tool shard name status shards=12
   # Each array in memory of its own; cases of a few blocks
   export FASTNN_TEST_DEVICES=cuda FASTNN_ARENA=off FASTNN_TEST_MOST_ELEMENTS=4000
   if ! command -v compute-sanitizer >/dev/null; then
@@ -104,10 +104,20 @@ sanitize() {
     return 0
   fi
   for tool in memcheck racecheck initcheck synccheck; do
-    step "sanitize-$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
-      python3 -P -m pytest -q -p no:cacheprovider tests/test_rows.py tests/test_cuda_precision.py \
-      -k 'test_case or rounded_once or small_integers' ||
-      note "sanitize-$tool: $(grep -m 3 -E '=========' "$out/sanitize-$tool.log" | tr '\n' ' ')"
+    for ((shard = 0; shard < shards; shard++)); do
+      name=sanitize-$tool-$shard status=0
+      FASTNN_TEST_SHARD=$shard/$shards step "$name" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
+        python3 -P -m pytest -q -p no:cacheprovider tests/test_rows.py tests/test_cuda_precision.py \
+        -k 'test_case or rounded_once or small_integers' || status=$?
+      case $status in
+        0) ;;
+        124 | 137) return 0 ;; # out of time
+        *)
+          note "$name: $(grep -m 3 -E '=========' "$out/$name.log" | tr '\n' ' ')"
+          touch "$out/$name.done" # it is in the summary; the others come first
+          ;;
+      esac
+    done
   done
 }
 

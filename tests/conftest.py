@@ -32,9 +32,17 @@ def pytest_report_header() -> str:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """FASTNN_TEST_MOST_ELEMENTS=n, for the sanitizers: they see in cases of a few blocks what there is to see, and take minutes for large ones.
-    Every row keeps its least case."""
-    if "FASTNN_TEST_MOST_ELEMENTS" not in os.environ:
-        return
+    Every row keeps its least case. FASTNN_TEST_SHARD=k/n: of what is left, the k-th, the k + n-th, ... (k from 0), so that a long run goes in
+    pieces that can be repeated."""
+    if "FASTNN_TEST_MOST_ELEMENTS" in os.environ:
+        _leave_out_large_cases(config, items)
+    if shard := os.environ.get("FASTNN_TEST_SHARD"):
+        first, step = map(int, shard.split("/"))
+        config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
+        items[:] = items[first::step]
+
+
+def _leave_out_large_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
     most = int(os.environ["FASTNN_TEST_MOST_ELEMENTS"])
 
     def too_large(value: object) -> bool:

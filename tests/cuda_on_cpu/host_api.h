@@ -5,8 +5,8 @@
 //   FASTNN_EMULATED_DRIVER=11.8    the CUDA that the driver serves (12.8, which the runtime is of); "none": no driver
 //   FASTNN_EMULATED_GPUS=9.0,7.5   compute capabilities of the GPUs (two of 9.0); empty: none
 //   FASTNN_EMULATED_MEMORY=bytes   of each GPU
-//   FASTNN_EMULATED_FAIL=launch    every launch fails, or the function named here: cudaMemcpyAsync, cudaStreamSynchronize, cudaStreamWaitEvent,
-//                                  cudaStreamBeginCapture, cudaStreamEndCapture
+//   FASTNN_EMULATED_FAIL=launch    every launch fails, or the function named here: cudaMemcpyAsync, cudaStreamSynchronize,
+//                                  cudaStreamWaitEvent, cudaStreamBeginCapture, cudaStreamEndCapture
 //   FASTNN_EMULATED_ARCHS=80_90a   what backend.cu takes itself to be built for
 //   FASTNN_EMULATED_NAME=cuda      what its devices are called (cuda-emulated)
 #pragma once
