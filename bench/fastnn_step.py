@@ -11,7 +11,7 @@ from .reference_nets import REFERENCE_NETS
 
 
 class FastnnStep:
-    """Each call: forward, loss, backward, optimizer, on the next of a few random batches. Returns the loss."""
+    """Each call: forward, loss, backward, optimizer, on the next of a few random batches, replayed as by the Trainer. Returns the loss."""
 
     def __init__(self, name: str, threads: int, batches: int = 4, place: str | None = None) -> None:
         """`place`: a device's name; left out, the bench's, which also holds PyTorch's and so imports it."""
@@ -30,17 +30,22 @@ class FastnnStep:
             self.optimizer = optim.Adam(self.model.parameters(), net.lr)
         else:
             self.optimizer = optim.SGD(self.model.parameters(), net.lr, momentum=0.9)
-        self.batches = itertools.cycle([(fastnn.tensor(x, device=place), fastnn.tensor(t, device=place)) for x, t in net.batches(batches)])
+        self.batches = itertools.cycle([(fastnn.tensor(x, device=place), fastnn.tensor(t)) for x, t in net.batches(batches)])
+        self.replayed = fastnn.capture(self.eager)
 
     def set_dropout(self, p: float) -> None:
         for module in self.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = p
+        self.replayed = fastnn.capture(self.eager)
 
-    def __call__(self) -> fastnn.Tensor:
-        x, labels = next(self.batches)
+    def eager(self, x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
         self.optimizer.zero_grad()
         loss: fastnn.Tensor = self.loss(self.model(x), labels)
         loss.backward()
         self.optimizer.step()
+        return loss
+
+    def __call__(self) -> fastnn.Tensor:
+        loss: fastnn.Tensor = self.replayed(*next(self.batches))
         return loss

@@ -273,7 +273,7 @@ int Replay::run() {
     count(at_, end);
   }
   for (Device* device : devices_) device->check_launches();
-  at_ = end + 1;
+  at_ = look < 0 ? 0 : end + 1;
   if (look < 0) {
     runs_++;
     for (const auto& storage : written_) storage->version++;
