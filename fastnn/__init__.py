@@ -14,9 +14,10 @@ except ModuleNotFoundError as error:
         f"fastnn's compiled core is not in {__path__[0]}: this is the source folder. "
         "Run `pip install .` in the checkout, then start Python from another folder"
     ) from error
+from .exchange import from_dlpack
 from .function import Function
 from .random import Generator, seed
-from .tensor import Tensor, from_dlpack, is_grad_enabled, no_grad, tensor
+from .tensor import Tensor, is_grad_enabled, no_grad, tensor
 
 if TYPE_CHECKING:
     from . import cuda, data, models, neighbors, nn, ops, optim, train

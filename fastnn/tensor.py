@@ -471,7 +471,6 @@ def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool) -> Tens
     return result
 
 
-_DLPACK_GPUS = {2: "cuda", 12: "cuda-emulated"}  # kDLCUDA, kDLExtDev
 _kept = ("float32", "uint8", "int64", "bool")
 
 
@@ -514,21 +513,6 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
     if requires_grad and dtype not in ("float32", "float64"):
         raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {dtype}")
     return Tensor(_C.from_numpy(values.astype(dtype, copy=False), devices.resolve(device)), requires_grad)
-
-
-def from_dlpack(array: Any) -> Tensor:
-    """Shares the memory of an array of another library (numpy, PyTorch, ...) that lies as ours does; no copy.
-
-    Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
-    Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
-    """
-    kind, index = array.__dlpack_device__()
-    stream = {"stream": _C.current_stream(devices.resolve(f"{_DLPACK_GPUS[kind]}:{index}"))} if kind in _DLPACK_GPUS else {}
-    try:
-        capsule = array.__dlpack__(max_version=(1, 0), **stream)
-    except TypeError:  # from before DLPack 1.0
-        capsule = array.__dlpack__(**stream)
-    return Tensor(_C.from_dlpack(capsule))
 
 
 from . import ops  # noqa: E402  (last: ops is built on the names above, Tensor's methods only look it up when called)

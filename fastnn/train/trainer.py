@@ -14,7 +14,6 @@ import numpy as np
 from .. import devices, random, recording
 from ..data import Loader, Normalize, Resize
 from ..data.dataset import checked_classes
-from ..data.items import as_dataset
 from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
@@ -25,6 +24,7 @@ from .diverged import Diverged, why_diverged
 from .evaluation import Data, Loss, Sums
 from .history import History
 from .interrupt import Interrupted, Interrupts
+from .loading import training_loader
 from .metrics import Metric, by_name
 from .replays import Replays
 from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
@@ -121,7 +121,7 @@ class Trainer:
         self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
-        loader = self._training_loader(train, batch_size)
+        loader = training_loader(self, train, batch_size)
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
@@ -244,34 +244,6 @@ class Trainer:
 
     # --- inside
 
-    def _training_loader(self, data: Data, batch_size: int) -> Loader:
-        if isinstance(data, Loader):
-            loader = data
-            self.normalize = self.normalize or loader.normalize
-            if loader.device != self.device:
-                raise ValueError(
-                    f"fit: the loader gives batches on {loader.device}, the trainer works on {self.device}; give both the same"
-                )
-            if self.normalize is not None and (loader.normalize is None or loader.normalize.state() != self.normalize.state()):
-                raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {self.normalize}; give both the same")
-        else:
-            dataset = as_dataset(data, "fit: train")
-            if self.normalize is None and len(dataset):
-                self.normalize = Normalize.fit(dataset)
-            loader = Loader(dataset, batch_size, shuffle=True, seed=self.generator.seed, normalize=self.normalize, device=self.device)
-        if not len(loader):
-            raise ValueError("fit: the training set is empty")
-        self.classes, self.resize = self.classes or loader.dataset.classes, self.resize or loader.dataset.resize
-        position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
-        if self.batch and position != self.data:
-            raise ValueError(f"fit: training stands within an epoch of {_words(self.data)}; it cannot go on with {_words(position)}")
-        self.data = position
-        return loader
-
     def _emit(self, event: str, *args: Any) -> None:
         for callback in self._callbacks:
             getattr(callback, event)(self, *args)
-
-
-def _words(position: Mapping[str, int]) -> str:
-    return f"{position['samples']:,} samples in batches of {position['batch_size']}"

@@ -1,0 +1,25 @@
+"""Memory shared with other libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _C, devices
+from .tensor import Tensor
+
+_DLPACK_GPUS = {2: "cuda", 12: "cuda-emulated"}  # kDLCUDA, kDLExtDev
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """Shares the memory of an array of another library (numpy, PyTorch, ...) that lies as ours does; no copy.
+
+    Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
+    Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
+    """
+    kind, index = array.__dlpack_device__()
+    stream = {"stream": _C.current_stream(devices.resolve(f"{_DLPACK_GPUS[kind]}:{index}"))} if kind in _DLPACK_GPUS else {}
+    try:
+        capsule = array.__dlpack__(max_version=(1, 0), **stream)
+    except TypeError:  # from before DLPack 1.0
+        capsule = array.__dlpack__(**stream)
+    return Tensor(_C.from_dlpack(capsule))

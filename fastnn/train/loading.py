@@ -1,0 +1,41 @@
+"""The batches that a training runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..data import Loader, Normalize
+from ..data.items import as_dataset
+from .evaluation import Data
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
+    """For `fit`. The trainer takes what it does not know yet from the data: normalisation, classes, resizing."""
+    if isinstance(data, Loader):
+        loader = data
+        trainer.normalize = trainer.normalize or loader.normalize
+        if loader.device != trainer.device:
+            raise ValueError(f"fit: the loader gives batches on {loader.device}, the trainer works on {trainer.device}; give both the same")
+        if trainer.normalize is not None and (loader.normalize is None or loader.normalize.state() != trainer.normalize.state()):
+            raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
+    else:
+        dataset = as_dataset(data, "fit: train")
+        if trainer.normalize is None and len(dataset):
+            trainer.normalize = Normalize.fit(dataset)
+        loader = Loader(dataset, batch_size, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device)
+    if not len(loader):
+        raise ValueError("fit: the training set is empty")
+    trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
+    position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
+    if trainer.batch and position != trainer.data:
+        raise ValueError(f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}")
+    trainer.data = position
+    return loader
+
+
+def _words(position: Mapping[str, int]) -> str:
+    return f"{position['samples']:,} samples in batches of {position['batch_size']}"
