@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from bad_calls import attack
 from bad_calls import data as of_data
+from bad_calls import ops as of_ops
 from bad_calls import optim as of_optim
 from bad_calls import train as of_train
 
-from fastnn import data, optim, train
+from fastnn import data, ops, optim, train
 
 FLOORS = {
     "optim": (of_optim, optim, 60),
     "data": (of_data, data, 60),
     "train": (of_train, train, 60),
+    "ops": (of_ops, ops, 40),
 }  # subjects, what is public, calls of each
 SUBJECTS = {floor: subjects.subjects() for floor, (subjects, _, _) in FLOORS.items()}
 SEED = int(os.environ["FASTNN_TEST_SEED"])

@@ -86,7 +86,11 @@ LAYERS: dict[str, Case] = {
         TypeError,
         "a has dtype int64; expected float32 or float64",
     ),
-    "linear, numpy": (lambda: nn.Linear(5, 3)(normal(0, 2, 5)), TypeError, r"Linear\(5->3\): Linear: expected a Tensor, got numpy.ndarray"),
+    "linear, numpy": (
+        lambda: nn.Linear(5, 3)(normal(0, 2, 5)),
+        TypeError,
+        r"Linear\(5->3\): linear: x: expected a Tensor, got numpy.ndarray",
+    ),
     "bn, channels": (
         lambda: nn.BatchNorm2d(3)(x(2, 4, 5, 5)),
         ValueError,

@@ -24,6 +24,7 @@ from .pad import pad
 from .pool2d import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, fractional_max_pool2d, max_pool2d, max_unpool2d
 from .prelu import maxout, prelu
 from .reduce import broadcast_to, max, mean, min, sum
+from .refusals import explained
 from .shape import flatten, index, reshape, transpose, unflatten, zero_pad2d
 from .softmax import log_softmax, logsumexp, softmax
 from .spread import norm, std, var
@@ -112,3 +113,6 @@ __all__ = [
     "where",
     "zero_pad2d",
 ]
+
+for _name in __all__:
+    globals()[_name] = explained(globals()[_name])
