@@ -53,9 +53,13 @@ struct Taps {  // (1 - weight) x[low] + weight x[high]
 };
 
 FASTNN_SHARED Taps taps_of(const ResampleAxis& a, int64_t i) {
+  if (!a.linear) {  // PyTorch's roundings
+    const int64_t below = at_most(a.size - 1, int64_t(float(i) * float(a.numerator / a.denominator)));
+    return {below, below, 0};
+  }
   const double place = (double(i) + a.shift) * a.numerator / a.denominator - a.shift;
   const int64_t low = at_most(a.size - 1, place > 0 ? int64_t(place) : 0);
-  if (!a.linear || low == a.size - 1 || !(place > 0)) return {low, low, 0};
+  if (low == a.size - 1 || !(place > 0)) return {low, low, 0};
   return {low, low + 1, place - double(low)};
 }
 

@@ -94,11 +94,24 @@ def test_nearest_takes_pytorchs_pixel_of_every_size() -> None:
             assert ops.upsample(x, (1, count)).numpy().ravel().tolist() == F.interpolate(z, (1, count)).detach().ravel().tolist()
 
 
+def test_scales_that_round_take_pytorchs_pixel() -> None:
+    """Quotients that float32 rounds across a whole number, sizes that stay, and sizes that double beside another scale."""
+    for size, scale in itertools.product(range(1, 45), (0.3, 0.55, 0.7, 0.9, 1.01, 1.1, 1.2, 1.35, 1.7, 2.02, 2.3, 2.9)):
+        if int(size * scale):
+            x, z = twins(np.arange(size, dtype=np.float32).reshape(1, 1, 1, size) ** 2, "float32")
+            for mode in ("nearest", "bilinear"):
+                got, expected = ops.upsample(x, None, (1, scale), mode), F.interpolate(z, None, (1, scale), mode)
+                assert np.abs(got.numpy() - expected.detach().numpy()).max() < 1e-3, (size, scale, mode)
+    for size, count in ((41, 33), (40, 49), (23, 46), (35, 27), (7, 33), (29, 23)):
+        x, z = twins(np.arange(size, dtype=np.float32).reshape(1, 1, 1, size), "float32")
+        assert ops.upsample(x, (1, count)).numpy().ravel().tolist() == F.interpolate(z, (1, count)).detach().ravel().tolist()
+
+
 def test_ceil_mode_and_padding_count_as_pytorchs() -> None:
     """Every window, stride and padding on a map of integers: the same numbers."""
     x, z = twins(np.arange(2 * 6 * 7, dtype=np.float32).reshape(1, 2, 6, 7), "float32")
-    for kernel, stride, padding, ceil, include in itertools.product((2, 3, 5), (1, 2, 3), (0, 1, 2), (False, True), (False, True)):
-        if 2 * padding <= kernel:
+    for kernel, stride, padding, ceil, include in itertools.product((2, 3, 5, 8), (1, 2, 3), (0, 1, 2), (False, True), (False, True)):
+        if 2 * padding <= kernel <= 6 + 2 * padding + (stride - 1) * ceil:
             got = ops.avg_pool2d(x, kernel, stride, padding, ceil_mode=ceil, count_include_pad=include)
             wanted = F.avg_pool2d(z, kernel, stride, padding, ceil, include)
             assert got.shape == tuple(wanted.shape)

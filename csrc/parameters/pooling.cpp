@@ -15,6 +15,8 @@ void expect_window(const char* what, Pair kernel, Pair stride, Pair pad, Pair di
 }
 
 int64_t pool_size(const char* what, const char* axis, int64_t size, int64_t window, int64_t stride, int64_t pad, bool ceil_mode) {
+  if (const int64_t missing = window - size - 2 * pad; ceil_mode && size + pad > 0 && missing > 0 && missing < stride)
+    return 1;  // the first window is the one that begins inside and ends beyond
   const int64_t count = windows(what, axis, size, pad, pad, window, stride);
   // one more window when pixels are left over and it starts inside the map
   return count + (ceil_mode && (size + 2 * pad - window) % stride && count * stride < size + pad);

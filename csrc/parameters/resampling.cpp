@@ -5,7 +5,9 @@
 namespace fastnn {
 namespace {
 
+// PyTorch overlooks a scale beside which sizes are equal, or for nearest double.
 ResampleAxis axis(int64_t size, int64_t count, bool linear, bool align_corners, double scale) {
+  if (count == size || (!linear && count == 2 * size)) scale = 0;
   if (linear && align_corners) return {size, count, 0, double(count > 1 ? size - 1 : 0), double(count > 1 ? count - 1 : 1), linear};
   return {size, count, linear ? 0.5 : 0, scale > 0 ? 1 : double(size), scale > 0 ? scale : double(count), linear};
 }

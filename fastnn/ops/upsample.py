@@ -99,9 +99,10 @@ def upsample(
 ) -> Tensor:
     """Maps of another size, larger or smaller: (N, C, H, W) -> (N, C, P, Q), to `size` or to floor(scale_factor * H). PyTorch's `interpolate`.
 
-    nearest: output p is row floor(p H / P). bilinear: p lies at max(0, (p + 1/2) H / P - 1/2), or with align_corners at p (H - 1) / (P - 1),
-    and mixes the two rows around, each by its nearness. bicubic: the same places (below 0 too), four rows by Keys' kernel with a = -3/4 (1981;
-    rows outside are the first or last). A scale_factor stands for P / H in these, also where P had to be rounded, unless
+    nearest: output p is row floor(p H / P), rounded as in float32 (PyTorch's).
+    bilinear: p lies at max(0, (p + 1/2) H / P - 1/2), or with align_corners at p (H - 1) / (P - 1), and mixes the two
+    rows around, each by its nearness. bicubic: the same places (below 0 too), four rows by Keys' kernel with a = -3/4 (1981; rows outside are
+    the first or last). A scale_factor stands for P / H in these, also where P had to be rounded, unless
     recompute_scale_factor=True. No low-pass filter comes before a smaller map. Raises ValueError unless exactly one of size and scale_factor is given.
     """
     check_mode("upsample", mode, align_corners, size, scale_factor, recompute_scale_factor)

@@ -10,14 +10,16 @@ from .memory import Array, Pair, Shape
 def _mixing(size: int, count: int, bilinear: bool, align_corners: bool, scale: float) -> Array:
     """(count, size): how much of each input is in each output of an axis."""
     mix, i = np.zeros((count, size)), np.arange(count)
+    if size == count or (not bilinear and count == 2 * size):
+        scale = 0
     if not bilinear:
-        place = np.array([int(j / scale) if scale else j * size // count for j in range(count)])
+        place = (i.astype(np.float32) * np.float32(1 / scale if scale else size / count)).astype(int)
         mix[i, np.minimum(place, size - 1)] = 1
         return mix
     if align_corners:
         place = i * (size - 1) / (count - 1) if count > 1 else np.zeros(count)
     else:
-        place = np.maximum((i + 0.5) / (scale or count / size) - 0.5, 0)
+        place = np.maximum(((i + 0.5) / scale if scale else (i + 0.5) * size / count) - 0.5, 0)
     low = np.minimum(place.astype(int), size - 1)
     weight = np.where(low == size - 1, 0, place - low)
     np.add.at(mix, (i, low), 1 - weight)
