@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ def as_everybody_runs_it() -> Iterator[None]:
     _C.set_memory_checks(False)
     yield
     _C.set_memory_checks(True)
+    gc.collect()  # steps that name their own capture: their arenas go now
 
 
 @pytest.mark.parametrize(("code", "text"), blocks(""))
