@@ -30,10 +30,11 @@ class Ahead {
   int64_t step_ = 0;
 };
 
-// What a block of a convolution asks for: the next one's input, and the lines of its own output, which are read before they are written.
+// What a block of a convolution asks for: the next one's input, and either its second input or the lines of the own output, which are read
+// before they are written.
 struct Surroundings {
-  Ahead next, output;
-  INLINE void step() { next.step(), output.step(); }
+  Ahead input, other;
+  INLINE void step() { input.step(), other.step(); }
 };
 
 }  // namespace

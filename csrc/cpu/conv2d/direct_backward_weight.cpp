@@ -2,6 +2,7 @@
 // input channels in registers, and walks over the pixels of padded copies of x and dy (padded.h). Three neighbouring taps of a 3-wide
 // window of stride 1 ("taps3") slide along the row: each pixel of x is loaded once for all three.
 #include "../gemm.h"
+#include "ahead.h"
 #include "algorithm.h"
 #include "partial_sums.h"
 
@@ -77,6 +78,7 @@ struct Walk {
   int64_t groups, rows, length;
   int64_t x_group, x_row;
   int64_t dy_group, dy_row, dy_pixel;
+  Surroundings* next;  // of the pixels after these, asked for a little at each row
 };
 
 // One tap and vector of input channels: where its pixels begin, and where its sum goes.
@@ -102,6 +104,7 @@ void weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_count, 
   UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
+      walk.next->step();
       const real* x[taps];
       UNROLL for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
       const real* d = dy + g * walk.dy_group + r * walk.dy_row;
@@ -125,6 +128,7 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_c
   UNROLL for (int t = 0; t < 3 * rows; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
+      walk.next->step();
       const real* x[rows];
       vec left[rows], middle[rows], right[rows];
       UNROLL for (int i = 0; i < rows; i++) {
@@ -209,6 +213,14 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real*
   }
 }
 
+// x and dy of the next chunk, where the tiles need all of their lines
+Surroundings next_chunk(const Geometry& d, const Conv2d& v, const ConvOperands& o, int64_t chunk, int64_t rows) {
+  if (v.G > 1 || d.splits > 1 || d.x.used_h < v.stride_h || d.x.used_w < v.stride_w) return {};
+  const int64_t steps = tile_count(d) * divide_up(d.K, tile_k) * d.chunks.groups * rows;
+  return {Ahead::of_block(o.in, v.N * v.H * v.W * v.C, chunk + 1, d.chunks.count, steps),
+          Ahead::of_block(o.with, v.N * v.P * v.Q * v.K, chunk + 1, d.chunks.count, steps)};
+}
+
 void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, int64_t group, int64_t part, int64_t split,
                real* scratch, real* dw) {
   const int64_t k0 = split * d.split_k, k1 = smaller(d.K, k0 + d.split_k), images = d.x.images;
@@ -226,8 +238,9 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
                 x + i * parts.x_size, x_stride);
       if (d.copy_dy) copy_rows(own_dy, own + (i * images * v.P - p) * v.Q * v.K, p, rows, dy + i * parts.dy_size, dy_stride);
     }
-    Walk walk = {d.chunks.groups,   rows,   v.Q * images, parts.x_size, d.x.row_stride() * v.stride_h, parts.dy_size,
-                 d.dy.row_stride(), N_LANES};
+    Surroundings next = next_chunk(d, v, o, chunk, rows);
+    Walk walk = {d.chunks.groups,   rows,    v.Q * images, parts.x_size, d.x.row_stride() * v.stride_h, parts.dy_size,
+                 d.dy.row_stride(), N_LANES, &next};
     if (d.copy_dy) {
       add_chunk(
           d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);

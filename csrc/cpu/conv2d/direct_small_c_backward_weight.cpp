@@ -2,6 +2,7 @@
 // dy[k]. A tile holds some entries (r, s, c) of the window by Z vectors of output channels in registers; x comes from a padded copy
 // (padded.h), dy from where it lies, or from a copy with zeros behind its last channel.
 #include "../gemm.h"
+#include "ahead.h"
 #include "algorithm.h"
 #include "partial_sums.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 constexpr int64_t most_chunk_bytes = 512 * 1024;  // x and dy: each of the tiles reads dy again
 constexpr int64_t wanted_parts = 32, least_part_work = 256 * 1024;
-constexpr int widest = 2;  // vectors of output channels in a tile
+constexpr int64_t least_entries = 24;  // for which a row takes long enough to ask for other rows meanwhile
+constexpr int widest = 2;              // vectors of output channels in a tile
 
 struct Geometry {
   PaddedInput x, dy;
@@ -64,6 +66,7 @@ struct Walk {
   int64_t rows, length;
   int64_t x_row, x_pixel;
   int64_t dy_row, dy_pixel, dy_vector;
+  Ahead* next;  // of dy, asked for a little at each row
 };
 
 using EntryTile = void (*)(const Walk&, const real* x, const int32_t* entry, const real* dy, real* sums, int64_t columns, bool accumulate);
@@ -77,6 +80,7 @@ void entry_tile(const Walk& walk, const real* x, const int32_t* entry, const rea
     UNROLL for (int z = 0; z < Z; z++) sum[e][z] = zero();
   }
   for (int64_t r = 0; r < walk.rows; r++) {
+    walk.next->step();
     const real *pixel = x + r * walk.x_row, *d = dy + r * walk.dy_row;
     const int64_t x_pixel = walk.x_pixel, dy_pixel = walk.dy_pixel, dy_vector = walk.dy_vector;
     for (int64_t j = walk.length; j > 0; j--, pixel += x_pixel, d += dy_pixel) {
@@ -127,7 +131,10 @@ void run_part(const Geometry& d, const Conv2d& v, const Parts& parts, const Conv
     copy_rows(d.x, o.in + image * v.H * v.W * v.C + group * d.x.channels, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h, x,
               d.x.plane_stride(d.chunks.plane_rows));
     const storage* dy = o.with + image * v.P * v.Q * v.K + group * d.K;
-    Walk walk = {rows, v.Q, d.x.row_stride() * v.stride_h, d.x.pitch, v.Q * v.K, v.K, N_LANES};
+    Ahead next;
+    if (v.G == 1 && d.entries >= least_entries)
+      next = Ahead::of_block(o.with, v.N * v.P * v.Q * v.K, chunk + 1, d.chunks.count, rows * divide_up(d.entries, tile_rows(1, 1)));
+    Walk walk = {rows, v.Q, d.x.row_stride() * v.stride_h, d.x.pitch, v.Q * v.K, v.K, N_LANES, &next};
     if (d.copy_dy) {
       copy_rows(d.dy, dy, p, rows, copied_dy, dy_stride);
       walk.dy_row = d.dy.row_stride(), walk.dy_pixel = N_LANES, walk.dy_vector = dy_stride;
