@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import index
 from typing import Any
 
+from ..arguments import array, shown
 from ..ops.conv2d import Pair, pair
+from ..tensor import Tensor
 
 
 def _least(layer: str, name: str, smallest: int, least: int, value: object) -> None:
@@ -40,3 +43,17 @@ def checked_eps(layer: str, eps: float) -> float:
     if not eps >= 0:
         raise ValueError(f"{layer}: eps must not be negative, got {eps}")
     return eps
+
+
+def refuse_what_is_no_tensor(layer: Any, args: tuple[Any, ...], error: AttributeError) -> None:
+    """TypeError, where a layer of the library was called with something else and tripped over it."""
+    wrong = [x for x in args if not isinstance(x, Tensor)]
+    if wrong and type(layer).__module__.startswith(__name__.rpartition(".")[0]) and not layer._modules:
+        raise TypeError(f"{layer!r}: expected a Tensor, got {shown(wrong[0])}; fastnn.tensor(array) makes one") from None
+
+
+def checked_state(module: Any, state: Any) -> Mapping[str, Any]:
+    """A dict of arrays by name."""
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"{type(module).__name__}.load_state_dict: state must be a dict of arrays by name, got {shown(state)}")
+    return {key: array(f"{type(module).__name__}.load_state_dict", key, value) for key, value in state.items()}
