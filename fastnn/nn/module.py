@@ -10,7 +10,7 @@ import numpy as np
 from .. import _C, devices, recording
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
-from .sizes import checked_state, refuse_what_is_no_tensor
+from .sizes import checked_state, locate, refuse_what_is_no_tensor
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -111,7 +111,7 @@ class Module:
         try:
             result = self.forward(*args, **keywords)
         except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:
-            _locate(error, self)
+            locate(error, self)
             raise
         except AttributeError as error:
             refuse_what_is_no_tensor(self, args, error)
@@ -285,19 +285,3 @@ class Module:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"  ({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
-
-
-def _locate(error: Exception, module: Module) -> None:
-    """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
-    where: tuple[Module, str, str] | None = getattr(error, "_fastnn_where", None)
-    if where is None:
-        if module._modules or not error.args or not isinstance(error.args[0], str):
-            return
-        name, text = "", error.args[0]
-    else:
-        child, name, text = where
-        below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
-        name = f"{below}.{name}" if name else below
-    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
-    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
-    error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])
