@@ -79,5 +79,5 @@ def kind(options: Namespace) -> str:
     if options.device != "cpu":
         name = fastnn.cuda.device_name(options.device).split(",")[0].lower()
     else:
-        name = re.sub(r"\(.*?\)|@.*", "", processor().lower()) + f" {_C.isa()} {options.threads} threads"
+        name = re.sub(r"\(.*?\)|@.*", "", processor().lower()) + f" {_C.isa().removesuffix('bf16')} {options.threads} threads"
     return "-".join(re.findall(r"[a-z0-9]+", name))

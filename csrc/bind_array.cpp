@@ -77,8 +77,8 @@ Array from_numpy(const py::array& a, const std::string& device, const std::strin
 }
 
 // What the library itself makes of numbers, the same in every step: allowed while a step is recorded.
-Array constant(const py::array& a, const std::string& device) {
-  const Array array = from_host(a, device, "");
+Array constant(const py::array& a, const std::string& device, const std::string& dtype) {
+  const Array array = from_host(a, device, dtype);
   if (Recording* r = recording()) r->constant(array);
   return array;
 }
@@ -389,7 +389,7 @@ void bind_array(py::module_& m) {
       },
       arg("shape"), arg("dtype") = "float32", arg("device") = "cpu");
   m.def("from_numpy", &from_numpy, arg("array"), arg("device") = "cpu", arg("dtype") = "", "Copies a numpy array of any strides.");
-  m.def("constant", &constant, arg("array"), arg("device") = "cpu",
+  m.def("constant", &constant, arg("array"), arg("device") = "cpu", arg("dtype") = "",
         "from_numpy for what is the same in every step: allowed while one is recorded.");
   m.def("from_dlpack", &from_dlpack, "Shares the memory of a DLPack capsule; ValueError where its strides do not fit.");
   m.def("from_cuda_array", &from_cuda_array, arg("array"), arg("device") = "cuda",

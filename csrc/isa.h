@@ -13,6 +13,6 @@ std::string name();                 // "avx512"
 std::string reason();
 std::vector<std::string> all();                      // those this processor can run, plainest first
 std::vector<std::string> with_table(Dtype storage);  // those of them that have a table of their own for it
-void set(const std::string&);    // throws std::invalid_argument when unknown or unsupported
+void set(const std::string&);                        // throws std::invalid_argument when unknown or unsupported
 
 }  // namespace fastnn::isa

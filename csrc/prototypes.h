@@ -19,6 +19,7 @@ using T = storage;
 using R = real;
 using f32 = float;
 using f64 = double;
+using bf16 = bfloat16;
 using i64 = int64_t;
 using u8 = uint8_t;
 using b8 = bool;

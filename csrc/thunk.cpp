@@ -64,6 +64,7 @@ Dtype fixed_type(Type type, Dtype storage) {
   switch (type) {
     case Type::f32: return Dtype::float32;
     case Type::f64: return Dtype::float64;
+    case Type::bf16: return Dtype::bfloat16;
     case Type::i64: return Dtype::int64;
     case Type::u8: return Dtype::uint8;
     case Type::b8: return Dtype::boolean;
@@ -313,7 +314,7 @@ Row row_named(const std::string& wanted) {
 const char* name(Direction d) { return d == Direction::in ? "in" : d == Direction::out ? "out" : "inout"; }
 
 const char* name(Type type) {
-  const char* names[] = {"T", "R", "f32", "f64", "i64", "u8", "b8"};
+  const char* names[] = {"T", "R", "f32", "f64", "bf16", "i64", "u8", "b8"};
   return names[int(type)];
 }
 

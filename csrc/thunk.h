@@ -11,7 +11,7 @@
 namespace fastnn {
 
 enum class Direction { in, out, inout };
-enum class Type { T, R, f32, f64, i64, u8, b8 };
+enum class Type { T, R, f32, f64, bf16, i64, u8, b8 };
 
 struct Operand {
   const char* name;

@@ -186,7 +186,8 @@ def _recognise(options: argparse.Namespace) -> str:
 
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The options that a resumed run needs again: where data and results lie, on which device."""
-    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device") if getattr(options, name) not in (None, "cpu")]
+    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device", "precision")]
+    words = [pair for pair in words if pair[1] not in (None, "cpu", "float32")]
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
 
 
@@ -248,7 +249,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     seed(options.seed)
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * len(loader))
-    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device)
+    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation}
 
@@ -399,6 +400,12 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--seed", metavar="N", type=_number(int, 0, 2**63, "a whole number from 0 on"))
     add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
     add("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
+    add(
+        "--precision",
+        choices=["float32", "bf16"],
+        default="float32",
+        help="bf16: mixed training, activations in bfloat16 (default: float32)",
+    )
     add("--out", metavar="DIR", help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
     command.set_defaults(run=train)

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Operand = Array | list[Array] | None
 
 ROWS: dict[str, dict[str, Any]] = {row["name"]: row for row in _C.rows()}
-FIXED_TYPES = {"f32": "float32", "f64": "float64", "i64": "int64", "u8": "uint8", "b8": "bool"}
+FIXED_TYPES = {"f32": "float32", "f64": "float64", "bf16": "bfloat16", "i64": "int64", "u8": "uint8", "b8": "bool"}
 
 
 class Table(NamedTuple):
@@ -119,12 +119,12 @@ def call(
         arrays = []
         for i, v in enumerate(values):
             element = f"{name}[{i}]" if operand["list"] else name
-            if shifted and v.size and _device == "cpu":
+            if shifted and v.size and _device == "cpu" and kept != "bfloat16":  # numpy has none
                 array, buffer = shifted_array(v)
                 guards.append((element, buffer))
             else:
                 array = _C.from_numpy(v, _device, kept)
-                if shifted and v.size:
+                if shifted and v.size and _device != "cpu":
                     array = shifted_on_device(array)
                 v = array.numpy()
             arrays.append(array)
@@ -162,7 +162,12 @@ class _Memory:
 
     def __init__(self, owner: Any, address: int, shape: tuple[int, ...], dtype: str) -> None:
         self.owner = owner
-        self.__cuda_array_interface__ = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (address, False), "version": 3}
+        self.__cuda_array_interface__ = {
+            "shape": shape,
+            "typestr": "<V2" if dtype == "bfloat16" else np.dtype(dtype).str,
+            "data": (address, False),
+            "version": 3,
+        }
 
 
 def shifted_on_device(array: Any) -> Any:

@@ -3,6 +3,7 @@
 #include "../random.h"
 
 #include "elements.h"
+#include "lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {

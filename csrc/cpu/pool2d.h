@@ -1,5 +1,6 @@
 // A pixel of a pool: vectors over its channels, and the best of a window.
 #pragma once
+#include "lanes.h"
 #include "moments.h"
 
 namespace fastnn::FASTNN_TABLE {

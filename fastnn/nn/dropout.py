@@ -7,7 +7,6 @@ from typing import Any
 
 from .. import ops
 from ..ops.dropout import checked_rate
-from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
 from .module import Module
 from .sizes import checked_size
@@ -95,7 +94,6 @@ class StochasticDepth(Module):
         return f"p={self.p}, mode={self.mode!r}"
 
 
-@explained
 def depth_rates(blocks: int, p: float = 0.5) -> list[float]:
     """Rates of dropping that grow linearly with depth: block l of L is dropped with probability p l / L, the last one with p, so that
     survival is 1 - p l / L (Huang et al. 2016)."""
@@ -122,7 +120,6 @@ class GaussianNoise(Module):
         return f"std={self.std}"
 
 
-@explained
 def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callable[[Any], Tensor] | None = None) -> Tensor:
     """The mean of `samples` outputs with the noise of training (Gal, Ghahramani 2016): noise layers (those with `noisy`) draw, all others,
     batch normalisation among them, evaluate. No gradients; modes are as before afterwards.

@@ -2,6 +2,7 @@
 
 from .activation import elu, gelu, leaky_relu, relu, selu, sigmoid, silu, softplus, tanh
 from .batchnorm import batch_norm
+from .cast import cast
 from .choice import abs, clip, equal, greater, greater_equal, less, less_equal, maximum, minimum, not_equal, where
 from .conv2d import conv2d
 from .conv2d_batchnorm import conv2d_batch_norm
@@ -39,6 +40,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "broadcast_to",
+    "cast",
     "clip",
     "concat",
     "conv2d",

@@ -9,6 +9,7 @@ from typing import Any
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .activation import activate, before_relu, in_epilogue
+from .cast import beside
 from .linear import channels
 from .remade import remade
 
@@ -93,5 +94,5 @@ def conv2d(
     written), "silu" or "gelu" (operations of their own behind it, whose gradients need their input). ValueError with the arithmetic when sizes do not fit.
     """
     fused = in_epilogue(activation)
-    y = apply(Conv2d(arguments_of(weight, stride, padding, dilation, groups), activation if fused else "none"), x, weight, bias)
+    y = apply(Conv2d(arguments_of(weight, stride, padding, dilation, groups), activation if fused else "none"), x, beside(x, weight), bias)
     return y if fused else activate(y, activation)

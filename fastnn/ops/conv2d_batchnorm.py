@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .cast import beside
 from .conv2d import Padding, Pair, arguments_of, gradients
 from .conv2d import geometry as conv_geometry
 from .remade import geometry as norm_geometry
@@ -82,4 +83,4 @@ def conv2d_batch_norm(
     """
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
     conv = arguments_of(weight, stride, padding, dilation, groups)
-    return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, weight, bias, gamma, beta, residual)
+    return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, beside(x, weight), bias, gamma, beta, residual)

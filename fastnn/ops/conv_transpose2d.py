@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .cast import beside, converted
 from .conv2d import Pair, geometry, pair
 from .elementwise import binary
 from .linear import channels
@@ -21,7 +22,10 @@ class ConvTranspose2d(Op):
         self.plan = geometry(self.y_shape, w.shape, *self.arguments)  # of the convolution that leads from y to x
         self.save(x, w)
         y = _C.conv2d_backward_input(self.plan, x, w)
-        return y if b is None else _C.add(binary(y.shape, (1, y.shape[1], 1, 1)), y, b.view((1, y.shape[1], 1, 1)))
+        if b is None:
+            return y
+        b = b if b.dtype == y.dtype else converted(b, y.dtype)
+        return _C.add(binary(y.shape, (1, y.shape[1], 1, 1)), y, b.view((1, y.shape[1], 1, 1)))
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, w = self.saved
@@ -47,6 +51,7 @@ def conv_transpose2d(
     output_padding (smaller than stride or dilation) tells apart the sizes P that a convolution of this stride maps to the same H.
     ValueError for shapes that do not fit, and unless groups divides C.
     """
+    weight = beside(x, weight)
     steps, pad, extra = pair(stride, "stride"), pair(padding, "padding"), pair(output_padding, "output_padding")
     spread = pair(dilation, "dilation")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:

@@ -9,6 +9,7 @@ from typing import Any
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .activation import activate, before_relu, in_epilogue
+from .cast import beside
 from .elementwise import operands
 from .reduce import broadcast_to
 from .shape import reshape
@@ -70,7 +71,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation:
         )
     fused = in_epilogue(activation)
     rows = x if x.ndim == 2 else reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-    y = apply(Linear(activation if fused else "none"), rows, weight, bias)
+    y = apply(Linear(activation if fused else "none"), rows, beside(x, weight), bias)
     y = y if fused else activate(y, activation)
     return y if x.ndim == 2 else reshape(y, (*x.shape[:-1], weight.shape[0]))
 

@@ -29,8 +29,8 @@ def sources(size: int, before: int, after: int, mode: str) -> devices.Copies:
 def frame(size: tuple[int, int], sides: Sides, value: float, dtype: str) -> devices.Copies:
     """`value` around zeros."""
     left, right, top, bottom = sides
-    border = np.pad(np.zeros(size, dtype), ((top, bottom), (left, right)), constant_values=value)
-    return devices.Copies(_C.constant(border[None, None]))
+    border = np.pad(np.zeros(size), ((top, bottom), (left, right)), constant_values=value)
+    return devices.Copies(_C.constant(border[None, None], dtype=dtype))
 
 
 def four_sides(what: str, padding: int | Sequence[int]) -> Sides:

@@ -186,7 +186,7 @@ class MaxUnpool2d(Op):
         flat = self.index.reshape(rows)
         order, last = np.broadcast_to(np.arange(rows[2]), rows), np.zeros(maps, np.int64)
         np.put_along_axis(last, flat, order, 2)
-        kept = _C.from_numpy((np.take_along_axis(last, flat, 2) == order).astype(x.dtype), x.device)
+        kept = _C.from_numpy((np.take_along_axis(last, flat, 2) == order).astype(np.float32), x.device, x.dtype)
         self.plan = along(maps, rows, 2, False)
         index = _C.from_numpy(flat, x.device)
         self.save(index)

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .cast import beside
 from .elementwise import binary
 from .reduce import reduction
 
@@ -60,7 +61,7 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.ndim != 1 or weight.shape[0] not in (1, channels):
         raise ValueError(f"prelu: weight has shape {weight.shape}; expected (1,) or ({channels},), one slope per channel of {x.shape}")
-    return apply(PReLU(), x, weight)
+    return apply(PReLU(), x, beside(x, weight))
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:

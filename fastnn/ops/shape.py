@@ -13,7 +13,7 @@ from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 
 Shape = tuple[int, ...]
-floats = ("float32", "float64")  # what kernels move; other dtypes have no gradient and go through numpy
+floats = ("float32", "float64", "bfloat16")  # what kernels move; other dtypes have no gradient and go through numpy
 
 
 def row_major(shape: Shape) -> Shape:

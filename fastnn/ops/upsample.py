@@ -74,7 +74,7 @@ def cubic_taps(
     taps = []
     for k, share in enumerate((far(1 + t), near(t), near(1 - t), far(2 - t))):
         index = np.clip(low.astype(np.int64) + k - 1, 0, size - 1)
-        taps.append((devices.Copies(_C.constant(index)), devices.Copies(_C.constant(share.astype(dtype).reshape(shape)))))
+        taps.append((devices.Copies(_C.constant(index)), devices.Copies(_C.constant(share.reshape(shape), dtype=dtype))))
     return taps
 
 

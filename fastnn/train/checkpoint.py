@@ -265,7 +265,7 @@ def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _stepping(trainer: Trainer) -> list[str]:
     """What must be the same when training goes on, in words."""
-    return [f"accumulate={trainer.stepping.accumulate}", repr(trainer.stepping.ema)]
+    return [f"accumulate={trainer.stepping.accumulate}", repr(trainer.stepping.ema), f"precision={trainer.forward.precision!r}"]
 
 
 def _with(averages: bool) -> str:

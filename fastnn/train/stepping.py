@@ -63,7 +63,7 @@ class Stepping:
             if count == 0:  # every label is ignored
                 trainer._batch = x, labels
                 with no_grad():
-                    loss, logits = tensor(0.0), trainer.model(x)
+                    loss, logits = tensor(0.0), trainer.forward(x)
             elif adds_up:
                 loss, logits = trainer.gradients(x, labels, 1.0, penalised=samples / sum(counts))
             else:

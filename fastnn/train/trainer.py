@@ -26,6 +26,7 @@ from .history import History
 from .interrupt import Interrupted, Interrupts
 from .loading import training_loader
 from .metrics import Metric, by_name
+from .precision import Forward
 from .replays import Replays
 from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
 
@@ -40,7 +41,8 @@ class Trainer:
 
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics. l1, l2: penalties on
     the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it.
-    device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. normalize: preprocessing; left
+    device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. precision: "float32", or "bf16" for mixed
+    training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: preprocessing; left
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
     what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
@@ -60,6 +62,7 @@ class Trainer:
         l2: float = 0.0,
         seed: int = 0,
         device: str | None = None,
+        precision: str = "float32",
         normalize: Normalize | None = None,
         classes: Sequence[str] | None = None,
         architecture: Mapping[str, Any] | None = None,
@@ -74,6 +77,7 @@ class Trainer:
         self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
         self.model.to(self.device)
+        self.forward = Forward(model, precision, self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
         self.generator = random.Generator(seed)  # dropout draws from it
@@ -159,7 +163,7 @@ class Trainer:
     def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
         self._batch = x, labels
-        logits = self.model(x)
+        logits = self.forward(x)
         loss = self.objective(logits, labels, penalised)
         recording.look(loss, self._check)
         loss.backward(None if share == 1 else share)
@@ -221,14 +225,16 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
+            result = evaluation.evaluate(
+                self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty, self.forward
+            )
         self._emit("after_evaluate", result)
         return result
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
         with self.stepping.averaged():
-            return evaluation.predict(self.model, data, self.normalize)
+            return evaluation.predict(self.model, data, self.normalize, self.forward)
 
     # --- files
 

@@ -29,7 +29,7 @@ RAW = re.compile(
     r"|invalid literal|must be real number|cannot be interpreted|only (length-1|integer scalar|0-dimensional)|truth value|inhomogeneous|std::|unhashable"
     r"|cannot unpack|not enough values|too many values|zip\(\)|can't multiply|cannot reshape|out of bounds for (axis|array)|division by zero|math domain|ufunc"
     r"|not in list|must be str|should be|sequence (item|of)|descriptor|__\w+__\(\) (got|takes|should)|expected str, bytes|setting an array element"
-    r"|shape mismatch|need at least one array|zero-size array|negative dimensions|too (large|big) to (convert|be)|Unable to (cast|convert)"
+    r"|takes no arguments|shape mismatch|need at least one array|zero-size array|negative dimensions|too (large|big) to (convert|be)|Unable to (cast|convert)"
 )
 
 

@@ -72,8 +72,19 @@ BROADCASTS = [
 ]
 
 
+def to_bfloat16(random: Generator, shape: Shape) -> Problem:
+    x = normal(random, shape)
+    x.flat[::3] = np.exp2(random.integers(-20, 20, x.flat[::3].shape)) * (1 + 2.0**-8)  # ties, and what comes after the last mantissa
+    return Problem([x], [reference.to_bfloat16(x)])
+
+
+def to_float32(random: Generator, shape: Shape) -> Problem:
+    x = reference.to_bfloat16(normal(random, shape))
+    return Problem([x], [reference.to_float32(x)])
+
+
 def cases() -> list[Sketch]:
-    cases = []
+    cases = [case(row, shape) for row in ("to_bfloat16", "to_float32") for shape in SHAPES]
     for row in ("exp", "log", "sqrt"):
         cases += [case(row, shape) for shape in SHAPES]
     cases += [case("power", shape, exponent) for shape in SHAPES for exponent in (2.0, 0.5, -1.0, 3.0, 0.0, 1.7)]

@@ -54,3 +54,15 @@ def compare(a: Array, b: Array, relation: str) -> Array:
 
 def where(condition: Array, a: Array, b: Array) -> Array:
     return np.where(condition, a, b)
+
+
+def to_bfloat16(x: Array) -> Array:
+    """The upper half of a float32, to the nearest, ties to even."""
+    bits = x.astype(np.float32).view(np.uint32).astype(np.uint64)
+    lower = bits & 0xFFFF
+    up = (lower > 0x8000) | ((lower == 0x8000) & ((bits >> 16) % 2 == 1))
+    return (bits - lower + np.uint64(0x10000) * up.astype(np.uint64)).astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+def to_float32(x: Array) -> Array:
+    return x

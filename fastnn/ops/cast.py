@@ -1,0 +1,44 @@
+"""From float32 to bfloat16 and back: activations of mixed training are narrow, weights and sums are not."""
+
+from __future__ import annotations
+
+from .. import _C
+from ..tensor import Array, Op, Tensor, apply
+from .activation import elements
+
+DTYPES = ("float32", "bfloat16")
+
+
+def converted(x: Array, dtype: str) -> Array:
+    return (_C.to_bfloat16 if dtype == "bfloat16" else _C.to_float32)(elements(x.shape), x)
+
+
+class Cast(Op):
+    __slots__ = ("dtype", "before")
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def forward(self, x: Array) -> Array:
+        self.before = x.dtype
+        return converted(x, self.dtype)
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        return (converted(dy, self.before),)
+
+
+def cast(x: Tensor, dtype: str) -> Tensor:
+    """The same numbers as "float32" or "bfloat16" (the upper half of a float32: 8 bits of mantissa, to the nearest, ties to even).
+
+    x: float32 or bfloat16; itself where it has that dtype already. The gradient comes back in x's dtype. ValueError for another dtype.
+    """
+    if x.dtype == dtype:
+        return x
+    if dtype not in DTYPES or x.dtype not in DTYPES:
+        raise ValueError(f"cast: from {x.dtype} to {dtype!r}; expected float32 and bfloat16")
+    return apply(Cast(dtype), x)
+
+
+def beside(x: Tensor, weight: Tensor) -> Tensor:
+    """A float32 weight as its products with x need it: in bfloat16 where x is. The weight itself, and its gradient, stay float32."""
+    return cast(weight, "bfloat16") if x.dtype == "bfloat16" and weight.dtype == "float32" else weight

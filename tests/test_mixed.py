@@ -1,0 +1,169 @@
+"""Mixed training: activations and operands of products in bfloat16; weights, sums, statistics and loss in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch_twins
+from kernel_calls import NARROW_TABLES, Table, using
+from torch_twins import load, normal
+
+import fastnn
+from fastnn import _C, data, models, nn, ops, optim
+from fastnn.train import Trainer
+from fastnn.train.precision import Forward
+
+if not NARROW_TABLES:
+    pytest.skip("no device here computes in bfloat16", allow_module_level=True)
+EPS = 2.0**-8  # what rounding to bfloat16 may change, relative
+
+
+@pytest.fixture(params=NARROW_TABLES, ids=str)
+def device(request: pytest.FixtureRequest) -> Any:
+    table: Table = request.param
+    with using(table):
+        yield table.device
+
+
+def test_cast_rounds_as_pytorch_does_and_its_gradient_comes_back(device: str) -> None:
+    x = fastnn.tensor(np.concatenate([normal(0, 1000), [1 + 2**-8, 1 + 3 * 2**-8, np.inf, -np.inf, np.nan, 3.4e38]]), requires_grad=True)
+    narrow = ops.cast(x.to(device), "bfloat16")
+    assert narrow.dtype == "bfloat16" and ops.cast(narrow, "bfloat16") is narrow
+    assert np.array_equal(narrow.numpy(), torch.tensor(x.numpy()).bfloat16().float().numpy(), equal_nan=True)
+    wide = ops.cast(narrow, "float32")
+    assert wide.dtype == "float32" and np.array_equal(wide.numpy(), narrow.numpy(), equal_nan=True)
+    wide.backward(fastnn.tensor(np.full(x.shape, 1 + 2.0**-12, np.float32), device=device))
+    assert x.grad is not None and x.grad.dtype == "float32" and np.array_equal(x.grad.numpy(), np.ones(x.shape))
+    with pytest.raises(ValueError, match="cast: from float32 to 'float16'; expected float32 and bfloat16"):
+        ops.cast(x, "float16")
+
+
+LAYERS: list[tuple[Any, tuple[int, ...]]] = [
+    (lambda: nn.Linear(20, 7), (5, 20)),
+    (lambda: nn.Conv2d(16, 24, 3, padding=1), (4, 16, 9, 9)),
+    (lambda: nn.Conv2d(64, 64, 3, padding=1), (4, 64, 16, 16)),
+    (lambda: nn.Conv2d(8, 8, 3, groups=8), (4, 8, 9, 9)),
+    (lambda: nn.ConvTranspose2d(6, 4, 3, stride=2), (2, 6, 5, 5)),
+    (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 5)
+        ),
+        (4, 3, 8, 8),
+    ),
+    (lambda: nn.BatchNorm2d(6), (4, 6, 5, 5)),
+    (lambda: nn.LayerNorm(20), (5, 20)),
+    (lambda: nn.GroupNorm(2, 6), (4, 6, 5, 5)),
+    (lambda: nn.PReLU(6), (4, 6, 5, 5)),
+    (lambda: nn.GELU(), (5, 20)),
+    (lambda: nn.AvgPool2d(2), (4, 6, 5, 5)),
+    (lambda: nn.Upsample(scale_factor=2.0, mode="bilinear"), (2, 3, 4, 4)),
+    (lambda: nn.Upsample(scale_factor=2.0, mode="bicubic"), (2, 3, 4, 4)),
+    (lambda: nn.SqueezeExcite(16), (2, 16, 4, 4)),
+    (lambda: nn.Softmax(1), (5, 20)),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), LAYERS, ids=lambda v: "" if callable(v) else "x".join(map(str, v)))
+def test_layers_keep_bfloat16_and_their_weights_float32(make: Any, shape: tuple[int, ...], device: str) -> None:
+    fastnn.seed(0)
+    layer = make().to(device)
+    dy = None
+    results = []
+    for narrow in (False, True):
+        layer.zero_grad()
+        x = fastnn.tensor(torch.tensor(normal(0, *shape)).bfloat16().float().numpy(), requires_grad=True)
+        y = layer(ops.cast(x.to(device), "bfloat16") if narrow else x.to(device))
+        assert y.dtype == ("bfloat16" if narrow else "float32")
+        dy = dy if dy is not None else normal(1, *y.shape)
+        ops.cast(y, "float32").backward(fastnn.tensor(dy, device=device))
+        gradients = [x.grad, *(p.grad for p in layer.parameters())]
+        assert all(g is not None and g.dtype == "float32" for g in gradients)
+        results.append([y.numpy(), *(g.numpy() for g in gradients if g is not None)])
+    errors = [np.linalg.norm(narrow - wide) / (np.linalg.norm(wide) + 1e-6) for wide, narrow in zip(*results, strict=True)]
+    assert max(errors) < 6 * EPS, errors
+    assert max(errors) > 0, "the bits of float32: it was not narrow at all"
+
+
+def test_gradients_are_no_worse_than_pytorchs_own_bfloat16(device: str) -> None:
+    """resnet20 against float64, beside torch.autocast on the same weights and batch: median over the parameters."""
+    fastnn.seed(0)
+    model = models.create("resnet20", input_shape=(3, 32, 32), num_classes=10)
+    x, labels = normal(0, 16, 3, 32, 32), np.arange(16) % 10
+    gradients: dict[str, list[np.ndarray]] = {}
+    for kind, dtype in (("exact", torch.float64), ("torch", torch.float32)):
+        twin = load(torch_twins.resnet20(), model.state_dict()).to(dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "torch"):
+            logits = twin(torch.tensor(x, dtype=dtype))
+        torch.nn.functional.cross_entropy(logits.to(dtype), torch.tensor(labels)).backward()
+        gradients[kind] = [p.grad.double().numpy() for p in twin.parameters()]
+    model.to(device)
+    logits = Forward(model, "bf16", device)(fastnn.tensor(x, device=device))
+    nn.CrossEntropyLoss()(logits, fastnn.tensor(labels, device=device)).backward()
+    gradients["ours"] = [p.grad.numpy() for p in model.parameters()]  # type: ignore[union-attr]
+
+    def error(kind: str) -> float:
+        return float(
+            np.median([np.linalg.norm(g - e) / np.linalg.norm(e) for g, e in zip(gradients[kind], gradients["exact"], strict=True)])
+        )
+
+    assert error("ours") < 1.5 * error("torch"), (error("ours"), error("torch"))
+
+
+def test_refused_where_it_would_be_slower() -> None:
+    if "cpu" not in {table.device for table in NARROW_TABLES}:
+        pytest.skip("the CPU is not among the devices under test")
+    before = _C.isa()
+    _C.set_isa("portable")
+    try:
+        with pytest.raises(
+            ValueError, match=r"Trainer: precision='bf16' needs avx512_bf16 or AMX, this processor runs portable .*: float32"
+        ):
+            Trainer(nn.Linear(2, 2), optim.SGD([fastnn.tensor([1.0], requires_grad=True)], 0.1), precision="bf16")
+    finally:
+        _C.set_isa(before)
+    with pytest.raises(ValueError, match="precision must be 'float32' or 'bf16', got 'fp16'"):
+        Trainer(nn.Linear(2, 2), optim.SGD([fastnn.tensor([1.0], requires_grad=True)], 0.1), precision="fp16")
+
+
+def trained(device: str, replay: Any = "auto", epochs: int = 1) -> tuple[Trainer, list[np.ndarray]]:
+    train, _ = data.digits()
+    if epochs == 1:
+        train = data.split(train, 0.5)[0]
+    fastnn.seed(0)
+    model = models.create("lenet", input_shape=(1, 8, 8), num_classes=10)
+    trainer = Trainer(model, optim.Adam(model.parameters(), lr=2e-3), seed=1, device=device, precision="bf16")
+    trainer.fit(train, epochs, progress=False, replay=replay)
+    return trainer, [p.numpy() for p in model.parameters()]
+
+
+def test_replayed_steps_have_the_bits_of_eager_ones(device: str) -> None:
+    _C.set_memory_checks(False)  # with them on, steps run eagerly
+    try:
+        one, replayed = trained(device, True)
+    finally:
+        _C.set_memory_checks(True)
+    _, eager = trained(device, False)
+    assert one.replayed.startswith("replayed")
+    assert all(p.dtype == "float32" for p in one.model.parameters())
+    assert all(np.array_equal(a, b) for a, b in zip(replayed, eager, strict=True))
+
+
+def test_digits_are_learned_as_well_as_in_float32() -> None:
+    if "cpu" not in {table.device for table in NARROW_TABLES}:
+        pytest.skip("learning takes minutes on the emulated device")
+    trainer, _ = trained("cpu", epochs=12)
+    assert trainer.evaluate(data.digits()[1])["accuracy"] > 0.96
+
+
+def test_a_checkpoint_knows_its_precision(tmp_path: Any) -> None:
+    if "cpu" not in {table.device for table in NARROW_TABLES}:
+        pytest.skip("the CPU is not among the devices under test")
+    trainer, _ = trained("cpu")
+    trainer.save(tmp_path / "one.safetensors")
+    model = models.create("lenet", input_shape=(1, 8, 8), num_classes=10)
+    other = Trainer(model, optim.Adam(model.parameters(), lr=2e-3), seed=1)
+    with pytest.raises(ValueError, match="precision='bf16'.*precision='float32'"):
+        other.fit(data.digits()[0], 2, resume=tmp_path / "one.safetensors", progress=False)
