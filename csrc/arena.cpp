@@ -1,16 +1,17 @@
 #include "arena.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
 
+#include "heap.h"
+
 namespace fastnn {
 namespace {
 
-constexpr size_t huge_page = size_t{2} << 20, huge_from = size_t{1} << 20;
+constexpr size_t heap_from = size_t{256} << 10;
 
 // One lock for all arenas, so that a fork finds none of them half changed. Never destroyed: arrays may be released while the process exits.
 std::mutex& lock() {
@@ -31,9 +32,10 @@ bool exact() {
 }
 
 // Eight classes an octave: at most 12.5 % is wasted, and shapes that differ a little share blocks.
-size_t size_class(size_t bytes) {
+size_t size_class(size_t bytes, size_t keeps_from) {
   if (exact()) return bytes ? bytes : 1;
   bytes += Arena::slack();
+  if (bytes >= keeps_from) return (bytes + Heap::page - 1) / Heap::page * Heap::page;
   size_t step = 64;
   while (step * 16 < bytes) step *= 2;
   return (bytes + step - 1) / step * step;
@@ -51,14 +53,22 @@ int64_t available_on_host() {
 }  // namespace
 
 Arena::Source host_memory() {
-  return {[](size_t bytes) -> void* {
-            void* block = nullptr;
-            if (posix_memalign(&block, bytes < huge_from ? 64 : huge_page, bytes) != 0) return nullptr;
-            if (bytes >= huge_from)
-              madvise(block, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // whole pages only: the rest would be memory not asked for
-            return block;
-          },
-          [](void* block) { std::free(block); }, available_on_host};
+  const auto small = [](size_t bytes) -> void* {
+    void* block = nullptr;
+    return posix_memalign(&block, 64, bytes) == 0 ? block : nullptr;
+  };
+  if (exact()) return {small, [](void* block) { std::free(block); }, available_on_host};
+  // Parameters and what optimizers keep lie in a heap of their own: among the arrays of a step they would stay where those
+  // need room again. Never destroyed, as the lock.
+  static auto *passing = new Heap, *lasting = new Heap;
+  return {[=](size_t bytes) { return bytes >= heap_from ? passing->allocate(bytes) : small(bytes); },
+          [](void* block) { std::free(block); },
+          available_on_host,
+          heap_from,
+          [](size_t bytes) { return lasting->allocate(bytes); },
+          [](void* block, size_t bytes) { (lasting->owns(block) ? lasting : passing)->release(block, bytes); },
+          [] { return int64_t(passing->held() + lasting->held()); },
+          [] { passing->trim(), lasting->trim(); }};
 }
 
 size_t Arena::slack() { return exact() ? 0 : most_slack; }
@@ -69,25 +79,42 @@ void Arena::free_unused() {
     stats_.reserved -= int64_t(key.first * blocks.size());
     blocks.clear();
   }
+  if (!source_.trim) return;
+  const int64_t before = source_.kept();
+  source_.trim();
+  stats_.reserved += source_.kept() - before;
 }
 
-void* Arena::allocate(size_t bytes, void* stream) {
-  const bool possible = bytes <= size_t{1} << 46;
-  const size_t rounded = possible ? size_class(bytes) : 0;
-  std::lock_guard guard(lock());
+// From the cache or the source; null when there is not enough.
+void* Arena::take(size_t rounded, void* stream, bool lasting) {
+  if (rounded >= source_.keeps_from) {
+    const int64_t before = source_.kept();
+    void* block = lasting && source_.allocate_lasting ? source_.allocate_lasting(rounded) : source_.allocate(rounded);
+    const int64_t fresh = source_.kept() - before;
+    stats_.reserved += fresh;
+    stats_.reused += block && fresh == 0;
+    return block;
+  }
   auto& blocks = free_blocks_[{rounded, stream}];
-  void* block = nullptr;
-  if (!blocks.empty()) {
-    block = blocks.back();
-    blocks.pop_back();
-    stats_.reused++;
-  } else if (possible) {
-    block = source_.allocate(rounded);
-    if (!block) {
-      free_unused();
-      block = source_.allocate(rounded);
-    }
+  if (blocks.empty()) {
+    void* block = source_.allocate(rounded);
     if (block) stats_.reserved += int64_t(rounded);
+    return block;
+  }
+  void* block = blocks.back();
+  blocks.pop_back();
+  stats_.reused++;
+  return block;
+}
+
+void* Arena::allocate(size_t bytes, void* stream, bool lasting) {
+  const bool possible = bytes <= size_t{1} << 46;
+  const size_t rounded = possible ? size_class(bytes, source_.keeps_from) : 0;
+  std::lock_guard guard(lock());
+  void* block = possible ? take(rounded, stream, lasting) : nullptr;
+  if (!block && possible) {
+    free_unused();
+    block = take(rounded, stream, lasting);
   }
   if (!block) {
     const int64_t free = source_.free(), held = stats_.allocated;
@@ -102,12 +129,16 @@ void* Arena::allocate(size_t bytes, void* stream) {
 }
 
 void Arena::release(void* block, size_t bytes, void* stream) {
-  const size_t rounded = size_class(bytes);
+  const size_t rounded = size_class(bytes, source_.keeps_from);
   std::lock_guard guard(lock());
   stats_.allocated -= int64_t(rounded);
   if (exact()) {
     source_.release(block);
     stats_.reserved -= int64_t(rounded);
+  } else if (rounded >= source_.keeps_from) {
+    const int64_t before = source_.kept();
+    source_.release_kept(block, rounded);
+    stats_.reserved += source_.kept() - before;
   } else {
     free_blocks_[{rounded, stream}].push_back(block);
   }

@@ -1,4 +1,4 @@
-// Memory for arrays and scratch: aligned blocks of one device, kept after use and handed out again by size. Safe to call from any thread.
+// Memory for arrays and scratch: aligned blocks of one device, kept after use and handed out again. Safe to call from any thread.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,13 +36,19 @@ class Arena {
     std::function<void*(size_t bytes)> allocate;  // null when there is not enough
     std::function<void(void* block)> release;
     std::function<int64_t()> free;  // bytes that could still be had
+    size_t keeps_from = SIZE_MAX;   // blocks of so many bytes or more go back to the source at once, which keeps them in its own way:
+    std::function<void*(size_t bytes)> allocate_lasting = nullptr;  // such a block for long, apart from those that come and go
+    std::function<void(void* block, size_t bytes)> release_kept = nullptr;
+    std::function<int64_t()> kept = nullptr;  // bytes behind such blocks, in use or not
+    std::function<void()> trim = nullptr;     // gives those that are not in use back to the system
   };
 
   Arena(Source source, std::string device) : source_(std::move(source)), device_(std::move(device)) {}
   Arena(const Arena&) = delete;
 
   // A block is handed out again on the stream it was used on before: work waiting there is done with it by then. The CPU has none.
-  void* allocate(size_t bytes, void* stream = nullptr);             // throws OutOfMemory
+  // lasting: it will most likely outlive those that are handed out after it. Throws OutOfMemory.
+  void* allocate(size_t bytes, void* stream = nullptr, bool lasting = false);
   void release(void* block, size_t bytes, void* stream = nullptr);  // both as given to allocate
   MemoryStats stats() const;
   int64_t free() const { return source_.free(); }
@@ -51,6 +57,7 @@ class Arena {
 
  private:
   void free_unused();
+  void* take(size_t rounded, void* stream, bool lasting);
 
   const Source source_;
   const std::string device_;
@@ -58,6 +65,6 @@ class Arena {
   MemoryStats stats_{};
 };
 
-Arena::Source host_memory();  // 64-byte aligned; blocks of 1 MiB and more lie on 2 MiB boundaries and ask for huge pages
+Arena::Source host_memory();  // 64-byte aligned; blocks of 256 KiB and more lie side by side in huge pages (see heap.h)
 
 }  // namespace fastnn

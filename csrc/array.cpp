@@ -70,7 +70,9 @@ Shape strides_of(const Shape& shape) {
 
 bool lies_row_major(const Shape& shape) { return shape.rank != 4 || shape.d[1] <= 1 || shape.d[2] * shape.d[3] <= 1; }
 
-Storage::Storage(Device& d, size_t n) : device(d), bytes(n), stream(d.stream()) { data = d.arena.allocate(n, stream); }
+Storage::Storage(Device& d, size_t n, bool lasting) : device(d), bytes(n), stream(d.stream()) {
+  data = d.arena.allocate(n, stream, lasting);
+}
 
 Storage::Storage(Device& d, void* p, size_t n, std::function<void()> f) : device(d), data(p), bytes(n), release(std::move(f)) {}
 
@@ -90,7 +92,9 @@ Storage::~Storage() {
   }
 }
 
-Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {
+namespace {
+
+Array make(const Shape& shape, Dtype dtype, Device& device, bool lasting) {
   int64_t n = 1;
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
@@ -98,8 +102,14 @@ Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {
       throw OutOfMemory("shape " + text(shape) + " is larger than any memory", INT64_MAX, device.arena.free(),
                         device.arena.stats().allocated);
   }
-  return {shape, dtype, std::make_shared<Storage>(device, size_t(n) * item_size(dtype))};
+  return {shape, dtype, std::make_shared<Storage>(device, size_t(n) * item_size(dtype), lasting)};
 }
+
+}  // namespace
+
+Array Array::empty(const Shape& shape, Dtype dtype, Device& device) { return make(shape, dtype, device, false); }
+
+Array Array::lasting(const Shape& shape, Dtype dtype, Device& device) { return make(shape, dtype, device, true); }
 
 Array Array::view(const Shape& to) const {
   if (fastnn::count(to) != count()) throw std::invalid_argument("cannot view shape " + text(shape) + " as " + text(to));

@@ -26,7 +26,7 @@ struct Storage {
   std::atomic<void*> used{nullptr};  // another stream that was given work with it, the last such
   void* copied = nullptr;            // pinned memory: the event behind the last copy out of it
   bool imagined = false;             // of a recorded step: an address that nobody has, and no bytes (recording.h)
-  Storage(Device& device, size_t bytes);
+  Storage(Device& device, size_t bytes, bool lasting = false);
   Storage(Device& device, void* data, size_t bytes, std::function<void()> release);
   ~Storage();
   bool from_arena() const { return !release; }
@@ -41,6 +41,7 @@ struct Array {
   std::shared_ptr<Storage> storage;
 
   static Array empty(const Shape&, Dtype, Device& = cpu());
+  static Array lasting(const Shape&, Dtype, Device& = cpu());  // for long: see Arena::allocate
   // The same bytes under another shape. Throws unless the element order in memory is the same (see same_order).
   Array view(const Shape&) const;
   Array to(Device&) const;      // a copy there

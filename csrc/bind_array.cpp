@@ -65,7 +65,7 @@ Array from_host(const py::array& a, const std::string& device_name, const std::s
   shape.rank = int(a.ndim());
   for (int i = 0; i < shape.rank; i++) shape.d[i] = a.shape(i);
   const Dtype wanted = dtype_named(dtype.empty() ? py::cast<std::string>(py::str(a.dtype())) : dtype);
-  Array array = Array::empty(shape, wanted == Dtype::bfloat16 ? Dtype::float32 : wanted);
+  Array array = Array::lasting(shape, wanted == Dtype::bfloat16 ? Dtype::float32 : wanted);
   py::module_::import("numpy").attr("copyto")(strided_view(array, true), a);
   if (wanted == Dtype::bfloat16) array = narrowed(array);
   return device.is_cpu() ? array : array.to(device);
