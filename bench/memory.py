@@ -14,15 +14,16 @@ def measure(report: Report, nets: list[str], compiled: bool = False) -> None:
     """A process for each net and side; the share is that of PyTorch's form that needs the least."""
     report.say("\npeak resident MiB of 5 steps: in total / beyond the import; alive: of that, in fastnn's arrays at once")
     opponents = list(forms(compiled))
-    columns = (9, 14, 7, *(max(14, len(form)) for form in opponents), 22)
-    report.line(("net", "fastnn", "alive", *opponents, "fastnn / least torch"), columns)
+    columns = (9, 14, 7, 15, *(max(14, len(form)) for form in opponents), 24, 24)
+    report.line(("net", "fastnn", "alive", *resident.OURS[1:], *opponents, "fastnn / least torch", "eager / least torch"), columns)
     report.summary["memory"] = {}
     for net in nets:
-        sides = {side: resident.measure(side, net, report.options.threads) for side in ("fastnn", *opponents)}
+        sides = {side: resident.measure(side, net, report.options.threads) for side in (*resident.OURS, *opponents)}
         report.summary["memory"][net] = sides
-        share = [sides["fastnn"][k] / min(sides[form][k] for form in opponents) for k in ("peak", "beyond import")]
-        ours, *theirs = [f"{m['peak']:.0f} / {m['beyond import']:.0f}" for m in sides.values()]
-        report.line((net, ours, f"{sides['fastnn']['alive at once']:.0f}", *theirs, f"{share[0]:.2f} / {share[1]:.2f}"), columns)
+        least = {k: min(sides[form][k] for form in opponents) for k in ("peak", "beyond import")}
+        shares = [" / ".join(f"{sides[side][k] / least[k]:.2f}" for k in least) for side in resident.OURS]
+        ours, *others = [f"{m['peak']:.0f} / {m['beyond import']:.0f}" for m in sides.values()]
+        report.line((net, ours, f"{sides['fastnn']['alive at once']:.0f}", *others, *shares), columns)
         report.save()
 
 

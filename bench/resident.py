@@ -8,6 +8,8 @@ import sys
 
 from . import ROOT
 
+OURS = ("fastnn", "fastnn eager")  # replayed as by the Trainer, and step by step
+
 
 def mib(field: str) -> float:
     """A field of /proc/self/status: VmRSS is now, VmHWM the highest so far of this program (getrusage would count the parent's, too)."""
@@ -16,7 +18,7 @@ def mib(field: str) -> float:
 
 
 def measure(side: str, net: str, threads: int) -> dict[str, float]:
-    """`side` is "fastnn" or a form of PyTorch. MiB after the import, at the peak of 5 steps, and between the two; fastnn's also in arrays
+    """`side` is one of OURS or a form of PyTorch. MiB after the import, at the peak of 5 steps, and between the two; fastnn's also in arrays
     alive at once, and held for arrays."""
     command = [sys.executable, "-m", "bench.resident", side, net, str(threads)]
     result: dict[str, float] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
@@ -24,7 +26,7 @@ def measure(side: str, net: str, threads: int) -> dict[str, float]:
 
 
 def main(side: str, net: str, threads: str) -> None:
-    if side == "fastnn":
+    if side in OURS:
         from .fastnn_step import FastnnStep
 
         imported = mib("VmRSS")
@@ -35,10 +37,10 @@ def main(side: str, net: str, threads: str) -> None:
         imported = mib("VmRSS")
         step = TorchStep(net, CPU_FORMS[side], int(threads), batches=1)  # type: ignore[assignment]
     for _ in range(5):
-        float(step())
+        float(step.eager(*next(step.batches)) if side == "fastnn eager" else step())
     peak = mib("VmHWM")
     result = {"imported": imported, "peak": peak, "beyond import": peak - imported}
-    if side == "fastnn":
+    if side in OURS:
         import fastnn
 
         memory = fastnn.memory_stats()

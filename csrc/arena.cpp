@@ -58,7 +58,7 @@ Arena::Source host_memory() {
     return posix_memalign(&block, 64, bytes) == 0 ? block : nullptr;
   };
   if (exact()) return {small, [](void* block) { std::free(block); }, available_on_host};
-  // Parameters and what optimizers keep lie in a heap of their own: among the arrays of a step they would stay where those
+  // Parameters, their gradients and what optimizers keep lie in a heap of their own: among the arrays of a step they would stay where those
   // need room again. Never destroyed, as the lock.
   static auto *passing = new Heap, *lasting = new Heap;
   return {[=](size_t bytes) { return bytes >= heap_from ? passing->allocate(bytes) : small(bytes); },

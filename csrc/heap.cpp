@@ -1,5 +1,9 @@
 #include "heap.h"
 
+#include <cstdlib>  // tells whether this is glibc
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #include <iterator>
@@ -38,6 +42,9 @@ bool Heap::grow(size_t bytes) {
   if (regions_.empty() || size_t(regions_.back().end - regions_.back().top) < rounded(bytes, huge_page)) {
     if (!reserve(bytes)) return false;
   }
+#ifdef __GLIBC__
+  malloc_trim(0);  // what numpy has let go of meanwhile: initial values and the like
+#endif
   Region& region = regions_.back();
   const Place last = free_.empty() ? free_.end() : std::prev(free_.end());
   const size_t there = last != free_.end() && last->first + last->second.bytes == region.top ? last->second.bytes : 0;

@@ -1,6 +1,7 @@
 #include "thunk.h"
 
 #include <chrono>
+#include <cstring>
 #include <mutex>
 
 #include "recording.h"
@@ -190,7 +191,9 @@ class Call {
 
  private:
   void* allocate(const Operand& operand, const Shape& shape) {
-    outputs_.push_back((recording() ? imagined : Array::empty)(shape, fixed_type(operand.type, storage_), device_));
+    const bool gradient = std::strcmp(operand.name, "dw") == 0;  // stays until the next step
+    const auto make = recording() ? imagined : gradient ? Array::lasting : Array::empty;
+    outputs_.push_back(make(shape, fixed_type(operand.type, storage_), device_));
     bytes_ += int64_t(outputs_.back().bytes());
     return outputs_.back().data();
   }
