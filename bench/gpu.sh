@@ -65,7 +65,7 @@ describe() {
 }
 
 install_here() {
-  rm -rf "$folder/build"
+  rm -rf "$site"  # what is compiled stays: a build that was stopped goes on
   mkdir -p "$site"
   FASTNN_CUDA=ON python3 -m pip install -v --no-index --no-build-isolation --no-deps --no-compile --target "$site" \
     -C build-dir="$folder/build/cmake" . || with_cmake

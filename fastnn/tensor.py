@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from . import _C, devices, recording
+from .arguments import array as checked_array
+from .arguments import flag, shown
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
@@ -495,9 +497,12 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
     """Copies anything numpy can read into a Tensor on `device`.
 
     Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
-    "float64", "bfloat16" (ops.cast), "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers are to require a gradient.
+    "float64", "bfloat16" (see ops.cast), "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers or
+    bfloat16 are to require a gradient.
     """
-    values = array.numpy() if isinstance(array, Tensor) else np.asarray(array)
+    values = array.numpy() if isinstance(array, Tensor) else checked_array("fastnn.tensor", "array", array)
+    if values.dtype.kind in "OSUMm":
+        raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
     if dtype is None:
         kind = values.dtype.kind
         if isinstance(array, Tensor) or values.dtype.name in _kept:
@@ -508,9 +513,9 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
             dtype = "int64"
         else:
             raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
-    if dtype not in (*_kept, "float64", "bfloat16"):
-        raise TypeError(f"fastnn.tensor: dtype {dtype!r} is not one of float32, float64, bfloat16, uint8, int64, bool")
-    if requires_grad and dtype not in ("float32", "float64"):
+    if not isinstance(dtype, str) or dtype not in (*_kept, "float64", "bfloat16"):
+        raise TypeError(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")
+    if flag("fastnn.tensor", "requires_grad", requires_grad) and dtype not in ("float32", "float64"):
         raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {dtype}")
     held = values if dtype == "bfloat16" else values.astype(dtype, copy=False)  # numpy has no bfloat16
     return Tensor(_C.from_numpy(held, devices.resolve(device), dtype), requires_grad)

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_calls import attack
+from bad_calls import RAW, attack, command
 from bad_calls import data as of_data
+from bad_calls import nn as of_nn
 from bad_calls import ops as of_ops
 from bad_calls import optim as of_optim
 from bad_calls import train as of_train
 
-from fastnn import data, ops, optim, train
+from fastnn import cli, data, nn, ops, optim, train
 
 FLOORS = {
     "optim": (of_optim, optim, 60),
     "data": (of_data, data, 60),
     "train": (of_train, train, 60),
     "ops": (of_ops, ops, 40),
+    "nn": (of_nn, nn, 40),
 }  # subjects, what is public, calls of each
 SUBJECTS = {floor: subjects.subjects() for floor, (subjects, _, _) in FLOORS.items()}
 SEED = int(os.environ["FASTNN_TEST_SEED"])
@@ -68,3 +70,22 @@ def test_bad_arguments_are_refused_in_words_that_help(floor: str) -> None:
                 wrong.append(f"{outcome.words}\n    {outcome.refusal}\n    {outcome.wrong}")
     assert not wrong, "\n".join([f"{len(wrong)} of {len(subjects) * FLOORS[floor][2]} calls:", *wrong])
     assert refused > 0.4 * len(subjects) * FLOORS[floor][2]
+
+
+def test_the_command_line_says_in_one_line_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    """Never a traceback; 2 is the code of every refusal."""
+    command.files()
+    rng, refused = random.Random(f"{SEED} command"), 0
+    for _ in range(300):
+        words = command.words(rng)
+        try:
+            code = cli.main(words)
+        except SystemExit as end:  # argparse
+            code = end.code
+        said = capsys.readouterr().err.strip()
+        assert code in (0, 2), (words, code)
+        if code == 2:
+            refused += 1
+            assert said.startswith("fastnn") and not RAW.search(said) and "Traceback" not in said, (words, said)
+            assert len(said.splitlines()) == 1 and len(said) > 20, (words, said)
+    assert refused > 150

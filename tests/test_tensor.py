@@ -65,7 +65,7 @@ def test_tensor_copies() -> None:
         ((["a", "b"],), "cannot use values of dtype"),
         (([1j],), "cannot use values of dtype complex128"),
         (([None],), "cannot use values of dtype object"),
-        (([1.0], "float16"), "'float16' is not one of float32, float64, uint8, int64, bool"),
+        (([1.0], "float16"), "'float16' is not one of float32, float64, bfloat16, uint8, int64, bool"),
         (([1, 2], None, True), "only float tensors can require a gradient, got int64"),
     ],
 )

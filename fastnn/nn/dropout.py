@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
+from ..arguments import function
 from ..ops.dropout import checked_rate
+from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
 from .module import Module
 from .sizes import checked_size
@@ -94,6 +96,7 @@ class StochasticDepth(Module):
         return f"p={self.p}, mode={self.mode!r}"
 
 
+@explained
 def depth_rates(blocks: int, p: float = 0.5) -> list[float]:
     """Rates of dropping that grow linearly with depth: block l of L is dropped with probability p l / L, the last one with p, so that
     survival is 1 - p l / L (Huang et al. 2016)."""
@@ -120,6 +123,7 @@ class GaussianNoise(Module):
         return f"std={self.std}"
 
 
+@explained
 def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callable[[Any], Tensor] | None = None) -> Tensor:
     """The mean of `samples` outputs with the noise of training (Gal, Ghahramani 2016): noise layers (those with `noisy`) draw, all others,
     batch normalisation among them, evaluate. No gradients; modes are as before afterwards.
@@ -127,6 +131,8 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     activation: applied to each output before it is averaged (softmax: averages of probabilities rather than of scores).
     Raises ValueError when the model has no noise layer, or samples < 1.
     """
+    if activation is not None:
+        function("monte_carlo", "activation", activation, "a function of the outputs")
     if samples < 1:
         raise ValueError(f"monte_carlo: samples must be at least 1, got {samples}")
     modes = [(module, module.training) for module in model.modules()]

@@ -11,6 +11,7 @@ from math import prod, sqrt
 import numpy as np
 
 from .. import random
+from ..ops.refusals import explained
 from ..tensor import Tensor
 
 
@@ -131,3 +132,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         raise ValueError(f"dirac_: groups = {groups} must divide the {tensor.shape[0] if tensor.ndim else 0} output channels")
     part = dirac_values((tensor.shape[0] // groups, *tensor.shape[1:]) if tensor.ndim else ())
     return _fill(tensor, np.concatenate([part] * groups))
+
+
+for _name in [name for name in globals() if name.endswith("_") and not name.startswith("_")]:
+    globals()[_name] = explained(globals()[_name])

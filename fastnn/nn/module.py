@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .. import _C, devices, recording
+from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
+from .sizes import checked_state, locate, refuse_what_is_no_tensor
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -23,9 +25,8 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, values: ArrayLike, dtype: str | None = None, requires_grad: bool = True) -> None:
-        if dtype is None and np.asarray(values).dtype.kind in "iub":
-            dtype = "float32"
-        super().__init__(tensor(values, dtype)._array, requires_grad)
+        made = tensor(values, dtype)
+        super().__init__((made if dtype or made.dtype[:5] == "float" else tensor(made, "float32"))._array, requires_grad)
 
 
 class HookHandle:
@@ -43,6 +44,10 @@ class Module:
     """A layer or a network: subclass it, make parameters and sub-modules attributes in `__init__` (after `super().__init__()`), write `forward`."""
 
     training: bool
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__.startswith(__name__.rpartition(".")[0]) and "__init__" in vars(cls):
+            cls.__init__ = typed(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         self.__dict__.update(_parameters={}, _buffers={}, _modules={}, _hooks=[], training=True)
@@ -106,7 +111,10 @@ class Module:
         try:
             result = self.forward(*args, **keywords)
         except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:
-            _locate(error, self)
+            locate(error, self)
+            raise
+        except AttributeError as error:
+            refuse_what_is_no_tensor(self, args, error)
             raise
         for hook in self._hooks:
             changed = hook(self, args, result)
@@ -199,7 +207,7 @@ class Module:
         All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not a number;
         nothing is changed then.
         """
-        own = self._state()
+        own, state = self._state(), checked_state(self, state)
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = [k for k in state if k not in own]
         values = {k: np.asarray(state[k]) for k in own if k in state}
@@ -277,19 +285,3 @@ class Module:
             return f"{type(self).__name__}({self.extra_repr()})"
         lines = [f"  ({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
         return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
-
-
-def _locate(error: Exception, module: Module) -> None:
-    """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
-    where: tuple[Module, str, str] | None = getattr(error, "_fastnn_where", None)
-    if where is None:
-        if module._modules or not error.args or not isinstance(error.args[0], str):
-            return
-        name, text = "", error.args[0]
-    else:
-        child, name, text = where
-        below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
-        name = f"{below}.{name}" if name else below
-    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
-    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
-    error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])

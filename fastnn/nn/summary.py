@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.refusals import explained
 from ..tensor import no_grad, tensor
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
 from .module import HookHandle, Module
 from .pool2d import AvgPool2d, MaxPool2d
+from .sizes import checked_size
 
 
 @dataclass
@@ -56,12 +58,13 @@ def _text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "1"
 
 
+@explained
 def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """Runs one sample of zeros of `input_shape` (C, H, W) in evaluation mode and notes every layer's output, parameters and multiply-adds.
 
     A layer called twice is listed twice, its parameters once. MaxPool2d marks rows and columns that the floor rule drops.
     """
-    result = Summary(tuple(input_shape))
+    result = Summary(tuple(checked_size("summary", "input_shape", size) for size in input_shape))
     counted: set[int] = set()
     handles: list[HookHandle] = []
     modes = [(m, m.training) for m in model.modules()]

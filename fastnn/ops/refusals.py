@@ -35,7 +35,7 @@ def explained(operation: F) -> F:
         except _LOST as error:
             if isinstance(error, _OURS):
                 raise
-            better = _better(operation, args, keywords, error)
+            better = _better(operation.__name__, operation, args, keywords, error)
             if better is None:
                 raise
         raise better
@@ -43,22 +43,55 @@ def explained(operation: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _better(operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], error: Exception) -> Exception | None:
-    name, text = operation.__name__, str(error)
-    if type(error) in (ValueError, TypeError) and text.startswith(f"{name}:") and not _INSIDE.search(text) and "\n" not in text:
+def typed(init: F) -> F:
+    """The same `__init__` of a layer, which refuses arguments that are nothing of what they are annotated with, in its own words if it has some."""
+
+    @wraps(init)
+    def call(self: Any, *args: Any, **keywords: Any) -> None:
+        name, better = type(self).__name__, None
+        try:
+            init(self, *args, **keywords)
+        except _LOST as error:
+            better = _better(name, init, (self, *args), keywords, error)
+            if better is None:
+                raise
+        better = better or _of_wrong_kind(name, init, (self, *args), keywords)
+        if better is not None:
+            raise better
+
+    return call  # type: ignore[return-value]
+
+
+def _of_wrong_kind(name: str, function: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
+    signature = inspect.signature(function)
+    for argument, given in signature.bind(*args, **keywords).arguments.items():
+        kind = signature.parameters[argument].kind
+        values = given if kind is inspect.Parameter.VAR_POSITIONAL else () if kind is inspect.Parameter.VAR_KEYWORD else (given,)
+        annotation = str(function.__annotations__.get(argument, "Any"))
+        wrong = ((value, wanted) for value in values if (wanted := _wanted(annotation, value)) is not None)
+        for value, wanted in wrong:
+            return TypeError(f"{name}: {argument}: expected {wanted}, got {shown(value)}{_MAKES if wanted == 'a Tensor' else ''}")
+    return None
+
+
+def _better(
+    name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], error: Exception
+) -> Exception | None:
+    text = str(error)
+    if type(error) in (ValueError, TypeError) and re.search(rf"\b{name}( holds|:)", text) and not _INSIDE.search(text) and "\n" not in text:
         return None  # its own words
     try:
         given = inspect.signature(operation).bind(*args, **keywords).arguments
     except TypeError:  # Python's own words for a wrong number of them
         return None
-    for argument, value in given.items():
-        wanted = _wanted(str(operation.__annotations__.get(argument, "Any")), value)
-        if wanted is not None:
-            return TypeError(f"{name}: {argument}: expected {wanted}, got {shown(value)}{_MAKES if wanted == 'a Tensor' else ''}")
+    wrong = _of_wrong_kind(name, operation, args, keywords)
+    if wrong is not None:
+        return wrong
+    given.pop("self", None)
     if not _INSIDE.search(text):
         if type(error) in (ValueError, TypeError) and "\n" not in text:
             return None if re.search(rf"\b{name}\b", text) else type(error)(f"{name}: {text}")
-        if isinstance(error, (IndexError, RuntimeError)):
+        if isinstance(error, (LookupError, RuntimeError)):
             return None
     listed = ", ".join(f"{argument}={shown(value)}" for argument, value in given.items() if not isinstance(value, Tensor))
     shapes = ", ".join(f"{argument} of shape {value.shape}" for argument, value in given.items() if isinstance(value, Tensor))
@@ -67,7 +100,7 @@ def _better(operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict
 
 # What numpy, pybind11 and Python say of things further in.
 _INSIDE = re.compile(
-    r"incompatible|Unable to (cast|convert)|could not (convert|be broadcast)|setting an array|invalid literal|no attribute|not supported between"
+    r"incompatible|Unable to (cast|convert)|cannot convert|could not (convert|be broadcast)|setting an array|invalid literal|no attribute|not supported between"
     r"|unsupported operand|bad operand|truth value|unhashable|out of bounds for (axis|array)|is not (iterable|subscriptable|callable)|cannot be interpreted"
 )
 _MAKES = "; fastnn.tensor(array) makes one"
@@ -101,6 +134,7 @@ def _pair(value: Any) -> bool:
 
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "Module": (lambda value: hasattr(value, "named_parameters") and not isinstance(value, type), "a Module"),
     "Tensor": (lambda value: isinstance(value, Tensor), "a Tensor"),
     "int": (_whole, "an integer"),
     "float": (_number, "a number"),
@@ -108,7 +142,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda value: isinstance(value, (bool, np.bool_)), "True or False"),
     "str": (lambda value: isinstance(value, str), "a word"),
     "Pair": (_pair, "a pair of integers"),
-    "tuple": (_several, "several numbers"),
+    "tuple": (lambda value: _several(value) and not any(isinstance(one, Tensor) for one in value), "several numbers"),
     "Sequence": (_several, "several"),
     "Scale": (
         lambda value: _number(value) or isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_number, value)),

@@ -41,6 +41,7 @@ GOOD: dict[str, Good] = {
     "batch_norm": {"x": IMAGES, **STATISTICS, "weight": of(3), "bias": of(3), **BN},
     "binary_cross_entropy_with_logits": {"x": ROWS, "target": lambda: np.ones((4, 3), np.float32), **constants(weight=None, pos_weight=None, reduction="mean")},
     "broadcast_to": {"x": of(1, 3), **constants(shape=(4, 3))},
+    "cast": {"x": ROWS, **constants(dtype="bfloat16")},
     "clip": {"x": ROWS, **constants(min=-1.0, max=1.0)},
     "concat": {"tensors": lambda: [ROWS(), ROWS()], **constants(axis=0)},
     "conv2d": {"x": IMAGES, "weight": of(4, 3, 3, 3), "bias": of(4), **CONV, **constants(activation="relu")},
