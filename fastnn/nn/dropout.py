@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..arguments import function
+from ..arguments import function, integer
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
 from .module import Module
-from .sizes import checked_size
 
 
 class Dropout(Module):
@@ -101,7 +100,7 @@ def depth_rates(blocks: int, p: float = 0.5) -> list[float]:
     """Rates of dropping that grow linearly with depth: block l of L is dropped with probability p l / L, the last one with p, so that
     survival is 1 - p l / L (Huang et al. 2016)."""
     checked_rate("depth_rates", p)
-    checked_size("depth_rates", "blocks", blocks, 0)
+    integer("depth_rates", "blocks", blocks, 0, 2**20)
     return [p * block / blocks for block in range(1, blocks + 1)]
 
 

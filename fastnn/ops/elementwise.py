@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import copysign
+from math import log as logarithm
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
     if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
         if not isinstance(x, (int, float, np.integer, np.floating)) or not x > 0:
             raise ValueError(f"power: the base of a Tensor of exponents must be a positive number, got {x!r}")
-        return exp(exponent * float(np.log(x)))
+        return exp(exponent * logarithm(x))
     if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")
     assert isinstance(x, Tensor)

@@ -223,6 +223,8 @@ def max_unpool2d(
                 f"max_unpool2d: output_size {tuple(output_size)} is further than stride {steps} from {size}, which input {x.shape} gives"
             )
         size = given
+    if min(size) < 1:
+        raise ValueError(f"max_unpool2d: input {x.shape}, kernel_size {window}, stride {steps} and padding {pad} give a map of {size}")
     values = whole_numbers(indices, prod(size), "max_unpool2d", negative=False)
     if values.shape != x.shape:
         raise ValueError(f"max_unpool2d: indices have shape {values.shape}, the input {x.shape}; they must be the same")

@@ -28,7 +28,10 @@ class Schedule:
         self.function, self.unit, self.total = function, unit, total
 
     def __call__(self, t: float) -> float:
-        rate: Any = self.function(t)
+        try:
+            rate: Any = self.function(t)
+        except TypeError as error:
+            raise TypeError(f"a schedule's function of the {self.unit} refuses {t:g}: {error}") from error
         if isinstance(rate, Real):
             return float(rate)
         raise TypeError(f"a schedule must give a number, got {shown(rate)} at {self.unit} {t:g}")
