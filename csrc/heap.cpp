@@ -23,11 +23,11 @@ Heap::Place Heap::smallest_fit(size_t bytes) {
   return best;
 }
 
-// Only addresses: nothing is counted by the system before grow() makes them usable.
+// Only addresses: the system counts them, and refuses what is more than it has, when grow() makes them usable.
 bool Heap::reserve(size_t bytes) {
   const size_t least = rounded(bytes, huge_page) + huge_page, usual = size_t{64} << 30;
   for (size_t size = usual > least ? usual : least; size >= least; size /= 2) {
-    void* found = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* found = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (found == MAP_FAILED) continue;
     char *start = static_cast<char*>(found), *base = start + (huge_page - reinterpret_cast<size_t>(start) % huge_page) % huge_page;
     madvise(found, size, MADV_HUGEPAGE);

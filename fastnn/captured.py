@@ -190,6 +190,11 @@ class Captured:
         return f"captured step: {len(self.kernels)} kernel calls, arena {memory['arena']} ({memory['alive']} in use at once)"
 
 
+def _settings(module: Any) -> tuple[dict[str, Any], ...]:
+    """What a module is made of: attributes (its mode among them), parameters, buffers, modules below."""
+    return tuple([dict(part) for part in (module.__dict__, module._parameters, module._buffers, module._modules)])
+
+
 class _Take:
     """One recording and its replay."""
 
@@ -211,7 +216,7 @@ class _Take:
         self.parts = [part for part, _ in recorder.parts]
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
-        self.modes = [m.training for m in self.modules]
+        self.settings = [_settings(m) for m in self.modules]
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf in self.leaves)
         self.tensors = list(held.values())
@@ -230,7 +235,12 @@ class _Take:
 
     def fits(self) -> bool:
         return (
-            [m.training for m in self.modules] == self.modes
+            all(
+                [
+                    m.__dict__ == own and m._parameters == p and m._buffers == b and m._modules == below
+                    for m, (own, p, b, below) in zip(self.modules, self.settings)
+                ]
+            )
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
             and not any(self.hooks)
@@ -257,7 +267,7 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     (`memory`). Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are part of it. Returned
     Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the last step's values
     until the next call.
-    Shapes, types, devices, train() or eval(), requires_grad, precision, threads and the optimizer's
+    Shapes, types, devices, train() or eval(), requires_grad, the attributes of the modules, precision, threads and the optimizer's
     options make other recordings; the last 8 are kept.
     What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
     Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),

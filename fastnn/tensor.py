@@ -119,7 +119,7 @@ def apply(op: Op, *inputs: Tensor | None) -> Tensor:
     op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
     op.serial = next(_serial)
     for t in inputs if op.remakes_inputs else ():
-        if t is not None and t._op is not None and t._op.remakes():
+        if t is not None and t._op is not None and t._array.version == 0 and t._op.remakes():
             op.forget(t._array, t._op)
     result = Tensor(array, True)
     result._op = op
@@ -313,7 +313,7 @@ class Tensor:
     def __reduce__(self) -> Any:
         if self._op is not None:
             raise RuntimeError("only tensors without a history can be pickled; use detach() first")
-        return _rebuild, (type(self), np.ascontiguousarray(self.numpy()), self.requires_grad)
+        return _rebuild, (type(self), np.ascontiguousarray(self.numpy()), self.requires_grad, self.dtype)
 
     # --- gradients
 
@@ -332,9 +332,9 @@ class Tensor:
                 raise ValueError(
                     f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape"
                 )
-            seed = _C.constant(np.ones(self.shape, self.dtype), self.device)
+            seed = _C.constant(np.ones(self.shape, np.float32), self.device, self.dtype)
         elif isinstance(gradient, (int, float)) and self.shape == ():
-            seed = _C.constant(np.asarray(gradient, self.dtype), self.device)
+            seed = _C.constant(np.asarray(gradient, np.float64), self.device, self.dtype)
         else:
             seed = tensor(gradient, dtype=self.dtype, device=self.device)._array
             if seed.shape != self.shape:
@@ -467,9 +467,9 @@ class Tensor:
         return ops.transpose(self, None)
 
 
-def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool) -> Tensor:
+def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool, dtype: str = "") -> Tensor:
     result = cls.__new__(cls)
-    Tensor.__init__(result, _C.from_numpy(values), requires_grad)
+    Tensor.__init__(result, _C.from_numpy(values, dtype=dtype), requires_grad)
     return result
 
 

@@ -596,3 +596,33 @@ def test_what_a_step_left_lying_about_has_no_values() -> None:
     for use in uses:
         with pytest.raises(_C.CaptureError, match="was made while a captured step was recorded.*let the step return it"):
             use()
+
+
+def test_replaced_parameters_and_groups_are_seen() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        model.zero_grad()
+        y = model(x)
+        y.sum().backward()
+        optimizer.step()
+        return y
+
+    x = fastnn.tensor(np.ones((4, 3), np.float32))
+    step(x), step(x)
+    model[2].weight, model[2].bias = nn.Parameter(np.zeros((2, 2), np.float32)), nn.Parameter(np.zeros(2, np.float32))
+    assert not step(x).numpy().any()
+    optimizer.param_groups[0]["params"] = optimizer.param_groups[0]["params"][:1]
+    before = model[0].bias.numpy().copy()
+    step(x)
+    assert np.array_equal(model[0].bias.numpy(), before)
+
+
+def test_a_result_written_to_before_it_is_read_is_not_made_again() -> None:
+    conv, norm = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+    y = norm(fastnn.tensor(np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32), requires_grad=True))
+    y.copy_from(np.zeros(y.shape, np.float32))
+    conv(y).sum().backward()
+    assert conv.weight.grad is not None and not conv.weight.grad.numpy().any()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +74,15 @@ print("goes on")
 def test_a_limit_of_addresses_is_met_with_an_exception() -> None:
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "refused\ngoes on\n"), done.stderr
+
+
+@pytest.mark.skipif(
+    Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1", reason="this system promises memory it does not have"
+)
+def test_more_than_the_machine_has_is_refused_before_it_is_touched() -> None:
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    before = _C.memory_stats()["reserved"]
+    with pytest.raises(fastnn.OutOfMemoryError, match="requested"):
+        _C.empty((4 * total,), "uint8")
+    assert _C.memory_stats()["reserved"] <= before
+    assert _C.empty((3 << 20,), "uint8").nbytes == 3 << 20

@@ -13,7 +13,7 @@ from test_checkpoint import state
 from test_trainer import bits, blobs, net
 
 import fastnn
-from fastnn import _C, nn, optim
+from fastnn import _C, data, nn, optim
 from fastnn.data import Normalize
 from fastnn.optim import Lookahead, schedules
 from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer
@@ -174,3 +174,32 @@ def test_memory_is_given_back_after_a_fit() -> None:
     for _ in range(3):
         t.fit(blobs(100), 1, batch_size=16, progress=False)
         assert _C.memory_stats()["allocated"] == before
+
+
+@pytest.mark.parametrize("change", ["dropout", "smoothing", "clip", "momentum"])
+def test_what_a_callback_changes_is_seen(change: str) -> None:
+    """The bits of eager steps, whatever attribute of the library's own parts is set between epochs."""
+
+    class Changes(Callback):
+        def before_epoch(self, trainer: Trainer) -> None:
+            if trainer.epoch != 1:
+                return
+            modules = {type(m).__name__: m for m in trainer.model.modules()}
+            if change == "dropout":
+                modules["Dropout"].p = 0.1
+            elif change == "smoothing":
+                trainer.loss.label_smoothing = 0.3  # type: ignore[attr-defined]
+            elif change == "clip":
+                trainer.stepping.clip_norm = 0.01
+            else:
+                modules["BatchNorm2d"].momentum = 0.5
+
+    def end(replay: bool) -> list[bytes]:
+        fastnn.seed(3)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, 10))
+        one = Trainer(model, optim.SGD(model.parameters(), lr=0.1), seed=1)
+        one.fit(data.split(data.digits()[0], 0.2)[1], 3, progress=False, replay=replay, callbacks=[Changes()])
+        assert one.replayed.startswith("replayed" if replay else "eager")
+        return [v.tobytes() for v in model.state_dict().values()]
+
+    assert end(True) == end(False)

@@ -32,7 +32,7 @@ class Update:
         """What decides which arrays a launch takes; options besides are numbers in its rates."""
         o = self.optimizer
         groups = [([o._uses(slot, g) for slot in o.slots], o._kind(g["params"][0], g) if g["params"] else None) for g in o.param_groups]
-        return [o.measure_updates, *groups]
+        return [o.measure_updates, *groups, *[tuple(map(id, g["params"])) for g in o.param_groups]]
 
     def fits(self) -> bool:
         return self.optimizer._state is self.kept and self._form() == self.form

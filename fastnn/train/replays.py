@@ -25,6 +25,7 @@ class Replays:
         if reason and wanted is True:
             raise ValueError(f"fit: the step cannot be replayed: {reason}")
         self.captured = None if reason else capture(trainer._whole_step)
+        self.settings = _settings(trainer)
         trainer.replayed = f"eager: {reason or 'no step was done'}"
         if self.captured is not None:
             self.captured.announce = lambda: self.announce(trainer)
@@ -40,6 +41,9 @@ class Replays:
         if self.captured is None:
             return trainer._whole_step(x, labels)
         trainer._batch = x, labels
+        if (settings := _settings(trainer)) != self.settings:  # a callback changed them
+            self.captured.release()
+            self.captured, self.settings = capture(trainer._whole_step), settings
         try:
             result: tuple[Tensor, Tensor] = self.captured(x, labels)
         except _C.CaptureError as error:  # as if it had not begun
@@ -55,6 +59,12 @@ class Replays:
         if self.captured is not None:
             self.captured.release()
             self.captured = None
+
+
+def _settings(trainer: Trainer) -> list[Any]:
+    """What a step reads besides the model and the optimizer."""
+    parts = (trainer.loss, trainer.penalty)
+    return [*parts, *[dict(getattr(part, "__dict__", {})) for part in parts], trainer.stepping.clip_norm, trainer.stepping.clip_value]
 
 
 def reason_against(trainer: Trainer, *, asked: bool) -> str | None:
