@@ -268,7 +268,7 @@ LAYERS: dict[str, Case] = {
     "group norm, made": (lambda: nn.GroupNorm(2, 4, eps=-1), ValueError, "GroupNorm: eps must not be negative, got -1"),
     "instance norm, made": (lambda: nn.InstanceNorm2d(-1), ValueError, "InstanceNorm2d: num_features must be at least 1, got -1"),
     "conv, fraction of groups": (lambda: nn.Conv2d(4, 4, 3, groups=2.0), TypeError, "Conv2d: groups must be an integer, got 2.0"),
-    "depth rates": (lambda: nn.depth_rates(-2), ValueError, "depth_rates: blocks must not be negative, got -2"),
+    "depth rates": (lambda: nn.depth_rates(-2), ValueError, "depth_rates: blocks must lie between 0 and 1048575, got -2"),
     "linear, weight": (lambda: ops.linear(x(2, 3), x(3)), ValueError, r"linear: weight must have shape \(out, in\), got \(3,\)"),
     "penalty, tensor": (lambda: ops.penalty(x(2, 3), l2=1), TypeError, "penalty: weights must be a list of Tensors"),
     "clip, tensor": (lambda: ops.clip(x(3), x(3)), TypeError, "clip: min must be a number or None, got Tensor"),

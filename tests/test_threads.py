@@ -217,7 +217,7 @@ def test_an_unknown_instruction_set_gives_one_clear_error() -> None:
     assert done.returncode == 1
     assert (
         done.stderr.strip().splitlines()[-1]
-        == "ValueError: FASTNN_ISA names 'sse9', which is not one of portable, avx2, avx512, avx512bf16"
+        == "ValueError: Conv2d: FASTNN_ISA names 'sse9', which is not one of portable, avx2, avx512, avx512bf16"
     )
     assert done.stderr.count("Traceback") == 1
 
