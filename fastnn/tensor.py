@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,96 +16,23 @@ import numpy as np
 from . import _C, devices, recording
 from .arguments import array as checked_array
 from .arguments import flag, shown
+from .tape import Op as Op
+from .tape import is_grad_enabled as is_grad_enabled
+from .tape import no_grad as no_grad
+from .tape import recorded
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
 Scalar = int | float
 
 
-class _Recording(threading.local):
-    on = True
-
-
-_recording = _Recording()
 _serial = itertools.count()
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator."""
-    before, _recording.on = _recording.on, False
-    try:
-        yield
-    finally:
-        _recording.on = before
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations of this thread are being recorded."""
-    return _recording.on
-
-
-class Op:
-    """One recorded operation: `forward` takes and returns arrays, `backward` takes dy and returns one gradient (or None) per input.
-
-    `needs[i]` says whether input i wants a gradient; `save` keeps what backward reads, together with its version.
-    """
-
-    __slots__ = ("needs", "edges", "serial", "_saved", "_versions", "__weakref__")
-
-    name = ""
-    remakes_inputs = False  # whether `saved` may hold, for an input, the operation that makes it again: see `ops.remade`
-    version = 0  # of such a one
-    needs: tuple[bool, ...]
-    edges: tuple[Op | Tensor | None, ...] | None
-    serial: int
-
-    def __init_subclass__(cls, **keywords: Any) -> None:
-        super().__init_subclass__(**keywords)
-        if not cls.__dict__.get("name"):
-            cls.name = cls.__name__
-
-    def save(self, *arrays: Array | None) -> None:
-        self._saved: tuple[Any, ...] = arrays
-        self._versions = [a.version if a is not None else 0 for a in arrays]
-
-    @property
-    def saved(self) -> tuple[Any, ...]:
-        for i, (array, version) in enumerate(zip(self._saved, self._versions)):
-            if array is not None and array.version != version:
-                raise RuntimeError(
-                    f"backward of {self.name}: saved array {i} of shape {array.shape} was overwritten after the forward pass "
-                    f"(version {array.version}, saved at {version}); call backward() before optimizer.step() or load_state_dict()"
-                )
-        return self._saved
-
-    def forward(self, *arrays: Any) -> Array:
-        raise NotImplementedError
-
-    def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        raise NotImplementedError
-
-    def remake(self) -> Array | None:
-        """The result again, bit for bit, out of what was saved for backward anyway."""
-
-    def remakes(self) -> bool:
-        return False
-
-    def forget(self, array: Array, maker: Op) -> None:
-        """Saves what makes `array` instead."""
-        self._versions = [0 if a is array else v for a, v in zip(self._saved, self._versions)]
-        self._saved = tuple([maker if a is array else a for a in self._saved])
-
-    def release(self) -> None:
-        self._saved = ()
-        self._versions = []
-        self.edges = None
 
 
 def apply(op: Op, *inputs: Tensor | None) -> Tensor:
     """Runs op.forward on the inputs' arrays and records it when one of them requires a gradient."""
     try:
-        needs = tuple([t is not None and t.requires_grad for t in inputs]) if _recording.on else (False,) * len(inputs)
+        needs = tuple([t is not None and t.requires_grad for t in inputs]) if recorded.on else (False,) * len(inputs)
         arrays = [None if t is None else t._array for t in inputs]
     except AttributeError:
         wrong = next(type(t) for t in inputs if t is not None and not isinstance(t, Tensor))

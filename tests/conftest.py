@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -80,6 +81,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _C.set_isa(request.param)
     yield request.param
     _C.set_isa(before)
+
+
+@pytest.fixture
+def without_memory_checks() -> Iterator[None]:
+    """With them on, captured steps run eagerly."""
+    _C.set_memory_checks(False)
+    yield
+    _C.set_memory_checks(True)
+    gc.collect()  # steps that name their own capture: their arenas go now
 
 
 @pytest.fixture(scope="session", autouse=True)

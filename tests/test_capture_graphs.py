@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from test_capture import DEVICE, Training, compare, no_memory_checks
+import pytest
+from captured_steps import DEVICE, Training, compare
 from test_trainer import bits, blobs, net
 
 import fastnn
 from fastnn import optim
 from fastnn.train import Trainer
 
-__all__ = ["no_memory_checks"]  # a fixture
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
 
 def test_a_step_is_one_graph() -> None:

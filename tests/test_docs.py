@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _C, data, nn, optim, train
+from fastnn import data, nn, optim, train
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,15 +26,6 @@ def blocks(words: str) -> list[object]:
         for match in BLOCK.finditer(page.read_text())
         if match["words"].strip() == words
     ]
-
-
-@pytest.fixture(autouse=True)
-def as_everybody_runs_it() -> Iterator[None]:
-    """Without the memory checks of the tests, which keep captured steps eager."""
-    _C.set_memory_checks(False)
-    yield
-    _C.set_memory_checks(True)
-    gc.collect()  # steps that name their own capture: their arenas go now
 
 
 @pytest.mark.parametrize(("code", "text"), blocks(""))

@@ -100,7 +100,7 @@ def test_gradients_are_no_worse_than_pytorchs_own_bfloat16(device: str) -> None:
         torch.nn.functional.cross_entropy(logits.to(dtype), torch.tensor(labels)).backward()
         gradients[kind] = [p.grad.double().numpy() for p in twin.parameters()]
     model.to(device)
-    logits = Forward(model, "bf16", device)(fastnn.tensor(x, device=device))
+    logits = Forward(model, "bf16")(fastnn.tensor(x, device=device))
     nn.CrossEntropyLoss()(logits, fastnn.tensor(labels, device=device)).backward()
     gradients["ours"] = [p.grad.numpy() for p in model.parameters()]  # type: ignore[union-attr]
 
@@ -139,12 +139,9 @@ def trained(device: str, replay: Any = "auto", epochs: int = 1) -> tuple[Trainer
     return trainer, [p.numpy() for p in model.parameters()]
 
 
+@pytest.mark.usefixtures("without_memory_checks")
 def test_replayed_steps_have_the_bits_of_eager_ones(device: str) -> None:
-    _C.set_memory_checks(False)  # with them on, steps run eagerly
-    try:
-        one, replayed = trained(device, True)
-    finally:
-        _C.set_memory_checks(True)
+    one, replayed = trained(device, True)
     _, eager = trained(device, False)
     assert one.replayed.startswith("replayed")
     assert all(p.dtype == "float32" for p in one.model.parameters())

@@ -156,3 +156,11 @@ def test_a_step_of_vgg_holds_little_more_than_the_convolutions_results() -> None
     weights = sum(p._array.nbytes for p in model.parameters())
     alive = (fastnn.memory_stats()["peak"] - at_rest - weights) / unit
     assert alive < 5.6, f"{alive:.2f} maps are alive at once"
+
+
+def test_a_result_written_to_before_it_is_read_is_not_made_again() -> None:
+    conv, norm = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+    y = norm(fastnn.tensor(np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32), requires_grad=True))
+    y.copy_from(np.zeros(y.shape, np.float32))
+    conv(y).sum().backward()
+    assert conv.weight.grad is not None and not conv.weight.grad.numpy().any()

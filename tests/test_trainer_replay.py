@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,7 @@ from fastnn.data import Normalize
 from fastnn.optim import Lookahead, schedules
 from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer
 
-
-@pytest.fixture(autouse=True)
-def no_memory_checks() -> Iterator[None]:
-    """With them on, steps run eagerly."""
-    _C.set_memory_checks(False)
-    yield
-    _C.set_memory_checks(True)
-    gc.collect()  # steps that name their own capture: their arenas go now
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
 
 def trainer(**options: Any) -> Trainer:

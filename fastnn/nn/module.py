@@ -10,7 +10,7 @@ import numpy as np
 from .. import _C, devices, recording
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
-from .sizes import checked_state, locate, refuse_what_is_no_tensor
+from .errors import checked_state, locate, refuse_what_is_no_tensor
 
 if TYPE_CHECKING:
     from .summary import Summary

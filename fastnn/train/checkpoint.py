@@ -26,6 +26,7 @@ from . import evaluation
 from .evaluation import Data, Loss
 from .history import History
 from .metrics import Metric, by_name
+from .precision import Forward
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -63,7 +64,7 @@ class Trained:
         named = getattr(getattr(data, "dataset", data), "classes", None)
         if named and self.classes and tuple(named) != self.classes:
             raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
-        return evaluation.evaluate(self.model, data, loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
+        return evaluation.evaluate(Forward(self.model), data, loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
@@ -75,7 +76,7 @@ class Trained:
             if self.resize is None:
                 raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
             data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
-        return evaluation.predict(self.model, data, self.normalize)
+        return evaluation.predict(Forward(self.model), data, self.normalize)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
@@ -265,7 +266,7 @@ def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _stepping(trainer: Trainer) -> list[str]:
     """What must be the same when training goes on, in words."""
-    return [f"accumulate={trainer.stepping.accumulate}", repr(trainer.stepping.ema), f"precision={trainer.forward.precision!r}"]
+    return [f"accumulate={trainer.stepping.accumulate}", repr(trainer.stepping.ema), f"precision={trainer.precision!r}"]
 
 
 def _with(averages: bool) -> str:

@@ -73,39 +73,38 @@ class Sums:
 
 
 def evaluate(
-    model: Module,
+    forward: Forward,
     data: Data,
     loss: Loss,
     metrics: Mapping[str, Metric],
     normalize: Normalize | None,
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
-    forward: Forward | None = None,
 ) -> dict[str, float]:
-    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch; forward: instead of model(x)."""
-    loader = _loader(data, normalize, device_of(model))
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
+    loader = _loader(data, normalize, device_of(forward.model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty")
     sums = Sums(loss, metrics)
-    with mode(model, False), no_grad(), closing(loader.batches(0)) as batches:
+    with mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
         for x, labels in batches:
-            logits = (forward or model)(x)
+            logits = forward(x)
             sums.add(float(loss(logits, labels)), logits, labels)
             check()
         means = sums.means()
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
-def predict(model: Module, data: Any, normalize: Normalize | None, forward: Forward | None = None) -> np.ndarray:
+def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
     """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is)."""
-    with mode(model, False), no_grad():
+    with mode(forward.model, False), no_grad():
         if isinstance(data, Tensor):
-            return _softmax((forward or model)(data).numpy())
+            return _softmax(forward(data).numpy())
         if not isinstance(data, (Dataset, Loader)):
             images = array("predict", "data", data)
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
-        with closing(_loader(data, normalize, device_of(model)).batches(0)) as batches:
-            logits = [(forward or model)(x).numpy() for x, _ in batches]
+        with closing(_loader(data, normalize, device_of(forward.model)).batches(0)) as batches:
+            logits = [forward(x).numpy() for x, _ in batches]
     if not logits:
         raise ValueError("predict: there are no images")
     return _softmax(np.concatenate(logits))

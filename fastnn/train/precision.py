@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .. import _C, ops
 from ..arguments import shown
 from ..nn import Module
@@ -10,20 +12,26 @@ from ..tensor import Tensor
 PRECISIONS = ("float32", "bf16")
 
 
+@dataclass(frozen=True)
 class Forward:
     """model(x), in "float32" or "bf16": then x and all that is made of it are bfloat16, weights, sums and statistics float32, and so is
-    the result. ValueError where the processor has no such arithmetic and would only be slower.
+    the result.
     """
 
-    def __init__(self, model: Module, precision: str, device: str) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"Trainer: precision must be 'float32' or 'bf16', got {shown(precision)}")
-        if precision == "bf16" and device == "cpu" and _C.isa() not in _C.isas("bfloat16"):
-            raise ValueError(
-                f"Trainer: precision='bf16' needs avx512_bf16 or AMX, this processor runs {_C.isa()} ({_C.isa_reason()}): "
-                "float32 is faster here, leave precision out"
-            )
-        self.model, self.precision = model, precision
+    model: Module
+    precision: str = "float32"
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.model(x) if self.precision == "float32" else ops.cast(self.model(ops.cast(x, "bfloat16")), "float32")
+
+
+def checked_precision(precision: str, device: str) -> str:
+    """ValueError also where the processor has no such arithmetic and would only be slower."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"Trainer: precision must be 'float32' or 'bf16', got {shown(precision)}")
+    if precision == "bf16" and device == "cpu" and _C.isa() not in _C.isas("bfloat16"):
+        raise ValueError(
+            f"Trainer: precision='bf16' needs avx512_bf16 or AMX, this processor runs {_C.isa()} ({_C.isa_reason()}): "
+            "float32 is faster here, leave precision out"
+        )
+    return precision

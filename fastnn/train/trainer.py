@@ -26,7 +26,7 @@ from .history import History
 from .interrupt import Interrupted, Interrupts
 from .loading import training_loader
 from .metrics import Metric, by_name
-from .precision import Forward
+from .precision import Forward, checked_precision
 from .replays import Replays
 from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
 
@@ -77,7 +77,7 @@ class Trainer:
         self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
         self.model.to(self.device)
-        self.forward = Forward(model, precision, self.device)
+        self.precision = checked_precision(precision, self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
         self.generator = random.Generator(seed)  # dropout draws from it
@@ -178,6 +178,11 @@ class Trainer:
         loss = checked_value(self.loss(logits, labels))
         return loss if self.penalty is None else loss + self.penalty() * penalised
 
+    @property
+    def forward(self) -> Forward:
+        """model(x) in the trainer's precision."""
+        return Forward(self.model, self.precision)
+
     def restore_best(self) -> None:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
         if self.best is not None:
@@ -225,16 +230,14 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(
-                self.model, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty, self.forward
-            )
+            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
         self._emit("after_evaluate", result)
         return result
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
         with self.stepping.averaged():
-            return evaluation.predict(self.model, data, self.normalize, self.forward)
+            return evaluation.predict(self.forward, data, self.normalize)
 
     # --- files
 

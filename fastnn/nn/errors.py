@@ -1,0 +1,39 @@
+"""What goes wrong inside a layer, said with the layer's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..arguments import array, shown
+from ..tensor import Tensor
+
+
+def refuse_what_is_no_tensor(layer: Any, args: tuple[Any, ...], error: AttributeError) -> None:
+    """TypeError, where a layer of the library was called with something else and tripped over it."""
+    wrong = [x for x in args if not isinstance(x, Tensor)]
+    if wrong and type(layer).__module__.startswith(__name__.rpartition(".")[0]) and not layer._modules:
+        raise TypeError(f"{layer!r}: expected a Tensor, got {shown(wrong[0])}; fastnn.tensor(array) makes one") from None
+
+
+def checked_state(module: Any, state: Any) -> Mapping[str, Any]:
+    """A dict of arrays by name."""
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"{type(module).__name__}.load_state_dict: state must be a dict of arrays by name, got {shown(state)}")
+    return {key: array(f"{type(module).__name__}.load_state_dict", key, value) for key, value in state.items()}
+
+
+def locate(error: Exception, module: Any) -> None:
+    """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
+    where: tuple[Any, str, str] | None = getattr(error, "_fastnn_where", None)
+    if where is None:
+        if module._modules or not error.args or not isinstance(error.args[0], str):
+            return
+        name, text = "", error.args[0]
+    else:
+        child, name, text = where
+        below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
+        name = f"{below}.{name}" if name else below
+    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
+    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
+    error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])

@@ -1,0 +1,122 @@
+"""Plans of memory, and recordings that compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from captured_steps import Training
+from conftest import SEED
+
+import fastnn
+from fastnn import _C
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+
+def test_places_do_not_overlap_while_both_are_in_use() -> None:
+    rng = np.random.default_rng(SEED)
+    for _ in range(50):
+        tenants = []
+        for _ in range(int(rng.integers(1, 60))):
+            first = int(rng.integers(0, 30))
+            tenants.append((int(rng.integers(0, 5000)), first, first + int(rng.integers(0, 12))))
+        for alignment in (64, 256):
+            total, offsets = _C.place_all(tenants, alignment)
+            ends = [offset + max(size, 1) for offset, (size, _, _) in zip(offsets, tenants)]
+            for i, (_, first, last) in enumerate(tenants):
+                assert offsets[i] % alignment == 0 and ends[i] <= total
+                for j, (_, begin, end) in enumerate(tenants[:i]):
+                    assert ends[i] <= offsets[j] or ends[j] <= offsets[i] or last < begin or end < first
+            alive = max(sum(-(-max(s, 1) // alignment) * alignment for s, a, b in tenants if a <= t <= b) for t in range(45))
+            assert alive <= total <= 1.5 * alive
+
+
+def test_the_arena_is_known_before_the_first_replay_and_smaller_than_eager_memory() -> None:
+    t, eager = Training("resnet20", batch=8), Training("resnet20", batch=8)
+    captured = fastnn.capture(t.step)
+    assert captured.memory == {} and "not recorded yet" in repr(captured)
+    known: list[tuple[dict[str, int], bool]] = []
+    before = [a.tobytes() for a in t.model.state_dict().values()]
+    captured.announce = lambda: known.append((captured.memory, [a.tobytes() for a in t.model.state_dict().values()] == before))
+    device = t.data[0][0].device
+    eager.run(eager.step, 1)
+    eager.optimizer.zero_grad()
+    base = _C.memory_stats(device)["allocated"]
+    _C.reset_peak_memory(device)
+    eager.run(eager.step, 1)
+    peak = _C.memory_stats(device)["peak"] - base
+    t.run(captured, 2)
+    memory = captured.memory
+    assert known == [(memory, True)]
+    assert memory["alive"] <= memory["arena"] <= 1.1 * memory["alive"] and memory["arena"] < peak
+    assert f"{memory['arena'] / 2**20:.1f} MiB" in repr(captured)
+
+
+def test_replays_allocate_nothing_but_results() -> None:
+    t = Training("resnet20")
+    captured = fastnn.capture(t.step)
+    t.run(captured, 4)
+    device = t.data[0][0].device
+    before = _C.memory_stats(device)
+    results = [captured(*t.data[0]) for _ in range(5)]
+    after = _C.memory_stats(device)
+    assert after["allocations"] - before["allocations"] == 2 * len(results)
+    assert after["allocated"] - before["allocated"] < 2**14
+
+
+def test_a_look_between_forward_and_backward() -> None:
+    t, again, seen = Training(), Training(), list[float]()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> tuple[fastnn.Tensor, fastnn.Tensor]:
+        t.optimizer.zero_grad()
+        logits = t.model(x)
+        loss = t.loss(logits, labels)
+        fastnn.recording.look(loss, at)
+        loss.backward()
+        t.optimizer.step()
+        return loss, logits
+
+    def at(loss: fastnn.Tensor) -> None:
+        seen.append(loss.item())
+        if len(seen) == 6:
+            raise ZeroDivisionError("of the look")
+
+    captured = fastnn.capture(step)
+    assert t.run(captured, 5) == again.run(again.step, 5)
+    weights, steps = t.model.state_dict(), t.optimizer.state_dict()
+    with pytest.raises(ZeroDivisionError):
+        t.call(captured, *t.data[0])
+    assert t.optimizer.steps == 5 and all(np.array_equal(p, weights[name]) for name, p in t.model.state_dict().items() if "weight" in name)
+    assert all(np.array_equal(a, steps[name]) for name, a in t.optimizer.state_dict().items())
+
+
+def test_recording_computes_nothing_and_takes_no_memory() -> None:
+    """The first call's peak is the arena and what outlives it: the optimizer's state."""
+    t = Training("resnet20", "adam", batch=8)
+    captured = fastnn.capture(t.step)
+    device = t.data[0][0].device
+    base = _C.memory_stats(device)["allocated"]
+    _C.reset_peak_memory(device)
+    loss, logits = t.call(captured, *t.data[0])
+    parameters = sum(p.size for p in t.model.parameters()) * 4
+    assert _C.memory_stats(device)["peak"] - base < captured.memory["arena"] * 1.125 + 2.3 * parameters
+
+
+def test_what_a_step_left_lying_about_has_no_values() -> None:
+    kept: list[fastnn.Tensor] = []
+
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        kept.append(x * 2.0)
+        return kept[-1] + 1.0
+
+    captured = fastnn.capture(step)
+    assert captured(fastnn.tensor([1.0])).item() == 3.0
+    uses: list[Callable[[], object]] = [
+        kept[0].numpy, kept[0].item, lambda: kept[0] + 1.0, lambda: kept[0].__dlpack__(), lambda: kept[0]._array.to("cpu"),
+        lambda: kept[0].copy_from(np.zeros(1)), lambda: kept[0]._array.write(np.zeros(1, np.float32)),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(_C.CaptureError, match="was made while a captured step was recorded.*let the step return it"):
+            use()

@@ -1,0 +1,217 @@
+"""What cannot be replayed is refused with the line, and verify finds what a recording did not see."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from captured_steps import Training
+
+import fastnn
+from fastnn import _C, nn
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+
+def unchanged(t: Training, before: list[bytes]) -> bool:
+    """But for the gradients, which zero_grad had forgotten."""
+    gradients = sum(p.grad is not None for p in t.model.parameters())
+    own = len(list(t.model.parameters()))
+    after = t.state()
+    return after[: len(after) - 1 - gradients] == before[: len(before) - 1 - own] and after[-1] == before[-1]
+
+
+LOOKS: list[Callable[[Training, fastnn.Tensor], object]] = [
+    lambda t, loss: loss.item(),
+    lambda t, loss: loss.numpy(),
+    lambda t, loss: float(loss),
+    lambda t, loss: bool(loss),
+    lambda t, loss: fastnn.tensor([1.0]),
+    lambda t, loss: np.asarray(loss),
+    lambda t, loss: repr(loss),
+    lambda t, loss: loss.argmax(),
+    lambda t, loss: t.model.state_dict(),
+    lambda t, loss: loss.copy_from(np.asarray(1.0)),
+]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_looking_at_values_is_refused_with_the_line_and_undone(look: Callable[[Training, fastnn.Tensor], object]) -> None:
+    """Also behind the optimizer's step, as most people write it."""
+    t = Training(optimizer="adam")
+    t.run(t.step, 1)
+    before = t.state()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+        loss, _ = t.step(x, labels)
+        look(t, loss)
+        return loss
+
+    with pytest.raises(_C.CaptureError, match=r"while a step is recorded, at .*test_capture_refusals\.py:\d+: lambda t, loss"):
+        t.call(fastnn.capture(step), *t.data[0])
+    assert unchanged(t, before)
+    assert t.data[0][0].numpy().size, "a recording is still under way"
+
+
+def test_a_hook_is_refused() -> None:
+    t = Training()
+    t.model.register_forward_hook(lambda module, args, output: None)
+    with pytest.raises(_C.CaptureError, match="Sequential has a forward hook.*test_capture"):
+        fastnn.capture(t.step)(*t.data[0])
+
+
+def test_a_hook_that_comes_later_is_refused() -> None:
+    t = Training()
+    captured = fastnn.capture(t.step)
+    t.run(captured, 4)
+    t.model.register_forward_hook(lambda module, args, output: None)
+    with pytest.raises(_C.CaptureError, match="forward hook"):
+        captured(*t.data[0])
+
+
+def test_steps_that_differ_are_refused_by_their_first_difference() -> None:
+    x = fastnn.tensor(np.ones(4, np.float32))
+    count = iter(range(100))
+    captured = fastnn.capture(lambda x: x * 2.0 if next(count) else x + 1.0)
+    with pytest.raises(_C.CaptureError, match="entry 0 of the list is add in the first step and multiply in the second"):
+        captured(x)
+
+    exponents = iter([2.5, 3.5, 4.5])
+    captured = fastnn.capture(lambda x: x ** next(exponents))
+    with pytest.raises(_C.CaptureError, match="power, has other parameters"):
+        captured(x)
+
+    captured = fastnn.capture(lambda x: fastnn.ops.where(x > 0, x, Tensor(made())))
+    made = iter([_C.from_numpy(np.full(4, i, np.float32)) for i in range(3)]).__next__
+    Tensor = fastnn.Tensor
+    with pytest.raises(_C.CaptureError, match=r"where, has as b an array of shape \(4,\) made outside of the step"):
+        captured(x)
+
+
+def test_gradients_that_pile_up_over_steps_are_refused() -> None:
+    t = Training()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+        loss = t.loss(t.model(x), labels)
+        loss.backward()
+        return loss
+
+    step(*t.data[0])
+    captured = fastnn.capture(step)
+    kept = [p.grad.numpy().copy() for p in t.model.parameters() if p.grad is not None]
+    with pytest.raises(_C.CaptureError, match="not the same"):
+        captured(*t.data[0])
+    assert len(kept) == 10 and all(p.grad is not None and np.array_equal(k, p.grad.numpy()) for k, p in zip(kept, t.model.parameters()))
+
+
+def test_a_draw_of_another_generator_is_refused() -> None:
+    other = fastnn.Generator(5)
+
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        with fastnn.random.using(other):
+            return fastnn.ops.dropout(x, 0.5)
+
+    captured = fastnn.capture(step)
+    x = fastnn.tensor(np.ones(8, np.float32))
+    with pytest.raises(_C.CaptureError, match="dropout, has other parameters.*generator"):
+        captured(x)
+
+
+def test_momentum_none_is_refused() -> None:
+    norm = nn.BatchNorm1d(3, momentum=None)
+    with pytest.raises(_C.CaptureError, match="looks at the values"):
+        fastnn.capture(norm)(fastnn.tensor(np.ones((4, 3), np.float32)))
+
+
+def test_another_thread_is_refused() -> None:
+    t = Training()
+    captured = fastnn.capture(t.step)
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            captured(*t.data[0])
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert isinstance(errors[0], RuntimeError) and "belongs to the thread" in str(errors[0])
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(TypeError, match="expected a function"):
+        fastnn.capture(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="verify must not be negative"):
+        fastnn.capture(lambda: None, verify=-1)
+    with pytest.raises(TypeError, match="got ndarray; fastnn.tensor"):
+        fastnn.capture(lambda x: x)(np.ones(3))
+    with pytest.raises(_C.CaptureError, match="requires a gradient"):
+        fastnn.capture(lambda x: x * 2.0)(fastnn.tensor(np.ones(3, np.float32), requires_grad=True))
+    with pytest.raises(_C.CaptureError, match="returns a object"):
+        fastnn.capture(lambda: object())()
+
+
+def test_a_bad_label_is_found_before_anything_changes() -> None:
+    t = Training(optimizer="adam")
+    captured = fastnn.capture(t.step)
+    t.run(captured, 4)
+    before = t.state()
+    wrong = fastnn.tensor(np.array([0, 1, 10, 2, 3]))
+    with pytest.raises(ValueError, match=r"label 10 of sample 2 lies outside of \[0, 10\)"):
+        captured(t.data[0][0], wrong)
+    assert t.state() == before
+    captured(*t.data[0])
+
+
+def test_an_error_in_the_first_step_leaves_everything() -> None:
+    t = Training(optimizer="adam")
+    t.run(t.step, 1)
+    before = t.state()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> None:
+        t.step(x, labels)
+        raise KeyError("of the user")
+
+    with pytest.raises(KeyError, match="of the user"):
+        t.call(fastnn.capture(step), *t.data[0])
+    assert unchanged(t, before)
+
+
+def test_with_the_profiler_on_it_runs_eagerly() -> None:
+    a, b = Training(), Training()
+    captured = fastnn.capture(b.step)
+    expected = a.run(a.step, 6)
+    got = b.run(captured, 4)
+    with fastnn.profile() as kernels:
+        got += b.run(lambda *_: captured(*b.data[1]), 1)
+    got += b.run(lambda *_: captured(*b.data[2]), 1)
+    assert got == expected and kernels["cross_entropy_forward"]["calls"] == 1
+    assert captured._takes[0].runs == 5
+
+
+# --- verify
+
+
+def test_verify_goes_on_as_the_eager_step() -> None:
+    a, b = Training("lenet", "adam"), Training("lenet", "adam")
+    captured = fastnn.capture(b.step, verify=2)
+    assert a.run(a.step, 9) == b.run(captured, 9)
+
+
+def test_verify_finds_what_the_recording_did_not_see() -> None:
+    t = Training()
+    plain = [True]
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> tuple[fastnn.Tensor, fastnn.Tensor]:
+        return t.step(x if plain[0] else x * 2.0, labels)
+
+    captured = fastnn.capture(step, verify=3)
+    t.run(captured, 4)
+    plain[0] = False
+    t.run(captured, 1)
+    with pytest.raises(RuntimeError, match="replay 6 and the eager step differ in array"):
+        t.run(captured, 1)
