@@ -58,7 +58,7 @@ def test_looking_at_values_is_refused_with_the_line_and_undone(look: Callable[[T
 def test_a_hook_is_refused() -> None:
     t = Training()
     t.model.register_forward_hook(lambda module, args, output: None)
-    with pytest.raises(_C.CaptureError, match="Sequential has a forward hook.*test_capture"):
+    with pytest.raises(_C.CaptureError, match="Sequential has a forward hook.*captured_steps"):
         fastnn.capture(t.step)(*t.data[0])
 
 
