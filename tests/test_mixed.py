@@ -87,6 +87,20 @@ def test_layers_keep_bfloat16_and_their_weights_float32(make: Any, shape: tuple[
     assert max(errors) > 0, "the bits of float32: it was not narrow at all"
 
 
+@pytest.mark.parametrize("narrow", NARROW_TABLES, ids=str)
+def test_a_model_in_mixed_training_sees_bfloat16(narrow: Table) -> None:
+    seen = []
+    with using(narrow):
+        model = nn.Linear(4, 3)
+        model.register_forward_hook(lambda _, inputs, y: seen.append((inputs[0].dtype, y.dtype, _C.last_call()["table"])))
+        trainer = Trainer(model, optim.SGD(model.parameters(), 0.1), device=narrow.device, precision="bf16")
+        x = fastnn.tensor(normal(0, 5, 4), device=narrow.device)
+        assert trainer.forward(x).dtype == "float32"
+        trainer.step(x, fastnn.tensor(np.arange(5) % 3, device=narrow.device))
+        trainer.predict(x)
+    assert seen == [("bfloat16", "bfloat16", narrow.name)] * 3
+
+
 def test_gradients_are_no_worse_than_pytorchs_own_bfloat16(device: str) -> None:
     """resnet20 against float64, beside torch.autocast on the same weights and batch: median over the parameters."""
     fastnn.seed(0)
@@ -109,7 +123,7 @@ def test_gradients_are_no_worse_than_pytorchs_own_bfloat16(device: str) -> None:
             np.median([np.linalg.norm(g - e) / np.linalg.norm(e) for g, e in zip(gradients[kind], gradients["exact"], strict=True)])
         )
 
-    assert error("ours") < 1.5 * error("torch"), (error("ours"), error("torch"))
+    assert 0.2 * error("torch") < error("ours") < 1.5 * error("torch"), (error("ours"), error("torch"))
 
 
 def test_refused_where_it_would_be_slower() -> None:
