@@ -39,6 +39,13 @@ constexpr auto spin_time = std::chrono::microseconds(100);  // between two kerne
 
 using Body = void (*)(void* state, int64_t block, int worker);
 
+// Blocks that a worker begins with, in a cache line of its own. Blocks are mostly numbered along the images, so in layer after layer a
+// worker meets the images that lie in its cache, which another core reaches slowly or, behind another L3, hardly faster than memory.
+struct alignas(64) Share {
+  std::atomic<int64_t> next{0};
+  int64_t end = 0;
+};
+
 // One job at a time. `gate` is (job number << 32 | open bit 31 | workers inside): a worker enters an open gate by counting itself in;
 // the caller closes the gate when no block is left and waits until the workers inside are gone. A worker that wakes too late
 // finds the gate closed, so nobody waits for a sleeper.
@@ -58,9 +65,12 @@ class Pool {
     std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
     if (!busy.owns_lock()) return run_alone(blocks, body, state);
     start_missing(workers - 1);
-    body_ = body, state_ = state, blocks_ = blocks;
+    body_ = body, state_ = state;
     joinable_ = int(std::min<int64_t>(workers, blocks));
-    next_.store(0, std::memory_order_relaxed);
+    for (int w = 0; w < joinable_; w++) {
+      shares_[w].next.store(blocks * w / joinable_, std::memory_order_relaxed);
+      shares_[w].end = blocks * (w + 1) / joinable_;
+    }
     gate_.store((++job_ << 32) | open_bit, std::memory_order_seq_cst);
     if (sleeping_.load(std::memory_order_seq_cst) > 0) {
       std::lock_guard lock(sleep_mutex_);
@@ -90,9 +100,14 @@ class Pool {
     if (worker < 64) seen.fetch_or(uint64_t{1} << worker, std::memory_order_relaxed);
   }
 
+  // Its own share first, then what is left of the others'.
   void take_blocks(int worker) {
     bool any = false;
-    for (int64_t block; (block = next_.fetch_add(1, std::memory_order_relaxed)) < blocks_; any = true) body_(state_, block, worker);
+    for (int i = 0; i < joinable_; i++) {
+      Share& share = shares_[(worker + i) % joinable_];
+      for (int64_t block; (block = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end; any = true)
+        body_(state_, block, worker);
+    }
     if (any) mark(worker);
   }
 
@@ -164,11 +179,10 @@ class Pool {
   std::condition_variable wake_;
   std::atomic<int> sleeping_{0};
   std::atomic<uint64_t> gate_{0};
-  std::atomic<int64_t> next_{0};
+  Share shares_[max_threads];
   uint64_t job_ = 0;
   Body body_ = nullptr;
   void* state_ = nullptr;
-  int64_t blocks_ = 0;
   int joinable_ = 0, started_ = 0;
 };
 
