@@ -1,8 +1,9 @@
-"""The command line: fastnn train, fastnn evaluate, fastnn predict, fastnn info."""
+"""The command line: fastnn train, evaluate, predict, verify-resume, reproduce, info."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from .train import Trainer
 
 # What `fastnn train DATASET` does without further options.
-_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none"}
+_STEP = {"accumulate": 1, "clip_norm": None, "ema": None}
+_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **_STEP}
 _PICTURES = {**_DEFAULTS, "augment": "crop-flip"}
 _RECIPES: dict[str, dict[str, Any]] = {
     "digits": {**_DEFAULTS, "model": "vgg_small", "epochs": 20, "batch_size": 32, "lr": 1e-3},
@@ -39,17 +41,18 @@ _PLACES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code: 0, 2 after an error (one line on stderr), 130 after Ctrl-C."""
+    """Runs a command and returns its exit code: 0, 1 where it compared and found a difference, 2 after an error (one line on stderr), 130
+    after Ctrl-C, 143 after SIGTERM."""
     from . import DeviceError
 
     options = _parser().parse_args(arguments)
+    options.words = list(sys.argv[1:] if arguments is None else arguments)[1:]
     try:
-        options.run(options)
+        return int(options.run(options) is False)
     except KeyboardInterrupt as error:
-        return _say(f"{error}" or "interrupted", 130)
+        return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError) as error:
         return _say(f"error: {' '.join(str(error).split())}", 2)
-    return 0
 
 
 def _say(message: str, code: int) -> int:
@@ -83,7 +86,8 @@ def train(options: argparse.Namespace) -> None:
     try:
         trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
     except Interrupted as error:
-        raise KeyboardInterrupt(f"{error.where}; go on with: {again}") from error
+        error.args = (f"{error.where}; go on with: {again}",)
+        raise
     print(_test(trainer, sets.test, fit["validation"]))
     _write_results(trainer, out, history_file)
 
@@ -113,13 +117,38 @@ def predict(options: argparse.Namespace) -> None:
         _say(f"{options.model_file} names no classes; their numbers are given", 0)
     ranked = trained.top(trained.predict(options.images), options.top)
     if options.json:
-        import json
-
         found = [[{"class": name, "probability": p} for name, p in row] for row in ranked]
         print(json.dumps([{"file": file, "predictions": row} for file, row in zip(options.images, found)], indent=1))
         return
     for file, row in zip(options.images, ranked):
         print("\n".join([file, *(f"  {100 * probability:5.1f} %  {name}" for name, probability in row)]))
+
+
+def verify_resume(options: argparse.Namespace) -> bool:
+    """Trains a short run whole, and again killed at random moments and resumed, and compares all bits: arguments as for fastnn train."""
+    from . import verify_resume as verifying
+
+    if options.child:
+        verifying.child(options, options.child)
+        return True
+    if options.resume:
+        raise ValueError("--resume: verify-resume begins anew; leave it out")
+    return verifying.verify(options, options.words)
+
+
+def reproduce(options: argparse.Namespace) -> bool:
+    """Repeats a bad step from the file that fastnn train left (bad-step.safetensors), op by op, and says whether it is the same again."""
+    from .train.bad_step import recorded
+    from .train.bad_step import reproduce as repeated
+
+    message, before = recorded(options.file)
+    print(f"then: {message}")
+    found = repeated(options.file, device=options.device)
+    print(f"again, op by op: {found or 'every value is finite'}")
+    same = before == (None if found is None else found.state())
+    if not same:
+        print(f"another value than the first time: {before or 'none'}")
+    return same
 
 
 def info(options: argparse.Namespace) -> None:
@@ -149,6 +178,7 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
         saved = files.read(checkpoint)[1]
         recipe = {
             "augment": "none",  # a run that began before there was any
+            **_STEP,
             **saved.get("notes", {}),
             "epochs": saved.get("epochs"),  # it may have been given more than it began with
         }
@@ -248,10 +278,12 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     )
     seed(options.seed)
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
-    optimizer = _optimizer(options, model, options.epochs * len(loader))
-    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision)
+    optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
+    step = {name: getattr(options, name) for name in _STEP}
+    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
-    return trainer, {"train": loader, "epochs": options.epochs, "validation": validation}
+    replay = {"auto": "auto", "off": False}[options.replay]
+    return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
 
 
 def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
@@ -365,6 +397,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
     command.set_defaults(run=predict)
+    command = commands.add_parser(
+        "verify-resume", help="whether a killed and resumed training has the same bits", description=verify_resume.__doc__
+    )
+    _add_train(command)
+    count = _number(int, 1, 2**31, "a whole number from 1 on")
+    command.add_argument("--kills", metavar="N", type=count, default=5, help="how often the second run is killed (default: 5)")
+    command.add_argument("--samples", metavar="N", type=count, default=2000, help="of the training set, at most (default: 2000)")
+    command.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    command.set_defaults(run=verify_resume)
+    command = commands.add_parser("reproduce", help="repeats a bad step from its file", description=reproduce.__doc__)
+    command.add_argument("file", metavar="FILE", help="bad-step.safetensors, named in the error of fastnn train")
+    command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: the training's)")
+    command.set_defaults(run=reproduce)
     command = commands.add_parser("info", help="instruction set, threads, memory", description=info.__doc__)
     command.set_defaults(run=info)
     return parser
@@ -397,6 +442,12 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         choices=["none", "flip", "crop-flip"],
         help="of the training images; default for photos and CIFAR: crop-flip, else none",
     )
+    add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
+    positive = _number(float, 5e-324, float("inf"), "a number above 0")
+    add("--clip-norm", metavar="NORM", type=positive, help="limit of the norm of the gradients (default: none)")
+    decay = _number(float, 0, 1, "a decay from 0 to below 1")
+    add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")
+    add("--replay", choices=["auto", "off"], default="auto", help="whether steps are replayed without Python (default: auto)")
     add("--seed", metavar="N", type=_number(int, 0, 2**63, "a whole number from 0 on"))
     add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
     add("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from .. import _C, ops
 from ..arguments import flag, number
-from ..tensor import Tensor, no_grad
+from ..tensor import Array, Tensor, no_grad
 from .lists import by_place, gradients_of, scalar
 
 
@@ -26,6 +26,12 @@ def p_norm(gradients: Sequence[Tensor], p: float) -> float:
     return top * sum((n / top) ** p for n in norms) ** (1 / p) if 0 < top < math.inf and p < math.inf else top
 
 
+def global_norms(gradients: Sequence[Tensor]) -> list[Array]:
+    """sqrt(sum g^2), in float64, over those that lie together: one number for each dtype and device, which nobody has to wait for."""
+    lists = [[gradients[i]._array for i in members] for members in by_place(gradients).values()]
+    return [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists]
+
+
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float | str = 2.0, *, error_if_nonfinite: bool = False
 ) -> Tensor:
@@ -42,7 +48,7 @@ def clip_grad_norm_(
     gradients = gradients_of("clip_grad_norm_", parameters)
     places = by_place(gradients)
     lists = {place: [gradients[i]._array for i in members] for place, members in places.items()}
-    norms = [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists.values()] if p == 2 else []
+    norms = global_norms(gradients) if p == 2 else []
     if p != 2:
         norm = scalar(p_norm(gradients, p), gradients[0].device if gradients else "cpu")
     elif len(norms) == 1:

@@ -7,12 +7,14 @@
 A plain loop of one's own over a Loader (zero_grad, forward, backward, step) does the same, bit for bit.
 """
 
+from .bad_step import reproduce
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
 from .diverged import Diverged
 from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy
+from .op_by_op import Finding
 from .trainer import Trainer
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
@@ -21,6 +23,7 @@ __all__ = [
     "Callback",
     "Diverged",
     "EarlyStopping",
+    "Finding",
     "History",
     "HistoryFile",
     "Interrupted",
@@ -32,6 +35,7 @@ __all__ = [
     "accuracy",
     "average_views",
     "load_model",
+    "reproduce",
     "save_model",
     "show_weights",
     "six_views",

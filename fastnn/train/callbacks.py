@@ -38,7 +38,7 @@ class Callback:
     def after_evaluate(self, trainer: Trainer, result: dict[str, float]) -> None: ...
 
     def after_interrupt(self, trainer: Trainer) -> None:
-        """After Ctrl-C, at the end of the step in which it came."""
+        """After Ctrl-C or SIGTERM, at the end of the step in which it came."""
 
 
 class EarlyStopping(Callback):
@@ -69,7 +69,7 @@ class EarlyStopping(Callback):
 
 
 class ModelCheckpoint(Callback):
-    """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C."""
+    """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C or SIGTERM."""
 
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
         self.path, self.every = checked_path("ModelCheckpoint", "path", path), integer("ModelCheckpoint", "every", every, 1)

@@ -125,8 +125,8 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     if model is not None:
         instance("load_model", "model", model, Module, "a Module")
     arrays, notes = files.read(path)
-    with _naming(path):
-        model = model if model is not None else _build(notes.get("architecture"))
+    with naming(path):
+        model = model if model is not None else build(notes.get("architecture"))
         begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
         model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})})
     classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
@@ -147,7 +147,7 @@ def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Ma
     if not found:
         return None
     with random.using(random.Generator(0)):
-        twin = _build(found)
+        twin = build(found)
     differing = [(a, b) for a, b in zip(_lines(model), _lines(twin)) if a != b]
     if not differing:
         return dict(found)
@@ -166,7 +166,7 @@ def _lines(model: Module) -> list[str]:
     return [type(model).__name__, *shapes, "no more parameters", *(line.strip() for line in repr(model).splitlines()), "no more layers"]
 
 
-def _build(architecture: Mapping[str, Any] | None) -> Module:
+def build(architecture: Mapping[str, Any] | None) -> Module:
     if not architecture:
         raise ValueError("says no architecture; build the model yourself and give it: load_model(path, model=MyNet())")
     try:
@@ -179,6 +179,11 @@ def _build(architecture: Mapping[str, Any] | None) -> Module:
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened."""
     checked_path("Trainer.save", "path", path)
+    files.write(path, *contents(trainer))
+
+
+def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and notes of a checkpoint."""
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
@@ -205,7 +210,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "best": None if best is None else {"epoch": best.epoch, "accuracy": best.accuracy, "loss": best.loss},
         "notes": trainer.notes,
     }
-    files.write(path, arrays, notes)
+    return arrays, notes
 
 
 def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -223,7 +228,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         if saved != has:
             raise ValueError(f"{os.fspath(path)}: made with {saved}; the trainer has {has}")
     before = trainer.optimizer.state_dict()
-    with _naming(path):
+    with naming(path):
         trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
         try:
             trainer.model.load_state_dict(_model_arrays(arrays))
@@ -274,7 +279,7 @@ def _with(averages: bool) -> str:
 
 
 @contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Puts the file's name in front of a ValueError's message."""
     try:
         yield

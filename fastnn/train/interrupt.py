@@ -1,50 +1,69 @@
-"""Ctrl-C that waits for the end of the step, so that what is saved is a state that training passed through."""
+"""Ctrl-C and SIGTERM that wait for the end of the step, so that what is saved is a state that training passed through."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised by `fit` after Ctrl-C: `where` training stood and the checkpoint it was `saved` to (None: nothing saved it)."""
+    """Raised by `fit` after Ctrl-C or SIGTERM: `where` training stood, the checkpoint it was `saved` to (None: nothing saved it), and the
+    `signal`'s number; 128 + signal is the exit code that says so."""
 
-    def __init__(self, where: str = "interrupted", saved: str | None = None) -> None:
-        self.where, self.saved = where, saved
+    def __init__(self, where: str = "interrupted", saved: str | None = None, signal: int = signal.SIGINT) -> None:
+        self.where, self.saved, self.signal = where, saved, int(signal)
         how = f"saved to {saved}: fit(..., resume={saved!r}) goes on" if saved else "nothing was saved (no ModelCheckpoint given)"
         super().__init__(f"{where}; {how}")
 
 
 class Interrupts:
-    """Inside the block the first Ctrl-C is remembered until `check()`; the second one stops at once.
+    """Around a fit: the first Ctrl-C or SIGTERM is remembered until `check()`, callbacks save (still inside the block), Interrupted is raised.
 
-    Outside the main thread, or where the signal is ignored (nohup), nothing changes.
+    A further Ctrl-C stops at once; further SIGTERMs change nothing, since batch systems send several. Handlers are installed in the main
+    thread alone and put back at the end; a signal that is ignored (nohup) stays ignored, and a SIGTERM handler of one's own stays.
     """
 
-    def __init__(self) -> None:
-        self.seen = False
-        self._before: Any = None
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.seen = 0  # the first signal that came
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        self.seen = False
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
-            self._before = signal.signal(signal.SIGINT, self._remember)
+        self.seen = 0
+        if threading.current_thread() is threading.main_thread():
+            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._remember)
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._remember)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.seen = False
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if isinstance(error, Interrupted) or (error is None and self.seen):
+                self.trainer._emit("after_interrupt")
+                raise Interrupted(self._where(), self.trainer._saved, self.seen or getattr(error, "signal", signal.SIGINT)) from None
+        finally:
+            while self._before:
+                signal.signal(*self._before.popitem())
+            self.seen = 0
+
+    def _where(self) -> str:
+        t = self.trainer
+        if t.epoch >= t.epochs or t.stop:
+            return f"interrupted at the end, after epoch {t.epoch}"
+        return f"interrupted in epoch {t.epoch + 1}, after batch {t.batch} of {t.batches}"
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.seen:
+        if self.seen and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.seen = True
+        self.seen = self.seen or number
 
     def check(self) -> None:
-        """Raises Interrupted when Ctrl-C came since the block began."""
+        """Raises Interrupted when a signal came since the block began."""
         if self.seen:
-            raise Interrupted
+            raise Interrupted(signal=self.seen)

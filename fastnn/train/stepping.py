@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from .. import recording
 from ..arguments import flag, function, instance, integer, number, several, shown
 from ..data import Loader, Normalize, Resize
 from ..nn import Module
 from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
+from ..optim.clip import global_norms
 from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
+from .bad_step import explained
 from .callbacks import Callback
+from .diverged import Diverged, check_loss, check_norm, telling_gradients
 from .evaluation import Loss
+from .op_by_op import Part
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -31,6 +36,8 @@ class Stepping:
             if limit is not None:
                 number("Trainer", name, limit, "(0, inf)")
         self.accumulate, self.clip_norm, self.clip_value, self.ema = accumulate, clip_norm, clip_value, ema
+        self._loader: Loader | None = None
+        self._parts: list[Part] = []  # of the step under way
 
     def steps(self, loader: Loader) -> int:
         """How many an epoch has."""
@@ -38,16 +45,28 @@ class Stepping:
 
     def counts(self, loader: Loader, first: int) -> Iterator[list[int]]:
         """For each step from batch `first` on: the samples of its batches."""
-        bounds = loader.bounds()
+        self._loader, bounds = loader, loader.bounds()
         sizes = [end - begin for begin, end in zip(bounds, bounds[1:])]
         for begin in range(first, len(sizes), self.accumulate):
             yield sizes[begin : begin + self.accumulate]
 
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
-        what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts."""
+        what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts.
+        Diverged says what the step shows when it is repeated op by op."""
+        self._parts, drawn = [], trainer.generator.draw
+        try:
+            return self._take(trainer, batches, counts, see)
+        except Diverged as error:
+            trainer.generator.draw = drawn
+            raise explained(trainer, self._loader, self._parts, error) from None
+        finally:
+            self._parts = []
+
+    def _take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         if len(counts) == 1:
             x, labels = next(batches)
+            self._parts.append((x, labels, 1.0, 1.0))
             whole, logits = trainer._replays.step(trainer, x, labels)
             see(float(whole), logits, labels)
             return float(whole)
@@ -60,6 +79,8 @@ class Stepping:
             count = evaluation.count_of(trainer.loss, labels)
             if i == 0 and count:
                 expected = count * sum(counts) / samples
+            share = None if count == 0 else 1.0 if adds_up else count / expected
+            self._parts.append((x, labels, share, samples / sum(counts) if adds_up else 1.0))
             if count == 0:  # every label is ignored
                 trainer._batch = x, labels
                 with no_grad():
@@ -71,7 +92,7 @@ class Stepping:
             see(float(loss), logits, labels)
             total, counted = total + (1.0 if adds_up else count) * float(loss), counted + count
         if not counted:
-            trainer._check(tensor(math.nan))
+            check_loss(trainer, math.nan)
         if not adds_up and counted != expected:
             scale_gradients(trainer.model, expected / counted)
         self.finish(trainer)
@@ -82,7 +103,11 @@ class Stepping:
         if self.clip_value is not None:
             clip_grad_value_(trainer.model.parameters(), self.clip_value)
         if self.clip_norm is not None:
-            clip_grad_norm_(trainer.model.parameters(), self.clip_norm)
+            norms = [clip_grad_norm_(trainer.model.parameters(), self.clip_norm)]
+        else:
+            norms = [Tensor(norm) for norm in global_norms(telling_gradients(trainer.model))]
+        for norm in norms:
+            recording.look(norm, lambda norm: check_norm(trainer, float(norm)))
         trainer.optimizer.step()
         if self.ema is not None:
             self.ema.update()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,10 +19,10 @@ from ..tensor import Tensor
 from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
-from .diverged import Diverged, why_diverged
+from .diverged import check_loss
 from .evaluation import Data, Loss, Sums
 from .history import History
-from .interrupt import Interrupted, Interrupts
+from .interrupt import Interrupts
 from .loading import training_loader
 from .metrics import Metric, by_name
 from .precision import Forward, checked_precision
@@ -92,7 +91,7 @@ class Trainer:
         self.sums: dict[str, float] = {}  # of the running epoch
         self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
-        self._interrupts = Interrupts()
+        self._interrupts = Interrupts(self)
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
         self._replays = Replays(self, False)
@@ -116,8 +115,9 @@ class Trainer:
         """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
 
         train: a data set (shuffled by the trainer's seed), a Loader, (images, labels), or any object whose items are (image, label).
-        With validation data the best snapshot is kept and, unless restore_best=False, put back at the end. Ctrl-C ends the step, lets the
-        callbacks save, and raises Interrupted. Raises Diverged when the loss is no number.
+        With validation data the best snapshot is kept and, unless restore_best=False, put back at the end. Ctrl-C and SIGTERM end the
+        step, let the callbacks save, and raise Interrupted. Raises Diverged when the loss or the norm of the gradients is no number: the step
+        is repeated op by op, and the message names op, layer, element and sample.
         replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where model, loss and optimizer are
         fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
@@ -136,10 +136,6 @@ class Trainer:
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(loader, validation)
                 self._emit("after_fit")
-        except Interrupted:
-            self._emit("after_interrupt")
-            where = f"interrupted in epoch {self.epoch + 1}, after batch {self.batch} of {self.batches}"
-            raise Interrupted(where, self._saved) from None
         finally:
             self._callbacks = []
             self._replays.end()
@@ -165,13 +161,9 @@ class Trainer:
         self._batch = x, labels
         logits = self.forward(x)
         loss = self.objective(logits, labels, penalised)
-        recording.look(loss, self._check)
+        recording.look(loss, lambda loss: check_loss(self, float(loss)))
         loss.backward(None if share == 1 else share)
         return loss, logits
-
-    def _check(self, loss: Tensor) -> None:
-        if not math.isfinite(float(loss)):
-            raise Diverged(why_diverged(self, float(loss)))
 
     def objective(self, logits: Tensor, labels: Tensor, penalised: float = 1.0) -> Tensor:
         """What is minimised: the loss, and the penalties on the weights (or their share, of one batch of several)."""

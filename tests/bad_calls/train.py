@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -50,6 +51,9 @@ def written(name: str) -> str:
         begun.fit(rows_set(), 1, batch_size=5, progress=False)
         begun.save("checkpoint")
         begun.save_model("model")
+        with contextlib.suppress(train.Diverged):
+            spoilt = trainer(normalize=data.Normalize([0.0] * 5, [1.0] * 5))
+            spoilt.fit((np.full((6, 5), np.nan), np.zeros(6, int)), 1, progress=False, callbacks=[train.ModelCheckpoint("checkpoint")])
         with open("junk", "wb") as file:
             file.write(b"\x10" * 300)
         os.makedirs("folder", exist_ok=True)
@@ -125,6 +129,7 @@ def subjects() -> list[Subject]:
         **constants(epochs=1, batch_size=5, callbacks=(), resume=None, restore_best=True, progress=False, replay="auto"),
     }
     inside = ("Loader", "item 0", "data set", "ItemDataset", "ArrayDataset", "Linear", "cross_entropy", "Penalty", "SGD", "Sequential")
+    repeated: Good = {"path": lambda: written("bad-step.safetensors"), "model": net, "loss": nn.CrossEntropyLoss, **constants(device="cpu")}
     table: Good = {"rows": lambda: [{"epoch": 1, "loss": 0.5}]}
     batch: Good = {"x": lambda: fastnn.tensor(np.ones((2, 5))), "labels": lambda: fastnn.tensor(np.array([0, 1]))}
     kept: Good = {"model": net, **constants(path="m", architecture=None, classes=("a", "b"), normalize=None, resize=None, notes={})}
@@ -148,6 +153,7 @@ def subjects() -> list[Subject]:
         Subject("HistoryFile", with_callback(train.HistoryFile), constants(path="history")),
         Subject("save_model", train.save_model, kept, ("models.create", "input_shape", "num_classes")),
         Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
+        Subject("reproduce", train.reproduce, repeated, ("model", "file", "load_state_dict", "device", *inside)),
         Subject("History", lambda rows: train.History(rows).table(), table),
         Subject("column", lambda column: history()[column], constants(column="loss"), ("history",), kinds=(KeyError,)),
         Subject("History.best", lambda monitor: history().best(monitor), constants(monitor="loss"), ("history",)),
@@ -166,6 +172,7 @@ def subjects() -> list[Subject]:
 PLAIN = {
     "Callback": "nothing to give",
     "Diverged": "an exception",
+    "Finding": "a record",
     "Interrupted": "an exception",
     "Snapshot": "a record",
     "Trained": "made by load_model",

@@ -1,0 +1,249 @@
+"""A step whose loss or gradient is no number: repeated op by op from the state before it, explained, and written to a file that repeats it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _C, __version__, files, nn, random
+from ..arguments import function, instance
+from ..arguments import path as checked_path
+from ..data import Loader
+from ..nn import Module, Penalty
+from ..tensor import Tensor, tensor
+from . import checkpoint
+from .callbacks import ModelCheckpoint
+from .diverged import Diverged, why_diverged
+from .evaluation import Loss, device_of
+from .op_by_op import Finding, Part, Watch, run
+from .precision import Forward, checked_precision
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+MOST_STATE = 256 << 20  # bytes of parameters and buffers that the file takes along
+
+_MODEL, _LOSS, _BATCH, _TAKEN = "model/", "loss/", "batch/", "op/"
+
+
+def explained(trainer: Trainer, loader: Loader | None, parts: Sequence[Part], error: Diverged) -> Diverged:
+    """The same with what the repeated step shows. The trainer's generator must stand where it stood before the step; the model is left
+    as it was, gradients are forgotten."""
+    if not parts:
+        return error
+    buffers = {name: np.array(buffer.numpy()) for name, buffer in trainer.model.named_buffers()}
+    drawn = trainer.generator.draw
+    watch = Watch(trainer.model)
+    failed = ""
+    try:
+        run(watch, trainer.model, trainer.forward, trainer.objective, parts)
+    except Exception as other:  # after a value that is no number a net of one's own may raise anything
+        failed = f"; then {type(other).__name__} was raised: {other}"
+    trainer.generator.draw = drawn
+    for name, buffer in trainer.model.named_buffers():
+        buffer.copy_from(buffers[name])
+    trainer.optimizer.zero_grad()
+    samples = _positions(loader, trainer, len(parts))
+    found = watch.found
+    told = _told(found, samples, loader) if found is not None else "every value is finite: the step does not repeat itself"
+    # again: while a replayed step runs, the optimizer's counts are those after it
+    message = why_diverged(trainer, error.loss) if error.loss is not None else str(error)
+    file, kept = _written(trainer, parts, watch, samples, message)
+    explained = Diverged(f"{message}. Repeated op by op: {told}{failed}. {kept}", loss=error.loss, norm=error.norm)
+    explained.found, explained.samples, explained.file = found, samples, file
+    return explained
+
+
+def reproduce(
+    path: str | os.PathLike[str], *, model: Module | None = None, loss: Loss | None = None, device: str | None = None
+) -> Finding | None:
+    """Repeats the step of a file that Diverged names, op by op, from the state before it; returns the first value that is no number.
+
+    model, loss: needed where the file does not say how to build them (a net, a loss of one's own); the model then holds that state.
+    device: another than the training's. ValueError, naming the file, when it is of another kind, or holds the inputs of the operation alone
+    because the state was too large.
+    """
+    name, (arrays, notes) = checked_path("reproduce", "path", path), _read(path)
+    if model is not None:
+        instance("reproduce", "model", model, Module, "a Module")
+    if loss is not None:
+        function("reproduce", "loss", loss, "a function of (logits, labels)")
+    if not notes["state"]:
+        raise ValueError(
+            f"{name}: the state was too large for it; it holds the batch and what the operation took in ({_TAKEN}...): "
+            "fastnn.files.read gives these arrays"
+        )
+    with checkpoint.naming(path):
+        model = model if model is not None else checkpoint.build(notes["architecture"])
+        model.load_state_dict(_below(_MODEL, arrays))
+        loss = loss if loss is not None else _loss_from(notes["loss"], _below(_LOSS, arrays))
+    model.to(notes["device"] if device is None else device)
+    for key, module in model.named_modules():
+        module.__dict__["training"] = key not in notes["evaluating"]
+    for key, p in model.named_parameters():
+        p.requires_grad = key not in notes["frozen"]
+    penalty = Penalty(model, l1=notes["l1"], l2=notes["l2"]) if notes["l1"] or notes["l2"] else None
+    generator, where = random.Generator(notes["seed"]), device_of(model)
+    generator.draw = notes["draw"]
+    parts: list[Part] = [
+        (tensor(arrays[f"{_BATCH}{i}/x"], device=where), tensor(arrays[f"{_BATCH}{i}/labels"]), share, penalised)
+        for i, (share, penalised) in enumerate(notes["shares"])
+    ]
+
+    def objective(logits: Tensor, labels: Tensor, penalised: float) -> Tensor:
+        value: Tensor = loss(logits, labels)
+        return value if penalty is None else value + penalty() * penalised
+
+    watch, products = Watch(model), _C.get_precision()
+    _C.set_precision(notes["products"])
+    try:
+        with random.using(generator):
+            run(watch, model, Forward(model, checked_precision(notes["precision"], where)), objective, parts)
+    except Exception:  # as in the training, see explained
+        if watch.found is None:
+            raise
+    finally:
+        _C.set_precision(products)
+    return watch.found
+
+
+def recorded(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any] | None]:
+    """What such a file says: the message of then, and the finding (Finding.state), None where the repeated step was finite."""
+    notes = _read(path)[1]
+    return notes["message"], notes["bad_step"]
+
+
+# --- what is said
+
+
+def _positions(loader: Loader | None, trainer: Trainer, batches: int) -> np.ndarray | None:
+    """Of the step's samples, in the training set."""
+    if loader is None:
+        return None
+    bounds = loader.bounds()
+    first, last = trainer.batch, min(trainer.batch + batches, len(bounds) - 1)
+    return loader.order(trainer.epoch)[bounds[first] : bounds[last]]
+
+
+def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> str:
+    if found.sample is None or samples is None or loader is None or found.sample >= len(samples):
+        return str(found)
+    position = int(samples[found.sample])
+    rows, paths = loader.dataset._rows, getattr(getattr(loader.dataset, "_source", None), "paths", None)
+    row = position if rows is None else int(rows[position])
+    file = f", {os.fspath(paths[row])}" if paths is not None and row < len(paths) and isinstance(paths[row], (str, os.PathLike)) else ""
+    part = f" (number {row} of the set that it is a part of)" if rows is not None and row != position else ""
+    return f"{found}, in sample {position} of the training set{part}{file}"
+
+
+# --- the file
+
+
+def _written(trainer: Trainer, parts: Sequence[Part], watch: Watch, samples: np.ndarray | None, message: str) -> tuple[str | None, str]:
+    """Where it lies, and the sentence that says so."""
+    path = _place(trainer)
+    arrays, notes = _contents(trainer, parts, watch, samples, message)
+    try:
+        files.write(path, arrays, notes)
+    except OSError as error:
+        return None, f"The file that repeats it could not be written: {error}"
+    if not notes["state"]:
+        return path, f"{path} holds the batch and what the operation took in, not the state, which is large"
+    if notes["architecture"] and notes["loss"]:
+        return path, f"fastnn reproduce {path} repeats it"
+    missing = ", ".join(([] if notes["architecture"] else ["model=MyNet()"]) + ([] if notes["loss"] else ["loss=my_loss"]))
+    return path, f"fastnn.train.reproduce({path!r}, {missing}) repeats it"
+
+
+def _place(trainer: Trainer) -> str:
+    """Beside the checkpoint; without one among the system's temporary files."""
+    saved = next((os.fspath(c.path) for c in trainer._callbacks if isinstance(c, ModelCheckpoint)), None)
+    if saved is not None:
+        return os.path.join(os.path.dirname(saved), "bad-step.safetensors")
+    return os.path.join(tempfile.gettempdir(), f"fastnn-bad-step-{os.getpid()}.safetensors")
+
+
+def _contents(
+    trainer: Trainer, parts: Sequence[Part], watch: Watch, samples: np.ndarray | None, message: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    model = trainer.model
+    arrays: dict[str, Any] = {}
+    for i, (x, labels, _, _) in enumerate(parts):
+        arrays[f"{_BATCH}{i}/x"], arrays[f"{_BATCH}{i}/labels"] = x, labels
+    if samples is not None:
+        arrays["samples"] = samples
+    state = model._state()
+    whole = sum(a._array.nbytes for a in state.values()) <= MOST_STATE
+    if whole:
+        arrays.update({_MODEL + name: a for name, a in state.items()})
+    elif sum(a.nbytes for a in watch.inputs.values()) <= MOST_STATE:
+        arrays.update({_TAKEN + name: a for name, a in watch.inputs.items()})
+    loss, weights = _loss_state(trainer.loss)
+    arrays.update({_LOSS + name: a for name, a in weights.items()})
+    penalty = trainer.penalty
+    notes = {
+        "bad_step": None if watch.found is None else watch.found.state(),
+        "message": message,
+        "state": whole,
+        "epoch": trainer.epoch,
+        "batch": trainer.batch,
+        "steps": trainer.optimizer.steps,
+        "optimizer": trainer.optimizer.name,
+        "rate": trainer.optimizer.rates()[0],
+        "seed": trainer.generator.seed,
+        "draw": trainer.generator.draw,
+        "shares": [[share, penalised] for _, _, share, penalised in parts],
+        "architecture": dict(trainer.architecture) if trainer.architecture else None,
+        "loss": loss,
+        "l1": 0.0 if penalty is None else penalty.l1,
+        "l2": 0.0 if penalty is None else penalty.l2,
+        "precision": trainer.precision,
+        "products": _C.get_precision(),
+        "device": trainer.device,
+        "evaluating": [name for name, module in model.named_modules() if not module.training],
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
+        "versions": {"fastnn": __version__, "numpy": np.__version__, "python": platform.python_version(), "isa": _C.isa()},
+    }
+    return arrays, notes
+
+
+def _loss_state(loss: Loss) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What builds a loss of the library again, and its weights; None for one of somebody's own."""
+    kind = type(loss)
+    if not isinstance(loss, Module) or getattr(nn, kind.__name__, None) is not kind or loss._modules or loss._parameters:
+        return None, {}
+    settings = {name: value for name, value in vars(loss).items() if name[0] != "_"}
+    if not all(isinstance(value, (bool, int, float, str, type(None))) for value in settings.values()):
+        return None, {}
+    weights = {name: value for name, value in loss._buffers.items() if value is not None}
+    return {"class": kind.__name__, "settings": settings, "absent": [name for name in loss._buffers if name not in weights]}, weights
+
+
+def _loss_from(about: Mapping[str, Any] | None, weights: Mapping[str, np.ndarray]) -> Loss:
+    if about is None:
+        raise ValueError("its loss is not the library's: give it, reproduce(path, loss=...)")
+    kind = getattr(nn, about["class"])
+    loss: Module = kind.__new__(kind)
+    Module.__init__(loss)
+    loss.__dict__.update(about["settings"])
+    for name in about["absent"]:
+        loss.register_buffer(name, None)
+    for name, values in weights.items():
+        loss.register_buffer(name, tensor(values))
+    return loss
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    arrays, notes = files.read(path)
+    if "bad_step" not in notes:
+        raise ValueError(f"{os.fspath(path)}: is no file of a bad step; Diverged names such files")
+    return arrays, notes
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,76 @@
+"""Trainings killed and interrupted many times, at moments drawn anew in each run; minutes. `python -m pytest -o addopts= -s tests/long/test_killed.py`."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from test_interrupts import goes_on, interrupted
+
+from fastnn import _C
+from fastnn.cli import main
+from fastnn.train import Callback, Trainer
+
+SEED = random.SystemRandom().randrange(2**31)
+EVERYTHING = ["--ema", "0.99", "--accumulate", "2", "--clip-norm", "1", "--augment", "flip"]
+RUNS = {
+    "lenet": ["--model", "lenet"],
+    "lenet, eager": ["--model", "lenet", "--replay", "off"],
+    "lenet, everything": ["--model", "lenet", "--schedule", "plateau", *EVERYTHING],
+    "vgg_small": ["--model", "vgg_small", "--optimizer", "sgd", "--schedule", "one-cycle"],
+    "vgg_small, everything": ["--model", "vgg_small", "--optimizer", "adamw", *EVERYTHING],
+    "resnet20": ["--model", "resnet20", "--augment", "crop-flip", "--optimizer", "muon"],
+    "mlp, plateau": ["--model", "mlp", "--schedule", "plateau", "--optimizer", "rmsprop"],
+    "mlp, three threads": ["--model", "mlp", "--threads", "3", "--optimizer", "adagrad"],
+    "linear": ["--model", "linear", "--schedule", "warmup"],
+    "linear, whole batches": ["--model", "linear", "--batch-size", "300"],
+    **(
+        {"lenet, bf16": ["--model", "lenet", "--precision", "bf16"], "vgg_small, bf16": ["--model", "vgg_small", "--precision", "bf16", *EVERYTHING]}
+        if _C.isa() in _C.isas("bfloat16")
+        else {}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", RUNS.values(), ids=list(RUNS))
+def test_killed_ten_times(words: list[str], tmp_path: Path) -> None:
+    print(f"\n--seed {SEED}: {' '.join(words)}")
+    sizes = ["--epochs", "3", "--samples", "400"]
+    threads = [] if "--threads" in words else ["--threads", "1"]
+    out = ["--out", str(tmp_path), "--seed", str(SEED)]
+    assert main(["verify-resume", "digits", *words, *sizes, *threads, "--kills", "10", *out]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("without_memory_checks")
+def test_interrupted_at_150_moments(number: int, tmp_path: Path) -> None:
+    """From a thread, while Python switches often."""
+    chance, before = random.Random(SEED), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for i in range(150):
+            delay = chance.random() * 0.04
+
+            class Later(Callback):
+                def before_fit(self, trainer: Trainer) -> None:
+                    self.timer = threading.Timer(self.delay, os.kill, [os.getpid(), number])
+                    self.timer.start()
+
+                def after_fit(self, trainer: Trainer) -> None:
+                    self.timer.join()
+
+                delay: float
+
+            later = Later()
+            later.delay = delay
+            error = interrupted(tmp_path / str(i), later, number=number)
+            if i % 30 == 0:
+                print(f"\nseed {SEED}, {delay:.4f} s: {error.where}", end="")
+            goes_on(tmp_path / str(i))
+    finally:
+        sys.setswitchinterval(before)

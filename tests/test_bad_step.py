@@ -1,0 +1,329 @@
+"""A step whose loss or gradient is no number: Diverged names op, layer, element and sample, leaves the state before the step, and writes a
+file that repeats it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kernel_calls
+import numpy as np
+import pytest
+from test_cli import command
+
+import fastnn
+from fastnn import _C, files, models, nn, optim
+from fastnn.cli import main
+from fastnn.data import ArrayDataset, Loader, Normalize
+from fastnn.tensor import Tensor
+from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer, bad_step, reproduce
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+AS_IT_IS = Normalize([0.0], [1.0])
+N = 48
+
+
+def samples(nan_at: int | None = None) -> ArrayDataset:
+    images = np.random.default_rng(0).standard_normal((N, 1, 6, 6)).astype(np.float32)
+    if nan_at is not None:
+        images[nan_at, 0, 2, 3] = np.nan
+    return ArrayDataset(images, np.arange(N) % 3)
+
+
+class Divides(nn.Module):
+    """By 0 where the sum of a sample is above a bound, so that one sample is to blame; its weight is not used up to then."""
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = fastnn.ops.where(self.marks(x), x * 0.0, x * 0.0 + 1.0)
+        return x / kept
+
+    def marks(self, x: Tensor) -> Tensor:
+        return x > self.bound
+
+
+class Root(nn.Module):
+    """x + sqrt(0 |x|): fine forwards; backwards 0.5 / sqrt(0)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (abs(x) * 0.0).sqrt()
+
+
+def plain(*inside: nn.Module) -> nn.Sequential:
+    fastnn.seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), *inside, nn.Linear(8, 3))
+
+
+def conv(*inside: nn.Module) -> nn.Sequential:
+    fastnn.seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), *inside, nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 3)
+    )  # fmt: skip
+
+
+def diverge(model: nn.Module, dataset: Any, rate: float = 0.01, loss: Any = None, **options: Any) -> tuple[Trainer, Diverged]:
+    """Ten epochs would be done."""
+    fit = {key: options.pop(key) for key in ("replay", "callbacks", "batch_size") if key in options}
+    t = Trainer(model, optim.SGD(model.parameters(), rate, momentum=0.9), loss, normalize=AS_IT_IS, **options)
+    with pytest.raises(Diverged) as caught:
+        t.fit(dataset, 10, progress=False, **{"batch_size": 8, **fit})
+    return t, caught.value
+
+
+NARROW = [*(["cpu"] if _C.isa() in _C.isas("bfloat16") else []), *kernel_calls.GPUS]
+WAYS: dict[str, dict[str, Any]] = {
+    "replayed": {"replay": True},
+    "eager": {"replay": False},
+    "accumulated": {"accumulate": 3, "replay": False},
+    "clipped": {"clip_norm": 1.0, "replay": True},
+    "clipped by value": {"clip_value": 1e30, "replay": True},
+    "averaged": {"ema": 0.9, "replay": True},
+    **{f"replayed on {gpu}": {"device": gpu, "replay": True} for gpu in kernel_calls.GPUS},
+    **{f"eager on {gpu}": {"device": gpu, "replay": False} for gpu in kernel_calls.GPUS},
+    **{f"mixed on {device}": {"device": device, "precision": "bf16"} for device in NARROW},
+}
+way = pytest.mark.parametrize("options", WAYS.values(), ids=list(WAYS))
+
+
+@way
+@pytest.mark.parametrize("make", [plain, conv])
+def test_nan_in_one_image(options: dict[str, Any], make: Callable[[], nn.Module]) -> None:
+    t, error = diverge(make(), samples(nan_at=29), **options)
+    assert error.found is not None and error.samples is not None
+    assert error.found.what.startswith("the input") and error.found.direction == "before" and np.isnan(error.found.value)
+    assert error.found.index[1:] == (0, 2, 3) and error.found.sample is not None and error.samples[error.found.sample] == 29
+    assert "the input holds NaN or infinity" in str(error) and "in sample 29 of the training set" in str(error)
+
+
+@way
+def test_a_rate_far_too_high(options: dict[str, Any]) -> None:
+    if "clip_norm" in options or "clip_value" in options:
+        options = {**options, "clip_norm": None, "clip_value": None}
+    _, error = diverge(plain(nn.ReLU()), samples(), rate=1e30, **options)
+    assert error.found is not None and "the rate 1e+30 is most likely too high" in str(error)
+    assert error.found.direction == "forward" and error.found.op == "Linear" and not np.isfinite(error.found.value)
+    assert re.match(r"(1|3) \(Linear\((36->8|8->3)\)\)", error.found.layer) and error.found.sample is not None
+
+
+@way
+def test_a_layer_that_divides_by_0(options: dict[str, Any]) -> None:
+    """Only where an activation is above its bound: the sample is one in which it is, in the first batch that has any."""
+    model = plain(Divides(1.5))
+    t, error = diverge(model, samples(), **options)
+    assert error.found is not None and error.samples is not None and error.found.sample is not None
+    assert (error.found.op, error.found.layer, error.found.direction) == ("Divide", f"2 ({model[2]!r})", "forward")
+    assert len(error.found.index) == 2 and error.found.value == np.inf
+    x = fastnn.tensor(samples().raw(np.array([error.samples[error.found.sample]]))[0], device=t.device)
+    before = nn.Sequential(model[0], model[1])(x).numpy()
+    assert before[0, error.found.index[1]] > 1.4  # in bfloat16 it may be just below
+
+
+@way
+def test_a_backward_pass_that_divides_by_0(options: dict[str, Any]) -> None:
+    """The loss is a number; the update is not done."""
+    model = plain(Root())
+    before = {name: a.tobytes() for name, a in model.state_dict().items()}
+    if options.get("clip_value"):  # makes numbers of infinities: then it is the user's will
+        options = {**options, "clip_value": None}
+    t, error = diverge(model, samples(), **options)
+    assert error.found is not None and error.found.direction == "backward" and "though the loss is a number" in str(error)
+    assert (error.found.op, error.found.layer) == ("Sqrt", f"2 ({model[2]!r})") and error.found.sample == 0
+    assert {name: a.tobytes() for name, a in model.state_dict().items()} == before
+    assert t.optimizer.steps == 0 and t.generator.draw == 0
+    assert not any(a.numpy().any() for a in t.optimizer.state_arrays().values())
+
+
+@way
+def test_a_loss_of_ones_own(options: dict[str, Any]) -> None:
+    def inverse(logits: Tensor, labels: Tensor) -> Tensor:
+        return (1.0 / (logits - logits)).mean()
+
+    _, error = diverge(plain(), samples(), loss=inverse, **options)
+    assert error.found is not None and (error.found.op, error.found.layer) == ("Divide", "the loss") and error.found.value == np.inf
+    assert error.found.index == (0, 0) and error.found.sample == 0
+    assert "before the first update" in str(error) and "loss=my_loss) repeats it" in str(error)
+
+
+def test_an_operation_of_ones_own_is_named() -> None:
+    class Wrong(fastnn.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Any:
+            return x.numpy()
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> Any:
+            gradient = dy.numpy().copy()
+            gradient[3, 1] = np.nan
+            return gradient
+
+    class Layer(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Wrong.apply(x)
+
+    _, error = diverge(plain(Layer()), samples())
+    assert error.found is not None and error.samples is not None
+    assert (error.found.op, error.found.direction, error.found.index, error.found.sample) == ("Wrong", "backward", (3, 1), 3)
+    assert f"in sample {error.samples[3]} of the training set" in str(error)
+
+
+def test_a_gradient_that_overflows_in_its_own_product_is_met_as_a_parameter() -> None:
+    """The vectors' gradients are finite; in the next step the weights are not."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    images = np.full((16, 1, 6, 6), 1e25, np.float32)
+
+    def steep(logits: Tensor, labels: Tensor) -> Tensor:
+        return ((logits - logits.detach()) * 1e14).sum()
+
+    _, error = diverge(model, ArrayDataset(images, np.zeros(16, int)), loss=steep)
+    assert error.found is not None and error.found.direction == "before" and error.found.what == "parameter 1.weight"
+
+
+def test_the_samples_of_a_part_are_those_of_the_whole_too() -> None:
+    part = samples(nan_at=29).take(np.arange(20, 40))
+    _, error = diverge(plain(), part)
+    assert "in sample 9 of the training set (number 29 of the set that it is a part of)" in str(error)
+
+
+def test_shuffled_resumed_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """The positions are those of the batch, wherever the fit began."""
+    dataset = samples()
+    loader = Loader(dataset, 8, shuffle=True, seed=3, normalize=AS_IT_IS)
+    last = int(loader.order(0)[-1])
+
+    class Save(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            if trainer.batch == 4:
+                trainer.save(tmp_path / "c")
+
+    bad = Loader(samples(nan_at=last), 8, shuffle=True, seed=3, normalize=AS_IT_IS)
+    for resume in (None, tmp_path / "c"):
+        model = plain()
+        t = Trainer(model, optim.SGD(model.parameters(), 0.01), normalize=AS_IT_IS)
+        with pytest.raises(Diverged, match=f"epoch 1, batch 6: .*in sample {last} of the training set") as caught:
+            t.fit(bad, 1, progress=False, callbacks=[Save()], resume=resume)
+        assert caught.value.samples is not None and list(caught.value.samples) == list(loader.order(0)[40:])
+
+
+# --- the state
+
+BUFFERS = ("running", "tracked")
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_the_state_is_that_before_the_step(replay: bool, tmp_path: Path) -> None:
+    """Weights, optimizer, generator: as after the last whole step. Statistics of batch normalisation have seen the batch, once."""
+    kept: list[tuple[dict[str, bytes], int, int]] = []
+
+    class Keep(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            kept.append((_bytes(trainer), trainer.optimizer.steps, trainer.generator.draw))
+
+    t, error = diverge(conv(), samples(nan_at=44), replay=replay, callbacks=[Keep()])
+    assert kept and (_bytes(t), t.optimizer.steps, t.generator.draw) == kept[-1]
+    assert t.model.state_dict()["1.num_batches_tracked"] == len(kept) + 1
+    assert all(p.grad is None for p in t.model.parameters())
+
+
+def _bytes(t: Trainer) -> dict[str, bytes]:
+    arrays = {**t.model.state_dict(), **{k: np.array(a.numpy()) for k, a in t.optimizer.state_arrays().items()}}
+    return {k: v.tobytes() for k, v in arrays.items() if not any(word in k for word in BUFFERS)}
+
+
+# --- the file
+
+
+@way
+@pytest.mark.parametrize("inside", [Root, lambda: Divides(1.5)])
+def test_the_file_repeats_the_step(options: dict[str, Any], inside: Callable[[], nn.Module], tmp_path: Path) -> None:
+    options = {**options, "clip_value": None, "callbacks": [ModelCheckpoint(tmp_path / "c")], "l2": 1e-3}
+    t, error = diverge(plain(nn.Dropout(0.3), inside(), nn.Dropout(0.3)), samples(), **options)
+    assert error.file == str(tmp_path / "bad-step.safetensors") and error.found is not None
+    assert f"fastnn.train.reproduce({error.file!r}, model=MyNet()) repeats it" in str(error)
+    again = reproduce(error.file, model=plain(nn.Dropout(0.3), inside(), nn.Dropout(0.3)))
+    assert again is not None and again.state() == error.found.state()
+    assert os.path.getsize(error.file) < 100_000
+    arrays, notes = files.read(error.file)
+    assert notes["seed"] == 0 and notes["steps"] == t.optimizer.steps and list(arrays["samples"]) == list(error.samples)  # type: ignore[arg-type]
+
+
+def test_a_model_and_a_loss_of_the_library_need_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fastnn.seed(0)
+    model = models.create("mlp", input_shape=(1, 6, 6), num_classes=3)
+    t = Trainer(model, optim.Adam(model.parameters(), 1e28), nn.CrossEntropyLoss([1.0, 2.0, 3.0], label_smoothing=0.1), normalize=AS_IT_IS)
+    with pytest.raises(Diverged, match=r"\. fastnn reproduce \S+bad-step.safetensors repeats it") as caught:
+        t.fit(samples(), 9, batch_size=8, progress=False, callbacks=[ModelCheckpoint(tmp_path / "c")])
+    assert caught.value.found is not None and caught.value.file is not None
+    again = reproduce(caught.value.file)
+    assert again is not None and again.state() == caught.value.found.state()
+    assert main(["reproduce", caught.value.file]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("then: the loss is ") and out[1] == f"again, op by op: {caught.value.found}"
+
+
+def test_a_repeat_that_is_finite_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loss with a memory is no function."""
+    calls = []
+
+    def third(logits: Tensor, labels: Tensor) -> Tensor:
+        calls.append(0)
+        return nn.CrossEntropyLoss()(logits, labels) * (np.inf if len(calls) == 3 else 1.0)
+
+    _, error = diverge(plain(), samples(), loss=third, callbacks=[ModelCheckpoint(tmp_path / "c")])
+    assert "every value is finite: the step does not repeat itself" in str(error) and error.found is None and error.file is not None
+    assert reproduce(error.file, model=plain(), loss=nn.CrossEntropyLoss()) is None
+
+
+def test_a_large_state_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_step, "MOST_STATE", 1000)
+    _, error = diverge(plain(Root()), samples(), callbacks=[ModelCheckpoint(tmp_path / "c")])
+    assert error.file is not None and "holds the batch and what the operation took in, not the state, which is large" in str(error)
+    arrays, _ = files.read(error.file)
+    assert not any(name.startswith("model/") for name in arrays) and arrays["op/dy"].shape == (8, 8)
+    with pytest.raises(ValueError, match=r"bad-step.safetensors: the state was too large for it; it holds .*\(op/"):
+        reproduce(error.file, model=plain(Root()))
+
+
+def test_where_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, error = diverge(plain(Root()), samples())
+    assert error.file is not None and os.path.dirname(error.file) == tempfile.gettempdir()
+    os.unlink(error.file)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    _, error = diverge(plain(Root()), samples())
+    assert error.file is None and error.found is not None and "The file that repeats it could not be written: " in str(error)
+
+
+def test_files_that_are_something_else(tmp_path: Path) -> None:
+    t, error = diverge(plain(Root()), samples(), callbacks=[ModelCheckpoint(tmp_path / "c")])
+    t.save(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match="checkpoint: is no file of a bad step"):
+        reproduce(tmp_path / "checkpoint")
+    assert error.file is not None
+    with pytest.raises(ValueError, match="bad-step.safetensors: says no architecture; build the model yourself"):
+        reproduce(error.file)
+    with pytest.raises(ValueError, match="bad-step.safetensors: load_state_dict of Sequential: "):
+        reproduce(error.file, model=conv())
+
+
+def test_the_command_line_leaves_the_file_beside_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with command("train", "digits", "--model", "mlp", "--lr", "1e30", "--epochs", "1") as process:
+        _, err = process.communicate()
+    assert process.returncode == 2 and err.count("\n") == 1 and "fastnn reproduce runs/digits/bad-step.safetensors repeats it" in err
+    assert main(["reproduce", "runs/digits/bad-step.safetensors"]) == 0
+
+
+def test_a_step_of_ones_own_loop_says_it_shortly() -> None:
+    model = plain(Root())
+    t = Trainer(model, optim.SGD(model.parameters(), 0.1))
+    x, labels = Loader(samples(), 8).batch(np.arange(8))
+    with pytest.raises(Diverged, match="though the loss is a number: a backward pass divides by 0 or overflows$") as caught:
+        t.step(x, labels)
+    assert caught.value.found is None and caught.value.file is None

@@ -1,0 +1,266 @@
+"""Ctrl-C and SIGTERM at any moment of a fit: what is saved, what is raised, which handlers stand afterwards, and that training goes on bit
+for bit."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_checkpoint import QUIET, make, state
+from test_cli import command
+from test_trainer import blobs
+
+from fastnn import captured, data, files
+from fastnn.train import Callback, Interrupted, ModelCheckpoint, Trainer
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+TRAIN, VALIDATION = blobs(100), blobs(40, 1)  # 7 steps an epoch
+EVENTS = [
+    "before_fit", "before_epoch", "before_step", "after_step", "after_capture", "before_evaluate", "after_evaluate", "after_epoch", "after_fit",
+]  # fmt: skip
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@lru_cache(1)
+def whole() -> Any:
+    """The state at the end of 3 epochs that nothing interrupted."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "whole.safetensors")
+        make("adam").fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(path)], **QUIET)
+        return state(path)
+
+
+def interrupted(path: Path, *callbacks: Callback, number: int = signal.SIGINT, trainer: Trainer | None = None) -> Interrupted:
+    """A fit that a signal ends: it says so, has saved, and the handlers are those from before."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="interrupted .*; saved to .* goes on") as caught:
+        t = trainer or make("adam")
+        t.fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(path, every=2), *callbacks], **QUIET)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert caught.value.saved == str(path) and caught.value.signal == number
+    return caught.value
+
+
+def goes_on(path: Path) -> None:
+    """From the checkpoint to the very state of the run that was never interrupted."""
+    make("adam", 7).fit(TRAIN, 3, VALIDATION, batch_size=16, resume=path, callbacks=[ModelCheckpoint(path)], **QUIET)
+    assert state(path) == whole()
+
+
+class Sends(Callback):
+    """A signal at the `count`-th time that the event comes."""
+
+    def __init__(self, event: str, count: int, number: int) -> None:
+        self.left, self.number = count, number
+        setattr(self, event, self.event)
+
+    def event(self, trainer: Trainer, *rest: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            send(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("event", EVENTS)
+def test_in_a_callback(tmp_path: Path, event: str, number: int) -> None:
+    often = {"before_step": 10, "after_step": 13, "before_epoch": 2, "before_evaluate": 2, "after_evaluate": 2, "after_epoch": 2}
+    interrupted(tmp_path / "c", Sends(event, often.get(event, 1), number), number=number)
+    goes_on(tmp_path / "c")
+
+
+def test_after_the_last_epoch_it_says_where(tmp_path: Path) -> None:
+    error = interrupted(tmp_path / "c", Sends("after_fit", 1, signal.SIGTERM), number=signal.SIGTERM)
+    assert error.where == "interrupted at the end, after epoch 3"
+
+
+class Once:
+    """A function that sends a signal at its n-th call and then does what it always does."""
+
+    def __init__(self, real: Callable[..., Any], count: int = 1, number: int = signal.SIGINT) -> None:
+        self.real, self.left, self.number = real, count, number
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            send(self.number)
+        return self.real(*args, **keywords)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("place", "name", "count"),
+    [
+        (captured, "_compare", 1),  # in capture, both recordings done
+        (captured.Captured, "_drawing", 2),  # between the first and the second recording
+        (captured.Captured, "_looking", 9),  # in a step, before its kernels run
+        (os, "fsync", 1),  # while a checkpoint is written
+        (os, "replace", 1),
+        (os, "fsync", 2),
+        (data.Loader, "batch", 12),  # in the thread that makes batches
+        (np, "sum", 20),  # in the evaluation of a metric, or in training's
+    ],
+)
+def test_in_the_midst(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: Any, name: str, count: int, number: int) -> None:
+    real = getattr(place, name)
+    once = Once(real, count, number)
+    monkeypatch.setattr(place, name, once if not isinstance(place, type) else lambda *a, **k: once(*a, **k))
+    interrupted(tmp_path / "c", number=number)
+    assert once.left <= 0
+    monkeypatch.undo()
+    goes_on(tmp_path / "c")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.35, 0.5, 0.65, 0.8])
+def test_from_outside_at_some_moment(tmp_path: Path, share: float) -> None:
+    """A thread sends it some time after the first step, wherever the main thread is then."""
+
+    class Later(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            if trainer.optimizer.steps == 2:
+                self.timer = threading.Timer(share * 0.02, send, [signal.SIGINT])
+                self.timer.start()
+            time.sleep(0.0005)
+
+        def after_fit(self, trainer: Trainer) -> None:
+            self.timer.join()
+
+    interrupted(tmp_path / "c", Later())
+    goes_on(tmp_path / "c")
+
+
+# --- more than one
+
+
+class Twice(Callback):
+    def __init__(self, first: int, second: int) -> None:
+        self.signals, self.after_it = (first, second), False
+
+    def before_step(self, trainer: Trainer) -> None:
+        if trainer.optimizer.steps == 9:
+            for number in self.signals:
+                send(number)
+            self.after_it = True
+
+
+def test_sigterm_again_and_again_changes_nothing(tmp_path: Path) -> None:
+    """Batch systems send it to every process of a job, and then to the job."""
+    twice = Twice(signal.SIGTERM, signal.SIGTERM)
+    interrupted(tmp_path / "c", twice, Sends("after_interrupt", 1, signal.SIGTERM), number=signal.SIGTERM)
+    assert twice.after_it
+    goes_on(tmp_path / "c")
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_signal_stops_at_once(tmp_path: Path, first: int) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    twice, trainer = Twice(first, signal.SIGINT), make("adam")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trainer.fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c"), twice], **QUIET)
+    assert not isinstance(caught.value, Interrupted) and not twice.after_it and trainer.optimizer.steps == 9
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    goes_on(tmp_path / "c")  # the checkpoint of the first epoch
+
+
+def test_ctrl_c_while_the_interrupted_state_is_written_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Callback):
+        def after_interrupt(self, trainer: Trainer) -> None:
+            monkeypatch.setattr(os, "replace", Once(os.replace))
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        callbacks = [Slow(), ModelCheckpoint(tmp_path / "c"), Sends("before_step", 10, signal.SIGINT)]
+        make("adam").fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=callbacks, **QUIET)
+    monkeypatch.undo()
+    assert not isinstance(caught.value, Interrupted) and os.listdir(tmp_path) == ["c"]
+    assert files.read(tmp_path / "c")[1]["epoch"] == 1
+    goes_on(tmp_path / "c")
+
+
+def test_the_trainer_is_of_use_afterwards(tmp_path: Path) -> None:
+    trainer = make("adam")
+    interrupted(tmp_path / "c", Sends("after_step", 10, signal.SIGINT), trainer=trainer)
+    assert trainer.evaluate(VALIDATION)["accuracy"] > 0  # the signal is dealt with
+    trainer.fit(TRAIN, 2, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+    assert state(tmp_path / "c")[0] == whole()[0]
+
+
+# --- whose handlers
+
+
+@pytest.fixture
+def handler() -> Iterator[Callable[..., None]]:
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGTERM, own)
+    yield own
+    signal.signal(signal.SIGTERM, before)
+
+
+class Handlers(Callback):
+    def before_step(self, trainer: Trainer) -> None:
+        self.seen = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+
+def test_a_handler_of_ones_own_for_sigterm_stays(handler: Callable[..., None]) -> None:
+    seen = Handlers()
+    make("adam").fit(TRAIN, 1, callbacks=[seen], **QUIET)
+    assert seen.seen[1] is handler and signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_handlers_stand_during_a_fit_in_the_main_thread_alone() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert before[1] is signal.SIG_DFL
+    here, there = Handlers(), Handlers()
+    make("adam").fit(TRAIN, 1, callbacks=[here], **QUIET)
+    thread = threading.Thread(target=lambda: make("adam").fit(TRAIN, 1, callbacks=[there], **QUIET))
+    thread.start()
+    thread.join()
+    assert there.seen == before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+    assert here.seen[0] is not before[0] and here.seen[1] is not before[1]
+
+
+# --- the command line
+
+
+def test_sigterm_to_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with command("train", "digits", "--model", "linear", "--epochs", "500", "--threads", "1") as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if re.match(r" +1 ", line):
+                process.send_signal(signal.SIGTERM)
+                break
+        process.stdout.read()
+        err = process.stderr.read()
+    assert process.returncode == 143
+    [[epoch, batch]] = re.findall(
+        r"^fastnn: interrupted in epoch (\d+), after batch (\d+) of 41; go on with: fastnn train digits --resume\n$", err
+    )
+    notes = files.read("runs/digits/checkpoint.safetensors")[1]
+    assert (notes["epoch"] + 1, notes["batch"]) == (int(epoch), int(batch))
+
+
+def test_ctrl_c_while_the_data_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("slow.npz")
+    with command("train", "arrays", "--data", "slow.npz") as process:
+        with open("slow.npz", "wb"):  # returns when the other side has opened it
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == "fastnn: interrupted\n"
+    assert os.listdir("runs/arrays") == []

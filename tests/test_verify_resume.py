@@ -1,0 +1,123 @@
+"""fastnn verify-resume: what it finds equal, that it finds what is not, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import kernel_calls
+import numpy as np
+import pytest
+from test_cli import command
+
+from fastnn import _C, verify_resume
+from fastnn.cli import main
+
+QUICK = ["verify-resume", "digits", "--model", "mlp", "--epochs", "2", "--threads", "1"]
+EVERYTHING = ["--ema", "0.9", "--accumulate", "2", "--clip-norm", "1", "--schedule", "plateau", "--augment", "flip"]
+WAYS: dict[str, list[str]] = {
+    "everything": [*EVERYTHING, "--samples", "300"],
+    "replayed": ["--augment", "crop-flip", "--schedule", "one-cycle", "--optimizer", "muon", "--samples", "300"],
+    **({"bf16": ["--precision", "bf16", "--replay", "off", "--samples", "200"]} if _C.isa() in _C.isas("bfloat16") else {}),
+    **{f"on {gpu}": ["--device", gpu, "--samples", "40", "--batch-size", "8", "--ema", "0.9"] for gpu in kernel_calls.GPUS},
+}
+
+
+@pytest.mark.parametrize("words", WAYS.values(), ids=list(WAYS))
+def test_killed_and_resumed_is_the_same(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, *words, "--kills", "2", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [steps, per_epoch] = re.findall(r"\d+", lines[0])[:2]
+    assert lines[0].startswith("the whole run: ") and int(steps) == 2 * int(per_epoch)
+    assert len(lines) == 4 and all(re.match(r"killed (after a step|within a step|while saving): ", line) for line in lines[1:3])
+    assert re.match(r"equal bit for bit, over \d+ steps \(\d+ of them done again\): parameters, .*history$", lines[3])
+    assert os.listdir(tmp_path / "killed") and (tmp_path / "whole" / "end.safetensors").exists()
+
+
+FAULTS = {
+    "generator": ("t.generator.draw += 1", r"draw"),
+    "optimizer": ("t.optimizer._state[t.optimizer.slots[0]][0] = None", r"1\.weight, optimizer/0\.|optimizer/0\."),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Planted into every process: something that a resumed training does not take from its file."""
+    code, words = FAULTS[fault]
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import fastnn.train.checkpoint as c\nload = c.load\ndef faulty(t, path):\n    load(t, path)\n    {code}\nc.load = faulty\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    arguments = [*QUICK, "--samples", "300", "--kills", "1", "--seed", "4"]
+    assert main(arguments) == 1
+    *_, difference, kept = capsys.readouterr().out.splitlines()
+    where = r"differs first at step \d+ \(epoch [12], batch \d+\), (1 step|\d+ steps) after it went on from step \d+: "
+    assert re.match(where, difference) and re.search(words, difference.split(": ", 1)[1])
+    assert kept.startswith("both runs are kept in ")
+
+
+def line(step: int, **other: Any) -> dict[str, Any]:
+    arrays = {"w": 10 * step, "optimizer/0.m": step} | other.pop("arrays", {})
+    return {
+        "step": step,
+        "epochs": 2,
+        "epoch": (step - 1) // 4,
+        "batch": (step - 1) % 4 + 1,
+        "draw": step,
+        "loss": "0x1",
+        "arrays": arrays,
+        **other,
+    }
+
+
+def test_the_first_difference_is_named() -> None:
+    whole = [line(step) for step in range(1, 9)]
+    first = verify_resume.first_difference
+    assert first(whole, whole) is None
+    assert first(whole, [*whole[:5], *whole[3:]]) is None  # killed after 5, went on from 3
+    assert first(whole, [*whole[:5], line(4, arrays={"w": 0}), *whole[4:]]) == (
+        "differs first at step 4 (epoch 1, batch 4), 1 step after it went on from step 3: w"
+    )
+    assert first(whole, [whole[0], line(2, loss="0x2", draw=9), *whole[2:]]) == (
+        "differs first at step 2 (epoch 1, batch 2), before anything was resumed: draw, loss"
+    )
+    assert first(whole, whole[:-1]) == "differs: step 8 is missing"
+    assert first(whole, [*whole, line(9)]) == "differs: step 9 is there, the whole run has 8"
+    many = line(6, arrays={"w": 0, **{f"a{i}": i for i in range(9)}})
+    assert str(first(whole, [*whole[:5], many])).endswith(": w, a0, a1, a2, a3, a4 and 4 more")
+
+
+def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "whole").write_text("dear")
+    for words, message in (
+        (["--out", str(tmp_path / "mine")], "mine is not empty; name a new folder for the two runs"),
+        (["--resume"], "--resume: verify-resume begins anew; leave it out"),
+        (["--samples", "9", "--epochs", "1", "--batch-size", "32"], "the run has 1 steps; there is nothing to kill it in"),
+        (["--data", "absent"], "the training ended by itself: fastnn: error: --data: digits lie inside the package"),
+    ):
+        assert main([*QUICK, *words]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "mine" / "whole").read_text() == "dear"
+
+
+def test_a_log_that_was_cut_off_is_read(tmp_path: Path) -> None:
+    run = verify_resume._Run(str(tmp_path / "run"), [])
+    assert run.steps() == []
+    (tmp_path / "run" / "steps.jsonl").write_text(json.dumps(line(1)) + "\n" + json.dumps(line(2))[:-5])
+    assert run.steps() == [line(1)]
+
+
+def test_the_command_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users call it, with a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (90, 8, 8), dtype=np.uint8), np.arange(90) % 3
+    np.savez("mine.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
+    with command("verify-resume", "mine.npz", "--model", "linear", "--kills", "1", "--val-fraction", "0") as process:
+        out, err = process.communicate()
+    assert process.returncode == 0 and err == "" and "equal bit for bit" in out
+    assert os.listdir(tmp_path) == ["mine.npz"]
