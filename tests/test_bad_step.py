@@ -18,7 +18,7 @@ from test_cli import command
 import fastnn
 from fastnn import _C, files, models, nn, optim
 from fastnn.cli import main
-from fastnn.data import ArrayDataset, Loader, Normalize
+from fastnn.data import ArrayDataset, ImageFiles, ItemDataset, Loader, Normalize, Resize
 from fastnn.tensor import Tensor
 from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer, bad_step, reproduce
 
@@ -190,6 +190,19 @@ def test_the_samples_of_a_part_are_those_of_the_whole_too() -> None:
     part = samples(nan_at=29).take(np.arange(20, 40))
     _, error = diverge(plain(), part)
     assert "in sample 9 of the training set (number 29 of the set that it is a part of)" in str(error)
+
+
+def test_a_photo_is_named_by_its_file(tmp_path: Path) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).save(path)
+    photos = ItemDataset(ImageFiles(paths, [0, 1, 2] * 4, None, Resize((6, 6), channels=1)))
+    _, error = diverge(plain(), photos, rate=1e30, batch_size=4)
+    assert error.found is not None and error.samples is not None and error.found.sample is not None
+    assert f", {paths[error.samples[error.found.sample]]}. " in str(error)
 
 
 def test_shuffled_resumed_in_the_middle_of_an_epoch(tmp_path: Path) -> None:

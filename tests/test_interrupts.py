@@ -87,6 +87,15 @@ def test_after_the_last_epoch_it_says_where(tmp_path: Path) -> None:
     assert error.where == "interrupted at the end, after epoch 3"
 
 
+def test_in_a_fit_that_has_nothing_to_do(tmp_path: Path) -> None:
+    """Resumed after its last epoch, with a progress bar that never began."""
+    make("adam").fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+    callbacks = [ModelCheckpoint(tmp_path / "again"), Sends("before_fit", 1, signal.SIGTERM)]
+    with pytest.raises(Interrupted, match="interrupted at the end, after epoch 3; saved to"):
+        make("adam").fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=callbacks, resume=tmp_path / "c", restore_best=False)
+    assert state(tmp_path / "again") == whole()
+
+
 class Once:
     """A function that sends a signal at its n-th call and then does what it always does."""
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import kernel_calls
 import numpy as np
 import pytest
+from test_checkpoint import in_child
 from test_cli import command
 
-from fastnn import _C, verify_resume
+from fastnn import _C, files, verify_resume
 from fastnn.cli import main
 
 QUICK = ["verify-resume", "digits", "--model", "mlp", "--epochs", "2", "--threads", "1"]
@@ -102,6 +104,21 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert main([*QUICK, *words]) == 2
         assert message in capsys.readouterr().err
     assert (tmp_path / "mine" / "whole").read_text() == "dear"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("call", range(4))
+def test_killed_while_saving_is_killed_there(call: int, tmp_path: Path) -> None:
+    """Before and behind the fsync, before and behind the rename: the old file three times, the new one once."""
+    path = tmp_path / "c"
+    files.write(path, {"w": np.zeros(3)})
+
+    def save() -> None:
+        verify_resume._Kill(1, "while saving", 0.0)._die_in(call)
+        files.write(path, {"w": np.ones(3)})
+
+    assert in_child(save) == -signal.SIGKILL
+    assert files.read(path)[0]["w"][0] == (call == 3) and len(os.listdir(tmp_path)) == (1 if call == 3 else 2)
 
 
 def test_a_log_that_was_cut_off_is_read(tmp_path: Path) -> None:

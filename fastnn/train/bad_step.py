@@ -147,10 +147,10 @@ def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> 
 def _written(trainer: Trainer, parts: Sequence[Part], watch: Watch, samples: np.ndarray | None, message: str) -> tuple[str | None, str]:
     """Where it lies, and the sentence that says so."""
     path = _place(trainer)
-    arrays, notes = _contents(trainer, parts, watch, samples, message)
     try:
+        arrays, notes = _contents(trainer, parts, watch, samples, message)
         files.write(path, arrays, notes)
-    except OSError as error:
+    except (OSError, MemoryError, TypeError, ValueError) as error:  # what diverged is the news, not that
         return None, f"The file that repeats it could not be written: {error}"
     if not notes["state"]:
         return path, f"{path} holds the batch and what the operation took in, not the state, which is large"

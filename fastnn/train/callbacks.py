@@ -131,7 +131,8 @@ class Progress(Callback):
         self._print(len(trainer.history) == 1, row)
 
     def after_interrupt(self, trainer: Trainer) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def _print(self, first: bool, row: dict[str, float]) -> None:
         if first:

@@ -64,7 +64,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(self._before)
+        sys.setprofile(self._before if callable(self._before) else None)  # cProfile's own, up to Python 3.11, cannot be put back from here
 
     def before(self, what: str, layer: str, values: np.ndarray, *, samples: bool = False) -> None:
         """Looks at something that the step begins with."""
