@@ -200,9 +200,13 @@ def test_a_photo_is_named_by_its_file(tmp_path: Path) -> None:
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).save(path)
     photos = ItemDataset(ImageFiles(paths, [0, 1, 2] * 4, None, Resize((6, 6), channels=1)))
-    _, error = diverge(plain(), photos, rate=1e30, batch_size=4)
-    assert error.found is not None and error.samples is not None and error.found.sample is not None
-    assert f", {paths[error.samples[error.found.sample]]}. " in str(error)
+    values = plain()[:2](fastnn.tensor(np.stack([photos.raw(np.array([i]))[0][0] for i in range(12)]) / 255.0)).numpy().max(1)
+    last, brightest = np.sort(values)[-2:]
+    model = plain(Divides(float(last + brightest) / 2))  # a rate of 0: it stays the one
+    t = Trainer(model, optim.SGD(model.parameters(), 0.0), normalize=Normalize([0.0], [255.0]))
+    with pytest.raises(Diverged, match=f"in sample {values.argmax()} of the training set, {paths[values.argmax()]}\\. ") as caught:
+        t.fit(photos, 1, batch_size=4, progress=False)
+    assert caught.value.found is not None and (caught.value.found.bad, caught.value.found.samples) == (1, 4)
 
 
 def test_shuffled_resumed_in_the_middle_of_an_epoch(tmp_path: Path) -> None:

@@ -137,8 +137,11 @@ def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> 
     rows, paths = loader.dataset._rows, getattr(getattr(loader.dataset, "_source", None), "paths", None)
     row = position if rows is None else int(rows[position])
     file = f", {os.fspath(paths[row])}" if paths is not None and row < len(paths) and isinstance(paths[row], (str, os.PathLike)) else ""
+    if found.bad == found.samples > 1:
+        return f"{found}, as in all {found.samples} samples of the batch"
+    others = f" and {found.bad - 1} more of the batch" if found.bad > 1 else ""
     part = f" (number {row} of the set that it is a part of)" if rows is not None and row != position else ""
-    return f"{found}, in sample {position} of the training set{part}{file}"
+    return f"{found}, in sample {position} of the training set{part}{file}{others}"
 
 
 # --- the file

@@ -19,7 +19,8 @@ from ..tensor import Op, Tensor, _add
 class Finding:
     """The first value of a step that is NaN or infinite: `value` at `index` of the array `what` that `op` gave, `direction` "forward" or
     "backward" ("before" for what the step began with: input, labels, parameters), in the layer of that dotted name ("loss" for the loss).
-    sample: its place among the step's samples, None where the array has no axis of samples."""
+    sample: its place among the step's samples, None where the array has no axis of samples; `bad` of the `samples` in the array have such a
+    value (a batch normalisation spreads one over all)."""
 
     op: str
     layer: str
@@ -28,6 +29,8 @@ class Finding:
     index: tuple[int, ...]
     value: float
     sample: int | None
+    bad: int = 0
+    samples: int = 0
 
     def __str__(self) -> str:
         at = f"{self.value} at {list(self.index)}" if self.index else f"{self.value}"
@@ -70,7 +73,7 @@ class Watch:
         """Looks at something that the step begins with."""
         if self.found is None and (place := _first_bad(values)) is not None:
             index, value = place
-            self.found = Finding("none", layer, "before", what, index, value, self.first + index[0] if samples and index else None)
+            self.found = Finding("none", layer, "before", what, index, value, *self._which(values, samples))
 
     # --- what the interpreter tells
 
@@ -118,12 +121,20 @@ class Watch:
         for array in _arrays(arrays):
             if self.found is not None or array.dtype[:5] not in ("float", "bfloa"):
                 continue
-            place = _first_bad(array.numpy())
+            values = array.numpy()
+            place = _first_bad(values)
             if place is not None:
+                which = self._which(values, of_samples and len(array.shape) > 0 and array.shape[0] == self.samples)
                 index, value = place
-                has_samples = of_samples and len(array.shape) > 0 and array.shape[0] == self.samples
-                self.found = Finding(op, layer, direction, what, index, value, self.first + index[0] if has_samples else None)
+                self.found = Finding(op, layer, direction, what, index, value, *which)
                 self.inputs = {name: a for key, v in inputs.items() for name, a in _named(key, v)}
+
+    def _which(self, values: np.ndarray, of_samples: bool) -> tuple[int | None, int, int]:
+        """The first sample with such a value, how many have one, and of how many."""
+        if not of_samples or not values.ndim:
+            return None, 0, 0
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        return self.first + int(np.argmax(bad)), int(bad.sum()), len(bad)
 
     def _top(self) -> str:
         top = self._layers[-1] if self._layers else None
