@@ -70,20 +70,15 @@ def first_difference(whole: Sequence[Mapping[str, Any]], again: Sequence[Mapping
     """Between the logs of both runs: a sentence that names the step and what differs in it; None where there is nothing. A step that
     was done several times must have been the same each time."""
     expected = {line["step"]: line for line in whole}
-    resumed = 0
-    before: int | None = None
     for line in again:
-        step = line["step"]
-        if before is None or step != before + 1:
-            resumed = step - 1
-        before = step
+        step, since = line["step"], line["since"]
         if step not in expected:
             return f"differs: step {step} is there, the whole run has {len(whole)}"
         differing = _differing(expected[step], line)
         if differing:
             where = f"epoch {line['epoch'] + 1}, batch {line['batch']}"
-            since = f"{_steps(step - resumed)} after it went on from step {resumed}" if resumed else "before anything was resumed"
-            return f"differs first at step {step} ({where}), {since}: {_few(differing)}"
+            when = f"{_steps(step - since)} after it went on from step {since}" if since else "before anything was resumed"
+            return f"differs first at step {step} ({where}), {when}: {_few(differing)}"
     missing = sorted(set(expected) - {line["step"] for line in again})
     return f"differs: step {missing[0]} is missing" if missing else None
 
@@ -93,7 +88,7 @@ def _steps(count: int) -> str:
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    numbers = [key for key in a if key != "arrays" and a[key] != b.get(key)]
+    numbers = [key for key in a if key not in ("arrays", "since") and a[key] != b.get(key)]
     names = [*a["arrays"], *(name for name in b["arrays"] if name not in a["arrays"])]
     return numbers + [name for name in names if a["arrays"].get(name) != b["arrays"].get(name)]
 
@@ -191,6 +186,10 @@ def _fewer(sets: Sets, most: int, seed: int) -> Sets:
 class _Log(Callback):
     def __init__(self, path: str) -> None:
         self.path = path
+        self.since = 0  # the step that this process went on from
+
+    def before_fit(self, trainer: Trainer) -> None:
+        self.since = trainer.optimizer.steps
 
     def after_step(self, trainer: Trainer, loss: float) -> None:
         arrays, notes = checkpoint.contents(trainer)
@@ -199,7 +198,12 @@ class _Log(Callback):
         dense = {name: np.asarray(a.numpy() if hasattr(a, "numpy") else a, order="C") for name, a in arrays.items()}
         checksums = {name: zlib.crc32(a.reshape(-1).view(np.uint8).data) for name, a in dense.items()}
         with open(self.path, "a", encoding="utf-8") as log:
-            log.write(json.dumps({"step": notes["steps"], **line, "loss": float(loss).hex(), "sums": sums, "arrays": checksums}) + "\n")
+            log.write(
+                json.dumps(
+                    {"step": notes["steps"], "since": self.since, **line, "loss": float(loss).hex(), "sums": sums, "arrays": checksums}
+                )
+                + "\n"
+            )
 
 
 class _SaveEvery(Callback):

@@ -53,7 +53,7 @@ def test_a_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.Monkey
         f"import fastnn.train.checkpoint as c\nload = c.load\ndef faulty(t, path):\n    load(t, path)\n    {code}\nc.load = faulty\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
-    arguments = [*QUICK, "--samples", "300", "--kills", "1", "--seed", "4"]
+    arguments = [*QUICK, "--samples", "300", "--kills", "2", "--seed", "4", "--out", str(tmp_path / "runs")]
     assert main(arguments) == 1
     *_, difference, kept = capsys.readouterr().out.splitlines()
     where = r"differs first at step \d+ \(epoch [12], batch \d+\), (1 step|\d+ steps) after it went on from step \d+: "
@@ -61,27 +61,23 @@ def test_a_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert kept.startswith("both runs are kept in ")
 
 
-def line(step: int, **other: Any) -> dict[str, Any]:
+def line(step: int, since: int = 0, **other: Any) -> dict[str, Any]:
     arrays = {"w": 10 * step, "optimizer/0.m": step} | other.pop("arrays", {})
-    return {
-        "step": step,
-        "epochs": 2,
-        "epoch": (step - 1) // 4,
-        "batch": (step - 1) % 4 + 1,
-        "draw": step,
-        "loss": "0x1",
-        "arrays": arrays,
-        **other,
-    }
+    place = {"epochs": 2, "epoch": (step - 1) // 4, "batch": (step - 1) % 4 + 1}
+    return {"step": step, "since": since, **place, "draw": step, "loss": "0x1", "arrays": arrays, **other}
 
 
 def test_the_first_difference_is_named() -> None:
     whole = [line(step) for step in range(1, 9)]
-    first = verify_resume.first_difference
+    first, rest = verify_resume.first_difference, [line(step, since=3) for step in range(4, 9)]
     assert first(whole, whole) is None
-    assert first(whole, [*whole[:5], *whole[3:]]) is None  # killed after 5, went on from 3
-    assert first(whole, [*whole[:5], line(4, arrays={"w": 0}), *whole[4:]]) == (
+    assert first(whole, [*whole[:5], *rest]) is None  # killed after 5, went on from 3
+    assert first(whole, [*whole[:3], *rest]) is None
+    assert first(whole, [*whole[:5], line(4, since=3, arrays={"w": 0}), *rest[1:]]) == (
         "differs first at step 4 (epoch 1, batch 4), 1 step after it went on from step 3: w"
+    )
+    assert first(whole, [*whole[:3], *rest[:2], line(6, since=3, arrays={"optimizer/0.m": 0})]) == (
+        "differs first at step 6 (epoch 2, batch 2), 3 steps after it went on from step 3: optimizer/0.m"
     )
     assert first(whole, [whole[0], line(2, loss="0x2", draw=9), *whole[2:]]) == (
         "differs first at step 2 (epoch 1, batch 2), before anything was resumed: draw, loss"

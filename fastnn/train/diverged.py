@@ -33,13 +33,19 @@ class Diverged(FloatingPointError):
         self.file: str | None = None
 
 
-def telling_gradients(model: Module) -> list[Tensor]:
+def layers_of(model: Module) -> list[list[Tensor]]:
+    """The parameters of each layer that has some."""
+    own = ([p for p in module._parameters.values() if p is not None] for module in model.modules())
+    return [parameters for parameters in own if parameters]
+
+
+def telling_gradients(layers: list[list[Tensor]]) -> list[Tensor]:
     """Those that say of all whether they are numbers, for next to nothing: of each layer its vectors' (bias, gain, shift), which sum up what
     comes down from its results; of a layer without any, all. A weight's gradient that overflows within its own product is not among
     them: it is met in the next step, as a parameter that is no number."""
     telling: dict[int, Tensor] = {}
-    for module in model.modules():
-        gradients = [p.grad for p in module._parameters.values() if p is not None and p.grad is not None]
+    for layer in layers:
+        gradients = [p.grad for p in layer if p.grad is not None]
         telling.update((id(g), g) for g in [g for g in gradients if g.ndim < 2] or gradients)
     return list(telling.values())
 

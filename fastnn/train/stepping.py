@@ -17,7 +17,7 @@ from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
 from .callbacks import Callback
-from .diverged import Diverged, check_loss, check_norm, telling_gradients
+from .diverged import Diverged, check_loss, check_norm, layers_of, telling_gradients
 from .evaluation import Loss
 from .op_by_op import Part
 
@@ -38,6 +38,7 @@ class Stepping:
         self.accumulate, self.clip_norm, self.clip_value, self.ema = accumulate, clip_norm, clip_value, ema
         self._loader: Loader | None = None
         self._parts: list[Part] = []  # of the step under way
+        self._layers: list[list[Tensor]] = []  # of the model, as they are at an epoch's beginning
 
     def steps(self, loader: Loader) -> int:
         """How many an epoch has."""
@@ -45,7 +46,7 @@ class Stepping:
 
     def counts(self, loader: Loader, first: int) -> Iterator[list[int]]:
         """For each step from batch `first` on: the samples of its batches."""
-        self._loader, bounds = loader, loader.bounds()
+        self._loader, self._layers, bounds = loader, [], loader.bounds()
         sizes = [end - begin for begin, end in zip(bounds, bounds[1:])]
         for begin in range(first, len(sizes), self.accumulate):
             yield sizes[begin : begin + self.accumulate]
@@ -105,7 +106,8 @@ class Stepping:
         if self.clip_norm is not None:
             norms = [clip_grad_norm_(trainer.model.parameters(), self.clip_norm)]
         else:
-            norms = [Tensor(norm) for norm in global_norms(telling_gradients(trainer.model))]
+            self._layers = self._layers or layers_of(trainer.model)
+            norms = [Tensor(norm) for norm in global_norms(telling_gradients(self._layers))]
         for norm in norms:
             recording.look(norm, lambda norm: check_norm(trainer, float(norm)))
         trainer.optimizer.step()
