@@ -52,7 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError) as error:
-        return _say(f"error: {' '.join(str(error).split())}", 2)
+        return _say(f"error: {' '.join(_words(error).split())}", 2)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:  # without the number in front
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _say(message: str, code: int) -> int:
@@ -163,7 +169,7 @@ def info(options: argparse.Namespace) -> None:
 
 def _settle(options: argparse.Namespace, checkpoint: str) -> None:
     """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe."""
-    from . import files
+    from .train.checkpoint import notes_of
 
     recipe = dict(_RECIPES[options.dataset])
     if options.dataset == "images":
@@ -175,12 +181,12 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
     if options.resume:
         if not exists:
             raise ValueError(f"--resume: there is no {checkpoint} to go on from")
-        saved = files.read(checkpoint)[1]
+        saved = notes_of(checkpoint)
         recipe = {
             "augment": "none",  # a run that began before there was any
             **_STEP,
-            **saved.get("notes", {}),
-            "epochs": saved.get("epochs"),  # it may have been given more than it began with
+            **saved["notes"],
+            "epochs": saved["epochs"],  # it may have been given more than it began with
         }
         for name in ("dataset", *(name for name in _RECIPES[options.dataset] if name != "epochs")):
             given = getattr(options, name)
@@ -189,8 +195,8 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
             if given is not None and given != recipe[name]:
                 raise ValueError(f"--resume: {checkpoint} was started with {name.replace('_', '-')} {recipe[name]}, not {given}")
     elif exists:
-        notes = files.read(checkpoint)[1]
-        if notes.get("epoch", 0) < notes.get("epochs", 0):
+        notes = notes_of(checkpoint)
+        if notes["epoch"] < notes["epochs"]:
             done = f"{notes['epoch']} of {notes['epochs']} epochs are done"
             raise ValueError(f"{checkpoint} is of an unfinished run ({done}): add --resume to go on, or choose another folder with --out")
     for name, value in recipe.items():

@@ -6,10 +6,16 @@ any reader of safetensors sees PyTorch's shapes. Numbers and names travel in the
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import re
+import shutil
+import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -32,48 +38,198 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a safetensors file and its notes (empty when another program wrote it).
 
-    Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be opened.
+    Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be read. The header is
+    checked against the file's size before anything is made from it.
     """
-    from safetensors import safe_open
+    from safetensors.numpy import load
 
-    with open(path, "rb"):  # the system's own words for a missing or unreadable file
-        pass
+    data = _contents(path)
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+        arrays = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # safetensors has found it sound
+        metadata = header.get("__metadata__") or {}
         notes = json.loads(metadata.get("fastnn", "{}"))
+        if not isinstance(notes, dict):
+            raise ValueError(f"its notes are a {type(notes).__name__}")
     except MemoryError:
         raise
     except Exception as error:  # whatever the parser trips over, the file is at fault
         raise CorruptFile(
-            f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({error}); restore it from a copy"
+            f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({_short(error)}); restore it from a copy"
         ) from error
-    if "fastnn" in metadata and metadata.get("crc32") != _checksum(arrays, metadata["fastnn"]):
+    if metadata.keys() & {"fastnn", "crc32"} and metadata.get("crc32") != _checksum(arrays, metadata.get("fastnn", "{}")):
         raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy")
     return arrays, notes
 
 
+def _contents(path: str | os.PathLike[str]) -> bytes:
+    """Read, not mapped: under a mapped file an error of the disk, or a program that shortens it meanwhile, ends the process."""
+    if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "neither a file nor a folder", os.fspath(path))
+    with open(path, "rb") as file:  # the system's own words for a missing or unreadable file
+        try:
+            return file.read()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], wrong: str) -> Iterator[None]:
+    """Whatever a parser trips over inside the block becomes one ValueError: the path, then `wrong` with the reason in place of {}. Errors of the
+    disk stay OSErrors and get the path."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a parser led astray seeks before the beginning: EINVAL
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise ValueError(f"{os.fspath(path)}: {wrong.format(_short(error))}") from error
+
+
+def _short(error: Exception) -> str:
+    """A parser's message; names of arrays in it may have any length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def replace(path: str | os.PathLike[str], data: bytes) -> None:
-    """Puts `data` in the place of the file: after a crash at any moment either the old or the new contents are there, whole."""
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    """Puts `data` in the place of the file: after a crash or a loss of power at any moment either the old or the new contents are there, whole.
+
+    They go to a file beside it (.NAME.<random>.tmp), are on the disk before that takes the name, and so is the name before this returns. What
+    killed processes left there, the next write to the same name removes. Raises OSError, naming the path and the reason; the old contents
+    stay.
+    """
+    target, renamed = os.path.realpath(path), False
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    directory = os.open(folder, os.O_RDONLY)
+        folder, name = os.path.split(target)
+        directory = _directory(folder)
+        mode = _mode(target)
+        try:
+            _remove_leftovers(folder, name)
+            file, temporary = _beside(folder, name)
+            try:
+                _write(file, data)
+                if mode is not None:
+                    with suppress(PermissionError):  # of a file system without permissions
+                        os.fchmod(file, mode)
+                os.fsync(file)
+                os.replace(temporary, target)
+                renamed = True
+            except BaseException:
+                _discard(file, temporary)
+                raise
+            os.close(file)
+            _sync(directory)
+        finally:
+            if directory is not None:
+                os.close(directory)
+    except OSError as error:
+        raise OSError(error.errno, _reason(error, target, len(data), renamed), os.fspath(path)) from error
+
+
+def _directory(folder: str) -> int | None:
+    """The folder, open; None where it may be written but not read."""
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return None
+
+
+def _mode(target: str) -> int | None:
+    """The permissions of the file that is to be replaced, if there is one. OSError when it is no file: a device would be lost."""
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder; expected the name of a file")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is no regular file, and a file would take its place")
+    return stat.S_IMODE(mode)
+
+
+_STEM = 40  # letters of a name that its temporary file takes up: the whole may be as long as the system allows
+
+
+def _beside(folder: str, name: str) -> tuple[int, str]:
+    """A new file in the folder, open and locked, and where it lies."""
+    while True:
+        temporary = os.path.join(folder, f".{name[:_STEM]}.{os.urandom(6).hex()}.tmp")
+        file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _locked(file, wait=True)
+            if os.fstat(file).st_nlink:  # else another write took it for a leftover before it was locked
+                return file, temporary
+        except BaseException:
+            _discard(file, temporary)
+            raise
+        os.close(file)
+
+
+def _discard(file: int, temporary: str) -> None:
+    with suppress(OSError):
+        os.unlink(temporary)
+    os.close(file)
+
+
+def _locked(file: int, wait: bool = False) -> bool:
+    """Locks a file for as long as it is open. False where another process holds it, or the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(folder: str, name: str) -> None:
+    """Temporary files of this name that nobody holds locked: their process was killed."""
+    pattern = re.compile(rf"\.{re.escape(name[:_STEM])}\.[0-9a-f]+\.tmp")
+    try:
+        found = [entry for entry in os.listdir(folder) if pattern.fullmatch(entry)]
+    except OSError:  # a folder that may be written, not read
+        return
+    for entry in found:
+        leftover = os.path.join(folder, entry)
+        try:
+            file = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # another write removed it first, or it is somebody else's
+            continue
+        try:
+            if _locked(file):
+                with suppress(OSError):
+                    os.unlink(leftover)
+        finally:
+            os.close(file)
+
+
+def _write(file: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
+
+
+def _sync(directory: int | None) -> None:
+    """The folder's new entry on the disk; some file systems cannot say when it is."""
+    try:
+        if directory is not None:
+            os.fsync(directory)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
+def _reason(error: OSError, target: str, size: int, renamed: bool) -> str:
+    words = [error.strerror or str(error)]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        words.append(f"{size:,} bytes were to be written, {shutil.disk_usage(os.path.dirname(target)).free:,} are free")
+    elif error.errno == errno.EFBIG:
+        words.append(f"{size:,} bytes were to be written")
+    elif error.errno == errno.ENOENT:
+        words.append(f"there is no folder {os.path.dirname(target)}")
+    if renamed:
+        words.append("the new contents are there, but may not outlive a loss of power")
+    elif os.path.isfile(target):
+        words.append("the old contents are untouched")
+    return "; ".join(words)
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -1,12 +1,10 @@
-"""Files: what other readers see, what damage does to them, what a crash leaves; and trainings that go on from them, bit for bit."""
+"""Files: what other readers see; and trainings that go on from them, bit for bit. (Crashes: test_crashes.py; damage: test_hostile_files.py.)"""
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +17,6 @@ from fastnn.files import CorruptFile
 from fastnn.train import Callback, EarlyStopping, Interrupted, ModelCheckpoint, Trainer, load_model, save_model
 
 SHAPE = (2, 3, 4, 5)
-
-forks = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the child only writes a file
-
 
 # --- files
 
@@ -67,27 +62,6 @@ def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:
     assert (arrays["w"] == 1).all() and notes == {}
 
 
-def test_every_byte_of_a_file_mutated(tmp_path: Path) -> None:
-    """A changed byte is either noticed, in one exception that names the file, or changes nothing of what is read."""
-    path = tmp_path / "small.safetensors"
-    files.write(path, {"w": sample()["conv.weight"][:1, :2, :2, :2], "n": np.asarray(3)}, {"epoch": 1})
-    whole = path.read_bytes()
-    reference, notes = files.read(path)
-    noticed = 0
-    for position in range(len(whole)):
-        for flip in (0x01, 0x20, 0xFF):
-            path.write_bytes(whole[:position] + bytes([whole[position] ^ flip]) + whole[position + 1 :])
-            try:
-                arrays, found = files.read(path)
-            except CorruptFile as error:
-                assert "small.safetensors" in str(error)
-                noticed += 1
-                continue
-            assert {k: a.tobytes() for k, a in arrays.items()} == {k: a.tobytes() for k, a in reference.items()}
-            assert found in (notes, {})
-    assert noticed > 2.5 * len(whole)
-
-
 def test_a_file_cut_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
     files.write(path, {"w": np.ones(10, np.float32)})
@@ -100,81 +74,6 @@ def test_a_file_cut_anywhere(tmp_path: Path) -> None:
         files.read(tmp_path / "absent.safetensors")
     with pytest.raises(IsADirectoryError):
         files.read(tmp_path)
-
-
-@pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
-    path = tmp_path / "a.safetensors"
-    files.write(path, {"w": np.zeros(3)})
-    before = path.read_bytes()
-
-    def fail(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, function, fail)
-    with pytest.raises(OSError, match="No space left"):
-        files.write(path, {"w": np.ones(3)})
-    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
-
-
-def in_child(task: Callable[[], None]) -> int:
-    """Runs `task` in a forked process; its exit status, or minus the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            task()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@forks
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    files.write(path, {"w": np.zeros(3)})
-    before = path.read_bytes()
-
-    def too_large() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-        with pytest.raises(OSError, match="too large"):
-            files.write(path, {"w": np.zeros(1000)})
-
-    assert in_child(too_large) == 0
-    assert path.read_bytes() == before and os.listdir(tmp_path) == ["a.safetensors"]
-
-
-@forks
-def test_killed_at_any_call_to_the_system(tmp_path: Path) -> None:
-    """The process dies before, between and after open, fsync, rename and the folder's fsync: the old or the new file is there, whole."""
-    path = tmp_path / "a.safetensors"
-    old, new = np.zeros(300), np.ones(300)
-    outcomes = []
-    for survive in range(10):
-        files.write(path, {"w": old})
-
-        def die(survive: int = survive) -> None:
-            left = survive
-
-            def counted(function: Callable[..., object]) -> Callable[..., object]:
-                def call(*arguments: object) -> object:
-                    nonlocal left
-                    if not left:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    left -= 1
-                    return function(*arguments)
-
-                return call
-
-            for name in ("fsync", "replace", "open", "close"):
-                setattr(os, name, counted(getattr(os, name)))
-            files.write(path, {"w": new})
-
-        status = in_child(die)
-        values = files.read(path)[0]["w"]
-        assert (values == old).all() or (values == new).all()
-        outcomes.append((status, bool(values[0])))
-    assert outcomes[0] == (-signal.SIGKILL, False) and (-signal.SIGKILL, True) in outcomes and outcomes[-1] == (0, True)
 
 
 # --- resuming

@@ -172,7 +172,7 @@ def test_refusals_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> Non
     Path("words.txt").write_text("not an image")
     assert "words.txt: not an image that Pillow knows" in refusal(capsys, "predict", model, "photos/val/red/0.jpg", "words.txt")
     assert "photos: is a folder; expected an image file" in refusal(capsys, "predict", model, "photos")
-    assert "No such file or directory: 'absent.png'" in refusal(capsys, "predict", model, "absent.png")
+    assert "absent.png: No such file or directory" in refusal(capsys, "predict", model, "absent.png")
     assert "photos/val/red/0.jpg: not a whole safetensors file" in refusal(capsys, "predict", "photos/val/red/0.jpg", model)
     assert "words.txt: not a data set of a known kind" in refusal(capsys, "train", "words.txt")
     assert "the data set was given twice" in refusal(capsys, "train", "photos", "--data", "photos")

@@ -10,13 +10,14 @@ import os
 import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Sequence
+from typing import IO, Any
 
 import numpy as np
 
-from ..arguments import flag
+from ..arguments import flag, items
 from ..arguments import path as checked_path
+from ..files import reading
 from .cifar_pickle import read_pickle
 from .dataset import ArrayDataset, npz_arrays
 from .resize import Resize, each
@@ -139,25 +140,44 @@ def _folder_of(path: Path, name: str) -> str | None:
 
 def _unpack(path: str, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path) if packed else open(path, "rb") as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
+    with open(path, "rb") as file, reading(path, "damaged or truncated archive ({}); fetch it again"):
+        packed = file.peek(2)[:2] == b"\x1f\x8b"
+        whole = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
+        stream: Any = whole  # all that tarfile asks of a stream is read()
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as archive:  # so no member can lead back to an earlier one
             for member in archive:
                 name = os.path.basename(member.name)
-                if not member.isfile() or name.removesuffix(".bin") not in names:
-                    continue
-                if member.size > _MOST_BYTES:
-                    raise ValueError(f"{path}: {member.name} has {member.size:,} bytes, more than any file of CIFAR")
-                stream = archive.extractfile(member)
-                found[name] = stream.read() if stream else b""
-                if len(found[name]) != member.size:
-                    raise EOFError(f"{member.name} ends after {len(found[name]):,} of {member.size:,} bytes")
-            while whole.read(1 << 20):  # to the end, where the checksum is
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: damaged or truncated archive ({' '.join(str(error).split())}); fetch it again") from error
+                if member.isfile() and name.removesuffix(".bin") in names:
+                    found[name] = _member(archive, member)
+        while whole.read(1 << 20):  # to the end, where the checksum is
+            pass
     return found
+
+
+class _Bounded:
+    """A stream that ends in an error after more bytes than any archive of CIFAR has: what a small file unpacks to may have no end."""
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
+        self._stream, self._left = stream, 2 * _MOST_BYTES
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(min(size, 1 << 20))
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"unpacks to more than {2 * _MOST_BYTES:,} bytes")
+        return data
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > _MOST_BYTES or member.issparse():
+        raise ValueError(
+            f"{member.name[:80]} has {member.size:,} bytes{', with holes' if member.issparse() else ''}; no file of CIFAR is so"
+        )
+    stream = archive.extractfile(member)
+    data = stream.read() if stream else b""
+    if len(data) != member.size:
+        raise EOFError(f"{member.name[:80]} ends after {len(data):,} of {member.size:,} bytes")
+    return data
 
 
 # --- batches
@@ -176,7 +196,7 @@ def _batch(files: _Files, name: str, key: str, byte: int, classes: int, label_by
         found = read_pickle(data, full)
         lacking = [k for k in ("data", key) if k not in found]
         if lacking:
-            raise ValueError(f"{full}: has no {' and no '.join(lacking)}, only {', '.join(found)}")
+            raise ValueError(f"{full}: has no {' and no '.join(lacking)}, only {', '.join(found)[:200]}")
         pixels, labels = found["data"], _integers(found[key], full, key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
         what = f"{pixels.dtype} of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
@@ -190,12 +210,12 @@ def _batch(files: _Files, name: str, key: str, byte: int, classes: int, label_by
 
 
 def _integers(values: object, full: str, key: str) -> np.ndarray:
-    try:
-        labels = np.asarray(values)
-        if labels.ndim == 1 and labels.dtype.kind in "iu":
-            return labels
-    except ValueError:
-        pass
+    if isinstance(values, list) and all(
+        isinstance(value, (int, np.integer)) for value in values
+    ):  # numpy would walk through lists of lists
+        values = np.array([max(-1, min(int(value), 1 << 31)) for value in values], np.int64)
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu":
+        return values
     raise ValueError(f"{full}: {key} is no list of integers")
 
 
@@ -215,7 +235,7 @@ def _holds_jpegs(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return "train_jpeg.npy" in file.namelist()
-    except zipfile.BadZipFile:  # whoever reads it says so
+    except Exception:  # whoever reads it says so
         return False
 
 
@@ -224,18 +244,28 @@ def _jpegs(path: str) -> tuple[ArrayDataset, ArrayDataset]:
     wanted = [f"{part}_{what}" for part in ("train", "test") for what in ("jpeg", "offsets", "labels")]
     missing = [name for name in (*wanted, "classes") if name not in found]
     if missing:
-        raise ValueError(f"{path}: holds {', '.join(found) or 'nothing'}; {', '.join(missing)} is missing")
-    classes = [str(name) for name in found["classes"]]
+        raise ValueError(f"{path}: holds {', '.join(found)[:200] or 'nothing'}; {', '.join(missing)} is missing")
+    try:
+        classes = [str(name) for name in items("cifar10", "classes", found["classes"], "names")]
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
     return _jpeg_part(path, "train", found, classes), _jpeg_part(path, "test", found, classes)
 
 
 def _jpeg_part(path: str, part: str, found: dict[str, np.ndarray], classes: list[str]) -> ArrayDataset:
     jpeg, offsets, labels = (found[f"{part}_{what}"] for what in ("jpeg", "offsets", "labels"))
-    if jpeg.dtype != np.uint8 or jpeg.ndim != 1 or offsets.dtype.kind not in "iu" or offsets.shape != (len(labels) + 1,):
+    if (
+        jpeg.dtype != np.uint8
+        or jpeg.ndim != 1
+        or offsets.dtype.kind not in "iu"
+        or labels.ndim != 1
+        or offsets.shape != (labels.size + 1,)
+    ):
         raise ValueError(
             f"{path}: {part}_jpeg is {jpeg.dtype} {jpeg.shape}, {part}_offsets {offsets.shape}, {part}_labels {labels.shape}; expected "
-            f"bytes (n,), integers ({len(labels) + 1},), integers ({len(labels)},)"
+            f"bytes (n,), integers ({labels.size + 1},), integers ({labels.size},)"
         )
+    offsets = offsets.astype(np.int64)
     if offsets[0] != 0 or offsets[-1] != len(jpeg) or (np.diff(offsets) <= 0).any():
         raise ValueError(f"{path}: {part}_offsets do not rise from 0 to {len(jpeg)}, the bytes of {part}_jpeg: damaged")
     images, rule, data = np.empty((len(labels), 32, 32, 3), np.uint8), Resize(32), memoryview(np.ascontiguousarray(jpeg).data)

@@ -14,7 +14,9 @@ import numpy as np
 from .. import _C, devices, random
 from ..arguments import array, instance, integer, items, number, shown
 from ..arguments import path as checked_path
+from ..files import reading
 from .augment import Frames
+from .memory import must_fit
 
 if TYPE_CHECKING:
     from .resize import Resize
@@ -279,24 +281,25 @@ def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
     found = {n: _mapped(os.path.join(name, f"{n}.npy")) for n in _in_folder(name)} if os.path.isdir(name) else npz_arrays(name)
     missing = [n for n in _NAMES if n not in found]
     if missing:
-        raise ValueError(f"{name}: holds {', '.join(found) or 'nothing'}; {', '.join(missing)} is missing")
+        raise ValueError(f"{name}: holds {', '.join(found)[:200] or 'nothing'}; {', '.join(missing)} is missing")
     train_images, train_labels, test_images, test_labels = (found[n] for n in _NAMES)
-    classes = [str(c) for c in found["classes"]] if "classes" in found else None
+    classes: Any = found.get("classes")
     try:
         return ArrayDataset(train_images, train_labels, classes), ArrayDataset(test_images, test_labels, classes)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{name}: {error}") from error
 
 
 def npz_arrays(path: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file. ValueError, naming it, when it is damaged or holds anything else."""
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError:
-        raise
-    except Exception as error:  # zipfile and numpy have a dozen ways to say that it is damaged
-        raise ValueError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
+    with open(path, "rb") as stream, reading(path, "not a whole .npz file of plain arrays ({})"):
+        with np.load(stream, allow_pickle=False) as file:
+            must_fit(path, sum(member.file_size for member in file.zip.infolist()))
+            found = {name: file[name] for name in file.files}
+        other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
+        if other:
+            raise ValueError(f"{other[0][:80]} is no .npy file")
+    return found
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -304,10 +307,8 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def _mapped(path: str) -> np.ndarray:
-    try:
-        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path}: not a whole .npy file of a plain array ({error})") from error
+    with reading(path, "not a whole .npy file of a plain array ({})"):
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray):
+            raise ValueError("an archive of several")
     return mapped

@@ -7,42 +7,63 @@ import math
 import os
 import zlib
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 
 from ..arguments import integer
 from ..arguments import path as checked_path
 from .dataset import ArrayDataset
+from .memory import must_fit
 
 Path = str | os.PathLike[str]
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _UNSIGNED_BYTE = 0x08
+_PIECE = 1 << 22
 
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
     """The uint8 array of `rank` dimensions in an IDX file, plain or gzipped. ValueError, naming the file, when it is anything else."""
     checked_path("read_idx", "path", path), integer("read_idx", "rank", rank, 0, 256)
     with open(path, "rb") as file:
-        data = file.read()
-    if data[:2] == b"\x1f\x8b":
+        packed = file.peek(2)[:2] == b"\x1f\x8b"
         try:
-            data = gzip.decompress(data)
-        except (EOFError, OSError, zlib.error) as error:
+            return _array(gzip.GzipFile(fileobj=file) if packed else file, os.fspath(path), rank)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{os.fspath(path)}: damaged or truncated gzip file ({error}); fetch it again") from error
-    magic = bytes((0, 0, _UNSIGNED_BYTE, rank))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _array(stream: IO[bytes] | gzip.GzipFile, name: str, rank: int) -> np.ndarray:
+    magic, header = bytes((0, 0, _UNSIGNED_BYTE, rank)), 4 + 4 * rank
+    data = _up_to(header, stream)
     if data[:4] != magic:
-        raise ValueError(f"{os.fspath(path)}: starts with '{data[:4].hex(' ')}'; an IDX file of rank {rank} with '{magic.hex(' ')}'")
-    header = 4 + 4 * rank
+        raise ValueError(f"{name}: starts with '{data[:4].hex(' ')}'; an IDX file of rank {rank} with '{magic.hex(' ')}'")
     if len(data) < header:
-        raise ValueError(f"{os.fspath(path)}: {len(data)} bytes, truncated within the header of 4 + 4 x {rank} = {header} bytes")
+        raise ValueError(f"{name}: {len(data)} bytes, truncated within the header of 4 + 4 x {rank} = {header} bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))
-    expected = header + math.prod(shape)
-    if len(data) != expected:
-        sizes = " x ".join(str(n) for n in shape)
-        wrong = "truncated" if len(data) < expected else "too long"
-        raise ValueError(f"{os.fspath(path)}: {len(data)} bytes, {wrong}: {header} of header + {sizes} values = {expected}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    count = math.prod(shape)
+    if isinstance(stream, gzip.GzipFile):  # what is not packed is at least as long
+        must_fit(name, count)
+    values = _up_to(count + 1, stream)  # one more: is this the end?
+    if len(values) != count:
+        sizes, found = " x ".join(str(n) for n in shape), header + len(values)
+        wrong = f"{found} bytes, truncated" if len(values) < count else f"at least {found} bytes, too long"
+        raise ValueError(f"{name}: {wrong}: {header} of header + {sizes} values = {header + count}")
+    try:
+        return np.frombuffer(values, np.uint8).reshape(shape)
+    except ValueError as error:  # 0 x 4294967295 x 4294967295, or more dimensions than numpy has
+        raise ValueError(f"{name}: {' x '.join(str(n) for n in shape)} values are no array of numpy's ({error})") from error
+
+
+def _up_to(count: int, stream: IO[bytes] | gzip.GzipFile) -> bytearray:
+    """`count` bytes of a stream, or all that it has: memory grows with what is there, not with what a header says."""
+    data = bytearray()
+    while piece := stream.read(min(count - len(data), _PIECE)):
+        data += piece
+    return data
 
 
 def idx(folder: Path, classes: Sequence[str] | None = None) -> tuple[ArrayDataset, ArrayDataset]:

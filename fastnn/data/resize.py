@@ -73,6 +73,8 @@ class Resize:
             raise ValueError(f"{name}: an empty file; expected an image")
         try:
             with pillow.open(io.BytesIO(data)) as image:
+                if image.format == "EPS":  # Pillow would hand it to Ghostscript
+                    raise ValueError("PostScript is a program, which is not run")
                 image.draft(None, (2 * max(self.size), 2 * max(self.size)))
                 return self._array(image)
         except MemoryError:

@@ -79,7 +79,7 @@ def reproduce(
             "fastnn.files.read gives these arrays"
         )
     with checkpoint.naming(path):
-        model = model if model is not None else checkpoint.build(notes["architecture"])
+        model = model if model is not None else checkpoint.build_for(notes["architecture"], arrays)
         model.load_state_dict(_below(_MODEL, arrays))
         loss = loss if loss is not None else _loss_from(notes["loss"], _below(_LOSS, arrays))
     model.to(notes["device"] if device is None else device)

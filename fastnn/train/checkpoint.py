@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files, models, random
-from ..arguments import instance, shown
+from ..arguments import figure, instance, integer, shown
 from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
@@ -81,7 +81,8 @@ class Trained:
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        return [[(self.classes[c] if self.classes else str(c), float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
+        names = [*(self.classes or ()), *map(str, range(len(self.classes or ()), probabilities.shape[1]))]
+        return [[(names[c], float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
 
 
 def _image_files(data: Any) -> list[Any] | None:
@@ -126,17 +127,19 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
         instance("load_model", "model", model, Module, "a Module")
     arrays, notes = files.read(path)
     with naming(path):
-        model = model if model is not None else build(notes.get("architecture"))
+        _check_kinds(notes)
+        classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
+        trained = Trained(
+            model if model is not None else build_for(notes.get("architecture"), arrays),
+            checked_classes("load_model", classes) or None,
+            Normalize(**normalize) if normalize else None,
+            notes.get("notes", {}),
+            Resize(**resize) if resize else None,
+        )
         begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
-        model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})})
-    classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
-    return Trained(
-        model.eval(),
-        tuple(classes) if classes else None,
-        Normalize(**normalize) if normalize else None,
-        notes.get("notes", {}),
-        Resize(**resize) if resize else None,
-    )
+        trained.model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})})
+    trained.model.eval()
+    return trained
 
 
 def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
@@ -171,9 +174,28 @@ def build(architecture: Mapping[str, Any] | None) -> Module:
         raise ValueError("says no architecture; build the model yourself and give it: load_model(path, model=MyNet())")
     try:
         return models.create(**{**architecture, "input_shape": tuple(architecture["input_shape"])})
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
         hint = "models.register makes nets of your own known, load_model(path, model=...) takes one that is built"
-        raise ValueError(f"its architecture {dict(architecture)} cannot be built: {error}; {hint}") from error
+        raise ValueError(f"its architecture {str(dict(architecture))[:400]} cannot be built: {error}; {hint}") from error
+
+
+class _Sparing(random.Generator):
+    """The initial weights of a model that is built for the arrays of a file: not many more than the file has, whatever it says of the model."""
+
+    def __init__(self, elements: int) -> None:
+        super().__init__(0)
+        self._left = 16 * elements + 2**16  # initialisers draw more than once for a weight
+
+    def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
+        self._left -= n
+        if not 0 <= n <= self._left:
+            raise ValueError("it has more weights than the file")
+        return super().bits(n, draw, purpose)
+
+
+def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -> Module:
+    with random.using(_Sparing(sum(a.size for a in arrays.values()))):
+        return build(architecture)
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
@@ -217,18 +239,11 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Puts the trainer where the saved one stood. ValueError names the file and what does not fit; the trainer is unchanged then."""
     checked_path("fit", "resume", path)
     arrays, notes = files.read(path)
-    if "epoch" not in notes:
-        raise ValueError(f"{os.fspath(path)}: holds a model, not a checkpoint of a training")
-    own, ema = trainer.optimizer.name, trainer.stepping.ema
-    if notes["optimizer"] != own:
-        raise ValueError(f"{os.fspath(path)}: made with the optimizer {notes['optimizer']}; the trainer has {own}")
-    if (notes.get("averaged") is None) != (ema is None):
-        raise ValueError(f"{os.fspath(path)}: made {_with(notes.get('averaged') is not None)}; the trainer is {_with(ema is not None)}")
-    for saved, has in zip(notes.get("stepping", ()), _stepping(trainer)):  # a file of an early version does not say it
-        if saved != has:
-            raise ValueError(f"{os.fspath(path)}: made with {saved}; the trainer has {has}")
-    before = trainer.optimizer.state_dict()
     with naming(path):
+        _check_kinds(notes, _TRAINING)
+        _check_same(trainer, notes)
+        apply = _position(trainer, arrays, notes)
+        before, ema = trainer.optimizer.state_dict(), trainer.stepping.ema
         trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
         try:
             trainer.model.load_state_dict(_model_arrays(arrays))
@@ -237,14 +252,80 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         except (ValueError, TypeError):
             trainer.optimizer.load_state_dict(before)
             raise
-    trainer.epoch, trainer.batch, trainer.sums, trainer.data = notes["epoch"], notes["batch"], notes["sums"], notes["data"]
-    trainer.generator = random.Generator(notes["seed"])
-    trainer.generator.draw = notes["draw"]
-    trainer.history = History(notes["history"])
-    trainer.best = None if notes["best"] is None else Snapshot(arrays=_below(_BEST, arrays), **notes["best"])
-    trainer.normalize = Normalize(**notes["normalize"]) if notes["normalize"] else None
-    trainer.resize = Resize(**notes["resize"]) if notes.get("resize") else trainer.resize
-    trainer.notes = notes["notes"]
+    for name, value in apply.items():
+        setattr(trainer, name, value)
+
+
+def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
+    own, ema = trainer.optimizer.name, trainer.stepping.ema
+    if notes["optimizer"] != own:
+        raise ValueError(f"made with the optimizer {notes['optimizer']}; the trainer has {own}")
+    if (notes.get("averaged") is None) != (ema is None):
+        raise ValueError(f"made {_with(notes.get('averaged') is not None)}; the trainer is {_with(ema is not None)}")
+    for saved, has in zip(notes.get("stepping", ()), _stepping(trainer)):  # a file of an early version does not say it
+        if saved != has:
+            raise ValueError(f"made with {saved}; the trainer has {has}")
+
+
+def _position(trainer: Trainer, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer's attributes as the file has them, all of them checked before one is changed."""
+    generator, best = random.Generator(notes["seed"]), notes["best"]
+    generator.draw = integer("Trainer", "draw", notes["draw"], 0, 2**48)
+    return {
+        "epoch": integer("Trainer", "epoch", notes["epoch"], 0),
+        **_within_epoch(notes["batch"], notes["sums"], notes["data"]),
+        "generator": generator,
+        "history": History(notes["history"]),
+        "best": None if best is None else _snapshot(_below(_BEST, arrays), **best),
+        "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else None,
+        "resize": Resize(**notes["resize"]) if notes.get("resize") else trainer.resize,
+        "notes": notes["notes"],
+    }
+
+
+def _within_epoch(batch: int, sums: dict[str, float], data: dict[str, int]) -> dict[str, Any]:
+    for name, value in sums.items():
+        figure("sums", name, value)
+    for name in ("samples", "batch_size") if data or batch else ():
+        integer("data", name, data.get(name), 1)
+    if not 0 <= batch <= -(-data.get("samples", 0) // data.get("batch_size", 1)) or (batch and not sums.get("samples")):
+        raise ValueError(f"its batch is {batch}, its sums {shown(sums)}, its data {shown(data)}: no place within an epoch")
+    return {"batch": batch, "sums": sums, "data": data}
+
+
+def _snapshot(arrays: dict[str, np.ndarray], epoch: Any, accuracy: Any, loss: Any) -> Snapshot:
+    return Snapshot(integer("best", "epoch", epoch, 0), figure("best", "accuracy", accuracy), figure("best", "loss", loss), arrays)
+
+
+_TRAINING = ("optimizer", "epochs", "epoch", "batch", "steps", "seed", "draw", "sums", "data", "history", "best", "normalize", "notes")
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("epochs", "epoch", "batch", "steps", "seed", "draw"), (int,)),
+    **dict.fromkeys(("architecture", "normalize", "resize", "averaged", "best"), (dict, type(None))),
+    **dict.fromkeys(("sums", "data", "notes"), (dict,)),
+    **dict.fromkeys(("history", "stepping"), (list,)),
+    "classes": (list, type(None)),
+    "optimizer": (str,),
+}
+
+
+def _check_kinds(notes: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
+    """What the notes say is of the kinds that this module writes. ValueError for another."""
+    if needed and "epoch" not in notes:
+        raise ValueError("holds a model, not a checkpoint of a training")
+    missing = [name for name in needed if name not in notes]
+    if missing:
+        raise ValueError(f"a checkpoint that does not say its {', '.join(missing)}; written by another program")
+    for name, kinds in _KINDS.items():
+        if name in notes and type(notes[name]) not in kinds:
+            raise ValueError(f"its {name} is {shown(notes[name])}; written by another program")
+
+
+def notes_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The notes of a checkpoint. ValueError, naming the file, when it is none."""
+    notes = files.read(path)[1]
+    with naming(path):
+        _check_kinds(notes, _TRAINING)
+    return notes
 
 
 def about(trainer: Trainer) -> dict[str, Any]:
@@ -280,8 +361,8 @@ def _with(averages: bool) -> str:
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of a ValueError's message."""
+    """Puts the file's name in front of an error's message: whatever is of a wrong type came from there."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error

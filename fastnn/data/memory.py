@@ -1,0 +1,21 @@
+"""What a file says it unpacks to must fit into memory: a few kilobytes can say terabytes."""
+
+from __future__ import annotations
+
+import os
+
+
+def must_fit(name: str, size: int) -> None:
+    """ValueError, naming the file, for more bytes than the machine has."""
+    if size > (most := most_memory()):
+        raise ValueError(f"{name}: says that it holds {size:,} bytes; this machine has {most:,}: damaged, or to be mapped from .npy files")
+
+
+def most_memory() -> int:
+    """Bytes of this machine, or of the container it runs in."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            return min(most, int(file.read()))
+    except (OSError, ValueError):  # none, or "max"
+        return most

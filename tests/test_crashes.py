@@ -1,0 +1,271 @@
+"""Checkpoints while the process is killed, the disk is full or failing, the folder closed, the power lost: the old one or the new one is there,
+whole, and training goes on from it with the bits it would have had. As SQLite is tested: at every call, by every error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faults import NUMBERS, Disk, Fail, Stop, in_child, recorded, watched
+from test_checkpoint import QUIET, SaveAtStep, blobs, make, state
+
+from fastnn import files
+from fastnn.train import ModelCheckpoint, Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the children only write a file
+
+
+@dataclass
+class Halfway:
+    """A training between two checkpoints: the trainer that writes the second, and where the whole leads."""
+
+    old: bytes
+    new: bytes
+    trainer: Trainer
+    end: tuple[dict[str, bytes], dict[str, object]]
+
+    def which(self, path: Path) -> str:
+        """ "old" or "new": the file at `path` is that checkpoint, to the last bit. (The header's words have no fixed order.)"""
+        [found] = [name for name in ("old", "new") if state(path) == self.states[name]]
+        return found
+
+    @cached_property
+    def states(self) -> dict[str, object]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "c"
+            return {name: (path.write_bytes(getattr(self, name)), state(path))[1] for name in ("old", "new")}
+
+
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> Halfway:
+    folder = tmp_path_factory.mktemp("halfway")
+    old, new, end = (folder / name for name in ("old", "new", "end"))
+    whole = make("adam")
+    whole.fit(blobs(100), 2, batch_size=16, callbacks=[SaveAtStep(old, 3), ModelCheckpoint(end)], **QUIET)
+    trainer = make("adam")
+    trainer.fit(blobs(100), 1, batch_size=16, resume=old, **QUIET)
+    trainer.save(new)
+    return Halfway(old.read_bytes(), new.read_bytes(), trainer, state(end))
+
+
+def test_both_checkpoints_lead_to_the_same_end(halfway: Halfway, tmp_path: Path) -> None:
+    """So below it is enough to see that one of them is there."""
+    assert halfway.old != halfway.new
+    for contents in (halfway.old, halfway.new):
+        (tmp_path / "c").write_bytes(contents)
+        make("adam", seed=9).fit(blobs(100), 2, batch_size=16, resume=tmp_path / "c", callbacks=[ModelCheckpoint(tmp_path / "d")], **QUIET)
+        assert state(tmp_path / "d") == halfway.end
+
+
+def test_killed_at_every_call(halfway: Halfway, tmp_path: Path) -> None:
+    """kill -9 ahead of each open, write, fsync, rename, close; a write is cut in the middle. What is left over, the next save removes."""
+    path, seen, k = tmp_path / "c.safetensors", [], 0
+    while True:
+        path.write_bytes(halfway.old)
+
+        def save(k: int = k) -> None:
+            with watched(Stop(k)):
+                halfway.trainer.save(path)
+
+        status = in_child(save)
+        seen.append(halfway.which(path) == "new")
+        assert len(os.listdir(tmp_path)) <= 2  # the checkpoint and what this process left, nothing of those before
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL
+        k += 1
+    assert seen == sorted(seen) and not seen[0] and seen[-2]  # first the old one, then the new one
+    assert k > 12 + len(halfway.new) // 1000
+    halfway.trainer.save(path)
+    assert os.listdir(tmp_path) == ["c.safetensors"]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
+def test_every_call_fails(halfway: Halfway, tmp_path: Path, number: int) -> None:
+    path, failed, k = tmp_path / "c.safetensors", set(), 0
+    while True:
+        path.write_bytes(halfway.old)
+        (tmp_path / ".c.safetensors.00.tmp").write_bytes(b"left over")
+        fault = Fail(k, number)
+        try:
+            with watched(fault):
+                halfway.trainer.save(path)
+        except OSError as error:
+            assert error.errno == number and error.filename == str(path) and os.strerror(number) in str(error)
+            late = "the new contents are there, but may not outlive a loss of power"
+            assert ("the old contents are untouched" in str(error)) == (halfway.which(path) == "old") != (late in str(error))
+            if number == errno.ENOSPC:
+                assert f"{len(halfway.new):,} bytes were to be written, " in str(error)
+            failed.add(fault.name)
+        else:
+            assert halfway.which(path) == "new"
+            if not fault.name:
+                break
+        halfway.trainer.save(path)
+        assert os.listdir(tmp_path) == ["c.safetensors"]
+        k += 1
+    assert {"open", "write", "fsync", "replace"} <= failed and not {"listdir", "flock", "unlink"} & failed
+
+
+def test_power_lost_after_every_call(halfway: Halfway, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(halfway.old)
+    disk, looks, after = Disk(str(tmp_path), {path.name: halfway.old}), [], tmp_path / "after"
+
+    def look() -> set[str]:
+        found = set(disk.possible(path.name))
+        assert None not in found
+        after.mkdir(exist_ok=True)
+        looks.append({(after / "c").write_bytes(contents or b"") and halfway.which(after / "c") for contents in found})
+        return looks[-1]
+
+    with recorded(disk, look):
+        halfway.trainer.save(path)
+    assert looks[0] == {"old"} and {"old", "new"} in looks and looks[-1] == {"new"}  # once save has returned, it is on the disk
+
+
+@pytest.mark.parametrize("room", [0, 1, 500, 1500])
+def test_a_full_disk(halfway: Halfway, tmp_path: Path, room: int) -> None:
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(halfway.old)
+
+    def save() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        with pytest.raises(
+            OSError, match=f"File too large; {len(halfway.new):,} bytes were to be written; the old contents are untouched: '{path}"
+        ):
+            halfway.trainer.save(path)
+
+    assert in_child(save) == 0
+    assert path.read_bytes() == halfway.old and os.listdir(tmp_path) == ["c.safetensors"]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that any user can reach."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_folder_that_cannot_be_written(halfway: Halfway, open_folder: Path) -> None:
+    """root may write everywhere; its child becomes nobody."""
+    path = open_folder / "c.safetensors"
+    path.write_bytes(halfway.old)
+    open_folder.chmod(0o555)
+
+    def save() -> None:
+        if os.getuid() == 0:
+            os.setgid(65534), os.setuid(65534)
+        with pytest.raises(PermissionError, match=f"Permission denied; the old contents are untouched: '{path}"):
+            halfway.trainer.save(path)
+        assert files.read(path)[1]["epoch"] == 0
+
+    assert in_child(save) == 0
+    assert path.read_bytes() == halfway.old and os.listdir(open_folder) == ["c.safetensors"]
+
+
+def test_a_folder_that_can_be_written_but_not_read(halfway: Halfway, open_folder: Path) -> None:
+    path = open_folder / "c.safetensors"
+    open_folder.chmod(0o333)
+
+    def save() -> None:
+        if os.getuid() == 0:
+            os.setgid(65534), os.setuid(65534)
+        halfway.trainer.save(path)
+
+    assert in_child(save) == 0
+    open_folder.chmod(0o755)
+    assert halfway.which(path) == "new"
+
+
+def test_places_where_no_file_can_be(halfway: Halfway, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    save = halfway.trainer.save
+    for name, error, words in (
+        ("file/c", NotADirectoryError, "Not a directory"),
+        ("absent/c", FileNotFoundError, f"No such file or directory; there is no folder {tmp_path}/absent"),
+        ("folder", IsADirectoryError, "is a folder; expected the name of a file"),
+        ("pipe", OSError, "is no regular file, and a file would take its place"),
+        ("c" * 300, OSError, "File name too long"),
+    ):
+        with pytest.raises(error, match=words) as caught:
+            save(tmp_path / name)
+        assert caught.value.filename == str(tmp_path / name)
+    with pytest.raises(OSError, match="is no regular file"):
+        save("/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "pipe"] and (tmp_path / "file").read_bytes() == b"x"
+
+
+def test_names_permissions_and_links_stay(halfway: Halfway, tmp_path: Path) -> None:
+    longest = tmp_path / ("é" * 127)  # 254 bytes of the 255 that a name may have
+    halfway.trainer.save(longest)
+    longest.chmod(0o600)
+    (tmp_path / "link").symlink_to(longest)
+    halfway.trainer.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and stat.S_IMODE(longest.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["link", longest.name]
+
+
+def test_what_a_living_process_is_writing_stays(halfway: Halfway, tmp_path: Path) -> None:
+    """A child is stopped in the middle of its write; this process saves to the same name; the child goes on and its file is whole too."""
+    path = tmp_path / "c.safetensors"
+
+    def stopping() -> Callable[..., None]:
+        writes = iter([False, False, True])
+        return lambda name, arguments: os.kill(os.getpid(), signal.SIGSTOP) if name == "write" and next(writes, False) else None
+
+    child = os.fork()
+    if not child:
+        try:
+            with watched(stopping()):
+                files.write(path, {"w": np.ones(9000)})
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    try:
+        assert os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
+        halfway.trainer.save(path)
+        assert halfway.which(path) == "new" and len(os.listdir(tmp_path)) == 2
+    finally:
+        os.kill(child, signal.SIGCONT)
+        status = os.waitpid(child, 0)[1]
+    assert status == 0 and (files.read(path)[0]["w"] == 1).all() and os.listdir(tmp_path) == ["c.safetensors"]
+
+
+def test_many_threads_write_and_read_one_file(tmp_path: Path) -> None:
+    path, faults, until = tmp_path / "c", [], time.monotonic() + 0.7
+    files.write(path, {"w": np.zeros(5000)})
+
+    def work(number: int) -> None:
+        try:
+            while time.monotonic() < until:
+                files.write(path, {"w": np.full(5000, number)})
+                assert len(set(files.read(path)[0]["w"])) == 1
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults and os.listdir(tmp_path) == ["c"]
