@@ -12,7 +12,7 @@ from typing import Any
 import kernel_calls
 import numpy as np
 import pytest
-from test_checkpoint import in_child
+from faults import in_child
 from test_cli import command
 
 from fastnn import _C, files, verify_resume

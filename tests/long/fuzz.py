@@ -90,7 +90,7 @@ def main() -> None:
         f"-seed={chosen.seed}",
         "-max_len=8192",
         "-print_final_stats=1",
-        f"-dict={dictionary}",
+        *([f"-dict={dictionary}"] if known else []),
         str(work),
     ]
     code = "import sys; sys.path.insert(0, sys.argv[1]); import fuzz; fuzz.fuzz(sys.argv[2], sys.argv[3:])"
