@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -86,6 +87,15 @@ class _Here(threading.local):
 
 _here = _Here()
 _lock = threading.Lock()
+
+
+def _forked() -> None:
+    """In a child: the other threads are not there, nor are the recordings that they had under way or the lock that one may have held."""
+    global under_way, _lock
+    under_way, _lock = int(_here.recorder is not None), threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def current() -> Recorder | None:

@@ -99,11 +99,14 @@ def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
     if recording.under_way:
         recording.see_leaf(leaf)
-    if leaf.grad is not None:
-        d = _add(leaf.grad._array, d)
+    before = leaf.grad
+    if before is not None:
+        d = _add(before._array, d)
     elif d.data_ptr in taken:
         d = d.to(d.device)
     taken.add(d.data_ptr)
+    if leaf.grad is not before:
+        raise RuntimeError(f"backward(): another thread changed the gradient of a parameter of shape {leaf.shape} meanwhile; one at a time")
     leaf.grad = Tensor(d)
 
 

@@ -35,9 +35,9 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
 class Training:
     """A model with its optimizer and data; `step` is what is captured."""
 
-    def __init__(self, net: str = "lenet", optimizer: str = "sgd", batch: int = 5) -> None:
+    def __init__(self, net: str = "lenet", optimizer: str = "sgd", batch: int = 5, seed: int = 3) -> None:
         make, shape = NETS[net]
-        fastnn.seed(3)
+        fastnn.seed(seed)
         self.model = make().to(DEVICE)
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         self.loss = nn.CrossEntropyLoss()

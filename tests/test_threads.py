@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -118,26 +117,6 @@ def test_number_of_threads_is_checked_and_told(threads: None) -> None:
     assert fastnn.get_num_threads() == 5
 
 
-def test_several_python_threads_train_at_once(threads: None) -> None:
-    fastnn.set_num_threads(2)
-    seeds = range(4)
-    alone = [lenet(3, seed, 16) for seed in seeds]
-    together: list[Bits] = [{} for _ in seeds]
-    start = threading.Barrier(len(seeds))
-
-    def run(seed: int) -> None:
-        start.wait()
-        together[seed] = lenet(3, seed, 16)
-
-    running = [threading.Thread(target=run, args=(seed,)) for seed in seeds]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    assert together == alone
-    assert alone[0] != alone[1]
-
-
 # --- other processes
 
 
@@ -160,41 +139,6 @@ def step():
     optimizer.step()
     return loss.item(), hashlib.sha256(b"".join(v.tobytes() for v in model.state_dict().values())).hexdigest()
 """
-
-FORK = """
-fastnn.set_num_threads(2)
-expected = step()
-stop = False
-def others():
-    while not stop: step()
-busy = threading.Thread(target=others)
-if BUSY: busy.start()
-for _ in range(10):
-    child = os.fork()
-    if child == 0:
-        try:
-            os._exit(0 if step() == expected else 1)
-        finally:
-            os._exit(2)
-    deadline = time.monotonic() + 20
-    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            sys.exit("a child hangs")
-        time.sleep(0.002)
-    assert os.waitstatus_to_exitcode(done[1]) == 0, done
-    assert step() == expected
-stop = True
-if BUSY: busy.join()
-print("fine")
-"""
-
-
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "while another thread trains"])
-def test_fork_after_use(busy: bool) -> None:
-    """The child trains a step to the parent's bits, and so does the parent afterwards."""
-    done = python(f"BUSY = {busy}\n" + STEP + FORK)
-    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 
 def test_instruction_sets_can_be_forced() -> None:

@@ -14,7 +14,7 @@ from ..arguments import instance, integer, number, shown
 from ..nn import Module
 from ..tensor import Array, Tensor, no_grad
 from .given import array_of
-from .lists import by_place, floats_of, scalar
+from .lists import Told, by_place, floats_of
 
 
 class EMA:
@@ -55,6 +55,9 @@ class EMA:
     def reset(self) -> None:
         """Forgets: the averages are the model's weights, and the next update takes them as they are then."""
         self._averages: list[Array] = [t._array.to(t.device) for t in self._tensors]
+        self._share = Told()
+        for t in self._tensors:
+            self._share.on(0.0, t.device)
         self.calls = self.updates = 0  # of update(), and those that took the weights in
         self._swapped = False
 
@@ -72,7 +75,7 @@ class EMA:
         self._follow()
         for (_, device), members in by_place(self._tensors).items():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
-            _C.average(_C.ParameterList(len(members)), averages, weights, scalar(share, device))
+            _C.average(_C.ParameterList(len(members)), averages, weights, self._share.on(share, device))
         self.updates += 1
 
     def swap(self) -> None:

@@ -27,6 +27,20 @@ def scalar(value: float, device: str) -> Array:
     return _C.constant(np.asarray(value, np.float64), device)
 
 
+class Told:
+    """A number that kernels are told again and again, outside of recordings: behind the first time on a device that takes no memory."""
+
+    def __init__(self) -> None:
+        self._on: dict[str, Array] = {}
+
+    def on(self, value: float, device: str) -> Array:
+        """Where kernels of that device read it."""
+        if device not in self._on:
+            self._on[device] = scalar(value, device)
+        self._on[device].write(np.asarray(value, np.float64))
+        return self._on[device]
+
+
 def floats_of(model: Module) -> dict[str, Tensor]:
     """Parameters and buffers of a float type by name, in the model's order, each once."""
     seen: dict[int, str] = {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C, arguments, recording
 from ..arguments import shown
+from ..exclusive import claimed
 from ..tensor import Array, Tensor
 from .given import array_of, groups_given, numbers_of, parameters_given, steps_of
 from .host_part import Update
@@ -155,15 +156,16 @@ class Optimizer:
                         raise ValueError(f"{self.name}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
-        self._moved = []
-        for (_, device, kind), members in together.items():
-            rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
-            launch = self._gather(members, np.array(rates, np.float64), device)
-            self._launch(kind, launch)
-            self._counts[launch.positions] += 1
-            update.launches.append((kind, launch))
-        self.steps += 1
-        update.report()
+        with claimed(f"{self.name}.step", within=True, optimizer=self):
+            self._moved = []
+            for (_, device, kind), members in together.items():  # all memory first: a step is done by every parameter or by none
+                rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
+                update.launches.append((kind, self._gather(members, np.array(rates, np.float64), device)))
+            for kind, launch in update.launches:
+                self._launch(kind, launch)
+                self._counts[launch.positions] += 1
+            self.steps += 1
+            update.report()
         return loss
 
     def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str) -> Launch:

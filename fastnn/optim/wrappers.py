@@ -12,7 +12,7 @@ from ..arguments import instance, integer, shown
 from ..nn import Module
 from ..tensor import Array, Tensor
 from .given import array_of, steps_of
-from .lists import by_place, floats_of, scalar
+from .lists import Told, by_place, floats_of, scalar
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, rate_at
 
@@ -144,7 +144,7 @@ class Lookahead(_Wrapper):
     def weights_replaced(self) -> None:
         """The slow weights begin anew, as the weights are now."""
         super().weights_replaced()
-        self._slow = [t._array.to(t.device) for t in self._fast]
+        self._slow, self._share = [t._array.to(t.device) for t in self._fast], Told()
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         loss = super().step(closure)
@@ -153,17 +153,18 @@ class Lookahead(_Wrapper):
 
     def _follow(self) -> None:
         if self.steps % self.k == 0:
-            self._meet(rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha"))
+            alpha = rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha")
+            self._meet(lambda device: self._share.on(alpha, device))
 
     def finish(self) -> None:
         """The slow weights become the weights."""
-        self._meet(0.0)
+        self._meet(lambda device: scalar(0.0, device))
 
-    def _meet(self, alpha: float) -> None:
+    def _meet(self, alpha: Callable[[str], Array]) -> None:
         self._slow = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._slow, self._fast)]
         for device, members in by_place(self._fast).items():
             slow, fast = [self._slow[i] for i in members], [self._fast[i]._array for i in members]
-            _C.lookahead(_C.ParameterList(len(members)), slow, fast, scalar(alpha, device[1]))
+            _C.lookahead(_C.ParameterList(len(members)), slow, fast, alpha(device[1]))
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), **{f"slow.{i}": np.array(a.numpy(), order="C") for i, a in enumerate(self._slow)}}

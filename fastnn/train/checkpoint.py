@@ -243,17 +243,24 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         _check_kinds(notes, _TRAINING)
         _check_same(trainer, notes)
         apply = _position(trainer, arrays, notes)
-        before, ema = trainer.optimizer.state_dict(), trainer.stepping.ema
-        trainer.optimizer.load_state_dict({"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})
-        try:
-            trainer.model.load_state_dict(_model_arrays(arrays))
-            if ema is not None:
-                ema.load_state_dict({**notes["averaged"], **_below(_AVERAGE, arrays)})
-        except (ValueError, TypeError):
-            trainer.optimizer.load_state_dict(before)
-            raise
+        parts: list[tuple[Any, dict[str, Any]]] = [(trainer.optimizer, {"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})]
+        if trainer.stepping.ema is not None:
+            parts.append((trainer.stepping.ema, {**notes["averaged"], **_below(_AVERAGE, arrays)}))
+        _load_all([*parts, (trainer.model, _model_arrays(arrays))])
     for name, value in apply.items():
         setattr(trainer, name, value)
+
+
+def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
+    """Each part's state, or, when one does not fit or there is no memory, none."""
+    before = [part.state_dict() for part, _ in parts]
+    for done, (part, state) in enumerate(parts):
+        try:
+            part.load_state_dict(state)
+        except BaseException:
+            for (changed, _), old in zip(parts[:done], before):
+                changed.load_state_dict(old)
+            raise
 
 
 def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:

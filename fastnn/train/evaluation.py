@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import array
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import Samples, as_dataset
+from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .metrics import Metric
@@ -25,7 +26,11 @@ _BATCH = 256
 
 @contextmanager
 def mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode of the whole model inside the block; after it every module is in the mode it was in before."""
+    """Training or evaluation mode of the whole model inside the block; after it every module is in the mode it was in before.
+
+    RuntimeError while another thread fits the model, whose mode that would change.
+    """
+    refuse_others("training" if training else "evaluation", "model", model)
     before = [(module, module.training) for module in model.modules()]
     model.train(training)
     try:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from .. import recording
 from ..arguments import flag, function, instance, integer, number, several, shown
 from ..data import Loader, Normalize, Resize
+from ..exclusive import claimed, refuse_others
 from ..nn import Module
 from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
 from ..optim.clip import global_norms
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 Batch = tuple[Tensor, Tensor]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Stepping:
@@ -154,6 +158,17 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
     several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]")
 
 
+def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
+    """A method that needs the model and the optimizer for itself: RuntimeError, and nothing done, when another fit has one of them."""
+
+    @functools.wraps(fit)
+    def wrapped(trainer: Trainer, /, *args: P.args, **keywords: P.kwargs) -> R:
+        with claimed("fit", model=trainer.model, optimizer=trainer.optimizer):
+            return fit(trainer, *args, **keywords)
+
+    return wrapped
+
+
 def checked_loss(loss: Loss) -> Loss:
     """A function of (logits, labels) that gives one number."""
     function("Trainer", "loss", loss, "a function of (logits, labels)")
@@ -162,8 +177,9 @@ def checked_loss(loss: Loss) -> Loss:
     return loss
 
 
-def checked_batch(x: Any, labels: Any) -> None:
+def checked_batch(trainer: Trainer, x: Any, labels: Any) -> None:
     """What a step takes."""
+    refuse_others("Trainer.step", "model", trainer.model)
     for name, value in (("x", x), ("labels", labels)):
         instance("Trainer.step", name, value, Tensor, "a Tensor; fastnn.tensor(array) makes one")
 

@@ -27,7 +27,7 @@ from .loading import training_loader
 from .metrics import Metric, by_name
 from .precision import Forward, checked_precision
 from .replays import Replays
-from .stepping import Stepping, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
+from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
 
 
 class Trainer:
@@ -99,6 +99,7 @@ class Trainer:
 
     # --- training
 
+    @alone
     def fit(
         self,
         train: Data,
@@ -146,7 +147,7 @@ class Trainer:
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
-        checked_batch(x, labels)
+        checked_batch(self, x, labels)
         loss, logits = self._whole_step(x, labels)
         return float(loss), logits
 
