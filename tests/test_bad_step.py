@@ -249,6 +249,13 @@ def test_the_state_is_that_before_the_step(replay: bool, tmp_path: Path) -> None
     assert all(p.grad is None for p in t.model.parameters())
 
 
+def test_sums_are_those_before_the_step_too() -> None:
+    """Of three batches added up, the third holds the NaN."""
+    t, error = diverge(plain(), Loader(samples(nan_at=46), 8, normalize=AS_IT_IS), accumulate=3, replay=False)
+    assert error.samples is not None and list(error.samples) == list(range(24, 48))
+    assert (t.batch, t.sums["samples"], t.sums["counted"]) == (3, 24, 24) and error.found is not None and error.found.sample == 22
+
+
 def _bytes(t: Trainer) -> dict[str, bytes]:
     arrays = {**t.model.state_dict(), **{k: np.array(a.numpy()) for k, a in t.optimizer.state_arrays().items()}}
     return {k: v.tobytes() for k, v in arrays.items() if not any(word in k for word in BUFFERS)}

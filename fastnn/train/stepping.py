@@ -59,11 +59,12 @@ class Stepping:
         """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
         what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts.
         Diverged says what the step shows when it is repeated op by op."""
-        self._parts, drawn = [], trainer.generator.draw
+        self._parts, drawn, sums = [], trainer.generator.draw, dict(trainer.sums)
         try:
             return self._take(trainer, batches, counts, see)
         except Diverged as error:
             trainer.generator.draw = drawn
+            trainer.sums.update(sums)
             raise explained(trainer, self._loader, self._parts, error) from None
         finally:
             self._parts = []

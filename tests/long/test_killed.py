@@ -7,14 +7,18 @@ import random
 import signal
 import sys
 import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_interrupts import goes_on, interrupted
+from test_checkpoint import QUIET, make
+from test_interrupts import TRAIN, VALIDATION, goes_on, interrupted
 
-from fastnn import _C
+from fastnn import _C, recording
 from fastnn.cli import main
-from fastnn.train import Callback, Trainer
+from fastnn.random import default_generator
+from fastnn.train import Callback, Interrupted, ModelCheckpoint, Trainer
 
 SEED = random.SystemRandom().randrange(2**31)
 EVERYTHING = ["--ema", "0.99", "--accumulate", "2", "--clip-norm", "1", "--augment", "flip"]
@@ -74,3 +78,44 @@ def test_interrupted_at_150_moments(number: int, tmp_path: Path) -> None:
             goes_on(tmp_path / str(i))
     finally:
         sys.setswitchinterval(before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file between open() and its with block
+@pytest.mark.usefixtures("without_memory_checks")
+def test_ctrl_c_twice_at_150_moments(tmp_path: Path) -> None:
+    """Handlers, the thread's generator, the recorder: as before; on disk the last whole checkpoint, or none yet, and nothing else."""
+    chance, handlers, ends = random.Random(SEED), signal.getsignal(signal.SIGINT), Counter[str]()
+    for i in range(150):
+        folder, trainer, ended = tmp_path / str(i), make("adam"), threading.Event()
+        folder.mkdir()
+        generator = default_generator()
+
+        def press(pauses: tuple[float, float], ended: threading.Event = ended) -> None:
+            for pause in pauses:
+                time.sleep(pause)
+                if not ended.is_set():
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=press, args=[(chance.random() * 0.03, chance.random() * 0.002)])
+        try:
+            try:
+                thread.start()
+                trainer.fit(TRAIN, 3, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(folder / "c")], **QUIET)
+                end = "not at all"
+            except Interrupted:
+                end = "after the step"
+            except KeyboardInterrupt:
+                end = "at once"
+            ended.set()
+            thread.join()
+        except KeyboardInterrupt:  # it came when the fit was over
+            thread.join()
+            end = "too late"
+        ends[end] += 1
+        assert signal.getsignal(signal.SIGINT) is handlers and default_generator() is generator
+        assert recording.current() is None and recording.under_way == 0
+        assert [name for name in os.listdir(folder) if name[0] != "."] in ([], ["c"])
+        if (folder / "c").exists():
+            goes_on(folder / "c")
+    print(f"\nseed {SEED}: {dict(ends)}", end="")
+    assert ends["at once"] > 50
