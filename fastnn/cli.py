@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after Ctrl-C, 143 after SIGTERM."""
     from . import DeviceError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files and classes may have letters that the terminal has not
     options = _parser().parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)[1:]
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -23,6 +24,7 @@ from faults import NUMBERS, Disk, Fail, Stop, in_child, recorded, watched
 from test_checkpoint import QUIET, SaveAtStep, blobs, make, state
 
 from fastnn import files
+from fastnn.cli import main
 from fastnn.train import ModelCheckpoint, Trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the children only write a file
@@ -151,6 +153,16 @@ def test_a_full_disk(halfway: Halfway, tmp_path: Path, room: int) -> None:
 
     assert in_child(save) == 0
     assert path.read_bytes() == halfway.old and os.listdir(tmp_path) == ["c.safetensors"]
+
+
+def test_the_command_line_on_a_full_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def train() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        assert main(["train", "digits", "--model", "linear", "--epochs", "1", "--out", str(tmp_path / "out")]) == 2
+
+    assert in_child(train) == 0
+    expected = rf"fastnn: error: {tmp_path}/out/checkpoint.safetensors: File too large; \d+,\d+ bytes were to be written\n"
+    assert re.search(expected, capfd.readouterr().err) and not (tmp_path / "out" / "checkpoint.safetensors").exists()
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,17 +19,17 @@ from typing import Any
 import numpy as np
 import parsers
 import pytest
-from faults import with_memory
+from faults import in_child, with_memory
 from test_checkpoint import QUIET, blobs, make
 from test_cifar import NAMES10, write_cifar10
 from test_data import write_idx_folder
 
-from fastnn import data, files, models
+from fastnn import DeviceError, data, files, models
 from fastnn.cli import main
 from fastnn.data import cifar_pickle
 from fastnn.data.cifar_pickle import read_pickle
 from fastnn.files import CorruptFile
-from fastnn.train import load_model, save_model
+from fastnn.train import Diverged, load_model, reproduce, save_model
 
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 MEMORY = 400  # MB of address space that reading a hostile file may take: what it says is far more
@@ -219,6 +221,30 @@ def test_notes_of_wrong_kinds_are_named_and_change_nothing(tmp_path: Path) -> No
     assert refused > 100
 
 
+def test_a_file_of_a_bad_step_is_not_trusted_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    trainer = make_sgd(models.create("linear", input_shape=(1, 2, 2), num_classes=2))
+    trainer.model.load_state_dict({"1.weight": np.full((2, 4), np.inf), "1.bias": np.zeros(2)})
+    with pytest.raises(Diverged) as caught:
+        trainer.fit((np.ones((4, 1, 2, 2), np.float32), [0, 1, 0, 1]), 1, **QUIET)
+    arrays, whole = files.read(str(caught.value.file))
+    path, refused = tmp_path / "b", 0
+    assert reproduce(str(caught.value.file)) is not None
+    loss = {**whole["loss"], "settings": {**whole["loss"]["settings"], "forward": 1}}
+    wrongs = {name: WRONG for name in whole} | {"loss": [*WRONG, loss, {**loss, "class": "init"}, {**loss, "class": "Module"}]}
+    for name, wrong in ((name, wrong) for name, several in wrongs.items() for wrong in several):
+        files.write(path, arrays, {**whole, name: wrong})
+        try:
+            reproduce(path)
+        except (ValueError, DeviceError) as error:
+            assert str(path) in str(error) or name == "device", (name, wrong)
+            refused += 1
+    assert refused > 80
+    files.write(path, {}, whole)
+    with pytest.raises(ValueError, match=f"{path}: "):
+        reproduce(path)
+
+
 def make_sgd(model: Any) -> Any:
     from fastnn import optim
     from fastnn.train import Trainer
@@ -247,6 +273,37 @@ def test_the_command_line_names_the_file(tmp_path: Path, capsys: pytest.CaptureF
     parsers._file(tmp_path, "a.png", parsers._PIXEL)
     assert main(["predict", "model", "a.png", "--top", "10"]) == 0  # nine classes more than names
     assert "only one" in capsys.readouterr().out
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", models.create("linear", input_shape=(1, 8, 8)), classes=["café"] * 10, resize=data.Resize(8, channels=1))
+    image = os.fsencode(tmp_path) + b"/\xff\xfe.png"  # no UTF-8
+    with open(image, "wb") as file:
+        file.write(parsers._PIXEL)
+    command = [sys.executable, "-m", "fastnn", "predict", str(tmp_path / "model"), os.fsdecode(image), "--top", "1"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
+    assert b"\\udcff\\udcfe.png\n" in done.stdout and b"caf\\xe9\n" in done.stdout
+
+
+@forks
+def test_a_folder_of_photos_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a", "b", "b/inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(parsers._PIXEL)
+
+    def read() -> None:
+        real = os.scandir
+
+        def refused(path: Any) -> Any:
+            if os.path.basename(path) == "inner":
+                raise PermissionError(13, "Permission denied", path)
+            return real(path)
+
+        os.scandir = refused  # type: ignore[assignment]  # root may read everything
+        with pytest.raises(PermissionError, match="b/inner"):
+            data.image_folder(tmp_path, 4)
+
+    assert in_child(read) == 0
 
 
 # --- pickles

@@ -152,10 +152,16 @@ def subfolders(folder: str) -> list[str]:
 def images_below(folder: str) -> list[str]:
     """The paths of the image files in a folder and below it, sorted."""
     found = []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
         found += [os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read: without this its images would be missing, and nobody told. One that is not there has none."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skipped: Skipped | None, progress: bool) -> Dataset:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _C, __version__, files, nn, random
-from ..arguments import function, instance
+from ..arguments import figure, function, instance, integer, one_of, shown
 from ..arguments import path as checked_path
 from ..data import Loader
 from ..nn import Module, Penalty
@@ -82,18 +82,17 @@ def reproduce(
         model = model if model is not None else checkpoint.build_for(notes["architecture"], arrays)
         model.load_state_dict(_below(_MODEL, arrays))
         loss = loss if loss is not None else _loss_from(notes["loss"], _below(_LOSS, arrays))
-    model.to(notes["device"] if device is None else device)
-    for key, module in model.named_modules():
-        module.__dict__["training"] = key not in notes["evaluating"]
-    for key, p in model.named_parameters():
-        p.requires_grad = key not in notes["frozen"]
-    penalty = Penalty(model, l1=notes["l1"], l2=notes["l2"]) if notes["l1"] or notes["l2"] else None
-    generator, where = random.Generator(notes["seed"]), device_of(model)
-    generator.draw = notes["draw"]
-    parts: list[Part] = [
-        (tensor(arrays[f"{_BATCH}{i}/x"], device=where), tensor(arrays[f"{_BATCH}{i}/labels"]), share, penalised)
-        for i, (share, penalised) in enumerate(notes["shares"])
-    ]
+        model.to(notes["device"] if device is None else device)
+        for key, module in model.named_modules():
+            module.__dict__["training"] = key not in notes["evaluating"]
+        for key, p in model.named_parameters():
+            p.requires_grad = key not in notes["frozen"]
+        penalty = Penalty(model, l1=notes["l1"], l2=notes["l2"]) if notes["l1"] or notes["l2"] else None
+        generator, where = random.Generator(notes["seed"]), device_of(model)
+        generator.draw = integer("reproduce", "draw", notes["draw"], 0, 2**48)
+        parts = [_part(arrays, i, share, where) for i, share in enumerate(notes["shares"])]
+        precision = checked_precision(notes["precision"], where)
+        one_of("reproduce", "products", notes["products"], ("highest", "high", "medium"))
 
     def objective(logits: Tensor, labels: Tensor, penalised: float) -> Tensor:
         value: Tensor = loss(logits, labels)
@@ -103,13 +102,21 @@ def reproduce(
     _C.set_precision(notes["products"])
     try:
         with random.using(generator):
-            run(watch, model, Forward(model, checked_precision(notes["precision"], where)), objective, parts)
+            run(watch, model, Forward(model, precision), objective, parts)
     except Exception:  # as in the training, see explained
         if watch.found is None:
             raise
     finally:
         _C.set_precision(products)
     return watch.found
+
+
+def _part(arrays: Mapping[str, np.ndarray], i: int, share: Any, where: str) -> Part:
+    x, labels = (arrays.get(f"{_BATCH}{i}/{name}") for name in ("x", "labels"))
+    if x is None or labels is None or not isinstance(share, list) or len(share) != 2:
+        raise ValueError(f"holds no batch {i}; written by another program")
+    part = None if share[0] is None else figure("reproduce", "share", share[0])
+    return tensor(x, device=where), tensor(labels), part, figure("reproduce", "penalised", share[1])
 
 
 def recorded(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any] | None]:
@@ -230,11 +237,16 @@ def _loss_state(loss: Loss) -> tuple[dict[str, Any] | None, dict[str, Any]]:
 def _loss_from(about: Mapping[str, Any] | None, weights: Mapping[str, np.ndarray]) -> Loss:
     if about is None:
         raise ValueError("its loss is not the library's: give it, reproduce(path, loss=...)")
-    kind = getattr(nn, about["class"])
+    kind, settings, absent = getattr(nn, str(about.get("class")), None), about.get("settings"), about.get("absent")
+    if not isinstance(kind, type) or not issubclass(kind, Module) or not isinstance(settings, dict) or not isinstance(absent, list):
+        raise ValueError(f"its loss is {shown(about.get('class'))}, none that the library writes")
+    wrong = [name for name in settings if name.startswith("_") or callable(getattr(kind, name, None))]
+    if wrong:
+        raise ValueError(f"its loss has the setting {wrong[0][:80]}, which {kind.__name__} has not")
     loss: Module = kind.__new__(kind)
     Module.__init__(loss)
-    loss.__dict__.update(about["settings"])
-    for name in about["absent"]:
+    loss.__dict__.update(settings)
+    for name in absent:
         loss.register_buffer(name, None)
     for name, values in weights.items():
         loss.register_buffer(name, tensor(values))
@@ -245,7 +257,19 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
     arrays, notes = files.read(path)
     if "bad_step" not in notes:
         raise ValueError(f"{os.fspath(path)}: is no file of a bad step; Diverged names such files")
+    with checkpoint.naming(path):
+        checkpoint.check_kinds(notes, _KINDS, list(_KINDS))
     return arrays, notes
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("bad_step", "architecture", "loss"), (dict, type(None))),
+    **dict.fromkeys(("message", "precision", "products", "device"), (str,)),
+    **dict.fromkeys(("shares", "evaluating", "frozen"), (list,)),
+    **dict.fromkeys(("l1", "l2"), (int, float)),
+    **dict.fromkeys(("seed", "draw"), (int,)),
+    "state": (bool,),
+}
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

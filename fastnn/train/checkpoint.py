@@ -316,14 +316,18 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def _check_kinds(notes: Mapping[str, Any], needed: Sequence[str] = ()) -> None:
-    """What the notes say is of the kinds that this module writes. ValueError for another."""
     if needed and "epoch" not in notes:
         raise ValueError("holds a model, not a checkpoint of a training")
+    check_kinds(notes, _KINDS, needed)
+
+
+def check_kinds(notes: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], needed: Sequence[str]) -> None:
+    """What the notes of a file say is of the kinds that are written. ValueError for another, and for what is missing."""
     missing = [name for name in needed if name not in notes]
     if missing:
-        raise ValueError(f"a checkpoint that does not say its {', '.join(missing)}; written by another program")
-    for name, kinds in _KINDS.items():
-        if name in notes and type(notes[name]) not in kinds:
+        raise ValueError(f"does not say its {', '.join(missing)}; written by another program")
+    for name, types in kinds.items():
+        if name in notes and type(notes[name]) not in types:
             raise ValueError(f"its {name} is {shown(notes[name])}; written by another program")
 
 
