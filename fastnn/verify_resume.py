@@ -40,30 +40,42 @@ def verify(options: argparse.Namespace, words: Sequence[str]) -> bool:
     os.makedirs(folder, exist_ok=True)
     if os.listdir(folder):
         raise ValueError(f"--out: {folder} is not empty; name a new folder for the two runs")
+    equal = None
+    try:
+        equal = _compared(options, words, folder)
+    finally:
+        if equal is not False and not options.out:
+            shutil.rmtree(folder)
+    if not equal:
+        print(f"both runs are kept in {folder}")
+    return equal
+
+
+def _compared(options: argparse.Namespace, words: Sequence[str], folder: str) -> bool:
     chance = random.Random(options.seed or 0)
+    print("a run that nothing stops ...", flush=True)
     whole = _Run(os.path.join(folder, "whole"), words)
     whole.go({})
     steps = whole.steps()
     if len(steps) < 2:
-        raise ValueError(f"the run has {len(steps)} steps; there is nothing to kill it in: more --epochs, or a smaller --batch-size")
+        raise ValueError(f"the run has {_steps(len(steps))}; there is nothing to kill it in: more --epochs, or a smaller --batch-size")
     per_epoch = max(1, len(steps) // max(1, steps[-1]["epochs"]))
-    print(f"the whole run: {len(steps)} steps, {per_epoch} an epoch, {len(steps[-1]['arrays'])} arrays", flush=True)
+    print(f"{len(steps)} steps, {per_epoch} an epoch, {len(steps[-1]['arrays'])} arrays", flush=True)
     again = _Run(os.path.join(folder, "killed"), words)
     for step in sorted(chance.randint(1, len(steps) - 1) for _ in range(options.kills)):
         plan = {"step": step, "how": chance.choice(KINDS), "part": chance.random(), "save_every": chance.randint(1, max(1, per_epoch // 2))}
         print(f"killed {plan['how']}: {again.go(plan)}", flush=True)
     again.go({"save_every": chance.randint(1, max(1, per_epoch // 2))})
-    done, difference = again.steps(), first_difference(steps, again.steps()) or whole.end_differs(again)
+    done = again.steps()
+    difference = first_difference(steps, done) or whole.end_differs(again)
     if difference is None:
         print(
-            f"equal bit for bit, over {len(done)} steps ({len(done) - len(steps)} of them done again): parameters, buffers, optimizer, averages, best "
-            "snapshot, generator, losses, history"
+            f"equal bit for bit, over {len(done)} steps ({len(done) - len(steps)} of them done again): parameters, buffers, optimizer, averages, "
+            "best snapshot, generator, losses, history"
         )
-        if not options.out:
-            shutil.rmtree(folder)
-        return True
-    print(f"{difference}\nboth runs are kept in {folder}")
-    return False
+    else:
+        print(difference)
+    return difference is None
 
 
 def first_difference(whole: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> str | None:

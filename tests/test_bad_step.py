@@ -28,6 +28,11 @@ AS_IT_IS = Normalize([0.0], [1.0])
 N = 48
 
 
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+
+
 def samples(nan_at: int | None = None) -> ArrayDataset:
     images = np.random.default_rng(0).standard_normal((N, 1, 6, 6)).astype(np.float32)
     if nan_at is not None:

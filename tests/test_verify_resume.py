@@ -32,10 +32,10 @@ WAYS: dict[str, list[str]] = {
 def test_killed_and_resumed_is_the_same(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, *words, "--kills", "2", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    [steps, per_epoch] = re.findall(r"\d+", lines[0])[:2]
-    assert lines[0].startswith("the whole run: ") and int(steps) == 2 * int(per_epoch)
-    assert len(lines) == 4 and all(re.match(r"killed (after a step|within a step|while saving): ", line) for line in lines[1:3])
-    assert re.match(r"equal bit for bit, over \d+ steps \(\d+ of them done again\): parameters, .*history$", lines[3])
+    [steps, per_epoch] = re.findall(r"\d+", lines[1])[:2]
+    assert lines[0] == "a run that nothing stops ..." and int(steps) == 2 * int(per_epoch)
+    assert len(lines) == 5 and all(re.match(r"killed (after a step|within a step|while saving): ", line) for line in lines[2:4])
+    assert re.match(r"equal bit for bit, over \d+ steps \(\d+ of them done again\): parameters, .*history$", lines[4])
     assert os.listdir(tmp_path / "killed") and (tmp_path / "whole" / "end.safetensors").exists()
 
 
@@ -94,7 +94,7 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     for words, message in (
         (["--out", str(tmp_path / "mine")], "mine is not empty; name a new folder for the two runs"),
         (["--resume"], "--resume: verify-resume begins anew; leave it out"),
-        (["--samples", "9", "--epochs", "1", "--batch-size", "32"], "the run has 1 steps; there is nothing to kill it in"),
+        (["--samples", "9", "--epochs", "1", "--batch-size", "32"], "the run has 1 step; there is nothing to kill it in"),
         (["--data", "absent"], "the training ended by itself: fastnn: error: --data: digits lie inside the package"),
     ):
         assert main([*QUICK, *words]) == 2

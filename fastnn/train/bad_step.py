@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,7 @@ def _place(trainer: Trainer) -> str:
     saved = next((os.fspath(c.path) for c in trainer._callbacks if isinstance(c, ModelCheckpoint)), None)
     if saved is not None:
         return os.path.join(os.path.dirname(saved), "bad-step.safetensors")
-    return os.path.join(tempfile.gettempdir(), f"fastnn-bad-step-{os.getpid()}.safetensors")
+    return os.path.join(tempfile.gettempdir(), f"fastnn-bad-step-{threading.get_native_id()}.safetensors")
 
 
 def _contents(
