@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
-from collections.abc import Iterable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping
 from functools import partial
 from math import exp, log
 from statistics import median
@@ -16,7 +16,7 @@ from . import device, memory
 from .fastnn_step import FastnnStep
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
-from .timing import quantile, seconds_of, take_turns
+from .timing import Call, quantile, seconds_of, take_turns
 from .torch_step import TorchStep, forms
 
 FIGURES = (("best of torch", ""), ("median", "ratio"), ("lower", "quartile"), ("largest", "difference"))
@@ -36,24 +36,27 @@ def measure(options: Namespace, name: str) -> dict[str, Any]:
     threads, chosen = options.threads, forms(options.compile)
     opponents = [form for form in chosen if not chosen[form].autocast]
     difference = {form: largest_difference(FastnnStep(name, threads), TorchStep(name, chosen[form], threads)) for form in opponents}
-    steps: dict[str, FastnnStep | TorchStep] = {
+    steps: dict[str, Call] = {
         "fastnn": FastnnStep(name, threads),
         **{title: TorchStep(name, form, threads) for title, form in chosen.items()},
     }
-    for step in steps.values():
+    return {"net": name, **compare(options, steps, opponents), "difference": difference}
+
+
+def compare(options: Namespace, contenders: Mapping[str, Call], opponents: list[str]) -> dict[str, Any]:
+    """Turns of "fastnn" and the others, of which the best of `opponents` counts."""
+    for call in contenders.values():
         for _ in range(3):
-            step()
+            call()
     stopwatch = partial(seconds_of, clock=time.process_time) if options.cpu_time else device.current.step_seconds
-    turns = take_turns(steps, options.pairs, least_seconds=0.05, pause=0.03, stopwatch=stopwatch)
+    turns = take_turns(contenders, options.pairs, least_seconds=0.05, pause=0.03, stopwatch=stopwatch)
     best = turns.fastest(opponents)
     ratios = turns.ratios(best, "fastnn")
     return {
-        "net": name,
-        "median ms": {side: 1e3 * turns.median(side) for side in steps},
+        "median ms": {side: 1e3 * turns.median(side) for side in contenders},
         "opponent": best,
         "ratio": median(ratios),
         "lower quartile": quantile(ratios, 0.25),
-        "difference": difference,
         "seconds": turns.seconds,
     }
 
@@ -65,7 +68,7 @@ def show(report: Report, row: dict[str, Any]) -> None:
 
 
 def widths(chosen: Iterable[str]) -> list[int]:
-    return [9, 9, *(max(10, len(form) - 3) for form in chosen), 22, 7, 9, 10]
+    return [13, 9, *(max(10, len(form) - 3) for form in chosen), 22, 7, 9, 10]
 
 
 def heading(report: Report) -> None:
@@ -75,12 +78,22 @@ def heading(report: Report) -> None:
         report.line(line, widths(chosen))
 
 
-def main() -> None:
-    parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
+def add_turns(parser: ArgumentParser) -> None:
     parser.add_argument("--nets", default=",".join(REFERENCE_NETS), help="which, separated by commas")
     parser.add_argument("--pairs", type=int, default=20, help="turns")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (takes minutes, needs a C++ compiler)")
     parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread, where others are busy on the machine")
+
+
+def say_mean(report: Report) -> None:
+    mean = exp(sum(log(row["ratio"]) for row in report.rows) / len(report.rows))
+    report.summary["geometric mean"] = mean
+    report.say(f"geometric mean of the median ratios: {mean:.2f}")
+
+
+def main() -> None:
+    parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
+    add_turns(parser)
     parser.add_argument("--memory", action="store_true", help="peak resident memory as well")
     options = parser.parse_args()
     options.threads = 1 if options.cpu_time else options.threads or fastnn.get_num_threads()
@@ -97,9 +110,7 @@ def main() -> None:
         show(report, row)
         report.rows.append(row)
         report.save()
-    mean = exp(sum(log(row["ratio"]) for row in report.rows) / len(report.rows))
-    report.summary["geometric mean"] = mean
-    report.say(f"geometric mean of the median ratios: {mean:.2f}")
+    say_mean(report)
     if options.memory:
         memory.measure(report, nets)
     report.write()

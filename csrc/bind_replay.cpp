@@ -9,7 +9,7 @@ void bind_replay(py::module_& m) {
   using unlocked = py::call_guard<py::gil_scoped_release>;
   py::register_exception<CaptureRefused>(m, "CaptureError", PyExc_RuntimeError);
   py::class_<Recording, std::shared_ptr<Recording>>(m, "Recording", "A step as a list, written down while it runs.")
-      .def(py::init<const std::vector<Array>&>(), arg("arguments"))
+      .def(py::init<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)
       .def("start", &Recording::start)
       .def("stop", &Recording::stop)
       .def("look", &Recording::look, arg("array"))
@@ -28,6 +28,7 @@ void bind_replay(py::module_& m) {
       .def("names", [](const Replay& r) { return r.recording().names(); })
       .def_property_readonly("binding", &Replay::binding)
       .def_property_readonly("arena", &Replay::arena)
+      .def_property_readonly("packed", &Replay::packed)
       .def_property_readonly("graphs", &Replay::graphs)
       .def_property_readonly("least", &Replay::least);
   m.def("instrumented", &instrumented, "Whether the profiler, the memory checks or the finite checks are on.");

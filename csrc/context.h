@@ -9,13 +9,18 @@ namespace fastnn {
 // (3xTF32 on tensor cores). medium: TF32 or bfloat16 operands. A device without such units computes more exactly than asked.
 enum class Precision : int { highest, high, medium };
 
+// Weights are packed into scratch by each call; or so that they can stay there (keep); or they do stay, and the call finds its scratch as
+// it left it, with the same weights and the same context but for this (kept).
+enum class Packing : int { each_call, keep, kept };
+
 struct Context {
   // Calls body(state, block, worker) once for each block in [0, blocks), from any worker in [0, workers), in any order.
   // Which worker runs a block is luck: results must depend on the block's number only; `worker` picks scratch.
   void (*run)(const Context&, int64_t blocks, void (*body)(void* state, int64_t block, int worker), void* state);
   int workers;
   Precision precision = Precision::highest;
-  bool winograd = true;    // whether convolutions may take that detour
+  bool winograd = true;  // whether convolutions may take that detour
+  Packing packing = Packing::each_call;
   void* stream = nullptr;  // of a GPU, on which the kernel's launches follow each other
 };
 

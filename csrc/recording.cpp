@@ -98,7 +98,8 @@ bool Environment::operator==(const Environment& o) const {
 
 // --- writing the list
 
-Recording::Recording(const std::vector<Array>& arguments) : environment(Environment::now()) {
+Recording::Recording(const std::vector<Array>& arguments, bool keeps_packed)
+    : environment(Environment::now()), keeps_packed_(keeps_packed) {
   for (const Array& array : arguments) {
     Block& block = blocks_[size_t(block_of(array))];
     block.origin = Origin::argument;
@@ -151,8 +152,8 @@ void Recording::write(int block) {
 }
 
 void Recording::call(Row row, const Kernel& kernel, Device& device, const void* parameters, const std::vector<Argument>& arguments,
-                     const std::vector<Array>& outputs, size_t scratch) {
-  Entry entry{Kind::kernel, row, &kernel, &device, {}, {}, scratch, {}, {}};
+                     const std::vector<Array>& outputs, const Plan& plan) {
+  Entry entry{Kind::kernel, row, &kernel, &device, {}, {}, size_t(plan.scratch_bytes), plan.packed_operand, {}, {}};
   const auto* bytes = static_cast<const unsigned char*>(parameters);
   entry.parameters.assign(bytes, bytes + layout(row).size);
   layout(row).clear(entry.parameters.data());
@@ -175,8 +176,20 @@ void Recording::call(Row row, const Kernel& kernel, Device& device, const void* 
   entries_.push_back(std::move(entry));
 }
 
+Context Recording::context(Device& device) const {
+  Context context = device.context();
+  if (keeps_packed_) context.packing = Packing::keep;
+  return context;
+}
+
+bool Recording::keeps_packed(const Entry& entry) const {
+  if (!keeps_packed_ || entry.packed < 0) return false;
+  const Block& weights = blocks_[size_t(entry.operands[size_t(entry.packed)].blocks[0])];
+  return (weights.origin == Origin::outside || weights.origin == Origin::constant) && !weights.written;
+}
+
 void Recording::copy(const Array& from, const Array& to) {
-  Entry entry{Kind::copy, row_count, nullptr, &to.device(), {}, {}, 0, {}, {}};
+  Entry entry{Kind::copy, row_count, nullptr, &to.device(), {}, {}, 0, -1, {}, {}};
   const int source = block_of(from);
   use(source, int(entries_.size()));
   entry.operands = {{false, {source}, {int64_t(from.bytes())}}, {false, {made(to)}, {}}};
@@ -187,7 +200,7 @@ void Recording::count(const Array& counter) {
   const int block = block_of(counter);
   use(block, int(entries_.size()));
   write(block);
-  entries_.push_back({Kind::count, row_count, nullptr, &cpu(), {}, {{false, {block}, {}}}, 0, {}, {}});
+  entries_.push_back({Kind::count, row_count, nullptr, &cpu(), {}, {{false, {block}, {}}}, 0, -1, {}, {}});
 }
 
 void Recording::check(const LabelCheck& check, const Array& labels) {
@@ -195,7 +208,7 @@ void Recording::check(const LabelCheck& check, const Array& labels) {
   if (blocks_[size_t(block)].origin == Origin::made)
     throw CaptureRefused(check.what + ": the labels are made by the step, and the host looks at labels; make them before it");
   use(block, int(entries_.size()));
-  entries_.push_back({Kind::labels, row_count, nullptr, &cpu(), {}, {{false, {block}, {labels.count()}}}, 0, check, {}});
+  entries_.push_back({Kind::labels, row_count, nullptr, &cpu(), {}, {{false, {block}, {labels.count()}}}, 0, -1, check, {}});
 }
 
 void Recording::constant(const Array& array) { blocks_[size_t(block_of(array))].origin = Origin::constant; }
@@ -205,7 +218,7 @@ void Recording::empty(const Array& array) { made(array); }
 int Recording::look(const Array& array) {
   const int block = block_of(array);
   use(block, int(entries_.size()));
-  entries_.push_back({Kind::look, row_count, nullptr, &array.device(), {}, {{false, {block}, {}}}, 0, {}, array.shape, array.dtype});
+  entries_.push_back({Kind::look, row_count, nullptr, &array.device(), {}, {{false, {block}, {}}}, 0, -1, {}, array.shape, array.dtype});
   return looks_++;
 }
 

@@ -66,6 +66,7 @@ class Recording {
     std::vector<unsigned char> parameters;
     std::vector<Part> operands;  // copy: from, to
     size_t scratch = 0;
+    int packed = -1;  // the operand whose packed form the scratch can keep
     LabelCheck labels;
     Shape shape;  // of what is looked at
     Dtype dtype = Dtype::float32;
@@ -77,7 +78,8 @@ class Recording {
     int number;  // its own, or that of a later argument which is the same array
   };
 
-  explicit Recording(const std::vector<Array>& arguments);
+  // keeps_packed: what kernels pack of arrays that the step does not write stays packed from one replay to the next.
+  explicit Recording(const std::vector<Array>& arguments, bool keeps_packed = false);
   ~Recording();
   void start();  // from now on, this thread reports here; throws CaptureRefused when it reports elsewhere
   void stop();
@@ -85,7 +87,7 @@ class Recording {
 
   // --- what is reported
   void call(Row, const Kernel&, Device&, const void* parameters, const std::vector<Argument>&, const std::vector<Array>& outputs,
-            size_t scratch);
+            const Plan&);
   void copy(const Array& from, const Array& to);
   void count(const Array&);  // one more in a counter of the CPU
   void check(const LabelCheck&, const Array& labels);
@@ -101,6 +103,8 @@ class Recording {
   const std::vector<Block>& blocks() const { return blocks_; }
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<Signature>& arguments() const { return arguments_; }
+  Context context(Device&) const;         // in which the kernels run
+  bool keeps_packed(const Entry&) const;  // whether its weights are there before the step, and are not written by it
   const Environment environment;
 
  private:
@@ -109,6 +113,7 @@ class Recording {
   bool same(int block, const Recording& first, int other) const;
   std::string name(int block) const;
 
+  const bool keeps_packed_;
   std::vector<Signature> arguments_;
   std::vector<Block> blocks_;
   std::vector<Entry> entries_;

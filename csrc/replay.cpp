@@ -107,7 +107,7 @@ void Replay::plan() {
       offsets.push_back(&offsets_[b]);
     }
     for (size_t e = 0; e < entries.size(); e++)
-      if (entries[e].scratch && entries[e].device == device) {
+      if (entries[e].scratch && entries[e].device == device && !recording_->keeps_packed(entries[e])) {
         tenants.push_back({entries[e].scratch, int(e), int(e)});
         offsets.push_back(&scratch_offsets_[e]);
       }
@@ -115,6 +115,20 @@ void Replay::plan() {
     least_ += most_alive(tenants, alignment_of(*device));
     for (size_t t = 0; t < tenants.size(); t++) *offsets[t] = tenants[t].offset;
   }
+}
+
+void Replay::keep_packed(size_t e) {
+  const auto& entry = recording_->entries()[e];
+  Shape shape;
+  shape.rank = 1, shape.d[0] = int64_t(entry.scratch);
+  const int weights = entry.operands[size_t(entry.packed)].blocks[0];
+  packed_.emplace(e, Packed{Array::lasting(shape, Dtype::uint8, *entry.device), recording_->blocks()[size_t(weights)].array.storage, -1});
+}
+
+size_t Replay::packed() const {
+  size_t bytes = 0;
+  for (const auto& [entry, packed] : packed_) bytes += packed.scratch.bytes();
+  return bytes;
 }
 
 size_t Replay::arena() const {
@@ -160,11 +174,15 @@ void Replay::bind() {
       lists.list = {lists.data.data(), part.sizes.data(), int64_t(part.blocks.size())};
       pointers_.push_back(&lists.list);
     }
-    if (entry.kind == Kind::kernel)
+    const bool keeps = entry.kind == Kind::kernel && recording_->keeps_packed(entry);
+    if (keeps && !packed_.count(e)) keep_packed(e);
+    if (keeps)
+      pointers_.push_back(packed_.at(e).scratch.data());
+    else if (entry.kind == Kind::kernel)
       pointers_.push_back(entry.scratch ? static_cast<char*>(memory_->of(*entry.device)->data()) + scratch_offsets_[e] : nullptr);
     const size_t device = size_t(std::find(devices_.begin(), devices_.end(), entry.device) - devices_.begin());
     steps_.push_back({entry.kind, entry.kernel ? entry.kernel->run : nullptr, entry.parameters.data(), operands, device,
-                      entry.kind == Kind::copy ? size_t(entry.operands[0].sizes[0]) : 0});
+                      entry.kind == Kind::copy ? size_t(entry.operands[0].sizes[0]) : 0, keeps ? &packed_.at(e) : nullptr});
     if (entry.kind == Kind::look) looks_.push_back(e);
   }
   for (const Leaving& leaving : leaving_) kept_.push_back(array(leaving));
@@ -201,11 +219,23 @@ bool Replay::begin(const std::vector<Array>& arguments) {
   return true;
 }
 
+// Weights that were written since are packed anew.
+void Replay::run_kernel(const Step& step, Context& context) {
+  const Packing packing = context.packing;
+  if (step.packed) {
+    const int64_t version = step.packed->weights->version;
+    if (step.packed->version == version) context.packing = Packing::kept;
+    step.packed->version = version;
+  }
+  step.run(context, step.parameters, step.operands);
+  context.packing = packing;
+}
+
 void Replay::run_part(size_t begin, size_t end, std::vector<Context>& contexts) {
   for (size_t i = begin; i < end; i++) {
     const Step& step = steps_[i];
     if (step.kind == Kind::kernel)
-      step.run(contexts[step.device], step.parameters, step.operands);
+      run_kernel(step, contexts[step.device]);
     else if (step.kind == Kind::copy && !early_[i])
       devices_[step.device]->copy(step.operands[1], step.operands[0], step.bytes);
   }
@@ -268,7 +298,7 @@ int Replay::run() {
   {
     FlushDenormals flush;
     std::vector<Context> contexts;
-    for (Device* device : devices_) contexts.push_back(device->context());
+    for (Device* device : devices_) contexts.push_back(recording_->context(*device));
     if (!launch(at_, end, contexts)) run_part(at_, end, contexts);
     count(at_, end);
   }

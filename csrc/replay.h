@@ -46,12 +46,18 @@ class Replay {
   const std::vector<Array>& kept() const { return kept_; }
   std::vector<Array> written() const;  // arrays from outside that are changed in place
   int64_t binding() const { return bound_; }
-  size_t arena() const;  // bytes planned, of all devices
+  size_t arena() const;   // bytes planned, of all devices
+  size_t packed() const;  // bytes of the scratch where packed weights stay, beside the arena
   size_t graphs() const { return graphs_.size(); }
   size_t least() const { return least_; }  // the most that is alive at once
   const Recording& recording() const { return *recording_; }
 
  private:
+  struct Packed {  // the scratch of an entry whose packed weights stay, and the version of these that lies there
+    Array scratch;
+    std::shared_ptr<Storage> weights;
+    int64_t version = -1;
+  };
   struct Step {
     Recording::Kind kind;
     void (*run)(const Context&, const void* parameters, void* const* operands);
@@ -59,6 +65,7 @@ class Replay {
     void* const* operands;
     size_t device;  // its place in devices_
     size_t bytes;   // of a copy
+    Packed* packed;
   };
   struct Lists {  // pointers and lengths behind list operands
     std::vector<void*> data;
@@ -72,6 +79,8 @@ class Replay {
 
   void plan();
   void bind();
+  void keep_packed(size_t entry);
+  void run_kernel(const Step&, Context&);
   void* address(int block) const;
   Array array(const Leaving&) const;
   void run_part(size_t begin, size_t end, std::vector<Context>&);
@@ -88,6 +97,7 @@ class Replay {
   std::map<const Device*, size_t> needed_;
   std::vector<size_t> offsets_;          // of each block
   std::vector<size_t> scratch_offsets_;  // of each entry
+  std::map<size_t, Packed> packed_;      // by entry
   size_t least_ = 0;
   int64_t bound_ = -1;
   std::vector<void*> pointers_;

@@ -159,10 +159,11 @@ class Call {
   std::vector<Array> run() {
     const Table& table = device_.table(storage_);
     const Kernel& kernel = table.kernels[row_];
-    const Context context = device_.context();
+    Recording* const record = recording();
+    const Context context = record ? record->context(device_) : device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
-    if (Recording* r = recording()) {  // nothing is computed
-      r->call(row_, kernel, device_, parameters_, arguments_, outputs_, size_t(planned.scratch_bytes));
+    if (record) {  // nothing is computed
+      record->call(row_, kernel, device_, parameters_, arguments_, outputs_, planned);
       count_writes();
       return std::move(outputs_);
     }

@@ -19,10 +19,13 @@ _PLAIN = (int, float, bool, str, bytes, type(None))
 
 
 class Captured:
-    """What `capture` returns: call it as the step. `memory` says what the replay needs, `kernels` what it runs, `state` where it stands."""
+    """What `capture` returns: call it as the step. `memory` says what the replay needs, `kernels` what it runs, `state` where it stands.
 
-    def __init__(self, step_fn: Callable[..., Any], verify: int) -> None:
-        self.step_fn, self.verify = step_fn, verify
+    private: nobody else changes the modules that the step calls; they are not looked at before each replay, and what kernels pack of
+    their weights stays packed."""
+
+    def __init__(self, step_fn: Callable[..., Any], verify: int, *, private: bool = False) -> None:
+        self.step_fn, self.verify, self.private = step_fn, verify, private
         self._thread = threading.get_ident()
         self._memory = _C.ReplayMemory()
         self._takes: list[_Take] = []  # newest use first
@@ -58,7 +61,7 @@ class Captured:
                 "capture: an argument of the step requires a gradient, which only its first step would get; pass it detached"
             )
         self._takes = [t for t in self._takes if not t.stale()]
-        takes = [_Take(rest, _C.Recording(arrays)) for _ in range(2)]
+        takes = [_Take(rest, _C.Recording(arrays, self.private)) for _ in range(2)]
         generator = random.default_generator()
         drawn = generator.draw
         try:
@@ -67,6 +70,8 @@ class Captured:
                 with take.recorder, self._drawing(generator):
                     result = self.step_fn(*args, **keywords)
                     take.recorder.check_end()
+                if self.private:
+                    take.recorder.modules.clear()
                 take.take_in(result, generator.draw - before)
             _compare(*takes)
         except _C.CaptureError as error:
@@ -160,6 +165,14 @@ class Captured:
             after()
         return take.rebuilt([Tensor(t._array) for t in leaves])
 
+    @property
+    def bare_replay(self) -> _C.Replay | None:
+        """The newest recording's, where a call is nothing else: one Tensor comes out, and the host has no part in it."""
+        take = next(iter(self._takes), None)
+        if take is None or take.shape is not Tensor or take.draws or take.looks or take.afters or take.parts or take.leaves or take.bare:
+            return None
+        return take.replay
+
     def release(self) -> None:
         """Forgets the recordings and lets go of their memory; gradients that lie in it are copied."""
         for take in self._takes:
@@ -173,9 +186,12 @@ class Captured:
     @property
     def memory(self) -> dict[str, int]:
         """Bytes: "arena", planned for what the newest recording makes and takes in; "alive", the most of it that is in use at once (what no
-        plan can go below). Empty before the first call."""
+        plan can go below); of a frozen model also "packed", what all recordings keep of its weights. Empty before the first call."""
         replay = next((t.replay for t in self._takes if t.replay is not None), None)
-        return {} if replay is None else {"arena": replay.arena, "alive": replay.least}
+        if replay is None:
+            return {}
+        packed = {"packed": sum(t.replay.packed for t in self._takes if t.replay is not None)} if self.private else {}
+        return {"arena": replay.arena, "alive": replay.least, **packed}
 
     @property
     def kernels(self) -> list[str]:

@@ -61,9 +61,11 @@ def test_bfloat16_is_float32_rounded_once(case: Case, narrow_table: Table) -> No
     for name, expected in wide.items():
         allowed = slack * np.maximum(1, np.abs(expected))
         if name in typed(case.row):
-            of = (
-                np.abs(expected).max(initial=0) if case.row == "batchnorm_backward" else np.abs(expected)
-            )  # dx is made of stored dresiduals
+            of: Any = np.abs(expected)
+            if case.row == "batchnorm_backward":  # dx is made of stored dresiduals
+                of = of.max(initial=0)
+            if case.row == "conv2d_add_forward":  # may add to the stored sum, where a kernel has no epilogue for it
+                of = of.max(initial=0) + np.abs(operands[3]).max(initial=0)
             allowed = allowed + BFLOAT16_EPS * of
         with np.errstate(all="ignore"):
             same = (narrow[name] == expected) | (np.abs(narrow[name].astype(np.float64) - expected) <= allowed)

@@ -4,7 +4,7 @@
 // operand, a stretch of the depth at a time, so that both lie in the L2 cache. Where y is small and the depth long (weight gradients),
 // the depth is cut as well, into a number of partial products that depends on the shape only.
 #include "gemm.h"
-#include "scratch.h"
+#include "matvec.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -161,12 +161,14 @@ void add_parts(const Context& context, const MatMul& v, const Cut& cut, real* pa
 }  // namespace
 
 Plan matmul_plan(const Context& context, const MatMul& v) {
+  if (is_matvec(v)) return {"matvec", 0};
   const Cut cut(v);
   return {cut.parts > 1 ? "split_depth" : cut.by_rows ? "by_rows" : "by_columns", layout(context, v, cut, nullptr).bytes};
 }
 
 void matmul(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, void* scratch) {
   if (v.batch * v.M * v.N == 0) return;
+  if (is_matvec(v)) return matvec(context, v, a, b, bias, y);
   const Cut cut(v);
   const Parts parts = layout(context, v, cut, scratch);
   parts.tap[0] = 0;

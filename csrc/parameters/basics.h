@@ -21,6 +21,7 @@ enum class Activation : int { none, relu, silu, gelu };
 struct Plan {
   const char* algorithm;
   int64_t scratch_bytes;
+  int packed_operand = -1;  // whose packed form the scratch holds, where it can stay there for later calls: see Packing
 };
 
 // A list operand. Element i has size[i] elements at data[i]; 64-byte alignment is not promised.

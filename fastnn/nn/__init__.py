@@ -8,6 +8,7 @@ from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .dropout import DropConnect, Dropout, Dropout2d, GaussianNoise, StochasticDepth, depth_rates, monte_carlo
 from .flatten import Flatten, Identity, Unflatten
+from .frozen import Frozen, frozen
 from .layernorm import GroupNorm, InstanceNorm2d, LayerNorm
 from .linear import Linear
 from .loss import (
@@ -50,6 +51,7 @@ __all__ = [
     "ELU",
     "Flatten",
     "FractionalMaxPool2d",
+    "Frozen",
     "GELU",
     "GaussianNoise",
     "GroupNorm",
@@ -92,6 +94,7 @@ __all__ = [
     "Upsample",
     "ZeroPad2d",
     "depth_rates",
+    "frozen",
     "in_turn",
     "init",
     "monte_carlo",

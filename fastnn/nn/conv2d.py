@@ -59,28 +59,22 @@ class Conv2d(Module):
         self.weight = Parameter(init.uniform_values(shape, bound))
         self.register_parameter("bias", Parameter(init.uniform_values((out_channels,), bound)) if bias else None)
 
-    def forward(self, x: Tensor, norm: BatchNorm2d | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+    def placed(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """The input, padded already unless with zeros, and the geometry as ops.conv2d takes it."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
         geometry: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
         if self.padding_mode != "zeros":
             x, geometry["padding"] = ops.pad(x, self._sides, self.padding_mode), 0
+        return x, geometry
+
+    def forward(self, x: Tensor, norm: BatchNorm2d | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+        x, geometry = self.placed(x)
         if norm is None:
             return ops.conv2d(x, self.weight, self.bias, **geometry, activation=activation)
-        y = ops.conv2d_batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.weight,
-            norm.bias,
-            **geometry,
-            momentum=norm.weight_of_batch(),
-            eps=norm.eps,
-            residual=residual,
-            activation=activation,
-        )
+        arrays: Any = (self.weight, self.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        geometry |= {"momentum": norm.weight_of_batch(), "eps": norm.eps, "residual": residual}
+        y = ops.conv2d_batch_norm(*[x, *arrays], **geometry, activation=activation)
         norm.count_batch()
         return y
 

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from ..nn import CrossEntropyLoss, Module
 from . import evaluation
 from .evaluation import Data, Loss
 from .history import History
+from .inference import Inference
 from .metrics import Metric, by_name
 from .precision import Forward
 
@@ -58,13 +59,15 @@ class Trained:
     normalize: Normalize | None
     notes: dict[str, Any]
     resize: Resize | None = None
+    inference: Inference = field(default_factory=Inference, repr=False, compare=False)
 
     def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
         """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
         named = getattr(getattr(data, "dataset", data), "classes", None)
         if named and self.classes and tuple(named) != self.classes:
             raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
-        return evaluation.evaluate(Forward(self.model), data, loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
+        parts = (loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
+        return evaluation.evaluate(Forward(self.model), data, *parts, inference=self.inference)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
@@ -76,7 +79,7 @@ class Trained:
             if self.resize is None:
                 raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
             data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
-        return evaluation.predict(Forward(self.model), data, self.normalize)
+        return evaluation.predict(Forward(self.model), data, self.normalize, self.inference)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""

@@ -15,6 +15,7 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
+from .inference import Inference
 from .metrics import Metric
 from .precision import Forward
 
@@ -85,31 +86,35 @@ def evaluate(
     normalize: Normalize | None,
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
+    inference: Inference | None = None,
 ) -> dict[str, float]:
-    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. `inference` may run
+    another form of the model."""
     loader = _loader(data, normalize, device_of(forward.model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty")
     sums = Sums(loss, metrics)
     with mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
+        run = forward if inference is None else inference.of(forward)
         for x, labels in batches:
-            logits = forward(x)
+            logits = run(x)
             sums.add(float(loss(logits, labels)), logits, labels)
             check()
         means = sums.means()
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
-def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
+def predict(forward: Forward, data: Any, normalize: Normalize | None, inference: Inference | None = None) -> np.ndarray:
     """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is)."""
     with mode(forward.model, False), no_grad():
+        run = forward if inference is None else inference.of(forward)
         if isinstance(data, Tensor):
-            return _softmax(forward(data).numpy())
+            return _softmax(run(data).numpy())
         if not isinstance(data, (Dataset, Loader)):
             images = array("predict", "data", data)
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
         with closing(_loader(data, normalize, device_of(forward.model)).batches(0)) as batches:
-            logits = [forward(x).numpy() for x, _ in batches]
+            logits = [run(x).numpy() for x, _ in batches]
     if not logits:
         raise ValueError("predict: there are no images")
     return _softmax(np.concatenate(logits))

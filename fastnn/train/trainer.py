@@ -22,6 +22,7 @@ from .checkpoint import Snapshot
 from .diverged import check_loss
 from .evaluation import Data, Loss, Sums
 from .history import History
+from .inference import Inference
 from .interrupt import Interrupts
 from .loading import training_loader
 from .metrics import Metric, by_name
@@ -45,7 +46,8 @@ class Trainer:
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
     what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
-    evaluate, predict, the best snapshot and save_model use the averaged weights. architecture (arguments of models.create; known of a
+    evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a
+    model in float32 that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a
     model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
     and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
@@ -95,6 +97,7 @@ class Trainer:
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
         self._replays = Replays(self, False)
+        self.inference = Inference()  # of evaluate and predict; its `form` says what they ran
         self._batch: tuple[Tensor, Tensor] | None = None  # the last one
 
     # --- training
@@ -131,6 +134,7 @@ class Trainer:
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
         self._replays = Replays(self, replay)
+        self.inference.release()
         try:
             with self._interrupts, random.using(self.generator), evaluation.mode(self.model, True):
                 self._emit("before_fit")
@@ -201,6 +205,7 @@ class Trainer:
         row = {"epoch": self.epoch + 1, **sums.means()}
         if validation is not None:
             row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
+            self.inference.release()  # the next epoch has other weights, and may need the memory
         row.update(lr=self.sums["lr"], seconds=time.perf_counter() - start)
         self._finish_epoch(row)
 
@@ -223,14 +228,15 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
+            given = (self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty, self.inference)
+            result = evaluation.evaluate(*given)
         self._emit("after_evaluate", result)
         return result
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
         with self.stepping.averaged():
-            return evaluation.predict(self.forward, data, self.normalize)
+            return evaluation.predict(self.forward, data, self.normalize, self.inference)
 
     # --- files
 

@@ -31,6 +31,17 @@ def conv2d_forward(
     return Problem([x, w, given], [y], 0 if exact else conv2d_tolerance(x, w, b) + 4 * largest(y))
 
 
+def conv2d_add_forward(
+    random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, bias: bool = True, exact: bool = False
+) -> Problem:
+    shape = y_shape_of((x_shape, w_shape, *geometry[:5]))
+    x, w, b, residual = _real_or_exact(random, exact, x_shape, w_shape, w_shape[:1], shape)
+    given = b if bias else None
+    y = reference.conv2d_add_forward(x, w, given, residual, *geometry)
+    tolerance = conv2d_tolerance(x, w, b) + 2 * largest(residual) + 4 * largest(y)
+    return Problem([x, w, given, residual], [y], 0 if exact else tolerance)
+
+
 def conv2d_tolerance(x: Array, w: Array, b: Array) -> float:
     return float((np.prod(w.shape[1:]) + 1) * largest(x, w) + largest(b)) * 1.1  # silu's slope
 
@@ -72,6 +83,7 @@ MATRICES = [
     ((64, 700), (700, 130)),
     ((65, 5000), (5000, 33)),
 ]
+VECTORS = [((1, 1), (3, 1)), ((1, 33), (1, 33)), ((1, 784), (130, 784)), ((1, 0), (5, 0)), ((1, 4095), (1001, 4095))]  # a layer at batch 1
 
 
 def _transposed(shape: Shape, transpose: bool) -> Shape:
@@ -85,6 +97,13 @@ def cases() -> list[Sketch]:
     cases.append(case("conv2d_forward", *plain_geometry(2, 16, 8, 16, 3), bias=False))
     for i, geometry in enumerate([*NETWORK_GEOMETRIES[1::2], NARROW_GROUPS[1], *LONG_SUMS]):
         cases.append(case("conv2d_forward", *geometry, ("relu", "silu")[i % 2]))
+    for i, geometry in enumerate([*NETWORK_GEOMETRIES, NARROW_GROUPS[1], *LONG_SUMS]):
+        cases.append(case("conv2d_add_forward", *geometry, ("relu", "none", "silu", "gelu")[i % 4], bias=i % 3 > 0))
+    for a, b in VECTORS:
+        cases += [
+            case("matmul", a, b, False, True, activation, bias=bias)
+            for activation, bias in (("none", True), ("relu", False), ("gelu", True))
+        ]
     for i, (a, b) in enumerate(MATRICES):
         cases += [case("matmul", a, b, False, False, activation, bias=i % 2 == 0) for activation in ("relu", "silu")]
     for (a, b), ta, tb in itertools.product(MATRICES, (False, True), (False, True)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .activation import activation_forward
@@ -50,6 +52,11 @@ def conv2d_forward(
                 c, k = _group(g, groups, C), _group(g, groups, K)
                 y[:, k] += np.einsum("ncpq,kc->nkpq", pixels[:, c], w[k, :, r, s], optimize=True)
     return activation_forward(y if b is None else y + b[:, None, None], activation)
+
+
+def conv2d_add_forward(x: Array, w: Array, b: Array | None, residual: Array, *geometry: Any) -> Array:
+    *window, activation = geometry if isinstance(geometry[-1], str) else (*geometry, "none")
+    return activation_forward(conv2d_forward(x, w, b, *window) + residual, activation)
 
 
 def conv2d_backward_input(

@@ -10,6 +10,7 @@ struct ConvOperands {
   const storage* with;
   const real* bias;  // forward only, may be null
   storage* out;
+  const storage* residual = nullptr;  // forward, of an algorithm that adds it: activation(sum + bias + residual)
 };
 
 struct ConvAlgorithm {
@@ -18,7 +19,9 @@ struct ConvAlgorithm {
   int64_t (*scratch_bytes)(const Context&, const Conv2d&);
   void (*run)(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
   bool winograd = false;
+  bool packs = false, adds = false;  // its packed weights can be kept; it takes a residual
 };
+const ConvAlgorithm& forward_algorithm(const Context&, const Conv2d&);
 
 // direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
 extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;

@@ -1,5 +1,4 @@
-// The algorithms of each direction, best first. The choice is a function of the shape and the instruction set alone,
-// where Winograd is not switched off.
+// The algorithms of each direction, best first: a function of shape and instruction set alone, where Winograd is not switched off.
 #include "algorithm.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -14,6 +13,7 @@ const ConvAlgorithm* const backward_weight_list[] = {
     &depthwise_backward_weight,      &winograd4_narrow_backward_weight, &winograd4_backward_weight, &winograd2_backward_weight,
     &direct_small_c_backward_weight, &direct_taps3_backward_weight,     &direct_backward_weight,    &plain_backward_weight};
 
+constexpr int64_t most_images_to_keep = 4;  // with more, packing the weights anew hardly shows
 template <int count>
 const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
   for (int i = 0; i < count - 1; i++)
@@ -24,17 +24,20 @@ const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count
 template <int count>
 Plan plan(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
   const ConvAlgorithm& algorithm = first_that_accepts(list, context, conv);
-  return {algorithm.name, algorithm.scratch_bytes(context, conv)};
+  const bool keeps = algorithm.packs && conv.N <= most_images_to_keep;
+  return {algorithm.name, algorithm.scratch_bytes(context, conv), keeps ? 1 : -1};
 }
 
 }  // namespace
+
+const ConvAlgorithm& forward_algorithm(const Context& context, const Conv2d& v) { return first_that_accepts(forward_list, context, v); }
 
 Plan conv2d_forward_plan(const Context& context, const Conv2d& conv) { return plan(forward_list, context, conv); }
 Plan conv2d_backward_input_plan(const Context& context, const Conv2d& conv) { return plan(backward_input_list, context, conv); }
 Plan conv2d_backward_weight_plan(const Context& context, const Conv2d& conv) { return plan(backward_weight_list, context, conv); }
 
 void conv2d_forward(const Context& context, const Conv2d& conv, const T* x, const T* w, const R* b, T* y, void* scratch) {
-  first_that_accepts(forward_list, context, conv).run(context, conv, {x, w, b, y}, scratch);
+  forward_algorithm(context, conv).run(context, conv, {x, w, b, y}, scratch);
 }
 void conv2d_backward_input(const Context& context, const Conv2d& conv, const T* dy, const T* w, T* dx, void* scratch) {
   first_that_accepts(backward_input_list, context, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);

@@ -185,7 +185,7 @@ void run_direct(const Context& context, const Direct& d, const ConvOperands& ope
   const int64_t images = d.input.images, image_stride = d.H * d.W * d.pixel_stride;
   for (int64_t j = 0; j < phase_width(d) * images; j++)
     parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
-  pack_weights(context, d, parts, operands.with);
+  if (context.packing != Packing::kept) pack_weights(context, d, parts, operands.with);
   parallel(context, d.blocks(), [&](int64_t block, int worker) {
     run_block(d, parts, operands, block, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes));
   });

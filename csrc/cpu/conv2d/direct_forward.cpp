@@ -55,8 +55,8 @@ bool accepts_taps3(const Conv2d& v) { return wide_enough(v) && v.C / v.G > 4 && 
 
 }  // namespace
 
-const ConvAlgorithm direct_small_c_forward = {"direct_small_c", accepts_small_c, scratch_bytes<false>, run<false>};
-const ConvAlgorithm direct_taps3_forward = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>};
-const ConvAlgorithm direct_forward = {"direct", wide_enough, scratch_bytes<false>, run<false>};
+const ConvAlgorithm direct_small_c_forward = {"direct_small_c", accepts_small_c, scratch_bytes<false>, run<false>, false, true};
+const ConvAlgorithm direct_taps3_forward = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>, false, true};
+const ConvAlgorithm direct_forward = {"direct", wide_enough, scratch_bytes<false>, run<false>, false, true};
 
 }  // namespace fastnn::FASTNN_TABLE

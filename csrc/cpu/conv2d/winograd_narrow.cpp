@@ -55,18 +55,22 @@ void multiply(real* tiles, const real* weights) {
 }
 
 template <int K, Activation activation>
-INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const real* bias, storage* y) {
+INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const ConvOperands& o) {
   const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column, row = s.grid.Q * K * N_LANES;
-  storage* pixel = y + (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
+  const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
   for (int k = 0; k < K * N_LANES; k += N_LANES) {
-    const vec b = bias ? load(bias + k) : zero();
+    const vec b = o.bias ? load(o.bias + k) : zero();
     const auto product = [&](int i, int j) { return load(products + (i * 6 + j) * stride + k); };
+    const auto plain = [&](int i, int j, vec v) { store(o.out + corner + i * row + j * K * N_LANES + k, activate<activation>(v + b)); };
+    const auto added = [&](int i, int j, vec v) {
+      const int64_t to = corner + i * row + j * K * N_LANES + k;
+      store(o.out + to, activate<activation>(v + b + load(o.residual + to)));
+    };
     if (height >= 4 && width >= 4) {
-      transform_tile<Winograd<4>::Output>(
-          product, [&](int i, int j, vec v) { store(pixel + i * row + j * K * N_LANES + k, activate<activation>(v + b)); });
+      o.residual ? transform_tile<Winograd<4>::Output>(product, added) : transform_tile<Winograd<4>::Output>(product, plain);
     } else {
       transform_tile<Winograd<4>::Output>(product, [&](int i, int j, vec v) {
-        if (i < height && j < width) store(pixel + i * row + j * K * N_LANES + k, activate<activation>(v + b));
+        if (i < height && j < width) o.residual ? added(i, j, v) : plain(i, j, v);
       });
     }
   }
@@ -87,15 +91,15 @@ void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_
   }
   with_activation(s.activation, [&](auto constant) {
     Walk to(s.grid, first);
-    for (int64_t t = 0; t < count; t++, to.next())
-      write_tile<K, decltype(constant)::activation>(s, to.at, tiles + t * pitch, stride, o.bias, o.out);
+    for (int64_t t = 0; t < count; t++, to.next()) write_tile<K, decltype(constant)::activation>(s, to.at, tiles + t * pitch, stride, o);
   });
 }
 
 template <int C, int K>
 void run_blocks(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
-  parallel(context, divide_up(s.blocks(), narrow_together), [&](int64_t turn, int worker) {
-    for (int64_t block = turn * narrow_together; block < smaller(s.blocks(), (turn + 1) * narrow_together); block++)
+  const int64_t together = larger(1, smaller(narrow_together, s.blocks() / 16));  // a single image is work for several, too
+  parallel(context, divide_up(s.blocks(), together), [&](int64_t turn, int worker) {
+    for (int64_t block = turn * together; block < smaller(s.blocks(), (turn + 1) * together); block++)
       run_block<C, K>(s, parts, o, block, parts.workers + worker * parts.worker_size);
   });
 }
@@ -104,7 +108,7 @@ void run_sweep(const Context& context, const Sweep& s, const ConvOperands& o, vo
   const Parts parts = layout(context, s, scratch);
   __builtin_memset(parts.zeros, 0, s.in.channels * sizeof(storage));
   __builtin_memset(parts.workers, 0, parts.worker_size * context.workers * sizeof(real));  // the last block's missing tiles
-  for (int64_t out = 0; out < s.out_channels; out += N_LANES)
+  for (int64_t out = 0; out < s.out_channels && context.packing != Packing::kept; out += N_LANES)
     for (int64_t in = 0; in < s.in.channels; in += N_LANES)
       transform_weights<4>({o.with, s.out_channels, s.in.channels, s.flipped}, out, in, parts.weights + in * s.out_channels + out,
                            s.out_channels);
@@ -132,9 +136,9 @@ bool accepts_backward(const Conv2d& v) { return narrow_pays(v, TileGrid(v.N, v.H
 
 }  // namespace
 
-const ConvAlgorithm winograd4_narrow_forward = {"winograd4_narrow", accepts_forward, scratch_bytes<forward_sweep>, run<forward_sweep>,
-                                                true};
-const ConvAlgorithm winograd4_narrow_backward_input = {"winograd4_narrow", accepts_backward, scratch_bytes<backward_sweep>,
-                                                       run<backward_sweep>, true};
+const ConvAlgorithm winograd4_narrow_forward = {
+    "winograd4_narrow", accepts_forward, scratch_bytes<forward_sweep>, run<forward_sweep>, true, true, true};
+const ConvAlgorithm winograd4_narrow_backward_input = {
+    "winograd4_narrow", accepts_backward, scratch_bytes<backward_sweep>, run<backward_sweep>, true, true, true};
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -52,11 +52,14 @@ struct Parts {
   int64_t bytes;
 };
 
+// Each panel as it is needed, into the place of the last one
+bool worker_packs(const Context& context, const Sweep& s) { return s.by_panels && context.packing == Packing::each_call; }
+
 Parts layout(const Context& context, const Sweep& s, void* base) {
   Parts parts;
   Scratch scratch(base);
   parts.zeros = scratch.take<storage>(s.planes() * N_LANES);
-  parts.weights = scratch.take<real>(s.panel_size() * (s.by_panels ? context.workers : s.panels));
+  parts.weights = scratch.take<real>(s.panel_size() * (worker_packs(context, s) ? context.workers : s.panels));
   parts.input = scratch.take<real>(s.input_size() * (s.by_panels ? s.blocks : context.workers));
   parts.products = scratch.take<real>(s.products_size() * context.workers);
   parts.bytes = scratch.bytes();
@@ -112,22 +115,23 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
 }
 
 template <int M, Activation activation>
-void transform_back(const Sweep& s, const real* products, const real* bias, int64_t first_channel, int64_t first, int64_t count,
-                    storage* y) {
+void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel, int64_t first,
+                    int64_t count, storage* y) {
   constexpr int T = Winograd<M>::T;
   const int64_t channels = smaller(s.columns(), s.out_channels - first_channel);
   for (int64_t t = 0; t < count; t++) {
     const TileGrid::Place at = s.grid.place(first + t);
     const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column;
-    storage* pixel = y + ((at.image * s.grid.P + at.row) * s.grid.Q + at.column) * s.out_channels + first_channel;
+    const int64_t corner = ((at.image * s.grid.P + at.row) * s.grid.Q + at.column) * s.out_channels + first_channel;
     const real* product = products + t * s.columns();
     for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
       const vec b = bias ? load_some(bias + first_channel + k) : zero();
       transform_tile<typename Winograd<M>::Output>([&](int i, int j) { return load(product + (i * T + j) * s.product_stride + k); },
                                                    [&](int i, int j, vec v) {
-                                                     if (i < height && j < width)
-                                                       store_some(pixel + (i * s.grid.Q + j) * s.out_channels + k,
-                                                                  activate<activation>(v + b));
+                                                     if (i >= height || j >= width) return;
+                                                     const int64_t to = corner + (i * s.grid.Q + j) * s.out_channels + k;
+                                                     const vec sum = residual ? v + b + load_some(residual + to) : v + b;
+                                                     store_some(y + to, activate<activation>(sum));
                                                    });
     });
   }
@@ -146,13 +150,14 @@ void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const 
                        products + f * s.product_stride);
   }
   with_activation(s.activation, [&](auto constant) {
-    transform_back<M, decltype(constant)::activation>(s, products, o.bias, panel * s.columns(), first, count, o.out);
+    transform_back<M, decltype(constant)::activation>(s, products, o.bias, o.residual, panel * s.columns(), first, count, o.out);
   });
 }
 
 template <int M>
 void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
-  parallel(context, s.panels * s.planes(), [&](int64_t i, int) {
+  const bool packed = context.packing == Packing::kept;
+  parallel(context, packed ? 0 : s.panels * s.planes(), [&](int64_t i, int) {
     const int64_t panel = i / s.planes();
     pack_plane<M>(s, o.with, panel, i % s.planes() * N_LANES, parts.weights + panel * s.panel_size());
   });
@@ -172,9 +177,10 @@ void run_panels(const Context& context, const Sweep& s, const Parts& parts, cons
   parallel(context, s.blocks,
            [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, block, parts.input + block * s.input_size()); });
   parallel(context, s.panels, [&](int64_t panel, int worker) {
-    real* weights = parts.weights + worker * s.panel_size();
+    real* weights = parts.weights + (worker_packs(context, s) ? worker : panel) * s.panel_size();
     Surroundings nothing;
-    for (int64_t in = 0; in < s.in.channels; in += N_LANES) pack_plane<M>(s, o.with, panel, in, weights);
+    for (int64_t in = 0; in < s.in.channels && context.packing != Packing::kept; in += N_LANES)
+      pack_plane<M>(s, o.with, panel, in, weights);
     for (int64_t block = 0; block < s.blocks; block++)
       multiply_panel<M>(s, o, block, parts.input + block * s.input_size(), panel, weights, parts.products + worker * s.products_size(),
                         nothing);
@@ -220,7 +226,7 @@ bool accepts_backward(const Conv2d& v) {
 }  // namespace
 
 #define WINOGRAD(direction, M) \
-  {"winograd" #M, accepts_##direction<M>, scratch_bytes<M, direction##_sweep<M>>, run<M, direction##_sweep<M>>, true}
+  {"winograd" #M, accepts_##direction<M>, scratch_bytes<M, direction##_sweep<M>>, run<M, direction##_sweep<M>>, true, true, true}
 const ConvAlgorithm winograd4_forward = WINOGRAD(forward, 4), winograd2_forward = WINOGRAD(forward, 2);
 const ConvAlgorithm winograd4_backward_input = WINOGRAD(backward, 4), winograd2_backward_input = WINOGRAD(backward, 2);
 

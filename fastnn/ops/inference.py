@@ -1,0 +1,26 @@
+"""A convolution as inference runs it: residual and activation in its epilogue, and nothing kept for backward."""
+
+from __future__ import annotations
+
+from .. import _C
+from ..tensor import Tensor
+from .cast import beside
+from .conv2d import Padding, Pair, arguments_of, geometry
+
+
+def conv2d_inference(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: int | Pair = 1,
+    padding: Padding = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    residual: Tensor | None = None,
+    activation: str = "none",
+) -> Tensor:
+    """activation(conv2d(x, weight, bias, ...) + residual), without gradients: "silu" and "gelu" too are done while the result is written."""
+    plan = geometry(x.shape, weight.shape, *arguments_of(weight, stride, padding, dilation, groups), activation)
+    arrays = (x._array, beside(x, weight)._array, None if bias is None else bias._array)
+    return Tensor(_C.conv2d_forward(plan, *arrays) if residual is None else _C.conv2d_add_forward(plan, *arrays, residual._array))

@@ -1,0 +1,58 @@
+"""Which form of a model evaluate and predict run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import nn
+from ..nn import Frozen, Module
+from ..nn.frozen import as_it_is
+from ..tensor import Tensor
+from .precision import Forward
+
+
+class Inference:
+    """A frozen copy (`nn.frozen`) of a model that is made of the library's own parts, and made anew when anything of the model has changed;
+    others run as they are. `form` says in words which, and why."""
+
+    def __init__(self) -> None:
+        self.frozen: Frozen | None = None
+        self._standing: Any = None  # of the model when that was made
+        self._reason = "nothing was evaluated yet"
+
+    @property
+    def form(self) -> str:
+        if self.frozen is None:
+            return f"eager: {self._reason}" if self._reason else "given back"
+        return self.frozen.form
+
+    def of(self, forward: Forward) -> Callable[[Tensor], Tensor]:
+        """What to call instead of `forward`, whose model is in evaluation mode."""
+        self._reason = _reason_against(forward)
+        if self._reason:
+            self.release()
+            return forward
+        if self.frozen is None or _standing(forward.model) != self._standing:
+            self.frozen = None  # before the next one needs memory
+            self.frozen, self._standing = nn.frozen(forward.model), _standing(forward.model)
+        return self.frozen
+
+    def __reduce__(self) -> tuple[type[Inference], tuple[()]]:
+        return Inference, ()  # a copy makes its own
+
+    def release(self) -> None:
+        """Gives the memory back. The next call makes another."""
+        self.frozen = self._standing = None
+
+
+def _reason_against(forward: Forward) -> str:
+    if forward.precision != "float32":
+        return f"precision={forward.precision!r}"
+    return next((f"{type(m).__name__} {why}" for m in forward.model.modules() if (why := as_it_is(m))), "")
+
+
+def _standing(model: Module) -> list[Any]:
+    """Attributes, and arrays with their versions."""
+    attributes = [(m.__dict__.copy(), m._modules.copy()) for m in model.modules()]
+    return [attributes, [(t._array, t._array.version) for t in (*model.parameters(), *model.buffers())]]

@@ -1,0 +1,189 @@
+"""What evaluate and predict run: a frozen copy where the model is of the library's own parts, never one of weights that have changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import kernel_calls
+import numpy as np
+import pytest
+from test_frozen import spread
+from test_trainer import blobs, net
+
+import fastnn
+from fastnn import _C, Tensor, models, nn, optim
+from fastnn.data import ArrayDataset, Loader
+from fastnn.train import Callback, Trainer, load_model
+
+DEVICE = kernel_calls.DEVICES[-1]
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+
+def trainer(model: nn.Module, **options: Any) -> Trainer:
+    return Trainer(model, optim.SGD(model.parameters(), 0.05, momentum=0.9), device=DEVICE, **options)
+
+
+def photos(n: int, seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> ArrayDataset:
+    rng = np.random.default_rng(seed)
+    return ArrayDataset(rng.integers(0, 256, (n, *shape), dtype=np.uint8), rng.integers(0, 10, n))
+
+
+def first_batch(t: Trainer, data: ArrayDataset, size: int = 256) -> tuple[Tensor, Tensor]:
+    return next(iter(Loader(data, size, normalize=t.normalize, device=DEVICE)))
+
+
+def eagerly(t: Trainer, data: ArrayDataset) -> np.ndarray:
+    """Probabilities by the model itself."""
+    t.model.eval()
+    with fastnn.no_grad():
+        logits = t.model(first_batch(t, data)[0]).numpy().astype(np.float64)
+    t.model.train()
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(e / e.sum(1, keepdims=True))
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "resnet20": lambda: models.create("resnet20", input_shape=(3, 16, 16)),
+    "vgg": lambda: models.create("vgg", input_shape=(3, 16, 16), widths=(8, 16)),
+    "Sequential": lambda: nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_models_of_the_library_are_frozen(name: str) -> None:
+    fastnn.seed(0)
+    model = NETS[name]()
+    spread(model)
+    t, data = trainer(model), photos(10)
+    t.normalize = fastnn.data.Normalize.fit(data)
+    assert t.inference.form == "eager: nothing was evaluated yet"
+    state = t.model.state_dict()
+    probabilities = [t.predict(data) for _ in range(3)]
+    assert t.inference.form.startswith("frozen") and t.inference.form.endswith("replayed")
+    assert t.inference.frozen is not None and t.inference.frozen.kernels
+    assert all(p.tobytes() == probabilities[0].tobytes() for p in probabilities)
+    assert np.abs(probabilities[0] - eagerly(t, data)).max() < 1e-4
+    assert {k: v.tobytes() for k, v in t.model.state_dict().items()} == {k: v.tobytes() for k, v in state.items()}
+    assert t.predict(data.images).tobytes() == probabilities[0].tobytes()
+
+
+def agrees(t: Trainer, data: ArrayDataset) -> bool:
+    got = t.predict(data)
+    return t.inference.form.startswith("frozen") and float(np.abs(got - eagerly(t, data)).max()) < 1e-4
+
+
+def test_weights_that_changed_are_seen() -> None:
+    """However they changed: training, single steps, load_state_dict, writing into one, another layer, an attribute."""
+    fastnn.seed(0)
+    t, data = trainer(NETS["Sequential"]()), photos(64)
+    t.normalize = fastnn.data.Normalize.fit(data)
+    t.predict(data)
+    seen = [t.predict(data)]
+
+    def now() -> None:
+        assert agrees(t, data)
+        seen.append(t.predict(data))
+        assert seen[-1].tobytes() != seen[-2].tobytes()
+
+    t.fit(data, 1, batch_size=16, progress=False)
+    now()
+    t.model.train()
+    t.step(*first_batch(t, data, 8))
+    now()
+    t.model.load_state_dict({k: v * 2 if k.endswith("weight") else v for k, v in t.model.state_dict().items()})
+    now()
+    t.model[0].bias.copy_from(np.linspace(-1, 1, 8, dtype=np.float32))  # type: ignore[index]
+    now()
+    t.model[1].running_var.copy_from(np.full(8, 3, np.float32))  # type: ignore[index]
+    now()
+    t.model.append(nn.Linear(10, 10).to(DEVICE))  # type: ignore[operator]
+    now()
+    t.model[1].eps = 10.0  # type: ignore[index]
+    now()
+
+
+def test_validation_runs_frozen_and_gives_its_memory_back() -> None:
+    class Forms(Callback):
+        def __init__(self) -> None:
+            self.forms: list[str] = []
+            self.after: list[str] = []
+
+        def after_evaluate(self, trainer: Trainer, result: dict[str, float]) -> None:
+            self.forms.append(trainer.inference.form)
+
+        def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+            self.after.append(trainer.inference.form)
+
+    t, seen = trainer(net()), Forms()
+    t.fit(blobs(40), 2, blobs(20, 1), batch_size=16, progress=False, callbacks=[seen])
+    assert len(seen.forms) == 2 and all(form.startswith("frozen") for form in seen.forms)
+    assert seen.after == ["given back"] * 2
+    best = t.evaluate(blobs(20, 1))
+    assert best["loss"] == pytest.approx(min(row["val_loss"] for row in t.history), rel=1e-5) or best["accuracy"] == max(
+        row["val_accuracy"] for row in t.history
+    )
+
+
+def test_averaged_weights_are_what_predicts() -> None:
+    t, data = trainer(NETS["Sequential"](), ema=0.9), photos(40)
+    t.fit(data, 2, batch_size=8, progress=False)
+    got = t.predict(data)
+    with t.stepping.averaged():
+        assert np.abs(got - eagerly(t, data)).max() < 1e-4
+    assert np.abs(got - eagerly(t, data)).max() > 1e-4
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+def test_others_run_as_they_are_and_say_why() -> None:
+    data = photos(8)
+    t = trainer(Own())
+    assert t.predict(data).astype(np.float32).tobytes() == eagerly(t, data).astype(np.float32).tobytes()
+    assert t.model.calls == 2 and t.inference.form == "eager: Own is not fastnn's own"
+    t = trainer(NETS["Sequential"]())
+    t.predict(data)
+    seen: list[int] = []
+    handle = t.model[1].register_forward_hook(lambda *_: seen.append(1))  # type: ignore[index]
+    t.predict(data)
+    assert seen == [1] and t.inference.form == "eager: BatchNorm2d has a forward hook"
+    handle.remove()
+    t.predict(data)
+    assert seen == [1] and t.inference.form.startswith("frozen")
+
+
+@pytest.mark.skipif(not _C.isas("bfloat16") and DEVICE == "cpu", reason="no bfloat16 arithmetic here")
+def test_mixed_precision_evaluates_as_it_trains() -> None:
+    if DEVICE == "cpu" and _C.isa() not in _C.isas("bfloat16"):
+        _C.set_isa(_C.isas("bfloat16")[0])
+    t = trainer(NETS["Sequential"](), precision="bf16")
+    t.predict(photos(4))
+    assert t.inference.form == "eager: precision='bf16'"
+
+
+def test_a_loaded_model_predicts_frozen(tmp_path: Path) -> None:
+    fastnn.seed(0)
+    t, data = trainer(models.create("vgg_small", input_shape=(3, 16, 16))), photos(20)
+    t.fit(data, 1, batch_size=8, progress=False)
+    expected = t.predict(data)
+    t.save_model(tmp_path / "model.safetensors")
+    trained = load_model(tmp_path / "model.safetensors")
+    trained.model.to(DEVICE)
+    assert trained.predict(data.images).tobytes() == expected.tobytes()
+    assert trained.inference.form.startswith("frozen, 4 normalisations folded")
+    assert trained.evaluate(data)["loss"] == t.evaluate(data)["loss"]
+    copy = deepcopy(trained)
+    assert copy.predict(data.images).tobytes() == expected.tobytes() and "inference" not in repr(trained)
