@@ -102,8 +102,8 @@ def replace(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         folder, name = os.path.split(target)
         directory = _directory(folder)
-        mode = _mode(target)
         try:
+            mode = _mode(target)
             _remove_leftovers(folder, name)
             file, temporary = _beside(folder, name)
             try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
-from fastnn import files
+from fastnn import _C, files
 
 CALLS = ("open", "listdir", "stat", "fstat", "write", "fchmod", "fsync", "replace", "unlink", "close", "flock")
 PIECE = 1000  # bytes that one write takes: what is longer comes in several
@@ -93,13 +93,14 @@ def in_child(task: Callable[[], None]) -> int:
 
 
 def with_memory(megabytes: int, task: Callable[[], None]) -> int:
-    """Runs `task` in a forked process that may have so much more address space than this one has."""
+    """Runs `task` in a forked process, on one thread, that may have so much more address space than this one has."""
 
     def limited() -> None:
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[0])
         most = pages * resource.getpagesize() + (megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        _C.set_num_threads(1)  # each has a stack and an arena
         task()
 
     return in_child(limited)

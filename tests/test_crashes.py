@@ -101,7 +101,7 @@ def test_every_call_fails(halfway: Halfway, tmp_path: Path, number: int) -> None
     while True:
         path.write_bytes(halfway.old)
         (tmp_path / ".c.safetensors.00.tmp").write_bytes(b"left over")
-        fault = Fail(k, number)
+        fault, opened = Fail(k, number), len(os.listdir("/proc/self/fd"))
         try:
             with watched(fault):
                 halfway.trainer.save(path)
@@ -116,6 +116,7 @@ def test_every_call_fails(halfway: Halfway, tmp_path: Path, number: int) -> None
             assert halfway.which(path) == "new"
             if not fault.name:
                 break
+        assert len(os.listdir("/proc/self/fd")) == opened + (fault.name == "close")  # which closed nothing
         halfway.trainer.save(path)
         assert os.listdir(tmp_path) == ["c.safetensors"]
         k += 1
@@ -210,7 +211,7 @@ def test_places_where_no_file_can_be(halfway: Halfway, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    save = halfway.trainer.save
+    save, opened = halfway.trainer.save, len(os.listdir("/proc/self/fd"))
     for name, error, words in (
         ("file/c", NotADirectoryError, "Not a directory"),
         ("absent/c", FileNotFoundError, f"No such file or directory; there is no folder {tmp_path}/absent"),
@@ -223,7 +224,7 @@ def test_places_where_no_file_can_be(halfway: Halfway, tmp_path: Path) -> None:
         assert caught.value.filename == str(tmp_path / name)
     with pytest.raises(OSError, match="is no regular file"):
         save("/dev/null")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and len(os.listdir("/proc/self/fd")) == opened
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "pipe"] and (tmp_path / "file").read_bytes() == b"x"
 
 

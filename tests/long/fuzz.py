@@ -5,19 +5,23 @@
     python tests/long/fuzz.py idx --keep 12                # the smallest inputs that reach everything, into tests/corpus/idx
 
 What is found lies in build/fuzz/PARSER (--work): inputs that reached something new, crash-* for a fault, which also ends the run. The ordinary
-suite replays tests/corpus (tests/test_corpus.py).
+suite replays tests/corpus (tests/test_hostile_files.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -31,7 +35,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", type=Path, default=HERE.parent.parent / "build" / "fuzz")
     parser.add_argument("--keep", type=int, metavar="N", help="no fuzzing: at most N inputs of at most 1,000 bytes into tests/corpus")
-    parser.add_argument("--merge", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -56,15 +59,46 @@ def fuzz(name: str, arguments: list[str]) -> None:
 
 
 def keep(chosen: argparse.Namespace, work: Path) -> None:
-    """libFuzzer's merge picks the smallest set that covers what the whole does; of it the shortest are kept."""
-    with tempfile.TemporaryDirectory() as least:
-        again = [sys.executable, __file__, chosen.parser, "--work", str(chosen.work), "--merge", least, str(work)]
-        subprocess.run(again, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        found = sorted((path.read_bytes() for path in Path(least).iterdir()), key=lambda one: (len(one), one))
+    """The shortest first, each that reaches a line of ours, or goes from one to another, as none before it did."""
+    import parsers
+
+    seen: set[tuple[str, int, int]] = set()
     corpus = HERE.parent / "corpus" / chosen.parser
     corpus.mkdir(parents=True, exist_ok=True)
-    for contents in [one for one in found if len(one) <= 1000][: chosen.keep]:
-        (corpus / hashlib.sha256(contents).hexdigest()[:12]).write_bytes(contents)
+    inputs = sorted({path.read_bytes() for folder in (work, corpus) for path in folder.iterdir()}, key=lambda one: (len(one), one))
+    kept = 0
+    for contents in parsers.seeds(chosen.parser) + [one for one in inputs if len(one) <= 1000]:
+        with tempfile.TemporaryDirectory() as folder:
+            steps = reached(lambda: parsers.run(chosen.parser, contents, Path(folder)))  # noqa: B023
+        if steps - seen and kept < chosen.keep and contents not in parsers.seeds(chosen.parser):
+            (corpus / hashlib.sha256(contents).hexdigest()[:12]).write_bytes(contents)
+            kept += 1
+        seen |= steps
+
+
+def reached(task: Callable[[], object]) -> set[tuple[str, int, int]]:
+    """The steps from line to line that running it takes in fastnn."""
+    steps: set[tuple[str, int, int]] = set()
+
+    def tracing(frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+        if f"{os.sep}fastnn{os.sep}" not in frame.f_code.co_filename:
+            return None
+        last = frame.f_lineno
+
+        def line(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+            nonlocal last
+            steps.add((frame.f_code.co_filename, last, frame.f_lineno))
+            last = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(tracing)
+    try:
+        task()
+    finally:
+        sys.settrace(None)
+    return steps
 
 
 def main() -> None:
@@ -72,8 +106,6 @@ def main() -> None:
     work = chosen.work / chosen.parser
     work.mkdir(parents=True, exist_ok=True)
     limits = ["-rss_limit_mb=2500", "-timeout=20", f"-artifact_prefix={work}/../{chosen.parser}-"]
-    if chosen.merge:
-        return fuzz(chosen.parser, [*limits, "-merge=1", *chosen.merge])
     if chosen.keep:
         return keep(chosen, work)
     import parsers
