@@ -1,4 +1,4 @@
-"""A table on the screen, and the same with all figures in a file."""
+"""A table on the screen, and the same with all figures in a file. `python -m bench.report` draws the roofline figure from such files."""
 
 from __future__ import annotations
 
@@ -68,3 +68,9 @@ class Report:
     def write(self) -> None:
         self.save()
         print(f"\nwritten: {os.path.relpath(self.path, ROOT)} and .txt")
+
+
+if __name__ == "__main__":
+    from .roofline import main
+
+    main()

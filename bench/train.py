@@ -1,10 +1,10 @@
-"""The training step of the reference nets beside PyTorch: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--device cuda] ...`."""
+"""The training step of the reference nets beside PyTorch and JAX: `python -m bench.train [--nets mlp,lenet] [--pairs 20] [--device cuda] ...`."""
 
 from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import exp, log
 from statistics import median
@@ -14,15 +14,16 @@ import fastnn
 
 from . import device, memory
 from .fastnn_step import FastnnStep
+from .jax_step import JaxStep, import_jax
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
 from .timing import Call, quantile, seconds_of, take_turns
 from .torch_step import TorchStep, forms
 
-FIGURES = (("best of torch", ""), ("median", "ratio"), ("lower", "quartile"), ("largest", "difference"))
+FIGURES = (("best of them", ""), ("median", "ratio"), ("lower", "quartile"), ("largest", "difference"))
 
 
-def largest_difference(ours: FastnnStep, theirs: TorchStep) -> float:
+def largest_difference(ours: FastnnStep, theirs: TorchStep | JaxStep) -> float:
     """Relative difference of the losses before, and after one and two updates from equal weights, dropout off."""
     theirs.load(ours.model.state_dict())
     for step in (ours, theirs):
@@ -33,12 +34,12 @@ def largest_difference(ours: FastnnStep, theirs: TorchStep) -> float:
 
 def measure(options: Namespace, name: str) -> dict[str, Any]:
     """Float32 meets float32: autocast is shown, and not what the ratio is taken to."""
-    threads, chosen = options.threads, forms(options.compile)
-    opponents = [form for form in chosen if not chosen[form].autocast]
-    difference = {form: largest_difference(FastnnStep(name, threads), TorchStep(name, chosen[form], threads)) for form in opponents}
+    threads, makers = options.threads, opponents_of(options)
+    opponents = [title for title in makers if "autocast" not in title]
+    difference = {title: largest_difference(FastnnStep(name, threads), makers[title](name, threads)) for title in opponents}
     steps: dict[str, Call] = {
         "fastnn": FastnnStep(name, threads),
-        **{title: TorchStep(name, form, threads) for title, form in chosen.items()},
+        **{title: make(name, threads) for title, make in makers.items()},
     }
     return {"net": name, **compare(options, steps, opponents), "difference": difference}
 
@@ -61,10 +62,18 @@ def compare(options: Namespace, contenders: Mapping[str, Call], opponents: list[
     }
 
 
+def opponents_of(options: Namespace) -> dict[str, Callable[[str, int], TorchStep | JaxStep]]:
+    """What makes each of them for (net, threads)."""
+    made: dict[str, Callable[[str, int], TorchStep | JaxStep]] = {
+        title: partial(lambda form, name, threads: TorchStep(name, form, threads), form) for title, form in forms(options.compile).items()
+    }
+    return {**made, **({"JAX": JaxStep} if getattr(options, "jax", False) else {})}
+
+
 def show(report: Report, row: dict[str, Any]) -> None:
     cells = [f"{ms:.2f}" for ms in row["median ms"].values()]
     figures = (f"{row['ratio']:.2f}", f"{row['lower quartile']:.2f}", f"{max(row['difference'].values()):.1e}")
-    report.line((row["net"], *cells, row["opponent"], *figures), widths(forms(report.options.compile)))
+    report.line((row["net"], *cells, row["opponent"], *figures), widths(opponents_of(report.options)))
 
 
 def widths(chosen: Iterable[str]) -> list[int]:
@@ -72,8 +81,8 @@ def widths(chosen: Iterable[str]) -> list[int]:
 
 
 def heading(report: Report) -> None:
-    chosen = forms(report.options.compile)
-    columns = [("net", ""), ("fastnn", "ms"), *(("torch", form.removeprefix("torch ") + " ms") for form in chosen), *FIGURES]
+    chosen = opponents_of(report.options)
+    columns = [("net", ""), ("fastnn", "ms"), *((form.split()[0], " ".join([*form.split()[1:], "ms"])) for form in chosen), *FIGURES]
     for line in zip(*columns):
         report.line(line, widths(chosen))
 
@@ -94,16 +103,24 @@ def say_mean(report: Report) -> None:
 def main() -> None:
     parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
     add_turns(parser)
+    parser.add_argument("--jax", action="store_true", help="a jit'ed step in JAX as well (pip install jax==0.10.2)")
     parser.add_argument("--memory", action="store_true", help="peak resident memory as well")
     options = parser.parse_args()
     options.threads = 1 if options.cpu_time else options.threads or fastnn.get_num_threads()
-    if options.device != "cpu" and (options.cpu_time or options.memory):
-        parser.error("--cpu-time and --memory are about the CPU")
+    if options.device != "cpu" and (options.cpu_time or options.memory or options.jax):
+        parser.error("--cpu-time, --memory and --jax are about the CPU")
+    if options.jax:
+        try:
+            import_jax(options.threads)
+        except ValueError as error:
+            parser.error(str(error))
     nets = options.nets.split(",")
     device.use(options)
     report = Report("train-cpu-time" if options.cpu_time else "train", options)
-    report.say("\ntraining step: median ms; ratio = best form of PyTorch / fastnn, by pairs; difference of the losses over two updates")
-    report.say("JAX: not measured" + ("; processor time on one thread" if options.cpu_time else ""))
+    report.say("\ntraining step: median ms; ratio = best opponent / fastnn, by pairs; difference of the losses over two updates")
+    report.say(
+        ("" if options.jax else "JAX: not measured; ") + ("processor time on one thread" if options.cpu_time else "time by the clock")
+    )
     heading(report)
     for name in nets:
         row = report.earlier(net=name) or measure(options, name)
