@@ -32,7 +32,17 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
     # safetensors writes the memory as it lies and ignores strides: without order="C" a channels-last array would be scrambled.
     dense = {name: np.asarray(a.numpy() if hasattr(a, "numpy") else a, order="C") for name, a in arrays.items()}
     text = json.dumps(dict(notes or {}))
-    replace(path, save(dense, {"format": "pt", "fastnn": text, "crc32": _checksum(dense, text)}))
+    replace(path, *_in_order(save(dense, {"format": "pt", "fastnn": text, "crc32": _checksum(dense, text)})))
+
+
+def _in_order(data: bytes) -> tuple[bytes, memoryview]:
+    """A safetensors file whose metadata stand in order, as header and contents: the same arrays and notes make the same bytes."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    metadata = dict(sorted(header.pop("__metadata__").items()))
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -91,8 +101,8 @@ def _short(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def replace(path: str | os.PathLike[str], data: bytes) -> None:
-    """Puts `data` in the place of the file: after a crash or a loss of power at any moment either the old or the new contents are there, whole.
+def replace(path: str | os.PathLike[str], *pieces: bytes | memoryview) -> None:
+    """Puts the pieces in the place of the file: after a crash or a loss of power at any moment either the old or the new contents are there, whole.
 
     They go to a file beside it (.NAME.<random>.tmp), are on the disk before that takes the name, and so is the name before this returns. What
     killed processes left there, the next write to the same name removes. Raises OSError, naming the path and the reason; the old contents
@@ -107,7 +117,8 @@ def replace(path: str | os.PathLike[str], data: bytes) -> None:
             _remove_leftovers(folder, name)
             file, temporary = _beside(folder, name)
             try:
-                _write(file, data)
+                for piece in pieces:
+                    _write(file, piece)
                 if mode is not None:
                     with suppress(PermissionError):  # of a file system without permissions
                         os.fchmod(file, mode)
@@ -123,7 +134,7 @@ def replace(path: str | os.PathLike[str], data: bytes) -> None:
             if directory is not None:
                 os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, _reason(error, target, len(data), renamed), os.fspath(path)) from error
+        raise OSError(error.errno, _reason(error, target, sum(map(len, pieces)), renamed), os.fspath(path)) from error
 
 
 def _directory(folder: str) -> int | None:
@@ -201,7 +212,7 @@ def _remove_leftovers(folder: str, name: str) -> None:
             os.close(file)
 
 
-def _write(file: int, data: bytes) -> None:
+def _write(file: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]

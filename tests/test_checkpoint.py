@@ -62,6 +62,13 @@ def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:
     assert (arrays["w"] == 1).all() and notes == {}
 
 
+def test_the_same_contents_make_the_same_bytes(tmp_path: Path) -> None:
+    for i in range(8):
+        files.write(tmp_path / str(i), sample(), {"é": "\ud800", "epoch": 1})
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(8)}) == 1
+    assert files.read(tmp_path / "0")[1] == {"é": "\ud800", "epoch": 1}
+
+
 def test_a_file_cut_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "cut.safetensors"
     files.write(path, {"w": np.ones(10, np.float32)})

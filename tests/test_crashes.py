@@ -40,7 +40,7 @@ class Halfway:
     end: tuple[dict[str, bytes], dict[str, object]]
 
     def which(self, path: Path) -> str:
-        """ "old" or "new": the file at `path` is that checkpoint, to the last bit. (The header's words have no fixed order.)"""
+        """ "old" or "new": the file at `path` is that checkpoint, to the last bit."""
         [found] = [name for name in ("old", "new") if state(path) == self.states[name]]
         return found
 
