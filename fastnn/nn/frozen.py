@@ -76,6 +76,9 @@ class FrozenConv2d(Conv2d):
         count, keywords = following[0].absorbs(following[1:])
         return 1 + count, {"norm": following[0], **keywords}
 
+    def __repr__(self) -> str:
+        return f"Conv2d({self.extra_repr()})"  # what errors call it
+
 
 class FrozenLinear(Linear):
     """A Linear of a frozen model: takes a BatchNorm1d behind it into its weights."""
@@ -95,6 +98,9 @@ class FrozenLinear(Linear):
             return absorb(self, following, ReLU)
         count, keywords = following[0].absorbs(following[1:])
         return 1 + count, {"norm": following[0], **keywords}
+
+    def __repr__(self) -> str:
+        return f"Linear({self.extra_repr()})"
 
 
 def as_it_is(module: Module) -> str:

@@ -131,6 +131,7 @@ def subjects() -> list[Subject]:
         Subject("depth_rates", nn.depth_rates, constants(blocks=3, p=0.5)),
         Subject("monte_carlo", nn.monte_carlo, {"model": noisy, "x": of(4, 3), **constants(samples=2, activation=None)}, ("Linear", "a Tensor")),
         Subject("summary", lambda **a: str(nn.summary(**a)), looked, ("Conv2d",)),
+        Subject("frozen", lambda model, x, **a: nn.frozen(model, **a)(x), {"model": noisy, "x": of(4, 3), **constants(replay="auto")}, ("Linear",)),
         Subject("Sequential", lambda first, second: nn.Sequential(first, second)(of(4, 3)()), two, ("Linear", "Module")),
         Subject("ModuleList", nn.ModuleList, {"modules": lambda: [nn.ReLU()]}, ("Module",)),
         Subject("ModuleDict", nn.ModuleDict, {"modules": lambda: {"a": nn.ReLU()}}, ("Module",)),
@@ -141,6 +142,7 @@ def subjects() -> list[Subject]:
 
 PLAIN = {
     "MaxUnpool2d": "ops.max_unpool2d",
+    "Frozen": "what frozen returns",
     "Module": "nothing to give",
     "Summary": "a record",
     "init": "a module",
