@@ -115,6 +115,7 @@ REAL = [
     plain_geometry(9, 40, 14, 33, 3),  # Winograd's F(4 x 4) and F(2 x 2)
     plain_geometry(40, 32, 6, 32, 3),
     plain_geometry(5, 16, 13, 16, 3),  # of one or two vectors of channels
+    plain_geometry(40, 16, 13, 16, 3, 2),  # with a stride
     *LONG_SUMS,
 ]
 
@@ -127,8 +128,18 @@ def data(row: str, parameters: Any, seed: int = 0) -> list[Array]:
 
 
 def test_they_reach_every_algorithm(cpu_table: Table) -> None:
-    every = {"direct_taps3", "direct_small_c", "direct", "depthwise", "plain", "winograd2", "winograd4", "winograd4_narrow"}
-    missing = {"winograd2", "winograd4", "winograd4_narrow"} if cpu_table.dtype == "float64" else set()
+    every = {
+        "direct_taps3",
+        "direct_small_c",
+        "direct",
+        "depthwise",
+        "plain",
+        "winograd2",
+        "winograd4",
+        "winograd4_narrow",
+        "winograd_strided",
+    }
+    missing = {name for name in every if name.startswith("winograd")} if cpu_table.dtype == "float64" else set()
     if cpu_table.where == "portable":
         missing.add("winograd4_narrow")
     assert {plan("conv2d_forward", g, cpu_table.dtype)[0] for g in REAL} == every - missing

@@ -15,12 +15,19 @@ from test_conv2d import DIRECTIONS, close, name_of, operands, three
 from fastnn import _C
 
 FLOAT_TABLES = [table for table in CPU_TABLES if table.dtype == "float32"]
-BOUNDS = {"winograd4_narrow": 4e-6, "winograd4": 4e-6, "winograd2": 1e-6}  # normwise per output channel, against float64
+BOUNDS = {
+    "winograd4_narrow": 4e-6,
+    "winograd4": 4e-6,
+    "winograd2": 1e-6,
+    "winograd_strided": 4e-6,
+}  # normwise per output channel, against float64
 NARROW = {"avx512": (16, 32), "avx2": (16,), "portable": ()}  # channels, one or two vectors of them, that have a form of their own
 
 
-def geometry(n: int, c: int, h: int, w: int, k: int, before: tuple[int, int] = (1, 1), after: tuple[int, int] = (1, 1)) -> Geometry:
-    return (n, c, h, w), (k, c, 3, 3), (1, 1), before, after, (1, 1), 1
+def geometry(
+    n: int, c: int, h: int, w: int, k: int, before: tuple[int, int] = (1, 1), after: tuple[int, int] = (1, 1), stride: int = 1
+) -> Geometry:
+    return (n, c, h, w), (k, c, 3, 3), (stride, stride), before, after, (1, 1), 1
 
 
 GEOMETRIES = [
@@ -39,6 +46,12 @@ GEOMETRIES = [
     geometry(40, 32, 6, 6, 32),  # F(2 x 2): a map of 6 x 6 fills no tiles of 4 x 4
     geometry(33, 65, 6, 5, 34, (1, 1), (1, 1)),
 ]
+STRIDED = [  # forward and backward to the input alone
+    geometry(24, 16, 32, 32, 32, stride=2),
+    geometry(18, 48, 31, 30, 80, stride=2),  # tails of tiles on all sides, of x and of y
+    geometry(66, 32, 15, 16, 16, (1, 1), (1, 0), stride=2),
+    geometry(22, 32, 32, 24, 64, (1, 1), (0, 2), stride=2),
+]
 ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(64, 64, 32, 64, 3), ("winograd4", "winograd4", "winograd4")),
     (plain_geometry(64, 32, 14, 64, 3), ("winograd4", "winograd4", "winograd4")),
@@ -49,7 +62,11 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (geometry(64, 32, 6, 6, 32), ("winograd2", "winograd2", "winograd2")),
     (plain_geometry(1, 64, 8, 64, 3), ("direct_taps3", "direct_taps3", "direct_taps3")),  # few tiles
     (plain_geometry(128, 3, 32, 64, 3), ("direct_small_c", "direct_taps3", "direct_small_c")),
-    (plain_geometry(64, 64, 32, 64, 3, 2), ("direct", "direct", "direct")),  # a stride
+    (plain_geometry(64, 64, 32, 64, 3, 2), ("winograd_strided", "winograd_strided", "direct")),
+    (plain_geometry(128, 16, 32, 32, 3, 2), ("winograd_strided", "winograd_strided", "direct")),
+    (plain_geometry(64, 33, 32, 64, 3, 2), ("direct", "direct", "direct")),  # no whole vectors
+    (plain_geometry(4, 64, 14, 64, 3, 2), ("direct", "direct", "direct")),  # few tiles
+    (geometry(64, 64, 32, 32, 64, (0, 0), (1, 1), stride=2), ("direct", "direct", "direct")),
     (plain_geometry(64, 64, 32, 64, 3, 1, 2), ("direct_taps3", "direct_taps3", "direct_taps3")),  # groups
     (plain_geometry(64, 64, 32, 64, 5), ("direct", "direct", "direct")),
 ]
@@ -59,6 +76,10 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
 def float_table(request: pytest.FixtureRequest) -> Iterator[Table]:
     with using(request.param):
         yield request.param
+
+
+def directions_of(shape: Geometry) -> list[str]:
+    return DIRECTIONS[:2] if shape in STRIDED else DIRECTIONS
 
 
 def algorithm_of(direction: str, shape: Geometry) -> str:
@@ -82,19 +103,30 @@ def test_switched_off_it_does_not_run(float_table: Table) -> None:
 
 
 def test_float64_is_computed_directly() -> None:
-    for shape in GEOMETRIES:
+    for shape in GEOMETRIES + STRIDED:
         assert not any("winograd" in plan(f"conv2d_{direction}", shape, "float64")[0] for direction in DIRECTIONS)
 
 
 def test_the_shapes_reach_every_form(float_table: Table) -> None:
     forms = set(BOUNDS) if NARROW[float_table.where] else set(BOUNDS) - {"winograd4_narrow"}
     for direction in DIRECTIONS:
-        assert {algorithm_of(direction, shape) for shape in GEOMETRIES} >= forms
+        reached = {algorithm_of(direction, shape) for shape in GEOMETRIES + STRIDED}
+        assert reached >= (forms - {"winograd_strided"} if direction == "backward_weight" else forms)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shape", GEOMETRIES, ids=name_of)
 def test_error_on_real_data(shape: Geometry, direction: str, float_table: Table) -> None:
+    expect_small_error(shape, direction, float_table)
+
+
+@pytest.mark.parametrize("shape", STRIDED, ids=name_of)
+def test_error_of_strides_on_real_data(shape: Geometry, float_table: Table) -> None:
+    for direction in directions_of(shape):
+        expect_small_error(shape, direction, float_table)
+
+
+def expect_small_error(shape: Geometry, direction: str, float_table: Table) -> None:
     case = Case(f"conv2d_{direction}", shape)
     (got,) = case.run(float_table).values()
     algorithm = _C.last_call()["algorithm"]
@@ -118,9 +150,9 @@ def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) ->
             assert np.array_equal(got, expected)
 
 
-@pytest.mark.parametrize("shape", GEOMETRIES, ids=name_of)
+@pytest.mark.parametrize("shape", GEOMETRIES + STRIDED, ids=name_of)
 def test_same_bits_for_any_number_of_threads(shape: Geometry, float_table: Table, threads: None) -> None:
-    for direction in DIRECTIONS:
+    for direction in directions_of(shape):
         case = Case(f"conv2d_{direction}", shape)
         _C.set_num_threads(1)
         alone = case.run(float_table)
@@ -131,7 +163,7 @@ def test_same_bits_for_any_number_of_threads(shape: Geometry, float_table: Table
         assert same_bits(case.run(float_table, shifted=True), alone)
 
 
-@pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][0] >= 8], ids=name_of)
+@pytest.mark.parametrize("shape", [g for g in GEOMETRIES + STRIDED if g[0][0] >= 8], ids=name_of)
 def test_a_batch_in_parts_is_the_batch(shape: Geometry, float_table: Table) -> None:
     """y and dx to the bit; dw closely."""
     x, w, dy = operands(shape)
@@ -169,7 +201,7 @@ def test_what_is_not_finite_spoils_its_tiles_alone(bad: float, float_table: Tabl
 
 def test_gradients_are_those_of_the_direct_convolution(float_table: Table) -> None:
     """x w dy is one trilinear form: <y, dy> = <x, dx> = <w, dw>."""
-    for shape in GEOMETRIES[:4]:
+    for shape in GEOMETRIES[:4] + STRIDED[:1]:
         x, w, dy = operands(shape)
         y = call("conv2d_forward", shape, [x, w, None])["y"]
         dx = call("conv2d_backward_input", shape, [dy, w])["dx"]

@@ -13,20 +13,9 @@ Direct direct_of(const Conv2d& v, bool taps3) {
   d.transposed_weights = true;
   d.taps3 = taps3;
   d.activation = v.activation;
-  const int64_t channels = v.C / v.G;
-  d.input = {v.H,
-             v.W,
-             v.C,
-             channels,
-             1,
-             -v.pad_top,
-             -v.pad_left,
-             (v.Q - 1) * v.stride_w + d.reach_w,
-             v.stride_h,
-             v.stride_w,
-             d.reach_h,
-             d.reach_w,
-             taps3 ? N_LANES : pitch_of(channels)};
+  const int64_t channels = v.C / v.G, columns = (v.Q - 1) * v.stride_w + d.reach_w;
+  const int pitch = taps3 ? N_LANES : pitch_of(channels);
+  d.input = {v.H, v.W, v.C, channels, 1, -v.pad_top, -v.pad_left, columns, v.stride_h, v.stride_w, d.reach_h, d.reach_w, pitch};
   choose_blocks(d);
   return d;
 }

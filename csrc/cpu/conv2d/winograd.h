@@ -66,13 +66,21 @@ struct Winograd<4> {
 
   struct Input {
     static constexpr int in = 6, out = 6;
+    // Rows that share what they are made of: 0 of 0 and infinity, 1 of +-a, 2 of +-b
+    static constexpr int rows[3][2] = {{0, 5}, {1, 2}, {3, 4}};
+    template <int pair>
+    static INLINE void apply_pair(const vec (&d)[6], vec& first, vec& second) {
+      if constexpr (pair == 0) {
+        first = scaled(a2 * b2, d[0], scaled(-(a2 + b2), d[2], d[4]));
+        second = scaled(a2 * b2, d[1], scaled(-(a2 + b2), d[3], d[5]));
+      } else {
+        constexpr real own = pair == 1 ? a : b, other = pair == 1 ? b2 : a2;
+        const vec even = scaled(-other, d[2], d[4]), odd = scaled(-other, d[1], d[3]);
+        first = scaled(own, odd, even), second = scaled(-own, odd, even);
+      }
+    }
     static INLINE void apply(const vec (&d)[6], vec (&v)[6]) {
-      const vec even_a = scaled(-b2, d[2], d[4]), odd_a = scaled(-b2, d[1], d[3]);
-      const vec even_b = scaled(-a2, d[2], d[4]), odd_b = scaled(-a2, d[1], d[3]);
-      v[0] = scaled(a2 * b2, d[0], scaled(-(a2 + b2), d[2], d[4]));
-      v[1] = scaled(a, odd_a, even_a), v[2] = scaled(-a, odd_a, even_a);
-      v[3] = scaled(b, odd_b, even_b), v[4] = scaled(-b, odd_b, even_b);
-      v[5] = scaled(a2 * b2, d[1], scaled(-(a2 + b2), d[3], d[5]));
+      apply_pair<0>(d, v[0], v[5]), apply_pair<1>(d, v[1], v[2]), apply_pair<2>(d, v[3], v[4]);
     }
   };
   struct Filter {
@@ -119,20 +127,55 @@ struct Winograd<4> {
 };
 
 // F tile F': first along the columns, then along the rows. load(i, j) gives an element, store(i, j, v) takes one.
-template <class F, class Load, class Store>
-INLINE void transform_tile(Load load, Store store) {
-  vec half[F::out][F::in];
-  UNROLL for (int j = 0; j < F::in; j++) {
-    vec column[F::in], result[F::out];
-    UNROLL for (int i = 0; i < F::in; i++) column[i] = load(i, j);
-    F::apply(column, result);
-    UNROLL for (int i = 0; i < F::out; i++) half[i][j] = result[i];
+template <class F>
+struct TileTransform {
+  template <class Load, class Store>
+  static INLINE void run(Load load, Store store) {
+    vec half[F::out][F::in];
+    UNROLL for (int j = 0; j < F::in; j++) {
+      vec column[F::in], result[F::out];
+      UNROLL for (int i = 0; i < F::in; i++) column[i] = load(i, j);
+      F::apply(column, result);
+      UNROLL for (int i = 0; i < F::out; i++) half[i][j] = result[i];
+    }
+    UNROLL for (int i = 0; i < F::out; i++) store_row(half[i], i, store);
   }
-  UNROLL for (int i = 0; i < F::out; i++) {
+  template <class Store>
+  static INLINE void store_row(const vec (&half)[F::in], int i, Store store) {
     vec result[F::out];
-    F::apply(half[i], result);
+    F::apply(half, result);
     UNROLL for (int j = 0; j < F::out; j++) store(i, j, result[j]);
   }
+};
+
+// 6 x 6 halves are more than there are registers. Two rows of them at a time are few enough, and loads cost less than what is stored
+// only to be loaded again.
+template <>
+struct TileTransform<Winograd<4>::Input> {
+  using F = Winograd<4>::Input;
+  template <class Load, class Store>
+  static INLINE void run(Load load, Store store) {
+    run_pair<0>(load, store), run_pair<1>(load, store), run_pair<2>(load, store);
+  }
+  template <int pair, class Load, class Store>
+  static INLINE void run_pair(Load load, Store store) {
+    vec first[6], second[6];
+    UNROLL for (int j = 0; j < 6; j++) {
+      vec column[6];
+      UNROLL for (int i = 0; i < 6; i++) column[i] = load(i, j);
+      F::apply_pair<pair>(column, first[j], second[j]);
+    }
+    vec result[6];
+    F::apply(first, result);
+    UNROLL for (int j = 0; j < 6; j++) store(F::rows[pair][0], j, result[j]);
+    F::apply(second, result);
+    UNROLL for (int j = 0; j < 6; j++) store(F::rows[pair][1], j, result[j]);
+  }
+};
+
+template <class F, class Load, class Store>
+INLINE void transform_tile(Load load, Store store) {
+  TileTransform<F>::run(load, store);
 }
 
 struct Filters {
@@ -142,33 +185,37 @@ struct Filters {
 };
 
 // The weights between N_LANES output and N_LANES input channels, transformed and laid out as [frequency][input channel][output channel]:
-// input channels lie `pitch` apart. `to` is where frequency 0 of the first of each goes.
+// input channels lie `pitch` apart, frequencies `frequency_step`. `to` is where frequency 0 of the first of each goes.
 template <int M>
-void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to, int64_t pitch) {
+void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to, int64_t pitch, int64_t frequency_step) {
   constexpr int T = Winograd<M>::T;
   const bool flipped = filters.flipped;
   const int64_t row = flipped ? in : out, column = flipped ? out : in;
   const int64_t all_rows = flipped ? filters.in_channels : filters.out_channels;
   const int64_t all_columns = flipped ? filters.out_channels : filters.in_channels;
   const int64_t rows = smaller(N_LANES, all_rows - row), columns = smaller(N_LANES, all_columns - column);
-  real block[T * T][N_LANES][N_LANES];
-  for (int64_t k = 0; k < rows; k++) {
-    const storage* filter = filters.w + (row + k) * 9 * all_columns + column;
-    for_vectors(0, columns, [&](int64_t, auto load, auto) {
-      transform_tile<typename Winograd<M>::Filter>(
-          [&](int i, int j) { return load(filter + (flipped ? 8 - (3 * i + j) : 3 * i + j) * all_columns); },
-          [&](int i, int j, vec v) { store(block[i * T + j][k], v); });
+  const auto transform = [&](int64_t c, auto load) {  // input channel in + c, of which load(tap) is a vector over output channels
+    transform_tile<typename Winograd<M>::Filter>([&](int i, int j) { return load(3 * i + j); },
+                                                 [&](int i, int j, vec v) { store(to + (i * T + j) * frequency_step + c * pitch, v); });
+  };
+  const storage* const first = filters.w + row * 9 * all_columns + column;
+  if (flipped) {
+    for (int64_t c = 0; c < rows; c++)
+      for_vectors(0, columns, [&](int64_t, auto load_some, auto) {
+        transform(c, [&](int tap) { return load_some(first + (c * 9 + 8 - tap) * all_columns); });
+      });
+    return;
+  }
+  real taps[9][N_LANES][N_LANES];
+  for (int tap = 0; tap < 9; tap++) {
+    vec lines[N_LANES] = {};
+    for_vectors(0, columns, [&](int64_t, auto load_some, auto) {
+      for (int64_t k = 0; k < rows; k++) lines[k] = load_some(first + (k * 9 + tap) * all_columns);
     });
+    transpose(lines);
+    UNROLL for (int c = 0; c < N_LANES; c++) store(taps[tap][c], lines[c]);
   }
-  for (int64_t k = rows; k < N_LANES; k++)
-    for (int f = 0; f < T * T; f++) store(block[f][k], zero());
-  const int64_t count = smaller(N_LANES, filters.in_channels - in);
-  for (int f = 0; f < T * T; f++, to += filters.in_channels * pitch) {
-    vec lines[N_LANES];
-    UNROLL for (int k = 0; k < N_LANES; k++) lines[k] = load(block[f][k]);
-    if (!flipped) transpose(lines);
-    for (int64_t k = 0; k < count; k++) store(to + k * pitch, lines[k]);
-  }
+  for (int64_t c = 0; c < columns; c++) transform(c, [&](int tap) { return load(taps[tap][c]); });
 }
 
 // A map of `channels` channels, N H x W images; where a tile of it begins.
@@ -207,19 +254,18 @@ struct TilePixels {
   }
 };
 
-// The channels [first, first + channels) of a tile, transformed: N_LANES of them at `to`, the next a plane_step further. On the way memory
-// is asked for the next tile, of which the first columns are here.
-template <class F>
+// The channels [first, first + channels) of a tile, transformed: N_LANES of them at `to`, the next a plane_step further. Frequencies lie a
+// constant apart, so that an address is a register and a constant. On the way memory is asked for the next tile, of which the first columns
+// are here.
+template <class F, int64_t frequency_step>
 INLINE void transform_pixels(const TilePixels<F::in>& pixels, const TilePixels<F::in>& next, int64_t first, int64_t channels, real* to,
-                             int64_t plane_step, int64_t frequency_step) {
+                             int64_t plane_step) {
   constexpr int known = F::in == F::out ? 2 : 0;  // columns that tiles of x share
   for_vectors(first, first + channels, [&](int64_t c, auto load, auto) {
-    transform_tile<F>(
-        [&](int i, int j) {
-          if (j >= known) __builtin_prefetch(next.at[i * F::in + j] + c);
-          return load(pixels.at[i * F::in + j] + c);
-        },
-        [&](int i, int j, vec v) { store(to + (i * F::out + j) * frequency_step, v); });
+    for (int i = 0; i < F::in; i++)
+      for (int j = known; j < F::in; j++) __builtin_prefetch(next.at[i * F::in + j] + c);
+    transform_tile<F>([&](int i, int j) { return load(pixels.at[i * F::in + j] + c); },
+                      [&](int i, int j, vec v) { store(to + (i * F::out + j) * frequency_step, v); });
     to += plane_step;
   });
 }

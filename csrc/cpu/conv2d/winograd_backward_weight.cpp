@@ -6,8 +6,9 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t block_channels = 64;  // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
-constexpr int64_t run_tiles = 32;       // transformed at once; longer sums are sums of such
+constexpr int64_t block_channels = 64;                                 // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
+constexpr int64_t run_tiles = 16;                                      // transformed at once; longer sums are sums of such
+constexpr int64_t tile_stride = run_tiles * block_channels + N_LANES;  // of a frequency: a constant, no power of two
 constexpr int64_t wanted_blocks = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
 
 struct Weights {
@@ -34,8 +35,6 @@ struct Weights {
   static int64_t width(int64_t channels, int64_t blocks) { return divide_up(divide_up(channels, blocks), N_LANES) * N_LANES; }
   INLINE int64_t pairs() const { return k_blocks * c_blocks; }
   INLINE int64_t block_sums() const { return frequencies * k_width * c_width; }  // [frequency][k][c]
-  INLINE int64_t x_stride() const { return run_tiles * c_width + N_LANES; }      // of a frequency
-  INLINE int64_t dy_stride() const { return run_tiles * k_width + N_LANES; }
 };
 
 struct Parts {
@@ -50,7 +49,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
   Scratch scratch(base);
   parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers) * d.block_sums());
   parts.zeros = scratch.take<storage>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
-  parts.worker_size = divide_up(d.frequencies * (d.x_stride() + d.dy_stride()), 16) * 16 + 16;
+  parts.worker_size = divide_up(d.frequencies * 2 * tile_stride, 16) * 16 + 16;
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -118,7 +117,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   constexpr int T = Winograd<M>::T;
   const Share &K = pair.K, &C = pair.C;
   const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
-  real* dy_tiles = x_tiles + d.frequencies * d.x_stride();
+  real* dy_tiles = x_tiles + d.frequencies * tile_stride;
   for (int64_t first = begin; first < end; first += run_tiles) {
     const int64_t tiles = smaller(run_tiles, end - first);
     TilePixels<T> x(d.x, o.in, parts.zeros, d.grid.place(first));
@@ -127,14 +126,21 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
       const TileGrid::Place at = d.grid.place(first + smaller(t + 1, tiles - 1));
       const TilePixels<T> next_x(d.x, o.in, parts.zeros, at);
       const TilePixels<M> next_dy(d.dy, o.with, parts.zeros, at);
-      transform_pixels<typename Winograd<M>::Input>(x, next_x, C.first, C.count, x_tiles + t * d.c_width, N_LANES, d.x_stride());
-      transform_pixels<typename Winograd<M>::OutputGradient>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES,
-                                                             d.dy_stride());
+      transform_pixels<typename Winograd<M>::Input, tile_stride>(x, next_x, C.first, C.count, x_tiles + t * d.c_width, N_LANES);
+      transform_pixels<typename Winograd<M>::OutputGradient, tile_stride>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES);
       x = next_x, dy = next_dy;
     }
-    for (int f = 0; f < d.frequencies; f++)
-      add_frequency(d, dy_tiles + f * d.dy_stride(), K.count, x_tiles + f * d.x_stride(), C.count, tiles, sums + f * d.k_width * d.c_width,
+    Surroundings next;
+    if (d.pairs() == 1) {
+      const int64_t run = first / run_tiles + 1, runs = divide_up(d.grid.count, run_tiles);
+      next = {Ahead::of_block(o.in, d.grid.images() * d.x.image(), run, runs, d.frequencies),
+              Ahead::of_block(o.with, d.grid.images() * d.dy.image(), run, runs, d.frequencies)};
+    }
+    for (int f = 0; f < d.frequencies; f++) {
+      next.step();
+      add_frequency(d, dy_tiles + f * tile_stride, K.count, x_tiles + f * tile_stride, C.count, tiles, sums + f * d.k_width * d.c_width,
                     first > begin);
+    }
   }
 }
 

@@ -111,7 +111,7 @@ void run_sweep(const Context& context, const Sweep& s, const ConvOperands& o, vo
   for (int64_t out = 0; out < s.out_channels && context.packing != Packing::kept; out += N_LANES)
     for (int64_t in = 0; in < s.in.channels; in += N_LANES)
       transform_weights<4>({o.with, s.out_channels, s.in.channels, s.flipped}, out, in, parts.weights + in * s.out_channels + out,
-                           s.out_channels);
+                           s.out_channels, s.in.channels * s.out_channels);
   with_vectors(s.in.channels, s.out_channels, [&](auto C, auto K) { run_blocks<decltype(C)::of, decltype(K)::of>(context, s, parts, o); });
 }
 

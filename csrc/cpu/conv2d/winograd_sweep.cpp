@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t wanted_block_bytes = 320 * 1024;  // transformed input and products of a block
 constexpr int64_t fewest_tiles = 16, most_tiles = 48, least_blocks = 16;
+constexpr int64_t frequency_stride = (most_tiles + 1) * N_LANES;  // constants, no powers of two
+constexpr int64_t product_stride = most_tiles * most_vectors * N_LANES + N_LANES;
 constexpr int64_t pass_channels = 128;  // so that a pass's weights of one frequency stay in the L1 cache
 
 struct Sweep {
@@ -21,7 +23,6 @@ struct Sweep {
   bool by_panels;  // blocks of work are panels, not tiles
   int frequencies, Z, rows;
   int64_t panels, tiles, blocks;  // of Z vectors of output channels; tiles that are transformed together, and how often
-  int64_t plane_stride, frequency_stride, product_stride;
 
   Sweep(const Map& in, const TileGrid& grid, int64_t out_channels, Activation activation, bool flipped)
       : in(in), grid(grid), out_channels(out_channels), activation(activation), flipped(flipped), frequencies((grid.M + 2) * (grid.M + 2)) {
@@ -32,16 +33,16 @@ struct Sweep {
     const int64_t tile_bytes = frequencies * (planes() * N_LANES + columns()) * int64_t(sizeof(real));
     const int64_t wanted = larger(fewest_tiles, smaller(most_tiles, wanted_block_bytes / tile_bytes));
     tiles = larger(1, smaller(by_panels ? most_tiles : wanted, divide_up(grid.count, by_panels ? 1 : least_blocks)));
+    if (!by_panels && tiles > 2 * rows) tiles = smaller(most_tiles, divide_up(tiles, rows) * rows);  // full register tiles
     blocks = divide_up(grid.count, tiles);
-    plane_stride = (tiles + 1) * N_LANES;  // no power of two
-    frequency_stride = planes() * plane_stride + 2 * N_LANES;
-    product_stride = tiles * columns() + N_LANES;
   }
   INLINE int64_t planes() const { return divide_up(in.channels, N_LANES); }
   INLINE int64_t columns() const { return int64_t(Z) * N_LANES; }
-  INLINE int64_t panel_size() const { return frequencies * in.channels * columns(); }  // [frequency][input channel][Z vectors]
-  INLINE int64_t input_size() const { return frequencies * frequency_stride; }         // [frequency][plane][tile][N_LANES]
-  INLINE int64_t products_size() const { return frequencies * product_stride; }        // [frequency][tile][Z vectors]
+  INLINE int64_t weight_stride() const { return in.channels * columns() + N_LANES; }  // of a frequency, no power of two
+  INLINE int64_t panel_size() const { return frequencies * weight_stride(); }         // [frequency][input channel][Z vectors]
+  INLINE int64_t plane_stride() const { return frequencies * frequency_stride; }
+  INLINE int64_t input_size() const { return planes() * plane_stride(); }        // [plane][frequency][tile][N_LANES]
+  INLINE int64_t products_size() const { return frequencies * product_stride; }  // [frequency][tile][Z vectors]
 };
 
 struct Parts {
@@ -75,10 +76,10 @@ void pack_plane(const Sweep& s, const storage* w, int64_t panel, int64_t in, rea
     const int64_t out = panel * s.columns() + column;
     real* to = weights + in * s.columns() + column;
     if (out < s.out_channels) {
-      transform_weights<M>({w, s.out_channels, s.in.channels, s.flipped}, out, in, to, s.columns());
+      transform_weights<M>({w, s.out_channels, s.in.channels, s.flipped}, out, in, to, s.columns(), s.weight_stride());
       continue;
     }
-    for (int f = 0; f < s.frequencies; f++, to += s.in.channels * s.columns())
+    for (int f = 0; f < s.frequencies; f++, to += s.weight_stride())
       for (int64_t k = 0; k < smaller(N_LANES, s.in.channels - in); k++) store(to + k * s.columns(), zero());
   }
 }
@@ -92,7 +93,7 @@ void transform_block(const Sweep& s, const storage* x, const storage* zeros, int
   TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first));
   for (int64_t t = 0; t < count; t++) {
     const TilePixels<T> next(s.in, x, zeros, s.grid.place(first + smaller(t + 1, count - 1)));
-    transform_pixels<typename Winograd<M>::Input>(pixels, next, 0, s.in.channels, input + t * N_LANES, s.plane_stride, s.frequency_stride);
+    transform_pixels<typename Winograd<M>::Input, frequency_stride>(pixels, next, 0, s.in.channels, input + t * N_LANES, s.plane_stride());
     pixels = next;
   }
 }
@@ -103,8 +104,8 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
   const Tile<real> few_rows = tile<real>(int(few), s.Z, N_LANES), more_rows = more ? tile<real>(int(few + 1), s.Z, N_LANES) : few_rows;
   const int32_t no_offset = 0;
   for (int64_t c = 0; c < s.in.channels; c += pass_channels) {
-    const Reduction over = {&no_offset, 1, smaller(pass_channels, s.in.channels - c), s.plane_stride};
-    const real* a = input + c / N_LANES * s.plane_stride;
+    const Reduction over = {&no_offset, 1, smaller(pass_channels, s.in.channels - c), s.plane_stride()};
+    const real* a = input + c / N_LANES * s.plane_stride();
     Target<real> to = {products, row, nullptr, int(s.columns()), c > 0, Activation::none};
     for (int64_t i = 0; i < cuts; i++) {
       const int64_t n = few + (i < more);
@@ -118,21 +119,26 @@ template <int M, Activation activation>
 void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel, int64_t first,
                     int64_t count, storage* y) {
   constexpr int T = Winograd<M>::T;
-  const int64_t channels = smaller(s.columns(), s.out_channels - first_channel);
+  const int64_t channels = smaller(s.columns(), s.out_channels - first_channel), step = s.out_channels, row = s.grid.Q * step;
   for (int64_t t = 0; t < count; t++) {
     const TileGrid::Place at = s.grid.place(first + t);
     const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column;
-    const int64_t corner = ((at.image * s.grid.P + at.row) * s.grid.Q + at.column) * s.out_channels + first_channel;
+    const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * step + first_channel;
     const real* product = products + t * s.columns();
+    const bool whole = height >= M && width >= M;
     for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
       const vec b = bias ? load_some(bias + first_channel + k) : zero();
-      transform_tile<typename Winograd<M>::Output>([&](int i, int j) { return load(product + (i * T + j) * s.product_stride + k); },
-                                                   [&](int i, int j, vec v) {
-                                                     if (i >= height || j >= width) return;
-                                                     const int64_t to = corner + (i * s.grid.Q + j) * s.out_channels + k;
-                                                     const vec sum = residual ? v + b + load_some(residual + to) : v + b;
-                                                     store_some(y + to, activate<activation>(sum));
-                                                   });
+      const auto load_product = [&](int i, int j) { return load(product + k + (i * T + j) * product_stride); };
+      const auto write = [&](int i, int j, vec v) {
+        const int64_t to = corner + k + i * row + j * step;
+        store_some(y + to, activate<activation>(residual ? v + b + load_some(residual + to) : v + b));
+      };
+      if (whole)
+        transform_tile<typename Winograd<M>::Output>(load_product, write);
+      else
+        transform_tile<typename Winograd<M>::Output>(load_product, [&](int i, int j, vec v) {
+          if (i < height && j < width) write(i, j, v);
+        });
     });
   }
 }
@@ -146,8 +152,7 @@ void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const 
   for (int64_t q = 0; q < most_rows; q++) row[q] = q * s.columns();
   for (int f = 0; f < s.frequencies; f++) {
     around.step();
-    multiply_frequency(s, input + f * s.frequency_stride, weights + f * s.in.channels * s.columns(), count, row,
-                       products + f * s.product_stride);
+    multiply_frequency(s, input + f * frequency_stride, weights + f * s.weight_stride(), count, row, products + f * product_stride);
   }
   with_activation(s.activation, [&](auto constant) {
     transform_back<M, decltype(constant)::activation>(s, products, o.bias, o.residual, panel * s.columns(), first, count, o.out);
