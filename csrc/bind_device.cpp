@@ -1,6 +1,8 @@
 // Devices, instruction sets, threads, statistics and switches for Python.
 #include "bind.h"
 #include "isa.h"
+#include "peak.h"
+#include "profiler.h"
 #include "threads.h"
 
 using namespace fastnn;
@@ -40,10 +42,20 @@ struct Event {
   ~Event() { device.backend->destroy_event(handle); }
 };
 
+template <class F>
+auto unlocked(const F& f) {
+  py::gil_scoped_release unlock;
+  return f();
+}
+
 void bind_switches(py::module_& m) {
   m.def("set_num_threads", &threads::set_count);
   m.def("get_num_threads", &threads::count);
   m.def("threads_reason", &threads::reason);
+  m.def("thread_limits", [] {
+    const threads::Limits limits = threads::limits();
+    return py::make_tuple(limits.cpus, limits.cores, limits.quota);
+  });
   m.def("isa", &isa::name);
   m.def("isa_reason", &isa::reason);
   m.def("isas", &isa::all);
@@ -51,18 +63,22 @@ void bind_switches(py::module_& m) {
   m.def("set_isa", &isa::set);
   m.def("set_memory_checks", &set_memory_checks);
   m.def("set_finite_checks", &set_finite_checks);
-  m.def("set_profiling", &set_profiling);
+  m.def("set_profiling", &profiler::set);
+  m.def("set_scope", &profiler::set_scope, "A number that the profiler notes with this thread's calls.");
   m.def("profile", [] {
-    py::dict all;
-    const std::vector<Profile> rows = profile();
-    for (int row = 0; row < row_count; row++)
-      if (rows[size_t(row)].calls) {
-        py::dict d;
-        d["calls"] = rows[size_t(row)].calls, d["seconds"] = 1e-9 * double(rows[size_t(row)].nanoseconds),
-        d["bytes"] = rows[size_t(row)].bytes;
-        all[row_info(Row(row)).name] = d;
-      }
+    py::list all;
+    for (const Cost& cost : profiler::costs()) {
+      py::dict d;
+      d["row"] = row_info(cost.row).name, d["scope"] = cost.scope, d["algorithm"] = cost.algorithm, d["calls"] = cost.calls;
+      d["seconds"] = 1e-9 * double(cost.nanoseconds), d["least"] = 1e-9 * double(cost.least);
+      d["operations"] = cost.operations, d["bytes"] = cost.bytes;  // of one call
+      all.append(d);
+    }
     return all;
+  });
+  m.def("measure_peak", [] {
+    const Peak peak = unlocked(measure_peak);
+    return py::make_tuple(peak.gflops, peak.copy_gbs);
   });
   m.def("last_call", [] {
     const LastCall last = last_call();
@@ -86,12 +102,6 @@ void bind_switches(py::module_& m) {
 }
 
 // --- devices of backends
-
-template <class F>
-auto unlocked(const F& f) {
-  py::gil_scoped_release unlock;
-  return f();
-}
 
 void bind_backends(py::module_& m) {
   m.def(

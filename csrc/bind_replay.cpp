@@ -31,7 +31,7 @@ void bind_replay(py::module_& m) {
       .def_property_readonly("packed", &Replay::packed)
       .def_property_readonly("graphs", &Replay::graphs)
       .def_property_readonly("least", &Replay::least);
-  m.def("instrumented", &instrumented, "Whether the profiler, the memory checks or the finite checks are on.");
+  m.def("instrumented", &instrumented, "Whether the memory checks or the finite checks are on.");
   m.def(
       "check_labels",
       [](const std::string& what, const Array& labels, const Shape& shape, int64_t classes, std::optional<int64_t> ignored) {

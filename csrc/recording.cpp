@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "isa.h"
+#include "profiler.h"
 #include "threads.h"
 
 namespace fastnn {
@@ -152,8 +153,9 @@ void Recording::write(int block) {
 }
 
 void Recording::call(Row row, const Kernel& kernel, Device& device, const void* parameters, const std::vector<Argument>& arguments,
-                     const std::vector<Array>& outputs, const Plan& plan) {
+                     const std::vector<Array>& outputs, const Plan& plan, int64_t touched) {
   Entry entry{Kind::kernel, row, &kernel, &device, {}, {}, size_t(plan.scratch_bytes), plan.packed_operand, {}, {}};
+  entry.algorithm = plan.algorithm, entry.bytes = touched, entry.scope = profiler::scope();
   const auto* bytes = static_cast<const unsigned char*>(parameters);
   entry.parameters.assign(bytes, bytes + layout(row).size);
   layout(row).clear(entry.parameters.data());

@@ -70,6 +70,9 @@ class Recording {
     LabelCheck labels;
     Shape shape;  // of what is looked at
     Dtype dtype = Dtype::float32;
+    const char* algorithm = "";  // for the profiler, as the next two
+    int64_t bytes = 0;
+    int scope = 0;
   };
   struct Signature {  // of an argument
     Shape shape;
@@ -87,7 +90,7 @@ class Recording {
 
   // --- what is reported
   void call(Row, const Kernel&, Device&, const void* parameters, const std::vector<Argument>&, const std::vector<Array>& outputs,
-            const Plan&);
+            const Plan&, int64_t bytes);
   void copy(const Array& from, const Array& to);
   void count(const Array&);  // one more in a counter of the CPU
   void check(const LabelCheck&, const Array& labels);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "profiler.h"
 #include "threads.h"
 
 namespace fastnn {
@@ -234,9 +235,11 @@ void Replay::run_kernel(const Step& step, Context& context) {
 void Replay::run_part(size_t begin, size_t end, std::vector<Context>& contexts) {
   for (size_t i = begin; i < end; i++) {
     const Step& step = steps_[i];
-    if (step.kind == Kind::kernel)
+    if (step.kind == Kind::kernel) {
+      const auto& entry = recording_->entries()[i];
+      const profiler::Watch watch(*entry.device, {entry.row, step.parameters, entry.algorithm, entry.bytes, entry.scope});
       run_kernel(step, contexts[step.device]);
-    else if (step.kind == Kind::copy && !early_[i])
+    } else if (step.kind == Kind::copy && !early_[i])
       devices_[step.device]->copy(step.operands[1], step.operands[0], step.bytes);
   }
 }
@@ -256,7 +259,7 @@ bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
     if (device->is_cpu() || (gpu && gpu != device)) return false;
     gpu = device;
   }
-  if (!gpu || graphs_refused_ || !runs_) return false;  // the first run loads kernels, which a graph may not
+  if (!gpu || graphs_refused_ || !runs_ || profiler::on()) return false;  // the first run loads kernels, which a graph may not
   void*& graph = graphs_[begin];
   if (!graph && !make_graph(*gpu, begin, end, contexts, &graph)) {
     graphs_.erase(begin);

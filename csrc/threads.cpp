@@ -244,6 +244,11 @@ void set_count(int n) {
 
 int count() { return Pool::the().count; }
 std::string reason() { return Pool::the().reason; }
+Limits limits() {
+  Limits l{1, 1, quota()};
+  affinity(l.cpus, l.cores);
+  return l;
+}
 uint64_t workers_seen() { return Pool::the().seen.load(); }
 void clear_workers_seen() { Pool::the().seen.store(0); }
 

@@ -21,7 +21,11 @@ namespace threads {
 Context context();      // for a kernel call now
 void set_count(int n);  // throws std::invalid_argument unless 1 <= n <= 256
 int count();
-std::string reason();     // why count() is what it is
+std::string reason();  // why count() is what it is
+struct Limits {
+  int cpus, cores, quota;  // CPUs of the affinity mask, the physical cores they are, CPUs granted by the control group (0: no limit)
+};
+Limits limits();
 uint64_t workers_seen();  // bit w: worker w ran a block since clear_workers_seen()
 void clear_workers_seen();
 

@@ -1,9 +1,8 @@
 #include "thunk.h"
 
-#include <chrono>
 #include <cstring>
-#include <mutex>
 
+#include "profiler.h"
 #include "recording.h"
 #include "sentinels.h"
 #include "threads.h"
@@ -49,9 +48,7 @@ const std::vector<RowInfo>& rows() {
 // --- settings
 
 struct Settings {
-  bool profiling = false, memory_checks = false, finite_checks = false;
-  std::mutex profile_mutex;
-  std::vector<Profile> profiles = std::vector<Profile>(row_count);
+  bool memory_checks = false, finite_checks = false;
 };
 Settings& settings() {
   static auto* s = new Settings;
@@ -163,7 +160,7 @@ class Call {
     const Context context = record ? record->context(device_) : device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
     if (record) {  // nothing is computed
-      record->call(row_, kernel, device_, parameters_, arguments_, outputs_, planned);
+      record->call(row_, kernel, device_, parameters_, arguments_, outputs_, planned, bytes_);
       count_writes();
       return std::move(outputs_);
     }
@@ -171,18 +168,12 @@ class Call {
     pointers_.push_back(scratch_.data);
     const bool checked = settings().memory_checks;
     if (checked) arm_memory();
-    const bool profiling = settings().profiling;
-    if (profiling) device_.synchronize();
-    const auto started = std::chrono::steady_clock::now();
     {
       FlushDenormals flush;
+      const profiler::Watch watch(device_, {row_, parameters_, planned.algorithm, bytes_, profiler::scope()});
       kernel.run(context, parameters_, pointers_.data());
     }
     device_.check_launches();
-    if (profiling) {
-      device_.synchronize();
-      note(std::chrono::steady_clock::now() - started);
-    }
     last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0};
     count_writes();
     if (checked) verify_memory();
@@ -232,12 +223,6 @@ class Call {
     }
     list.list = {list.data.data(), list.size.data(), int64_t(length)};
     return &list.list;
-  }
-
-  void note(std::chrono::steady_clock::duration spent) {
-    std::lock_guard lock(settings().profile_mutex);
-    Profile& p = settings().profiles[row_];
-    p.calls++, p.bytes += bytes_, p.nanoseconds += std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
   }
 
   void count_writes() {
@@ -338,19 +323,8 @@ std::vector<Array> call(Row row, const void* parameters, const std::vector<Argum
 
 LastCall last_call() { return last; }
 
-void set_profiling(bool on) {
-  std::lock_guard lock(settings().profile_mutex);
-  settings().profiling = on;
-  if (on) settings().profiles.assign(row_count, Profile{});
-}
-
-std::vector<Profile> profile() {
-  std::lock_guard lock(settings().profile_mutex);
-  return settings().profiles;
-}
-
 void set_memory_checks(bool on) { settings().memory_checks = on; }
 void set_finite_checks(bool on) { settings().finite_checks = on; }
-bool instrumented() { return settings().profiling || settings().memory_checks || settings().finite_checks; }
+bool instrumented() { return settings().memory_checks || settings().finite_checks; }
 
 }  // namespace fastnn

@@ -58,14 +58,8 @@ struct LastCall {
 };
 LastCall last_call();  // of this thread
 
-struct Profile {                                  // one kernel's share since the profiler was switched on
-  int64_t calls = 0, nanoseconds = 0, bytes = 0;  // bytes: of all operands, each counted once
-};
-void set_profiling(bool);
-std::vector<Profile> profile();  // by row
-
 void set_memory_checks(bool);  // poison outputs and scratch before each call, check sentinels behind them after it
 void set_finite_checks(bool);  // raise NotFinite when an output holds Inf or NaN
-bool instrumented();           // whether any of these is on
+bool instrumented();           // whether one of these is on
 
 }  // namespace fastnn

@@ -22,8 +22,9 @@ from .tensor import Tensor, is_grad_enabled, no_grad, tensor
 if TYPE_CHECKING:
     from . import cuda, data, models, neighbors, nn, ops, optim, train
     from .captured import capture
-    from .config import get_precision, profile, set_precision, show_config
+    from .config import get_precision, set_precision, show_config
     from .gradients import gradcheck
+    from .profiler import peak, profile
 
 __version__ = "0.1.0"
 
@@ -32,7 +33,8 @@ _lazy = {
     "capture": "captured",
     "gradcheck": "gradients",
     "show_config": "config",
-    "profile": "config",
+    "peak": "profiler",
+    "profile": "profiler",
     "set_precision": "config",
     "get_precision": "config",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "no_grad",
     "ops",
     "optim",
+    "peak",
     "profile",
     "seed",
     "set_finite_checks",

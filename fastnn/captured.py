@@ -290,8 +290,8 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     bool() and hooks raise CaptureError with the line; side effects that cannot be seen (a list that grows, an attribute that changes) are up
     to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state, and RuntimeError names the
     first array with other bits (parameters, state, results, gradients).
-    Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With the profiler, finite checks
-    or memory checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
+    Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With finite checks or memory
+    checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
     L-BFGS and Newton look at values and cannot be captured.
     `memory`: bytes of the arena, which holds all that the step makes; `kernels`: the names of what runs.
     """

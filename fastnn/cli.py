@@ -76,7 +76,7 @@ def _say(message: str, code: int) -> int:
 def train(options: argparse.Namespace) -> None:
     """Trains a model and writes checkpoint, history, curves and the model into a folder; looks at the test set once, at the end."""
     from . import set_num_threads
-    from .train import HistoryFile, Interrupted, ModelCheckpoint
+    from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
     name = _recognise(options)
@@ -92,7 +92,7 @@ def train(options: argparse.Namespace) -> None:
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
     print(_description(options, trainer, fit, sets), flush=True)
-    callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file)]
+    callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
         trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
     except Interrupted as error:
@@ -468,5 +468,6 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         help="bf16: mixed training, activations in bfloat16 (default: float32)",
     )
     add("--out", metavar="DIR", help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
+    add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
     command.set_defaults(run=train)

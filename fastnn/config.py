@@ -1,11 +1,8 @@
-"""What was picked and why, and where the time goes."""
+"""What was picked and why."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
@@ -69,15 +66,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-@contextmanager
-def profile() -> Iterator[dict[str, dict[str, Any]]]:
-    """Time, calls and bytes of every kernel run inside the block, slowest first: `with fastnn.profile() as kernels: ...`, then read `kernels`."""
-    result: dict[str, dict[str, Any]] = {}
-    _C.set_profiling(True)
-    try:
-        yield result
-    finally:
-        _C.set_profiling(False)
-        result.update(sorted(_C.profile().items(), key=lambda item: -item[1]["seconds"]))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _C
+from . import _C, scopes
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-under_way = 0  # recordings of all threads: what is on the path of every step looks here first
+under_way = 0  # recordings and profiles of all threads: what is on the path of every step looks here first
 
 
 class HostPart(Protocol):
@@ -93,9 +94,23 @@ def _forked() -> None:
     """In a child: the other threads are not there, nor are the recordings that they had under way or the lock that one may have held."""
     global under_way, _lock
     under_way, _lock = int(_here.recorder is not None), threading.Lock()
+    scopes.forget_lock()
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Inside the block it is followed which layers kernel calls belong to."""
+    global under_way
+    with _lock:
+        under_way += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            under_way = max(0, under_way - 1)  # a forked child began with none
 
 
 def current() -> Recorder | None:
@@ -129,15 +144,15 @@ def look(tensor: Tensor, at: Callable[[Tensor], None]) -> None:
     recorder.looks.append(at)
 
 
-def see_module(module: Any) -> None:
-    """A module that the step calls: its mode and its parameters are part of what was recorded."""
+def see_module(module: Any) -> int:
+    """A module that the step calls: its mode and its parameters are part of what was recorded. Returns what `scopes.leave` takes."""
     recorder = current()
-    if recorder is None or id(module) in recorder.modules:
-        return
-    for each in module.modules():
-        if each._hooks and recorder.core is not None:
-            raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
-        recorder.modules[id(each)] = each
+    if recorder is not None and id(module) not in recorder.modules:
+        for each in module.modules():
+            if each._hooks and recorder.core is not None:
+                raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
+            recorder.modules[id(each)] = each
+    return scopes.enter(module)
 
 
 def see_leaf(leaf: Tensor) -> None:

@@ -7,7 +7,6 @@ backward stand side by side in fastnn/ops. `Tensor.backward` walks them in a loo
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from . import _C, devices, recording
 from .arguments import array as checked_array
 from .arguments import flag, shown
+from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
 from .tape import no_grad as no_grad
@@ -24,9 +24,6 @@ from .tape import recorded
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
 Scalar = int | float
-
-
-_serial = itertools.count()
 
 
 def apply(op: Op, *inputs: Tensor | None) -> Tensor:
@@ -42,7 +39,7 @@ def apply(op: Op, *inputs: Tensor | None) -> Tensor:
     if True not in needs:
         return Tensor(array)
     op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
-    op.serial = next(_serial)
+    op.serial = next(serials)
     for t in inputs if op.remakes_inputs else ():
         if t is not None and t._op is not None and t._array.version == 0 and t._op.remakes():
             op.forget(t._array, t._op)
@@ -67,9 +64,13 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
                 f"backward through {op.name} a second time: its saved arrays were freed by the first backward(). "
                 "Run the forward pass again, or add the losses and call backward() once"
             )
+        if recording.under_way:
+            enter_backward(op.serial)
         # nobody but the operation holds its dy, so that its memory can go as soon as it was read
         _pass_on(op.edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
         op.release()
+    if recording.under_way:
+        enter_backward(None)
 
 
 def _pass_on(

@@ -53,6 +53,14 @@ def test_train_digits_prints_and_writes_what_the_readme_promises(capsys: pytest.
         assert f"test accuracy {accuracy} %" in capsys.readouterr().out
 
 
+def test_why_slow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", "--model", "linear", "--epochs", "1", "--why-slow"]) == 0
+    out = capsys.readouterr().out
+    assert "why slow: 20 steps of 32 samples" in out and re.search(
+        r"^  between .* steps are eager$|^  between .* steps are replayed$", out, re.M
+    )
+
+
 def test_the_model_written_is_the_best_by_validation(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedules, "constant", lambda lr: lambda step: lr if step < 4 * 41 else 1e3 * lr)  # the last two epochs go wild
     restless = ["--model", "linear", "--epochs", "6", "--optimizer", "sgd", "--lr", "0.01", "--schedule", "constant"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .. import _C, devices, recording
+from .. import _C, devices, recording, scopes
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .errors import checked_state, locate, refuse_what_is_no_tensor
@@ -106,8 +106,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method")
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if recording.under_way:
-            recording.see_module(self)
+        depth = recording.see_module(self) if recording.under_way else None
         try:
             result = self.forward(*args, **keywords)
         except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:
@@ -116,6 +115,9 @@ class Module:
         except AttributeError as error:
             refuse_what_is_no_tensor(self, args, error)
             raise
+        finally:
+            if depth is not None:
+                scopes.leave(depth)
         for hook in self._hooks:
             changed = hook(self, args, result)
             result = result if changed is None else changed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..config import profile
+from ..profiler import profile
 from ..tensor import Tensor
 from .optimizer import Optimizer, Parameters
 

@@ -18,6 +18,7 @@ from .op_by_op import Finding
 from .trainer import Trainer
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
+from .why_slow import WhySlow
 
 __all__ = [
     "Callback",
@@ -32,6 +33,7 @@ __all__ = [
     "Trained",
     "Trainer",
     "View",
+    "WhySlow",
     "accuracy",
     "average_views",
     "load_model",

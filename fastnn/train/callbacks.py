@@ -10,6 +10,8 @@ from ..arguments import path as checked_path
 from .history import heading, line
 
 if TYPE_CHECKING:
+    from ..data import Loader
+    from ..data.loader import Batches
     from .trainer import Trainer
 
 
@@ -25,6 +27,10 @@ class Callback:
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         """After validation: `row` is the epoch's row of the history, which already holds it."""
+
+    def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
+        """The batches that are left of an epoch; a generator of one's own may look at them on their way."""
+        return batches
 
     def before_step(self, trainer: Trainer) -> None: ...
 

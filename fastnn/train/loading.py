@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
+from ..data.loader import Batches
 from .evaluation import Data
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         raise ValueError(f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}")
     trainer.data = position
     return loader
+
+
+def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
+    """Of the running epoch, as the callbacks hand them on, the first one last."""
+    batches = loader.batches(trainer.epoch, trainer.batch)
+    for callback in reversed(trainer._callbacks):
+        batches = callback.around_batches(trainer, loader, batches)
+    return batches
 
 
 def _words(position: Mapping[str, int]) -> str:

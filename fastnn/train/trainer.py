@@ -24,7 +24,7 @@ from .evaluation import Data, Loss, Sums
 from .history import History
 from .inference import Inference
 from .interrupt import Interrupts
-from .loading import training_loader
+from .loading import remaining_batches, training_loader
 from .metrics import Metric, by_name
 from .precision import Forward, checked_precision
 from .replays import Replays
@@ -194,7 +194,7 @@ class Trainer:
         self.sums.setdefault("lr", self.optimizer.rates()[0])
         self._emit("before_epoch")
         start = time.perf_counter() - self.sums.get("seconds", 0.0)
-        with closing(loader.batches(self.epoch, self.batch)) as batches:
+        with closing(remaining_batches(self, loader)) as batches:
             for counts in self.stepping.counts(loader, self.batch):
                 self._emit("before_step")
                 loss = self.stepping.take(self, batches, counts, sums.add)

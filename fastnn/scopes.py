@@ -1,0 +1,92 @@
+"""Which layer a kernel call belongs to, and which direction: a number that goes along with the call for the profiler.
+
+Only followed while a step is recorded or profiled (`recording.under_way`). A layer's operations are found again in backward by their serial
+numbers: those between two numbers taken where the layer began and where the next one did.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from bisect import bisect
+from typing import Any, NamedTuple
+
+from . import _C
+
+serials = itertools.count()  # of operations, and of the borders between layers
+_MOST = 1 << 16  # borders kept: those of some hundred steps
+
+
+class Scope(NamedTuple):
+    layer: str  # path below the module that was called first, or that one's class
+    kind: str  # class
+    phase: str  # "forward", "backward", or "" outside of modules
+
+
+_all: list[Scope] = []
+_numbers: dict[Scope, int] = {}
+_lock = threading.Lock()
+
+
+def number_of(scope: Scope) -> int:
+    with _lock:
+        if scope not in _numbers:
+            _numbers[scope] = len(_all)
+            _all.append(scope)
+        return _numbers[scope]
+
+
+def forget_lock() -> None:
+    """In a forked child: another thread may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+def scope_of(number: int) -> Scope:
+    return _all[number]
+
+
+_OUTSIDE = number_of(Scope("", "", ""))
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[int] = []  # of the modules that run
+        self.names: dict[int, str] = {}  # paths below the outermost one
+        self.borders: list[int] = []
+        self.numbers: list[int] = []  # whose operations lie behind each border
+
+
+_here = _Here()
+
+
+def enter(module: Any) -> int:
+    """A module begins; what `leave` is given at its end."""
+    depth = len(_here.stack)
+    if not depth:
+        _here.names = {id(m): name for name, m in module.named_modules()}
+        del _here.borders[:-_MOST], _here.numbers[:-_MOST]
+    kind = type(module).__name__
+    _here.stack.append(number_of(Scope(_here.names.get(id(module)) or kind, kind, "forward")))
+    _begin(_here.stack[-1])
+    return depth
+
+
+def leave(depth: int) -> None:
+    del _here.stack[depth:]
+    _begin(_here.stack[-1] if depth else _OUTSIDE)
+
+
+def _begin(number: int) -> None:
+    _here.borders.append(next(serials))
+    _here.numbers.append(number)
+    _C.set_scope(number)
+
+
+def enter_backward(serial: int | None) -> None:
+    """The operation with this serial number goes back; None: all have."""
+    if serial is None:
+        return _C.set_scope(_here.stack[-1] if _here.stack else _OUTSIDE)
+    at = bisect(_here.borders, serial) - 1
+    scope = scope_of(_here.numbers[at] if at >= 0 else _OUTSIDE)
+    return _C.set_scope(number_of(scope._replace(phase="backward")))

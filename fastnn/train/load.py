@@ -1,0 +1,82 @@
+"""What else the machine was doing while a training ran, as far as Linux tells. Nothing is guessed: what cannot be read is None."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from dataclasses import dataclass, fields
+from typing import Any
+
+_TICK = 100.0 if not hasattr(os, "sysconf") else float(os.sysconf("SC_CLK_TCK"))
+SEEN_FROM = 0.5  # seconds: /proc/stat counts hundredths
+
+
+@dataclass(frozen=True)
+class Load:
+    """Sums of processor seconds up to a moment, or between two."""
+
+    seconds: float  # by the clock
+    own: float  # of this process
+    busy: float | None  # of the CPUs that this process may use, whoever used them
+    steal: float | None  # that the hypervisor gave to other machines
+    waited: float | None  # in which threads of this process were ready to run and had no CPU
+    throttled: float | None  # in which the control group's quota stopped them
+
+    def __sub__(self, before: Load) -> Load:
+        return self._with(before, -1.0)
+
+    def __add__(self, other: Load) -> Load:
+        return self._with(other, 1.0)
+
+    def _with(self, other: Load, sign: float) -> Load:
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(Load)}
+        known: dict[str, Any] = {name: None if a is None or b is None else a + sign * b for name, (a, b) in pairs.items()}
+        return Load(**known)
+
+    @property
+    def others(self) -> float | None:
+        """How many CPUs other programs had on average; None when the time was too short to tell."""
+        if self.busy is None or self.seconds < SEEN_FROM:
+            return None
+        return max(0.0, self.busy - self.own) / self.seconds
+
+
+def look() -> Load:
+    """Where the counters stand now."""
+    busy, steal = _stat(_read("/proc/stat"), os.sched_getaffinity(0))
+    return Load(time.perf_counter(), time.process_time(), busy, steal, _waited(), _throttled(_read("/sys/fs/cgroup/cpu.stat")))
+
+
+def _stat(text: str, cpus: set[int]) -> tuple[float | None, float | None]:
+    """user nice system idle iowait irq softirq steal ... of each CPU, in ticks."""
+    busy = steal = 0.0
+    rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
+    rows = [row for row in rows if row[0][3:].isdigit() and int(row[0][3:]) in cpus and len(row) >= 9]
+    for row in rows:
+        user, nice, system, _, _, irq, softirq, stolen = (float(n) / _TICK for n in row[1:9])
+        busy += user + nice + system + irq + softirq
+        steal += stolen
+    return (busy, steal) if rows else (None, None)
+
+
+def _waited() -> float | None:
+    """The second number of each thread's schedstat: nanoseconds on a run queue."""
+    texts = [_read(path).split() for path in glob.glob("/proc/self/task/*/schedstat")]
+    known = [1e-9 * float(numbers[1]) for numbers in texts if len(numbers) >= 2]
+    return sum(known) if known else None
+
+
+def _throttled(text: str) -> float | None:
+    for line in text.splitlines():
+        if line.startswith("throttled_usec "):
+            return 1e-6 * float(line.split()[1])
+    return None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
