@@ -268,7 +268,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   const Parts parts = layout(context, s, scratch);
   __builtin_memset(parts.zeros, 0, s.channels * sizeof(storage));
   const int64_t planes = s.channels / N_LANES;
-  parallel(context, s.panels * planes, [&](int64_t i, int) {
+  parallel(context, context.packing == Packing::kept ? 0 : s.panels * planes, [&](int64_t i, int) {
     for (int64_t column = 0; column < s.columns(); column += N_LANES)
       pack_plane(s, o.with, i / planes, column, i % planes * N_LANES, parts.weights + i / planes * s.panel_size());
   });
@@ -284,7 +284,7 @@ bool accepts(const Conv2d& v) {
 
 }  // namespace
 
-const ConvAlgorithm winograd_strided_forward = {"winograd_strided", accepts<false>, scratch_bytes<false>, run<false>, true};
-const ConvAlgorithm winograd_strided_backward_input = {"winograd_strided", accepts<true>, scratch_bytes<true>, run<true>, true};
+const ConvAlgorithm winograd_strided_forward = {"winograd_strided", accepts<false>, scratch_bytes<false>, run<false>, true, true};
+const ConvAlgorithm winograd_strided_backward_input = {"winograd_strided", accepts<true>, scratch_bytes<true>, run<true>, true, true};
 
 }  // namespace fastnn::FASTNN_TABLE
