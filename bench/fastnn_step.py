@@ -6,6 +6,7 @@ import itertools
 
 import fastnn
 from fastnn import models, nn, optim
+from fastnn.train.precision import Forward
 
 from .reference_nets import REFERENCE_NETS
 
@@ -13,8 +14,8 @@ from .reference_nets import REFERENCE_NETS
 class FastnnStep:
     """Each call: forward, loss, backward, optimizer, on the next of a few random batches, replayed as by the Trainer. Returns the loss."""
 
-    def __init__(self, name: str, threads: int, batches: int = 4, place: str | None = None) -> None:
-        """`place`: a device's name; left out, the bench's, which also holds PyTorch's and so imports it."""
+    def __init__(self, name: str, threads: int, batches: int = 4, place: str | None = None, mixed: bool = False) -> None:
+        """`place`: a device's name; left out, the bench's, which also holds PyTorch's and so imports it. `mixed`: bfloat16 activations."""
         fastnn.set_num_threads(threads)
         if place is None:
             from . import device
@@ -24,6 +25,7 @@ class FastnnStep:
         self.model = models.create(name, input_shape=net.input_shape, num_classes=net.classes)
         if place != "cpu":
             self.model.to(place)
+        self.forward = Forward(self.model, "bf16" if mixed else "float32")
         self.loss = nn.CrossEntropyLoss()
         self.optimizer: optim.Optimizer
         if net.optimizer == "adam":
@@ -41,7 +43,7 @@ class FastnnStep:
 
     def eager(self, x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
         self.optimizer.zero_grad()
-        loss: fastnn.Tensor = self.loss(self.model(x), labels)
+        loss: fastnn.Tensor = self.loss(self.forward(x), labels)
         loss.backward()
         self.optimizer.step()
         return loss

@@ -26,6 +26,9 @@ CPU_FORMS = {
     "torch NCHW": Form(torch.contiguous_format),
     "torch channels_last": Form(),
     "torch compile": Form(compiled="default"),
+    "torch autocast NCHW": Form(torch.contiguous_format, autocast=True),
+    "torch autocast": Form(autocast=True),
+    "torch autocast compile": Form(compiled="default", autocast=True),
 }
 GPU_FORMS = {
     "torch NCHW": Form(torch.contiguous_format),
@@ -37,10 +40,11 @@ GPU_FORMS = {
 }
 
 
-def forms(compiled: bool) -> dict[str, Form]:
-    """Those of the current device; the emulated one has PyTorch's for the CPU."""
-    of_device = GPU_FORMS if device.current.torch_name != "cpu" else CPU_FORMS
-    return {name: form for name, form in of_device.items() if compiled or not form.compiled}
+def forms(compiled: bool, mixed: bool = False) -> dict[str, Form]:
+    """Those of the current device; the emulated one has PyTorch's for the CPU. Autocast stands beside float32 on a GPU, and alone for `mixed`."""
+    on_gpu = device.current.torch_name != "cpu"
+    wanted = {name: form for name, form in (GPU_FORMS if on_gpu else CPU_FORMS).items() if compiled or not form.compiled}
+    return {name: form for name, form in wanted.items() if form.autocast == mixed or (on_gpu and form.autocast)}
 
 
 class TorchStep:

@@ -33,12 +33,12 @@ def largest_difference(ours: FastnnStep, theirs: TorchStep | JaxStep) -> float:
 
 
 def measure(options: Namespace, name: str) -> dict[str, Any]:
-    """Float32 meets float32: autocast is shown, and not what the ratio is taken to."""
-    threads, makers = options.threads, opponents_of(options)
-    opponents = [title for title in makers if "autocast" not in title]
-    difference = {title: largest_difference(FastnnStep(name, threads), makers[title](name, threads)) for title in opponents}
+    """Float32 meets float32: autocast is shown, and not what the ratio is taken to. Mixed training meets autocast."""
+    threads, mixed, makers = options.threads, options.mixed, opponents_of(options)
+    opponents = [title for title in makers if ("autocast" in title) == mixed]
+    difference = {title: largest_difference(FastnnStep(name, threads, mixed=mixed), makers[title](name, threads)) for title in opponents}
     steps: dict[str, Call] = {
-        "fastnn": FastnnStep(name, threads),
+        "fastnn": FastnnStep(name, threads, mixed=mixed),
         **{title: make(name, threads) for title, make in makers.items()},
     }
     return {"net": name, **compare(options, steps, opponents), "difference": difference}
@@ -65,7 +65,8 @@ def compare(options: Namespace, contenders: Mapping[str, Call], opponents: list[
 def opponents_of(options: Namespace) -> dict[str, Callable[[str, int], TorchStep | JaxStep]]:
     """What makes each of them for (net, threads)."""
     made: dict[str, Callable[[str, int], TorchStep | JaxStep]] = {
-        title: partial(lambda form, name, threads: TorchStep(name, form, threads), form) for title, form in forms(options.compile).items()
+        title: partial(lambda form, name, threads: TorchStep(name, form, threads), form)
+        for title, form in forms(options.compile, options.mixed).items()
     }
     return {**made, **({"JAX": JaxStep} if getattr(options, "jax", False) else {})}
 
@@ -92,6 +93,7 @@ def add_turns(parser: ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, default=20, help="turns")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (takes minutes, needs a C++ compiler)")
     parser.add_argument("--cpu-time", action="store_true", help="processor time on one thread, where others are busy on the machine")
+    parser.set_defaults(mixed=False)
 
 
 def say_mean(report: Report) -> None:
@@ -103,6 +105,7 @@ def say_mean(report: Report) -> None:
 def main() -> None:
     parser = arguments("The training step of the reference nets beside PyTorch's, turn by turn.", devices=True)
     add_turns(parser)
+    parser.add_argument("--mixed", action="store_true", help="mixed training in bfloat16 beside torch.autocast")
     parser.add_argument("--jax", action="store_true", help="a jit'ed step in JAX as well (pip install jax==0.10.2)")
     parser.add_argument("--memory", action="store_true", help="peak resident memory as well")
     options = parser.parse_args()
@@ -116,7 +119,7 @@ def main() -> None:
             parser.error(str(error))
     nets = options.nets.split(",")
     device.use(options)
-    report = Report("train-cpu-time" if options.cpu_time else "train", options)
+    report = Report("train" + "-mixed" * options.mixed + "-cpu-time" * options.cpu_time, options)
     report.say("\ntraining step: median ms; ratio = best opponent / fastnn, by pairs; difference of the losses over two updates")
     report.say(
         ("" if options.jax else "JAX: not measured; ") + ("processor time on one thread" if options.cpu_time else "time by the clock")

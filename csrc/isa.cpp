@@ -1,6 +1,12 @@
 #include "isa.h"
 
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 
 namespace fastnn {
@@ -10,7 +16,10 @@ namespace portable_f32 { extern const Table table; }
 namespace portable_f64 { extern const Table table; }
 namespace avx2_f32 { extern const Table table; }
 namespace avx512_f32 { extern const Table table; }
+namespace avx512bf16_f32 { extern const Table table; }
 namespace avx512bf16_bf16 { extern const Table table; }
+namespace amx_f32 { extern const Table table; }
+namespace amx_bf16 { extern const Table table; }
 // clang-format on
 
 namespace isa {
@@ -28,12 +37,39 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl");
 }
 
+bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+#if defined(FASTNN_TILES_ON_CPU)
+constexpr bool tiles_are_computed = true;
+bool has_amx() { return has_avx512bf16(); }
+std::string why_not_amx() { return ""; }
+#else
+constexpr bool tiles_are_computed = false;
+// Empty where they are allowed. Linux gives a process the tile registers when it asks; threads it starts later have them too.
+const std::string& why_no_tiles() {
+  static const std::string reason = [] {
+    constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    if (syscall(SYS_arch_prctl, request_permission, tile_data) == 0) return std::string();
+    return std::string("the kernel refused the registers of amx (") + std::strerror(errno) + ")";
+  }();
+  return reason;
+}
+bool processor_has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  return has_avx512bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) && (d & amx_tile);
+}
+bool has_amx() { return processor_has_amx() && why_no_tiles().empty(); }
+std::string why_not_amx() { return processor_has_amx() ? why_no_tiles() : ""; }
+#endif
+
 // Plainest first; a set has the tables of the one before it where it brings none of its own.
 const Isa known[] = {
     {"portable", &portable_f32::table, nullptr, [] { return true; }},
     {"avx2", &avx2_f32::table, nullptr, [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); }},
     {"avx512", &avx512_f32::table, nullptr, has_avx512},
-    {"avx512bf16", &avx512_f32::table, &avx512bf16_bf16::table, [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }},
+    {"avx512bf16", &avx512bf16_f32::table, &avx512bf16_bf16::table, has_avx512bf16},
+    {"amx", &amx_f32::table, &amx_bf16::table, has_amx},
 };
 
 struct Choice {
@@ -62,8 +98,9 @@ Choice choose() {
   if (const char* wanted = std::getenv("FASTNN_ISA")) return forced(wanted, "FASTNN_ISA");
   const Isa* best = &known[0];
   for (const Isa& isa : known)
-    if (isa.supported()) best = &isa;
-  return {best, "the widest this processor supports of " + names(false)};
+    if (isa.supported() && !(tiles_are_computed && isa.float32 == &amx_f32::table)) best = &isa;
+  const std::string reason = "the widest this processor supports of " + names(false);
+  return {best, why_not_amx().empty() ? reason : reason + "; " + why_not_amx()};
 }
 
 const Table* table_of(const Isa& isa, Dtype storage) {

@@ -20,7 +20,7 @@ def show_config() -> str:
         "instruction set": f"{_C.isa()}: {_C.isa_reason()}",
         "available": ", ".join(_C.isas()),
         "threads": f"{_C.get_num_threads()}: {_C.threads_reason()}",
-        "precision": f"{_C.get_precision()}: {_PRECISIONS[_C.get_precision()]}",
+        "precision": _precision(),
         "memory": f"{memory['allocated'] / 2**20:.1f} MiB in use, {memory['reserved'] / 2**20:.1f} MiB held",
         "cuda": _cuda(),
     }
@@ -28,18 +28,32 @@ def show_config() -> str:
 
 
 _PRECISIONS = {
-    "highest": "float32 multiply-adds, accumulated in float32",
-    "high": "nearly float32, on tensor cores where there are some (3xTF32), accumulated in float32",
-    "medium": "TF32 operands on tensor cores where there are some, accumulated in float32",
+    "highest": "float32 multiply-adds",
+    "high": "nearly float32: 3xTF32 on tensor cores",
+    "medium": "TF32 operands on tensor cores",
 }
+
+
+def _precision() -> str:
+    """What products of float32 arrays are made of, on a GPU and on this processor."""
+    precision = _C.get_precision()
+    on_cpu = {
+        ("high", "amx"): "float32 in two bfloat16 parts where that is faster",
+        ("medium", "amx"): "bfloat16 operands",
+        ("medium", "avx512bf16"): "bfloat16 operands where that is faster",
+    }.get((precision, _C.isa()), "float32")
+    here = "" if precision == "highest" else f"; on this CPU {on_cpu}"
+    return f"{precision}: {_PRECISIONS[precision]}{here}; accumulated in float32"
 
 
 def set_precision(precision: str) -> None:
     """What products of float32 arrays may be made of, on all devices; torch's words (torch.set_float32_matmul_precision).
 
-    "highest" (default): float32 multiply-adds. "high": 3xTF32 on a GPU's tensor cores (each operand split in two parts of 11 bits; about
-    float32's accuracy; infinite operands may give NaN). "medium": TF32 operands (11 bits). Sums are float32 always. The CPU computes all three
-    as "highest". ValueError for another word.
+    "highest" (default): float32 multiply-adds. "high": about float32's accuracy; 3xTF32 on a GPU's tensor cores (each operand split in two
+    parts of 11 bits; infinite operands may give NaN), and on AMX three products of two bfloat16 parts (error at most 8e-6 in the norm).
+    "medium": TF32 operands (11 bits) on tensor cores; bfloat16 operands (8 bits) on CPUs with avx512_bf16 or AMX (error 2e-3 to 3e-3 in the
+    norm). Sums are float32 always. Where a CPU lacks the instructions, or float32 is faster for a shape (Winograd's algorithm on
+    avx512_bf16), products are float32 under all three; `fastnn.show_config()` says what holds here. ValueError for another word.
     """
     _C.set_precision(precision)
 

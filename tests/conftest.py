@@ -63,7 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, tables, ids=str, indirect=True)
     if "isa" in metafunc.fixturenames:
-        metafunc.parametrize("isa", _C.isas("float32"), indirect=True)
+        metafunc.parametrize("isa", kernel_calls.FLOAT_ISAS, indirect=True)
 
 
 def _table(request: pytest.FixtureRequest) -> Iterator[kernel_calls.Table]:

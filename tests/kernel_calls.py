@@ -54,7 +54,9 @@ def _devices() -> list[str]:
 
 DEVICES = _devices()
 GPUS = [device for device in DEVICES if device != "cpu"]
-CPU_TABLES = [*(Table(isa, "float32") for isa in _C.isas("float32")), Table("portable", "float64")] if "cpu" in DEVICES else []
+# Those that multiply float32: avx512bf16 and amx have AVX-512's kernels unless the precision asks for less (test_cpu_precision.py).
+FLOAT_ISAS = [isa for isa in _C.isas("float32") if isa not in ("avx512bf16", "amx")]
+CPU_TABLES = [*(Table(isa, "float32") for isa in FLOAT_ISAS), Table("portable", "float64")] if "cpu" in DEVICES else []
 NARROW_TABLES = [Table(isa, "bfloat16") for isa in (_C.isas("bfloat16") if "cpu" in DEVICES else [])]
 NARROW_TABLES += [Table(device, "bfloat16") for device in GPUS]
 TABLES = [*CPU_TABLES, *(Table(device, "float32") for device in GPUS)]

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import pytest
 
-TABLES = ["portable_f32", "portable_f64", "avx2_f32", "avx512_f32", "avx512bf16_bf16"]
+TABLES = [
+    "portable_f32",
+    "portable_f64",
+    "avx2_f32",
+    "avx512_f32",
+    "avx512bf16_stored",
+    "avx512bf16_f32",
+    "avx512bf16_bf16",
+    "amx_rounded_f32",
+    "amx_f32",
+    "amx_bf16",
+]
 BUILD = Path(os.environ.get("FASTNN_BUILD", Path(__file__).parent.parent / "build"))
 
 
@@ -39,7 +50,7 @@ def built() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_no_weak_symbol_leaves_its_table(name: str) -> None:
     objects = objects_of(name)
-    assert any(path.name == "table.cpp.o" for path in objects), f"{BUILD} lacks objects of {name}"
+    assert any(path.name in ("table.cpp.o", "overlay.cpp.o") for path in objects), f"{BUILD} lacks objects of {name}"
     strangers = [symbol for symbol in weak_symbols(objects) if f"fastnn::{name}::" not in symbol]
     assert not strangers, f"weak symbols that the linker may share between instruction sets: {strangers}"
 

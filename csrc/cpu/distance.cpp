@@ -93,10 +93,10 @@ void distance(const Context& context, const Distance& s, const T* a, const T* b,
     real* const own_b = own_a + cut.a_size;
     for (int64_t k = 0; k == 0 || k < s.D; k += depth_step) {  // once even for D = 0
       const int64_t depth = smaller(depth_step, s.D - k);
-      pack_rows(a + m0 * s.D + k, s.D, false, depth, rows, own_a, rows);
+      pack_rows(a + m0 * s.D + k, s.D, false, depth, rows, Piece::all, own_a, rows);
       for (int64_t n = n0; n < n1; n += cut.panel) {
         const int columns = int(smaller(cut.panel, n1 - n));
-        pack_panel(b + n * s.D + k, s.D, true, depth, columns, cut.Z, own_b, cut.panel);
+        pack_panel(b + n * s.D + k, s.D, true, depth, columns, cut.Z, Piece::all, own_b, cut.panel);
         for (int64_t q = 0; q < rows; q += distance_rows) {
           const int count = int(smaller(distance_rows, rows - q));
           const DistanceTile tile = s.p == 1 ? pick_tile<1>(count, cut.Z) : pick_tile<2>(count, cut.Z);

@@ -2,10 +2,15 @@
 //
 // A tile is Q rows by Z vectors of columns: y[q][z] = sum over i of a[q][i] b[i][z], held in registers through the whole reduction.
 // A row is an output pixel (or a row of a matrix), a column an output channel. Each step broadcasts a[q][i] and multiplies it by Z vectors.
-//   a   lies in planes of N_LANES channels: element (q, i) of a plane is a[q pitch + i]. A convolution adds the offset of each tap.
-//   b   is packed in the order the tile reads it: [block of N_LANES channels][tap][channel][Z vectors]
+//   a   lies in planes of N_LANES operands (operand.h): element (q, i) of a plane is a[q pitch + i]. A convolution adds the offset of each
+//       tap.
+//   b   is packed in the order the tile reads it: [block of N_LANES operands][tap][operand][Z vectors]
 #pragma once
 #include "activation.h"
+#include "operand.h"
+#if defined(FASTNN_TILES)
+#include "../amx/tiles.h"
+#endif
 
 namespace fastnn::FASTNN_TABLE {
 
@@ -17,21 +22,29 @@ constexpr int registers = 16, spare_registers = 0;
 constexpr int registers = 16, spare_registers = 2;  // a product needs a place of its own where there is no fused multiply-add
 #endif
 
-constexpr int most_vectors = registers == 32 ? 4 : 2;        // widest plain tile, in vectors
-constexpr int most_taps3_vectors = registers == 32 ? 2 : 1;  // widest tile that reuses taps
-constexpr int most_rows = 24;
+constexpr int most_vectors = registers == 32 && !on_tiles ? 4 : 2;  // widest plain tile, in vectors
+constexpr int most_taps3_vectors = registers == 32 ? 2 : 1;         // widest tile that reuses taps
+constexpr int most_rows = on_tiles ? 32 : 24;
+constexpr int64_t read_beyond = on_tiles ? most_rows * N_LANES : 0;  // operands behind a that a tile reads, and ignores
 
 // Most rows of a tile of Z vectors: accumulators, the row of b (three of them with tap reuse) and one broadcast fill the registers.
 constexpr int tile_rows(int Z, int b_rows) {
+  if (on_tiles) return most_rows;
   const int rows = (registers - spare_registers - 1 - b_rows * Z) / Z;
   return rows < most_rows ? rows : most_rows;
 }
+
+#if !defined(FASTNN_TILES)
+struct OnTiles {  // nothing to prepare
+  OnTiles() {}
+};
+#endif
 
 // What one tile sums over.
 struct Reduction {
   const int32_t* tap;  // offset of each tap in a plane
   int taps;
-  int64_t channels;      // in planes of N_LANES, the last one perhaps shorter
+  int64_t depth;         // operands, in planes of N_LANES, the last one perhaps shorter
   int64_t plane_stride;  // from one plane to the next
 };
 
@@ -46,14 +59,8 @@ struct Target {
   Activation activation;  // of what is written: none until the last sum has been added
 };
 
-// Storage that products read from, or add up in, as it lies; null where it is narrower than what is computed.
-constexpr bool narrow = sizeof(storage) < sizeof(real);
-INLINE const real* as_real(const real* p) { return p; }
-INLINE real* as_real(real* p) { return p; }
-INLINE real* as_real(const bfloat16*) { return nullptr; }
-
 template <class Y>
-using Tile = void (*)(const Reduction&, const real* a, const real* b, const Target<Y>&);
+using Tile = void (*)(const Reduction&, const operand* a, const operand* b, const Target<Y>&);
 
 // The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4 or 1.
 template <class Y>
@@ -64,13 +71,22 @@ Tile<Y> tile(int rows, int vectors, int pitch);
 template <class Y>
 Tile<Y> taps3_tile(int rows, int vectors, int images);
 
-// b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth`; row i of the panel goes to packed + i step.
-// In the source, element (i, column) lies at i stride + column, or at column stride + i when it is transposed.
-void pack_panel(const storage* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, real* packed, int64_t step);
+// b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth` numbers; row i of its operands goes to packed + i step, zeros up
+// to operands_of(depth) rows.
+// In the source, number (i, column) lies at i stride + column, or at column stride + i when it is transposed.
+void pack_panel(const storage* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, Piece piece, operand* packed,
+                int64_t step);
 
-// a: `rows` by `depth` into planes [depth / N_LANES][plane_rows][N_LANES], lanes beyond depth are 0.
-// In the source, element (q, i) lies at q stride + i, or at i stride + q when it is transposed.
-void pack_rows(const storage* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, real* packed, int64_t plane_rows);
+// a: `rows` by `depth` numbers into planes [depth / plane_numbers][plane_rows][N_LANES], lanes beyond depth are 0.
+// In the source, number (q, i) lies at q stride + i, or at i stride + q when it is transposed.
+void pack_rows(const storage* source, int64_t stride, bool transposed, int64_t depth, int64_t rows, Piece piece, operand* packed,
+               int64_t plane_rows);
+
+// Of a vector of columns, how many there are.
+INLINE int valid_lanes(int columns, int z) {
+  const int left = columns - z * N_LANES;
+  return left < 0 ? 0 : left < N_LANES ? left : N_LANES;
+}
 
 // How many vectors wide the tiles are for that many columns: as wide as does not waste much.
 int tile_vectors(int64_t columns, int most);

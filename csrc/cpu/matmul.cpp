@@ -9,8 +9,8 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t depth_step = 256;               // of both operands in cache at a time; a multiple of N_LANES
-constexpr int64_t most_block_rows = 192;          // x depth_step: 192 KiB in float32
+constexpr int64_t depth_step = 256 * together;    // of both operands in cache at a time; a multiple of plane_numbers
+constexpr int64_t most_block_rows = 192;          // x depth_step: 192 KiB
 constexpr int64_t most_block_columns = 128;       // x depth_step: 128 KiB
 constexpr int64_t least_block_work = 192 * 1024;  // multiply-adds worth waking another thread for
 constexpr int64_t most_blocks = 32, least_block_rows = 48;
@@ -35,31 +35,31 @@ struct Cut {
     block_size = larger(divide_up(count, divide_up(wanted, parts)), least);
     block_size = smaller(smaller(block_size, most), larger(1, count));
     blocks = divide_up(count, block_size);
-    part = divide_up(divide_up(larger(1, v.K), parts), N_LANES) * N_LANES;
+    part = divide_up(divide_up(larger(1, v.K), parts), plane_numbers) * plane_numbers;
     parts = divide_up(larger(1, v.K), part);
   }
   bool staged() const { return parts > 1 || narrow; }  // summed up beside y, joined at the end
 };
 
 struct Parts {
-  real* shared;   // the operand packed once: b [batch][panel][K][Z vectors] or a [batch][K / N_LANES][M][N_LANES]
-  real* partial;  // [batch][parts][M][N]
-  int32_t* tap;   // the only tap: 0
-  int64_t* row;   // offset of each row of a tile in y
-  char* workers;  // each worker's part of the other operand
+  operand* shared;  // packed once: b [batch][term][panel][operands of K][Z vectors] or a [batch][term][plane][M][N_LANES]
+  real* partial;    // [batch][parts][M][N]
+  int32_t* tap;     // the only tap: 0
+  int64_t* row;     // offset of each row of a tile in y
+  char* workers;    // each worker's part of the other operand
   int64_t shared_size, worker_bytes, bytes;
 };
 
 Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base) {
   Parts parts;
   Scratch scratch(base);
-  const int64_t padded_depth = divide_up(v.K, N_LANES) * N_LANES, depth = smaller(depth_step, padded_depth);
-  parts.shared_size = cut.by_rows ? divide_up(v.N, cut.panel) * cut.panel * v.K : v.M * padded_depth;
-  parts.shared = scratch.take<real>(v.batch * parts.shared_size);
+  const int64_t padded_depth = divide_up(v.K, plane_numbers) * N_LANES, depth = smaller(depth_step / together, padded_depth);
+  parts.shared_size = cut.by_rows ? divide_up(v.N, cut.panel) * cut.panel * operands_of(v.K) : v.M * padded_depth;
+  parts.shared = scratch.take<operand>(v.batch * terms * parts.shared_size + read_beyond);
   parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
   parts.tap = scratch.take<int32_t>(1);
   parts.row = scratch.take<int64_t>(most_rows);
-  parts.worker_bytes = (cut.block_size * (cut.by_rows ? 1 : cut.panel) * depth * int64_t(sizeof(real)) + 127) / 64 * 64;
+  parts.worker_bytes = ((cut.block_size * (cut.by_rows ? 1 : cut.panel) * depth + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
   parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -68,32 +68,31 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
 const T* a_at(const MatMul& v, const T* a, int64_t m, int64_t k) { return a + (v.transpose_a ? k * v.M + m : m * v.K + k); }
 const T* b_at(const MatMul& v, const T* b, int64_t k, int64_t n) { return b + (v.transpose_b ? n * v.K + k : k * v.N + n); }
 
-void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, real* packed, int64_t plane_rows) {
-  pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, packed, plane_rows);
+void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, Piece piece, operand* packed,
+            int64_t plane_rows) {
+  pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, piece, packed, plane_rows);
 }
-void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, real* packed) {
+void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, Piece piece, operand* packed) {
   const int columns = int(smaller(cut.panel, v.N - panel * cut.panel));
-  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, cut.Z, packed, cut.panel);
+  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, cut.Z, piece, packed, cut.panel);
 }
 
 void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const T* a, const T* b, const Parts& parts) {
-  if (cut.by_rows) {
-    const int64_t panels = divide_up(v.N, cut.panel);
-    const int64_t group = larger(1, smaller(panels, 32768 / (cut.panel * larger(1, v.K)))), groups = divide_up(panels, group);
-    parallel(context, v.batch * groups, [&](int64_t block, int) {
-      const int64_t batch = block / groups, first = block % groups * group;
+  const int64_t panels = divide_up(v.N, cut.panel), planes = divide_up(v.K, plane_numbers);
+  const int64_t count = cut.by_rows ? panels : planes, size = cut.by_rows ? cut.panel * larger(1, v.K) : plane_numbers * v.M;
+  const int64_t group = larger(1, smaller(count, 32768 / size)), groups = divide_up(count, group);
+  parallel(context, v.batch * terms * groups, [&](int64_t block, int) {
+    const int64_t batch = block / groups / terms, term = block / groups % terms, first = block % groups * group;
+    operand* const shared = parts.shared + (batch * terms + term) * parts.shared_size;
+    if (cut.by_rows) {
       for (int64_t p = first; p < smaller(first + group, panels); p++)
-        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, parts.shared + batch * parts.shared_size + p * cut.panel * v.K);
-    });
-  } else {
-    const int64_t planes = divide_up(v.K, N_LANES);
-    const int64_t group = larger(1, smaller(planes, 32768 / (N_LANES * v.M))), groups = divide_up(planes, group);
-    parallel(context, v.batch * groups, [&](int64_t block, int) {
-      const int64_t batch = block / groups, k = block % groups * group * N_LANES;
-      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * N_LANES, v.K - k), parts.shared + batch * parts.shared_size + k * v.M,
+        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, b_piece[term], shared + p * cut.panel * operands_of(v.K));
+    } else {
+      const int64_t k = first * plane_numbers;
+      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * plane_numbers, v.K - k), a_piece[term], shared + operands_of(k) * v.M,
              v.M);
-    });
-  }
+    }
+  });
 }
 
 // A block of y: rows [m0, m1), panels [p0, p1), over the depth [k0, k1).
@@ -102,13 +101,13 @@ struct Block {
 };
 
 // y += or = a b over one stretch of depth; both operands packed.
-void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const real* a, const real* b, int64_t panel_stride,
-              const real* bias, bool accumulate, Activation activation, const int64_t* row, real* y) {
+void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const operand* a, const operand* b,
+              int64_t panel_stride, const real* bias, bool accumulate, Activation activation, const int64_t* row, real* y) {
   const int64_t rows = at.m1 - at.m0, tiles = divide_up(rows, tile_rows(cut.Z, 1)), few = rows / tiles, more = rows % tiles;
   for (int64_t p = at.p0; p < at.p1; p++, b += panel_stride) {
     const int64_t n = p * cut.panel;
     Target<real> to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate, activation};
-    const real* a_row = a;
+    const operand* a_row = a;
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t count = few + (t < more);
       tile<real>(int(count), cut.Z, N_LANES)(over, a_row, b, to);
@@ -118,22 +117,25 @@ void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction&
   }
 }
 
-void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b, const real* shared,
-               const real* bias, real* own, real* y) {
-  const int64_t rows = at.m1 - at.m0;
-  for (int64_t k = at.k0; k == at.k0 || k < at.k1; k += depth_step) {  // once even for K = 0
-    const int64_t depth = smaller(depth_step, at.k1 - k);
-    const bool first = k == at.k0, last = k + depth_step >= at.k1 && !cut.staged();
-    const Activation activation = last ? v.activation : Activation::none;
+void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b, const operand* shared,
+               const real* bias, operand* own, real* y) {
+  const int64_t rows = at.m1 - at.m0, panel_stride = cut.panel * operands_of(v.K),
+                stretches = larger(1, divide_up(at.k1 - at.k0, depth_step));
+  const OnTiles tiles;
+  for (int64_t i = 0; i < terms * stretches; i++) {  // once even for K = 0
+    const int64_t term = i / stretches, k = at.k0 + i % stretches * depth_step, depth = smaller(depth_step, at.k1 - k);
+    const int64_t before = operands_of(k), steps = operands_of(depth);
+    const operand* const packed = shared + term * parts.shared_size;
+    const Activation activation = i + 1 == terms * stretches && !cut.staged() ? v.activation : Activation::none;
     if (cut.by_rows) {
-      pack_a(v, a, at.m0, rows, k, depth, own, rows);
-      const Reduction over = {parts.tap, 1, depth, rows * N_LANES};
-      multiply(v, cut, at, over, own, shared + at.p0 * cut.panel * v.K + k * cut.panel, cut.panel * v.K, first ? bias : nullptr, !first,
+      pack_a(v, a, at.m0, rows, k, depth, a_piece[term], own, rows);
+      const Reduction over = {parts.tap, 1, steps, rows * N_LANES};
+      multiply(v, cut, at, over, own, packed + at.p0 * panel_stride + before * cut.panel, panel_stride, i ? nullptr : bias, i > 0,
                activation, parts.row, y);
     } else {
-      for (int64_t p = at.p0; p < at.p1; p++) pack_b(v, cut, b, p, k, depth, own + (p - at.p0) * cut.panel * depth);
-      const Reduction over = {parts.tap, 1, depth, v.M * N_LANES};
-      multiply(v, cut, at, over, shared + k * v.M + at.m0 * N_LANES, own, cut.panel * depth, first ? bias : nullptr, !first, activation,
+      for (int64_t p = at.p0; p < at.p1; p++) pack_b(v, cut, b, p, k, depth, b_piece[term], own + (p - at.p0) * cut.panel * steps);
+      const Reduction over = {parts.tap, 1, steps, v.M * N_LANES};
+      multiply(v, cut, at, over, packed + before * v.M + at.m0 * N_LANES, own, cut.panel * steps, i ? nullptr : bias, i > 0, activation,
                parts.row, y);
     }
   }
@@ -163,7 +165,10 @@ void add_parts(const Context& context, const MatMul& v, const Cut& cut, real* pa
 Plan matmul_plan(const Context& context, const MatMul& v) {
   if (is_matvec(v)) return {"matvec", 0};
   const Cut cut(v);
-  return {cut.parts > 1 ? "split_depth" : cut.by_rows ? "by_rows" : "by_columns", layout(context, v, cut, nullptr).bytes};
+  return {cut.parts > 1 ? PRODUCT("split_depth")
+          : cut.by_rows ? PRODUCT("by_rows")
+                        : PRODUCT("by_columns"),
+          layout(context, v, cut, nullptr).bytes};
 }
 
 void matmul(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, void* scratch) {
@@ -182,8 +187,8 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
     (cut.by_rows ? at.m0 : at.p0) = first;
     (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
     real* out = cut.staged() ? parts.partial + (batch * cut.parts + part) * size : as_real(y + batch * size);
-    run_block(v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * parts.shared_size,
-              cut.staged() ? nullptr : bias, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), out);
+    run_block(v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * terms * parts.shared_size,
+              cut.staged() ? nullptr : bias, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), out);
   });
   if (cut.staged()) add_parts(context, v, cut, parts.partial, bias, y);
 }

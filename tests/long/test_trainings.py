@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from shared_data import shared_data
+
+from fastnn import _C
 
 
 def accuracy_of(folder: Path, *arguments: str) -> float:
@@ -39,9 +42,10 @@ def test_photos_of_ants_and_bees(tmp_path: Path) -> None:
     assert float(found) >= 68, found
 
 
-def test_fashion_mnist_three_seeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", *(["bf16"] if _C.isa() in _C.isas("bfloat16") else [])])
+def test_fashion_mnist_three_seeds(tmp_path: Path, precision: str) -> None:
     """Without validation: trained on all 60,000, judged after the last epoch."""
     folder = str(shared_data("fashion-mnist"))
-    arguments = ["fashion-mnist", "--data", folder, "--model", "lenet", "--epochs", "6", "--val-fraction", "0"]
+    arguments = ["fashion-mnist", "--data", folder, "--model", "lenet", "--epochs", "6", "--val-fraction", "0", "--precision", precision]
     last = [accuracy_of(tmp_path / str(seed), *arguments, "--seed", str(seed)) for seed in range(3)]
     assert min(last) >= 91, last

@@ -13,6 +13,7 @@ int64_t phase_width(const Direct& d) { return divide_up(d.W, d.step_w); }
 int64_t phase_height(const Direct& d) { return divide_up(d.H, d.step_h); }
 int64_t phase_count(const Direct& d) { return d.step_h * d.step_w; }
 int64_t panel_columns(const Direct& d) { return int64_t(d.Z) * N_LANES; }
+int64_t depth(const Direct& d) { return terms * operands_of(d.input.channels); }
 int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows - 1) * d.input.step_h + d.reach_h; }
 
 // Interleaves the images of short rows, so that tiles are full. With tap reuse and few channels, 8 pixels do.
@@ -25,7 +26,7 @@ int64_t choose_images(const Direct& d) {
 
 struct Parts {
   DirectTables tables;
-  real* weights;
+  operand* weights;
   char* workers;
   int64_t group_weights, worker_bytes, bytes;
 };
@@ -37,47 +38,48 @@ Parts layout(const Context& context, const Direct& d, void* base) {
   parts.tables.tap = scratch.take<int32_t>(d.taps);
   parts.tables.source = scratch.take<int32_t>(d.taps);
   parts.tables.row = scratch.take<int64_t>(phase_width(d) * d.input.images);
-  parts.group_weights = d.panels * panel_columns(d) * d.input.channels * d.taps;
-  parts.weights = scratch.take<real>(d.groups * parts.group_weights);
-  parts.worker_bytes = (d.input.size(d.plane_rows) * int64_t(sizeof(real)) + 127) / 64 * 64;
+  parts.group_weights = d.panels * panel_columns(d) * depth(d) * d.taps;
+  parts.weights = scratch.take<operand>(d.groups * parts.group_weights);
+  parts.worker_bytes = ((terms * d.input.size(d.plane_rows) + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
   parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
 }
 
-// Where the weights of a phase's panel begin in those of its group: [phase][panel][block of channels][tap][channel][Z vectors].
+// Where the weights of a phase's panel begin in those of its group: [phase][panel][term][block of operands][tap][operand][Z vectors].
 int64_t panel_at(const Direct& d, const OutputPhase& phase, int64_t panel) {
-  return (phase.first_tap * d.panels + phase.taps * panel) * d.input.channels * panel_columns(d);
+  return (phase.first_tap * d.panels + phase.taps * panel) * depth(d) * panel_columns(d);
 }
 
-void pack_weight_panel(const Direct& d, const DirectTables& tables, const storage* w, int64_t group, int64_t panel, real* packed) {
+void pack_weight_panel(const Direct& d, const DirectTables& tables, const storage* w, int64_t group, int64_t panel, operand* packed) {
   const int64_t run = d.taps3 ? 3 : 1, columns = panel_columns(d), in = d.input.channels, first = panel * columns;
   const int valid = int(smaller(columns, d.channels - first));
   for (int64_t f = 0; f < phase_count(d); f++) {
     const OutputPhase& phase = tables.phase[f];
-    real* to = packed + panel_at(d, phase, panel);
-    for (int64_t c = 0; c < in; c += N_LANES) {
-      const int64_t depth = smaller(N_LANES, in - c);
+    operand* to = packed + panel_at(d, phase, panel);
+    for (int64_t block = 0, blocks = divide_up(in, plane_numbers); block < terms * blocks; block++) {
+      const int64_t c = block % blocks * plane_numbers, numbers = smaller(plane_numbers, in - c), rows = operands_of(numbers);
+      const Piece piece = b_piece[block / blocks];
       for (int64_t t = 0; t < phase.taps; t++) {
         const int64_t source = tables.source[phase.first_tap + t];
-        real* rows = to + (t / run * depth * run + t % run) * columns;
+        operand* first_row = to + (t / run * rows * run + t % run) * columns;
         if (d.transposed_weights)  // w: [group][out][tap][in]
-          pack_panel(w + ((group * d.channels + first) * d.taps + source) * in + c, d.taps * in, true, depth, valid, d.Z, rows,
-                     run * columns);
+          pack_panel(w + ((group * d.channels + first) * d.taps + source) * in + c, d.taps * in, true, numbers, valid, d.Z, piece,
+                     first_row, run * columns);
         else  // w: [group][in][tap][out]
-          pack_panel(w + ((group * in + c) * d.taps + source) * d.channels + first, d.taps * d.channels, false, depth, valid, d.Z, rows,
-                     run * columns);
+          pack_panel(w + ((group * in + c) * d.taps + source) * d.channels + first, d.taps * d.channels, false, numbers, valid, d.Z, piece,
+                     first_row, run * columns);
       }
-      to += phase.taps * depth * columns;
+      to += phase.taps * rows * columns;
     }
   }
 }
 
 void pack_weights(const Context& context, const Direct& d, const Parts& parts, const storage* w) {
-  const int64_t panels = d.groups * d.panels, size = panel_columns(d) * d.input.channels * d.taps;
-  const int64_t together = larger(1, 16384 / size);
-  parallel(context, divide_up(panels, together), [&](int64_t block, int) {
-    for (int64_t i = block * together; i < smaller(panels, (block + 1) * together); i++)
+  const int64_t panels = d.groups * d.panels, size = panel_columns(d) * depth(d) * d.taps;
+  const int64_t at_once = larger(1, 16384 / size);
+  parallel(context, divide_up(panels, at_once), [&](int64_t block, int) {
+    for (int64_t i = block * at_once; i < smaller(panels, (block + 1) * at_once); i++)
       pack_weight_panel(d, parts.tables, w, i / d.panels, i % d.panels, parts.weights + i / d.panels * parts.group_weights);
   });
 }
@@ -97,7 +99,7 @@ void write_zeros(const Direct& d, const OutputPhase& phase, const Band& band, st
 }
 
 // One pass of one panel over a band: `over` says which channels. Rows are cut evenly into tiles of two sizes.
-void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Reduction& over, const real* plane, const real* weights,
+void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Reduction& over, const operand* plane, const operand* weights,
            const int64_t* row, Target<storage> to) {
   const int64_t length = phase.W * d.input.images, tiles = divide_up(length, d.rows), few = length / tiles, more = length % tiles;
   const auto pick = [&](int64_t count) {
@@ -107,7 +109,7 @@ void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Re
   const int64_t plane_step = d.input.step_h * d.input.row_stride(), y_step = d.step_h * d.W * d.pixel_stride;
   storage* y = to.y + band.begin * y_step;
   for (int64_t p = band.begin; p < band.end; p++, plane += plane_step, y += y_step) {
-    const real* a = plane;
+    const operand* a = plane;
     to.y = y;
     to.row = row;
     for (int64_t t = 0; t < tiles; t++) {
@@ -119,29 +121,32 @@ void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Re
   }
 }
 
-void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int64_t panel, const int32_t* taps, const real* plane,
-               const real* weights, const real* bias, const int64_t* row, storage* y) {
+void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int64_t panel, const int32_t* taps, const operand* plane,
+               const operand* weights, const real* bias, const int64_t* row, storage* y) {
   const int64_t columns = panel_columns(d), first = panel * columns, plane_stride = d.input.plane_stride(d.plane_rows);
-  const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(real)), blocks = d.input.planes();
+  const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(operand)), blocks = terms * d.input.planes();
   const int64_t pass = !narrow && d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
   Target<storage> to = {y + phase.base + first, row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false,
                         Activation::none};
   for (int64_t block = 0; block < blocks; block += pass) {
     const int64_t c = block * N_LANES;
     if (block + pass >= blocks) to.activation = d.activation;
-    const Reduction over = {taps + phase.first_tap, int(phase.taps), smaller(pass * N_LANES, d.input.channels - c), plane_stride};
+    const Reduction over = {taps + phase.first_tap, int(phase.taps), smaller(pass * N_LANES, depth(d) - c), plane_stride};
     sweep(d, phase, band, over, plane + block * plane_stride, weights + c * phase.taps * columns, row, to);
     to.accumulate = true;
   }
 }
 
-void run_block(const Direct& d, const Parts& parts, const ConvOperands& o, int64_t block, real* plane) {
+void run_block(const Direct& d, const Parts& parts, const ConvOperands& o, int64_t block, operand* plane) {
   const int64_t split = block % d.splits, band_number = block / d.splits % d.bands, rest = block / d.splits / d.bands;
   const int64_t images = d.input.images, image = rest % (d.N / images) * images, group = rest / (d.N / images);
   const Band all = {band_number * d.band_rows, smaller((band_number + 1) * d.band_rows, phase_height(d))};
   const storage* x = o.in + image * d.input.H * d.input.W * d.input.pixel_stride + group * d.input.channels;
-  copy_rows(d.input, x, all.begin * d.input.step_h, band_plane_rows(d, all.end - all.begin), plane, d.input.plane_stride(d.plane_rows));
+  const int64_t plane_stride = d.input.plane_stride(d.plane_rows), rows = band_plane_rows(d, all.end - all.begin);
+  for (int term = 0; term < terms; term++)
+    copy_rows(d.input, x, all.begin * d.input.step_h, rows, plane + term * d.input.planes() * plane_stride, plane_stride, a_piece[term]);
 
+  const OnTiles tiles;
   const int64_t image_stride = d.H * d.W * d.pixel_stride;
   storage* y = o.out + image * image_stride + group * d.channels;
   const real* bias = o.bias ? o.bias + group * d.channels : nullptr;
@@ -169,7 +174,7 @@ void choose_blocks(Direct& d) {
   const int64_t height = larger(1, phase_height(d)), image_groups = d.groups * larger(1, d.N / d.input.images);
   const int64_t work = d.N * d.groups * d.input.channels * d.channels * d.taps * phase_height(d) * phase_width(d);
   const int64_t wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
-  const int64_t plane_bytes = d.input.size(band_plane_rows(d, height)) * int64_t(sizeof(real));
+  const int64_t plane_bytes = terms * d.input.size(band_plane_rows(d, height)) * int64_t(sizeof(operand));
   const int64_t bands = larger(divide_up(plane_bytes, most_plane_bytes), smaller(divide_up(wanted, image_groups), height / 4));
   d.band_rows = divide_up(height, smaller(height, larger(1, bands)));
   d.bands = divide_up(height, d.band_rows);
@@ -187,7 +192,7 @@ void run_direct(const Context& context, const Direct& d, const ConvOperands& ope
     parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
   if (context.packing != Packing::kept) pack_weights(context, d, parts, operands.with);
   parallel(context, d.blocks(), [&](int64_t block, int worker) {
-    run_block(d, parts, operands, block, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes));
+    run_block(d, parts, operands, block, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes));
   });
 }
 

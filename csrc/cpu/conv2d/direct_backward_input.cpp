@@ -65,11 +65,13 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || v.C / v.G >= 4; }
 // A stride in height alone would part the rows of taps, but never the three neighbours.
-bool accepts_taps3(const Conv2d& v) { return wide_enough(v) && v.K / v.G > 4 && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1; }
+bool accepts_taps3(const Conv2d& v) {
+  return !on_tiles && wide_enough(v) && v.K / v.G > 4 && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1;
+}
 
 }  // namespace
 
-const ConvAlgorithm direct_taps3_backward_input = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>};
-const ConvAlgorithm direct_backward_input = {"direct", wide_enough, scratch_bytes<false>, run<false>};
+const ConvAlgorithm direct_taps3_backward_input = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>};
+const ConvAlgorithm direct_backward_input = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>};
 
 }  // namespace fastnn::FASTNN_TABLE

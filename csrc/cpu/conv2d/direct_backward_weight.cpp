@@ -5,15 +5,20 @@
 #include "ahead.h"
 #include "algorithm.h"
 #include "partial_sums.h"
+#if defined(FASTNN_TILES)
+#include "../../amx/weight_tile.h"
+#endif
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int tile_k = vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // output channels of a tile of up to three taps
-constexpr int most_window_rows = registers == 32 ? 2 : 1;                   // of three taps; two rows go with half as many output channels
+constexpr int plain_taps = on_tiles ? 6 : 3;                                                // of a tile, at most
+constexpr int tile_k = on_tiles ? 16 : vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // output channels of such a tile
+constexpr int most_window_rows = registers == 32 ? 2 : 1;  // of three taps; two rows go with half as many output channels
 constexpr int most_tile_taps = 3 * most_window_rows;
-constexpr int64_t most_chunk_bytes = 256 * 1024;  // one plane of x and one of dy
-constexpr int64_t most_part_bytes = 5 << 20;      // all partial sums
+constexpr int64_t row_pixels = on_tiles ? 16 : 1;  // a row is a multiple of, zeros behind
+constexpr int64_t most_chunk_bytes = 256 * 1024;   // one plane of x and one of dy
+constexpr int64_t most_part_bytes = 5 << 20;       // all partial sums
 constexpr int64_t wanted_blocks = 16, least_block_work = 512 * 1024;
 
 struct Geometry {
@@ -36,21 +41,23 @@ Geometry geometry(const Conv2d& v, bool taps3) {
   Geometry d;
   d.taps3 = taps3;
   d.C = v.C / v.G, d.K = v.K / v.G, d.taps = v.R * v.S;
-  const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, images = taps3 ? 1 : interleaved(v.N, v.Q);
+  const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, N = divide_up(v.N, together),
+                images = taps3 ? 1 : interleaved(N, v.Q), columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
-  d.x = {v.H,        v.W,        v.C,     d.C,     images, -v.pad_top, -v.pad_left, (v.Q - 1) * v.stride_w + reach_w,
-         v.stride_h, v.stride_w, reach_h, reach_w, N_LANES};
+  d.x = {v.H,        v.W,        v.C,     d.C,     images,  -v.pad_top,  -v.pad_left, (columns - 1) * v.stride_w + reach_w,
+         v.stride_h, v.stride_w, reach_h, reach_w, N_LANES, together > 1};
   const int64_t weight_bytes = v.G * d.weights() * int64_t(sizeof(real));
   const int64_t most_parts = larger(1, smaller(divide_up(wanted, v.G), most_part_bytes / weight_bytes));
-  d.dy = {v.P, v.Q, v.K, N_LANES, images, 0, 0, v.Q, 1, 1, 1, 1, N_LANES};
+  d.dy = {v.P, v.Q, v.K, N_LANES, images, 0, 0, columns, 1, 1, 1, 1, N_LANES, together > 1};
   const auto plane_rows = [&](int64_t rows) { return (rows - 1) * v.stride_h + reach_h; };
-  d.chunks.choose(v.N / images, v.P, most_chunk_bytes, most_parts,
-                  [&](int64_t rows) { return (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(real)); });
+  d.chunks.choose(N / images, v.P, most_chunk_bytes, most_parts, [&](int64_t rows) {
+    return terms * (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(operand));
+  });
   d.chunks.plane_rows = plane_rows(d.chunks.band_rows);
   const int64_t vectors = divide_up(d.K, N_LANES), splits = larger(1, smaller(divide_up(vectors, 2), wanted / (d.chunks.parts * v.G)));
   d.split_k = divide_up(vectors, splits) * N_LANES;
   d.splits = divide_up(d.K, d.split_k);
-  d.copy_dy = images > 1 || d.K != N_LANES || narrow;
+  d.copy_dy = images > 1 || d.K != N_LANES || narrow || together > 1;
   d.dy.channels = smaller(d.split_k, d.K);
   return d;
 }
@@ -67,7 +74,7 @@ Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* b
   parts.partial = scratch.take<real>(d.chunks.parts > 1 || narrow ? d.chunks.parts * v.G * d.weights() : 0);
   parts.x_size = d.x.size(d.chunks.plane_rows);
   parts.dy_size = d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0;
-  parts.worker_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * int64_t(sizeof(real)) + 127) / 64 * 64;
+  parts.worker_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * terms * int64_t(sizeof(operand)) + 127) / 64 * 64;
   parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -83,7 +90,7 @@ struct Walk {
 
 // One tap and vector of input channels: where its pixels begin, and where its sum goes.
 struct Tap {
-  const real* x;
+  const operand* x;
   real* dw;
   int lanes;
 };
@@ -98,54 +105,75 @@ INLINE void write_sums(const vec (&sum)[taps][K], const Tap* tap, int k_count, i
 }
 
 // dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart.
+#if defined(FASTNN_TILES)
 template <int taps, int K>
-void weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_count, int64_t k_stride, bool accumulate) {
+void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
+  Tiles tiles;
+  tiles.clear<0>(), tiles.clear<1>(), tiles.clear<2>(), tiles.clear<3>(), tiles.clear<4>(), tiles.clear<5>();
+  for (int64_t g = 0; g < walk.groups; g++)
+    for (int64_t r = 0; r < walk.rows; r++) {
+      walk.next->step();
+      const operand* x[taps];
+      for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
+      add_row<taps>(tiles, x, dy + g * walk.dy_group + r * walk.dy_row, walk.length);
+    }
+  alignas(64) real sums[taps][K][N_LANES];
+  read_sums<taps>(tiles, sums);
+  vec sum[taps][K];
+  for (int t = 0; t < taps; t++)
+    for (int k = 0; k < K; k++) sum[t][k] = load(sums[t][k]);
+  write_sums(sum, tap, k_count, k_stride, accumulate);
+}
+#else
+template <int taps, int K>
+void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
   vec sum[taps][K];
   UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       walk.next->step();
-      const real* x[taps];
+      const operand* x[taps];
       UNROLL for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
-      const real* d = dy + g * walk.dy_group + r * walk.dy_row;
+      const operand* d = dy + g * walk.dy_group + r * walk.dy_row;
       const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
       for (int64_t j = 0; j < length; j++, d += dy_pixel) {
         vec pixel[taps];
         UNROLL for (int t = 0; t < taps; t++) pixel[t] = load(x[t] + j * N_LANES);
         UNROLL for (int k = 0; k < K; k++) {
           const vec b = broadcast(d + k);
-          UNROLL for (int t = 0; t < taps; t++) sum[t][k] = fma(b, pixel[t], sum[t][k]);
+          UNROLL for (int t = 0; t < taps; t++) sum[t][k] = multiply(b, pixel[t], sum[t][k]);
         }
       }
     }
   write_sums(sum, tap, k_count, k_stride, accumulate);
 }
+#endif
 
 // The same for `rows` rows of three neighbouring taps.
 template <int rows, int K>
-void taps3_weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_count, int64_t k_stride, bool accumulate) {
+void taps3_weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
   vec sum[3 * rows][K];
   UNROLL for (int t = 0; t < 3 * rows; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       walk.next->step();
-      const real* x[rows];
+      const operand* x[rows];
       vec left[rows], middle[rows], right[rows];
       UNROLL for (int i = 0; i < rows; i++) {
         x[i] = tap[3 * i].x + g * walk.x_group + r * walk.x_row;
         left[i] = load(x[i]);
         middle[i] = load(x[i] + N_LANES);
       }
-      const real* d = dy + g * walk.dy_group + r * walk.dy_row;
+      const operand* d = dy + g * walk.dy_group + r * walk.dy_row;
       const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
       for (int64_t j = 0; j < length; j++, d += dy_pixel) {
         UNROLL for (int i = 0; i < rows; i++) right[i] = load(x[i] + (j + 2) * N_LANES);
         UNROLL for (int k = 0; k < K; k++) {
           const vec b = broadcast(d + k);
           UNROLL for (int i = 0; i < rows; i++) {
-            sum[3 * i][k] = fma(b, left[i], sum[3 * i][k]);
-            sum[3 * i + 1][k] = fma(b, middle[i], sum[3 * i + 1][k]);
-            sum[3 * i + 2][k] = fma(b, right[i], sum[3 * i + 2][k]);
+            sum[3 * i][k] = multiply(b, left[i], sum[3 * i][k]);
+            sum[3 * i + 1][k] = multiply(b, middle[i], sum[3 * i + 1][k]);
+            sum[3 * i + 2][k] = multiply(b, right[i], sum[3 * i + 2][k]);
           }
         }
         UNROLL for (int i = 0; i < rows; i++) {
@@ -157,14 +185,18 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const real* dy, int k_c
   write_sums(sum, tap, k_count, k_stride, accumulate);
 }
 
-using WeightTile = void (*)(const Walk&, const Tap*, const real* dy, int k_count, int64_t k_stride, bool accumulate);
+using WeightTile = void (*)(const Walk&, const Tap*, const operand* dy, int k_count, int64_t k_stride, bool accumulate);
 
 template <int most_taps>
 WeightTile weight_tile_of(bool taps3, int64_t taps) {
-  if constexpr (most_taps == 6) {
-    if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
+  if constexpr (on_tiles) {
+    if (taps > 3) return taps == 6 ? weight_tile<6, tile_k> : taps == 5 ? weight_tile<5, tile_k> : weight_tile<4, tile_k>;
+  } else {
+    if constexpr (most_taps == 6) {
+      if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
+    }
+    if (taps3) return taps3_weight_tile<1, tile_k>;
   }
-  if (taps3) return taps3_weight_tile<1, tile_k>;
   return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
 }
 
@@ -174,7 +206,7 @@ struct Span {
   int64_t first, count;
 };
 int64_t tile_count(const Geometry& d) {
-  return d.taps3 ? d.x.planes() * divide_up(d.taps, most_tile_taps) : divide_up(d.x.planes() * d.taps, 3);
+  return d.taps3 ? d.x.planes() * divide_up(d.taps, most_tile_taps) : divide_up(d.x.planes() * d.taps, plain_taps);
 }
 Span tile_span(const Geometry& d, int64_t tile) {
   if (d.taps3) {
@@ -187,7 +219,7 @@ Span tile_span(const Geometry& d, int64_t tile) {
 
 // One chunk into its partial sum, for output channels [k0, k1). `x` are its planes; dy_at(k) is channel k of the first pixel of dy.
 template <class At>
-void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real* x, At dy_at, int64_t k0, int64_t k1, real* dw,
+void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const operand* x, At dy_at, int64_t k0, int64_t k1, real* dw,
                bool accumulate) {
   const int64_t plane_stride = d.x.plane_stride(d.chunks.plane_rows), tiles = tile_count(d), k_stride = d.taps * d.C;
   const auto plane_of = [&](int64_t tile) { return tile_span(d, tile).first / d.taps; };
@@ -203,7 +235,7 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const real*
           tap[t] = {x + plane * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + k_block * k_stride + place * d.C + c,
                     int(smaller(N_LANES, d.C - c))};
         }
-        const int64_t step = span.count > 3 ? tile_k / 2 : tile_k;
+        const int64_t step = d.taps3 && span.count > 3 ? tile_k / 2 : tile_k;
         const WeightTile run = weight_tile_of<most_tile_taps>(d.taps3, span.count);
         for (int64_t k = k_block; k < smaller(k1, k_block + tile_k); k += step) {
           run(walk, tap, dy_at(k), int(smaller(step, k1 - k)), k_stride, accumulate);
@@ -222,31 +254,46 @@ Surroundings next_chunk(const Geometry& d, const Conv2d& v, const ConvOperands& 
 }
 
 void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, int64_t group, int64_t part, int64_t split,
-               real* scratch, real* dw) {
+               operand* scratch, real* dw) {
+  const OnTiles tiles;
   const int64_t k0 = split * d.split_k, k1 = smaller(d.K, k0 + d.split_k), images = d.x.images;
   const int64_t x_stride = d.x.plane_stride(d.chunks.plane_rows), dy_stride = d.dy.plane_stride(d.chunks.band_rows);
-  real *x = scratch, *dy = scratch + parts.x_size * d.chunks.groups;
+  operand *x = scratch, *dy = scratch + parts.x_size * d.chunks.groups * terms;
   PaddedInput own_dy = d.dy;
   own_dy.channels = k1 - k0;
   const int64_t begin = d.chunks.count * part / d.chunks.parts, end = d.chunks.count * (part + 1) / d.chunks.parts;
   for (int64_t chunk = begin; chunk < end; chunk++) {
     const int64_t p = chunk % d.chunks.bands * d.chunks.band_rows, rows = smaller(d.chunks.band_rows, v.P - p);
-    const int64_t image = chunk / d.chunks.bands * d.chunks.groups * images;
+    const int64_t step = images * together, image = chunk / d.chunks.bands * d.chunks.groups * step;
     const storage* own = o.with + (image * v.P + p) * v.Q * v.K + group * d.K + k0;
-    for (int64_t i = 0; i < d.chunks.groups; i++) {
-      copy_rows(d.x, o.in + (image + i * images) * v.H * v.W * v.C + group * d.C, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h,
-                x + i * parts.x_size, x_stride);
-      if (d.copy_dy) copy_rows(own_dy, own + (i * images * v.P - p) * v.Q * v.K, p, rows, dy + i * parts.dy_size, dy_stride);
+    for (int64_t i = 0; i < d.chunks.groups * terms; i++) {
+      const int64_t first = image + i / terms * step, images_left = v.N - first, term = i % terms;
+      copy_rows(d.x, o.in + first * v.H * v.W * v.C + group * d.C, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h,
+                x + i * parts.x_size, x_stride, b_piece[term], images_left);
+      if (!d.copy_dy) continue;
+      operand* const to = dy + i * parts.dy_size;
+      copy_rows(own_dy, own + ((first - image) * v.P - p) * v.Q * v.K, p, rows, to, dy_stride, a_piece[term], images_left);
+#if defined(FASTNN_TILES)
+      for (int64_t plane = 0; plane < own_dy.planes(); plane++)
+        turn_blocks(to + plane * dy_stride, rows * own_dy.columns * images / row_pixels);
+#endif
     }
     Surroundings next = next_chunk(d, v, o, chunk, rows);
-    Walk walk = {d.chunks.groups,   rows,    v.Q * images, parts.x_size, d.x.row_stride() * v.stride_h, parts.dy_size,
-                 d.dy.row_stride(), N_LANES, &next};
+    Walk walk = {d.chunks.groups * terms,
+                 rows,
+                 d.dy.columns * images,
+                 parts.x_size,
+                 d.x.row_stride() * v.stride_h,
+                 parts.dy_size,
+                 d.dy.row_stride(),
+                 N_LANES,
+                 &next};
     if (d.copy_dy) {
       add_chunk(
           d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
     } else {
       walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
-      add_chunk(d, v, walk, x, [&](int64_t k) { return as_real(own + (k - k0)); }, k0, k1, dw, chunk > begin);
+      add_chunk(d, v, walk, x, [&](int64_t k) { return as_operand(own + (k - k0)); }, k0, k1, dw, chunk > begin);
     }
   }
 }
@@ -276,18 +323,18 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   parallel(context, v.G * d.chunks.parts * d.splits, [&](int64_t block, int worker) {
     const int64_t split = block % d.splits, part = block / d.splits % d.chunks.parts, group = block / d.splits / d.chunks.parts;
     real* dw = (d.chunks.parts > 1 || narrow ? parts.partial + part * size : as_real(o.out)) + group * d.weights();
-    run_block(d, v, parts, o, group, part, split, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes), dw);
+    run_block(d, v, parts, o, group, part, split, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), dw);
   });
   if (d.chunks.parts > 1 || narrow) add_parts(context, d.chunks.parts, size, parts.partial, o.out);
 }
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || (v.C / v.G >= 4 && v.K / v.G >= 4); }
 
-bool accepts_taps3(const Conv2d& v) { return wide_enough(v) && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1; }
+bool accepts_taps3(const Conv2d& v) { return !on_tiles && wide_enough(v) && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1; }
 
 }  // namespace
 
-const ConvAlgorithm direct_taps3_backward_weight = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>};
-const ConvAlgorithm direct_backward_weight = {"direct", wide_enough, scratch_bytes<false>, run<false>};
+const ConvAlgorithm direct_taps3_backward_weight = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>};
+const ConvAlgorithm direct_backward_weight = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>};
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -40,12 +40,14 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || v.K / v.G >= 4; }
 bool accepts_small_c(const Conv2d& v) { return wide_enough(v) && v.C / v.G <= 4; }
-bool accepts_taps3(const Conv2d& v) { return wide_enough(v) && v.C / v.G > 4 && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1; }
+bool accepts_taps3(const Conv2d& v) {
+  return !on_tiles && wide_enough(v) && v.C / v.G > 4 && v.S == 3 && v.stride_w == 1 && v.dilation_w == 1;
+}
 
 }  // namespace
 
 const ConvAlgorithm direct_small_c_forward = {"direct_small_c", accepts_small_c, scratch_bytes<false>, run<false>, false, true};
-const ConvAlgorithm direct_taps3_forward = {"direct_taps3", accepts_taps3, scratch_bytes<true>, run<true>, false, true};
-const ConvAlgorithm direct_forward = {"direct", wide_enough, scratch_bytes<false>, run<false>, false, true};
+const ConvAlgorithm direct_taps3_forward = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>, false, true};
+const ConvAlgorithm direct_forward = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>, false, true};
 
 }  // namespace fastnn::FASTNN_TABLE
