@@ -150,6 +150,7 @@ def subjects() -> list[Subject]:
         Subject("save", lambda path: trainer().save(path), constants(path="saved")),
         Subject("EarlyStopping", with_callback(train.EarlyStopping), constants(patience=2, monitor="val_loss")),
         Subject("ModelCheckpoint", with_callback(train.ModelCheckpoint), constants(path="kept", every=1)),
+        Subject("WhySlow", train.WhySlow, constants(steps=20, warm_up=3)),
         Subject("HistoryFile", with_callback(train.HistoryFile), constants(path="history")),
         Subject("save_model", train.save_model, kept, ("models.create", "input_shape", "num_classes")),
         Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
