@@ -146,13 +146,6 @@ Plan conv2d_forward_plan(const Context& context, const Conv2d& v) { return plan<
 extern const Table table;
 const Table table = {NAME(FASTNN_TABLE),
                      {
-#define IN(name, shape, type)
-#define OUT IN
-#define INOUT IN
-#define MAYBE_IN IN
-#define MAYBE_INOUT IN
-#define LIST_IN IN
-#define LIST_INOUT IN
 #define KERNEL(name, Struct, operands) {run<row_##name>, nullptr},
 #define PLANNED(name, Struct, operands) {run<row_##name>, plan<row_##name>},
 #include "kernels.def"

@@ -51,13 +51,6 @@ namespace {
 extern const Table table;
 const Table table = {NAME(FASTNN_TABLE),
                      {
-#define IN(name, shape, type)
-#define OUT IN
-#define INOUT IN
-#define MAYBE_IN IN
-#define MAYBE_INOUT IN
-#define LIST_IN IN
-#define LIST_INOUT IN
 #define KERNEL(name, Struct, operands) {run_##name, nullptr},
 #define PLANNED(name, Struct, operands) {run_##name, plan_##name},
 #include "kernels.def"

@@ -61,13 +61,17 @@ class Trained:
     resize: Resize | None = None
     inference: Inference = field(default_factory=Inference, repr=False, compare=False)
 
+    @property
+    def _forward(self) -> Forward:
+        return Forward(self.model, inference=self.inference)
+
     def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
         """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
         named = getattr(getattr(data, "dataset", data), "classes", None)
         if named and self.classes and tuple(named) != self.classes:
             raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
         parts = (loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
-        return evaluation.evaluate(Forward(self.model), data, *parts, inference=self.inference)
+        return evaluation.evaluate(self._forward, data, *parts)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
@@ -79,7 +83,7 @@ class Trained:
             if self.resize is None:
                 raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
             data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
-        return evaluation.predict(Forward(self.model), data, self.normalize, self.inference)
+        return evaluation.predict(self._forward, data, self.normalize)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""

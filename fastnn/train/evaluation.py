@@ -15,7 +15,6 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .inference import Inference
 from .metrics import Metric
 from .precision import Forward
 
@@ -86,16 +85,14 @@ def evaluate(
     normalize: Normalize | None,
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
-    inference: Inference | None = None,
 ) -> dict[str, float]:
-    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. `inference` may run
-    another form of the model."""
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
     loader = _loader(data, normalize, device_of(forward.model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty")
     sums = Sums(loss, metrics)
     with mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
-        run = forward if inference is None else inference.of(forward)
+        run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
             sums.add(float(loss(logits, labels)), logits, labels)
@@ -104,10 +101,10 @@ def evaluate(
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
-def predict(forward: Forward, data: Any, normalize: Normalize | None, inference: Inference | None = None) -> np.ndarray:
+def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
     """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is)."""
     with mode(forward.model, False), no_grad():
-        run = forward if inference is None else inference.of(forward)
+        run = forward.evaluating()
         if isinstance(data, Tensor):
             return _softmax(run(data).numpy())
         if not isinstance(data, (Dataset, Loader)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,35 +30,31 @@ class Interrupts:
     thread alone and put back at the end; a signal that is ignored (nohup) stays ignored, and a SIGTERM handler of one's own stays.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    def __init__(self) -> None:
         self.seen = 0  # the first signal that came
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    @contextmanager
+    def around(self, trainer: Trainer) -> Iterator[None]:
         self.seen = 0
-        if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
-                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._remember)
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._remember)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            if isinstance(error, Interrupted) or (error is None and self.seen):
-                self.trainer._emit("after_interrupt")
-                raise Interrupted(self._where(), self.trainer._saved, self.seen or getattr(error, "signal", signal.SIGINT)) from None
+            self._install()
+            yield
+            self.check()
+        except Interrupted as error:
+            trainer._emit("after_interrupt")
+            raise Interrupted(_where(trainer), trainer._saved, self.seen or error.signal) from None
         finally:
             while self._before:
                 signal.signal(*self._before.popitem())
             self.seen = 0
 
-    def _where(self) -> str:
-        t = self.trainer
-        if t.epoch >= t.epochs or t.stop:
-            return f"interrupted at the end, after epoch {t.epoch}"
-        return f"interrupted in epoch {t.epoch + 1}, after batch {t.batch} of {t.batches}"
+    def _install(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._remember)
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.seen and number == signal.SIGINT:
@@ -67,3 +65,9 @@ class Interrupts:
         """Raises Interrupted when a signal came since the block began."""
         if self.seen:
             raise Interrupted(signal=self.seen)
+
+
+def _where(trainer: Trainer) -> str:
+    if trainer.epoch >= trainer.epochs or trainer.stop:
+        return f"interrupted at the end, after epoch {trainer.epoch}"
+    return f"interrupted in epoch {trainer.epoch + 1}, after batch {trainer.batch} of {trainer.batches}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .. import _C, ops
 from ..arguments import shown
 from ..nn import Module
 from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from .inference import Inference
 
 PRECISIONS = ("float32", "bf16")
 
@@ -15,11 +20,15 @@ PRECISIONS = ("float32", "bf16")
 @dataclass(frozen=True)
 class Forward:
     """model(x), in "float32" or "bf16": then x and all that is made of it are bfloat16, weights, sums and statistics float32, and so is
-    the result.
+    the result. `evaluating` is what evaluate and predict call instead: with an `inference`, perhaps another form of the model.
     """
 
     model: Module
     precision: str = "float32"
+    inference: Inference | None = None
+
+    def evaluating(self) -> Callable[[Tensor], Tensor]:
+        return self if self.inference is None else self.inference.of(self)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.model(x) if self.precision == "float32" else ops.cast(self.model(ops.cast(x, "bfloat16")), "float32")

@@ -93,7 +93,7 @@ class Trainer:
         self.sums: dict[str, float] = {}  # of the running epoch
         self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
-        self._interrupts = Interrupts(self)
+        self._interrupts = Interrupts()
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
         self._replays = Replays(self, False)
@@ -136,7 +136,7 @@ class Trainer:
         self._replays = Replays(self, replay)
         self.inference.release()
         try:
-            with self._interrupts, random.using(self.generator), evaluation.mode(self.model, True):
+            with self._interrupts.around(self), random.using(self.generator), evaluation.mode(self.model, True):
                 self._emit("before_fit")
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(loader, validation)
@@ -178,7 +178,7 @@ class Trainer:
     @property
     def forward(self) -> Forward:
         """model(x) in the trainer's precision."""
-        return Forward(self.model, self.precision)
+        return Forward(self.model, self.precision, self.inference)
 
     def restore_best(self) -> None:
         """Puts the best snapshot into the model; without one (no validation data) the last weights stay."""
@@ -228,7 +228,7 @@ class Trainer:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            given = (self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty, self.inference)
+            given = (self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
             result = evaluation.evaluate(*given)
         self._emit("after_evaluate", result)
         return result
@@ -236,7 +236,7 @@ class Trainer:
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
         with self.stepping.averaged():
-            return evaluation.predict(self.forward, data, self.normalize, self.inference)
+            return evaluation.predict(self.forward, data, self.normalize)
 
     # --- files
 
