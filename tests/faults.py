@@ -93,13 +93,14 @@ def in_child(task: Callable[[], None]) -> int:
 
 
 def with_memory(megabytes: int, task: Callable[[], None]) -> int:
-    """Runs `task` in a forked process, on one thread, that may have so much more address space than this one has."""
+    """Runs `task` in a forked process, on one thread, that may have so much more address space than this one has, and a minute."""
 
     def limited() -> None:
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[0])
         most = pages * resource.getpagesize() + (megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # what would take for ever ends in a failure
         _C.set_num_threads(1)  # each has a stack and an arena
         task()
 
