@@ -528,6 +528,14 @@ def test_hostile_npz(tmp_path: Path) -> None:
     np.savez(path, **four, classes=np.array("a name for all"))
     with pytest.raises(TypeError, match="a.npz: ArrayDataset: classes must be the names of the classes"):
         data.arrays(path)
+    letters = np.array([0x61, 0x110000], np.uint32).view("<U1")  # Unicode ends one before
+    np.savez(path, **four, classes=letters)
+    (tmp_path / "folder").mkdir()
+    for name, array in {**four, "classes": letters}.items():
+        np.save(tmp_path / "folder" / f"{name}.npy", array)
+    for place, words in ((path, "a.npz: not a whole .npz"), (tmp_path / "folder", "classes.npy: not a whole .npy")):
+        with pytest.raises(ValueError, match=words):
+            data.arrays(place)
 
 
 def test_files_that_are_no_files(tmp_path: Path) -> None:

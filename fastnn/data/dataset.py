@@ -299,7 +299,15 @@ def npz_arrays(path: str) -> dict[str, np.ndarray]:
         other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
         if other:
             raise ValueError(f"{other[0][:80]} is no .npy file")
+        for array in found.values():
+            _check_text(array)
     return found
+
+
+def _check_text(array: np.ndarray) -> None:
+    """numpy keeps letters as numbers; one that is none is noticed by whoever asks for it, with a SystemError."""
+    if array.dtype.kind == "U":
+        array.tolist()
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -311,4 +319,5 @@ def _mapped(path: str) -> np.ndarray:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray):
             raise ValueError("an archive of several")
+        _check_text(mapped)
     return mapped
