@@ -5,7 +5,7 @@
     python tests/long/fuzz.py idx --keep 12                # the smallest inputs that reach everything, into tests/corpus/idx
 
 What is found lies in build/fuzz/PARSER (--work): inputs that reached something new, crash-* for a fault, which also ends the run. The ordinary
-suite replays tests/corpus (tests/test_hostile_files.py).
+suite replays tests/corpus (tests/test_hostile_data.py).
 """
 
 from __future__ import annotations
