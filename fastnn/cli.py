@@ -139,11 +139,28 @@ def verify_resume(options: argparse.Namespace) -> bool:
     from . import verify_resume as verifying
 
     if options.child:
-        verifying.child(options, options.child)
+        verifying.child(options.child, lambda: _begin_short(options))
         return True
     if options.resume:
         raise ValueError("--resume: verify-resume begins anew; leave it out")
     return verifying.verify(options, options.words)
+
+
+def _begin_short(options: argparse.Namespace) -> tuple[Trainer, dict[str, Any]]:
+    """The training of verify-resume."""
+    from . import set_num_threads
+    from .devices import open_emulated
+    from .verify_resume import fewer
+
+    if options.device.startswith("cuda-emulated"):
+        open_emulated(os.environ["FASTNN_CUDA_EMULATED"])
+    _recognise(options)
+    options.epochs = options.epochs or 3
+    _settle(options, os.path.join(options.child["folder"], "none"))
+    if options.threads:
+        set_num_threads(options.threads)
+    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    return _prepare(options, fewer(sets, options.samples, options.seed))
 
 
 def reproduce(options: argparse.Namespace) -> bool:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import devices, files, set_num_threads
+from . import files
 from .train import Callback, ModelCheckpoint, checkpoint
 
 if TYPE_CHECKING:
@@ -158,21 +158,11 @@ def _timeless(notes: Mapping[str, Any]) -> dict[str, Any]:
 # --- the process that trains
 
 
-def child(options: argparse.Namespace, plan: Mapping[str, Any]) -> None:
-    """A training that logs its steps, saves in the middle of epochs, and kills itself where the plan says so."""
-    from . import cli
-
-    if options.device.startswith("cuda-emulated"):
-        devices.open_emulated(os.environ["FASTNN_CUDA_EMULATED"])
+def child(plan: Mapping[str, Any], begin: Callable[[], tuple[Trainer, dict[str, Any]]]) -> None:
+    """A training that logs its steps, saves in the middle of epochs, and kills itself where the plan says so. `begin` gives the Trainer and the
+    arguments of its fit."""
     with contextlib.redirect_stdout(sys.stderr):
-        cli._recognise(options)
-    options.epochs = options.epochs or 3
-    cli._settle(options, os.path.join(plan["folder"], "none"))
-    if options.threads:
-        set_num_threads(options.threads)
-    sets = cli._load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
-    sets = _fewer(sets, options.samples, options.seed)
-    trainer, fit = cli._prepare(options, sets)
+        trainer, fit = begin()
     path = os.path.join(plan["folder"], "checkpoint.safetensors")
     callbacks: list[Callback] = [_Log(os.path.join(plan["folder"], "steps.jsonl")), ModelCheckpoint(path)]
     if "save_every" in plan:
@@ -184,7 +174,9 @@ def child(options: argparse.Namespace, plan: Mapping[str, Any]) -> None:
     trainer.save(os.path.join(plan["folder"], "end.safetensors"))
 
 
-def _fewer(sets: Sets, most: int, seed: int) -> Sets:
+def fewer(sets: Sets, most: int, seed: int) -> Sets:
+    """At most so many samples of the training and of the validation set, drawn by the seed."""
+
     def few(dataset: Dataset | None) -> Dataset | None:
         if dataset is None or len(dataset) <= most:
             return dataset
