@@ -6,6 +6,7 @@
 #include <fstream>
 #include <mutex>
 
+#include "fence.h"
 #include "heap.h"
 
 namespace fastnn {
@@ -23,13 +24,22 @@ std::mutex& lock() {
   return *mutex;
 }
 
-bool exact() {
-  static const bool off = [] {
-    const char* value = std::getenv("FASTNN_ARENA");
-    return value && std::string(value) == "off";
-  }();
-  return off;
+std::string mode() {
+  const char* value = std::getenv("FASTNN_ARENA");
+  return value ? value : "";
 }
+
+bool fenced() {
+  static const bool on = mode() == "fenced";
+  return on;
+}
+
+bool exact() {
+  static const bool on = mode() == "off" || fenced();
+  return on;
+}
+
+int64_t calls_to_failure = 0;  // see fail_allocation; 0: not asked for
 
 // Eight classes an octave: at most 12.5 % is wasted, and shapes that differ a little share blocks.
 size_t size_class(size_t bytes, size_t keeps_from) {
@@ -57,6 +67,7 @@ Arena::Source host_memory() {
     void* block = nullptr;
     return posix_memalign(&block, 64, bytes) == 0 ? block : nullptr;
   };
+  if (fenced()) return {fence::allocate, fence::release, available_on_host};
   if (exact()) return {small, [](void* block) { std::free(block); }, available_on_host};
   // Parameters, their gradients and what optimizers keep lie in a heap of their own: among the arrays of a step they would stay where those
   // need room again. Never destroyed, as the lock.
@@ -111,8 +122,9 @@ void* Arena::allocate(size_t bytes, void* stream, bool lasting) {
   const bool possible = bytes <= size_t{1} << 46;
   const size_t rounded = possible ? size_class(bytes, source_.keeps_from) : 0;
   std::lock_guard guard(lock());
-  void* block = possible ? take(rounded, stream, lasting) : nullptr;
-  if (!block && possible) {
+  const bool asked_to_fail = calls_to_failure > 0 && --calls_to_failure == 0;
+  void* block = possible && !asked_to_fail ? take(rounded, stream, lasting) : nullptr;
+  if (!block && possible && !asked_to_fail) {
     free_unused();
     block = take(rounded, stream, lasting);
   }
@@ -157,6 +169,11 @@ void Arena::reset_peak() {
 void Arena::empty_cache() {
   std::lock_guard guard(lock());
   free_unused();
+}
+
+int64_t Arena::fail_allocation(int64_t k) {
+  std::lock_guard guard(lock());
+  return std::exchange(calls_to_failure, k);
 }
 
 }  // namespace fastnn

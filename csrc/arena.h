@@ -29,6 +29,7 @@ class Arena {
  public:
   // Writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there. With FASTNN_ARENA=off there are
   // none: every block is as long as it was asked for and goes back to the system at once, so that memory checkers see each byte beyond.
+  // FASTNN_ARENA=fenced is the same with pages that nobody may touch around each block of the host (see fence.h).
   static constexpr size_t most_slack = 64;
   static size_t slack();
 
@@ -54,6 +55,10 @@ class Arena {
   int64_t free() const { return source_.free(); }
   void reset_peak();
   void empty_cache();  // gives unused blocks back to the system
+
+  // For tests: the k-th call of allocate from now on, of any arena and thread, finds no memory; k = 0: none does. Returns how many of the
+  // calls that were waited for before did not come: 0 when it has failed.
+  static int64_t fail_allocation(int64_t k);
 
  private:
   void free_unused();

@@ -3,6 +3,7 @@
 #include "isa.h"
 #include "peak.h"
 #include "profiler.h"
+#include "processors.h"
 #include "threads.h"
 
 using namespace fastnn;
@@ -49,13 +50,20 @@ auto unlocked(const F& f) {
 }
 
 void bind_switches(py::module_& m) {
-  m.def("set_num_threads", &threads::set_count);
+  m.def("set_num_threads", [](int n) { threads::set_count(n); });
   m.def("get_num_threads", &threads::count);
   m.def("threads_reason", &threads::reason);
   m.def("thread_limits", [] {
-    const threads::Limits limits = threads::limits();
+    const Limits limits = thread_limits();
     return py::make_tuple(limits.cpus, limits.cores, limits.quota);
   });
+  m.def(
+      "processors",
+      [](const std::string& root) {
+        const Limits limits = thread_limits(root);
+        return py::make_tuple(limits.least(), limits.text());
+      },
+      py::arg("root") = "", "(how many this process may use, why); root: of another /proc and /sys.");
   m.def("isa", &isa::name);
   m.def("isa_reason", &isa::reason);
   m.def("isas", &isa::all);
@@ -99,6 +107,8 @@ void bind_switches(py::module_& m) {
       py::arg("device") = "cpu");
   m.def("reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
   m.def("empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
+  m.def("fail_allocation", &Arena::fail_allocation, py::arg("k"),
+        "For tests: the k-th allocation from now on finds no memory (0: none). Returns how many calls an earlier one still waits for.");
 }
 
 // --- devices of backends

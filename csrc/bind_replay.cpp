@@ -14,6 +14,11 @@ void bind_replay(py::module_& m) {
       .def("stop", &Recording::stop)
       .def("look", &Recording::look, arg("array"))
       .def("difference", &Recording::difference, arg("first"), "The first entry that differs, in words; empty when there is none.")
+      .def_property_readonly("settings",
+                             [](const Recording& r) {
+                               const Environment& e = r.environment;
+                               return py::make_tuple(reinterpret_cast<uintptr_t>(e.table), e.workers, int(e.precision), e.winograd);
+                             })
       .def_property_readonly("names", &Recording::names);
   py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.").def(py::init<>());
   py::class_<Replay>(m, "Replay", "A recorded step, ready to run again.")

@@ -1,5 +1,7 @@
 #include "profiler.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <map>
@@ -19,7 +21,11 @@ struct Book {
   std::map<Key, Cost> costs;
 };
 Book& book() {
-  static auto* b = new Book;
+  static auto* b = [] {
+    auto* fresh = new Book;
+    pthread_atfork([] { book().mutex.lock(); }, [] { book().mutex.unlock(); }, [] { book().mutex.unlock(); });
+    return fresh;
+  }();
   return *b;
 }
 

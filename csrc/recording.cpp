@@ -179,7 +179,8 @@ void Recording::call(Row row, const Kernel& kernel, Device& device, const void* 
 }
 
 Context Recording::context(Device& device) const {
-  Context context = device.context();
+  Context context = device.context();  // what another thread has set meanwhile comes with the next recording: scratch is planned for these
+  context.workers = environment.workers, context.precision = environment.precision, context.winograd = environment.winograd;
   if (keeps_packed_) context.packing = Packing::keep;
   return context;
 }

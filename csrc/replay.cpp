@@ -211,6 +211,10 @@ bool Replay::begin(const std::vector<Array>& arguments) {
       const auto& block = recording_->blocks()[size_t(entry.operands[0].blocks[0])];
       entry.labels(block.origin == Origin::argument ? arguments[size_t(block.number)] : block.array);
     }
+  std::vector<Array> copies;
+  for (const Leaving& leaving : results_)
+    copies.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
+  copies_ = std::move(copies);
   for (const auto& block : recording_->blocks())
     if (block.origin == Origin::argument && block.first >= 0)
       block.device->copy(address(int(&block - recording_->blocks().data())), arguments[size_t(block.number)].data(), block.bytes);
@@ -320,13 +324,9 @@ Array Replay::looked(int look) const {
   return array({entry.operands[0].blocks[0], entry.shape, entry.dtype});
 }
 
-std::vector<Array> Replay::results() const {
-  std::vector<Array> all;
-  for (const Leaving& leaving : results_) {
-    all.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
-    all.back().device().copy(all.back().data(), address(leaving.block), all.back().bytes());
-  }
-  return all;
+std::vector<Array> Replay::results() {
+  for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
+  return std::exchange(copies_, {});
 }
 
 std::vector<Array> Replay::written() const {

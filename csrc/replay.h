@@ -39,10 +39,11 @@ class Replay {
   ~Replay();
 
   bool fits(const std::vector<Array>& arguments) const;  // shapes, types, devices, switches
-  bool begin(const std::vector<Array>& arguments);       // copies them, looks at labels; false, and nothing done, unless they fit
-  int run();                                             // to the next look, whose number it returns, or to the end: -1
+  // Copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
+  bool begin(const std::vector<Array>& arguments);
+  int run();  // to the next look, whose number it returns, or to the end: -1
   Array looked(int look) const;
-  std::vector<Array> results() const;  // copies
+  std::vector<Array> results();  // copies; once behind each run
   const std::vector<Array>& kept() const { return kept_; }
   std::vector<Array> written() const;  // arrays from outside that are changed in place
   int64_t binding() const { return bound_; }
@@ -107,7 +108,7 @@ class Replay {
   std::vector<bool> early_;         // copies to a GPU of what the host had before the step: done before all kernels
   std::map<size_t, void*> graphs_;  // by the entry where they begin
   bool graphs_refused_ = false;
-  std::vector<Array> kept_;
+  std::vector<Array> kept_, copies_;  // copies_: of the results, from begin to results
   std::vector<std::shared_ptr<Storage>> written_;
   size_t at_ = 0, runs_ = 0;
 };

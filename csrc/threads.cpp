@@ -1,19 +1,18 @@
 #include "threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
-#include <fstream>
 #include <mutex>
-#include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
+
+#include "processors.h"
 
 #if defined(__SSE__)
 #include <immintrin.h>
@@ -52,7 +51,8 @@ struct alignas(64) Share {
 class Pool {
  public:
   Pool() {
-    set_default();
+    const Limits limits = thread_limits();
+    count = std::min(limits.least(), max_threads), default_reason = limits.text();
     pthread_atfork([] { the().before_fork(); }, [] { the().after_fork_in_parent(); }, [] { the().after_fork_in_child(); });
   }
   static Pool& the() {
@@ -84,8 +84,9 @@ class Pool {
     }
   }
 
-  int count = 1;
-  std::string reason;
+  std::atomic<int> count{1};
+  std::string default_reason;
+  std::atomic<const char*> set_by{nullptr};
   std::atomic<uint64_t> seen{0};
 
  private:
@@ -153,7 +154,10 @@ class Pool {
   }
 
   void start_missing(int wanted) {
-    for (; started_ < wanted; started_++) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+    try {
+      for (; started_ < wanted; started_++) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+    } catch (const std::system_error&) {  // no more to be had: those that are there take all blocks
+    }
   }
 
   void before_fork() {
@@ -173,8 +177,6 @@ class Pool {
     busy_.unlock();
   }
 
-  void set_default();
-
   std::mutex busy_, sleep_mutex_;
   std::condition_variable wake_;
   std::atomic<int> sleeping_{0};
@@ -186,71 +188,33 @@ class Pool {
   int joinable_ = 0, started_ = 0;
 };
 
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-// CPUs of the affinity mask, and how many physical cores they are.
-void affinity(int& cpus, int& cores) {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  cpus = cores = 1;
-  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return;
-  cpus = std::max(1, CPU_COUNT(&mask));
-  std::set<std::string> siblings;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-    if (CPU_ISSET(cpu, &mask)) {
-      const std::string line = first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
-      siblings.insert(line.empty() ? "cpu " + std::to_string(cpu) : line);
-    }
-  cores = std::max<int>(1, int(siblings.size()));
-}
-
-int quota() {  // CPUs granted by the control group (version 2, then 1), rounded up; 0 when unlimited
-  const std::string v2 = first_line("/sys/fs/cgroup/cpu.max");
-  if (!v2.empty() && v2.rfind("max", 0) != 0) {
-    const size_t space = v2.find(' ');
-    const double period = space == std::string::npos ? 1e5 : std::atof(v2.c_str() + space);
-    if (period > 0) return std::max(1, int(std::atof(v2.c_str()) / period + 0.999));
-  }
-  const double granted = std::atof(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").c_str());
-  const double period = std::atof(first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us").c_str());
-  return granted > 0 && period > 0 ? std::max(1, int(granted / period + 0.999)) : 0;
-}
-
-void Pool::set_default() {
-  int cpus = 1, cores = 1;
-  affinity(cpus, cores);
-  const int granted = quota();
-  count = std::min({cpus, cores, granted ? granted : max_threads, max_threads});
-  reason = "min of " + std::to_string(cpus) + " CPUs allowed, " + std::to_string(cores) + " physical cores, " +
-           (granted ? "a control-group quota of " + std::to_string(granted) : std::string("no control-group quota"));
-}
-
 void run(const Context& context, int64_t blocks, Body body, void* state) { Pool::the().run(context.workers, blocks, body, state); }
 
 }  // namespace
 
 Context context() { return {run, Pool::the().count}; }
 
-void set_count(int n) {
+void set_count(int n, const char* by) {
   if (n < 1 || n > max_threads) throw std::invalid_argument("number of threads must lie in 1 ... 256, got " + std::to_string(n));
   Pool::the().count = n;
-  Pool::the().reason = "set by set_num_threads";
+  Pool::the().set_by = by;
 }
 
 int count() { return Pool::the().count; }
-std::string reason() { return Pool::the().reason; }
-Limits limits() {
-  Limits l{1, 1, quota()};
-  affinity(l.cpus, l.cores);
-  return l;
+std::string reason() {
+  const char* by = Pool::the().set_by;
+  return by ? std::string("set by ") + by : Pool::the().default_reason;
 }
 uint64_t workers_seen() { return Pool::the().seen.load(); }
 void clear_workers_seen() { Pool::the().seen.store(0); }
 
 }  // namespace threads
 }  // namespace fastnn
+
+// What threadpoolctl asks libraries for (fastnn/threadpools.py).
+extern "C" {
+__attribute__((visibility("default"))) int fastnn_get_num_threads() { return fastnn::threads::count(); }
+__attribute__((visibility("default"))) void fastnn_set_num_threads(int n) {
+  fastnn::threads::set_count(std::clamp(n, 1, fastnn::threads::max_threads), "threadpoolctl");
+}
+}

@@ -18,14 +18,10 @@ class FlushDenormals {
 
 namespace threads {
 
-Context context();      // for a kernel call now
-void set_count(int n);  // throws std::invalid_argument unless 1 <= n <= 256
+Context context();                                          // for a kernel call now
+void set_count(int n, const char* by = "set_num_threads");  // by: literal; throws std::invalid_argument unless 1 <= n <= 256
 int count();
-std::string reason();  // why count() is what it is
-struct Limits {
-  int cpus, cores, quota;  // CPUs of the affinity mask, the physical cores they are, CPUs granted by the control group (0: no limit)
-};
-Limits limits();
+std::string reason();     // why count() is what it is
 uint64_t workers_seen();  // bit w: worker w ran a block since clear_workers_seen()
 void clear_workers_seen();
 

@@ -1,5 +1,6 @@
 #include "thunk.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "profiler.h"
@@ -48,7 +49,7 @@ const std::vector<RowInfo>& rows() {
 // --- settings
 
 struct Settings {
-  bool memory_checks = false, finite_checks = false;
+  std::atomic<bool> memory_checks{false}, finite_checks{false};
 };
 Settings& settings() {
   static auto* s = new Settings;

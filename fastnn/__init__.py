@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -18,6 +19,9 @@ from .exchange import from_dlpack
 from .function import Function
 from .random import Generator, seed
 from .tensor import Tensor, is_grad_enabled, no_grad, tensor
+
+if hasattr(sys.modules.get("threadpoolctl"), "register"):  # since its version 3.2
+    from . import threadpools as threadpools
 
 if TYPE_CHECKING:
     from . import cuda, data, models, neighbors, nn, ops, optim, train

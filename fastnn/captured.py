@@ -48,14 +48,19 @@ class Captured:
                     self._takes.remove(take)
                     self._takes.insert(0, take)
                 return self._replayed(take, args, keywords)
-        take = self._recorded(tensors, arrays, rest, args, keywords)
-        assert take.replay is not None and take.replay.begin(arrays)
-        return self._replayed(take, args, keywords)
+        for _ in range(100):  # more than one when another thread sets the number of threads or the precision meanwhile
+            recorded = self._recorded(tensors, arrays, rest, args, keywords)
+            if recorded is not None and recorded.replay is not None and recorded.replay.begin(arrays):
+                return self._replayed(recorded, args, keywords)
+        raise _C.CaptureError("capture: threads, precision or instruction set change again and again while the step is recorded")
 
     # --- before the first step
 
-    def _recorded(self, tensors: list[Tensor], arrays: list[_C.Array], rest: Any, args: Any, keywords: Any) -> _Take:
-        """Runs the step's Python twice, as two steps would, without computing anything; afterwards the host stands where it stood."""
+    def _recorded(self, tensors: list[Tensor], arrays: list[_C.Array], rest: Any, args: Any, keywords: Any) -> _Take | None:
+        """Runs the step's Python twice, as two steps would, without computing anything; afterwards the host stands where it stood.
+
+        None when the settings of kernels changed between the two.
+        """
         if any(t.requires_grad for t in tensors):
             raise _C.CaptureError(
                 "capture: an argument of the step requires a gradient, which only its first step would get; pass it detached"
@@ -73,6 +78,8 @@ class Captured:
                 if self.private:
                     take.recorder.modules.clear()
                 take.take_in(result, generator.draw - before)
+            if takes[0].core.settings != takes[1].core.settings:
+                return None
             _compare(*takes)
         except _C.CaptureError as error:
             raise _C.CaptureError(_located(error)) from None
@@ -174,12 +181,17 @@ class Captured:
         return take.replay
 
     def release(self) -> None:
-        """Forgets the recordings and lets go of their memory; gradients that lie in it are copied."""
-        for take in self._takes:
-            for leaf, grad in zip(take.leaves, take.grads):
-                if leaf.grad is grad:
-                    leaf.grad = Tensor(grad._array.to(grad.device))
+        """Forgets the recordings and lets go of their memory; gradients that lie in it are copied (OutOfMemoryError: forgotten)."""
+        lying = [(leaf, grad) for take in self._takes for leaf, grad in zip(take.leaves, take.grads) if leaf.grad is grad]
         self._takes, self._memory = [], _C.ReplayMemory()
+        try:
+            copies = [Tensor(grad._array.to(grad.device)) for _, grad in lying]
+        except _C.OutOfMemoryError:
+            for leaf, _ in lying:
+                leaf.grad = None
+            raise
+        for (leaf, _), copied in zip(lying, copies):
+            leaf.grad = copied
 
     # --- looking at it
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,43 @@ def test_eight_threads_train_eight_nets(train: Callable[[int], Any], threads: No
     for thread in running:
         thread.join()
     assert together == alone and alone[0] != alone[1]
+
+
+@pytest.mark.usefixtures("without_memory_checks")
+def test_threads_set_by_another_thread_while_steps_are_recorded_and_replayed(threads: None) -> None:
+    """What is planned for one number of threads runs with that number; a recording that saw two numbers is made again."""
+    expected, ended = captured(3), threading.Event()
+
+    def change() -> None:
+        while not ended.is_set():
+            for count in (1, 2, 7, 3):
+                fastnn.set_num_threads(count)
+                time.sleep(0)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(30):
+            assert captured(3) == expected
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.usefixtures("without_memory_checks")
+def test_threads_set_between_two_recordings_of_a_step(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, make = captured(3), _C.Recording
+    counts = iter([1, 7, 2, 3])
+
+    def recording(*arguments: Any) -> _C.Recording:
+        fastnn.set_num_threads(next(counts, 3))
+        return make(*arguments)
+
+    monkeypatch.setattr(_C, "Recording", recording)
+    assert captured(3) == expected and next(counts, None) is None
+    counts = itertools.cycle([1, 2])
+    with pytest.raises(_C.CaptureError, match="threads, precision or instruction set change again and again"):
+        captured(3)
 
 
 class Meanwhile(Callback):

@@ -265,7 +265,7 @@ def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
         try:
             part.load_state_dict(state)
         except BaseException:
-            for (changed, _), old in zip(parts[:done], before):
+            for (changed, _), old in zip(parts[: done + 1], before):
                 changed.load_state_dict(old)
             raise
 

@@ -56,9 +56,9 @@ class Replays:
 
     def end(self) -> None:
         """Gives the memory back."""
-        if self.captured is not None:
-            self.captured.release()
-            self.captured = None
+        captured, self.captured = self.captured, None
+        if captured is not None:
+            captured.release()
 
 
 def _settings(trainer: Trainer) -> list[Any]:

@@ -143,8 +143,8 @@ class Trainer:
                 self._emit("after_fit")
         finally:
             self._callbacks = []
-            self._replays.end()
             self._batch = None
+            self._replays.end()
         if restore_best:
             self.restore_best()
         return self.history

@@ -1,0 +1,238 @@
+"""The k-th allocation finds no memory, for every k: one exception that says how much, nothing leaked, and afterwards the same bits."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pytest
+from captured_steps import DEVICE, Training
+
+import fastnn
+from fastnn import _C, nn, optim
+from fastnn.train import Trainer, checkpoint
+
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
+S = TypeVar("S")
+
+
+def allocated(at_most: float = math.inf) -> int:
+    """Bytes in arrays; where that is more, without those that only cycles of Python hold."""
+    now = fastnn.memory_stats(DEVICE)["allocated"]
+    if now > at_most:
+        gc.collect()
+        now = fastnn.memory_stats(DEVICE)["allocated"]
+    return now
+
+
+def refused(act: Callable[[], object], k: int) -> bool:
+    """Whether act's k-th allocation was asked for (and failed, and its exception said what it should)."""
+    _C.fail_allocation(k)
+    try:
+        act()
+    except fastnn.OutOfMemoryError as error:
+        told: Any = error
+        assert told.requested >= 0 and told.free > 0 and told.held >= 0
+        assert f"{told.requested} bytes requested, {told.free} free, {told.held} held by live arrays" in str(error)
+        assert _C.fail_allocation(0) == 0
+        return True
+    finally:
+        left = _C.fail_allocation(0)
+    assert left > 0, "an allocation failed and nobody heard of it"
+    return False
+
+
+class Attack(Generic[S]):
+    """make: something in a known state; act: what is to survive; state: all that it changes; recover: what a user does before the next try."""
+
+    def __init__(
+        self, make: Callable[[], S], act: Callable[[S], object], state: Callable[[S], Any], recover: Callable[[S], object]
+    ) -> None:
+        self.make, self.act, self.state, self.recover = make, act, state, recover
+
+    def run(self) -> int:
+        """How many allocations there were, each of which failed once."""
+        gc.collect()
+        gc.freeze()  # what is there already need not be looked at again and again
+        try:
+            return self._run()
+        finally:
+            gc.unfreeze()
+
+    def _run(self) -> int:
+        before = allocated()
+        subject = self.make()
+        self.act(subject)
+        expected = self.state(subject)
+        gc.collect()
+        grown = allocated() - before
+        for k in itertools.count(1):
+            del subject
+            before = allocated(before)
+            subject = self.make()
+            made = allocated()
+            most = grown - (made - before)  # of what stays: gradients, the optimizer's arrays
+            failed = refused(lambda: self.act(subject), k)  # noqa: B023 (called at once)
+            if not failed:
+                assert self.state(subject) == expected
+                return k - 1
+            self.recover(subject)
+            assert allocated(made + most) - made <= most, f"allocation {k} failed, and memory stays behind"
+            self.act(subject)
+            assert self.state(subject) == expected, f"after a failure of allocation {k}"
+            assert allocated(before + grown) - before <= grown, f"after a failure of allocation {k}, more is held"
+        raise AssertionError
+
+
+def training() -> Training:
+    """Convolution, batch normalisation, dropout, Adam."""
+    return Training("lenet", "adam")
+
+
+def begun() -> Training:
+    made = training()
+    made.run(made.step, 1)
+    return made
+
+
+def parameters(t: Training) -> list[bytes]:
+    return [p.numpy().tobytes() for p in t.model.parameters()]
+
+
+@pytest.mark.parametrize("make", [training, begun], ids=["the first step", "a later step"])
+def test_an_eager_step(make: Callable[[], Training]) -> None:
+    """Weights and optimizer are as before. What a forward pass had changed by then - running statistics, the generator - is put back here."""
+    start = make()
+    weights, buffers, drawn = parameters(start), start.model.state_dict(), start.generator.draw
+    del start
+
+    def recover(t: Training) -> None:
+        assert parameters(t) == weights
+        t.optimizer.zero_grad()
+        t.model.load_state_dict(buffers)
+        t.generator.draw = drawn
+
+    assert Attack(make, lambda t: t.call(t.step, *t.data[0]), Training.state, recover).run() > 20
+
+
+class Captured(Training):
+    def __init__(self, calls: int) -> None:
+        super().__init__("lenet", "adam")
+        self.captured = fastnn.capture(self.step)
+        self.run(self.captured, calls)
+        self.before = self.state()
+
+
+@pytest.mark.parametrize("calls", [0, 1], ids=["recorded and planned", "replayed"])
+def test_a_captured_step_is_done_whole_or_not_at_all(calls: int) -> None:
+    def recover(t: Captured) -> None:
+        assert t.state()[: len(t.before)] == t.before or calls == 0  # the optimizer's arrays come with the first step
+        if calls == 0:
+            assert t.optimizer.steps == 0 and t.generator.draw == 0
+
+    attempts = Attack(lambda: Captured(calls), lambda t: t.call(t.captured, *t.data[0]), Training.state, recover).run()
+    assert attempts > 10 if calls == 0 else attempts >= 2  # a replay on the CPU needs memory for its results alone
+
+
+# --- the trainer
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(27, 4)
+    )  # fmt: skip
+
+
+DATA = np.random.default_rng(5).standard_normal((22, 1, 8, 8), np.float32), np.arange(22) % 4
+
+
+def trainer(device: str = DEVICE) -> Trainer:
+    fastnn.seed(2)
+    model = net()
+    return Trainer(model, optim.Adam(model.parameters(), 1e-2), seed=3, ema=0.9, device=device)
+
+
+def state(t: Trainer) -> Any:
+    ema = t.stepping.ema
+    assert ema is not None
+    arrays = [
+        *t.model.state_dict().values(),
+        *map(np.asarray, t.optimizer.state_dict().values()),
+        *map(np.asarray, ema.state_dict().values()),
+    ]
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in t.history.rows]
+    return [a.tobytes() for a in arrays], t.epoch, t.batch, t.generator.draw, rows
+
+
+def test_a_fit_goes_on_where_it_failed() -> None:
+    """Two epochs with validation, steps replayed: whichever allocation fails, calling fit again ends with the bits of an undisturbed one.
+
+    On the CPU: on a GPU the host takes memory for the logits that it looks at when the step is done.
+    """
+
+    def fit(t: Trainer) -> None:
+        t.fit(DATA, 2 - t.epoch, DATA, batch_size=8, progress=False, restore_best=False)
+
+    assert Attack(lambda: trainer("cpu"), fit, state, lambda t: t.inference.release()).run() > 50
+
+
+def test_a_checkpoint_is_written_whole_and_read_whole(tmp_path: Path) -> None:
+    path, made = tmp_path / "a.safetensors", trainer()
+    made.fit(DATA, 1, DATA, batch_size=8, progress=False)
+    made.save(path)
+    saved, whole = state(made), path.read_bytes()
+    initial = state(trainer())
+    for k in itertools.count(1):  # as things are, it takes none
+        if not refused(lambda: made.save(path), k):
+            break
+        assert path.read_bytes() == whole and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+    def load(t: Trainer) -> None:
+        checkpoint.load(t, path)
+
+    def unchanged(t: Trainer) -> None:
+        assert state(t) == initial and t.best is None and t.normalize is None
+
+    assert Attack(trainer, load, state, unchanged).run() > 10
+    assert state(made) == saved
+
+
+def test_a_model_that_does_not_fit_changes_nothing_of_the_trainer(tmp_path: Path) -> None:
+    """The average's arrays are looked at before the model's are written."""
+    made = trainer()
+    made.fit(DATA, 1, batch_size=8, progress=False)
+    made.save(tmp_path / "a.safetensors")
+    arrays, notes = fastnn.files.read(tmp_path / "a.safetensors")
+    name = next(k for k in arrays if k.startswith("average/"))
+    arrays[name] = np.zeros((1, 2, 3), np.float32)
+    fastnn.files.write(tmp_path / "b.safetensors", arrays, notes)
+    other = trainer()
+    before = state(other)
+    with pytest.raises(ValueError, match="b.safetensors"):
+        checkpoint.load(other, tmp_path / "b.safetensors")
+    assert state(other) == before
+
+
+def test_an_optimizer_of_two_launches_steps_whole_or_not_at_all() -> None:
+    """Parameters of two types take two kernels: memory of both comes before the first runs."""
+    a, b = (fastnn.tensor(np.ones(5), dtype=dtype, requires_grad=True) for dtype in ("float32", "float64"))
+
+    def make() -> optim.Adam:
+        for p in (a, b):
+            p.copy_from(np.ones(5))
+            p.grad = fastnn.tensor(np.full(5, 0.5), dtype=p.dtype)
+        return optim.Adam([a, b], 0.1)
+
+    def bits(o: optim.Adam) -> Any:
+        return [x.numpy().tobytes() for x in (a, b)], o.steps, o._counts.tolist()
+
+    start = bits(make())
+    untouched: list[Any] = []
+    attempts = Attack(make, lambda o: o.step(), bits, lambda o: untouched.append(bits(o))).run()
+    assert attempts > 6 and all(seen == start for seen in untouched)
