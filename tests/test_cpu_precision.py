@@ -216,6 +216,27 @@ def test_activations_of_convolutions(geometry: Geometry, activation: str, way: T
     assert_within(y, expected, 1.02 * (conv2d_tolerance(x, w, b) + 4 + slack), f"{activation} of {name_of(geometry)}")
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+@pytest.mark.parametrize(
+    ("geometry", "algorithm"),
+    [
+        (plain_geometry(1, 14, 12, 6, 3, 2, 2), "plain"),
+        (plain_geometry(2, 16, 9, 16, 3, 1, 16), "depthwise"),
+        (plain_geometry(3, 3, 12, 17, 5, 2, 1), "direct_small_c"),
+    ],
+    ids=str,
+)
+def test_an_activation_is_of_the_sum_not_of_what_is_stored(geometry: Geometry, algorithm: str, activation: str, way: Table) -> None:
+    """Rounded once, behind it, in the forms that multiply float32 too."""
+    x, w, _ = (rounded(o) for o in operands(geometry))
+    y = call("conv2d_forward", (*geometry, activation), [x, w, None], way.dtype)["y"]
+    if not _C.last_call()["algorithm"].startswith(("bf16_", "amx_")):
+        assert _C.last_call()["algorithm"] == algorithm
+    expected = reference.conv2d_forward(x.astype(np.float64), w.astype(np.float64), None, *geometry[2:], activation)
+    slack = np.abs(expected) * (BFLOAT16_EPS / 2 / 2.0**-23) if way.dtype == "bfloat16" else 0
+    assert_within(y, expected, 1.02 * (conv2d_tolerance(x, w, np.zeros(1)) + 4 + slack), f"{activation} of {name_of(geometry)}")
+
+
 @pytest.mark.parametrize("activation", ["none", "relu", "silu"])
 def test_activations_and_biases_of_products(activation: str, way: Table) -> None:
     random = np.random.default_rng(0)

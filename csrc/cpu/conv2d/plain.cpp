@@ -29,6 +29,7 @@ INLINE void forward_pixel(const Conv2d& v, const ConvOperands& o, int64_t n, int
         sum += dot(o.in + ((n * v.H + h) * v.W + w) * v.C + g * C, o.with + ((k * v.R + r) * v.S + s) * C, C);
       }
     }
+    activate_in_place(v.activation, &sum, 1);  // of the sum, not of what is stored
     o.out[((n * v.P + p) * v.Q + q) * v.K + k] = storage(sum);
   }
 }
@@ -37,7 +38,6 @@ void forward(const Context& context, const Conv2d& v, const ConvOperands& o, voi
   parallel(context, v.N * v.P, [&](int64_t row, int) {
     for (int64_t q = 0; q < v.Q; q++)
       for (int64_t g = 0; g < v.G; g++) forward_pixel(v, o, row / v.P, row % v.P, q, g);
-    activate_in_place(v.activation, o.out + row * v.Q * v.K, v.Q * v.K);
   });
 }
 
