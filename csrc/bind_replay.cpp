@@ -12,7 +12,7 @@ void bind_replay(py::module_& m) {
       .def(py::init<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)
       .def("start", &Recording::start)
       .def("stop", &Recording::stop)
-      .def("look", &Recording::look, arg("array"))
+      .def("look", &Recording::look, arg("array"), arg("unless_finite") = false)
       .def("difference", &Recording::difference, arg("first"), "The first entry that differs, in words; empty when there is none.")
       .def_property_readonly("settings",
                              [](const Recording& r) {

@@ -218,10 +218,11 @@ void Recording::constant(const Array& array) { blocks_[size_t(block_of(array))].
 
 void Recording::empty(const Array& array) { made(array); }
 
-int Recording::look(const Array& array) {
+int Recording::look(const Array& array, bool unless_finite) {
   const int block = block_of(array);
   use(block, int(entries_.size()));
-  entries_.push_back({Kind::look, row_count, nullptr, &array.device(), {}, {{false, {block}, {}}}, 0, -1, {}, array.shape, array.dtype});
+  entries_.push_back(
+      {Kind::look, row_count, nullptr, &array.device(), {}, {{false, {block}, {}}}, 0, -1, {}, array.shape, array.dtype, unless_finite});
   return looks_++;
 }
 

@@ -70,6 +70,7 @@ class Recording {
     LabelCheck labels;
     Shape shape;  // of what is looked at
     Dtype dtype = Dtype::float32;
+    bool unless_finite = false;
     const char* algorithm = "";  // for the profiler, as the next two
     int64_t bytes = 0;
     int scope = 0;
@@ -94,9 +95,9 @@ class Recording {
   void copy(const Array& from, const Array& to);
   void count(const Array&);  // one more in a counter of the CPU
   void check(const LabelCheck&, const Array& labels);
-  void constant(const Array&);  // made from the host's data by the library itself, the same in every step
-  void empty(const Array&);     // to be filled by a kernel that takes it as inout
-  int look(const Array&);       // the host looks at it here; the number of the look
+  void constant(const Array&);                 // made from the host's data by the library itself, the same in every step
+  void empty(const Array&);                    // to be filled by a kernel that takes it as inout
+  int look(const Array&, bool unless_finite);  // the host looks at it here, or at a number that is not finite; which look it is
 
   int block_of(const Array&);
   void use(int block, int entry);

@@ -1,6 +1,7 @@
 #include "replay.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "profiler.h"
@@ -297,7 +298,25 @@ void Replay::forget_graphs() {
   graphs_.clear();
 }
 
+// Of a look at a single number: whether there is nothing to see.
+bool Replay::finite(size_t look) const {
+  const auto& entry = recording_->entries()[looks_[look]];
+  const void* at = address(entry.operands[0].blocks[0]);
+  float narrow = 0;
+  double wide = NAN;  // of another type: the host looks
+  if (entry.dtype == Dtype::float32) entry.device->copy_out(&narrow, at, sizeof narrow), wide = narrow;
+  if (entry.dtype == Dtype::float64) entry.device->copy_out(&wide, at, sizeof wide);
+  return std::isfinite(wide);
+}
+
 int Replay::run() {
+  for (;;) {
+    const int look = run_to_look();
+    if (look < 0 || !recording_->entries()[looks_[size_t(look)]].unless_finite || !finite(size_t(look))) return look;
+  }
+}
+
+int Replay::run_to_look() {
   size_t end = steps_.size();
   int look = -1;
   for (size_t l = 0; l < looks_.size() && look < 0; l++)

@@ -41,7 +41,7 @@ class Replay {
   bool fits(const std::vector<Array>& arguments) const;  // shapes, types, devices, switches
   // Copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
   bool begin(const std::vector<Array>& arguments);
-  int run();  // to the next look, whose number it returns, or to the end: -1
+  int run();  // to the next look that the host takes, whose number it returns, or to the end: -1
   Array looked(int look) const;
   std::vector<Array> results();  // copies; once behind each run
   const std::vector<Array>& kept() const { return kept_; }
@@ -85,6 +85,8 @@ class Replay {
   void* address(int block) const;
   Array array(const Leaving&) const;
   void run_part(size_t begin, size_t end, std::vector<Context>&);
+  int run_to_look();
+  bool finite(size_t look) const;
   bool launch(size_t begin, size_t end, std::vector<Context>&);
   bool make_graph(Device&, size_t begin, size_t end, std::vector<Context>&, void** graph);
   void count(size_t begin, size_t end);

@@ -134,13 +134,14 @@ def at_the_end(what: Callable[[], None]) -> None:
         recorder.put_off(what)
 
 
-def look(tensor: Tensor, at: Callable[[Tensor], None]) -> None:
-    """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there."""
+def look(tensor: Tensor, at: Callable[[Tensor], None], *, unless_finite: bool = False) -> None:
+    """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there. unless_finite: a
+    replay calls it only where the tensor, a single number, is not finite."""
     recorder = current()
     if recorder is None or recorder.core is None:
         at(tensor)
         return
-    recorder.core.look(tensor._array)
+    recorder.core.look(tensor._array, unless_finite)
     recorder.looks.append(at)
 
 

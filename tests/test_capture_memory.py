@@ -92,6 +92,25 @@ def test_a_look_between_forward_and_backward() -> None:
     assert all(np.array_equal(a, steps[name]) for name, a in t.optimizer.state_dict().items())
 
 
+@pytest.mark.parametrize(("dtype", "seen_of"), [("float32", [1, 3]), ("float64", [1, 3]), ("bfloat16", [0, 1, 2, 3])])
+def test_a_look_at_what_is_not_finite(dtype: str, seen_of: list[int]) -> None:
+    """The host is called where the number is NaN or infinite, and where the type is none that the core reads."""
+    seen: list[float] = []
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        sums = fastnn.ops.sum(x)
+        narrow = fastnn.ops.cast(sums, dtype) if dtype == "bfloat16" else sums
+        fastnn.recording.look(narrow, lambda value: seen.append(value.item()), unless_finite=True)
+        return sums * 2.0
+
+    values = [3.0, np.inf, -2.0, np.nan]
+    wide = "float64" if dtype == "float64" else "float32"
+    results = [step(fastnn.tensor(np.array([v, 0.0]), wide)).item() for v in values]
+    assert np.array_equal(results, np.multiply(values, 2), equal_nan=True)
+    assert np.array_equal(seen, [values[i] for i in seen_of], equal_nan=True)
+
+
 def test_recording_computes_nothing_and_takes_no_memory() -> None:
     """The first call's peak is the arena and what outlives it: the optimizer's state."""
     t = Training("resnet20", "adam", batch=8)

@@ -114,7 +114,7 @@ class Stepping:
             self._layers = self._layers or layers_of(trainer.model)
             norms = [Tensor(norm) for norm in global_norms(telling_gradients(self._layers))]
         for norm in norms:
-            recording.look(norm, lambda norm: check_norm(trainer, float(norm)))
+            recording.look(norm, lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
         trainer.optimizer.step()
         if self.ema is not None:
             self.ema.update()

@@ -166,7 +166,7 @@ class Trainer:
         self._batch = x, labels
         logits = self.forward(x)
         loss = self.objective(logits, labels, penalised)
-        recording.look(loss, lambda loss: check_loss(self, float(loss)))
+        recording.look(loss, lambda loss: check_loss(self, float(loss)), unless_finite=True)
         loss.backward(None if share == 1 else share)
         return loss, logits
 
