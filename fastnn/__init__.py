@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 try:
-    from ._C import DeviceError, OutOfMemoryError, empty_cache, get_num_threads, memory_stats, set_finite_checks, set_num_threads
+    from ._C import DeviceError, OutOfMemoryError, get_num_threads
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._C":
         raise
@@ -26,22 +26,15 @@ if hasattr(sys.modules.get("threadpoolctl"), "register"):  # since its version 3
 if TYPE_CHECKING:
     from . import cuda, data, models, neighbors, nn, ops, optim, train
     from .captured import capture
-    from .config import get_precision, set_precision, show_config
+    from .config import empty_cache, get_precision, memory_stats, set_finite_checks, set_num_threads, set_precision, show_config
     from .gradients import gradcheck
     from .profiler import peak, profile
 
 __version__ = "0.1.0"
 
 _submodules = ("cuda", "data", "models", "neighbors", "nn", "ops", "optim", "train", "files", "cli")
-_lazy = {
-    "capture": "captured",
-    "gradcheck": "gradients",
-    "show_config": "config",
-    "peak": "profiler",
-    "profile": "profiler",
-    "set_precision": "config",
-    "get_precision": "config",
-}
+_config = ("empty_cache", "get_precision", "memory_stats", "set_finite_checks", "set_num_threads", "set_precision", "show_config")
+_lazy = {"capture": "captured", "gradcheck": "gradients", "peak": "profiler", "profile": "profiler", **dict.fromkeys(_config, "config")}
 
 __all__ = [
     "DeviceError",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _C, devices, random, recording
+from .arguments import integer, shown
 from .tensor import Tensor, is_grad_enabled
 
 _MOST = 8  # recordings kept: shapes, modes, ...
@@ -307,11 +308,9 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     L-BFGS and Newton look at values and cannot be captured.
     `memory`: bytes of the arena, which holds all that the step makes; `kernels`: the names of what runs.
     """
-    if not callable(step_fn):
-        raise TypeError(f"capture: expected a function that does a training step, got {type(step_fn).__name__}")
-    if verify < 0:
-        raise ValueError(f"capture: verify must not be negative, got {verify}")
-    return Captured(step_fn, verify)
+    if not callable(step_fn) or isinstance(step_fn, type):
+        raise TypeError(f"capture: step_fn must be a function that does a training step, got {shown(step_fn)}")
+    return Captured(step_fn, integer("capture", "verify", verify, 0))
 
 
 # --- arguments and results

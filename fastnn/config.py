@@ -6,7 +6,8 @@ import platform
 
 import numpy as np
 
-from . import _C
+from . import _C, devices
+from .arguments import flag, integer, text
 
 
 def show_config() -> str:
@@ -55,12 +56,33 @@ def set_precision(precision: str) -> None:
     norm). Sums are float32 always. Where a CPU lacks the instructions, or float32 is faster for a shape (Winograd's algorithm on
     avx512_bf16), products are float32 under all three; `fastnn.show_config()` says what holds here. ValueError for another word.
     """
-    _C.set_precision(precision)
+    _C.set_precision(text("set_precision", "precision", precision, "(highest, high or medium)"))
 
 
 def get_precision() -> str:
     """What set_precision set."""
     return _C.get_precision()
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads kernels may use from now on: 1 to 256. Results have the same bits for any number. `show_config()` says what was picked."""
+    _C.set_num_threads(integer("set_num_threads", "n", n, 1, 257))
+
+
+def set_finite_checks(on: bool) -> None:
+    """Whether every kernel's result is looked at: the first NaN or infinity then raises FloatingPointError, which names the kernel. Steps run eagerly
+    meanwhile."""
+    _C.set_finite_checks(flag("set_finite_checks", "on", on))
+
+
+def memory_stats(device: str = "cpu") -> dict[str, int]:
+    """Bytes in live arrays (allocated, peak) and held from the system (reserved); blocks handed out (allocations) and how many were reused."""
+    return _C.memory_stats(devices.resolve(device))
+
+
+def empty_cache(device: str = "cpu") -> None:
+    """Gives memory that no array uses back to the system."""
+    _C.empty_cache(devices.resolve(device))
 
 
 def _cuda() -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _C, devices
+from .arguments import instance, shown
 from .tensor import Tensor
 
 __all__ = [
@@ -101,6 +102,7 @@ class Stream:
 
     def wait(self, event: Event) -> None:
         """What is given to the stream from now on waits until the event has happened; the caller does not."""
+        instance("Stream.wait", "event", event, Event, "a cuda.Event")
         self._stream.wait(event._event)
 
 
@@ -108,7 +110,7 @@ class Stream:
 def stream(s: Stream) -> Iterator[None]:
     """Inside the block this thread gives its work on the stream's device to `s`. Arrays made on another stream may still be in the making:
     record an event there and let `s` wait for it."""
-    s._stream.use()
+    instance("cuda.stream", "s", s, Stream, "a cuda.Stream")._stream.use()
     try:
         yield
     finally:
@@ -131,6 +133,7 @@ class Event:
 
     def elapsed_time(self, later: Event) -> float:
         """Milliseconds from this mark to a later one, both reached, as the GPU's clock counts them."""
+        instance("Event.elapsed_time", "later", later, Event, "a cuda.Event")
         return self._event.elapsed_time(later._event)
 
 
@@ -139,6 +142,7 @@ def pin(tensor: Tensor, device: str = "cuda") -> Tensor:
 
     The memory is kept until it has done so. Do not write to the copy before then (`synchronize()`).
     """
+    instance("cuda.pin", "tensor", tensor, Tensor, "a Tensor")
     return Tensor(tensor._array.pinned(devices.resolve(device)))
 
 
@@ -147,4 +151,6 @@ def from_cuda_array(array: Any, device: str = "cuda") -> Tensor:
 
     Rank 4 must lie N, H, W, C under the shape (N, C, H, W), other ranks row-major; ValueError where the strides do not fit.
     """
+    if not hasattr(array, "__cuda_array_interface__"):
+        raise TypeError(f"from_cuda_array: array must be an array on a GPU (with __cuda_array_interface__), got {shown(array)}")
     return Tensor(_C.from_cuda_array(array, devices.resolve(device)))

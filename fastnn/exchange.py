@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _C, devices
+from .arguments import shown
 from .tensor import Tensor
 
 _DLPACK_GPUS = {2: "cuda", 12: "cuda-emulated"}  # kDLCUDA, kDLExtDev
@@ -16,10 +17,16 @@ def from_dlpack(array: Any) -> Tensor:
     Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
     Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
     """
+    if not hasattr(array, "__dlpack_device__") or isinstance(array, type):
+        raise TypeError(f"from_dlpack: array must be an array of a library that knows DLPack (numpy, PyTorch, ...), got {shown(array)}")
     kind, index = array.__dlpack_device__()
     stream = {"stream": _C.current_stream(devices.resolve(f"{_DLPACK_GPUS[kind]}:{index}"))} if kind in _DLPACK_GPUS else {}
     try:
         capsule = array.__dlpack__(max_version=(1, 0), **stream)
     except TypeError:  # from before DLPack 1.0
         capsule = array.__dlpack__(**stream)
+    except BufferError as error:
+        raise BufferError(
+            f"from_dlpack: {type(array).__module__} does not share this array ({error}); fastnn.tensor(a) copies numbers"
+        ) from error
     return Tensor(_C.from_dlpack(capsule))

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from . import arguments as given
+
 
 class CorruptFile(ValueError):
     """A file that cannot be what its name says. The message names it and the reason."""
@@ -30,6 +32,11 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
     from safetensors.numpy import save
 
     # safetensors writes the memory as it lies and ignores strides: without order="C" a channels-last array would be scrambled.
+    given.path("files.write", "path", path), given.instance("files.write", "arrays", arrays, Mapping, "a dict of arrays by name")
+    for name, values in arrays.items():
+        given.array("files.write", given.text("files.write", "a name in arrays", name), values)
+    if notes is not None:
+        given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold")
     dense = {name: np.asarray(a.numpy() if hasattr(a, "numpy") else a, order="C") for name, a in arrays.items()}
     text = json.dumps(dict(notes or {}))
     replace(path, *_in_order(save(dense, {"format": "pt", "fastnn": text, "crc32": _checksum(dense, text)})))
@@ -53,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     """
     from safetensors.numpy import load
 
-    data = _contents(path)
+    data = _contents(given.path("files.read", "path", path))
     try:
         arrays = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # safetensors has found it sound

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from .arguments import array
 from .tensor import Array, Op, Tensor, apply, no_grad, tensor
 
 
@@ -65,7 +64,7 @@ class _UserOp(Op):
         self.args = ()
         self.shapes = [None if a is None else a.shape for a in arrays]
         self.save(*[t._array for t in self.context.saved_tensors])
-        return _array_of(result, arrays)
+        return _array_of(f"{self.function.__name__}.forward", result, arrays)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         _ = self.saved  # checks the versions
@@ -75,7 +74,8 @@ class _UserOp(Op):
             raise ValueError(
                 f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments"
             )
-        results = tuple(None if g is None else _array_of(g, (dy,)) for g in gradients)
+        name = f"{self.function.__name__}.backward"
+        results = tuple(None if g is None else _array_of(name, g, (dy,)) for g in gradients)
         for i, (g, shape) in enumerate(zip(results, self.shapes)):
             if g is not None and shape is not None and g.shape != shape:
                 raise ValueError(f"{self.function.__name__}.backward: gradient {i} has shape {g.shape}; its input has shape {shape}")
@@ -86,8 +86,9 @@ class _UserOp(Op):
         self.context.saved_tensors = ()
 
 
-def _array_of(value: Any, like: Sequence[Array | None]) -> Array:
+def _array_of(name: str, value: Any, like: Sequence[Array | None]) -> Array:
     if isinstance(value, Tensor):
         return value._array
     dtype, device = next(((a.dtype, a.device) for a in like if a is not None), ("float32", "cpu"))
-    return tensor(value, dtype=dtype if np.asarray(value).dtype.kind == "f" else None, device=device)._array
+    values = array(name, "what it returns", value)
+    return tensor(values, dtype=dtype if values.dtype.kind == "f" else None, device=device)._array

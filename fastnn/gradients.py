@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import array, function, items, number, shown
 from .tensor import Tensor, no_grad, tensor
 
 
@@ -17,7 +18,15 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
     projected on fixed pseudo-random numbers. At a kink (one-sided differences disagree) an element passes when its gradient lies between them.
     Returns True, or raises AssertionError naming the input, the element and both figures. `fn` must be deterministic.
     """
-    values = [x.numpy() if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
+    function("gradcheck", "fn", fn, "a function of Tensors that returns one")
+    (
+        number("gradcheck", "eps", eps, "(0, inf)"),
+        number("gradcheck", "rtol", rtol, "[0, inf)"),
+        number("gradcheck", "atol", atol, "[0, inf)"),
+    )
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        raise TypeError(f"gradcheck: inputs must be a list of arrays or Tensors, one for each argument of fn, got {shown(inputs)}")
+    values = [array("gradcheck", "inputs", x) for x in items("gradcheck", "inputs", inputs, "a list of arrays or Tensors")]
     float_inputs = [i for i, v in enumerate(values) if v.dtype.kind == "f"]
     if not float_inputs:
         raise ValueError("gradcheck: none of the inputs is of a float type")
@@ -25,6 +34,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
 
     leaves = [tensor(v, dtype="float64", requires_grad=True) if i in float_inputs else tensor(v) for i, v in enumerate(doubles)]
     y = fn(*leaves)
+    if not isinstance(y, Tensor) or not y.requires_grad:
+        kind = "a Tensor that depends on no input" if isinstance(y, Tensor) else shown(y)
+        raise TypeError(f"gradcheck: fn must return a Tensor made of its arguments by fastnn's operations, it returned {kind}")
     direction = np.cos(np.arange(y.size) * 1.7 + 0.3).reshape(y.shape)
     y.backward(direction)
 

@@ -17,16 +17,16 @@ from typing import Any
 import numpy as np
 
 from . import _C, devices
-from .arguments import integer
+from .arguments import array, integer, shown
+from .arguments import path as checked_path
 from .data.folds import k_fold
-from .tensor import Tensor
 
 _CHUNK_BYTES = 64 << 20  # of distances at a time
 
 
 def _rows(what: str, x: Any) -> np.ndarray:
     """Samples as float32 rows: (N, D), or images, flattened in row-major order."""
-    values = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
+    values = array(what, "x", x)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
     if values.ndim < 2:
@@ -35,6 +35,15 @@ def _rows(what: str, x: Any) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise ValueError(f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; nothing is near to it")
     return rows
+
+
+def _labels(what: str, y: Any, count: int) -> np.ndarray:
+    labels = array(what, "y", y)
+    if labels.shape != (count,):
+        raise ValueError(f"{what}: labels have shape {labels.shape}; expected ({count},), one for each sample")
+    if labels.dtype.kind not in "biuUS":
+        raise TypeError(f"{what}: labels must be integers or words, got dtype {labels.dtype}")
+    return labels
 
 
 def _summed(a: _C.Array, b: _C.Array, p: int) -> np.ndarray:
@@ -48,10 +57,17 @@ def distances(a: Any, b: Any, *, p: int = 2, device: str = "cpu") -> np.ndarray:
     Sums of differences, computed in float32 without an M x N x D array: exact for integers as long as sums stay below 2^24 (bytes: 258
     features of full contrast). ValueError for shapes that do not fit.
     """
+    _checked_power("distances", p)
     there = devices.resolve(device)
     first, second = (_C.from_numpy(_rows("distances", x), there) for x in (a, b))
     summed = _summed(first, second, p)
     return np.sqrt(summed) if p == 2 else np.array(summed)
+
+
+def _checked_power(what: str, p: int) -> int:
+    if integer(what, "p", p) not in (1, 2):
+        raise ValueError(f"{what}: p must be 1 or 2, got {p}")
+    return p
 
 
 def _nearest(summed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,16 +99,13 @@ class KNeighborsClassifier:
     """
 
     def __init__(self, n_neighbors: int = 5, *, p: int = 2, device: str = "cpu") -> None:
-        integer("KNeighborsClassifier", "n_neighbors", n_neighbors, 1), integer("KNeighborsClassifier", "p", p)
-        if p not in (1, 2):
-            raise ValueError(f"KNeighborsClassifier: p must be 1 or 2, got {p}")
-        self.n_neighbors, self.p, self.device = n_neighbors, p, device
+        integer("KNeighborsClassifier", "n_neighbors", n_neighbors, 1), _checked_power("KNeighborsClassifier", p)
+        self.n_neighbors, self.p, self.device = n_neighbors, p, devices.resolve(device)
 
     def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
         """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours."""
-        rows, labels = _rows("fit", x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
-        if labels.shape != (len(rows),):
-            raise ValueError(f"fit: labels have shape {labels.shape}; expected ({len(rows)},), one for each sample")
+        rows = _rows("fit", x)
+        labels = _labels("fit", y, len(rows))
         self._enough(self.n_neighbors, len(rows))
         self.classes_, codes = np.unique(labels, return_inverse=True)
         self._codes, self.n_samples_fit_ = codes.reshape(-1), len(rows)
@@ -114,9 +127,8 @@ class KNeighborsClassifier:
 
     def score(self, x: Any, y: Any) -> float:
         """The share of samples whose class is predicted. ValueError unless there is one label for each sample."""
-        predicted, labels = self.predict(x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
-        if labels.shape != predicted.shape:
-            raise ValueError(f"score: labels have shape {labels.shape}; expected {predicted.shape}, one for each sample")
+        predicted = self.predict(x)
+        labels = _labels("score", y, len(predicted))
         return float(np.mean(predicted == labels))
 
     def _neighbors(self, x: Any, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -134,7 +146,7 @@ class KNeighborsClassifier:
 
     @staticmethod
     def _enough(k: int, samples: int) -> None:
-        if not 1 <= k <= samples:
+        if integer("KNeighborsClassifier", "n_neighbors", k, 1) > samples:
             raise ValueError(f"KNeighborsClassifier: n_neighbors {k}, but there are {samples} training samples")
 
 
@@ -168,6 +180,7 @@ class Choice:
         """Every fold's accuracy over k, with mean and spread, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
         from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
+        checked_path("Choice.plot", "path", path)
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
         axes.plot(np.repeat(self.ks, self.accuracies.shape[1]), self.accuracies.reshape(-1), "o", markersize=3, alpha=0.5, label="a fold")
@@ -185,11 +198,13 @@ def cross_validate(
 
     The neighbours of a fold are found once for all k. Folds: data.k_fold. ValueError when the largest k exceeds the samples outside a fold.
     """
-    rows, labels = _rows("cross_validate", x), np.asarray(y.numpy() if isinstance(y, Tensor) else y)
-    if labels.shape != (len(rows),):
-        raise ValueError(f"cross_validate: labels have shape {labels.shape}; expected ({len(rows)},), one for each sample")
-    if not len(ks) or min(ks) < 1:
-        raise ValueError(f"cross_validate: ks must be numbers of at least 1, got {tuple(ks)}")
+    rows = _rows("cross_validate", x)
+    labels = _labels("cross_validate", y, len(rows))
+    if not isinstance(ks, (tuple, list, range, np.ndarray)) or getattr(ks, "ndim", 1) != 1:
+        raise TypeError(f"cross_validate: ks must be several numbers of neighbours, got {shown(ks)}")
+    if not len(ks):
+        raise ValueError("cross_validate: ks must be numbers of at least 1, got none")
+    ks = [integer("cross_validate", "ks", k, 1) for k in ks]
     accuracies = []
     for training, fold in k_fold(labels, folds, seed=seed):
         classifier = KNeighborsClassifier(max(ks), p=p, device=device).fit(rows[training], labels[training])

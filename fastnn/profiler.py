@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import _C, recording
+from .arguments import integer
 from .scopes import scope_of
 
 _OPTIMIZER = ("SGD", "Adam", "Adagrad", "RMSprop", "Muon", "ParameterList")  # structs of kernels.def
@@ -95,6 +96,7 @@ class Profile(dict[str, dict[str, Any]]):
     def table(self, of: Peak | None = None, *, rows: int = 30) -> str:
         """One line for each kernel of each layer, slowest first, at most `rows`. `of`: fastnn.peak(), for the share of what could be reached."""
         heading = ("layer", "phase", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s", *(["of peak"] if of else []))
+        integer("Profile.table", "rows", rows, 0)
         lines = [heading, *[_line(cost, self.seconds, of) for cost in self.costs[:rows]]]
         widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
         text = ["  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip() for line in lines]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from . import _C, devices
-from .arguments import integer
+from .arguments import integer, number, shown
 
 INIT, NET, ORDER, AUGMENTATION = range(4)
 
@@ -48,16 +48,25 @@ class Generator:
 
     def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
         """n words of 32 bits: word i is word i % 4 of block i // 4."""
+        (
+            integer("Generator.bits", "n", n, 0),
+            integer("Generator.bits", "draw", draw, 0),
+            integer("Generator.bits", "purpose", purpose, 0, 2**32),
+        )
         words: np.ndarray = _C.random_bits(_C.Random(n, draw, purpose), self.state).numpy()
         return words.astype(np.uint32)
 
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """float32 samples of [low, high) for initialisation; uses up one draw."""
+        shape = _checked_shape("Generator.uniform", shape)
+        low, high = number("Generator.uniform", "low", low), number("Generator.uniform", "high", high)
         words = self.bits(int(np.prod(shape)), self.next_draw(), INIT)
         return _in_pieces(shape, lambda piece: low + (high - low) * (words[piece].astype(np.float64) / 2.0**32))
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
+        shape = _checked_shape("Generator.normal", shape)
+        mean, std = number("Generator.normal", "mean", mean), number("Generator.normal", "std", std)
         n = int(np.prod(shape))
         words = self.bits(2 * n, self.next_draw(), INIT)
 
@@ -66,6 +75,12 @@ class Generator:
             return np.asarray(mean + std * (np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)))
 
         return _in_pieces(shape, samples)
+
+
+def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"{what}: shape must be several integers, got {shown(shape)}")
+    return tuple([integer(what, "shape", n, 0) for n in shape])
 
 
 def _in_pieces(shape: tuple[int, ...], samples: Callable[[slice], np.ndarray]) -> np.ndarray:

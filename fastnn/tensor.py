@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _C, devices, recording
 from .arguments import array as checked_array
-from .arguments import flag, shown
+from .arguments import flag, integer, shown
 from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
@@ -33,7 +33,8 @@ def apply(op: Op, *inputs: Tensor | None) -> Tensor:
         arrays = [None if t is None else t._array for t in inputs]
     except AttributeError:
         wrong = next(type(t) for t in inputs if t is not None and not isinstance(t, Tensor))
-        raise TypeError(f"{op.name}: expected a Tensor, got {wrong.__module__}.{wrong.__name__}; fastnn.tensor(array) makes one") from None
+        kind = f"{wrong.__module__}.{wrong.__name__}".removeprefix("builtins.")
+        raise TypeError(f"{op.name}: expected a Tensor, got {kind}; fastnn.tensor(array) makes one") from None
     op.needs = needs
     array = op.forward(*arrays)
     if True not in needs:
@@ -224,9 +225,9 @@ class Tensor:
 
         For leaves (parameters, buffers): detach() and a reshape that keeps the order in memory share their bytes with this tensor.
         """
-        values = np.asarray(values)
-        if values.shape != self.shape:
-            raise ValueError(f"copy_from: got shape {values.shape}; expected {self.shape}")
+        values = checked_array("copy_from", "values", values)
+        if values.shape != self.shape or values.dtype.kind not in "fiub":
+            raise ValueError(f"copy_from: got shape {values.shape} of {values.dtype}; expected {self.shape} of numbers")
         self._array.copy_from(values)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
@@ -383,7 +384,8 @@ class Tensor:
 
     def argmax(self, axis: int | None = None) -> Tensor:
         """Row-major position of the largest value (int64), without a gradient."""
-        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), axis), np.int64), self.device))
+        at = axis if axis is None else integer("argmax", "axis", axis, -self.ndim, self.ndim)
+        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), at), np.int64), self.device))
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)

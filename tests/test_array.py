@@ -315,7 +315,7 @@ def test_writes_raise_the_version_and_reads_do_not() -> None:
 
 def test_copy_from_refuses_other_shapes_and_lossy_types() -> None:
     t = fastnn.tensor(counted((3, 4)))
-    with pytest.raises(ValueError, match=r"\(4,\).*expected \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"copy_from: got shape \(4,\) of float64; expected \(3, 4\) of numbers"):
         t.copy_from(np.ones(4))
     labels = fastnn.tensor(np.arange(3))
     with pytest.raises(TypeError, match="same_kind"):

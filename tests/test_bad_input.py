@@ -41,7 +41,11 @@ LAYERS: dict[str, Case] = {
         TypeError,
         "x has dtype uint8; expected float32 or float64",
     ),
-    "conv, double": (lambda: nn.Conv2d(3, 8, 3)(x(2, 3, 8, 8, dtype="float64")), TypeError, "w has dtype float32; expected float64"),
+    "conv, double": (
+        lambda: nn.Conv2d(3, 8, 3)(x(2, 3, 8, 8, dtype="float64")),
+        TypeError,
+        "conv2d: x has dtype float64, weight has dtype float32, .*expected the same for all",
+    ),
     "conv, numpy": (
         lambda: nn.Conv2d(3, 8, 3)(normal(0, 2, 3, 8, 8)),
         TypeError,
@@ -84,7 +88,7 @@ LAYERS: dict[str, Case] = {
     "linear, integers": (
         lambda: nn.Linear(5, 3)(fastnn.tensor(np.zeros((2, 5), int))),
         TypeError,
-        "a has dtype int64; expected float32 or float64",
+        r"Linear\(5->3\): linear: x has dtype int64; expected float32 or float64",
     ),
     "linear, numpy": (
         lambda: nn.Linear(5, 3)(normal(0, 2, 5)),

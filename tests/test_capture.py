@@ -215,6 +215,9 @@ def test_replaced_parameters_and_groups_are_seen() -> None:
     step(x), step(x)
     model[2].weight, model[2].bias = nn.Parameter(np.zeros((2, 2), np.float32)), nn.Parameter(np.zeros(2, np.float32))
     assert not step(x).numpy().any()
+    model[1] = nn.Tanh()
+    layers = nn.Sequential(model[0], nn.Tanh(), model[2])(x).numpy()
+    assert np.array_equal(step(x).numpy(), layers), "a layer put in another's place"
     optimizer.param_groups[0]["params"] = optimizer.param_groups[0]["params"][:1]
     before = model[0].bias.numpy().copy()
     step(x)

@@ -143,7 +143,7 @@ def test_another_thread_is_refused() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(TypeError, match="expected a function"):
+    with pytest.raises(TypeError, match="capture: step_fn must be a function that does a training step, got 3"):
         fastnn.capture(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="verify must not be negative"):
         fastnn.capture(lambda: None, verify=-1)

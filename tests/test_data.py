@@ -196,6 +196,15 @@ def test_normalize_of_floats_and_features() -> None:
 # --- the loader
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_normalisation_names_the_sample_that_is_no_number(value: float) -> None:
+    images = np.ones((1500, 2, 3, 4), np.float32)
+    images[1234, 1, 0, 3] = value
+    message = rf"Normalize.fit: sample 1234 of 1500 holds {value} at \[1, 0, 3\]; repair or leave out that sample"
+    with pytest.raises(ValueError, match=message):
+        Normalize.fit(ArrayDataset(images, np.zeros(1500, int)))
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("shape", [(3, 5, 4), (1, 4, 4), (7,)])
 def test_batches_hold_the_normalised_images_of_their_labels(dtype: type, shape: tuple[int, ...]) -> None:

@@ -92,8 +92,35 @@ def test_attributes() -> None:
         Forgetful()
     with pytest.raises(NotImplementedError, match="ModuleList has no forward"):
         nn.ModuleList([])(1)
-    with pytest.raises(TypeError, match="Sequential holds modules, got type"):
+    with pytest.raises(TypeError, match="Sequential holds modules, got the class ReLU"):
         nn.Sequential(nn.ReLU)
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "ModuleList"])
+def test_modules_are_replaced_and_removed_by_number(kind: str) -> None:
+    first, middle, last = nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)
+    net = nn.Sequential(first, middle, last) if kind == "Sequential" else nn.ModuleList([first, middle, last])
+    other = nn.Linear(4, 5)
+    net[2] = other
+    assert list(net) == [first, middle, other] and net[-1] is other and list(net[1:]) == [middle, other]
+    assert [name for name, _ in net.named_children()] == ["0", "1", "2"] and net.state_dict()["2.weight"].shape == (5, 4)
+    net[-2] = nn.Tanh()
+    assert [type(module).__name__ for module in net] == ["Linear", "Tanh", "Linear"]
+    del net[1]
+    assert list(net) == [first, other] and list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    if kind == "Sequential":
+        x = fastnn.tensor(np.ones((2, 3)))
+        assert np.array_equal(net(x).numpy(), other(first(x)).numpy())
+    for number in (2, -3):
+        with pytest.raises(IndexError, match=f"{kind}: there is no module {number}; it holds 2, counted from 0"):
+            net[number] = other
+        with pytest.raises(IndexError, match=f"{kind}: there is no module {number}"):
+            del net[number]
+    with pytest.raises(TypeError, match=f"{kind} holds modules, got 3"):
+        net[0] = 3
+    with pytest.raises(TypeError, match=f"{kind}: index must be an integer, got slice"):
+        net[0:1] = other
+    assert list(net) == [first, other]
 
 
 def test_train_and_eval_reach_everything() -> None:
@@ -127,7 +154,7 @@ def test_module_dict() -> None:
     assert len(heads) == 3 and "a" in heads and heads["b"] is list(heads.values())[1] and dict(heads.items())["c"] is heads["c"]
     del heads["b"]
     assert list(heads.state_dict()) == list(theirs.state_dict()) and "b" not in heads
-    with pytest.raises(TypeError, match="ModuleDict holds modules, got type"):
+    with pytest.raises(TypeError, match="ModuleDict holds modules, got the class Linear"):
         heads["d"] = nn.Linear
     for name in ("forward", "a.b"):
         with pytest.raises(KeyError, match="cannot name a module"):

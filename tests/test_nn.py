@@ -261,7 +261,7 @@ def test_every_model_by_name(name: str) -> None:
 def test_models_refuse_what_they_cannot_build() -> None:
     with pytest.raises(ValueError, match="no model is named 'squeezenet'; there are linear, mlp, lenet"):
         models.create("squeezenet", input_shape=(1, 28, 28))
-    with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\), got \(28, 28\)"):
+    with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\), three integers of at least 1, got \(28, 28\)"):
         models.create("lenet", input_shape=(28, 28))
     with pytest.raises(ValueError, match="lenet: .*at least 4 x 4, got 3 x 28"):
         models.create("lenet", input_shape=(1, 3, 28))

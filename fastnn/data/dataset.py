@@ -293,6 +293,10 @@ def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
 def npz_arrays(path: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file. ValueError, naming it, when it is damaged or holds anything else."""
     with open(path, "rb") as stream, reading(path, "not a whole .npz file of plain arrays ({})"):
+        begins = stream.read(2)
+        if begins != b"PK":  # numpy would speak of pickles
+            raise ValueError(f"it begins with {begins.hex(' ')!r}, not as an archive")
+        stream.seek(0)
         with np.load(stream, allow_pickle=False) as file:
             must_fit(path, sum(member.file_size for member in file.zip.infolist()))
             found = {name: file[name] for name in file.files}

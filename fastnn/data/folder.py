@@ -55,6 +55,8 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        if not -len(self) <= integer("ImageFiles", "i", i) < len(self):
+            raise IndexError(f"ImageFiles: there is no file {i}; there are {len(self)}, counted from 0")
         return self.resize(self.paths[i]), int(self.labels[i])
 
     def decoded(self, progress: bool = False) -> ArrayDataset:
@@ -65,7 +67,7 @@ class ImageFiles:
         def fill(i: int) -> None:
             images[i] = self.resize(self.paths[i]).transpose(1, 2, 0)
 
-        each(len(self), fill, "reading images" if progress else None)
+        each(len(self), fill, "reading images" if flag("ImageFiles.decoded", "progress", progress) else None)
         return ArrayDataset(images.transpose(0, 3, 1, 2), self.labels, self.classes, resize=self.resize)
 
     def without_broken(self) -> tuple[ImageFiles, Skipped]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices, random
-from ..arguments import flag, instance, integer, shown
+from ..arguments import array, flag, instance, integer, shown
 from ..tensor import Tensor
 from .augment import Augmentation, Frames, frames_of
 from .dataset import Dataset
@@ -105,6 +105,7 @@ class Loader:
 
     def frames(self, epoch: int) -> Frames | None:
         """What each sample of the data set shows in `epoch`; None without augmentation."""
+        integer("Loader.frames", "epoch", epoch, 0, 2**32)
         if not self.augment:
             return None
         height, width = self.dataset.shape[1:]
@@ -135,6 +136,12 @@ class Loader:
 
     def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
         """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
+        positions = array("Loader.batch", "positions", positions)
+        if positions.ndim != 1 or positions.dtype.kind not in "iu":
+            raise TypeError(f"Loader.batch: positions must be several integers, got shape {positions.shape} of {positions.dtype}")
+        if len(positions) and not 0 <= positions.min() <= positions.max() < len(self.dataset):
+            there = f"from {positions.min()} to {positions.max()}"
+            raise IndexError(f"Loader.batch: positions go {there}, the data set has {len(self.dataset)} samples, counted from 0")
         shown = None if frames is None else frames.take(positions)
         images, labels = self.dataset.batch(positions, self._scale, self._shift, self.device, shown)
         return Tensor(images), Tensor(_C.from_numpy(labels))

@@ -65,5 +65,18 @@ def _float_moments(first: np.ndarray, others: Iterator[np.ndarray], dataset: Dat
     for images in chain([first], others):
         n, total = n + len(_rows(images)), total + _rows(images).sum(0, dtype=np.float64)
     mean = total / n
+    if not np.isfinite(mean).all():
+        raise ValueError(f"Normalize.fit: {_first_that_is_no_number(dataset)}; repair or leave out that sample")
     variance = sum(np.square(_rows(images) - mean).sum(0) for images in dataset.blocks()) / n
     return list(mean), list(variance)
+
+
+def _first_that_is_no_number(dataset: Dataset) -> str:
+    before = 0
+    for images in dataset.blocks():
+        wrong = np.argwhere(~np.isfinite(images))
+        if len(wrong):
+            sample, *place = wrong[0].tolist()
+            return f"sample {before + sample} of {len(dataset)} holds {images[tuple(wrong[0])]} at {place}"
+        before += len(images)
+    return "the values are too large for their sum"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _C
-from ..arguments import integer, one_of
+from ..arguments import instance, integer, one_of, text
 from .augment import checked_sides
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class Resize:
     def decode(self, data: bytes | memoryview, name: str) -> np.ndarray:
         """The array of an image file's bytes. ValueError, with the name in front, when they are no whole image."""
         pillow = _pillow()
+        (
+            instance("Resize.decode", "data", data, (bytes, bytearray, memoryview), "the bytes of an image file"),
+            text("Resize.decode", "name", name),
+        )
         if not len(data):
             raise ValueError(f"{name}: an empty file; expected an image")
         try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments import integer, shown, text
 from ..nn import Module
 from .airbench import Airbench94, airbench94
+from .checks import image_shape
 from .imagenet import ConvNet, alexnet, vgg16
 from .lenet import lenet
 from .mlp import linear, mlp
@@ -65,10 +67,9 @@ def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **
     Its attribute `architecture` holds these arguments: files of the model say by them how to build it again. Raises ValueError for an
     unknown name, or a shape that is too small for its pools.
     """
-    if name not in _makers:
+    if text("models.create", "name", name) not in _makers:
         raise ValueError(f"no model is named {name!r}; there are {', '.join(_makers)}")
-    if len(input_shape) != 3:
-        raise ValueError(f"input_shape must be (C, H, W), got {input_shape}")
+    integer("models.create", "num_classes", num_classes, 1), image_shape("models.create", "input_shape", input_shape)
     model = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
     model.architecture = {"name": name, "input_shape": tuple(input_shape), "num_classes": num_classes, **options}
     return model
@@ -77,6 +78,8 @@ def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **
 def register(name: str, maker: Callable[..., Module]) -> None:
     """Makes a network of one's own known to `create`, and so to files: `register("mynet", MyNet)`, where MyNet takes the keywords
     num_classes and input_shape. A program that loads the file registers the same name first. ValueError for a name that is taken."""
-    if _makers.get(name, maker) is not maker:
+    if not callable(maker):
+        raise TypeError(f"register: maker must be a function or a class that makes a Module, got {shown(maker)}")
+    if _makers.get(text("register", "name", name), maker) is not maker:
         raise ValueError(f"register: there is a model named {name!r} already")
     _makers[name] = maker

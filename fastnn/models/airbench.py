@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import nn, ops
+from ..arguments import number
 from ..tensor import ArrayLike, Tensor
+from .checks import image_shape, network, sizes
+from .checks import images as checked_images
 
 _WINDOW = 2  # of the whitening convolution
 _IMAGES_AT_A_TIME = 250  # whose patches lie in the cache
@@ -22,6 +25,7 @@ class Airbench94(nn.Module):
 
     def __init__(self, num_classes: int, input_shape: tuple[int, ...], widths: tuple[int, int, int], scale: float | None) -> None:
         super().__init__()
+        image_shape("airbench94", "input_shape", input_shape), sizes("airbench94", "widths", widths, "three integers of at least 1", 3)
         channels, h, w = input_shape
         rows, columns = (((n - 1) // 8) // 3 for n in (h, w))
         if rows < 1 or columns < 1:
@@ -34,7 +38,7 @@ class Airbench94(nn.Module):
         self.layers = nn.Sequential(nn.GELU(), *groups, nn.MaxPool2d(3))
         features = widths[-1] * rows * columns
         self.head = nn.Linear(features, num_classes, bias=False)
-        self.scale = 1 / features if scale is None else scale
+        self.scale = 1 / features if scale is None else number("airbench94", "scale", scale)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(ops.flatten(self.layers(self.whiten(x))))
@@ -46,8 +50,15 @@ class Airbench94(nn.Module):
         Eigenvector i of the patches' second moments (not centred), largest eigenvalue first, divided by sqrt(eigenvalue_i + eps), is filter i;
         their negatives follow. airbench takes 5,000 training images.
         """
-        values, vectors = np.linalg.eigh(_patch_moments(np.asarray(images)))
-        filters = (vectors / np.sqrt(values + eps)).T[::-1].reshape(len(values), -1, _WINDOW, _WINDOW)
+        given = checked_images("whiten_with", "images", images)
+        if given.shape[1] != self.whiten.in_channels or min(given.shape[2:]) < _WINDOW:
+            raise ValueError(
+                f"whiten_with: images have shape {given.shape}; expected (N, {self.whiten.in_channels}, H, W) of at least 2 x 2"
+            )
+        values, vectors = np.linalg.eigh(_patch_moments(given))
+        filters = (
+            (vectors / np.sqrt(values + number("whiten_with", "eps", eps, "(0, inf)"))).T[::-1].reshape(len(values), -1, _WINDOW, _WINDOW)
+        )
         self.whiten.weight.copy_from(np.concatenate([filters, -filters]).astype(np.float32))
 
 
@@ -93,14 +104,13 @@ def _patch_moments(images: np.ndarray) -> np.ndarray:
     return moments
 
 
+@network
 def airbench94(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), width: float = 1.0, muon: bool = False) -> Airbench94:
     """airbench94's network: groups of 64, 256 and 256 channels, times `width`. Call `whiten_with(images)` before training.
 
     Without muon the output is divided by 9 and whiten.bias starts at 0; with it (the form trained by Muon) the output is divided by the number
     of features and the head's weights are scaled to a standard deviation of 1. H and W of at least 25.
     """
-    if not width > 0:
-        raise ValueError(f"airbench94: width must be positive, got {width}")
     first, others = (max(1, round(width * n)) for n in (64, 256))
     model = Airbench94(num_classes, input_shape, (first, others, others), None if muon else 1 / 9)
     if muon:

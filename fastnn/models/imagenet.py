@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .. import nn, ops
+from ..arguments import instance
 from ..tensor import Tensor
+from .checks import network
 
 _ALEXNET = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))  # channels, window, stride, padding
 _VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions before the pool
@@ -14,13 +16,15 @@ class ConvNet(nn.Module):
 
     def __init__(self, features: nn.Sequential, classifier: nn.Sequential) -> None:
         super().__init__()
-        self.features, self.classifier = features, classifier
+        for name, part in (("features", features), ("classifier", classifier)):
+            setattr(self, name, instance("ConvNet", name, part, nn.Module, "a Module"))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(ops.flatten(self.features(x)))
         return logits
 
 
+@network
 def alexnet(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), hidden: int = 4096, dropout: float = 0.5) -> ConvNet:
     """Five convolutions with three overlapping 3x3 pools of stride 2, two hidden layers behind dropout. H and W of at least 63.
 
@@ -42,6 +46,7 @@ def alexnet(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224
     return ConvNet(nn.Sequential(*layers), nn.Sequential(*head, nn.Linear(hidden, num_classes)))
 
 
+@network
 def vgg16(
     num_classes: int = 1000,
     input_shape: tuple[int, ...] = (3, 224, 224),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .. import nn
+from .checks import network
 
 
+@network
 def lenet(num_classes: int = 10, input_shape: tuple[int, ...] = (1, 28, 28), dropout: float = 0.5) -> nn.Sequential:
     """conv 3x3 32 - ReLU - pool 2, conv 3x3 64 - ReLU - pool 2, linear 128 - ReLU - dropout, linear. H and W of at least 4."""
     c, h, w = input_shape

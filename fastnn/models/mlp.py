@@ -5,13 +5,16 @@ from __future__ import annotations
 from math import prod
 
 from .. import nn
+from .checks import network
 
 
+@network
 def linear(num_classes: int = 10, input_shape: tuple[int, ...] = (1, 28, 28)) -> nn.Sequential:
     """s = W x + b."""
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), num_classes))
 
 
+@network
 def mlp(
     num_classes: int = 10, input_shape: tuple[int, ...] = (1, 28, 28), hidden: tuple[int, ...] = (512, 256), dropout: float = 0.5
 ) -> nn.Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import nn, ops
 from ..tensor import Tensor
+from .checks import network
 
 
 class BasicBlock(nn.Module):
@@ -101,6 +102,7 @@ class ResNet(nn.Module):
     Convolutions start as kaiming_normal(fan_out), as torchvision's.
     """
 
+    @network
     def __init__(
         self,
         blocks: tuple[int, ...],
@@ -112,6 +114,8 @@ class ResNet(nn.Module):
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
+        if len(blocks) != len(widths):
+            raise ValueError(f"ResNet: {len(blocks)} stages of blocks and {len(widths)} widths; expected as many")
         self.imagenet_stem, self.preactivation = imagenet_stem, block is PreactivationBlock
         channels = widths[0]
         if imagenet_stem:
@@ -148,31 +152,37 @@ class ResNet(nn.Module):
         return logits
 
 
+@network
 def resnet20(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
     """Three stages of three blocks at 16, 32, 64 channels, 1x1 shortcuts: the CIFAR form. Options: preactivation, zero_init_residual."""
     return _cifar(3, num_classes, input_shape, **options)
 
 
+@network
 def resnet32(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
     """resnet20 with five blocks in each stage."""
     return _cifar(5, num_classes, input_shape, **options)
 
 
+@network
 def resnet56(num_classes: int = 10, input_shape: tuple[int, ...] = (3, 32, 32), **options: bool) -> ResNet:
     """resnet20 with nine blocks in each stage."""
     return _cifar(9, num_classes, input_shape, **options)
 
 
+@network
 def resnet18(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """Four stages of two blocks at 64, 128, 256, 512 channels: the ImageNet form, torchvision's names and shapes."""
     return _imagenet((2, 2, 2, 2), num_classes, input_shape, BasicBlock, zero_init_residual)
 
 
+@network
 def resnet34(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """resnet18 with 3, 4, 6, 3 blocks."""
     return _imagenet((3, 4, 6, 3), num_classes, input_shape, BasicBlock, zero_init_residual)
 
 
+@network
 def resnet50(num_classes: int = 1000, input_shape: tuple[int, ...] = (3, 224, 224), *, zero_init_residual: bool = False) -> ResNet:
     """resnet34 with bottlenecks for blocks: 256, 512, 1024, 2048 channels between them."""
     return _imagenet((3, 4, 6, 3), num_classes, input_shape, Bottleneck, zero_init_residual)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .. import nn
+from .checks import network
 
 
+@network
 def vgg(
     num_classes: int = 10,
     input_shape: tuple[int, ...] = (3, 32, 32),
@@ -28,6 +30,7 @@ def vgg(
     return nn.Sequential(*layers, *head)
 
 
+@network
 def vgg_small(num_classes: int = 10, input_shape: tuple[int, ...] = (1, 8, 8)) -> nn.Sequential:
     """vgg with widths 32 and 64 and 64 hidden units: for maps from 4 x 4 on."""
     return vgg(num_classes, input_shape, widths=(32, 64), hidden=64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
+from ..arguments import integer, items, shown
 from .module import Module
 
 
@@ -15,8 +16,12 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
     A module with a hook runs by itself, and so does one of a class of your own.
     """
     i = 0
+    if not isinstance(modules, (list, tuple)):
+        raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(modules)}")
     while i < len(modules):
         module = modules[i]
+        if not isinstance(module, Module):
+            raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(module)} among them")
         count, keywords = module.absorbs(modules[i + 1 :])
         i += 1 + count
         x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
@@ -35,18 +40,36 @@ class _Numbered(Module):
     @overload
     def __getitem__(self, index: slice) -> _Numbered: ...
     def __getitem__(self, index: int | slice) -> Module:
-        chosen = list(self._modules.values())[index]
-        if isinstance(chosen, Module):
-            return chosen
+        if not isinstance(index, slice):
+            found: Module = self._modules[str(self._place(index))]
+            return found
         part = type(self)()
-        for module in chosen:
+        for module in list(self._modules.values())[index]:
             part.append(module)
         return part
 
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._modules[str(self._place(index))] = self._checked(module)
+
+    def __delitem__(self, index: int) -> None:
+        modules = list(self._modules.values())  # those behind it move up
+        del modules[self._place(index)]
+        self._modules.clear()
+        self._modules.update({str(i): module for i, module in enumerate(modules)})
+
     def append(self, module: Module) -> None:
+        self._modules[str(len(self._modules))] = self._checked(module)
+
+    def _place(self, index: int) -> int:
+        place = integer(type(self).__name__, "index", index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"{type(self).__name__}: there is no module {place}; it holds {len(self)}, counted from 0")
+        return place % len(self)
+
+    def _checked(self, module: Module) -> Module:
         if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds modules, got {type(module).__name__}")
-        self._modules[str(len(self._modules))] = module
+            raise TypeError(f"{type(self).__name__} holds modules, got {shown(module)}")
+        return module
 
 
 class Sequential(_Numbered):
@@ -66,5 +89,5 @@ class ModuleList(_Numbered):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
-        for module in modules:
+        for module in items("ModuleList", "modules", modules, "several Modules"):
             self.append(module)

@@ -11,6 +11,7 @@ from math import prod, sqrt
 import numpy as np
 
 from .. import random
+from ..arguments import number, text
 from ..ops.refusals import explained
 from ..tensor import Tensor
 
@@ -31,11 +32,8 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """How much an activation shrinks the standard deviation: 1 for linear, conv2d and sigmoid, 5/3 for tanh, sqrt 2 for relu,
     sqrt(2 / (1 + param^2)) for leaky_relu (param: its slope, 0.01), 3/4 for selu. ValueError for another name."""
     gains = {"linear": 1.0, "conv2d": 1.0, "conv_transpose2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75}
-    if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else param
-        if isinstance(slope, (bool, str)) or not hasattr(slope, "__float__"):
-            raise TypeError(f"calculate_gain: the slope of leaky_relu must be a number, got {slope!r}")
-        return sqrt(2.0 / (1 + float(slope) ** 2))
+    if text("calculate_gain", "nonlinearity", nonlinearity) == "leaky_relu":
+        return sqrt(2.0 / (1 + number("calculate_gain", "param (the slope of leaky_relu)", 0.01 if param is None else param) ** 2))
     if nonlinearity not in gains:
         raise ValueError(f"calculate_gain: {nonlinearity!r} is not one of leaky_relu, {', '.join(gains)}")
     return gains[nonlinearity]

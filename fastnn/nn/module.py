@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .. import _C, devices, recording, scopes
+from ..arguments import flag, function, instance, text
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .errors import checked_state, locate, refuse_what_is_no_tensor
@@ -94,11 +95,16 @@ class Module:
 
     def register_parameter(self, name: str, value: Parameter | None) -> None:
         """Declares a parameter; None keeps the name for one that is absent (a bias that is switched off)."""
-        self._parameters[name] = value
+        wanted = "an nn.Parameter or None"
+        self._parameters[text("register_parameter", "name", name)] = instance(
+            "register_parameter", "value", value, (Parameter, type(None)), wanted
+        )
 
     def register_buffer(self, name: str, value: Tensor | None) -> None:
         """Declares a tensor that belongs to the state but is not trained (running statistics)."""
-        self._buffers[name] = value
+        self._buffers[text("register_buffer", "name", name)] = instance(
+            "register_buffer", "value", value, (Tensor, type(None)), "a Tensor or None"
+        )
 
     # --- calling
 
@@ -129,7 +135,7 @@ class Module:
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
         """Calls hook(module, args, output) after each forward; a result that is not None replaces the output."""
-        self._hooks.append(hook)
+        self._hooks.append(function("register_forward_hook", "hook", hook, "a function of (module, args, output)"))
         return HookHandle(self._hooks, hook)
 
     # --- walking
@@ -137,7 +143,7 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, with dotted names."""
         seen: set[int] = set()
-        stack: list[tuple[str, Module]] = [(prefix, self)]
+        stack: list[tuple[str, Module]] = [(text("named_modules", "prefix", prefix), self)]
         while stack:
             name, module = stack.pop()
             if id(module) in seen:
@@ -178,6 +184,7 @@ class Module:
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn on every module below and on this one."""
+        function("Module.apply", "fn", fn, "a function of a module")
         for module in self.modules():
             fn(module)
         return self
@@ -185,7 +192,7 @@ class Module:
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Freezes every parameter below (False), so that backward does no work for it, or trains it again."""
         for parameter in self.parameters():
-            parameter.requires_grad = requires_grad
+            parameter.requires_grad = flag("requires_grad_", "requires_grad", requires_grad)
         return self
 
     # --- state
@@ -209,9 +216,9 @@ class Module:
         All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not a number;
         nothing is changed then.
         """
-        own, state = self._state(), checked_state(self, state)
+        own, state, strict = self._state(), checked_state(self, state), flag("load_state_dict", "strict", strict)
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-        unexpected = [k for k in state if k not in own]
+        unexpected = sorted(k for k in state if k not in own)  # files have no order
         values = {k: np.asarray(state[k]) for k in own if k in state}
         wrong = [f"{k} has shape {v.shape}, expected {own[k].shape}" for k, v in values.items() if v.shape != own[k].shape]
         wrong += [f"{k} has dtype {v.dtype}, expected {own[k].dtype}" for k, v in values.items() if v.dtype.kind not in "fiub"]
@@ -225,7 +232,7 @@ class Module:
     def train(self: M, mode: bool = True) -> M:
         """Training mode: dropout drops, batch normalisation uses the batch."""
         for module in self.modules():
-            module.__dict__["training"] = mode
+            module.__dict__["training"] = flag("Module.train", "mode", mode)
         return self
 
     def eval(self: M) -> M:

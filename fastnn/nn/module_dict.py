@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 
+from ..arguments import instance, shown, text
 from .module import Module
 
 
@@ -18,21 +19,27 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module]) -> None:
         """Adds or replaces modules."""
+        instance("ModuleDict", "modules", modules, (Mapping, ModuleDict), "a dict of modules by name")
         for name, module in modules.items():
             self[name] = module
 
     def __setitem__(self, name: str, module: Module) -> None:
         if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict holds modules, got {type(module).__name__}")
-        if "." in name or hasattr(type(self), name) or name in vars(self):
+            raise TypeError(f"ModuleDict holds modules, got {shown(module)}")
+        if "." in text("ModuleDict", "name", name) or hasattr(type(self), name) or name in vars(self):
             raise KeyError(f"ModuleDict: {name!r} cannot name a module: it has a dot or Module has it")
         self._modules[name] = module
 
     def __getitem__(self, name: str) -> Module:
-        return self._modules[name]
+        return self._modules[self._known(name)]
 
     def __delitem__(self, name: str) -> None:
-        del self._modules[name]
+        del self._modules[self._known(name)]
+
+    def _known(self, name: str) -> str:
+        if text("ModuleDict", "name", name) not in self._modules:
+            raise KeyError(f"ModuleDict: there is no module {name!r}; there are {', '.join(self._modules) or 'none'}")
+        return name
 
     def __len__(self) -> int:
         return len(self._modules)

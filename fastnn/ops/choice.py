@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
+from ..arguments import array, shown
 from ..tensor import Array, Op, Scalar, Tensor, apply
 from .activation import Pointwise
 from .elementwise import binary, constant, operands, sum_to
@@ -80,7 +81,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     """
     a, b = operands(a, b)
     if not isinstance(condition, Tensor):
-        condition = Tensor(_C.from_numpy(np.asarray(condition), a.device))
+        condition = Tensor(_C.from_numpy(array("where", "condition", condition), a.device))
     if condition.dtype != "bool":
         raise TypeError(f"where: the condition has dtype {condition.dtype}; expected bool, which comparisons such as x > 0 give")
     try:
@@ -127,11 +128,14 @@ def _compare(a: Any, b: Any, relation: str) -> Tensor:
     """Floats by a kernel; other types, which have no gradient, by numpy."""
     first = a if isinstance(a, Tensor) else b
     if not isinstance(first, Tensor):
-        raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
+        raise TypeError(f"{relation}: expected at least one Tensor, got {shown(a)} and {shown(b)}")
     if all(t.dtype in floats for t in (a, b) if isinstance(t, Tensor)):
         a, b = operands(a, b)
         return Tensor(_compared(a._array, b._array, relation))
-    left, right = (t.numpy() if isinstance(t, Tensor) else np.asarray(t) for t in (a, b))
+    left, right = array(relation, "a", a), array(relation, "b", b)
+    binary(left.shape, right.shape)  # ValueError where they do not broadcast
+    if "O" in (left.dtype.kind, right.dtype.kind):
+        raise TypeError(f"{relation}: expected a Tensor and a Tensor, an array or a number, got {shown(a)} and {shown(b)}")
     return Tensor(_C.from_numpy(np.asarray(getattr(np, relation)(left, right)), first.device))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
 from .activation import elements
 from .reduce import reduction
@@ -31,7 +32,7 @@ def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
         return a, b if isinstance(b, Tensor) else _beside(a, b)
     if isinstance(b, Tensor):
         return _beside(b, a), b
-    raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")
+    raise TypeError(f"expected at least one Tensor, got {shown(a)} and {shown(b)}")
 
 
 def _beside(t: Tensor, value: Any) -> Tensor:
@@ -201,7 +202,8 @@ def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
         return exp(exponent * logarithm(x))
     if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")
-    assert isinstance(x, Tensor)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"power: x: expected a Tensor, got {shown(x)}; fastnn.tensor(array) makes one")
     return apply(Power(float(exponent)), x)
 
 

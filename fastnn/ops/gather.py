@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
+from ..arguments import array
 from ..tensor import Array, Op, Tensor, apply
 from .shape import floats, memory_strides, reshape, strided
 
@@ -69,9 +70,12 @@ def axis_of(axis: int, ndim: int, what: str, shape: Shape) -> int:
 
 def whole_numbers(index: Any, size: int, what: str, *, negative: bool) -> np.ndarray:
     """The values of an index, each in [0, size); negative ones count from the end where that is allowed."""
-    values = index.numpy() if isinstance(index, Tensor) else np.asarray(index)
+    values = index.numpy() if isinstance(index, Tensor) else array(what, "index", index)
     if values.size == 0 and not isinstance(index, Tensor):
         values = values.astype(np.int64)
+    if values.dtype.kind == "b":
+        hint = "ops.where(mask, x, 0.0) keeps the shape, np.flatnonzero(mask) gives the positions of a mask of rank 1"
+        raise TypeError(f"{what}: a mask of booleans is no index: {hint}")
     if values.dtype.kind not in "iu":
         raise TypeError(f"{what}: the index must hold integers, got dtype {values.dtype}")
     wrong = (values >= size) | (values < (-size if negative else 0))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
+from ..arguments import array as as_array
 from ..tensor import Array, Op, Tensor, apply, tensor
 from .shape import Shape, View, reshape, reshaped, transpose
 
@@ -116,7 +117,7 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
     Labels that a GPU holds are not looked at: the host would have to wait for it in each step. There a label that names no class makes the
     loss of its sample NaN.
     """
-    values = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    values = labels if isinstance(labels, Tensor) else as_array(what, "labels", labels)
     if np.dtype(values.dtype).kind not in "iu":
         raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
     if values.shape != shape:
@@ -143,7 +144,8 @@ def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None
 
 
 def _is_soft(labels: Any, ndim: int) -> bool:
-    dtype, rank = (labels.dtype, labels.ndim) if isinstance(labels, Tensor) else (np.asarray(labels).dtype.name, np.ndim(labels))
+    given = labels if isinstance(labels, Tensor) else as_array("cross_entropy", "labels", labels)
+    dtype, rank = str(given.dtype), given.ndim
     return dtype.startswith(("float", "bfloat")) and rank == ndim
 
 

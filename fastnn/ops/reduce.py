@@ -7,6 +7,7 @@ from functools import lru_cache
 from operator import index
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
 from .shape import expanded, reshaped
 
@@ -36,7 +37,10 @@ def axes_of(what: str, x: Tensor, axis: int | Sequence[int] | None) -> Axes:
         return tuple(range(x.ndim))
     several = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     if not all(hasattr(a, "__index__") for a in several):
-        raise TypeError(f"{what}: axis must be an integer, several, or None, got {axis!r}")
+        raise TypeError(f"{what}: axis must be an integer, several, or None, got {shown(axis)}")
+    wrong = next((a for a in several if not -x.ndim <= index(a) < x.ndim), None)
+    if wrong is not None:
+        raise ValueError(f"{what}: axis {wrong} does not exist in shape {x.shape}")
     return tuple(index(a) for a in several)
 
 

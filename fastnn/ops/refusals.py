@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -77,9 +77,16 @@ def _of_wrong_kind(name: str, function: Callable[..., Any], args: tuple[Any, ...
 def _better(
     name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], error: Exception
 ) -> Exception | None:
-    text = str(error)
+    text, original = str(error), error
+    row = text.partition(":")[0]
+    if type(error) in (ValueError, TypeError) and row != name and row in _rows():  # a kernel's name, which the caller never wrote
+        text = f"{name}: {text.partition(': ')[2]}"
+        error = type(error)(text)
+    if type(error) is TypeError and _KIND.search(text):
+        wrong = _of_wrong_kind(name, operation, args, keywords) or _of_wrong_dtype(name, operation, args, keywords)
+        return wrong or error
     if type(error) in (ValueError, TypeError) and re.search(rf"\b{name}( holds|:)", text) and not _INSIDE.search(text) and "\n" not in text:
-        return None  # its own words
+        return None if text == str(original) else error  # its own words
     try:
         given = inspect.signature(operation).bind(*args, **keywords).arguments
     except TypeError:  # Python's own words for a wrong number of them
@@ -96,6 +103,27 @@ def _better(
     listed = ", ".join(f"{argument}={shown(value)}" for argument, value in given.items() if not isinstance(value, Tensor))
     shapes = ", ".join(f"{argument} of shape {value.shape}" for argument, value in given.items() if isinstance(value, Tensor))
     return ValueError(f"{name}: cannot work with {', '.join(part for part in (shapes, listed) if part)}")
+
+
+@lru_cache(None)
+def _rows() -> set[str]:
+    return {row["name"] for row in _C.rows()}
+
+
+_KIND = re.compile(r"^\w+: \w+ has dtype \w+; expected")
+
+
+def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
+    """What a kernel says of its operands, said of the arguments."""
+    given = inspect.signature(operation).bind(*args, **keywords).arguments
+    kinds = {argument: value.dtype for argument, value in given.items() if isinstance(value, Tensor)}
+    whole = next((argument for argument, kind in kinds.items() if kind not in ("float32", "float64", "bfloat16")), None)
+    if whole is not None:
+        return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64")
+    if len(set(kinds.values())) == 1:
+        return None
+    listed = ", ".join(f"{argument} has dtype {kind}" for argument, kind in kinds.items())
+    return TypeError(f"{name}: {listed}; expected the same for all; fastnn.tensor(array, 'float32') makes one, model.double() a model")
 
 
 # What numpy, pybind11 and Python say of things further in.
@@ -143,7 +171,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "a word"),
     "Pair": (_pair, "a pair of integers"),
     "tuple": (lambda value: _several(value) and not any(isinstance(one, Tensor) for one in value), "several numbers"),
-    "Sequence": (_several, "several"),
+    "Sequence": (_several, "a list or a tuple"),
     "Scale": (
         lambda value: _number(value) or isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_number, value)),
         "a number or a pair",

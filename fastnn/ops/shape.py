@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
+from operator import index as as_integer
 from typing import Any
 
 import numpy as np
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
 
 Shape = tuple[int, ...]
@@ -116,13 +118,18 @@ def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
 
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major (N, C, H, W) order under another shape; one size may be -1."""
-    wanted = tuple(int(n) for n in shape)
+    try:
+        wanted = tuple([as_integer(n) for n in shape])
+    except TypeError:
+        raise TypeError(f"reshape: shape must be integers, got {shown(shape)}") from None
     if wanted.count(-1) == 1:
         known = -prod(wanted)
         if known == 0 or x.size % known:
             raise ValueError(f"reshape: {x.size} elements of shape {x.shape} do not fill {wanted}")
         wanted = tuple(x.size // known if n == -1 else n for n in wanted)
-    if any(n < 0 for n in wanted) or prod(wanted) != x.size:
+    if any(n < 0 for n in wanted):
+        raise ValueError(f"reshape: sizes must not be negative, but for one of -1, which is worked out from {x.shape}; got {wanted}")
+    if prod(wanted) != x.size:
         raise ValueError(f"reshape: shape {x.shape} has {x.size} elements, {wanted} has {prod(wanted)}")
     return x if wanted == x.shape else apply(Reshape(wanted), x)
 
@@ -149,9 +156,10 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """Dimensions in the order `axes`; reversed without it."""
-    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
-    if sorted(order) != list(range(x.ndim)):
-        raise ValueError(f"transpose: axes {axes} are not a permutation of the {x.ndim} dimensions of {x.shape}")
+    there, given = list(range(x.ndim)), () if axes is None else tuple(axes)
+    order = tuple(there[::-1]) if axes is None else tuple([a % x.ndim for a in given if isinstance(a, (int, np.integer)) and x.ndim])
+    if sorted(order) != there or axes is not None and len(given) != x.ndim:
+        raise ValueError(f"transpose: axes {shown(given)} are not a permutation of the {x.ndim} dimensions of {x.shape}")
     if x.dtype not in floats:
         return Tensor(_C.from_numpy(x.numpy().transpose(order), x.device))
     strides = memory_strides(x.shape)

@@ -73,6 +73,10 @@ class EMA:
             return
         share = 1 / (self.updates + 1) if self.decay is None or not self.updates else 1 - self.decay
         self._follow()
+        changed = next(((n, t, a) for n, t, a in zip(self._names, self._tensors, self._averages) if t.dtype != a.dtype), None)
+        if changed is not None:
+            name, now, begun = changed
+            raise TypeError(f"{type(self).__name__}.update(): {name} has become {now.dtype}, its average is {begun.dtype}; make a new one")
         for (_, device), members in by_place(self._tensors).items():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
             _C.average(_C.ParameterList(len(members)), averages, weights, self._share.on(share, device))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..arguments import function, instance
 from ..profiler import profile
 from ..tensor import Tensor
 from .optimizer import Optimizer, Parameters
@@ -60,11 +61,12 @@ class FullBatch(Optimizer):
                 f"{self.name}.step needs a closure that computes the loss of all data and its gradients; it evaluates it several times. "
                 "The Trainer's minibatches do not fit it"
             )
+        function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         draw = random.default_generator().draw
         kept: list[Tensor] = []
 
         def keeping() -> Tensor:
-            kept.append(closure())
+            kept.append(instance(f"{self.name}.step", "closure", closure(), Tensor, "a function that returns the loss, a Tensor"))
             return kept[-1]
 
         if self._known is None:

@@ -139,10 +139,16 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 recording.see_leaf(p)
-                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0.0
+                p.grad = (
+                    None
+                    if arguments.flag(f"{self.name}.zero_grad", "set_to_none", set_to_none) or p.grad is None
+                    else p.grad.detach() * 0.0
+                )
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
+        if closure is not None:
+            arguments.function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         loss = closure() if closure is not None else None
         lrs, update = self.rates(), Update(self)
         together: dict[tuple[str, str, Any], list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter) of what one launch takes

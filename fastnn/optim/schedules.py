@@ -15,7 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ..arguments import figure, integer, number, numbers, one_of, shown, text
+from ..arguments import array, figure, integer, number, numbers, one_of, shown, text
 from ..arguments import function as checked_function
 
 
@@ -38,6 +38,7 @@ class Schedule:
 
     def at(self, step: int, steps_per_epoch: int | None) -> float:
         """The rate at a step."""
+        integer("Schedule.at", "step", step, 0)
         return self(step if self.unit == "step" else step / self._epoch(steps_per_epoch))
 
     def _epoch(self, steps_per_epoch: int | None) -> int:
@@ -46,7 +47,7 @@ class Schedule:
                 "a schedule counts epochs and does not know how long one is: Trainer says it; in a loop of your own set "
                 "optimizer.steps_per_epoch = len(loader)"
             )
-        return steps_per_epoch
+        return integer("Schedule.at", "steps_per_epoch", steps_per_epoch, 1)
 
 
 def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -> float:
@@ -309,7 +310,11 @@ class ReduceOnPlateau(Schedule):
 
     def load_state(self, state: np.ndarray) -> None:
         """Takes what state() gave."""
-        rate, best, bad, cooling = (float(v) for v in state)
+        values = array("ReduceOnPlateau.load_state", "state", state)
+        if values.shape != (4,) or values.dtype.kind not in "fiu":
+            raise ValueError(f"ReduceOnPlateau.load_state: state must be the four numbers of state(), got {shown(state)}")
+        self.check_state("ReduceOnPlateau.load_state", "state", values)
+        rate, best, bad, cooling = (float(v) for v in values)
         self.rate, self.best, self.bad, self.cooling = rate, best, int(bad), int(cooling)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import files, models, random
-from ..arguments import figure, instance, integer, shown
+from ..arguments import array, figure, function, instance, integer, shown
 from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
@@ -67,10 +67,12 @@ class Trained:
 
     def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
         """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
+        if loss is not None:
+            function("Trained.evaluate", "loss", loss, "a function of (logits, labels)")
         named = getattr(getattr(data, "dataset", data), "classes", None)
         if named and self.classes and tuple(named) != self.classes:
             raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
-        parts = (loss or CrossEntropyLoss(), by_name(metrics), self.normalize)
+        parts = (CrossEntropyLoss() if loss is None else loss, by_name(metrics), self.normalize)
         return evaluation.evaluate(self._forward, data, *parts)
 
     def predict(self, data: Any) -> np.ndarray:
@@ -87,6 +89,11 @@ class Trained:
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
+        probabilities = array("Trained.top", "probabilities", probabilities)
+        if probabilities.ndim != 2 or probabilities.dtype.kind != "f":
+            given = f"shape {probabilities.shape} of {probabilities.dtype}"
+            raise ValueError(f"Trained.top: probabilities must be what predict gives, (N, classes) of a float type, got {given}")
+        integer("Trained.top", "k", k, 1)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         names = [*(self.classes or ()), *map(str, range(len(self.classes or ()), probabilities.shape[1]))]
         return [[(names[c], float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]

@@ -36,7 +36,7 @@ class Forward:
 
 def checked_precision(precision: str, device: str) -> str:
     """ValueError also where the processor has no such arithmetic and would only be slower."""
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise ValueError(f"Trainer: precision must be 'float32' or 'bf16', got {shown(precision)}")
     if precision == "bf16" and device == "cpu" and _C.isa() not in _C.isas("bfloat16"):
         raise ValueError(

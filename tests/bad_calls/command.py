@@ -1,10 +1,15 @@
-"""The command line: words drawn at random."""
+"""The command line: words drawn at random for every command and option that its parser has."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import random
+from collections.abc import Mapping
 
 import numpy as np
+
+from fastnn import cli
 
 WORDS = (
     "",
@@ -29,15 +34,23 @@ WORDS = (
     "none",
     "adam",
     "linear",
+    "bf16",
 )
-OPTIONS = ("--model", "--data", "--size", "--epochs", "--batch-size", "--lr", "--optimizer", "--schedule", "--val-fraction", "--augment", "--seed", "--threads",
-           "--device", "--out", "--resume", "--skip-broken", "--nonsense")  # fmt: skip
+
+
+def commands() -> Mapping[str, argparse.ArgumentParser]:
+    found = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def options(command: argparse.ArgumentParser) -> list[str]:
+    """All but --help, and what the command tells its own children."""
+    shown = [action for action in command._actions if action.option_strings and action.help is not argparse.SUPPRESS]
+    return [action.option_strings[-1] for action in shown if action.option_strings[-1] != "--help"]
 
 
 def files() -> None:
     """What the words name: a data set, a damaged file, a folder."""
-    import os
-
     rng = np.random.default_rng(0)
     part = {"images": rng.integers(0, 255, (12, 1, 6, 6)).astype(np.uint8), "labels": np.arange(12) % 3}
     np.savez("tiny.npz", **{f"{name}_{kind}": values for name in ("train", "test") for kind, values in part.items()})
@@ -46,20 +59,24 @@ def files() -> None:
     os.makedirs("folder")
 
 
-def words(rng: random.Random) -> list[str]:
-    """A command: some of it right."""
-    kind = rng.choice(("train", "train", "train", "evaluate", "predict", "info", "nonsense"))
-    if kind == "train":
-        some = [word for _ in range(rng.choice((1, 2))) for word in (rng.choice(OPTIONS), rng.choice(WORDS))]
-        return [
-            "train",
-            rng.choice(("tiny.npz", "tiny.npz", *WORDS)),
-            "--model",
-            "linear",
-            "--epochs",
-            "1",
-            "--out",
-            rng.choice(("runs", "junk")),
-            *some,
-        ]
-    return [kind, *(rng.choice(("junk", "tiny.npz", "--top", "--data", "--json", *WORDS)) for _ in range(rng.choice((0, 1, 2, 3))))]
+def words(rng: random.Random, name: str = "", option: str = "") -> list[str]:
+    """A command, this one or any, with this option or some: part of it is right."""
+    parsers = commands()
+    name = name or rng.choice(("train", "train", "train", *parsers, "nonsense"))
+    if name not in parsers:
+        return [name, rng.choice(WORDS)]
+    count = 1 if option else rng.choice((0, 1, 1, 2))
+    several = [
+        word for _ in range(count) for word in _option(parsers[name], option or rng.choice([*options(parsers[name]), "--nonsense"]), rng)
+    ]
+    if name == "train":
+        out = rng.choice(("runs", "junk"))
+        return [name, rng.choice(("tiny.npz", "tiny.npz", *WORDS)), "--model", "linear", "--epochs", "1", "--out", out, *several]
+    if name == "verify-resume":  # nothing that begins two trainings
+        return [name, rng.choice(("absent", "junk", "folder", "digits")), *several, "--out", "."]
+    return [name, *(rng.choice(("junk", "tiny.npz", *WORDS)) for _ in range(rng.choice((0, 1, 1, 2)))), *several]
+
+
+def _option(parser: argparse.ArgumentParser, option: str, rng: random.Random) -> list[str]:
+    takes = next((action.nargs != 0 for action in parser._actions if option in action.option_strings), True)
+    return [option, rng.choice(WORDS)] if takes else [option]

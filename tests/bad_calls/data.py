@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fastnn import data
 
@@ -47,6 +49,19 @@ class Items:
         return np.ones((1, 2, 2), np.float32), i % 3
 
 
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (5, 4)).save(file, "png")
+    return file.getvalue()
+
+
+def stored() -> data.ImageFiles:
+    for name in ("0.png", "1.png"):
+        with open(name, "wb") as file:
+            file.write(picture())
+    return data.ImageFiles(["0.png", "1.png"], [0, 1], None, data.Resize(4, channels=3))
+
+
 def item_set(image: Any, label: Any) -> None:
     items = data.ItemDataset([(np.ones((1, 2, 2), np.float32), 0), (image, label)])
     items.raw(np.arange(2))
@@ -59,7 +74,7 @@ def subjects() -> list[Subject]:
         ("cifar100", constants(coarse=False)),
         ("recognise", {}),
     ]
-    folders = ("idx", "mnist", "fashion_mnist")
+    folders = {"idx": constants(classes=("a", "b")), "mnist": {}, "fashion_mnist": {}}
     absent = ("absent", "there is no", "holds neither", "missing")  # files are named by their paths
     loader: Good = {
         "dataset": bytes_set,
@@ -73,13 +88,18 @@ def subjects() -> list[Subject]:
     border = constants(padding_mode="edge", fill=0.0)
     return [
         Subject("ArrayDataset", data.ArrayDataset, {"images": images, "labels": labels, **constants(classes=("a", "b", "c"), resize=None)}, ("label",)),
-        Subject("take", lambda indices: bytes_set().take(indices), constants(indices=[0, 3, 5]), ("ArrayDataset",)),
+        Subject("Dataset.take", lambda indices: bytes_set().take(indices), constants(indices=[0, 3, 5]), ("ArrayDataset",)),
         Subject("ItemDataset", data.ItemDataset, {"source": Items, **constants(classes=("a", "b", "c"), labels=[0, 1, 2, 0], resize=None, workers=1)},
                 ("item 0", "ArrayDataset", "data set", "label")),
         Subject("item_set", item_set, {"image": lambda: np.ones((1, 2, 2), np.float32), "label": lambda: 1}, ("item 1",)),
         Subject("Loader", drained, loader, ("item 0", "ItemDataset", "ArrayDataset", "data set")),
-        Subject("batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1)),
-        Subject("order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
+        Subject("Loader.batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1)),
+        Subject("Loader.order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
+        Subject("Loader.frames", lambda epoch: data.Loader(bytes_set(), 5, augment=data.Flip()).frames(epoch), constants(epoch=0)),
+        Subject("Loader.batch", lambda positions: data.Loader(rows_set(), 5).batch(positions), {"positions": lambda: np.arange(3)}, ("ArrayDataset",)),
+        Subject("Resize.decode", lambda **a: data.Resize(4, channels=3).decode(**a), {"data": picture, **constants(name="a.png")}, ("a.png",)),
+        Subject("ImageFiles.__getitem__", lambda i: stored()[i], constants(i=0)),
+        Subject("ImageFiles.decoded", lambda progress: stored().decoded(progress), constants(progress=False)),
         Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),
         Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set}),
         Subject("RandomCrop", augmented(data.RandomCrop), {**constants(padding=1, size=3), **border}, ("augment",)),
@@ -96,7 +116,7 @@ def subjects() -> list[Subject]:
         Subject("read_idx", data.read_idx, constants(path="absent", rank=3), absent),
         Subject("image_folder", data.image_folder, photos, ("Resize", *absent)),
         *(Subject(name, getattr(data, name), {**constants(path="absent"), **more}, absent) for name, more in files),
-        *(Subject(name, getattr(data, name), constants(folder="absent"), ("idx", *absent)) for name in folders),
+        *(Subject(name, getattr(data, name), {**constants(folder="absent"), **more}, ("idx", *absent)) for name, more in folders.items()),
     ]  # fmt: skip
 
 
@@ -111,4 +131,12 @@ ABSENT = {
     "mnist",
     "fashion_mnist",
 }  # their good call finds no file
-PLAIN = {"Augmentation": "abstract", "Dataset": "abstract", "Sets": "a record", "digits": "no arguments"}
+PLAIN = {
+    "Augmentation": "abstract",
+    "Dataset": "abstract",
+    "Loader.batch.frames": "made by Loader.frames",
+    "Dataset.batch": "called by the Loader",
+    "Dataset.raw": "called by the Loader",
+    "ArrayDataset.gather": "called by the Loader",
+    "Sets": "a record",
+}

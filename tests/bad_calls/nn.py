@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import fastnn
 from fastnn import nn
 
 from . import Subject
@@ -34,7 +33,18 @@ LAYERS: dict[str, tuple[Good, Callable[[], Any]]] = {
         IMAGES,
     ),
     "ConvTranspose2d": (
-        constants(in_channels=3, out_channels=4, kernel_size=3, stride=2, padding=1, output_padding=1, groups=1, bias=True, dilation=1),
+        constants(
+            in_channels=3,
+            out_channels=4,
+            kernel_size=3,
+            stride=2,
+            padding=1,
+            output_padding=1,
+            groups=1,
+            bias=True,
+            dilation=1,
+            padding_mode="zeros",
+        ),
         IMAGES,
     ),
     "DropConnect": ({"layer": lambda: nn.Linear(3, 2), **constants(p=0.5, inverted=True)}, ROWS),
@@ -113,6 +123,10 @@ def noisy() -> nn.Sequential:
     return nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2))
 
 
+def named() -> nn.ModuleDict:
+    return nn.ModuleDict({"a": nn.Linear(3, 2)})
+
+
 def weight(name: str) -> Callable[[], Any]:
     return of(4, 3, 3, 3) if name == "dirac_" else of(4, 3)
 
@@ -120,8 +134,8 @@ def weight(name: str) -> Callable[[], Any]:
 def subjects() -> list[Subject]:
     inside = ("Linear", "Conv2d", "conv2d", "adaptive_avg_pool2d", "linear", "batch_norm", "cross_entropy")
     looked: Good = {"model": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), **constants(input_shape=(3, 6, 6))}
-    two: Good = {"first": lambda: nn.Linear(3, 3), "second": nn.ReLU}
-    made: Good = {"array": lambda: np.ones(3), **constants(dtype="float32", requires_grad=False, device="cpu")}
+    two: Good = {"modules": lambda: nn.Linear(3, 3), "last": nn.ReLU}
+    place = constants(index=1)
     return [
         *(Subject(name, layer(name), {"x": x, **good}, ("a Tensor", *inside)) for name, (good, x) in LAYERS.items()),
         *(Subject(name, loss(name), {"x": ROWS, "target": target, **good}, ("labels", "logits", "scores")) for name, (good, target) in LOSSES.items()),
@@ -132,19 +146,31 @@ def subjects() -> list[Subject]:
         Subject("monte_carlo", nn.monte_carlo, {"model": noisy, "x": of(4, 3), **constants(samples=2, activation=None)}, ("Linear", "a Tensor")),
         Subject("summary", lambda **a: str(nn.summary(**a)), looked, ("Conv2d",)),
         Subject("frozen", lambda model, x, **a: nn.frozen(model, **a)(x), {"model": noisy, "x": of(4, 3), **constants(replay="auto")}, ("Linear",)),
-        Subject("Sequential", lambda first, second: nn.Sequential(first, second)(of(4, 3)()), two, ("Linear", "Module")),
+        Subject("Sequential", lambda modules, last: nn.Sequential(modules, last)(of(4, 3)()), two, ("Linear", "Module")),
+        Subject("in_turn", nn.in_turn, {"modules": lambda: [nn.Linear(3, 3), nn.ReLU()], "x": ROWS}, ("Linear", "Module")),
         Subject("ModuleList", nn.ModuleList, {"modules": lambda: [nn.ReLU()]}, ("Module",)),
         Subject("ModuleDict", nn.ModuleDict, {"modules": lambda: {"a": nn.ReLU()}}, ("Module",)),
-        Subject("load_state_dict", lambda state: model().load_state_dict(state), {"state": lambda: model().state_dict()}, ("Sequential",)),
-        Subject("tensor", fastnn.tensor, made, ("dtype", "device", "tensor")),
+        Subject("ModuleDict.update", lambda modules: named().update(modules), {"modules": lambda: {"a": nn.ReLU()}}),
+        Subject("ModuleDict.__getitem__", lambda name: named()[name], constants(name="a"), kinds=(KeyError,)),
+        Subject("ModuleDict.__setitem__", lambda name, module: named().__setitem__(name, module), {"name": lambda: "a", "module": nn.ReLU}, kinds=(KeyError,)),
+        Subject("ModuleDict.__delitem__", lambda name: named().__delitem__(name), constants(name="a"), kinds=(KeyError,)),
+        *(Subject(f"_Numbered.{name}", lambda name=name, **a: getattr(noisy(), name)(**a), good, ("Sequential",))
+          for name, good in {"__getitem__": place, "__delitem__": place, "__setitem__": {**place, "module": nn.ReLU}, "append": {"module": nn.ReLU}}.items()),
+        Subject("calculate_gain", nn.init.calculate_gain, constants(nonlinearity="leaky_relu", param=0.1)),
     ]  # fmt: skip
 
 
 PLAIN = {
     "MaxUnpool2d": "ops.max_unpool2d",
     "Frozen": "what frozen returns",
-    "Module": "nothing to give",
+    "Identity": "takes anything, as PyTorch's",
+    "Module": "among the bad calls of fastnn",
+    "Tensor": "among the bad calls of fastnn",
+    "ModuleDict.__contains__": "anything may be asked for",
+    "Conv2d.placed": "called by the layer",
+    "Loss.count": "called by the Trainer",
     "Summary": "a record",
-    "init": "a module",
-    "in_turn": "what Sequential does",
+    "dirac_values": "called by dirac_",
+    "fans": "called by the initialisers",
+    "uniform_values": "called by the layers",
 }

@@ -57,6 +57,15 @@ def loss_of(layer: nn.Module) -> Callable[[], fastnn.Tensor]:
     return closure
 
 
+def newton(closure: Any) -> None:
+    layer = nn.Linear(3, 2).double()
+
+    def loss() -> fastnn.Tensor:
+        return (layer(fastnn.tensor(np.ones((4, 3)), "float64")) ** 2.0).mean()
+
+    optim.NewtonCG(layer.parameters()).step(loss if closure is None else closure)
+
+
 def made_and_stepped(make: Callable[..., optim.Optimizer]) -> Callable[..., Any]:
     """Made, then used for a step: what is not looked at when it is made shows then."""
 
@@ -193,6 +202,27 @@ def subjects() -> list[Subject]:
         *(Subject(name, made_and_stepped(getattr(optim, name)), good) for name, good in OPTIMIZERS.items()),
         *(Subject(name, rates(getattr(schedules, name)), good, ("a schedule",)) for name, good in SCHEDULES.items()),
         *states(),
+        Subject("Schedule.at", lambda **a: schedules.cosine(0.1, 10).at(**a), constants(step=3, steps_per_epoch=4)),
+        Subject(
+            "ReduceOnPlateau.load_state",
+            lambda state: schedules.ReduceOnPlateau(0.1).load_state(state),
+            {"state": lambda: schedules.ReduceOnPlateau(0.1).state()},
+        ),
+        Subject("Optimizer.step", lambda closure: sgd().step(closure), {"closure": lambda: loss_of(nn.Linear(3, 2))}, ("SGD", "Linear")),
+        Subject("Optimizer.zero_grad", lambda set_to_none: sgd().zero_grad(set_to_none), constants(set_to_none=False), ("SGD",)),
+        Subject(
+            "Optimizer.add_param_group",
+            lambda param_group: sgd().add_param_group(param_group),
+            {"param_group": lambda: {"params": parameters()}},
+            ("SGD", "parameter groups"),
+        ),
+        Subject(
+            "LBFGS.step",
+            lambda closure: optim.LBFGS(parameters()).step(closure),
+            {"closure": lambda: loss_of(nn.Linear(3, 2))},
+            ("Linear",),
+        ),
+        Subject("NewtonCG.step", newton, constants(closure=None), ("Linear",)),
         Subject(
             "Schedule",
             rates(schedules.Schedule),
@@ -201,7 +231,7 @@ def subjects() -> list[Subject]:
         ),
         Subject("ReduceOnPlateau.step", lambda value: schedules.ReduceOnPlateau(0.1).step(value), constants(value=1.0)),
         Subject("Lookahead", made_and_stepped(optim.Lookahead), {"optimizer": sgd, "model": model, **constants(k=1, alpha=0.5)}),
-        Subject("Together", lambda first, second: optim.Together(first, second).step(), {"first": sgd, "second": sgd}),
+        Subject("Together", lambda optimizers: optim.Together(sgd(), optimizers).step(), {"optimizers": sgd}),
         Subject("EMA", lambda **a: optim.EMA(**a).update(), {**networks, **constants(decay=0.9, every=1, start=0)}),
         Subject("SWA", lambda **a: optim.SWA(**a).update(), {**networks, **constants(every=1, start=0)}),
         Subject(
@@ -241,4 +271,12 @@ def stepped_with(grad: Any) -> None:
 
 
 # Public names that take no arguments a caller could get wrong, or that others stand for.
-PLAIN = {"Optimizer": "made by its subclasses", "schedules": "a module"}
+PLAIN = {
+    "Optimizer()": "made by its subclasses",
+    "Optimizer.load_state_dict": "SGD.load_state_dict",
+    "ReduceOnPlateau.check_state": "called by load_state_dict",
+    "checked_rate": "called by the optimizers",
+    "memory_of": "called by the optimizers",
+    "notice": "called by the Trainer",
+    "rate_at": "called by the optimizers",
+}

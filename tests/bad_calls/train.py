@@ -68,6 +68,10 @@ def with_callback(make: Callable[..., Any]) -> Callable[..., Any]:
     return lambda **a: trainer().fit(rows_set(), 1, rows_set(), batch_size=5, callbacks=[make(**a)], progress=False)
 
 
+def loaded() -> train.Trained:
+    return train.load_model(written("model"), model=net())
+
+
 def history() -> train.History:
     return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
 
@@ -121,7 +125,7 @@ def subjects() -> list[Subject]:
         **constants(
             metrics=("accuracy",), l1=0.0, l2=0.1, seed=0, device="cpu", normalize=None, classes=("a", "b", "c"), architecture=None
         ),
-        **constants(resize=None, accumulate=2, clip_norm=1.0, clip_value=1.0, ema=0.9),
+        **constants(resize=None, accumulate=2, clip_norm=1.0, clip_value=1.0, ema=0.9, precision="float32"),
     }
     fit: Good = {
         "train": rows_set,
@@ -143,11 +147,11 @@ def subjects() -> list[Subject]:
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
     return [
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
-        Subject("fit", fitted, fit, (*inside, "evaluate", "normalize")),
-        Subject("evaluate", lambda data: trainer().evaluate(data), {"data": rows_set}, inside),
-        Subject("predict", lambda data: trainer().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
-        Subject("step", a_step, batch, (*inside, "Trainer", "Flatten")),
-        Subject("save", lambda path: trainer().save(path), constants(path="saved")),
+        Subject("Trainer.fit", fitted, fit, (*inside, "evaluate", "normalize")),
+        Subject("Trainer.evaluate", lambda data: trainer().evaluate(data), {"data": rows_set}, inside),
+        Subject("Trainer.predict", lambda data: trainer().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
+        Subject("Trainer.step", a_step, batch, (*inside, "Trainer", "Flatten")),
+        Subject("Trainer.save", lambda path: trainer().save(path), constants(path="saved")),
         Subject("EarlyStopping", with_callback(train.EarlyStopping), constants(patience=2, monitor="val_loss")),
         Subject("ModelCheckpoint", with_callback(train.ModelCheckpoint), constants(path="kept", every=1)),
         Subject("WhySlow", train.WhySlow, constants(steps=20, warm_up=3)),
@@ -156,8 +160,14 @@ def subjects() -> list[Subject]:
         Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
         Subject("reproduce", train.reproduce, repeated, ("model", "file", "load_state_dict", "device", *inside)),
         Subject("History", lambda rows: train.History(rows).table(), table),
-        Subject("column", lambda column: history()[column], constants(column="loss"), ("history",), kinds=(KeyError,)),
+        Subject("History.__getitem__", lambda column: history()[column], constants(column="loss"), ("history",), kinds=(KeyError,)),
         Subject("History.best", lambda monitor: history().best(monitor), constants(monitor="loss"), ("history",)),
+        Subject("History.append", lambda row: history().append(row), {"row": lambda: {"epoch": 2, "loss": 0.4}}),
+        Subject("History.plot", lambda path: history().plot(path), constants(path="h.png")),
+        Subject("Trainer.save_model", lambda path: trainer().save_model(path), constants(path="m")),
+        Subject("Trained.evaluate", lambda **a: loaded().evaluate(**a), {"data": rows_set, **constants(loss=None, metrics=("accuracy",))}, inside),
+        Subject("Trained.predict", lambda data: loaded().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
+        Subject("Trained.top", lambda **a: loaded().top(**a), {"probabilities": lambda: np.ones((2, 3)), **constants(k=2)}),
         Subject("History.save", lambda path: history().save(path), constants(path="h")),
         Subject("accuracy", train.accuracy, {"logits": lambda: np.ones((4, 3)), "labels": lambda: np.array([0, 1, 2, 0])}),
         Subject("top5_accuracy", train.top5_accuracy, {"logits": lambda: np.ones((4, 7)), "labels": lambda: np.array([0, 1, 2, 0])}),
@@ -176,6 +186,8 @@ PLAIN = {
     "Finding": "a record",
     "Interrupted": "an exception",
     "Snapshot": "a record",
-    "Trained": "made by load_model",
-    "View": "a type",
+    "Trainer.gradients": "called by step",
+    "Trainer.objective": "called by step",
+    "Trained": "made by load_model: see Trained.predict",
+    "Snapshot.better_than": "called by the Trainer",
 }
