@@ -125,12 +125,12 @@ void bind_parameters(py::module_& m) {
   py::class_<ParameterList>(m, "ParameterList").def(py::init<int64_t>(), arg("count"));
   py::class_<Gather>(m, "Gather").def(py::init<Shape, int64_t>(), arg("source_shape"), arg("batch"));
   py::class_<Augment>(m, "Augment")
-      .def(py::init([](const Shape& source, int64_t batch, Pair size, const std::string& border) {
+      .def(py::init([](const Shape& source, int64_t batch, Pair size, const std::string& border, bool warped, bool coloured) {
              const char* names[] = {"constant", "edge", "reflect"};
              for (int i = 0; i < 3; i++)
-               if (border == names[i]) return Augment(source, batch, size, Border(i));
+               if (border == names[i]) return Augment(source, batch, size, Border(i), warped, coloured);
              throw std::invalid_argument("border '" + border + "' is not one of constant, edge, reflect");
            }),
-           arg("source_shape"), arg("batch"), arg("size"), arg("border") = "constant");
+           arg("source_shape"), arg("batch"), arg("size"), arg("border") = "constant", arg("warped") = false, arg("coloured") = false);
   py::class_<Random>(m, "Random").def(py::init<int64_t, int64_t, int64_t>(), arg("n"), arg("draw"), arg("purpose"));
 }

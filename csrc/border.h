@@ -14,4 +14,22 @@ FASTNN_SHARED int64_t shown(int64_t i, int64_t n, Border border) {
   return place < n ? place : period - place;
 }
 
+// A place between two of [0, n), (`fixed` / 2^32): what stands for the one before it and for the one behind it, and how far behind the
+// first it lies, in 2^-24. On a place itself both are that one.
+struct Between {
+  int64_t first, second;
+  int32_t part;
+};
+
+FASTNN_SHARED Between between(int64_t fixed, int64_t n, Border border) {
+  const int64_t at = fixed >> 32, first = shown(at, n, border);
+  const int32_t part = int32_t(uint32_t(fixed) >> 8);
+  return {first, part ? shown(at + 1, n, border) : first, part};
+}
+
+// (m[0] p + m[1] q + m[2]), which wraps round where it leaves the numbers
+FASTNN_SHARED int64_t mapped(const int64_t* m, int64_t p, int64_t q) {
+  return int64_t(uint64_t(m[0]) * uint64_t(p) + uint64_t(m[1]) * uint64_t(q) + uint64_t(m[2]));
+}
+
 }  // namespace fastnn

@@ -314,12 +314,20 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
 
 
 def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
-    from .data import Flip, RandomCrop
+    from .data import ColorJitter, Flip, RandomAffine, RandomCrop, RandomErasing
 
-    if name == "none":
-        return []
-    crop = [RandomCrop(max(1, min(shape[1:]) // 8), padding_mode="reflect")] if name == "crop-flip" else []
-    return [*crop, Flip()]
+    def crop() -> Augmentation:
+        return RandomCrop(max(1, min(shape[1:]) // 8), padding_mode="reflect")
+
+    def jitter(by: float) -> list[Augmentation]:
+        return [ColorJitter(by, by, by)] if shape[0] in (1, 3) else []
+
+    if name == "colour":
+        return [crop(), Flip(), *jitter(0.2)]
+    if name == "strong":
+        warp = RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2), padding_mode="reflect")
+        return [Flip(), warp, *jitter(0.4), RandomErasing(0.25)]
+    return [] if name == "none" else [Flip()] if name == "flip" else [crop(), Flip()]
 
 
 def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimizer:
@@ -466,8 +474,9 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--augment",
-        choices=["none", "flip", "crop-flip"],
-        help="of the training images; default for photos and CIFAR: crop-flip, else none",
+        choices=["none", "flip", "crop-flip", "colour", "strong"],
+        help="of the training images; default for photos and CIFAR: crop-flip, else none; colour: crop-flip with brightness, contrast and "
+        "saturation within 20 %%; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",
     )
     add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
     positive = _number(float, 5e-324, float("inf"), "a number above 0")

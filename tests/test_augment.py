@@ -12,7 +12,8 @@ from kernel_cases import Case
 
 from fastnn import _C, data, random
 from fastnn.data import ArrayDataset, Flip, Loader, Normalize, RandomCrop, Shift
-from fastnn.data.augment import Draws, Frames, frames_of
+from fastnn.data.augment import frames_of
+from fastnn.data.frames import Draws, Frames
 
 SEED = 2**41 + 77
 
@@ -42,7 +43,17 @@ def frames(*rows: tuple[int, int, int]) -> Array:
 
 def pixels(source: Array, map: Array, size: tuple[int, int], border: str = "constant", fill: float = 0.0) -> Array:
     channels = source.shape[1]
-    operands = [source, np.arange(len(map)) % len(source), map, np.full(channels, fill), np.ones(channels), np.zeros(channels)]
+    operands = [
+        source,
+        np.arange(len(map)) % len(source),
+        map,
+        np.full(channels, fill),
+        np.ones(channels),
+        np.zeros(channels),
+        None,
+        None,
+        None,
+    ]
     return call("gather_augment", (source.shape, len(map), size, border), operands)["y"]
 
 
@@ -72,7 +83,7 @@ def test_frames_far_outside_read_nothing_else(border: str, isa: str) -> None:
 
 def test_fill_is_stored_as_given(isa: str) -> None:
     source = np.zeros((1, 2, 2, 2), np.uint8)
-    operands = [source, np.zeros(1), frames((-1, -1, 1)), np.array([7.5, -2.0]), np.full(2, 3.0), np.full(2, 100.0)]
+    operands = [source, np.zeros(1), frames((-1, -1, 1)), np.array([7.5, -2.0]), np.full(2, 3.0), np.full(2, 100.0), None, None, None]
     y = call("gather_augment", (source.shape, 1, (3, 3), "constant"), operands)["y"][0]
     assert (y[0, 0] == 7.5).all() and (y[1, :, 0] == -2).all() and (y[:, 1:, 1:] == 100).all()
 
@@ -130,7 +141,7 @@ def test_steps_follow_each_other(steps: list[Any]) -> None:
     expected = whole = np.arange(21 * 21).reshape(21, 21)
     for step in steps:
         expected = expected[:, ::-1] if isinstance(step, Flip) else np.roll(expected, (-step.down, -step.right), (0, 1))
-    got = frames_of(steps, 0, 0, 1, (21, 21)).pick(whole[None, None].astype(np.float64))[0, 0]
+    got = frames_of(steps, 0, 0, 1, (21, 21)).show(whole[None, None].astype(np.float64), np.ones(1), np.zeros(1))[0, 0]
     assert (got[5:-5, 5:-5] == expected[5:-5, 5:-5]).all()
 
 

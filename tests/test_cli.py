@@ -169,6 +169,17 @@ def test_a_run_from_before_augmentation_goes_on(capsys: pytest.CaptureFixture[st
     assert "3 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("augment", ["flip", "crop-flip", "colour", "strong"])
+def test_training_images_are_augmented(augment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Differently from one word to the other, and the same again."""
+    losses = []
+    for out, word in (("first", augment), ("again", augment), ("plain", "none")):
+        assert main(["train", "digits", *QUICK, "--augment", word, "--out", out]) == 0
+        assert (f"augmented by {word}" in capsys.readouterr().out) == (word != "none")
+        losses.append([json.loads(line)["loss"] for line in Path(out, "history.jsonl").read_text().splitlines()])
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_a_run_extended_by_resume_keeps_its_new_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", "--model", "linear", "--epochs", "1"]) == 0
     assert main(["train", "digits", "--resume", "--epochs", "3"]) == 0

@@ -295,3 +295,38 @@ def test_paths_are_recognised(tmp_path: Path) -> None:
             data.recognise(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="absent: there is no such file or folder"):
         data.recognise(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_what_goes_wrong_in_an_item_is_raised_where_the_batch_is_asked_for(prefetch: int) -> None:
+    """As what it is, with the item's number; and no thread is left."""
+
+    class Broken:
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, i: int) -> Any:
+            if i == 7:
+                raise OSError("the disk is gone")
+            return np.full((1, 2, 2), i, np.uint8), 0
+
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone") as caught:
+        for x, _ in Loader(data.ItemDataset(Broken(), labels=[0] * 12), 3, prefetch=prefetch):
+            seen.append(x.numpy()[:, 0, 0, 0].tolist())
+    assert seen == [[0, 1, 2], [3, 4, 5]]
+    assert caught.value.__notes__ == ["this was item 7 of the Broken"]  # type: ignore[attr-defined]
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("fastnn-loader")]
+
+
+def test_batches_made_when_asked_for_are_the_same() -> None:
+    images = np.random.default_rng(5).integers(0, 256, (20, 3, 6, 6)).astype(np.uint8)
+
+    def epoch(**options: Any) -> list[tuple[bool, bytes]]:
+        """Whether a thread of the loader's is there, and the batch."""
+        loader = Loader((images, np.arange(20)), 6, shuffle=True, augment=[data.RandomCrop(1), data.ColorJitter(0.3)], **options)
+        return [(any(t.name.startswith("fastnn-loader") for t in threading.enumerate()), x.numpy().tobytes()) for x, _ in loader]
+
+    made_ahead, made_now = epoch(), epoch(prefetch=0)
+    assert [x for _, x in made_ahead] == [x for _, x in made_now]
+    assert all(threaded for threaded, _ in made_ahead) and not any(threaded for threaded, _ in made_now)

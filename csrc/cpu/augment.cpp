@@ -1,84 +1,200 @@
-// A batch gathered from a set of byte images, each cropped, mirrored and continued beyond its border by its map, and normalised.
-#include "../border.h"
-#include "scratch.h"
+// A batch gathered from a set of byte images, each cropped, mirrored, warped and continued beyond its border by its map, coloured,
+// normalised and erased where its box lies.
+#include "paint.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t most_bytes = 192;  // of a run of pixels: a multiple of 3 and of every vector
+// --- whole pixels
 
-struct Colours {  // scale and shift of `pixels` pixels side by side
-  int64_t pixels;
-  const R *scale, *shift;
-};
-
-// n bytes, n at most the run's length
-INLINE void normalize_run(const u8* __restrict from, const Colours& colours, T* __restrict to, int64_t n) {
-  const R* __restrict scale = colours.scale, * __restrict shift = colours.shift;
-  for (int64_t i = 0; i < n; i++) to[i] = T(scale[i] * R(from[i]) + shift[i]);
+INLINE void copy_pixel(const Augment& s, const u8* from, u8* to) {
+  for (int64_t c = 0; c < s.C; c++) to[c] = from[c];
 }
+INLINE void fill_pixels(const Augment& s, const T* fill, int64_t count, T* to) {
+  for (int64_t i = 0; i < count; i++, to += s.C)
+    for (int64_t c = 0; c < s.C; c++) to[c] = fill[c];
+}
+
+INLINE int64_t limited(int64_t least, int64_t i, int64_t most) { return smaller(larger(i, least), most); }
+
+struct Span {
+  int64_t begin, end;
+};
 
 struct Line {  // of the output: pixel q shows pixel left + step q of the row
   const u8* row;
   int64_t left, step;
+  INLINE int64_t place(int64_t q) const { return left + step * q; }
+  // Which of the pixels begin ... end - 1 show one of the row's W
+  INLINE Span inside(int64_t W, int64_t begin, int64_t end) const {
+    const int64_t first = limited(begin, step > 0 ? -left : left - W + 1, end);
+    return {first, limited(first, step > 0 ? W - left : left + 1, end)};
+  }
 };
+
+// `count` pixels from `from` on backwards. Three bytes go by fours: the fourth is the next pixel's place, or the byte behind the last.
+INLINE void copy_mirrored(const Augment& s, const u8* from, int64_t count, u8* to) {
+  int64_t i = 0;
+  if (s.C == 3 && count > 0) {
+    copy_pixel(s, from, to);
+    u8 four[4];
+    for (i = 1; i < count; i++) __builtin_memcpy(four, from - 3 * i, 4), __builtin_memcpy(to + 3 * i, four, 4);
+  }
+  for (; i < count; i++) copy_pixel(s, from - i * s.C, to + i * s.C);
+}
 
 // `count` pixels from q on, in a buffer or where they lie
 INLINE const u8* pixels_of(const Augment& s, const Line& line, int64_t q, int64_t count, u8* buffer) {
-  const int64_t first = line.left + line.step * q, last = first + line.step * (count - 1);
-  const bool inside = smaller(first, last) >= 0 && larger(first, last) < s.W;
-  if (inside && line.step == 1) return line.row + first * s.C;
+  const Span inside = line.inside(s.W, q, q + count);
+  const int64_t before = inside.begin - q, seen = inside.end - inside.begin;
+  const u8* first = seen > 0 ? line.row + line.place(inside.begin) * s.C : line.row;
+  if (seen == count && line.step == 1) return first;
+  if (seen > 0 && line.step == 1)
+    for (int64_t i = 0; i < seen * s.C; i++) buffer[before * s.C + i] = first[i];
+  else if (seen > 0)
+    copy_mirrored(s, first, seen, buffer + before * s.C);
   for (int64_t i = 0; i < count; i++) {
-    const int64_t place = first + line.step * i, w = inside ? place : shown(place, s.W, s.border);
-    const u8* from = line.row + larger(w, 0) * s.C;
-    for (int64_t c = 0; c < s.C; c++) buffer[i * s.C + c] = from[c];
+    if (i == before) i += seen;
+    if (i < count) copy_pixel(s, line.row + larger(shown(line.place(q + i), s.W, s.border), 0) * s.C, buffer + i * s.C);
   }
   return buffer;
 }
 
-INLINE void fill_pixel(const Augment& s, const T* fill, T* to) {
-  for (int64_t c = 0; c < s.C; c++) to[c] = fill[c];
-}
-
-void write_line(const Augment& s, const Line& line, const T* fill, const Colours& colours, T* to) {
-  u8 buffer[most_bytes];
-  for (int64_t q = 0; q < s.Q; q += colours.pixels) {
-    const int64_t count = smaller(colours.pixels, s.Q - q);
-    const bool wide = s.C > most_bytes;  // then a run is one pixel
-    const int64_t w = wide ? larger(shown(line.left + line.step * q, s.W, s.border), 0) : 0;
+template <class Painter>
+void write_line(const Augment& s, const Line& line, const T* fill, const Painter& paint, T* to) {
+  u8 buffer[most_values + 1];
+  const int64_t pixels = paint.normal.pixels;
+  for (int64_t q = 0; q < s.Q; q += pixels) {
+    const int64_t count = smaller(pixels, s.Q - q);
+    const bool wide = s.C > most_values;  // then a run is one pixel
+    const int64_t w = wide ? larger(shown(line.place(q), s.W, s.border), 0) : 0;
     const u8* from = wide ? line.row + w * s.C : pixels_of(s, line, q, count, buffer);
-    normalize_run(from, colours, to + q * s.C, count * s.C);
+    paint.run(from, to + q * s.C, count * s.C);
   }
   if (s.border != Border::constant) return;
-  for (int64_t q = 0; q < s.Q; q++)
-    if (shown(line.left + line.step * q, s.W, s.border) < 0) fill_pixel(s, fill, to + q * s.C);
+  const Span inside = line.inside(s.W, 0, s.Q);
+  fill_pixels(s, fill, inside.begin, to);
+  fill_pixels(s, fill, s.Q - inside.end, to + inside.end * s.C);
 }
 
-void write_image(const Augment& s, const u8* from, const i64* map, const T* fill, const Colours& colours, T* to) {
+template <class Painter>
+void write_image(const Augment& s, const u8* from, const i64* map, const T* fill, const Painter& paint, T* to) {
   for (int64_t p = 0; p < s.P; p++, to += s.Q * s.C) {
     const int64_t h = shown(map[0] + p, s.H, s.border);
     if (h >= 0) {
-      write_line(s, {from + h * s.W * s.C, map[1], map[2] < 0 ? -1 : 1}, fill, colours, to);
+      write_line(s, {from + h * s.W * s.C, map[1], map[2] < 0 ? -1 : 1}, fill, paint, to);
     } else {
-      for (int64_t q = 0; q < s.Q; q++) fill_pixel(s, fill, to + q * s.C);
+      fill_pixels(s, fill, s.Q, to);
     }
   }
+}
+
+// --- places between pixels
+
+struct Walk {  // along a line of the output, in 2^-32 of a pixel of the image
+  int64_t h, w, down, right;
+  INLINE Walk at(int64_t i) const {
+    return {int64_t(uint64_t(h) + uint64_t(down) * uint64_t(i)), int64_t(uint64_t(w) + uint64_t(right) * uint64_t(i)), down, right};
+  }
+  // Whether all four neighbours of the place lie inside
+  INLINE bool is_inside(const Augment& s) const { return h >= 0 && w >= 0 && h >> 32 < s.H - 1 && w >> 32 < s.W - 1; }
+  INLINE Spot spot(const Augment& s) const { return {between(h, s.H, s.border), between(w, s.W, s.border)}; }
+};
+
+// The values of `count` places, all of them inside: then none of them needs a look at the border
+template <int channels>
+INLINE void sample_inside(const Augment& s, const u8* image, Walk walk, int64_t count, R* values) {
+  const int64_t C = channels ? channels : s.C, line = s.W * C;
+  for (int64_t i = 0; i < count; i++, values += C, walk = walk.at(1)) {
+    const u8* from = image + (walk.h >> 32) * line + (walk.w >> 32) * C;
+    const R down = R(int32_t(uint32_t(walk.h) >> 8)) * R(1.0 / (1 << 24)), right = R(int32_t(uint32_t(walk.w) >> 8)) * R(1.0 / (1 << 24));
+    for (int64_t c = 0; c < C; c++)
+      values[c] = mean_of_four(R(from[c]), R(from[C + c]), R(from[line + c]), R(from[line + C + c]), down, right);
+  }
+}
+
+template <class Painter>
+void write_warped_run(const Augment& s, const u8* image, const Walk& walk, int64_t count, const T* fill, const Painter& paint, T* to) {
+  R values[most_values];
+  if (walk.is_inside(s) && walk.at(count - 1).is_inside(s)) {  // and so is what lies between
+    s.C == 3   ? sample_inside<3>(s, image, walk, count, values)
+    : s.C == 1 ? sample_inside<1>(s, image, walk, count, values)
+               : sample_inside<0>(s, image, walk, count, values);
+    return paint.run(values, to, count * s.C);
+  }
+  for (int64_t i = 0; i < count; i++) {
+    const Spot spot = walk.at(i).spot(s);
+    for (int64_t c = 0; c < s.C; c++) values[i * s.C + c] = value_at(s, image, spot, c);
+  }
+  paint.run(values, to, count * s.C);
+  if (s.border != Border::constant) return;
+  for (int64_t i = 0; i < count; i++) {
+    const Spot spot = walk.at(i).spot(s);
+    if (spot.mixed()) paint.pixel(s, image, spot, fill, to + i * s.C);
+  }
+}
+
+template <class Painter>
+void write_warped(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
+  for (int64_t p = 0; p < s.P; p++)
+    for (int64_t q = 0; q < s.Q; q += paint.normal.pixels) {
+      const Walk walk = {mapped(map, p, q), mapped(map + 3, p, q), map[1], map[4]};
+      T* run = to + (p * s.Q + q) * s.C;
+      if (s.C > most_values)
+        paint.pixel(s, image, walk.spot(s), fill, run);
+      else
+        write_warped_run(s, image, walk, smaller(paint.normal.pixels, s.Q - q), fill, paint, run);
+    }
+}
+
+// --- a sample
+
+template <class Painter>
+void write_sample(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
+  s.warped ? write_warped(s, image, map, fill, paint, to) : write_image(s, image, map, fill, paint, to);
+}
+
+template <int C>
+void write_coloured(const Augment& s, const u8* image, const i64* map, const T* fill, const Normal& normal, const R* colour, T* to) {
+  R mean[C] = {};
+  bool used = false;
+  for (int64_t c = 0; c < C; c++)
+    for (int64_t k = 0; k < C; k++) used = used || colour[c * (2 * C + 1) + C + k] != 0;
+  if (used) image_mean<C>(image, s.H * s.W, mean);
+  write_sample(s, image, map, fill, Coloured<C>(normal, colour, mean), to);
+}
+
+void erase(const Augment& s, const i64* box, const T* erased, T* y) {
+  const int64_t top = larger(box[0], 0), bottom = smaller(box[0] + box[2], s.P), left = larger(box[1], 0),
+                right = smaller(box[1] + box[3], s.Q);
+  if (left >= right) return;
+  for (int64_t p = top; p < bottom; p++) fill_pixels(s, erased, right - left, y + (p * s.Q + left) * s.C);
 }
 
 }  // namespace
 
 void gather_augment(const Context& context, const Augment& s, const u8* source, const i64* index, const i64* map, const T* fill,
-                    const R* scale, const R* shift, T* y) {
-  R scales[most_bytes], shifts[most_bytes];
-  Colours colours = {1, scale, shift};
-  if (s.C <= most_bytes) {
-    colours = {most_bytes / s.C, scales, shifts};
-    for (int64_t i = 0; i < colours.pixels * s.C; i++) scales[i] = scale[i % s.C], shifts[i] = shift[i % s.C];
+                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, T* y) {
+  R scales[most_values], shifts[most_values];
+  Normal normal = {1, scale, shift};
+  if (s.C <= most_values) {
+    normal = {most_values / s.C, scales, shifts};
+    for (int64_t i = 0; i < most_values; i++) scales[i] = scale[i % s.C], shifts[i] = shift[i % s.C];
   }
-  const int64_t size = s.P * s.Q * s.C, images = larger(1, 32768 / size);
+  const int64_t size = s.P * s.Q * s.C, images = larger(1, 32768 / size), numbers = s.warped ? 6 : 3;
   parallel(context, divide_up(s.batch, images), [&](int64_t block, int) {
-    for (int64_t i = block * images; i < smaller((block + 1) * images, s.batch); i++)
-      write_image(s, source + index[i] * s.H * s.W * s.C, map + 3 * i, fill, colours, y + i * size);
+    for (int64_t i = block * images; i < smaller((block + 1) * images, s.batch); i++) {
+      const u8* image = source + index[i] * s.H * s.W * s.C;
+      const R* its_colour = colour + i * s.C * (2 * s.C + 1);
+      T* to = y + i * size;
+      if (!colour)
+        write_sample(s, image, map + numbers * i, fill, Plain{normal}, to);
+      else if (s.C == 3)
+        write_coloured<3>(s, image, map + numbers * i, fill, normal, its_colour, to);
+      else
+        write_coloured<1>(s, image, map + numbers * i, fill, normal, its_colour, to);
+      if (box && erased) erase(s, box + 4 * i, erased, to);
+    }
   });
 }
 

@@ -1,9 +1,12 @@
-// A batch gathered from a set of byte images, each cropped, mirrored and continued beyond its border by its map, and normalised.
+// A batch gathered from a set of byte images, each cropped, mirrored, warped and continued beyond its border by its map, coloured,
+// normalised and erased where its box lies. Crops and mirror images alone go by packs of elements, everything else by pixels.
 #include "../border.h"
 #include "elements.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
+
+// --- by elements
 
 enum Array : int { image = 0, place = 1, arrays = 2 };  // which image of the batch, and the first element of a pack in it
 
@@ -51,13 +54,142 @@ void augment_packs(const Context& context, const Augment& s, const u8* source, c
   });
 }
 
+// --- by pixels
+
+constexpr int pixel_threads = 256, pixels_per_thread = 16;
+
+struct Batch {
+  const u8* source;
+  const i64 *index, *map;
+  const T* fill;
+  const R *scale, *shift, *colour;
+  const i64* box;
+  const T* erased;
+  T* y;
+};
+
+__device__ __forceinline__ R part_of(Between b) { return R(b.part) * R(1.0 / (1 << 24)); }
+__device__ __forceinline__ R mean_of_four(R a, R b, R c, R d, R down, R right) {
+  const R upper = a + right * (b - a), lower = c + right * (d - c);
+  return upper + down * (lower - upper);
+}
+
+// What an output pixel shows: a place between four pixels, or on one
+struct Spot {
+  Between h, w;
+
+  template <class At>
+  __device__ __forceinline__ R mean(const At& at) const {  // at(h, w); outside counts as 0
+    const auto found = [&](int64_t i, int64_t j) { return i < 0 || j < 0 ? R(0) : at(i, j); };
+    return mean_of_four(found(h.first, w.first), found(h.first, w.second), found(h.second, w.first), found(h.second, w.second), part_of(h),
+                        part_of(w));
+  }
+};
+
+__device__ __forceinline__ Spot spot_of(const Augment& s, const i64* map, int64_t p, int64_t q) {
+  if (s.warped) return {between(mapped(map, p, q), s.H, s.border), between(mapped(map + 3, p, q), s.W, s.border)};
+  const int64_t h = shown(map[0] + p, s.H, s.border), w = shown(map[1] + (map[2] < 0 ? -q : q), s.W, s.border);
+  return {{h, h, 0}, {w, w, 0}};
+}
+
+struct ColourSums {
+  uint64_t sum[pixel_threads][3];
+};
+
+// A v + o: the matrix of a sample, and what is added with the mean of its image in it
+template <int C>
+struct Colour {
+  R matrix[C][C], offset[C];
+};
+
+template <int C>
+__device__ __forceinline__ Colour<C> colour_of(const Augment& s, const u8* image, const R* colour) {
+  Colour<C> made;
+  bool used = false;
+  for (int c = 0; c < C; c++) {
+    for (int k = 0; k < C; k++) made.matrix[c][k] = colour[c * (2 * C + 1) + k], used = used || colour[c * (2 * C + 1) + C + k] != 0;
+    made.offset[c] = colour[c * (2 * C + 1) + 2 * C];
+  }
+  if (!used) return made;  // the whole block alike
+  auto& sums = shared<ColourSums>().sum;
+  uint64_t own[C] = {};
+  for (int64_t i = threadIdx.x; i < s.H * s.W; i += pixel_threads)
+    for (int c = 0; c < C; c++) own[c] += image[i * C + c];
+  for (int c = 0; c < C; c++) sums[threadIdx.x][c] = own[c];
+  __syncthreads();
+  for (int half = pixel_threads / 2; half > 0; half /= 2) {
+    if (int(threadIdx.x) < half)
+      for (int c = 0; c < C; c++) sums[threadIdx.x][c] += sums[threadIdx.x + half][c];
+    __syncthreads();
+  }
+  for (int k = 0; k < C; k++) {
+    const R mean = R(double(sums[0][k]) / double(s.H * s.W));
+    for (int c = 0; c < C; c++) made.offset[c] += colour[c * (2 * C + 1) + C + k] * mean;
+  }
+  return made;
+}
+
+__device__ __forceinline__ T written(const Batch& b, int64_t c, R value, R share) {
+  if (share == 0) return b.fill[c];
+  const R inside = b.scale[c] * value + share * b.shift[c];
+  return T(share == 1 ? inside : inside + (1 - share) * R(b.fill[c]));
+}
+
+// A pixel; channels 0: as many as there are, and no colours
+template <int channels>
+__device__ __forceinline__ void write_pixel(const Augment& s, const Batch& b, const u8* image, const Spot& spot,
+                                            const Colour<channels ? channels : 1>& colour, T* to) {
+  const R share = spot.mean([](int64_t, int64_t) { return R(1); });
+  const auto value = [&](int64_t c) { return spot.mean([&](int64_t h, int64_t w) { return R(image[(h * s.W + w) * s.C + c]); }); };
+  if constexpr (channels == 0) {
+    for (int64_t c = 0; c < s.C; c++) to[c] = written(b, c, value(c), share);
+  } else {
+    R x[channels];
+    for (int c = 0; c < channels; c++) x[c] = value(c);
+    for (int c = 0; c < channels; c++) {
+      R sum = share * colour.offset[c];
+      for (int k = 0; k < channels; k++) sum += colour.matrix[c][k] * x[k];
+      to[c] = written(b, c, fminf(fmaxf(sum, 0), 255 * share), share);
+    }
+  }
+}
+
+__device__ __forceinline__ bool holds(const i64* box, int64_t p, int64_t q) {
+  return p >= box[0] && p < box[0] + box[2] && q >= box[1] && q < box[1] + box[3];
+}
+
+// `blocks` blocks share an image.
+template <int channels>
+__global__ void augment_pixels(Augment s, Divisor Q, uint32_t blocks, Batch b) {
+  constexpr int C = channels ? channels : 1;
+  const int64_t i = blockIdx.x / blocks, numbers = s.warped ? 6 : 3;
+  const u8* image = b.source + b.index[i] * s.H * s.W * s.C;
+  Colour<C> colour = {};
+  if constexpr (channels != 0) colour = colour_of<C>(s, image, b.colour + i * C * (2 * C + 1));
+  for (int64_t pixel = blockIdx.x % blocks * pixel_threads + threadIdx.x; pixel < s.P * s.Q; pixel += int64_t(blocks) * pixel_threads) {
+    const int64_t p = Q.divide(uint32_t(pixel)), q = pixel - p * s.Q;
+    T* to = b.y + (i * s.P * s.Q + pixel) * s.C;
+    if (b.box && holds(b.box + 4 * i, p, q)) {
+      for (int64_t c = 0; c < s.C; c++) to[c] = b.erased[c];
+    } else {
+      write_pixel<channels>(s, b, image, spot_of(s, b.map + numbers * i, p, q), colour, to);
+    }
+  }
+}
+
 }  // namespace
 
 void gather_augment(const Context& context, const Augment& s, const u8* source, const i64* index, const i64* map, const T* fill,
-                    const R* scale, const R* shift, T* y) {
-  constexpr int width = 4;
-  const auto run = s.P * s.Q * s.C % width == 0 && is_aligned(y, width * sizeof(T)) ? augment_packs<width> : augment_packs<1>;
-  run(context, s, source, index, map, fill, scale, shift, y);
+                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, T* y) {
+  if (!s.warped && !colour && !(box && erased)) {
+    constexpr int width = 4;
+    const auto run = s.P * s.Q * s.C % width == 0 && is_aligned(y, width * sizeof(T)) ? augment_packs<width> : augment_packs<1>;
+    return run(context, s, source, index, map, fill, scale, shift, y);
+  }
+  const Batch batch = {source, index, map, fill, scale, shift, colour, erased ? box : nullptr, erased, y};
+  const int64_t blocks = divide_up(s.P * s.Q, pixel_threads * pixels_per_thread);
+  const auto kernel = !colour ? augment_pixels<0> : s.C == 3 ? augment_pixels<3> : augment_pixels<1>;
+  launch<ColourSums>(context, kernel, unsigned(blocks * s.batch), pixel_threads, s, Divisor(s.Q), uint32_t(blocks), batch);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

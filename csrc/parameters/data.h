@@ -15,14 +15,20 @@ struct Gather {
 // What an image shows outside of itself: one colour, its outermost pixels, or itself mirrored about the middle of these.
 enum class Border : int { constant, edge, reflect };
 
-// y[i, c, p, q] = scale[c] source[index[i], c, top + p, left + step q] + shift[c] with (top, left, step) = map[i]; a step of -1 mirrors.
-// Border::constant: fill[c] where that lies outside of the image.
+// y[i, c, p, q] = scale[c] v_c + shift[c], v being the C values of image index[i] at a place that map[i] gives:
+//   (top, left, step)         row top + p, column left + step q; a step of -1 mirrors
+//   warped: six numbers m     row (m0 p + m1 q + m2) / 2^32, column (m3 p + m4 q + m5) / 2^32, and between pixels the bilinear mean of four
+// Border::constant: what lies outside of the image counts as fill[c] in y, a mean by its weight.
+// colour[i], (C, 2C + 1) = (A, B, t): v becomes A v + B m + t, m the image's mean, and stays within 0 ... 255.
+// box[i] = (top, left, height, width): the pixels of y that are erased[c].
 struct Augment {
   int64_t n, batch, C, H, W, P, Q;
   Border border;
+  bool warped, coloured;
   Shape source;
-  Augment(Shape source, int64_t batch, Pair size, Border border);
-  Shape source_shape() const, index_shape() const, map_shape() const, c_shape() const, y_shape() const;
+  Augment(Shape source, int64_t batch, Pair size, Border border, bool warped, bool coloured);
+  Shape source_shape() const, index_shape() const, map_shape() const, c_shape() const, colour_shape() const, box_shape() const,
+      y_shape() const;
 };
 
 struct Random {  // bits[i] = 32-bit word i of Philox(seed = state[0]; draw = state[1] + draw, purpose)

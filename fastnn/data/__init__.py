@@ -13,8 +13,10 @@ Files: `idx`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `arrays` (.npz, f
 
 from .augment import Augmentation, Flip, RandomCrop, Shift
 from .cifar import cifar10, cifar100
+from .colour import ColorJitter, RandomGrayscale
 from .dataset import ArrayDataset, Dataset, arrays, split
 from .digits import digits
+from .erase import Cutout, RandomErasing
 from .folder import ImageFiles, Sets, image_folder
 from .folds import k_fold, train_validation_test
 from .idx import fashion_mnist, idx, mnist, read_idx
@@ -24,17 +26,25 @@ from .normalize import Normalize
 from .recognise import recognise
 from .resize import Resize
 from .synthetic import blobs, spirals, stripes
+from .warp import RandomAffine, RandomResizedCrop, RandomRotation
 
 __all__ = [
     "ArrayDataset",
     "Augmentation",
+    "ColorJitter",
+    "Cutout",
     "Dataset",
     "Flip",
     "ImageFiles",
     "ItemDataset",
     "Loader",
     "Normalize",
+    "RandomAffine",
     "RandomCrop",
+    "RandomErasing",
+    "RandomGrayscale",
+    "RandomResizedCrop",
+    "RandomRotation",
     "Resize",
     "Sets",
     "Shift",

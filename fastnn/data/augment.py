@@ -1,7 +1,7 @@
-"""Random changes of each image: a crop, a mirror image. However many there are, they become one map per sample, which the kernel that gathers
-and normalises the batch follows.
+"""Random changes of each image: crops, mirror images, and in warp.py, colour.py and erase.py the others. However many there are, they become one map,
+one colour matrix and one rectangle per sample (frames.py), which the kernel that gathers and normalises the batch follows.
 
-    augment = [data.RandomCrop(2, padding_mode="reflect"), data.Flip(alternating=True)]
+    augment = [data.RandomCrop(2, padding_mode="reflect"), data.Flip(alternating=True), data.ColorJitter(0.2, 0.2, 0.2)]
     for x, labels in data.Loader(train, 1024, shuffle=True, augment=augment): ...
 
 What happens to a sample is a pure function of (seed, epoch, its position in the data set): not of the order, the batch size, the device or
@@ -12,114 +12,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from .. import _C, random
 from ..arguments import flag, integer, number, numbers, one_of, shown
+from .frames import Draws, Fill, Frames, Size
 
-Size = tuple[int, int]
-Fill = float | Sequence[float]
-
-_BORDERS = ("constant", "edge", "reflect")
-_geometry = lru_cache(1024)(_C.Augment)
-
-
-class Draws:
-    """The random words of an epoch. Stream k of a sample is the word of its position in Philox(seed; draw epoch + 2^32 k, augmentation)."""
-
-    def __init__(self, seed: int, epoch: int, count: int) -> None:
-        self.epoch, self.count, self.first_stream = epoch, count, 0
-        self._generator = random.Generator(seed)
-
-    def words(self, stream: int = 0, epoch: int | None = None) -> np.ndarray:
-        """A word of 32 bits (as uint64) for each sample, from the augmentation's stream of that number; of this epoch unless told."""
-        draw = (self.epoch if epoch is None else epoch) + (self.first_stream + stream << 32)
-        words: np.ndarray = self._generator.bits(self.count, draw, random.AUGMENTATION).astype(np.uint64)
-        return words
-
-    def below(self, count: int, stream: int = 0) -> np.ndarray:
-        """A number of [0, count) for each sample."""
-        numbers: np.ndarray = (self.words(stream) * np.uint64(count) >> np.uint64(32)).astype(np.int64)
-        return numbers
-
-    def chance(self, p: float, stream: int = 0, epoch: int | None = None) -> np.ndarray:
-        """Whether what has probability p happens to each sample."""
-        chosen: np.ndarray = self.words(stream, epoch) < round(p * 2**32)
-        return chosen
-
-
-class Frames:
-    """What each sample shows of its image: pixel (p, q) of `size` is pixel (top + p, left + step q) of the image, (top, left, step) its row
-    of `map`; step is -1 where the image is mirrored. Beyond the image lies the border, met once, however many maps were composed."""
-
-    def __init__(self, count: int, size: Size) -> None:
-        self.size = size
-        self.map = np.zeros((count, 3), np.int64)
-        self.map[:, 2] = 1
-        self.border: tuple[str, Fill] | None = None
-
-    def crop(self, down: np.ndarray | int, right: np.ndarray | int, size: Size) -> None:
-        """From now on only the window of `size` that begins `down` and `right` of the first pixel (negative: outside) is shown."""
-        self.map[:, 0] += down
-        self.map[:, 1] += self.map[:, 2] * right
-        self.size = size
-
-    def mirror(self, chosen: np.ndarray) -> None:
-        """Left and right change places in the chosen samples."""
-        self.map[chosen, 1] += self.map[chosen, 2] * (self.size[1] - 1)
-        self.map[chosen, 2] *= -1
-
-    def beyond(self, border: str, fill: Fill) -> None:
-        """What lies outside of the image. ValueError when another border was asked for before."""
-        if self.border not in (None, (border, fill)):
-            raise ValueError(
-                f"augment: one step has the border {self.border}, another {(border, fill)}; an image has one: give them the same"
-            )
-        self.border = border, fill
-
-    def _border(self, channels: int) -> tuple[str, Fill]:
-        border, fill = self.border or ("constant", 0.0)
-        if np.size(fill) not in (1, channels):
-            raise ValueError(f"augment: fill {fill} has {np.size(fill)} values, the images {channels} channels; one value serves all")
-        return border, fill
-
-    def take(self, positions: np.ndarray) -> Frames:
-        """Those of the samples at these positions, in this order."""
-        part = Frames(0, self.size)
-        part.map, part.border = self.map[positions], self.border
-        return part
-
-    def gather(self, source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> _C.Array:
-        """The batch of source[rows] (bytes) as its frames show it, times scale plus shift; where the source lies."""
-        border, fill = self._border(len(scale))
-        outside = (np.broadcast_to(np.asarray(fill, np.float32), scale.shape) * scale + shift).astype(np.float32)
-        operands = (rows, self.map, outside, scale, shift)
-        plan = _geometry(source.shape, len(rows), self.size, border)
-        return _C.gather_augment(plan, source, *(_C.from_numpy(a, source.device) for a in operands))
-
-    def pick(self, images: np.ndarray) -> np.ndarray:
-        """`gather` without scale and shift for images (n, C, H, W) of any type, in numpy."""
-        border, fill = self._border(images.shape[1])
-        p, q = (np.arange(n) for n in self.size)
-        rows, rows_inside = _shown(self.map[:, :1] + p, images.shape[2], border)
-        columns, columns_inside = _shown(self.map[:, 1:2] + self.map[:, 2:] * q, images.shape[3], border)
-        shown = images[np.arange(len(images))[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, P, Q, C)
-        shown[~(rows_inside[:, :, None] & columns_inside[:, None, :])] = fill
-        result: np.ndarray = shown.transpose(0, 3, 1, 2)
-        return result
-
-
-def _shown(places: np.ndarray, size: int, border: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which of [0, size) stands for each place, and whether that is a pixel rather than the fill."""
-    inside = (places >= 0) & (places < size)
-    if border != "reflect" or size == 1:
-        return np.clip(places, 0, size - 1), inside | (border != "constant")
-    turn = places % (2 * size - 2)
-    return np.where(turn < size, turn, 2 * size - 2 - turn), np.ones_like(inside)
+BORDERS = ("constant", "edge", "reflect")
 
 
 class Augmentation(ABC):
@@ -147,7 +48,7 @@ class RandomCrop(Augmentation):
             integer("RandomCrop", "padding", padding, 0, 2**31),
             None if size is None else checked_sides("RandomCrop", size),
         )
-        self.padding_mode, self.fill = _checked_border("RandomCrop", padding_mode), _checked_fill("RandomCrop", fill)
+        self.padding_mode, self.fill = checked_border("RandomCrop", padding_mode), checked_fill("RandomCrop", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
         size = self.size or frames.size
@@ -184,7 +85,7 @@ class Shift(Augmentation):
 
     def __init__(self, down: int, right: int, *, padding_mode: str = "constant", fill: Fill = 0.0) -> None:
         self.down, self.right = (integer("Shift", name, by, -(2**31), 2**31) for name, by in (("down", down), ("right", right)))
-        self.padding_mode, self.fill = _checked_border("Shift", padding_mode), _checked_fill("Shift", fill)
+        self.padding_mode, self.fill = checked_border("Shift", padding_mode), checked_fill("Shift", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
         frames.crop(self.down, self.right, frames.size)
@@ -200,12 +101,22 @@ def frames_of(steps: Sequence[Augmentation], seed: int, epoch: int, count: int, 
     return frames
 
 
-def _checked_border(name: str, mode: str) -> str:
-    return one_of(name, "padding_mode", mode, _BORDERS)
+def checked_border(name: str, mode: str) -> str:
+    """What lies outside of an image."""
+    return one_of(name, "padding_mode", mode, BORDERS)
 
 
-def _checked_fill(name: str, fill: Fill) -> Fill:
-    return number(name, "fill", fill) if isinstance(fill, Real) else numbers(name, "fill", fill)
+def checked_fill(name: str, fill: Fill, argument: str = "fill") -> Fill:
+    """One number for all channels, or one each."""
+    return number(name, argument, fill) if isinstance(fill, Real) else numbers(name, argument, fill)
+
+
+def checked_range(name: str, argument: str, given: Any, within: str) -> tuple[float, float]:
+    """Two numbers, the first not above the second."""
+    low, high = numbers(name, argument, given, 2, within)
+    if low > high:
+        raise ValueError(f"{name}: {argument} must be (smallest, largest), got {shown(given)}")
+    return low, high
 
 
 def checked_sides(name: str, size: Any) -> Size:

@@ -15,7 +15,7 @@ from .. import _C, devices, random
 from ..arguments import array, instance, integer, items, number, shown
 from ..arguments import path as checked_path
 from ..files import reading
-from .augment import Frames
+from .frames import Frames
 from .memory import must_fit
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ class ArrayDataset(Dataset):
 def normalized(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str, frames: Frames | None = None) -> _C.Array:
     """float32 images * scale + shift on a device. Bytes go there as bytes and are normalised there, by the kernel that gathers."""
     if images.dtype != np.uint8:
-        images = images if frames is None else frames.pick(images)
+        if frames is not None:
+            return _C.from_numpy(frames.show(images, scale, shift), device)
         channels = (slice(None),) + (None,) * (images.ndim - 2)
         return _C.from_numpy(images * scale[channels] + shift[channels], device)
     source = _C.from_numpy(images)

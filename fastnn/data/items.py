@@ -85,7 +85,11 @@ class ItemDataset(Dataset):
         return images, labels
 
     def _split(self, i: int) -> tuple[np.ndarray, int]:
-        item = self._source[i]
+        try:
+            item = self._source[i]
+        except Exception as error:
+            _note(error, f"this was item {i} of the {type(self._source).__name__}")
+            raise
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"item {i} of the {type(self._source).__name__} is of type {type(item).__name__}; expected (image, label)")
         try:
@@ -96,6 +100,11 @@ class ItemDataset(Dataset):
             last = f" to {len(self.classes) - 1}" if self.classes is not None else ""
             raise ValueError(f"item {i} has the label {label}; class numbers go from 0{last}")
         return _pixels(item[0], i), label
+
+
+def _note(error: Exception, text: str) -> None:
+    """Shown below the message from Python 3.11 on, which calls this add_note."""
+    error.__notes__ = [*getattr(error, "__notes__", []), text]  # type: ignore[attr-defined]
 
 
 def as_dataset(data: Any, what: str = "data") -> Dataset:

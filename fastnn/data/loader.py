@@ -11,8 +11,9 @@ import numpy as np
 from .. import _C, devices, random
 from ..arguments import array, flag, instance, integer, shown
 from ..tensor import Tensor
-from .augment import Augmentation, Frames, frames_of
+from .augment import Augmentation, frames_of
 from .dataset import Dataset
+from .frames import Frames
 from .items import Samples, as_dataset
 from .normalize import Normalize
 
@@ -31,8 +32,9 @@ class Loader:
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
     joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
-    (RandomCrop, Flip, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
-    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early.
+    (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
+    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early. prefetch=0 with one
+    worker: no thread; a batch is made when it is asked for.
 
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
@@ -75,7 +77,8 @@ class Loader:
         if self.augment and len(self.dataset.shape) != 3:
             raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
         self.workers = workers or self.dataset.workers
-        self.drop_last, self.prefetch, self.device = drop_last, max(self.workers, prefetch), devices.resolve(device)
+        self.drop_last, self.device = drop_last, devices.resolve(device)
+        self.prefetch = max(self.workers, prefetch) if prefetch or self.workers > 1 else 0
         self.epoch = 0
         self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
         self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
@@ -122,6 +125,10 @@ class Loader:
         integer("Loader.batches", "first", first, 0)
         order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
         parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
+        if not self.prefetch:
+            for part in parts:
+                yield self.batch(part, frames)
+            return
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader")
         try:
             ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])

@@ -86,6 +86,7 @@ def subjects() -> list[Subject]:
         path="absent", size=8, channels=3, resize=None, test_fraction=0.2, seed=0, keep=True, skip_broken=False, progress=False
     )
     border = constants(padding_mode="edge", fill=0.0)
+    affine = {**constants(degrees=10.0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5.0, center=(2.0, 2.0)), **border}
     return [
         Subject("ArrayDataset", data.ArrayDataset, {"images": images, "labels": labels, **constants(classes=("a", "b", "c"), resize=None)}, ("label",)),
         Subject("Dataset.take", lambda indices: bytes_set().take(indices), constants(indices=[0, 3, 5]), ("ArrayDataset",)),
@@ -103,6 +104,13 @@ def subjects() -> list[Subject]:
         Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),
         Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set}),
         Subject("RandomCrop", augmented(data.RandomCrop), {**constants(padding=1, size=3), **border}, ("augment",)),
+        Subject("RandomAffine", augmented(data.RandomAffine), affine, ("augment",)),
+        Subject("RandomRotation", augmented(data.RandomRotation), {**constants(degrees=(-10.0, 20.0), center=(2.0, 2.0)), **border}, ("augment",)),
+        Subject("RandomResizedCrop", augmented(data.RandomResizedCrop), constants(size=3, scale=(0.2, 0.9), ratio=(0.5, 2.0))),
+        Subject("ColorJitter", augmented(data.ColorJitter), constants(brightness=0.2, contrast=(0.5, 1.0), saturation=0.1, hue=0.1)),
+        Subject("RandomGrayscale", augmented(data.RandomGrayscale), constants(p=0.5)),
+        Subject("RandomErasing", augmented(data.RandomErasing), constants(p=0.5, scale=(0.02, 0.3), ratio=(0.3, 3.3), value=0.0), ("augment",)),
+        Subject("Cutout", augmented(data.Cutout), constants(size=2, value=0.0), ("augment",)),
         Subject("Flip", augmented(data.Flip), constants(p=0.5, alternating=True)),
         Subject("Shift", augmented(data.Shift), {**constants(down=1, right=-1), **border}, ("augment",)),
         Subject("Resize", data.Resize, constants(size=(3, 4), channels=1, highest=16, filter="bilinear")),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import reference
 from numpy.random import Generator
 
-from .problem import Problem, Shape, Sketch, case, largest, normal
+from .problem import Array, Problem, Shape, Sketch, case, held, largest, normal
 
 
 def gather_normalize(random: Generator, source_shape: Shape, batch: int) -> Problem:
@@ -19,17 +21,40 @@ def gather_normalize(random: Generator, source_shape: Shape, batch: int) -> Prob
     )
 
 
-def gather_augment(random: Generator, source_shape: Shape, batch: int, size: tuple[int, int], border: str, reach: int = 3) -> Problem:
+def gather_augment(
+    random: Generator, source_shape: Shape, batch: int, size: tuple[int, int], border: str, warped: bool = False, coloured: bool = False,
+    reach: int = 3, erased: bool = False,
+) -> Problem:  # fmt: skip
     """reach: how far outside of the image the corners of the frames lie, at most."""
     source, index = random.integers(0, 256, source_shape).astype(np.uint8), random.integers(0, source_shape[0], batch)
-    corners = [
-        random.integers(-reach, n + reach - window + 1 if n > window else reach + 1, batch) for n, window in zip(source_shape[2:], size)
-    ]
+    frames = _warps(random, batch, source_shape[2:], size) if warped else _windows(random, batch, source_shape[2:], size, reach)
+    channels = source_shape[1]
+    fill, scale, shift = (normal(random, (channels,)) for _ in range(3))
+    scale = scale / 64
+    colour = held(random.normal(0, 0.5, (batch, channels, 2 * channels + 1)) * ([1] * 2 * channels + [100])) if coloured else None
+    box = np.stack([random.integers(-2, size[i % 2] + 1, batch) for i in range(4)], 1) if erased else None
+    value = normal(random, (channels,)) if erased else None
+    y = reference.gather_augment(source, index, frames, fill, scale, shift, size, border, colour, box, value)
+    if coloured or warped:  # sums before the limit of 0 ... 255, each a mean of four bytes
+        before = 16 * (4 + (255 * 2 * channels + 100) * (np.abs(colour).max(initial=0) if colour is not None else 0) / 16)
+        tolerance = (before + 1024) * largest(scale) + 4 * (largest(shift) + largest(fill))
+    else:
+        tolerance = 512 * largest(scale) + 2 * largest(shift)
+    return Problem([source, index, frames, fill, scale, shift, colour, box, value], [y], tolerance)
+
+
+def _windows(random: Generator, batch: int, image: Shape, size: tuple[int, int], reach: int) -> Array:
+    corners = [random.integers(-reach, n + reach - window + 1 if n > window else reach + 1, batch) for n, window in zip(image, size)]
     step = random.choice([-1, 1], batch)
-    frames = np.stack([corners[0], np.where(step > 0, corners[1], corners[1] + size[1] - 1), step], 1)
-    fill, scale, shift = (normal(random, source_shape[1:2]) for _ in range(3))
-    y = reference.gather_augment(source, index, frames, fill, scale / 64, shift, size, border)
-    return Problem([source, index, frames, fill, scale / 64, shift], [y], 8 * largest(scale) + 2 * largest(shift))
+    return np.stack([corners[0], np.where(step > 0, corners[1], corners[1] + size[1] - 1), step], 1)
+
+
+def _warps(random: Generator, batch: int, image: Shape, size: tuple[int, int]) -> Array:
+    """Any slopes, some of them none; the middle of what is shown lies about the middle of the image."""
+    slopes = random.normal(0, 1, (batch, 2, 2)) * random.choice([0, 0.3, 1, 1, 2], (batch, 2, 2))
+    middle = [random.normal(n / 2, n / 4, batch) for n in image]
+    numbers = [[slopes[:, i, 0], slopes[:, i, 1], middle[i] - slopes[:, i] @ (np.array(size) / 2)] for i in (0, 1)]
+    return np.rint(np.stack(numbers[0] + numbers[1], 1) * 2.0**32).astype(np.int64)
 
 
 def cases() -> list[Sketch]:
@@ -50,4 +75,22 @@ def cases() -> list[Sketch]:
         ]
     ]
     cases += [case("gather_augment", (3, 3, 4, 5), 8, (4, 5), border, reach=23) for border in ("constant", "edge", "reflect")]
+    cases += [case("gather_augment", *s, erased=len(s) % 2 == 0) for s in _painted()]
     return cases
+
+
+def _painted() -> list[tuple[Any, ...]]:
+    """With a warp, with colours, with both."""
+    return [
+        ((5, 3, 8, 8), 6, (8, 8), "constant", False, True),
+        ((3, 1, 7, 40), 5, (9, 60), "reflect", False, True),
+        ((2, 3, 40, 33), 3, (36, 33), "constant", False, True),
+        ((4, 3, 9, 7), 7, (8, 8), "constant", True),
+        ((3, 1, 7, 40), 5, (9, 60), "edge", True),
+        ((2, 3, 5, 4), 0, (8, 8), "edge", True, True),
+        ((4, 5, 9, 7), 3, (8, 8), "reflect", True),
+        ((2, 200, 4, 5), 2, (3, 3), "constant", True),
+        ((5, 3, 9, 12), 7, (8, 70), "constant", True, True),
+        ((3, 1, 12, 9), 4, (5, 6), "constant", True, True),
+        ((5, 3, 32, 32), 14, (32, 32), "reflect", True, True),
+    ]

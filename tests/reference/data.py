@@ -12,19 +12,66 @@ def gather_normalize(source: Array, index: Array, scale: Array, shift: Array) ->
     return per_channel(scale, x, 1) * x + per_channel(shift, x, 0)
 
 
-def gather_augment(source: Array, index: Array, map: Array, fill: Array, scale: Array, shift: Array, size: Pair, border: str) -> Array:
-    """Each image is padded far enough by numpy, then cut out and turned round as a whole."""
-    margin = int(np.abs(map[:, :2]).max(initial=0)) + max(size) + max(source.shape[2:])
+def gather_augment(
+    source: Array, index: Array, map: Array, fill: Array, scale: Array, shift: Array, size: Pair, border: str,
+    colour: Array | None = None, box: Array | None = None, erased: Array | None = None,
+) -> Array:  # fmt: skip
+    """Each image is padded far enough by numpy and then cut out and turned round as a whole; or, with six numbers in `map`, looked up place by place."""
     y = np.empty((len(index), source.shape[1], *size))
-    for i, (image, (top, left, step)) in enumerate(zip(source[index].astype(np.float64), map)):
-        coloured = image * scale[:, None, None] + shift[:, None, None]
-        padding = [(0, 0), (margin, margin), (margin, margin)]
-        if border == "constant":
-            padded = np.broadcast_to(fill[:, None, None], (len(fill), *(n + 2 * margin for n in image.shape[1:]))).copy()
-            padded[:, margin : margin + image.shape[1], margin : margin + image.shape[2]] = coloured
-        else:
-            padded = np.pad(coloured, padding, mode=border)
-        first = left if step > 0 else left - size[1] + 1
-        window = padded[:, margin + top : margin + top + size[0], margin + first : margin + first + size[1]]
-        y[i] = window if step > 0 else window[:, :, ::-1]
+    for i, image in enumerate(source[index].astype(np.float64)):
+        seen, inside = (_warped if map.shape[1] == 6 else _window)(image, map[i], size, border)
+        if colour is not None:
+            seen = coloured(seen, inside, image.mean((1, 2)), colour[i])
+        fills = inside * shift[:, None, None] + (1 - inside) * fill[:, None, None]
+        y[i] = np.where(inside > 0, seen * scale[:, None, None], 0) + fills
+        if box is not None and erased is not None:
+            top, left, height, width = box[i]
+            y[i, :, max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = erased[:, None, None]
     return y
+
+
+def coloured(seen: Array, inside: Array, mean: Array, colour: Array) -> Array:
+    """A v + B m + t within 0 ... 255, for values (C, P, Q) of which the share `inside` (P, Q) is the image's; colour is (C, 2C + 1) = (A, B, t)."""
+    channels = len(colour)
+    offset = colour[:, channels:-1] @ mean + colour[:, -1]
+    result = np.einsum("kc,cpq->kpq", colour[:, :channels], seen) + offset[:, None, None] * inside
+    return np.clip(result, 0, 255 * inside)
+
+
+def _window(image: Array, map: Array, size: Pair, border: str) -> tuple[Array, Array]:
+    """What is seen, with zeros for the fill, and 1 where it is the image."""
+    top, left, step = map
+    margin = int(np.abs(map[:2]).max()) + max(size) + max(image.shape[1:])
+    padding = [(0, 0), (margin, margin), (margin, margin)]
+    padded = np.pad(image, padding, mode=border)  # type: ignore[call-overload]
+    whole = np.pad(np.ones_like(image[:1]), padding, mode=border)  # type: ignore[call-overload]
+    first = left if step > 0 else left - size[1] + 1
+    windows = [a[:, margin + top : margin + top + size[0], margin + first : margin + first + size[1]] for a in (padded, whole)]
+    seen, inside = windows if step > 0 else [w[:, :, ::-1] for w in windows]
+    return seen, inside[0]
+
+
+def _warped(image: Array, map: Array, size: Pair, border: str) -> tuple[Array, Array]:
+    seen, inside = np.zeros((len(image), *size)), np.zeros(size)
+    m = [int(v) for v in map]
+    for p in range(size[0]):
+        for q in range(size[1]):
+            row, column = m[0] * p + m[1] * q + m[2], m[3] * p + m[4] * q + m[5]
+            down, right = (n % 2**32 // 2**8 / 2**24 for n in (row, column))
+            for i, vertical in enumerate((1 - down, down)):
+                for j, horizontal in enumerate((1 - right, right)):
+                    h, w = _place(row // 2**32 + i, image.shape[1], border), _place(column // 2**32 + j, image.shape[2], border)
+                    if h is not None and w is not None:
+                        seen[:, p, q] += vertical * horizontal * image[:, h, w]
+                        inside[p, q] += vertical * horizontal
+    return seen, inside
+
+
+def _place(i: int, n: int, border: str) -> int | None:
+    if 0 <= i < n:
+        return i
+    if border == "constant":
+        return None
+    if border == "edge" or n == 1:
+        return min(max(i, 0), n - 1)
+    return min(i % (2 * n - 2), -i % (2 * n - 2))

@@ -1,0 +1,246 @@
+"""What each sample of an epoch shows: one map, one colour matrix and one rectangle per sample, however many steps made them. The kernel that
+gathers and normalises a batch follows them (csrc/kernels.def, gather_augment)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .. import _C, random
+
+Size = tuple[int, int]
+Fill = float | Sequence[float]
+
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601, Pillow's "L"
+
+_geometry = lru_cache(1024)(_C.Augment)
+
+
+class Draws:
+    """The random words of an epoch. Stream k of a sample is the word of its position in Philox(seed; draw epoch + 2^32 k, augmentation)."""
+
+    def __init__(self, seed: int, epoch: int, count: int) -> None:
+        self.epoch, self.count, self.first_stream = epoch, count, 0
+        self._generator = random.Generator(seed)
+
+    def words(self, stream: int = 0, epoch: int | None = None) -> np.ndarray:
+        """A word of 32 bits (as uint64) for each sample, from the augmentation's stream of that number; of this epoch unless told."""
+        draw = (self.epoch if epoch is None else epoch) + (self.first_stream + stream << 32)
+        words: np.ndarray = self._generator.bits(self.count, draw, random.AUGMENTATION).astype(np.uint64)
+        return words
+
+    def below(self, count: int | np.ndarray, stream: int = 0) -> np.ndarray:
+        """A number of [0, count) for each sample; one count for all, or one each."""
+        numbers: np.ndarray = (self.words(stream) * np.asarray(count, np.uint64) >> np.uint64(32)).astype(np.int64)
+        return numbers
+
+    def chance(self, p: float, stream: int = 0, epoch: int | None = None) -> np.ndarray:
+        """Whether what has probability p happens to each sample."""
+        chosen: np.ndarray = self.words(stream, epoch) < round(p * 2**32)
+        return chosen
+
+    def uniform(self, low: float, high: float, stream: int = 0) -> np.ndarray:
+        """A number of [low, high) for each sample, in float64."""
+        numbers: np.ndarray = low + (high - low) * (self.words(stream) / 2.0**32)
+        return numbers
+
+
+class Frames:
+    """What each sample shows of its image.
+
+    Pixel (p, q) of `size` is pixel (top + p, left + step q) of the image, (top, left, step) its row of `map`; step is -1 where the image is
+    mirrored. Once a step has warped the images, it is the place `matrix` (p, q, 1) instead, between four pixels. Beyond the image lies the
+    border, met once, however many maps were composed. colours, (count, 3, 7) = (A, B, t) or None: RGB v becomes A v + B m + t, m being the mean
+    of the whole image; bytes stay within 0 ... 255. box, (count, 4) or None: (top, left, height, width) of what `value` replaces in the end.
+    """
+
+    def __init__(self, count: int, size: Size) -> None:
+        self.size = size
+        self.map = np.zeros((count, 3), np.int64)
+        self.map[:, 2] = 1
+        self.matrix: np.ndarray | None = None
+        self.border: tuple[str, Fill] | None = None
+        self.unasked: tuple[str, Fill] = ("constant", 0.0)  # the border where no step asks for one
+        self.colours: np.ndarray | None = None
+        self.box: np.ndarray | None = None
+        self.value: Fill = 0.0
+
+    # --- what steps do
+
+    def crop(self, down: np.ndarray | int, right: np.ndarray | int, size: Size) -> None:
+        """From now on only the window of `size` that begins `down` and `right` of the first pixel (negative: outside) is shown."""
+        if self.matrix is None:
+            self.map[:, 0] += down
+            self.map[:, 1] += self.map[:, 2] * right
+        else:
+            self.matrix[:, :, 2] += self.matrix[:, :, 0] * np.reshape(down, (-1, 1)) + self.matrix[:, :, 1] * np.reshape(right, (-1, 1))
+        if self.box is not None:
+            self.box[:, 0] -= down
+            self.box[:, 1] -= right
+        self.size = size
+
+    def mirror(self, chosen: np.ndarray) -> None:
+        """Left and right change places in the chosen samples."""
+        last = self.size[1] - 1
+        if self.matrix is None:
+            self.map[chosen, 1] += self.map[chosen, 2] * last
+            self.map[chosen, 2] *= -1
+        else:
+            self.matrix[chosen, :, 2] += self.matrix[chosen, :, 1] * last
+            self.matrix[chosen, :, 1] *= -1
+        if self.box is not None:
+            self.box[chosen, 1] = last + 1 - self.box[chosen, 1] - self.box[chosen, 3]
+
+    def warp(self, inverse: np.ndarray, size: Size) -> None:
+        """From now on pixel (p, q) shows the place inverse (p, q, 1) of what was shown: `inverse` is (count, 2, 3), row above column."""
+        if self.box is not None:
+            raise ValueError("augment: what is erased is a rectangle, so it comes after all that warps: put RandomErasing and Cutout last")
+        before = self._affine()
+        self.matrix = np.matmul(before[:, :, :2], inverse)
+        self.matrix[:, :, 2] += before[:, :, 2]
+        self.size = size
+
+    def beyond(self, border: str, fill: Fill) -> None:
+        """What lies outside of the image. ValueError when another border was asked for before."""
+        if self.border not in (None, (border, fill)):
+            raise ValueError(
+                f"augment: one step has the border {self.border}, another {(border, fill)}; an image has one: give them the same"
+            )
+        self.border = border, fill
+
+    def colour(self, matrix: np.ndarray, mean: np.ndarray | None = None, offset: np.ndarray | None = None) -> None:
+        """RGB v becomes matrix v + mean m + offset, m being the image's mean colour at this point; (count, 3, 3), (count, 3, 3), (count, 3)."""
+        count = len(self.map)
+        if self.colours is None:
+            self.colours = np.concatenate([np.broadcast_to(matrix, (count, 3, 3)), np.zeros((count, 3, 4))], 2)
+            before = None
+        else:
+            before = self.colours
+            self.colours = np.matmul(matrix, before)
+        if mean is not None:
+            if before is None:
+                self.colours[:, :, 3:6] = mean
+            else:
+                self.colours[:, :, 3:6] += np.matmul(mean, before[:, :, :3] + before[:, :, 3:6])
+                self.colours[:, :, 6] += np.matmul(mean, before[:, :, 6:])[:, :, 0]
+        if offset is not None:
+            self.colours[:, :, 6] += offset
+
+    def erase(self, box: np.ndarray, value: Fill) -> None:
+        """The rectangle (top, left, height, width) of each sample becomes `value`, in units of the finished batch. ValueError for a second."""
+        if self.box is not None:
+            raise ValueError("augment: two steps erase a rectangle; an image has one: leave one of RandomErasing and Cutout out")
+        self.box, self.value = box, value
+
+    # --- what the loader does
+
+    def take(self, positions: np.ndarray) -> Frames:
+        """Those of the samples at these positions, in this order."""
+        part = Frames(0, self.size)
+        part.map, part.border, part.unasked, part.value = self.map[positions], self.border, self.unasked, self.value
+        part.matrix, part.colours, part.box = (None if a is None else a[positions] for a in (self.matrix, self.colours, self.box))
+        return part
+
+    def gather(self, source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> _C.Array:
+        """The batch of source[rows] (bytes) as its frames show it, times scale plus shift; where the source lies."""
+        channels, (border, fill) = len(scale), self._border(len(scale))
+        outside = (np.broadcast_to(np.asarray(fill, np.float32), scale.shape) * scale + shift).astype(np.float32)
+        colour = None if self.colours is None else self.colours_of(channels).astype(np.float32)
+        erased = None if self.box is None else self._values("value", self.value, channels).astype(np.float32)
+        places = self.map if self.matrix is None else self.fixed()
+        plan = _geometry(source.shape, len(rows), self.size, border, self.matrix is not None, colour is not None)
+        given = (_C.from_numpy(a, source.device) for a in (rows, places, outside, scale, shift))
+        absent_or_given = (None if a is None else _C.from_numpy(a, source.device) for a in (colour, self.box, erased))
+        return _C.gather_augment(plan, source, *given, *absent_or_given)
+
+    def show(self, images: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """`gather` for images (n, C, H, W) of floats, in numpy; nothing limits their colours."""
+        mean = images.mean((2, 3)) if self.colours is not None else None
+        channels, (border, fill) = images.shape[1], self._border(images.shape[1])
+        picked, inside = self._picked(images, border)
+        if self.colours is not None and mean is not None:
+            colours = self.colours_of(channels)
+            offset = np.matmul(colours[:, :, channels : 2 * channels], mean[:, :, None])[:, :, 0] + colours[:, :, -1]
+            picked = np.einsum("nkc,nchw->nkhw", colours[:, :, :channels], picked) + offset[:, :, None, None] * inside
+        outside = np.broadcast_to(np.asarray(fill, np.float32), (channels,))[:, None, None] * (1 - inside)
+        shown: np.ndarray = ((picked + outside) * scale[:, None, None] + shift[:, None, None]).astype(np.float32)
+        if self.box is not None:
+            top, left, height, width = (self.box[:, i, None, None] for i in range(4))
+            p, q = np.arange(self.size[0])[None, :, None], np.arange(self.size[1])[None, None, :]
+            erased = (p >= top) & (p < top + height) & (q >= left) & (q < left + width)
+            shown.transpose(0, 2, 3, 1)[erased] = self._values("value", self.value, channels)
+        return shown
+
+    def fixed(self) -> np.ndarray:
+        """`matrix` as the kernel takes it: (count, 6) whole numbers, in 2^-32 of a pixel."""
+        limit = 2.0**61
+        numbers: np.ndarray = np.rint(np.clip(self._affine() * 2.0**32, -limit, limit)).astype(np.int64).reshape(-1, 6)
+        return numbers
+
+    def colours_of(self, channels: int) -> np.ndarray:
+        """(count, C, 2 C + 1): what `colours` does to images of one or three channels. Grey is RGB of three equal channels."""
+        if channels not in (1, 3):
+            raise ValueError(f"augment: colours are those of images with 1 or 3 channels (grey or RGB), the data set has {channels}")
+        assert self.colours is not None
+        if channels == 3:
+            return self.colours
+        grey = np.matmul(LUMA, self.colours)
+        return np.stack([grey[:, :3].sum(1), grey[:, 3:6].sum(1), grey[:, 6]], 1)[:, None, :]
+
+    def _affine(self) -> np.ndarray:
+        """(count, 2, 3): the map as a matrix."""
+        if self.matrix is not None:
+            return self.matrix
+        matrix = np.zeros((len(self.map), 2, 3))
+        matrix[:, 0, 0] = 1
+        matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2] = self.map[:, 2], self.map[:, 0], self.map[:, 1]
+        return matrix
+
+    def _border(self, channels: int) -> tuple[str, Fill]:
+        border, fill = self.border or self.unasked
+        self._values("fill", fill, channels)
+        return border, fill
+
+    @staticmethod
+    def _values(name: str, given: Fill, channels: int) -> np.ndarray:
+        if np.size(given) not in (1, channels):
+            raise ValueError(f"augment: {name} {given} has {np.size(given)} values, the images {channels} channels; one value serves all")
+        return np.broadcast_to(np.asarray(given, np.float64), (channels,))
+
+    def _picked(self, images: np.ndarray, border: str) -> tuple[np.ndarray, np.ndarray]:
+        """The values at the places, what lies outside being 0, and how much of each place lies inside: (n, C, P, Q) and (n, 1, P, Q)."""
+        if self.matrix is None:
+            p, q = (np.arange(n) for n in self.size)
+            rows, columns = self.map[:, :1] + p, self.map[:, 1:2] + self.map[:, 2:] * q
+            return _values_at(images, rows[:, :, None], columns[:, None, :], border)
+        p, q = np.arange(self.size[0])[:, None], np.arange(self.size[1])
+        fixed = self.fixed()[:, :, None, None]
+        places = [fixed[:, i] * p + fixed[:, i + 1] * q + fixed[:, i + 2] for i in (0, 3)]
+        (h, w), (down, right) = [n >> 32 for n in places], [((n >> 8) & 0xFFFFFF) / 2.0**24 for n in places]
+        picked, inside = np.zeros((), images.dtype), np.zeros((), images.dtype)
+        for i, vertical in ((0, 1 - down), (1, down)):
+            for j, horizontal in ((0, 1 - right), (1, right)):
+                weight = (vertical * horizontal)[:, None].astype(images.dtype)
+                value, here = _values_at(images, h + i, w + j, border)
+                picked, inside = picked + weight * value, inside + weight * here
+        return picked, inside
+
+
+def _values_at(images: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: str) -> tuple[np.ndarray, np.ndarray]:
+    rows, rows_inside = _shown(rows, images.shape[2], border)
+    columns, columns_inside = _shown(columns, images.shape[3], border)
+    values = images[np.arange(len(images))[:, None, None], :, rows, columns]  # (n, P, Q, C)
+    inside = rows_inside & columns_inside
+    values[~inside] = 0
+    return values.transpose(0, 3, 1, 2), inside[:, None].astype(images.dtype)
+
+
+def _shown(places: np.ndarray, size: int, border: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which of [0, size) stands for each place, and whether that is a pixel rather than the fill."""
+    inside = (places >= 0) & (places < size)
+    if border != "reflect" or size == 1:
+        return np.clip(places, 0, size - 1), inside | (border != "constant")
+    turn = places % (2 * size - 2)
+    return np.where(turn < size, turn, 2 * size - 2 - turn), np.ones_like(inside)
