@@ -103,6 +103,15 @@ def test_places_far_outside_read_nothing_else(isa: str) -> None:
         assert (y[0] == -5).all() == (border == "constant")
 
 
+def test_a_walk_that_leaves_the_numbers_and_returns_reads_nothing_else(isa: str) -> None:
+    """Its first and its ninth place lie inside of the image, those between them 2^29 pixels and more away."""
+    source = np.random.default_rng(2).integers(1, 256, (1, 3, 4, 3)).astype(np.uint8)
+    for map in ((0, 0, 0, 0, 2**61, 0), (0, -(2**61), 0, 0, 0, 0)):
+        operands = [source, np.zeros(1), np.array([map], np.int64), np.full(3, -5.0), np.ones(3), np.zeros(3), None, None, None]
+        y = call("gather_augment", (source.shape, 1, (2, 9), "constant", True), operands)["y"][0]
+        assert (y[:, :, 1:8] == -5).all() and (y[:, :, ::8] == source[0, :, :1, :1]).all()
+
+
 def test_means_are_exact_sums(isa: str) -> None:
     """Of large images too; B is the identity and A is zero."""
     for shape in [(2, 3, 300, 301), (2, 1, 517, 100), (3, 3, 1, 1)]:

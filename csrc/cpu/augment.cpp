@@ -98,6 +98,11 @@ struct Walk {  // along a line of the output, in 2^-32 of a pixel of the image
   }
   // Whether all four neighbours of the place lie inside
   INLINE bool is_inside(const Augment& s) const { return h >= 0 && w >= 0 && h >> 32 < s.H - 1 && w >> 32 < s.W - 1; }
+  // Whether `count` places, at most most_values, lie so. The ends tell, unless a step is so wide that the walk may wrap round.
+  INLINE bool stays_inside(const Augment& s, int64_t count) const {
+    constexpr int64_t widest = int64_t{1} << 54;
+    return down > -widest && down < widest && right > -widest && right < widest && is_inside(s) && at(count - 1).is_inside(s);
+  }
   INLINE Spot spot(const Augment& s) const { return {between(h, s.H, s.border), between(w, s.W, s.border)}; }
 };
 
@@ -116,7 +121,7 @@ INLINE void sample_inside(const Augment& s, const u8* image, Walk walk, int64_t 
 template <class Painter>
 void write_warped_run(const Augment& s, const u8* image, const Walk& walk, int64_t count, const T* fill, const Painter& paint, T* to) {
   R values[most_values];
-  if (walk.is_inside(s) && walk.at(count - 1).is_inside(s)) {  // and so is what lies between
+  if (walk.stays_inside(s, count)) {
     s.C == 3   ? sample_inside<3>(s, image, walk, count, values)
     : s.C == 1 ? sample_inside<1>(s, image, walk, count, values)
                : sample_inside<0>(s, image, walk, count, values);
