@@ -53,16 +53,14 @@ def _in_order(data: bytes) -> tuple[bytes, memoryview]:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a safetensors file and its notes (empty when another program wrote it).
+    """The arrays of a safetensors file and its notes (empty when another program wrote it). bfloat16, which numpy has not, becomes float32.
 
     Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be read. The header is
     checked against the file's size before anything is made from it.
     """
-    from safetensors.numpy import load
-
     data = _contents(given.path("files.read", "path", path))
     try:
-        arrays = load(data)
+        arrays = _arrays(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # safetensors has found it sound
         metadata = header.get("__metadata__") or {}
         notes = json.loads(metadata.get("fastnn", "{}"))
@@ -77,6 +75,31 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     if metadata.keys() & {"fastnn", "crc32"} and metadata.get("crc32") != _checksum(arrays, metadata.get("fastnn", "{}")):
         raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy")
     return arrays, notes
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    from safetensors import deserialize
+    from safetensors.numpy import load
+
+    try:
+        return load(data)
+    except KeyError as error:
+        if error.args != ("BF16",):
+            raise
+    # numpy's reader stops at the first bfloat16, which becomes float32 here
+    entries: dict[str, Any] = dict(deserialize(data))  # type: ignore[no-untyped-call]
+    return {name: _values(entry).reshape(entry["shape"]) for name, entry in entries.items()}
+
+
+_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", **{f"{k}{8 * n}": f"<{k.lower()}{n}" for k in "IU" for n in (1, 2, 4, 8)}}
+
+
+def _values(entry: Mapping[str, Any]) -> np.ndarray:
+    if entry["dtype"] == "BF16":
+        wide: np.ndarray = np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16
+        return wide.view(np.float32)
+    values: np.ndarray = np.frombuffer(entry["data"], _NUMPY[entry["dtype"]]).copy()
+    return values
 
 
 def _contents(path: str | os.PathLike[str]) -> bytes:

@@ -22,13 +22,18 @@ def dense(dtype: str) -> Array:
     return np.linspace(-20, 20, 400_001).astype(dtype)
 
 
+def every_bfloat16(dtype: str) -> Array:
+    with np.errstate(invalid="ignore"):
+        return (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32).astype(dtype)
+
+
 def wide(x: Array) -> Array:
     """Denormals count as zero."""
     with np.errstate(all="ignore"):
         return np.where(np.abs(x) < np.finfo(x.dtype).tiny, x * 0, x).astype(np.longdouble)
 
 
-@pytest.mark.parametrize("numbers", [sweep, dense])
+@pytest.mark.parametrize("numbers", [sweep, dense, every_bfloat16])
 def test_relu_is_exact(numbers: object, table: Table) -> None:
     x = numbers(table.dtype)  # type: ignore[operator]
     y = call("relu_forward", (x.shape,), [x], table.dtype)["y"]
@@ -44,7 +49,7 @@ def test_relu_passes_the_gradient_where_it_is_open(table: Table) -> None:
     assert np.array_equal(dx, np.array([0, 0, 3, np.nan, 5, 0], table.dtype), equal_nan=True)
 
 
-@pytest.mark.parametrize("numbers", [sweep, dense])
+@pytest.mark.parametrize("numbers", [sweep, dense, every_bfloat16])
 def test_silu_within_4_ulp(numbers: object, table: Table) -> None:
     x = numbers(table.dtype)  # type: ignore[operator]
     with np.errstate(all="ignore"):
@@ -56,7 +61,7 @@ def test_silu_within_4_ulp(numbers: object, table: Table) -> None:
     assert error[worst] <= 4, f"silu({x[worst]!r}) = {y[worst]!r}, expected {expected[worst]!r}"
 
 
-@pytest.mark.parametrize("numbers", [sweep, dense])
+@pytest.mark.parametrize("numbers", [sweep, dense, every_bfloat16])
 def test_slope_of_silu(numbers: object, table: Table) -> None:
     """Within 4 eps of the terms that it is the sum of (its own value is 0 near -1.28)."""
     x = numbers(table.dtype)  # type: ignore[operator]

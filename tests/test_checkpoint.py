@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from test_trainer import bits, blobs, net
 
-from fastnn import _C, files, models, nn, optim, random
+import fastnn
+from fastnn import _C, files, models, nn, ops, optim, random
 from fastnn.data import Loader
 from fastnn.files import CorruptFile
 from fastnn.train import Callback, EarlyStopping, Interrupted, ModelCheckpoint, Trainer, load_model, save_model
@@ -52,6 +53,32 @@ def test_other_readers_see_channels_last_arrays_right(tmp_path: Path) -> None:
         arrays = read(tmp_path / "a.safetensors")
         assert (np.asarray(arrays["ours"]) == values).all()
         assert (np.asarray(arrays["strided"]) == values.transpose(0, 3, 1, 2)).all()
+
+
+def test_bfloat16_of_other_programs_is_read_as_float32(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    values = torch.tensor(np.random.default_rng(0).standard_normal(SHAPE)).bfloat16()
+    others = {
+        "w": torch.arange(6, dtype=torch.float64).reshape(2, 3),
+        "count": torch.tensor(7),
+        "half": torch.ones(2).half(),
+        "mask": torch.tensor([True]),
+    }
+    save_file({"conv": values, **others}, tmp_path / "bf16.safetensors")
+    arrays, _ = files.read(tmp_path / "bf16.safetensors")
+    assert arrays["conv"].dtype == np.float32 and np.array_equal(arrays["conv"], values.float().numpy())
+    for name, array in others.items():
+        assert np.array_equal(arrays[name], array.numpy()) and arrays[name].dtype == array.numpy().dtype
+    save_file({"conv": values}, tmp_path / "alone.safetensors")
+    assert np.array_equal(files.read(tmp_path / "alone.safetensors")[0]["conv"], values.float().numpy())
+    ours = ops.cast(fastnn.tensor(values.float().numpy()), "bfloat16")
+    files.write(tmp_path / "ours.safetensors", {"conv": ours})
+    back = load_file(tmp_path / "ours.safetensors")["conv"]
+    assert back.dtype == torch.float32 and torch.equal(back.bfloat16(), values) and torch.equal(back, values.float()), (
+        "written as float32, exactly"
+    )
 
 
 def test_a_file_of_another_program_is_read(tmp_path: Path) -> None:

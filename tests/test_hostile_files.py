@@ -67,7 +67,7 @@ HEADERS: dict[str, bytes] = {
     "a shape of words": stored({"a": tensor(shape=["1"])}, bytes(4)),
     "an unknown dtype": stored({"a": tensor(dtype="F33")}, bytes(4)),
     "a dtype in small letters": stored({"a": tensor(dtype="f32")}, bytes(4)),
-    "a dtype that numpy lacks": stored({"a": tensor(dtype="BF16", shape=[2])}, bytes(4)),
+    "a dtype that numpy lacks": stored({"a": tensor(dtype="F8_E4M3", shape=[4])}, bytes(4)),
     "a dtype of objects": stored({"a": tensor(dtype="O")}, bytes(4)),
     "no dtype": stored({"a": {"shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
     "no offsets": stored({"a": {"dtype": "F32", "shape": [1]}}, bytes(4)),

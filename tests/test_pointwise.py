@@ -10,14 +10,9 @@ import reference
 from kernel_calls import GPUS, TABLES, Array, Table, bits, call, ulps, using
 from kernel_cases import Case
 from kernel_problems.activation import FUNCTIONS
-from test_activation import dense, sweep, wide
+from test_activation import dense, every_bfloat16, sweep, wide
 
 from fastnn import _C
-
-
-def every_bfloat16(dtype: str) -> Array:
-    with np.errstate(invalid="ignore"):
-        return (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32).astype(dtype)
 
 
 def forward(x: Array, dtype: str, function: str, a: float = 0.0, b: float = 0.0) -> Array:
