@@ -35,15 +35,16 @@ const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input
 const ConvAlgorithm* const backward_weight_list[] = {&direct_taps3_backward_weight, &direct_backward_weight};
 
 // Of a few channels too much of a vector, or of a tile, stays empty. Zen 5's pairs give twice the direct sums of float32, and F(4 x 4) is
-// faster still, as it is beside three products on tiles; F(2 x 2) is not. A sum over the pixels of one image has no second image to be
-// paired with.
+// faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A sum over the pixels of one image has no
+// second image to be paired with.
 bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   const int64_t inner = (row == row_conv2d_backward_input ? v.K : v.C) / v.G;
   const bool of_pixels = row == row_conv2d_backward_weight;
   if (inner < (on_tiles ? 16 : of_pixels ? 5 : row == row_conv2d_forward ? 2 : 1)) return true;
   if (on_tiles && terms == 1) return false;
   if (of_pixels && v.N == 1) return true;
-  return v.stride_h == 1 && v.stride_w == 1 && __builtin_strncmp(below(row).plan(context, &v).algorithm, "winograd4", 9) == 0;
+  const char* const algorithm = below(row).plan(context, &v).algorithm;
+  return __builtin_strncmp(algorithm, "winograd4", 9) == 0 || __builtin_strcmp(algorithm, "winograd_first") == 0;
 }
 
 // Null: the table below.

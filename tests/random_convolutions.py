@@ -23,7 +23,7 @@ from fastnn import _C
 
 EDGES = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65]  # around whole vectors and tiles
 MOST_PRODUCTS = 1.5e6
-NORMWISE = {"winograd4_narrow": 4e-6, "winograd4": 4e-6, "winograd2": 1e-6, "winograd_strided": 4e-6}
+NORMWISE = {"winograd4_narrow": 4e-6, "winograd4": 4e-6, "winograd2": 1e-6, "winograd_strided": 4e-6, "winograd_first": 4e-6}
 BFLOAT16 = 2.0**-7 / 2.0**-23  # its eps, in units of float32's
 FOUR_BY_FOUR = 4  # F(4 x 4) is bounded normwise; what a single element may be off beyond the bound of a direct sum
 SPLIT = 2.0**-16 / 2.0**-23
@@ -101,8 +101,18 @@ def _tiles(draw: drawing.Random, tile: int, counts: Sequence[int], channels: Seq
     return (images, c, *sizes), (k, c, 3, 3), (stride, stride), before, after, (1, 1), 1
 
 
+def _first_layer(draw: drawing.Random) -> Geometry:
+    """Seven by seven with stride 2 over three channels: rows of as many tiles as fit the registers, of fewer, and of more."""
+    rows, columns = draw.randint(2, 6), draw.choice([4, 6, 7, 10, 12, 14, 15, 17])
+    images = -(-draw.choice([23, 24, 26, 30]) // (rows * columns))
+    before, after = ((3, 3), (3, 3)) if draw.random() < 0.5 else (_pair(draw, 0, 6), _pair(draw, 0, 6))
+    sizes = [2 * (4 * n - draw.choice([0, 0, 0, 1])) + 5 + draw.randint(0, 1) - a - b for n, a, b in zip((rows, columns), before, after)]
+    k = draw.choice([32, 32, 64, 96])
+    return (images, 3, *sizes), (k, 3, 7, 7), (2, 2), before, after, (1, 1), 1
+
+
 FAMILIES: list[tuple[int, Any, float]] = [  # of a hundred; how; the most products
-    (25, _anything, MOST_PRODUCTS),
+    (23, _anything, MOST_PRODUCTS),
     (19, _three_wide, MOST_PRODUCTS),
     (10, _few_channels, MOST_PRODUCTS),
     (6, _depthwise, MOST_PRODUCTS),
@@ -113,6 +123,7 @@ FAMILIES: list[tuple[int, Any, float]] = [  # of a hundred; how; the most produc
     (4, lambda draw: _tiles(draw, 4, range(22, 40), [16, 16, 32]), 1e7),
     (2, lambda draw: _tiles(draw, 4, range(254, 262), [16]), 1.5e7),
     (4, lambda draw: _tiles(draw, 4, range(122, 140), [16, 16, 16, 24, 32], 2), 1.5e7),
+    (2, _first_layer, 1.5e7),
 ]
 
 

@@ -116,6 +116,7 @@ REAL = [
     plain_geometry(40, 32, 6, 32, 3),
     plain_geometry(5, 16, 13, 16, 3),  # of one or two vectors of channels
     plain_geometry(40, 16, 13, 16, 3, 2),  # with a stride
+    plain_geometry(1, 3, 65, 64, 7, 2),  # of a first layer
     *LONG_SUMS,
 ]
 
@@ -138,6 +139,7 @@ def test_they_reach_every_algorithm(cpu_table: Table) -> None:
         "winograd4",
         "winograd4_narrow",
         "winograd_strided",
+        "winograd_first",
     }
     missing = {name for name in every if name.startswith("winograd")} if cpu_table.dtype == "float64" else set()
     if cpu_table.where == "portable":

@@ -156,6 +156,7 @@ def test_each_algorithm_keeps_its_weights() -> None:
         "winograd4": (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 32, 32)),
         "winograd4 by panels": (nn.Conv2d(64, 256, 3, padding=1), (1, 64, 28, 28)),
         "winograd_strided": (nn.Conv2d(64, 128, 3, 2, 1), (1, 64, 56, 56)),
+        "winograd_first": (nn.Conv2d(3, 64, 7, 2, 3), (1, 3, 64, 64)),
         "winograd4_narrow": (nn.Conv2d(16, 32, 3, padding=1), (1, 16, 32, 32)),
     }
     for name, (layer, shape) in layers.items():

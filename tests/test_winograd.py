@@ -20,6 +20,7 @@ BOUNDS = {
     "winograd4": 4e-6,
     "winograd2": 1e-6,
     "winograd_strided": 4e-6,
+    "winograd_first": 4e-6,
 }  # normwise per output channel, against float64
 NARROW = {"avx512": (16, 32), "avx2": (16,), "portable": ()}  # channels, one or two vectors of them, that have a form of their own
 
@@ -52,6 +53,18 @@ STRIDED = [  # forward and backward to the input alone
     geometry(66, 32, 15, 16, 16, (1, 1), (1, 0), stride=2),
     geometry(22, 32, 32, 24, 64, (1, 1), (0, 2), stride=2),
 ]
+
+
+def first_layer(n: int, h: int, w: int, k: int, before: tuple[int, int] = (3, 3), after: tuple[int, int] = (3, 3)) -> Geometry:
+    return (n, 3, h, w), (k, 3, 7, 7), (2, 2), before, after, (1, 1), 1
+
+
+FIRST = [  # forward and backward to the weight
+    first_layer(2, 64, 64, 64),
+    first_layer(3, 57, 112, 32, (0, 2), (3, 0)),  # tails of tiles on all sides, no padding and odd padding
+    first_layer(1, 37, 250, 96, (6, 4), (4, 7)),  # several blocks in a row of tiles; tiles of zeros alone
+    first_layer(2, 50, 99, 64, (2, 5), (1, 6)),
+]
 ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(64, 64, 32, 64, 3), ("winograd4", "winograd4", "winograd4")),
     (plain_geometry(64, 32, 14, 64, 3), ("winograd4", "winograd4", "winograd4")),
@@ -62,6 +75,12 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (geometry(64, 32, 6, 6, 32), ("winograd2", "winograd2", "winograd2")),
     (plain_geometry(1, 64, 8, 64, 3), ("direct_taps3", "direct_taps3", "direct_taps3")),  # few tiles
     (plain_geometry(128, 3, 32, 64, 3), ("direct_small_c", "direct_taps3", "direct_small_c")),
+    (plain_geometry(16, 3, 224, 64, 7, 2), ("winograd_first", "direct", "winograd_first")),
+    (plain_geometry(1, 3, 224, 64, 7, 2), ("winograd_first", "direct", "winograd_first")),
+    (plain_geometry(16, 3, 224, 36, 7, 2), ("direct_small_c", "direct", "direct_small_c")),  # no whole panels of channels
+    (plain_geometry(16, 4, 224, 64, 7, 2), ("direct_small_c", "direct", "direct_small_c")),
+    (plain_geometry(16, 3, 224, 64, 7), ("direct_small_c", "direct", "direct_small_c")),
+    (plain_geometry(64, 3, 14, 64, 7, 2), ("direct_small_c", "direct", "direct_small_c")),  # empty tiles
     (plain_geometry(64, 64, 32, 64, 3, 2), ("winograd_strided", "winograd_strided", "direct")),
     (plain_geometry(128, 16, 32, 32, 3, 2), ("winograd_strided", "winograd_strided", "direct")),
     (plain_geometry(64, 33, 32, 64, 3, 2), ("direct", "direct", "direct")),  # no whole vectors
@@ -79,7 +98,7 @@ def float_table(request: pytest.FixtureRequest) -> Iterator[Table]:
 
 
 def directions_of(shape: Geometry) -> list[str]:
-    return DIRECTIONS[:2] if shape in STRIDED else DIRECTIONS
+    return DIRECTIONS[:2] if shape in STRIDED else DIRECTIONS[::2] if shape in FIRST else DIRECTIONS
 
 
 def algorithm_of(direction: str, shape: Geometry) -> str:
@@ -103,15 +122,15 @@ def test_switched_off_it_does_not_run(float_table: Table) -> None:
 
 
 def test_float64_is_computed_directly() -> None:
-    for shape in GEOMETRIES + STRIDED:
+    for shape in GEOMETRIES + STRIDED + FIRST:
         assert not any("winograd" in plan(f"conv2d_{direction}", shape, "float64")[0] for direction in DIRECTIONS)
 
 
 def test_the_shapes_reach_every_form(float_table: Table) -> None:
     forms = set(BOUNDS) if NARROW[float_table.where] else set(BOUNDS) - {"winograd4_narrow"}
-    for direction in DIRECTIONS:
-        reached = {algorithm_of(direction, shape) for shape in GEOMETRIES + STRIDED}
-        assert reached >= (forms - {"winograd_strided"} if direction == "backward_weight" else forms)
+    for direction, without in zip(DIRECTIONS, (None, "winograd_first", "winograd_strided"), strict=True):
+        reached = {algorithm_of(direction, shape) for shape in GEOMETRIES + STRIDED + FIRST}
+        assert reached >= forms - {without}
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -120,7 +139,7 @@ def test_error_on_real_data(shape: Geometry, direction: str, float_table: Table)
     expect_small_error(shape, direction, float_table)
 
 
-@pytest.mark.parametrize("shape", STRIDED, ids=name_of)
+@pytest.mark.parametrize("shape", STRIDED + FIRST, ids=name_of)
 def test_error_of_strides_on_real_data(shape: Geometry, float_table: Table) -> None:
     for direction in directions_of(shape):
         expect_small_error(shape, direction, float_table)
@@ -130,6 +149,7 @@ def expect_small_error(shape: Geometry, direction: str, float_table: Table) -> N
     case = Case(f"conv2d_{direction}", shape)
     (got,) = case.run(float_table).values()
     algorithm = _C.last_call()["algorithm"]
+    assert "winograd" in algorithm
     error = normwise(got, case.problem.expected[0], 0 if direction == "backward_weight" else 1)
     assert error <= BOUNDS[algorithm], f"{algorithm}: {error:.2e}"
 
@@ -150,7 +170,7 @@ def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) ->
             assert np.array_equal(got, expected)
 
 
-@pytest.mark.parametrize("shape", GEOMETRIES + STRIDED, ids=name_of)
+@pytest.mark.parametrize("shape", GEOMETRIES + STRIDED + FIRST, ids=name_of)
 def test_same_bits_for_any_number_of_threads(shape: Geometry, float_table: Table, threads: None) -> None:
     for direction in directions_of(shape):
         case = Case(f"conv2d_{direction}", shape)
@@ -199,9 +219,25 @@ def test_what_is_not_finite_spoils_its_tiles_alone(bad: float, float_table: Tabl
     assert np.isfinite(dw_bad[4, 3:]).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_in_a_first_layer(bad: float, float_table: Table) -> None:
+    shape = FIRST[0]
+    x, w, dy = operands(shape)
+    y, _, dw = three(shape, x, w, dy, "float32")
+    x[1, 2, 20, 31] = dy[0, 3, 6, 5] = bad
+    y_bad, _, dw_bad = three(shape, x, w, dy, "float32")
+    assert not np.isfinite(y_bad[1, :, 9:12, 14:18]).any()  # the windows that it lies in
+    assert np.array_equal(y_bad[0], y[0]) and np.array_equal(y_bad[1, :, :, :12], y[1, :, :, :12])
+    assert np.array_equal(y_bad[1, :, 12:], y[1, :, 12:]) and np.array_equal(y_bad[1, :, :8], y[1, :, :8])
+    spoiled = np.zeros(dw.shape, bool)
+    spoiled[3] = spoiled[:, 2, 1::2, ::2] = True  # the taps that its row and column meet
+    assert not np.isfinite(dw_bad[spoiled]).any()
+    assert np.array_equal(dw_bad[~spoiled], dw[~spoiled])
+
+
 def test_gradients_are_those_of_the_direct_convolution(float_table: Table) -> None:
     """x w dy is one trilinear form: <y, dy> = <x, dx> = <w, dw>."""
-    for shape in GEOMETRIES[:4] + STRIDED[:1]:
+    for shape in GEOMETRIES[:4] + STRIDED[:1] + FIRST[:2]:
         x, w, dy = operands(shape)
         y = call("conv2d_forward", shape, [x, w, None])["y"]
         dx = call("conv2d_backward_input", shape, [dy, w])["dx"]
