@@ -281,7 +281,8 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(64, 3, 32, 64, 3), (BF16, TAPS3, SMALL_C)),  # first layers
     (plain_geometry(16, 3, 224, 64, 7, 2), ("winograd_first", BF16, "winograd_first")),
     (plain_geometry(64, 1, 28, 32, 3), (SMALL_C, TAPS3, SMALL_C)),
-    (plain_geometry(64, 32, 6, 32, 3), (TAPS3, TAPS3, TAPS3)),  # F(2 x 2) is slower than pairs
+    (plain_geometry(64, 32, 5, 32, 3), (TAPS3, TAPS3, TAPS3)),  # F(2 x 2) is slower than pairs
+    (plain_geometry(64, 64, 6, 64, 3), (WINOGRAD, WINOGRAD, WINOGRAD)),  # tiles of 3 x 3 are not
     (plain_geometry(1, 128, 14, 128, 3), (TAPS3, TAPS3, "winograd2")),
 ]
 

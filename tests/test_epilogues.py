@@ -113,7 +113,7 @@ REAL = [
     plain_geometry(4, 128, 7, 128, 3),
     NARROW_GROUPS[1],
     plain_geometry(9, 40, 14, 33, 3),  # Winograd's F(4 x 4) and F(2 x 2)
-    plain_geometry(40, 32, 6, 32, 3),
+    plain_geometry(40, 32, 5, 32, 3),
     plain_geometry(5, 16, 13, 16, 3),  # of one or two vectors of channels
     plain_geometry(40, 16, 13, 16, 3, 2),  # with a stride
     plain_geometry(1, 3, 65, 64, 7, 2),  # of a first layer

@@ -44,8 +44,10 @@ GEOMETRIES = [
     geometry(9, 16, 14, 13, 32),
     geometry(9, 32, 15, 18, 16, (2, 0), (1, 2)),
     geometry(11, 16, 11, 14, 16, (0, 2), (2, 0)),
-    geometry(40, 32, 6, 6, 32),  # F(2 x 2): a map of 6 x 6 fills no tiles of 4 x 4
-    geometry(33, 65, 6, 5, 34, (1, 1), (1, 1)),
+    geometry(9, 40, 10, 7, 33),  # smaller tiles on the rim: 10 = 4 + 3 + 3, 7 = 4 + 3
+    geometry(40, 33, 6, 6, 36),
+    geometry(40, 32, 5, 5, 32),  # F(2 x 2): a map of 5 x 5 fills no tiles of 4 x 4 or 3 x 3
+    geometry(90, 65, 2, 3, 34),
 ]
 STRIDED = [  # forward and backward to the input alone
     geometry(24, 16, 32, 32, 32, stride=2),
@@ -72,7 +74,8 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(128, 32, 16, 32, 3), ("winograd4_narrow", "winograd4_narrow", "winograd4_narrow")),
     (geometry(64, 16, 12, 20, 32), ("winograd4_narrow", "winograd4_narrow", "winograd4_narrow")),
     (plain_geometry(16, 512, 7, 512, 3), ("winograd4", "winograd4", "winograd4")),
-    (geometry(64, 32, 6, 6, 32), ("winograd2", "winograd2", "winograd2")),
+    (geometry(64, 32, 6, 6, 32), ("winograd4", "winograd4", "winograd4")),  # 3 x 3 tiles
+    (geometry(64, 32, 5, 5, 32), ("winograd2", "winograd2", "winograd2")),
     (plain_geometry(1, 64, 8, 64, 3), ("direct_taps3", "direct_taps3", "direct_taps3")),  # few tiles
     (plain_geometry(128, 3, 32, 64, 3), ("direct_small_c", "direct_taps3", "direct_small_c")),
     (plain_geometry(16, 3, 224, 64, 7, 2), ("winograd_first", "direct", "winograd_first")),
@@ -154,7 +157,7 @@ def expect_small_error(shape: Geometry, direction: str, float_table: Table) -> N
     assert error <= BOUNDS[algorithm], f"{algorithm}: {error:.2e}"
 
 
-@pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][2] <= 6], ids=name_of)
+@pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][2] <= 5], ids=name_of)
 def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) -> None:
     """Weights that are multiples of 4 make every step exact; so do gradients that are, backward to the weight."""
     random = np.random.default_rng(3)
@@ -168,6 +171,59 @@ def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) ->
         direct = direct or list(results)
         for got, expected in zip(results, direct, strict=True):
             assert np.array_equal(got, expected)
+
+
+def tiles_of(size: int, most: int) -> list[tuple[int, int]]:
+    """(first pixel, pixels) of the tiles that fill a side of a map: as many as needed of `most`, the last ones one shorter."""
+    count = -(-size // most)
+    whole = max(0, size - (most - 1) * count)
+    begins = [min(i, whole) * most + max(0, i - whole) * (most - 1) for i in range(count)]
+    return [(begin, min(most - (i >= whole), size - begin)) for i, begin in enumerate(begins)]
+
+
+def cut(x: Array, tiles: list[tuple[int, int, int, int]], before: tuple[int, int], size: int) -> Array:
+    """The size x size pixels from `before` each tile on, as images of their own: tile by tile; zeros around x."""
+    padded = np.pad(x, ((0, 0), (0, 0), *((b, size) for b in before)))
+    return np.concatenate([padded[:, :, row : row + size, column : column + size] for row, _, column, _ in tiles])
+
+
+FITTING = [  # that neither 4 x 4 nor 2 x 2 tiles fill, and the rows and columns of their tiles
+    (geometry(7, 40, 14, 13, 33), 4, [4, 4, 3, 3], [4, 3, 3, 3]),
+    (geometry(12, 33, 10, 11, 97, (0, 2), (2, 0)), 4, [4, 3, 3], [4, 4, 3]),
+    (geometry(20, 96, 7, 7, 150), 4, [4, 3], [4, 3]),
+    (geometry(40, 33, 6, 9, 36), 4, [3, 3], [3, 3, 3]),
+    (geometry(9, 48, 8, 6, 64), 4, [4, 4], [3, 3]),
+    (geometry(40, 33, 5, 5, 34), 2, [2, 2, 1], [2, 2, 1]),
+    (geometry(90, 65, 2, 3, 34), 2, [2], [2, 1]),
+]
+
+
+@pytest.mark.parametrize(("shape", "most", "rows", "columns"), FITTING, ids=[name_of(g[0]) for g in FITTING])
+def test_smaller_tiles_fill_the_map(shape: Geometry, most: int, rows: list[int], columns: list[int], float_table: Table) -> None:
+    """Every tile of a map, cut out with what its outputs depend on, gives as an image of its own, of one whole tile, the same bits; tiles
+    that begin anywhere else would round otherwise."""
+    x, w, dy = operands(shape)
+    (n, channels, *_), (out_channels, *_) = shape[:2]
+    down, across = tiles_of(x.shape[2], most), tiles_of(x.shape[3], most)
+    assert ([height for _, height in down], [width for _, width in across]) == (rows, columns)
+    tiles = [(row, height, column, width) for row, height in down for column, width in across]
+    before = shape[3]
+    patches, back = cut(x, tiles, before, most + 2), cut(dy, tiles, (2 - before[0], 2 - before[1]), most + 2)
+    alone = (patches.shape, shape[1], (1, 1), (0, 0), (0, 0), (1, 1), 1)
+    alone_back = ((len(back), channels, most, most), shape[1], (1, 1), (2, 2), (2, 2), (1, 1), 1)
+    for direction, own in (("forward", alone), ("backward_input", alone_back), ("backward_weight", alone)):
+        assert algorithm_of(direction, shape) == algorithm_of(direction, own) == f"winograd{most}"
+    y, dx, _ = three(shape, x, w, dy, "float32")
+    y_alone = call("conv2d_forward", alone, [patches, w, None])["y"]
+    dx_alone = call("conv2d_backward_input", alone_back, [back, w])["dx"]
+    for i, (row, height, column, width) in enumerate(tiles):
+        place = (..., slice(row, row + height), slice(column, column + width))
+        for whole, images in ((y, y_alone), (dx, dx_alone)):
+            assert np.array_equal(images[i * n : (i + 1) * n, :, :height, :width], whole[place]), f"tile at {row}, {column}"
+        one, one_alone = np.zeros_like(dy), np.zeros((len(patches), out_channels, most, most), np.float32)
+        one[0][place] = one_alone[i * n, :, :height, :width] = dy[0][place]
+        dw = call("conv2d_backward_weight", shape, [x, one])["dw"]
+        assert np.array_equal(dw, call("conv2d_backward_weight", alone, [patches, one_alone])["dw"])
 
 
 @pytest.mark.parametrize("shape", GEOMETRIES + STRIDED + FIRST, ids=name_of)

@@ -7,6 +7,9 @@
 // A row of A', G, B belongs to a point at which polynomials are evaluated. M = 2: 0, 1, -1, infinity. M = 4: 0, +-3/4, +-3/2, infinity.
 // With the usual +-1, +-2 the result is less exact: normwise 1.9e-6 instead of 0.9e-6 at 64 channels, 3.3e-6 instead of 1.6e-6 at 256,
 // where a direct sum in float32 has 0.4e-6 and 0.8e-6.
+//
+// The last output alone needs the point infinity. So a tile of M - 1 rows or columns goes through the same transforms and leaves out the
+// products with it, and so many smaller tiles as fill the map exactly take the place of M x M tiles over its border: 14 = 4 + 4 + 3 + 3.
 #pragma once
 #include "../gemm.h"
 #include "../scratch.h"
@@ -229,26 +232,80 @@ struct Map {
 struct TileGrid {
   int64_t P, Q, down, across, count;
   int M;
+  int64_t tall, wide;  // how many rows of tiles have M rows of pixels, and columns of them M columns; those behind have one less
   TileGrid(int64_t N, int64_t P, int64_t Q, int M)
-      : P(P), Q(Q), down(divide_up(P, M)), across(divide_up(Q, M)), count(N * down * across), M(M) {}
+      : P(P), Q(Q), down(divide_up(P, M)), across(divide_up(Q, M)), count(N * down * across), M(M), tall(down), wide(across) {}
   struct Place {
     int64_t image, row, column;  // of its first pixel
+    bool tall, wide;
+    INLINE int kind() const { return tall ? wide : 3 - wide; }  // tall, tall and wide, wide, neither
   };
   INLINE int64_t images() const { return count / down / across; }
-  INLINE Place place(int64_t tile) const { return {tile / across / down, tile / across % down * M, tile % across * M}; }
+  INLINE Place place(int64_t tile) const {
+    const int64_t i = tile / across % down, j = tile % across;
+    return {tile / across / down, i * M - larger(0, i - tall), j * M - larger(0, j - wide), i < tall, j < wide};
+  }
+  INLINE int64_t products() const { return images() * ((M + 1) * down + tall) * ((M + 1) * across + wide); }
 };
 
-// Where the size x size pixels of a tile lie; those outside are `zeros`.
+// As many tiles, some of them smaller, so that they fit the map.
+struct FittingGrid : TileGrid {
+  FittingGrid(int64_t N, int64_t P, int64_t Q, int M) : TileGrid(N, P, Q, M) {
+    tall = larger(0, P - (M - 1) * down), wide = larger(0, Q - (M - 1) * across);
+  }
+};
+
+// Tiles one after the other
+struct Walk {
+  const TileGrid& grid;
+  TileGrid::Place at;
+  INLINE Walk(const TileGrid& grid, int64_t first) : grid(grid), at(grid.place(first)) {}
+  INLINE void next() {
+    at.column += grid.M - !at.wide;
+    if (at.column >= grid.Q) {
+      at.column = 0, at.row += grid.M - !at.tall;
+      if (at.row >= grid.P) at.row = 0, at.image++;
+    }
+    at.tall = at.row < grid.tall * grid.M, at.wide = at.column < grid.wide * grid.M;
+  }
+};
+
+// Some tiles of a grid, sorted by kind: those that have a frequency lie side by side.
+template <int most>
+struct SortedTiles {
+  struct Range {
+    int64_t begin, count;
+  };
+  TileGrid::Place at[most];
+  int64_t end[4], count;  // of each kind; of all
+  SortedTiles(const TileGrid& grid, int64_t first, int64_t count) : count(count) {
+    TileGrid::Place place[most];
+    int64_t of_kind[4] = {};
+    Walk walk(grid, first);
+    for (int64_t t = 0; t < count; t++, walk.next()) place[t] = walk.at, of_kind[walk.at.kind()]++;
+    for (int kind = 0; kind < 4; kind++) end[kind] = kind ? end[kind - 1] + of_kind[kind - 1] : 0;
+    for (int64_t t = 0; t < count; t++) at[end[place[t].kind()]++] = place[t];
+  }
+  // Those that have row i and column j of T x T frequencies
+  INLINE Range with(int i, int j, int T) const {
+    const int64_t begin = j == T - 1 ? end[0] : 0;
+    return {begin, (i == T - 1 ? end[1] : j == T - 1 ? end[2] : count) - begin};
+  }
+};
+
+// Where the size x size pixels of a tile lie; those outside, and the last row or column that a smaller tile lacks, are `zeros`.
 template <int size>
 struct TilePixels {
   const storage* at[size * size];
   INLINE TilePixels(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& place) {
+    const int64_t top = place.row + map.top, left = place.column + map.left;
+    const int64_t bottom = smaller(map.H, top + size - !place.tall), right = smaller(map.W, left + size - !place.wide);
     for (int i = 0; i < size; i++) {
-      const int64_t h = place.row + map.top + i;
-      const bool row_inside = h >= 0 && h < map.H;
+      const int64_t h = top + i;
+      const bool row_inside = h >= 0 && h < bottom;
       for (int j = 0; j < size; j++) {
-        const int64_t w = place.column + map.left + j;
-        at[i * size + j] = row_inside && w >= 0 && w < map.W ? x + ((place.image * map.H + h) * map.W + w) * map.channels : zeros;
+        const int64_t w = left + j;
+        at[i * size + j] = row_inside && w >= 0 && w < right ? x + ((place.image * map.H + h) * map.W + w) * map.channels : zeros;
       }
     }
   }
@@ -277,8 +334,7 @@ inline bool winograd_fits(const Conv2d& v) {
 
 // Tiles leave at most 0.4 (M = 2: 0.55) of the products, those over the map's border included.
 inline bool saves_enough(const Conv2d& v, const TileGrid& grid) {
-  const double T = grid.M + 2, products = double(grid.count) * T * T, direct = 9.0 * double(v.N * grid.P * grid.Q);
-  return products <= (grid.M == 4 ? 0.4 : 0.55) * direct;
+  return double(grid.products()) <= (grid.M == 4 ? 0.4 : 0.55) * 9.0 * double(v.N * grid.P * grid.Q);
 }
 
 // Whether it is faster than a direct convolution, as measured: from two vectors of channels on, and where there are enough tiles to be

@@ -20,7 +20,7 @@ struct Weights {
   Weights(const Conv2d& v, int M)
       : x{v.H, v.W, v.C, -v.pad_top, -v.pad_left},
         dy{v.P, v.Q, v.K, 0, 0},
-        grid(v.N, v.P, v.Q, M),
+        grid(FittingGrid(v.N, v.P, v.Q, M)),
         C(v.C),
         K(v.K),
         c_blocks(divide_up(v.C, block_channels)),
@@ -119,11 +119,11 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
   real* dy_tiles = x_tiles + d.frequencies * tile_stride;
   for (int64_t first = begin; first < end; first += run_tiles) {
-    const int64_t tiles = smaller(run_tiles, end - first);
-    TilePixels<T> x(d.x, o.in, parts.zeros, d.grid.place(first));
-    TilePixels<M> dy(d.dy, o.with, parts.zeros, d.grid.place(first));
-    for (int64_t t = 0; t < tiles; t++) {
-      const TileGrid::Place at = d.grid.place(first + smaller(t + 1, tiles - 1));
+    const SortedTiles<run_tiles> tiles(d.grid, first, smaller(run_tiles, end - first));
+    TilePixels<T> x(d.x, o.in, parts.zeros, tiles.at[0]);
+    TilePixels<M> dy(d.dy, o.with, parts.zeros, tiles.at[0]);
+    for (int64_t t = 0; t < tiles.count; t++) {
+      const TileGrid::Place& at = tiles.at[smaller(t + 1, tiles.count - 1)];
       const TilePixels<T> next_x(d.x, o.in, parts.zeros, at);
       const TilePixels<M> next_dy(d.dy, o.with, parts.zeros, at);
       transform_pixels<typename Winograd<M>::Input, tile_stride>(x, next_x, C.first, C.count, x_tiles + t * d.c_width, N_LANES);
@@ -138,8 +138,9 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
     }
     for (int f = 0; f < d.frequencies; f++) {
       next.step();
-      add_frequency(d, dy_tiles + f * tile_stride, K.count, x_tiles + f * tile_stride, C.count, tiles, sums + f * d.k_width * d.c_width,
-                    first > begin);
+      const auto [skip, count] = tiles.with(f / T, f % T, T);
+      add_frequency(d, dy_tiles + f * tile_stride + skip * d.k_width, K.count, x_tiles + f * tile_stride + skip * d.c_width, C.count, count,
+                    sums + f * d.k_width * d.c_width, first > begin);
     }
   }
 }
@@ -188,7 +189,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
 
 template <int M>
 bool accepts(const Conv2d& v) {
-  const TileGrid grid(v.N, v.P, v.Q, M);
+  const FittingGrid grid(v.N, v.P, v.Q, M);
   return winograd_pays(v, grid) && grid.count >= 2 * run_tiles;
 }
 

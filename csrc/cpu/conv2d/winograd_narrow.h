@@ -11,20 +11,6 @@ constexpr int64_t narrow_tiles(int64_t channels) { return 256 / channels; }
 // From one frequency of a block to the next, no power of two
 constexpr int64_t narrow_stride(int64_t channels) { return narrow_tiles(channels) * channels + N_LANES; }
 
-// Tiles one after the other
-struct Walk {
-  const TileGrid& grid;
-  TileGrid::Place at;
-  INLINE Walk(const TileGrid& grid, int64_t first) : grid(grid), at(grid.place(first)) {}
-  INLINE void next() {
-    at.column += grid.M;
-    if (at.column < grid.Q) return;
-    at.column = 0, at.row += grid.M;
-    if (at.row < grid.P) return;
-    at.row = 0, at.image++;
-  }
-};
-
 // Transforms the `vectors` of channels of a tile: frequency f of vector v goes to to + f stride + v N_LANES.
 template <class F, int vectors>
 INLINE void gather_tile(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& at, real* to, int64_t stride) {

@@ -86,13 +86,16 @@ void pack_plane(const Sweep& s, const storage* w, int64_t panel, int64_t in, rea
 
 // --- a block
 
+struct Block : SortedTiles<most_tiles> {
+  Block(const Sweep& s, int64_t block) : SortedTiles(s.grid, block * s.tiles, smaller(s.tiles, s.grid.count - block * s.tiles)) {}
+};
+
 template <int M>
-void transform_block(const Sweep& s, const storage* x, const storage* zeros, int64_t block, real* input) {
+void transform_block(const Sweep& s, const storage* x, const storage* zeros, const Block& tiles, real* input) {
   constexpr int T = Winograd<M>::T;
-  const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
-  TilePixels<T> pixels(s.in, x, zeros, s.grid.place(first));
-  for (int64_t t = 0; t < count; t++) {
-    const TilePixels<T> next(s.in, x, zeros, s.grid.place(first + smaller(t + 1, count - 1)));
+  TilePixels<T> pixels(s.in, x, zeros, tiles.at[0]);
+  for (int64_t t = 0; t < tiles.count; t++) {
+    const TilePixels<T> next(s.in, x, zeros, tiles.at[smaller(t + 1, tiles.count - 1)]);
     transform_pixels<typename Winograd<M>::Input, frequency_stride>(pixels, next, 0, s.in.channels, input + t * N_LANES, s.plane_stride());
     pixels = next;
   }
@@ -100,6 +103,7 @@ void transform_block(const Sweep& s, const storage* x, const storage* zeros, int
 
 // products[tile] = input[tile] times the weights of a panel, for one frequency; rows are cut evenly into register tiles of two sizes.
 void multiply_frequency(const Sweep& s, const real* input, const real* weights, int64_t count, const int64_t* row, real* products) {
+  if (count == 0) return;
   const int64_t cuts = divide_up(count, s.rows), few = count / cuts, more = count % cuts;
   const Tile<real> few_rows = tile<real>(int(few), s.Z, N_LANES), more_rows = more ? tile<real>(int(few + 1), s.Z, N_LANES) : few_rows;
   const int32_t no_offset = 0;
@@ -115,17 +119,18 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
   }
 }
 
+// The products that a smaller tile lacks are whatever lies there: what they add to, its last row or column, is not written.
 template <int M, Activation activation>
-void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel, int64_t first,
-                    int64_t count, storage* y) {
+void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel,
+                    const Block& tiles, storage* y) {
   constexpr int T = Winograd<M>::T;
   const int64_t channels = smaller(s.columns(), s.out_channels - first_channel), step = s.out_channels, row = s.grid.Q * step;
-  for (int64_t t = 0; t < count; t++) {
-    const TileGrid::Place at = s.grid.place(first + t);
-    const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column;
+  for (int64_t t = 0; t < tiles.count; t++) {
+    const TileGrid::Place at = tiles.at[t];
+    const int64_t height = smaller(M - !at.tall, s.grid.P - at.row), width = smaller(M - !at.wide, s.grid.Q - at.column);
     const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * step + first_channel;
     const real* product = products + t * s.columns();
-    const bool whole = height >= M && width >= M;
+    const bool whole = height == M && width == M;
     for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
       const vec b = bias ? load_some(bias + first_channel + k) : zero();
       const auto load_product = [&](int i, int j) { return load(product + k + (i * T + j) * product_stride); };
@@ -145,17 +150,19 @@ void transform_back(const Sweep& s, const real* products, const real* bias, cons
 
 // Some tiles, transformed, times a panel
 template <int M>
-void multiply_panel(const Sweep& s, const ConvOperands& o, int64_t block, const real* input, int64_t panel, const real* weights,
+void multiply_panel(const Sweep& s, const ConvOperands& o, const Block& tiles, const real* input, int64_t panel, const real* weights,
                     real* products, Surroundings& around) {
-  const int64_t first = block * s.tiles, count = smaller(s.tiles, s.grid.count - first);
+  constexpr int T = Winograd<M>::T;
   int64_t row[most_rows];
   for (int64_t q = 0; q < most_rows; q++) row[q] = q * s.columns();
   for (int f = 0; f < s.frequencies; f++) {
     around.step();
-    multiply_frequency(s, input + f * frequency_stride, weights + f * s.weight_stride(), count, row, products + f * product_stride);
+    const auto [first, count] = tiles.with(f / T, f % T, T);
+    multiply_frequency(s, input + f * frequency_stride + first * N_LANES, weights + f * s.weight_stride(), count, row,
+                       products + f * product_stride + first * s.columns());
   }
   with_activation(s.activation, [&](auto constant) {
-    transform_back<M, decltype(constant)::activation>(s, products, o.bias, o.residual, panel * s.columns(), first, count, o.out);
+    transform_back<M, decltype(constant)::activation>(s, products, o.bias, o.residual, panel * s.columns(), tiles, o.out);
   });
 }
 
@@ -168,11 +175,12 @@ void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const
   });
   parallel(context, s.blocks, [&](int64_t block, int worker) {
     real* input = parts.input + worker * s.input_size();
-    transform_block<M>(s, o.in, parts.zeros, block, input);
+    const Block tiles(s, block);
+    transform_block<M>(s, o.in, parts.zeros, tiles, input);
     Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks, s.frequencies * s.panels),
                            Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks, s.frequencies)};
     for (int64_t panel = 0; panel < s.panels; panel++)
-      multiply_panel<M>(s, o, block, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size(),
+      multiply_panel<M>(s, o, tiles, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size(),
                         around);
   });
 }
@@ -180,15 +188,15 @@ void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const
 template <int M>
 void run_panels(const Context& context, const Sweep& s, const Parts& parts, const ConvOperands& o) {
   parallel(context, s.blocks,
-           [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, block, parts.input + block * s.input_size()); });
+           [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, Block(s, block), parts.input + block * s.input_size()); });
   parallel(context, s.panels, [&](int64_t panel, int worker) {
     real* weights = parts.weights + (worker_packs(context, s) ? worker : panel) * s.panel_size();
     Surroundings nothing;
     for (int64_t in = 0; in < s.in.channels && context.packing != Packing::kept; in += N_LANES)
       pack_plane<M>(s, o.with, panel, in, weights);
     for (int64_t block = 0; block < s.blocks; block++)
-      multiply_panel<M>(s, o, block, parts.input + block * s.input_size(), panel, weights, parts.products + worker * s.products_size(),
-                        nothing);
+      multiply_panel<M>(s, o, Block(s, block), parts.input + block * s.input_size(), panel, weights,
+                        parts.products + worker * s.products_size(), nothing);
   });
 }
 
@@ -203,11 +211,11 @@ void run_sweep(const Context& context, const Sweep& s, const ConvOperands& opera
 
 template <int M>
 Sweep forward_sweep(const Conv2d& v) {
-  return Sweep({v.H, v.W, v.C, -v.pad_top, -v.pad_left}, TileGrid(v.N, v.P, v.Q, M), v.K, v.activation, false);
+  return Sweep({v.H, v.W, v.C, -v.pad_top, -v.pad_left}, FittingGrid(v.N, v.P, v.Q, M), v.K, v.activation, false);
 }
 template <int M>
 Sweep backward_sweep(const Conv2d& v) {
-  return Sweep({v.P, v.Q, v.K, v.pad_top - 2, v.pad_left - 2}, TileGrid(v.N, v.H, v.W, M), v.C, Activation::none, true);
+  return Sweep({v.P, v.Q, v.K, v.pad_top - 2, v.pad_left - 2}, FittingGrid(v.N, v.H, v.W, M), v.C, Activation::none, true);
 }
 
 template <int M, Sweep (*sweep_of)(const Conv2d&)>
@@ -221,11 +229,11 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
 
 template <int M>
 bool accepts_forward(const Conv2d& v) {
-  return winograd_pays(v, TileGrid(v.N, v.P, v.Q, M));
+  return winograd_pays(v, FittingGrid(v.N, v.P, v.Q, M));
 }
 template <int M>
 bool accepts_backward(const Conv2d& v) {
-  return winograd_pays(v, TileGrid(v.N, v.H, v.W, M));
+  return winograd_pays(v, FittingGrid(v.N, v.H, v.W, M));
 }
 
 }  // namespace
