@@ -125,6 +125,8 @@ class Tensor:
     _op: Op | None
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
+        if type(array) is not Array:
+            raise TypeError(f"Tensor: expected an array of the compiled core, got {shown(array)}; fastnn.tensor(values) makes a Tensor")
         self._array = array
         self.requires_grad = requires_grad
         self.grad = None
@@ -432,7 +434,7 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
     bfloat16 are to require a gradient.
     """
     values = array.numpy() if isinstance(array, Tensor) else checked_array("fastnn.tensor", "array", array)
-    if values.dtype.kind in "OSUMm":
+    if values.dtype.kind in "OSUMmcV":
         raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
     if dtype is None:
         kind = values.dtype.kind

@@ -38,6 +38,7 @@ SEED = int(os.environ.get("FASTNN_BAD_CALLS_SEED", "7"))  # the same calls each 
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty folder, and 8 GiB more at most; figures of numpy that overflow are no refusals."""
     monkeypatch.chdir(tmp_path)
+    fastnn.tensor(np.zeros(2**20))  # large arrays have addresses set aside, once: before the limit
     before = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**33, before[1]))

@@ -372,9 +372,37 @@ LOSS: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *LOSS])
+# what would run, and do something that nobody means
+UNMEANT: dict[str, Case] = {
+    "sum, two axes": (lambda: x(2, 3).sum(0, 1), TypeError, "sum: keepdims must be True or False, got 1"),
+    "max, no axis": (lambda: x(2, 3).max(""), TypeError, "max: axis must be an integer, several, or None, got ''"),
+    "dropout, mode": (lambda: ops.dropout(x(2, 3), 0.5, "eval"), TypeError, "dropout: training must be True or False, got 'eval'"),
+    "reshape, fraction": (lambda: x(2, 3).reshape(2.9, -1), TypeError, r"reshape: shape must be integers, got \(2.9, -1\)"),
+    "tensor, complex": (lambda: fastnn.tensor([1j], "float32"), TypeError, "cannot use values of dtype complex128; expected numbers"),
+    "add, complex": (lambda: x(2) + 1j, TypeError, "add: fastnn.tensor: cannot use values of dtype complex128"),
+    "Tensor for tensor": (lambda: fastnn.Tensor([1.0, 2.0]), TypeError, r"got \[1.0, 2.0\]; fastnn.tensor\(values\) makes a Tensor"),
+    "train, word": (lambda: nn.ReLU().train("eval"), TypeError, "Module.train: mode must be True or False, got 'eval'"),
+    "classes without an order": (
+        lambda: data.ArrayDataset(np.zeros((2, 1, 2, 2)), [0, 1], classes={"cat", "dog"}),
+        TypeError,
+        "ArrayDataset: classes must be the names of the classes, in the order of their numbers",
+    ),
+    "schedule, total": (lambda: fastnn.optim.schedules.Schedule(lambda t: 0.1, total="10"), TypeError, "Schedule: total must be a number"),
+    "metric without a number": (
+        lambda: train.Trainer(
+            model := nn.Sequential(nn.Flatten(), nn.Linear(4, 2)),
+            fastnn.optim.SGD(model.parameters()),
+            metrics=[lambda logits, labels: None],
+        ).evaluate((np.zeros((2, 1, 2, 2), np.float32), [0, 1])),
+        TypeError,
+        "metrics: .* gave None; expected a number for each sample",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *LOSS, *UNMEANT])
 def test_refusals(name: str) -> None:
-    call, error, message = {**LAYERS, **LOSS}[name]
+    call, error, message = {**LAYERS, **LOSS, **UNMEANT}[name]
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value)), f"{str(caught.value)!r} does not say {message!r}"

@@ -6,7 +6,7 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -229,7 +229,14 @@ def _natural_resize(images: np.ndarray) -> Resize | None:
 
 def checked_classes(what: str, classes: Any) -> tuple[str, ...] | None:
     """Names of classes."""
-    return None if classes is None else tuple(str(name) for name in items(what, "classes", classes, "the names of the classes"))
+    if classes is None:
+        return None
+    wanted = "the names of the classes, in the order of their numbers"
+    names = items(what, "classes", None if isinstance(classes, (set, frozenset, Mapping)) else classes, wanted)
+    wrong = next((name for name in names if not isinstance(name, (str, int, np.integer))), None)
+    if wrong is not None:
+        raise TypeError(f"{what}: classes must be {wanted}, got {shown(wrong)} among them")
+    return tuple(str(name) for name in names)
 
 
 def checked_resize(what: str, resize: Any) -> Resize | None:

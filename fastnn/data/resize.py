@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _C
-from ..arguments import instance, integer, one_of, text
+from ..arguments import instance, integer, one_of, shown, text
 from .augment import checked_sides
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Resize:
     def __call__(self, image: str | os.PathLike[str] | Image) -> np.ndarray:
         """The array of an image file (or a Pillow image). ValueError, naming the file, when it is no whole image; OSError when it cannot be read."""
         if not isinstance(image, (str, os.PathLike)):
+            if not hasattr(image, "getexif"):
+                raise TypeError(f"Resize: expected the path of an image file or a Pillow image, got {shown(image)}")
             return self._array(image)
         if os.path.isdir(image):
             raise IsADirectoryError(f"{os.fspath(image)}: is a folder; expected an image file")

@@ -36,7 +36,7 @@ def axes_of(what: str, x: Tensor, axis: int | Sequence[int] | None) -> Axes:
     if axis is None:
         return tuple(range(x.ndim))
     several = tuple(axis) if isinstance(axis, Sequence) else (axis,)
-    if not all(hasattr(a, "__index__") for a in several):
+    if isinstance(axis, (str, bytes)) or not all(hasattr(a, "__index__") for a in several):
         raise TypeError(f"{what}: axis must be an integer, several, or None, got {shown(axis)}")
     wrong = next((a for a in several if not -x.ndim <= index(a) < x.ndim), None)
     if wrong is not None:

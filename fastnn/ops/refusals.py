@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import _C
-from ..arguments import shown
+from ..arguments import flag, shown
 from ..tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,8 +28,15 @@ _OURS = (_C.DeviceError, _C.OutOfMemoryError, _C.CaptureError)
 def explained(operation: F) -> F:
     """The same, whose errors name it and the argument that is of a wrong kind."""
 
+    kinds = {name: str(operation.__annotations__.get(name)) for name in inspect.signature(operation).parameters}
+    switches = tuple((i, name, "None" in kind) for i, (name, kind) in enumerate(kinds.items()) if kind in ("bool", "bool | None"))
+
     @wraps(operation)
     def call(*args: Any, **keywords: Any) -> Any:
+        for i, name, absent in switches:  # anything would do as one of them: x.sum(0, 1) is not meant as keepdims=1
+            value = keywords[name] if name in keywords else args[i] if i < len(args) else True
+            if value is not True and value is not False and not (absent and value is None):
+                flag(operation.__name__, name, value)
         try:
             return operation(*args, **keywords)
         except _LOST as error:

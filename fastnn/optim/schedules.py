@@ -25,6 +25,8 @@ class Schedule:
     def __init__(self, function: Callable[[Any], float], unit: str = "step", total: float | None = None) -> None:
         one_of(type(self).__name__.lstrip("_"), "unit", unit, ("step", "epoch"))
         checked_function("Schedule", "function", function, "a function of time")
+        if total is not None:
+            number("Schedule", "total", total, "(0, inf)")
         self.function, self.unit, self.total = function, unit, total
 
     def __call__(self, t: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import array
+from ..arguments import array, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
@@ -70,11 +70,23 @@ class Sums:
         self.values["counted"] += count
         self.values["loss"] += loss * count if count else 0.0
         for name, metric in self.metrics.items():
-            self.values[name] += float(np.sum(metric(scores, truth), dtype=np.float64))
+            given = array("metrics", name, metric(scores, truth))
+            if given.dtype.kind not in "biuf":
+                raise TypeError(f"metrics: {name} gave {shown(metric(scores, truth))}; expected a number for each sample")
+            self.values[name] += float(np.sum(given, dtype=np.float64))
 
     def means(self) -> dict[str, float]:
         loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan
         return {"loss": loss, **{name: self.values[name] / self.values["samples"] for name in self.metrics}}
+
+
+def checked_value(loss: Any, what: str = "Trainer") -> Tensor:
+    """What a loss gave."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"{what}: loss gave {shown(loss)}; expected a Tensor of one number")
+    if loss.size != 1:
+        raise ValueError(f"{what}: loss gave shape {loss.shape}; expected one number: reduce it, with .mean() say")
+    return loss
 
 
 def evaluate(
@@ -95,7 +107,7 @@ def evaluate(
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
-            sums.add(float(loss(logits, labels)), logits, labels)
+            sums.add(float(checked_value(loss(logits, labels), "evaluate")), logits, labels)
             check()
         means = sums.means()
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from .. import recording
-from ..arguments import flag, function, instance, integer, number, several, shown
+from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
@@ -183,12 +183,3 @@ def checked_batch(trainer: Trainer, x: Any, labels: Any) -> None:
     refuse_others("Trainer.step", "model", trainer.model)
     for name, value in (("x", x), ("labels", labels)):
         instance("Trainer.step", name, value, Tensor, "a Tensor; fastnn.tensor(array) makes one")
-
-
-def checked_value(loss: Any) -> Tensor:
-    """What a loss gave."""
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"Trainer: loss gave {shown(loss)}; expected a Tensor of one number")
-    if loss.size != 1:
-        raise ValueError(f"Trainer: loss gave shape {loss.shape}; expected one number: reduce it, with .mean() say")
-    return loss

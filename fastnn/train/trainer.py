@@ -20,7 +20,7 @@ from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
 from .diverged import check_loss
-from .evaluation import Data, Loss, Sums
+from .evaluation import Data, Loss, Sums, checked_value
 from .history import History
 from .inference import Inference
 from .interrupt import Interrupts
@@ -28,7 +28,7 @@ from .loading import remaining_batches, training_loader
 from .metrics import Metric, by_name
 from .precision import Forward, checked_precision
 from .replays import Replays
-from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts, checked_value
+from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts
 
 
 class Trainer:
