@@ -84,9 +84,10 @@ void run_block(const Conv2d& v, const Blocks& s, const real* weights, const Conv
   transform_strip(s, strip, block.tiles, pixels);
   const int64_t corner = ((block.image * v.P + block.row) * v.Q + block.column) * v.K;
   RowsAhead own(v, s, o.out, i);
+  Ahead next = pixels_ahead(s, o.in, i);
   for (int64_t k = 0; k < v.K; k += panel, weights += frequencies * weight_step) {
     for (int f = 0; f < frequencies; f++) {
-      own.step();
+      own.step(), next.step();
       with_phases(f, [&](auto phases) {
         multiply<phases.rows, phases.columns>(pixels + f * pixel_step, weights + f * weight_step, block.tiles, products + f * product_step);
       });

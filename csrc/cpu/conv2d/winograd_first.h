@@ -108,6 +108,13 @@ struct Blocks {
   }
 };
 
+INLINE void copy_six(const storage* from, real* to) {
+  if constexpr (narrow)
+    for_vectors(0, 6, [&](int64_t k, auto load_some, auto store_some) { store_some(to + k, load_some(from + k)); });
+  else
+    __builtin_memcpy(to, from, 6 * sizeof(real));
+}
+
 // The pixels of a block, of 12 channels each: [row][column][pitch]
 inline void copy_strip(const Blocks& s, const storage* x, const Blocks::Block& block, real* strip) {
   const int64_t columns = 4 * block.tiles + 3, left = 2 * block.column + s.x.left, row_size = s.strip_row();
@@ -125,8 +132,7 @@ inline void copy_strip(const Blocks& s, const storage* x, const Blocks::Block& b
     };
     for (int64_t j = 0; j < (inside ? begin : columns); j++) border(j);
     if (!inside) continue;
-    for (int64_t j = begin; j < end; j++)
-      for_vectors(0, 6, [&](int64_t k, auto load_some, auto store_some) { store_some(to + j * pitch + k, load_some(from + 6 * j + k)); });
+    for (int64_t j = begin; j < end; j++) copy_six(from + 6 * j, to + j * pitch);
     for (int64_t j = end; j < columns; j++) border(j);
   }
 }
@@ -154,6 +160,16 @@ struct RowsAhead {
     for (Ahead& part : row) part.step();
   }
 };
+
+// This block's share of the pixels that no row of tiles before the next one reads
+INLINE Ahead pixels_ahead(const Blocks& s, const storage* x, int64_t i) {
+  if (i + s.pieces >= s.count()) return {};
+  const Blocks::Block block = s.block(i + s.pieces);
+  const int64_t top = 2 * block.row + s.x.top, first = larger(0, smaller(s.x.H, block.row ? top + 6 : 0));
+  const int64_t size = larger(0, smaller(s.x.H, top + 14) - first) * s.x.W * 3, piece = i % s.pieces;
+  const storage* const begin = x + (block.image * s.x.H + first) * s.x.W * 3;
+  return Ahead(begin + size * piece / s.pieces, size / s.pieces, frequencies);
+}
 
 // body(Phases<rows, columns>): the taps that a frequency has
 template <int R, int S>

@@ -72,12 +72,13 @@ void add_block(const Conv2d& v, const Blocks& s, const ConvOperands& o, int64_t 
   real *const pixels = strip + s.strip_size(), *const dy = pixels + frequencies * pixel_step;
   copy_strip(s, o.in, block, strip);
   transform_strip(s, strip, block.tiles, pixels);
-  RowsAhead next(v, s, o.with, i + 1);
+  RowsAhead next_dy(v, s, o.with, i + 1);
+  Ahead next_x = pixels_ahead(s, o.in, i);
   const storage* corner = o.with + ((block.image * v.P + block.row) * v.Q + block.column) * v.K;
   for (int64_t k = 0; k < v.K; k += panel, sums += frequencies * sums_of_frequency) {
     transform_dy(v, block, corner + k, dy);
     for (int f = 0; f < frequencies; f++) {
-      next.step();
+      next_dy.step(), next_x.step();
       with_phases(f, [&](auto phases) {
         multiply<phases.rows, 3 * phases.columns>(pixels + f * pixel_step, dy + f * product_step, block.tiles, sums + f * sums_of_frequency,
                                                   more);
