@@ -112,6 +112,29 @@ def test_a_walk_that_leaves_the_numbers_and_returns_reads_nothing_else(isa: str)
         assert (y[:, :, 1:8] == -5).all() and (y[:, :, ::8] == source[0, :, :1, :1]).all()
 
 
+@pytest.mark.parametrize("border", ["constant", "edge", "reflect"])
+@pytest.mark.parametrize("source", [(3, 3, 9, 11), (2, 1, 6, 70), (3, 3, 1, 1), (2, 3, 40, 33), (2, 5, 8, 3), (2, 193, 3, 3)], ids=str)
+def test_resized_windows_have_the_bits_of_other_warps(source: tuple[int, ...], border: str, isa: str) -> None:
+    """Rows by p alone and columns by q alone are looked up row by row; a slope of 2^-32 the other way moves no place by the 2^-24 that count."""
+    generator = np.random.default_rng(5)
+    for size in [source[2:], (7, 130), (23, 2)]:
+        numbers = np.zeros((12, 6), np.int64)
+        for first, n, pixels in ((0, source[2], size[0]), (3, source[3], size[1])):
+            slope = generator.uniform(-1.2, 1.2, 12) * n / pixels * generator.choice([1, 1, 0.1], 12)
+            numbers[:, first + first // 3] = slope * 2**24
+            numbers[:, first + 2] = (generator.uniform(0.2, 0.8, 12) * n - slope * pixels / 2) * 2**24
+        numbers[0] = (2**24, 0, 0, 0, 2**24, 0)
+        fill, scale, shift = (generator.standard_normal(source[1]) for _ in range(3))
+        colour = generator.normal(0, 0.5, (12, 3, 7)) if source[1] == 3 else None
+        rest = [fill, scale, shift, colour, None, None]
+        parameters = (source, 12, size, border, True, colour is not None)
+        images, index = generator.integers(0, 256, source).astype(np.uint8), np.arange(12) % source[0]
+        apart, together = (
+            call("gather_augment", parameters, [images, index, numbers * 256 + slopes, *rest])["y"] for slopes in (0, [0, 1, 0, 1, 0, 0])
+        )
+        assert apart.tobytes() == together.tobytes()
+
+
 def test_means_are_exact_sums(isa: str) -> None:
     """Of large images too; B is the identity and A is zero."""
     for shape in [(2, 3, 300, 301), (2, 1, 517, 100), (3, 3, 1, 1)]:

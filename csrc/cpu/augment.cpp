@@ -1,6 +1,7 @@
 // A batch gathered from a set of byte images, each cropped, mirrored, warped and continued beyond its border by its map, coloured,
 // normalised and erased where its box lies.
 #include "paint.h"
+#include "stretch.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -10,9 +11,14 @@ namespace {
 INLINE void copy_pixel(const Augment& s, const u8* from, u8* to) {
   for (int64_t c = 0; c < s.C; c++) to[c] = from[c];
 }
+// What is there already is copied behind itself, twice as much each time
 INLINE void fill_pixels(const Augment& s, const T* fill, int64_t count, T* to) {
-  for (int64_t i = 0; i < count; i++, to += s.C)
-    for (int64_t c = 0; c < s.C; c++) to[c] = fill[c];
+  if (count <= 0) return;
+  for (int64_t c = 0; c < s.C; c++) to[c] = fill[c];
+  for (int64_t done = 1, more; done < count; done += more) {
+    more = smaller(done, count - done);
+    __builtin_memcpy(to + done * s.C, to, size_t(more * s.C) * sizeof(T));
+  }
 }
 
 INLINE int64_t limited(int64_t least, int64_t i, int64_t most) { return smaller(larger(i, least), most); }
@@ -32,13 +38,19 @@ struct Line {  // of the output: pixel q shows pixel left + step q of the row
   }
 };
 
-// `count` pixels from `from` on backwards. Three bytes go by fours: the fourth is the next pixel's place, or the byte behind the last.
+typedef u8 sixteen_bytes __attribute__((vector_size(16)));
+
+// `count` pixels from `from` on backwards. Five of three bytes go at once: the sixteenth byte is the next pixel's place.
 INLINE void copy_mirrored(const Augment& s, const u8* from, int64_t count, u8* to) {
   int64_t i = 0;
   if (s.C == 3 && count > 0) {
-    copy_pixel(s, from, to);
-    u8 four[4];
-    for (i = 1; i < count; i++) __builtin_memcpy(four, from - 3 * i, 4), __builtin_memcpy(to + 3 * i, four, 4);
+    copy_pixel(s, from, to);  // behind it, there may be nothing
+    sixteen_bytes five;
+    for (i = 1; i + 5 < count; i += 5) {
+      __builtin_memcpy(&five, from - 3 * (i + 4), 16);
+      five = __builtin_shufflevector(five, five, 12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, 15);
+      __builtin_memcpy(to + 3 * i, &five, 16);
+    }
   }
   for (; i < count; i++) copy_pixel(s, from - i * s.C, to + i * s.C);
 }
@@ -55,7 +67,7 @@ INLINE const u8* pixels_of(const Augment& s, const Line& line, int64_t q, int64_
     copy_mirrored(s, first, seen, buffer + before * s.C);
   for (int64_t i = 0; i < count; i++) {
     if (i == before) i += seen;
-    if (i < count) copy_pixel(s, line.row + larger(shown(line.place(q + i), s.W, s.border), 0) * s.C, buffer + i * s.C);
+    if (i < count) copy_pixel(s, line.row + shown(line.place(q + i), s.W, s.border) * s.C, buffer + i * s.C);
   }
   return buffer;
 }
@@ -63,18 +75,16 @@ INLINE const u8* pixels_of(const Augment& s, const Line& line, int64_t q, int64_
 template <class Painter>
 void write_line(const Augment& s, const Line& line, const T* fill, const Painter& paint, T* to) {
   u8 buffer[most_values + 1];
+  const Span whole = {0, s.Q}, painted = s.border == Border::constant ? line.inside(s.W, 0, s.Q) : whole;
+  fill_pixels(s, fill, painted.begin, to);
+  fill_pixels(s, fill, s.Q - painted.end, to + painted.end * s.C);
   const int64_t pixels = paint.normal.pixels;
-  for (int64_t q = 0; q < s.Q; q += pixels) {
-    const int64_t count = smaller(pixels, s.Q - q);
+  for (int64_t q = painted.begin; q < painted.end; q += pixels) {
+    const int64_t count = smaller(pixels, painted.end - q);
     const bool wide = s.C > most_values;  // then a run is one pixel
-    const int64_t w = wide ? larger(shown(line.place(q), s.W, s.border), 0) : 0;
-    const u8* from = wide ? line.row + w * s.C : pixels_of(s, line, q, count, buffer);
+    const u8* from = wide ? line.row + shown(line.place(q), s.W, s.border) * s.C : pixels_of(s, line, q, count, buffer);
     paint.run(from, to + q * s.C, count * s.C);
   }
-  if (s.border != Border::constant) return;
-  const Span inside = line.inside(s.W, 0, s.Q);
-  fill_pixels(s, fill, inside.begin, to);
-  fill_pixels(s, fill, s.Q - inside.end, to + inside.end * s.C);
 }
 
 template <class Painter>
@@ -140,7 +150,29 @@ void write_warped_run(const Augment& s, const u8* image, const Walk& walk, int64
 }
 
 template <class Painter>
+void write_stretched(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
+  for (int64_t q = 0; q < s.Q; q += paint.normal.pixels) {
+    const Columns columns(s, map, q, smaller(paint.normal.pixels, s.Q - q));
+    Rows rows;
+    for (int64_t p = 0; p < s.P; p++) {
+      T* run = to + (p * s.Q + q) * s.C;
+      const Walk walk = {mapped(map, p, q), mapped(map + 3, p, q), 0, map[4]};
+      const Between h = between(walk.h, s.H, s.border);
+      if (columns.inside && h.first >= 0 && h.second >= 0) {
+        R values[most_values];
+        const R* upper = rows.get(s, image, columns, h.first, h.second);
+        blend(upper, rows.get(s, image, columns, h.second, h.first), part_of(h), columns.count * s.C, values);
+        paint.run(values, run, columns.count * s.C);
+      } else {
+        write_warped_run(s, image, walk, columns.count, fill, paint, run);
+      }
+    }
+  }
+}
+
+template <class Painter>
 void write_warped(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
+  if (is_stretch(map) && s.C <= most_values) return write_stretched(s, image, map, fill, paint, to);
   for (int64_t p = 0; p < s.P; p++)
     for (int64_t q = 0; q < s.Q; q += paint.normal.pixels) {
       const Walk walk = {mapped(map, p, q), mapped(map + 3, p, q), map[1], map[4]};

@@ -120,17 +120,17 @@ struct Coloured {
 // The mean of each channel: exact sums, divided once.
 template <int C>
 void image_mean(const u8* image, int64_t pixels, R* mean) {
-  constexpr int64_t period = 48;
+  constexpr int64_t period = 48, most = 257;  // so many bytes have a sum of 16 bits
   const int64_t n = pixels * C;
-  int64_t sums[C] = {};
-  for (int64_t first = 0; first < n;) {
-    const int64_t end = smaller(n, first + (int64_t{1} << 20) * period);
-    uint32_t part[period] = {};  // of at most 2^20 values
-    for (; first + period <= end; first += period)
-      for (int64_t j = 0; j < period; j++) part[j] += image[first + j];
-    for (; first < end && end == n; first++) part[first % period] += image[first];
+  int64_t sums[C] = {}, first = 0;
+  while (first + period <= n) {
+    const int64_t times = smaller(most, (n - first) / period);
+    uint16_t part[period] = {};
+    for (int64_t i = 0; i < times; i++, first += period)
+      for (int64_t j = 0; j < period; j++) part[j] = uint16_t(part[j] + image[first + j]);
     for (int64_t j = 0; j < period; j++) sums[j % C] += part[j];
   }
+  for (; first < n; first++) sums[first % C] += image[first];
   for (int64_t c = 0; c < C; c++) mean[c] = R(double(sums[c]) / double(pixels));
 }
 
