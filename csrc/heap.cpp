@@ -5,6 +5,7 @@
 #include <malloc.h>
 #endif
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <iterator>
 
@@ -12,6 +13,13 @@ namespace fastnn {
 namespace {
 
 size_t rounded(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+// 64 GiB of addresses, or a small part of those that the process is limited to (ulimit -v): others need some as well.
+size_t usual_region() {
+  rlimit limit{};
+  const bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? size_t(limit.rlim_cur) / 32 : size_t{64} << 30;
+}
 
 }  // namespace
 
@@ -25,7 +33,7 @@ Heap::Place Heap::smallest_fit(size_t bytes) {
 
 // Only addresses: the system counts them, and refuses what is more than it has, when grow() makes them usable.
 bool Heap::reserve(size_t bytes) {
-  const size_t least = rounded(bytes, huge_page) + huge_page, usual = size_t{64} << 30;
+  const size_t least = rounded(bytes, huge_page) + huge_page, usual = usual_region();
   for (size_t size = usual > least ? usual : least; size >= least; size /= 2) {
     void* found = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (found == MAP_FAILED) continue;

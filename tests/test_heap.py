@@ -76,6 +76,21 @@ def test_a_limit_of_addresses_is_met_with_an_exception() -> None:
     assert (done.returncode, done.stdout) == (0, "refused\ngoes on\n"), done.stderr
 
 
+SHARED = """
+import resource
+import numpy
+from fastnn import _C
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+kept = _C.empty((3 << 20,), "uint8")
+print(numpy.empty(5 << 29, "uint8").nbytes)
+"""
+
+
+def test_few_addresses_are_shared_with_others() -> None:
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"{5 << 29}\n"), done.stderr
+
+
 @pytest.mark.skipif(
     Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "1", reason="this system promises memory it does not have"
 )
