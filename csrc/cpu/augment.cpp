@@ -173,14 +173,15 @@ void write_stretched(const Augment& s, const u8* image, const i64* map, const T*
 template <class Painter>
 void write_warped(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
   if (is_stretch(map) && s.C <= most_values) return write_stretched(s, image, map, fill, paint, to);
+  const int64_t pixels = larger(1, warped_values / s.C);
   for (int64_t p = 0; p < s.P; p++)
-    for (int64_t q = 0; q < s.Q; q += paint.normal.pixels) {
+    for (int64_t q = 0; q < s.Q; q += pixels) {
       const Walk walk = {mapped(map, p, q), mapped(map + 3, p, q), map[1], map[4]};
       T* run = to + (p * s.Q + q) * s.C;
       if (s.C > most_values)
         paint.pixel(s, image, walk.spot(s), fill, run);
       else
-        write_warped_run(s, image, walk, smaller(paint.normal.pixels, s.Q - q), fill, paint, run);
+        write_warped_run(s, image, walk, smaller(pixels, s.Q - q), fill, paint, run);
     }
 }
 

@@ -6,7 +6,8 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t most_values = 192;  // of a run: a multiple of 3 and of every vector
+constexpr int64_t most_values = 960;    // of a run, a multiple of 3 and of every vector: so many that what is read was written long ago
+constexpr int64_t warped_values = 192;  // of one whose places are looked up: a run that is partly outside takes longer
 
 // Scale and shift for a run of `pixels` pixels
 struct Normal {
