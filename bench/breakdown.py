@@ -18,7 +18,10 @@ WARM_UP = 3
 # kind of work: our rows, PyTorch's operators
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "convolution forward": (("conv2d_forward",), ("mkldnn_convolution", "_slow_conv2d_forward", "thnn_conv2d")),
-    "convolution backward": (("conv2d_backward_input", "conv2d_backward_weight"), ("convolution_backward",)),
+    "convolution backward": (
+        ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_add_backward_input", "conv2d_normalized_backward_weight"),
+        ("convolution_backward",),
+    ),
     "batch norm (+ add, ReLU)": (("batchnorm_forward", "batchnorm_backward"), ("native_batch_norm", "native_batch_norm_backward")),
     "ReLU, add": (
         ("relu_forward", "relu_backward", "add"),

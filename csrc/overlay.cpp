@@ -106,6 +106,35 @@ void run<row_conv2d_add_forward>(const Context& context, const void* parameters,
                      static_cast<const storage*>(o[3]), static_cast<storage*>(o[4]), o[5]);
 }
 
+// An input gradient behind another: dy w before -> dx
+template <>
+Plan plan<row_conv2d_add_backward_input>(const Context& context, const void* parameters) {
+  return plan<row_conv2d_backward_input>(context, parameters);
+}
+template <>
+void run<row_conv2d_add_backward_input>(const Context& context, const void* parameters, void* const* o) {
+  const Conv2d& conv = *static_cast<const Conv2d*>(parameters);
+  if (!chosen(row_conv2d_backward_input, context, conv)) return below(row_conv2d_add_backward_input).run(context, parameters, o);
+  conv2d_add_backward_input(context, conv, static_cast<const storage*>(o[0]), static_cast<const storage*>(o[1]),
+                            static_cast<const storage*>(o[2]), static_cast<storage*>(o[3]), o[4]);
+}
+
+// The weight gradient of a normalised input: z gamma beta mean rstd dy -> dw
+template <>
+Plan plan<row_conv2d_normalized_backward_weight>(const Context& context, const void* parameters) {
+  const Conv2d& conv = *static_cast<const Conv2d*>(parameters);
+  if (!chosen(row_conv2d_backward_weight, context, conv)) return below(row_conv2d_normalized_backward_weight).plan(context, parameters);
+  return conv2d_normalized_backward_weight_plan(context, conv);
+}
+template <>
+void run<row_conv2d_normalized_backward_weight>(const Context& context, const void* parameters, void* const* o) {
+  const Conv2d& conv = *static_cast<const Conv2d*>(parameters);
+  if (!chosen(row_conv2d_backward_weight, context, conv)) return below(row_conv2d_normalized_backward_weight).run(context, parameters, o);
+  conv2d_normalized_backward_weight(context, conv, static_cast<const storage*>(o[0]), static_cast<const real*>(o[1]),
+                                    static_cast<const real*>(o[2]), static_cast<const real*>(o[3]), static_cast<const real*>(o[4]),
+                                    static_cast<const storage*>(o[5]), static_cast<storage*>(o[6]), o[7]);
+}
+
 // The convolution, then the batch normalisation: x w b gamma beta residual running_mean running_var -> z y mean rstd
 template <>
 Plan plan<row_conv2d_batchnorm_forward>(const Context& context, const void* parameters) {
@@ -140,9 +169,23 @@ void run<row_matmul>(const Context& context, const void* parameters, void* const
 
 }  // namespace
 
-// What residual.cpp asks for, where it is this table's turn
+// What residual.cpp and normalized.cpp ask for, where it is this table's turn
 const ConvAlgorithm& forward_algorithm(const Context& context, const Conv2d& v) { return *chosen(row_conv2d_forward, context, v); }
+const ConvAlgorithm& backward_input_algorithm(const Context& context, const Conv2d& v) {
+  return *chosen(row_conv2d_backward_input, context, v);
+}
+const ConvAlgorithm& backward_weight_algorithm(const Context& context, const Conv2d& v) {
+  return *chosen(row_conv2d_backward_weight, context, v);
+}
+Plan conv2d_backward_weight_plan(const Context& context, const Conv2d& v) { return plan<row_conv2d_backward_weight>(context, &v); }
+Plan batchnorm_inference_plan(const Context& context, const BatchNorm& v) { return below(row_batchnorm_inference).plan(context, &v); }
+void batchnorm_inference(const Context& context, const BatchNorm& v, const T* x, const R* gamma, const R* beta, const T* residual,
+                         const R* running_mean, const R* running_var, T* y, R* mean, R* rstd, void* scratch) {
+  const void* const o[] = {x, gamma, beta, residual, running_mean, running_var, y, mean, rstd, scratch};
+  below(row_batchnorm_inference).run(context, &v, const_cast<void* const*>(o));
+}
 Plan conv2d_forward_plan(const Context& context, const Conv2d& v) { return plan<row_conv2d_forward>(context, &v); }
+Plan conv2d_backward_input_plan(const Context& context, const Conv2d& v) { return plan<row_conv2d_backward_input>(context, &v); }
 
 extern const Table table;
 const Table table = {NAME(FASTNN_TABLE),

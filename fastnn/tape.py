@@ -46,6 +46,7 @@ class Op:
     __slots__ = ("needs", "edges", "serial", "_saved", "_versions", "__weakref__")
 
     name = ""
+    adds = False  # whether `backward` takes a gradient of its first input, if there is one already, and returns the sum
     remakes_inputs = False  # whether `saved` may hold, for an input, the operation that makes it again: see `ops.remade`
     version = 0  # of such a one
     needs: tuple[bool, ...]
@@ -77,8 +78,8 @@ class Op:
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         raise NotImplementedError
 
-    def remake(self) -> Array | None:
-        """The result again, bit for bit, out of what was saved for backward anyway."""
+    def made_of(self) -> Any:
+        """What the result can be made of again, bit for bit: saved for backward anyway. See `ops.remade`."""
 
     def remakes(self) -> bool:
         return False

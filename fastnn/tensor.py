@@ -55,7 +55,7 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
     if tensor._op is None:
         _accumulate(tensor, gradient, taken)
         return
-    gradients: dict[Op, Array] = {tensor._op: gradient}
+    gradients: dict[Any, Array] = {tensor._op: gradient}
     del gradient
     waiting = [(-tensor._op.serial, tensor._op)]
     while waiting:
@@ -67,8 +67,14 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
             )
         if recording.under_way:
             enter_backward(op.serial)
+        before = gradients.get(op.edges[0]) if op.adds else None
         # nobody but the operation holds its dy, so that its memory can go as soon as it was read
-        _pass_on(op.edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
+        if before is None:
+            _pass_on(op.edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
+        else:
+            backward: Any = op.backward
+            gradients[op.edges[0]], *rest = backward(gradients.pop(op), before)
+            _pass_on(op.edges[1:], rest, gradients, waiting, taken)
         op.release()
     if recording.under_way:
         enter_backward(None)
@@ -76,8 +82,8 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
 
 def _pass_on(
     edges: tuple[Op | Tensor | None, ...],
-    results: tuple[Array | None, ...],
-    gradients: dict[Op, Array],
+    results: Sequence[Array | None],
+    gradients: dict[Any, Array],
     waiting: list[tuple[int, Op]],
     taken: set[int],
 ) -> None:

@@ -200,6 +200,16 @@ def conv2d_batchnorm(draw: Draw) -> Sketch:
             return (*geometry, *norm), {name: draw.random() < 0.7 for name in ("bias", "affine", "running")}
 
 
+def added_gradient(draw: Draw) -> Sketch:
+    return drawn_convolution(draw.randrange(2**32), 1).geometry, {"slack": 4}
+
+
+def normalized(draw: Draw) -> Sketch:
+    activation = draw.choice(["none", "relu", "relu", "silu", "gelu"])
+    geometry = drawn_convolution(draw.randrange(2**32), 1).geometry
+    return (*geometry, activation), {"affine": draw.random() < 0.7, "slack": 4}
+
+
 def layernorm(draw: Draw) -> Sketch:
     while True:
         shape = a_shape(draw, range(1, 6))
@@ -363,7 +373,8 @@ BOTH = {
 }  # fmt: skip
 DRAWINGS: dict[str, Drawing] = {f"{name}_{direction}": how for name, how in BOTH.items() for direction in ("forward", "backward")} | {
     "matmul": matmul, "channel_sum": channel_sum, "fractional_regions": fractional_regions, "pool_places": pool_places,
-    "conv2d_batchnorm_forward": conv2d_batchnorm, "prelu_slope": prelu, "to_bfloat16": elements, "to_float32": elements,
+    "conv2d_batchnorm_forward": conv2d_batchnorm, "conv2d_add_backward_input": added_gradient,
+    "conv2d_normalized_backward_weight": normalized, "maxpool2d_inference": maxpool, "prelu_slope": prelu, "to_bfloat16": elements, "to_float32": elements,
     "dropout": dropout, "group_dropout": group_dropout, "gaussian_noise": noise, "exp": elements, "log": elements, "sqrt": elements,
     "power": power, "compare": compare, "sum": sums, "copy": view, "copy_backward": view, "paste": view, "distance": distance,
     "muon_step": muon, "gather_normalize": gather_normalize, "gather_augment": gather_augment, "random_bits": random_bits,
@@ -386,7 +397,7 @@ def drawn(seed: int, number: int) -> Case:
 def check(case: Case, table: Table, number: int) -> bool:
     """False where bfloat16 has no row of its own, or test_epilogues.py says what it has to be."""
     if table.dtype == "bfloat16":
-        if not narrow.typed(case.row) or case.row == "conv2d_batchnorm_forward":
+        if not narrow.typed(case.row) or case.row in narrow.IN_BETWEEN:
             return False
         narrow.test_bfloat16_is_float32_rounded_once(case, table)
         return True

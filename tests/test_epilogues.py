@@ -178,6 +178,41 @@ def test_backward_knows_nothing_of_the_activation(table: Table) -> None:
         assert same_bits(call(row, (*geometry, "relu"), operands, table.dtype), call(row, geometry, operands, table.dtype))
 
 
+# --- an input gradient added to one that is there already
+
+ADDED = [
+    plain_geometry(16, 16, 32, 16, 3),  # winograd4_narrow, winograd4, by panels, winograd2
+    plain_geometry(9, 64, 13, 40, 3),
+    plain_geometry(20, 96, 7, 150, 3),
+    plain_geometry(40, 48, 6, 48, 3),
+    plain_geometry(24, 16, 32, 32, 3, 2),  # in a pass of its own: winograd_strided, direct, with pixels that no tap reaches
+    plain_geometry(5, 33, 8, 40, 1),
+    plain_geometry(6, 24, 9, 40, 1, 2),
+    plain_geometry(2, 70, 15, 33, 1, 3),
+    plain_geometry(1, 300, 5, 64, 5),
+    plain_geometry(2, 64, 8, 64, 3, 1, 2),  # direct_taps3, depthwise, plain
+    plain_geometry(3, 24, 7, 24, 3, 1, 24),
+    plain_geometry(4, 6, 9, 6, 3, 1, 3),
+]
+
+
+@pytest.mark.parametrize("geometry", ADDED, ids=name_of)
+def test_an_added_input_gradient_is_the_sum_of_both(geometry: Geometry, table: Table, threads: None) -> None:
+    _, w, _ = data("conv2d_forward", geometry)
+    random = np.random.default_rng(1)
+    dy, before = (random.standard_normal(s) for s in (struct("conv2d_forward", geometry).y_shape, geometry[0]))
+    dy, before = dy.astype(np.float32), before.astype(np.float32)
+    dx = call("conv2d_backward_input", geometry, [dy, w], table.dtype)["dx"]
+    expected = dx.astype(table.dtype) + before.astype(table.dtype)
+    case = Case("conv2d_add_backward_input", geometry)
+    for count in (1, 3):
+        _C.set_num_threads(count)
+        added = call("conv2d_add_backward_input", geometry, [dy, w, before], table.dtype)
+        assert _C.last_call()["algorithm"] == plan("conv2d_backward_input", geometry, table.dtype)[0]
+        assert same_bits(added, {"dx": expected})
+    assert same_bits(case.run(table, shifted=True), case.run(table))
+
+
 # --- the moments of batch normalisation
 
 # Fused beside unfused, in units of eps: the mean by this many times the largest |z| of its channel, 1 / deviation by this many times itself

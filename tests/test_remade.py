@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_calls import GPUS
+from conv2d_geometries import Geometry, plain_geometry
+from kernel_calls import GPUS, NARROW_TABLES, TABLES, call, plan, same_bits, struct, using
+from test_conv2d import name_of
+from test_winograd import geometry
 
 import fastnn
 from fastnn import _C, Tensor, models, nn, ops, optim
 from fastnn.ops.batchnorm import BatchNorm
 from fastnn.ops.conv2d_batchnorm import Conv2dBatchNorm
+from fastnn.ops.remade import remade
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -52,7 +56,7 @@ def test_training_has_the_bits_of_results_that_are_kept(name: str, monkeypatch: 
         return train(model, x, labels)
 
     for maker in MAKERS:
-        monkeypatch.setattr(maker, "remake", lambda op, f=maker.remake: (remade.append(op.name), f(op))[1])
+        monkeypatch.setattr(maker, "made_of", lambda op, f=maker.made_of: (remade.append(op.name), f(op))[1])
     lean = run()
     assert (len(remade) > 0) == (name != "lenet"), remade
     for maker in MAKERS:
@@ -71,11 +75,51 @@ def test_what_is_made_again_is_the_result(activation: str, affine: bool, trainin
         mean, var = (fastnn.tensor(abs(normal(i, 5)), dtype, device=device) for i in (3, 4))
         y = ops.batch_norm(x, mean, var, gamma, beta, training=training, activation=activation)
         assert y._op.remakes()
-        assert y._op.remake().numpy().tobytes() == y._array.numpy().tobytes()
+        assert remade(y._op).numpy().tobytes() == y._array.numpy().tobytes()
         if training:
             w = fastnn.tensor(normal(5, 5, 5, 3, 3), dtype, device=device)
             y = ops.conv2d_batch_norm(x, w, None, mean, var, gamma, beta, activation=activation)
-            assert y._op.remake().numpy().tobytes() == y._array.numpy().tobytes()
+            assert remade(y._op).numpy().tobytes() == y._array.numpy().tobytes()
+
+
+GEOMETRIES: list[tuple[Geometry, bool]] = [  # and whether the activation is made where tiles are gathered
+    (plain_geometry(8, 16, 32, 16, 3), True),  # winograd4_narrow, winograd4 of one and several blocks of input channels, winograd2
+    (geometry(9, 32, 15, 18, 16, (2, 0), (1, 2)), True),
+    (plain_geometry(9, 40, 13, 33, 3), True),
+    (plain_geometry(8, 130, 14, 64, 3), True),
+    (plain_geometry(8, 64, 14, 150, 3), False),
+    (plain_geometry(40, 48, 6, 48, 3), True),
+    (plain_geometry(16, 48, 7, 300, 3), False),
+    (plain_geometry(5, 24, 9, 40, 3, 2), False),
+    (plain_geometry(3, 24, 7, 24, 3, 1, 24), False),
+    (plain_geometry(2, 3, 9, 5, 3), False),
+]
+
+
+@pytest.mark.parametrize(("shapes", "gathers"), GEOMETRIES, ids=lambda v: name_of(v) if isinstance(v, tuple) else str(v))
+def test_the_weight_gradient_of_what_is_made_again(shapes: Geometry, gathers: bool, threads: None) -> None:
+    """The bits of batchnorm_inference and then conv2d_backward_weight, on every table."""
+    random = np.random.default_rng(3)
+    z, dy = normal(0, *shapes[0]) * 3 + 1, normal(1, *struct("conv2d_forward", shapes).y_shape)
+    gamma, beta, mean = (random.standard_normal(shapes[0][1]).astype(np.float32) for _ in range(3))
+    rstd = abs(gamma[::-1].copy()) + np.float32(0.1)
+    for table in (*TABLES, *NARROW_TABLES):
+        with using(table):
+            for activation, affine in (("relu", True), ("none", True), ("relu", False), ("gelu", True)):
+                given = [gamma, beta] if affine else [None, None]
+                scale = np.multiply(gamma, rstd, dtype="float64" if table.dtype == "float64" else "float32") if affine else rstd
+                plan_of_norm = (z.shape, 1.0, 0.0, activation, False, False)
+                x = call("batchnorm_inference", plan_of_norm, [z, scale, given[1], None, mean, np.zeros_like(mean)], table.dtype)["y"]
+                expected = call("conv2d_backward_weight", shapes, [x, dy], table.dtype)
+                algorithm, scratch = _C.last_call()["algorithm"], plan("conv2d_backward_weight", shapes, table.dtype)[1]
+                for count in (1, 3):
+                    _C.set_num_threads(count)
+                    got = call("conv2d_normalized_backward_weight", (*shapes, activation), [z, *given, mean, rstd, dy], table.dtype)
+                    assert same_bits(got, expected), f"{table} {activation}"
+                    assert _C.last_call()["algorithm"] == algorithm
+                needs = plan("conv2d_normalized_backward_weight", (*shapes, activation), table.dtype)[1]
+                on_the_way = gathers and "winograd" in algorithm and activation != "gelu"
+                assert (needs == plan("conv2d_backward_weight", shapes, table.dtype)[1]) == on_the_way, f"{table} {scratch}"
 
 
 def two(x: Tensor, w: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:

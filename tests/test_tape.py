@@ -17,7 +17,9 @@ import pytest
 from torch_twins import assert_close, normal, twins
 
 import fastnn
-from fastnn import _C, Tensor, ops
+from fastnn import _C, Tensor, models, ops
+from fastnn.ops.conv2d import Conv2d
+from fastnn.ops.conv2d_batchnorm import Conv2dBatchNorm
 
 Shape = tuple[int, ...]
 
@@ -210,6 +212,42 @@ def test_backward_frees_as_it_goes() -> None:
     assert stats["peak"] - recorded < 5 * x._array.nbytes, "gradients of the whole chain were held at once"
     assert stats["allocated"] < recorded - 35 * x._array.nbytes, "saved arrays outlived backward although the loss is still there"
     assert loss.item() > 0
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "preactivation"])
+def test_a_second_gradient_is_added_where_the_convolution_writes_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bits of a sum in a pass of its own; most sums of residual networks are gone."""
+    x, labels = fastnn.tensor(normal(0, 4, 3, 32, 32)), np.array([0, 3, 9, 1])
+
+    def run() -> tuple[list[bytes], int, int]:
+        fastnn.seed(7)
+        options = {"preactivation": True} if name == "preactivation" else {}
+        model = models.create("resnet20" if options else name, input_shape=(3, 32, 32), num_classes=10, **options)
+        with fastnn.profile() as p:
+            ops.cross_entropy(model(x), labels).backward()
+        calls = {row: counts["calls"] for row, counts in p.items()}
+        return [q.grad.numpy().tobytes() for q in model.parameters()], calls.get("add", 0), calls.get("conv2d_add_backward_input", 0)
+
+    fused, sums, added = run()
+    for op in (Conv2d, Conv2dBatchNorm):
+        monkeypatch.setattr(op, "adds", False)
+    apart, all_sums, none = run()
+    assert fused == apart
+    assert none == 0 and added > 0 and sums + added == all_sums
+    assert sums == {"resnet20": 0, "resnet18": 0}.get(name, sums)
+
+
+def test_gradients_of_an_input_add_up_in_any_order() -> None:
+    """Convolutions and others of one tensor, as first and as second operand."""
+    random = [fastnn.tensor(normal(i, *s), "float64", requires_grad=True) for i, s in enumerate([(2, 4, 4, 4), (4, 4, 3, 3), (4, 4, 4, 4)])]
+
+    def several(x: Tensor, w: Tensor, v: Tensor) -> Tensor:
+        h, u = x * 2.0, v * 0.5
+        y = ops.conv2d(h, w, padding=1) + h
+        y = y + ops.conv2d(h, w, padding=1, activation="relu") * ops.conv2d(h, u, padding=2)[:, :, :4, :4]
+        return ops.conv2d_batch_norm(h, w, None, None, None, padding=1, residual=h) + y + ops.conv2d(u, u)[:2, :, :1, :1] + ops.conv2d(h, u)
+
+    assert fastnn.gradcheck(several, random)
 
 
 DEEP = """

@@ -36,7 +36,8 @@ INLINE Span inside(int64_t start, int64_t size, int64_t limit, int64_t dilation)
 }
 
 // The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie, the others
-// lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN.
+// lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN. `index` may be absent.
+template <bool has_index = true>
 INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
   for_channels(C, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
     vec best = load(x + r.begin * row + s.begin * column + c);
@@ -46,11 +47,11 @@ INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span 
         const vec v = load(x + i * row + j * column + c);
         const ivec better = ~(v <= best) & (best == best);
         best = select(better, v, best);
-        at = (better & lanes(i * S + j)) | (~better & at);
+        if constexpr (has_index) at = (better & lanes(i * S + j)) | (~better & at);
       }
     }
     store(y + c, best);
-    store_bytes(index + c, at);
+    if constexpr (has_index) store_bytes(index + c, at);
   });
 }
 

@@ -165,11 +165,10 @@ __global__ void apply(Columns cut, Channel channel, const T* x, const T* residua
   }
 }
 
-void normalize(const Context& context, const BatchNorm& s, const Channel& channel, const T* x, const T* residual, T* y) {
-  const Columns cut = cut_of(s);
-  with_packs(s.C, are_aligned(x, residual, y), [&](auto packs) {
+void normalize(const Context& context, const Columns& cut, Activation how, const Channel& channel, const T* x, const T* residual, T* y) {
+  with_packs(cut.C, are_aligned(x, residual, y), [&](auto packs) {
     using Packs = decltype(packs);
-    with_activation(s.activation, [&](auto constant) {
+    with_activation(how, [&](auto constant) {
       constexpr Activation activation = decltype(constant)::activation;
       launch(context, apply<Packs, activation>, cut.grid(), cut.threads(), cut, channel, x, residual, y);
     });
@@ -296,7 +295,7 @@ void batchnorm_forward(const Context& context, const BatchNorm& s, const T* x, c
   with_packs(s.C, are_aligned(x), [&](auto packs) { run_on(cut, context, ColumnMoments<decltype(packs)>{x, s.C, part}); });
   const Statistics statistics{running_mean, running_var, mean, rstd};
   launch(context, set_statistics<BlockMoments>, warp_job_grid(s.C), warp_job_threads, s, BlockMoments{part, s.C}, cut.chunks, statistics);
-  normalize(context, s, {gamma, beta, mean, rstd}, x, residual, y);
+  normalize(context, cut_of(s), s.activation, {gamma, beta, mean, rstd}, x, residual, y);
 }
 
 int64_t section_count(const BatchNorm& s) { return divide_up(s.rows, section_rows); }
@@ -316,13 +315,27 @@ void batchnorm_from_sections(const Context& context, const BatchNorm& s, const T
     launch(context, join_sections, grid, 128, moments, count, divide_up(count, blocks), blocks, part);
     launch(context, set_statistics<BlockMoments>, warp_job_grid(s.C), warp_job_threads, s, BlockMoments{part, s.C}, blocks, statistics);
   }
-  normalize(context, s, {o.gamma, o.beta, o.mean, o.rstd}, x, o.residual, o.y);
+  normalize(context, cut_of(s), s.activation, {o.gamma, o.beta, o.mean, o.rstd}, x, o.residual, o.y);
 }
 
 void batchnorm_inference(const Context& context, const BatchNorm& s, const T* x, const R* gamma, const R* beta, const T* residual,
                          const R* running_mean, const R* running_var, T* y, R* mean, R* rstd, void*) {
   launch(context, copy_statistics, dim3(unsigned(divide_up(s.C, 128))), 128, s, running_mean, running_var, mean, rstd);
-  normalize(context, s, {gamma, beta, mean, rstd}, x, residual, y);
+  normalize(context, cut_of(s), s.activation, {gamma, beta, mean, rstd}, x, residual, y);
+}
+
+// A convolution's weight gradient out of what its input was normalised from, which is made again as a whole.
+int64_t made_bytes(const Conv2d& v) { return divide_up(v.N * v.H * v.W * v.C * int64_t(sizeof(T)), 256) * 256; }
+
+Plan conv2d_normalized_backward_weight_plan(const Context& context, const Conv2d& v) {
+  const Plan plan = conv2d_backward_weight_plan(context, v);
+  return {plan.algorithm, made_bytes(v) + plan.scratch_bytes};
+}
+void conv2d_normalized_backward_weight(const Context& context, const Conv2d& v, const T* z, const R* gamma, const R* beta, const R* mean,
+                                       const R* rstd, const T* dy, T* dw, void* scratch) {
+  T* const x = static_cast<T*>(scratch);
+  normalize(context, {1, v.N * v.H * v.W, v.C, usual_blocks}, v.activation, {gamma, beta, mean, rstd}, z, nullptr, x);
+  conv2d_backward_weight(context, v, x, dy, dw, static_cast<char*>(scratch) + made_bytes(v));
 }
 
 void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, const T* dy, const R* gamma, const R* beta,

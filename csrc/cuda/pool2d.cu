@@ -40,7 +40,7 @@ __global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
   typename Packs::P to;
   UNROLL for (int v = 0; v < Packs::columns; v++) to.e[v] = T(best[v]);
   Packs::store(y + out.offset, to);
-  Packs::store(index + out.offset, at);
+  if (index) Packs::store(index + out.offset, at);
 }
 
 // Each input pixel gathers from the windows that cover it, in order.
@@ -99,6 +99,7 @@ void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y
     launch(context, pool<Packs>, pixel_grid<Packs>(s.N * s.P * s.Q, s.C), threads, s, x, y, index);
   });
 }
+void maxpool2d_inference(const Context& context, const Pool2d& s, const T* x, T* y) { maxpool2d_forward(context, s, x, y, nullptr); }
 
 void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   with_packs(s.C, are_aligned(dy, dx) && is_aligned(index, whole_pack), [&](auto packs) {

@@ -23,6 +23,7 @@ Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, P
 }
 Shape Conv2d::x_shape() const { return shape_of(N, C, H, W); }
 Shape Conv2d::w_shape() const { return shape_of(K, C / G, R, S); }
+Shape Conv2d::c_shape() const { return shape_of(C); }
 Shape Conv2d::k_shape() const { return shape_of(K); }
 Shape Conv2d::y_shape() const { return shape_of(N, K, P, Q); }
 

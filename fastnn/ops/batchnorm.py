@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .remade import geometry, normalized, remade
+from .remade import MadeOf, geometry, remade
 
 
 class BatchNorm(Op):
@@ -34,9 +34,9 @@ class BatchNorm(Op):
         """Not behind another that is made again, nor with a residual: what is made again stays one pass away."""
         return bool(self._saved) and not isinstance(self._saved[0], Op) and self._saved[3] is None
 
-    def remake(self) -> Array | None:
+    def made_of(self) -> MadeOf:
         x, gamma, beta, _, mean, rstd = self.saved
-        return normalized(x, gamma, beta, mean, rstd, self.arguments[2])
+        return x, gamma, beta, mean, rstd, self.arguments[2]
 
 
 def batch_norm(

@@ -11,7 +11,7 @@ from ..tensor import Array, Op, Tensor, apply
 from .activation import activate, before_relu, in_epilogue
 from .cast import beside
 from .linear import channels
-from .remade import remade
+from .remade import made_of
 
 Pair = tuple[int, int]
 Padding = int | Pair | str
@@ -50,30 +50,42 @@ def arguments_of(
     return steps, *resolve_padding(padding, window, steps, spread), spread, groups
 
 
-def gradients(plan: _C.Conv2d, x: Any, w: Array, dy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, Array | None, Array | None]:
-    """dx, dw, db of a convolution without activation, those that are needed."""
-    dw = _C.conv2d_backward_weight(plan, remade(x), dy) if needs[1] else None  # first: what is remade for it is gone when dx is made
-    dx = _C.conv2d_backward_input(plan, dy, w) if needs[0] else None
+Gradient = Array | None
+
+
+def gradients(
+    shape: tuple[int, ...], arguments: tuple[object, ...], x: Any, w: Array, dy: Array, needs: tuple[bool, ...], before: Gradient
+) -> tuple[Gradient, Gradient, Gradient]:
+    """dx (+ before), dw, db of a convolution without activation, those that are needed. x, of that shape: an array, or what makes it again."""
+    plan = geometry(shape, w.shape, *arguments)
+    dx = dw = None
+    if needs[1] and isinstance(x, Op):  # first: what is made again for it is gone when dx is made
+        z, gamma, beta, mean, rstd, activation = made_of(x)
+        dw = _C.conv2d_normalized_backward_weight(geometry(shape, w.shape, *arguments, activation), z, gamma, beta, mean, rstd, dy)
+    elif needs[1]:
+        dw = _C.conv2d_backward_weight(plan, x, dy)
+    if needs[0]:
+        dx = _C.conv2d_backward_input(plan, dy, w) if before is None else _C.conv2d_add_backward_input(plan, dy, w, before)
     return dx, dw, _C.channel_sum(channels(dy.shape), dy) if needs[2] else None
 
 
 class Conv2d(Op):
-    __slots__ = ("arguments", "activation", "plan")
-    remakes_inputs = True
+    __slots__ = ("arguments", "activation", "x_shape")
+    adds = remakes_inputs = True
 
     def __init__(self, arguments: tuple[object, ...], activation: str) -> None:
         self.arguments, self.activation = arguments, activation
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        self.plan = geometry(x.shape, w.shape, *self.arguments, self.activation)
-        y = _C.conv2d_forward(self.plan, x, w, b)
+        self.x_shape = x.shape
+        y = _C.conv2d_forward(geometry(x.shape, w.shape, *self.arguments, self.activation), x, w, b)
         self.save(x if self.needs[1] else None, w, None if self.activation == "none" else y)
         return y
 
-    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+    def backward(self, dy: Array, before: Gradient = None) -> tuple[Gradient, ...]:
         x, w, y = self.saved
         dy = before_relu(y, dy)
-        return gradients(self.plan, x, w, dy, self.needs)
+        return gradients(self.x_shape, self.arguments, x, w, dy, self.needs, before)
 
 
 def conv2d(

@@ -8,10 +8,9 @@ from typing import Any
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .cast import beside
-from .conv2d import Padding, Pair, arguments_of, gradients
-from .conv2d import geometry as conv_geometry
+from .conv2d import Gradient, Padding, Pair, arguments_of, gradients
+from .remade import MadeOf, remade
 from .remade import geometry as norm_geometry
-from .remade import normalized, remade
 
 geometry = lru_cache(4096)(_C.Conv2dBatchNorm)
 
@@ -21,7 +20,7 @@ class Conv2dBatchNorm(Op):
     the next convolution's weight gradient reads it, it is made again from z."""
 
     __slots__ = ("running_mean", "running_var", "conv", "norm", "x_shape")
-    remakes_inputs = True
+    adds = remakes_inputs = True
 
     def __init__(self, running_mean: Array | None, running_var: Array | None, conv: tuple[object, ...], norm: tuple[Any, ...]) -> None:
         self.running_mean, self.running_var = running_mean, running_var
@@ -34,13 +33,12 @@ class Conv2dBatchNorm(Op):
         self.save(x if self.needs[1] else None, w, z, gamma, beta, residual, mean, rstd)
         return y
 
-    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+    def backward(self, dy: Array, before: Gradient = None) -> tuple[Gradient, ...]:
         x, w = self.saved[:2]
         dz, dgamma, dbeta, dresidual = self.through_norm(dy)
         del dy
         self._saved = ()  # z above all, before the convolution's gradients are made
-        plan = conv_geometry(self.x_shape, w.shape, *self.conv)
-        return *gradients(plan, x, w, dz, self.needs), dgamma, dbeta, dresidual
+        return *gradients(self.x_shape, self.conv, x, w, dz, self.needs, before), dgamma, dbeta, dresidual
 
     def through_norm(self, dy: Array) -> tuple[Array, Array, Array, Array | None]:
         _, _, z, gamma, beta, residual, mean, rstd = self.saved
@@ -51,9 +49,9 @@ class Conv2dBatchNorm(Op):
     def remakes(self) -> bool:
         return bool(self._saved) and self._saved[5] is None  # released: nothing is left to make it of
 
-    def remake(self) -> Array | None:
+    def made_of(self) -> MadeOf:
         _, _, z, gamma, beta, _, mean, rstd = self.saved
-        return normalized(z, gamma, beta, mean, rstd, self.norm[2])
+        return z, gamma, beta, mean, rstd, self.norm[2]
 
 
 def conv2d_batch_norm(

@@ -25,13 +25,16 @@ places = lru_cache(1024)(_C.PoolPlaces)
 
 
 class MaxPool2d(Op):
-    __slots__ = ("arguments", "plan")
+    __slots__ = ("arguments", "wanted", "plan")
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, wanted: bool, *arguments: object) -> None:
+        self.wanted = wanted  # the winners, also without a gradient
         self.arguments = arguments  # kernel, stride, padding, ceil_mode, dilation
 
     def forward(self, x: Array) -> Array:
         self.plan = geometry(x.shape, *self.arguments)
+        if not (self.wanted or self.needs[0]):
+            return _C.maxpool2d_inference(self.plan, x)
         y, winner = _C.maxpool2d_forward(self.plan, x)
         self.save(winner)
         return y
@@ -164,7 +167,7 @@ def max_pool2d(
     if prod(window) > 256 >= max(window) and not return_indices:  # the winner of one call is kept as one byte
         rows = max_pool2d(x, (1, window[1]), (1, steps[1]), (0, pad[1]), (1, spread[1]), ceil_mode=ceil_mode)
         return max_pool2d(rows, (window[0], 1), (steps[0], 1), (pad[0], 0), (spread[0], 1), ceil_mode=ceil_mode)
-    op = MaxPool2d(window, steps, pad, ceil_mode, spread)
+    op = MaxPool2d(return_indices, window, steps, pad, ceil_mode, spread)
     y = apply(op, x)
     if not return_indices:
         return y

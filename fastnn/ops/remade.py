@@ -14,16 +14,23 @@ from .elementwise import binary
 geometry = lru_cache(4096)(_C.BatchNorm)
 
 
-def remade(saved: Any) -> Any:
-    """An array as it was saved, or as the operation that was saved in its place makes it again. RuntimeError when that was released."""
-    if not isinstance(saved, Op):
-        return saved
-    if saved.edges is None:
+MadeOf = tuple[Array, Array | None, Array | None, Array, Array, str]  # z, gamma, beta, mean, rstd, activation
+
+
+def made_of(maker: Op) -> MadeOf:
+    """What the operation that was saved in the place of its result would make it of. RuntimeError when that was released."""
+    if maker.edges is None:
         raise RuntimeError(
-            f"backward needs the result of {saved.name}, whose saved arrays were freed by an earlier backward(). "
+            f"backward needs the result of {maker.name}, whose saved arrays were freed by an earlier backward(). "
             "Run the forward pass again, or add the losses and call backward() once"
         )
-    return saved.remake()
+    parts: MadeOf = maker.made_of()
+    return parts
+
+
+def remade(saved: Any) -> Any:
+    """An array as it was saved, or made again."""
+    return normalized(*made_of(saved)) if isinstance(saved, Op) else saved
 
 
 @lru_cache(1024)

@@ -17,6 +17,11 @@ def maxpool2d_forward(random: Generator, x_shape: Shape, *geometry: Any) -> Prob
     return Problem([x], [*reference.maxpool2d_forward(x, *geometry)])
 
 
+def maxpool2d_inference(random: Generator, x_shape: Shape, *geometry: Any) -> Problem:
+    x = integers(random, x_shape, 3)
+    return Problem([x], [reference.maxpool2d_inference(x, *geometry)])
+
+
 def maxpool2d_backward(
     random: Generator, x_shape: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil_mode: bool, dilation: Shape = (1, 1)
 ) -> Problem:
@@ -145,7 +150,7 @@ REGIONS = [  # x_shape, output, largest region, whether each sample has its own
 
 def cases() -> list[Sketch]:
     cases = []
-    cases += [case(f"maxpool2d_{direction}", *pool) for pool in POOLS for direction in ("forward", "backward")]
+    cases += [case(f"maxpool2d_{direction}", *pool) for pool in POOLS for direction in ("forward", "inference", "backward")]
     cases += [case("pool_places", *places) for places in PLACES]
     cases += [case(f"global_avgpool_{direction}", shape) for shape in IMAGES for direction in ("forward", "backward")]
     cases += [case(f"avgpool2d_{direction}", *pool) for pool in AVERAGES for direction in ("forward", "backward")]

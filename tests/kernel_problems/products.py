@@ -52,10 +52,32 @@ def conv2d_backward_input(random: Generator, x_shape: Shape, w_shape: Shape, *ge
     return Problem([dy, w], [reference.conv2d_backward_input(dy, w, x_shape, *geometry)], 0 if exact else tolerance)
 
 
+def conv2d_add_backward_input(
+    random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, exact: bool = False, slack: int = 1
+) -> Problem:
+    dy, w, before = _real_or_exact(random, exact, y_shape_of((x_shape, w_shape, *geometry)), w_shape, x_shape)
+    tolerance = (w_shape[0] // geometry[-1] * np.prod(w_shape[2:]) + 1) * largest(dy, w) + 2 * largest(before)
+    return Problem([dy, w, before], [reference.conv2d_add_backward_input(dy, w, before, *geometry)], 0 if exact else slack * tolerance)
+
+
 def conv2d_backward_weight(random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, exact: bool = False) -> Problem:
     x, dy = _real_or_exact(random, exact, x_shape, y_shape_of((x_shape, w_shape, *geometry)))
     tolerance = (dy.size // w_shape[0] + 1) * largest(x, dy)
     return Problem([x, dy], [reference.conv2d_backward_weight(x, dy, w_shape, *geometry)], 0 if exact else tolerance)
+
+
+def conv2d_normalized_backward_weight(
+    random: Generator, x_shape: Shape, w_shape: Shape, *geometry: Any, affine: bool = True, exact: bool = False, slack: int = 1
+) -> Problem:
+    window = geometry[:5]
+    z, dy = _real_or_exact(random, exact, x_shape, y_shape_of((x_shape, w_shape, *window)))
+    gamma, beta, mean = _real_or_exact(random, exact, *[x_shape[1:2]] * 3)
+    rstd = np.where(integers(random, x_shape[1:2]) > 0, 0.5, 2.0)
+    given: list[Array | None] = [gamma, beta] if affine else [None, None]
+    dw = reference.conv2d_normalized_backward_weight(z, *given, mean, rstd, dy, w_shape, *geometry)
+    largest_x = 2 * (largest(z) + largest(mean)) * (largest(gamma) if affine else 1) + largest(beta)
+    tolerance = 1.1 * (dy.size // w_shape[0] + 3) * largest_x * largest(dy)
+    return Problem([z, *given, mean, rstd, dy], [dw], 0 if exact else slack * tolerance)
 
 
 def matmul(
@@ -99,6 +121,8 @@ def cases() -> list[Sketch]:
         cases.append(case("conv2d_forward", *geometry, ("relu", "silu")[i % 2]))
     for i, geometry in enumerate([*NETWORK_GEOMETRIES, NARROW_GROUPS[1], *LONG_SUMS]):
         cases.append(case("conv2d_add_forward", *geometry, ("relu", "none", "silu", "gelu")[i % 4], bias=i % 3 > 0))
+        cases.append(case("conv2d_add_backward_input", *geometry))
+        cases.append(case("conv2d_normalized_backward_weight", *geometry, ("relu", "none", "silu", "gelu")[i % 4], affine=i % 3 > 0))
     for a, b in VECTORS:
         cases += [
             case("matmul", a, b, False, True, activation, bias=bias)

@@ -32,6 +32,10 @@ def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode
     return y, index.astype(np.uint8)
 
 
+def maxpool2d_inference(x: Array, *geometry: Any) -> Array:
+    return maxpool2d_forward(x, *geometry)[0]
+
+
 def maxpool2d_backward(index: Array, dy: Array, x_shape: Shape, kernel: Pair, stride: Pair, pad: Pair, dilation: Pair = (1, 1)) -> Array:
     dx = np.zeros(x_shape)
     n, c, p, q = np.indices(dy.shape)

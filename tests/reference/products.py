@@ -73,6 +73,10 @@ def conv2d_backward_input(
     return dpadded[:, :, pad_before[0] : pad_before[0] + H, pad_before[1] : pad_before[1] + W]
 
 
+def conv2d_add_backward_input(dy: Array, w: Array, before: Array, *geometry: Any) -> Array:
+    return before + conv2d_backward_input(dy, w, before.shape, *geometry)
+
+
 def conv2d_backward_weight(
     x: Array, dy: Array, w_shape: Shape, stride: Pair, pad_before: Pair, pad_after: Pair, dilation: Pair, groups: int
 ) -> Array:
@@ -86,6 +90,15 @@ def conv2d_backward_weight(
                 c, k = _group(g, groups, C), _group(g, groups, K)
                 dw[k, :, r, s] = np.einsum("ncpq,nkpq->kc", pixels[:, c], dy[:, k], optimize=True)
     return dw
+
+
+def conv2d_normalized_backward_weight(
+    z: Array, gamma: Array | None, beta: Array | None, mean: Array, rstd: Array, dy: Array, w_shape: Shape, *geometry: Any
+) -> Array:
+    *window, activation = geometry if isinstance(geometry[-1], str) else (*geometry, "none")
+    channel = (slice(None), None, None)
+    x = (z - mean[channel]) * rstd[channel] * (1 if gamma is None else gamma[channel]) + (0 if beta is None else beta[channel])
+    return conv2d_backward_weight(activation_forward(x, activation), dy, w_shape, *window)
 
 
 def matmul(a: Array, b: Array, bias: Array | None, transpose_a: bool, transpose_b: bool, activation: str = "none") -> Array:

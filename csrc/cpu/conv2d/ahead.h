@@ -16,6 +16,7 @@ class Ahead {
         step_(divide_up(size * int64_t(sizeof(storage)), larger(1, steps) * line) * line) {}
   // The share of block `block` of `blocks` in a map of `size` elements
   INLINE static Ahead of_block(const storage* map, int64_t size, int64_t block, int64_t blocks, int64_t steps) {
+    if (!map) return Ahead();
     const int64_t begin = size * smaller(block, blocks) / blocks;
     return Ahead(map + begin, size * smaller(block + 1, blocks) / blocks - begin, steps);
   }
@@ -31,10 +32,10 @@ class Ahead {
 };
 
 // What a block of a convolution asks for: the next one's input, and either its second input or the lines of the own output, which are read
-// before they are written.
+// before they are written, and what is added to them.
 struct Surroundings {
-  Ahead input, other;
-  INLINE void step() { input.step(), other.step(); }
+  Ahead input = {}, other = {}, residual = {};
+  INLINE void step() { input.step(), other.step(), residual.step(); }
 };
 
 }  // namespace

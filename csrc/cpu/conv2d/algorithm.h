@@ -4,13 +4,21 @@
 
 namespace fastnn::FASTNN_TABLE {
 
+// How backward to the weight makes x of what was kept, where an algorithm does so: x = activation(gamma (in - mean) rstd + beta)
+struct Normalized {
+  const real *gamma, *beta;  // may be null
+  const real *mean, *rstd;
+};
+
 // Operands by their part: x, w -> y forward; dy, w -> dx backward to the input; x, dy -> dw backward to the weight.
 struct ConvOperands {
   const storage* in;
   const storage* with;
   const real* bias;  // forward only, may be null
   storage* out;
-  const storage* residual = nullptr;  // forward, of an algorithm that adds it: activation(sum + bias + residual)
+  const storage* residual =
+      nullptr;  // of an algorithm that adds it: activation(sum + bias + residual); backward to the input dx + residual
+  const Normalized* normalized = nullptr;
 };
 
 struct ConvAlgorithm {
@@ -19,9 +27,12 @@ struct ConvAlgorithm {
   int64_t (*scratch_bytes)(const Context&, const Conv2d&);
   void (*run)(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
   bool winograd = false;
-  bool packs = false, adds = false;  // its packed weights can be kept; it takes a residual
+  bool packs = false, adds = false;             // its packed weights can be kept; it takes a residual
+  bool (*normalizes)(const Conv2d&) = nullptr;  // whether it makes a normalized x itself
 };
 const ConvAlgorithm& forward_algorithm(const Context&, const Conv2d&);
+const ConvAlgorithm& backward_input_algorithm(const Context&, const Conv2d&);
+const ConvAlgorithm& backward_weight_algorithm(const Context&, const Conv2d&);
 
 // direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
 extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;

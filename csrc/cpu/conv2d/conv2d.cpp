@@ -33,6 +33,12 @@ Plan plan(const ConvAlgorithm* const (&list)[count], const Context& context, con
 }  // namespace
 
 const ConvAlgorithm& forward_algorithm(const Context& context, const Conv2d& v) { return first_that_accepts(forward_list, context, v); }
+const ConvAlgorithm& backward_input_algorithm(const Context& context, const Conv2d& v) {
+  return first_that_accepts(backward_input_list, context, v);
+}
+const ConvAlgorithm& backward_weight_algorithm(const Context& context, const Conv2d& v) {
+  return first_that_accepts(backward_weight_list, context, v);
+}
 
 Plan conv2d_forward_plan(const Context& context, const Conv2d& conv) { return plan(forward_list, context, conv); }
 Plan conv2d_backward_input_plan(const Context& context, const Conv2d& conv) { return plan(backward_input_list, context, conv); }
@@ -42,10 +48,10 @@ void conv2d_forward(const Context& context, const Conv2d& conv, const T* x, cons
   forward_algorithm(context, conv).run(context, conv, {x, w, b, y}, scratch);
 }
 void conv2d_backward_input(const Context& context, const Conv2d& conv, const T* dy, const T* w, T* dx, void* scratch) {
-  first_that_accepts(backward_input_list, context, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);
+  backward_input_algorithm(context, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);
 }
 void conv2d_backward_weight(const Context& context, const Conv2d& conv, const T* x, const T* dy, T* dw, void* scratch) {
-  first_that_accepts(backward_weight_list, context, conv).run(context, conv, {x, dy, nullptr, dw}, scratch);
+  backward_weight_algorithm(context, conv).run(context, conv, {x, dy, nullptr, dw}, scratch);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

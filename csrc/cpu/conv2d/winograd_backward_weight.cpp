@@ -1,7 +1,7 @@
 // Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
 // output by some input channels and a part of the tiles. Where there is one part, its sums are transformed to dw while they are in the
 // cache; those of several are added in their order by a second launch.
-#include "winograd.h"
+#include "winograd_normalized.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -17,6 +17,7 @@ struct Weights {
   int64_t C, K, c_blocks, k_blocks, parts;
   int64_t c_width, k_width;  // channels of a block, whole vectors
   int frequencies;
+  Activation activation;  // of an x that is made again
   Weights(const Conv2d& v, int M)
       : x{v.H, v.W, v.C, -v.pad_top, -v.pad_left},
         dy{v.P, v.Q, v.K, 0, 0},
@@ -27,7 +28,8 @@ struct Weights {
         k_blocks(divide_up(v.K, block_channels)),
         c_width(width(v.C, c_blocks)),
         k_width(width(v.K, k_blocks)),
-        frequencies((M + 2) * (M + 2)) {
+        frequencies((M + 2) * (M + 2)),
+        activation(v.activation) {
     const int64_t bytes = c_blocks * k_blocks * block_sums() * int64_t(sizeof(real));
     parts =
         larger(1, smaller(divide_up(wanted_blocks, c_blocks * k_blocks), smaller(most_sum_bytes / bytes, grid.count / least_part_tiles)));
@@ -118,17 +120,23 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   const Share &K = pair.K, &C = pair.C;
   const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
   real* dy_tiles = x_tiles + d.frequencies * tile_stride;
+  storage made[T * T * block_channels];
+  const Map made_map = {T, T, block_channels, 0, 0};
+  const TilePixels<T> made_pixels(made_map, made - C.first, parts.zeros, {0, 0, 0, true, true});
   for (int64_t first = begin; first < end; first += run_tiles) {
     const SortedTiles<run_tiles> tiles(d.grid, first, smaller(run_tiles, end - first));
     TilePixels<T> x(d.x, o.in, parts.zeros, tiles.at[0]);
     TilePixels<M> dy(d.dy, o.with, parts.zeros, tiles.at[0]);
+    TileGrid::Place here = tiles.at[0];
     for (int64_t t = 0; t < tiles.count; t++) {
       const TileGrid::Place& at = tiles.at[smaller(t + 1, tiles.count - 1)];
       const TilePixels<T> next_x(d.x, o.in, parts.zeros, at);
       const TilePixels<M> next_dy(d.dy, o.with, parts.zeros, at);
-      transform_pixels<typename Winograd<M>::Input, tile_stride>(x, next_x, C.first, C.count, x_tiles + t * d.c_width, N_LANES);
+      if (o.normalized) normalize_tile<T>(d.x, o.in, *o.normalized, d.activation, here, C.first, C.count, made, block_channels);
+      transform_pixels<typename Winograd<M>::Input, tile_stride>(o.normalized ? made_pixels : x, next_x, C.first, C.count,
+                                                                 x_tiles + t * d.c_width, N_LANES);
       transform_pixels<typename Winograd<M>::OutputGradient, tile_stride>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES);
-      x = next_x, dy = next_dy;
+      x = next_x, dy = next_dy, here = at;
     }
     Surroundings next;
     if (d.pairs() == 1) {
@@ -193,9 +201,12 @@ bool accepts(const Conv2d& v) {
   return winograd_pays(v, grid) && grid.count >= 2 * run_tiles;
 }
 
+// Each block of output channels would make x anew.
+bool normalizes(const Conv2d& v) { return is_cheap(v.activation) && v.K <= block_channels; }
+
 }  // namespace
 
-const ConvAlgorithm winograd4_backward_weight = {"winograd4", accepts<4>, scratch_bytes<4>, run<4>, true};
-const ConvAlgorithm winograd2_backward_weight = {"winograd2", accepts<2>, scratch_bytes<2>, run<2>, true};
+const ConvAlgorithm winograd4_backward_weight = {"winograd4", accepts<4>, scratch_bytes<4>, run<4>, true, false, false, normalizes};
+const ConvAlgorithm winograd2_backward_weight = {"winograd2", accepts<2>, scratch_bytes<2>, run<2>, true, false, false, normalizes};
 
 }  // namespace fastnn::FASTNN_TABLE

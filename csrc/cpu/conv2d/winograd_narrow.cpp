@@ -83,8 +83,10 @@ void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_
   Walk place(s.grid, first);
   for (int64_t t = 0; t < count; t++, place.next())
     gather_tile<Winograd<4>::Input, C>(s.in, o.in, parts.zeros, place.at, tiles + t * pitch, stride);
+  const int64_t out_size = s.grid.images() * s.grid.P * s.grid.Q * s.out_channels;
   Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks(), 36),
-                         Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks(), 36)};
+                         Ahead::of_block(o.out, out_size, block, s.blocks(), 36),
+                         Ahead::of_block(o.residual, out_size, block, s.blocks(), 36)};
   for (int f = 0; f < 36; f++) {
     around.step();
     multiply<C, K>(tiles + f * stride, parts.weights + f * C * K * N_LANES * N_LANES);

@@ -2,6 +2,7 @@
 // dy times transformed x. A part of the tiles goes through the L1 cache block by block; the part's sums, which wait in the L2, are read
 // and written once for each block. They are added in their order by a second launch.
 #include "winograd_narrow.h"
+#include "winograd_normalized.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -12,11 +13,13 @@ struct Weights {
   Map x, dy;
   TileGrid grid;
   int64_t parts;
+  Activation activation;  // of an x that is made again
   explicit Weights(const Conv2d& v)
       : x{v.H, v.W, v.C, -v.pad_top, -v.pad_left},
         dy{v.P, v.Q, v.K, 0, 0},
         grid(v.N, v.P, v.Q, 4),
-        parts(larger(1, smaller(most_parts, grid.count / least_part_tiles))) {}
+        parts(larger(1, smaller(most_parts, grid.count / least_part_tiles))),
+        activation(v.activation) {}
   INLINE int64_t size() const { return 36 * x.channels * dy.channels; }  // of a part's sums, [frequency][k][c]
   INLINE int64_t block_tiles() const { return narrow_tiles(larger(x.channels, dy.channels)); }
   INLINE int64_t x_stride() const { return block_tiles() * x.channels + N_LANES; }
@@ -43,7 +46,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
 
 // sums[k][c] (+)= sum over tiles of dy[tile][k] x[tile][c], for one frequency
 template <int C, int K>
-void multiply(const real* x, const real* dy, int64_t tiles, real* sums, bool more) {
+INLINE void multiply(const real* x, const real* dy, int64_t tiles, real* sums, bool more) {
   constexpr int rows = registers / 2 / C;
   for (int k = 0; k < K * N_LANES; k += rows) {
     vec sum[rows][C];
@@ -63,7 +66,7 @@ void multiply(const real* x, const real* dy, int64_t tiles, real* sums, bool mor
   }
 }
 
-template <int C, int K>
+template <int C, int K, bool makes_x>
 void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64_t part, real* x_tiles, real* sums) {
   constexpr int64_t tiles_of_block = narrow_tiles((C > K ? C : K) * N_LANES);
   constexpr int64_t x_stride = tiles_of_block * C * N_LANES + N_LANES, dy_stride = tiles_of_block * K * N_LANES + N_LANES;
@@ -74,7 +77,13 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64
   for (int64_t first = begin; first < end; first += tiles_of_block) {
     const int64_t tiles = smaller(tiles_of_block, end - first);
     for (int64_t t = 0; t < tiles; t++, place.next()) {
-      gather_tile<Winograd<4>::Input, C>(d.x, o.in, parts.zeros, place.at, x_tiles + t * C * N_LANES, x_stride);
+      if constexpr (makes_x) {
+        storage x[36 * C * N_LANES];
+        normalize_tile<6>(d.x, o.in, *o.normalized, d.activation, place.at, 0, C * N_LANES, x, C * N_LANES);
+        gather_tile<Winograd<4>::Input, C>({6, 6, C * N_LANES, 0, 0}, x, parts.zeros, {}, x_tiles + t * C * N_LANES, x_stride);
+      } else {
+        gather_tile<Winograd<4>::Input, C>(d.x, o.in, parts.zeros, place.at, x_tiles + t * C * N_LANES, x_stride);
+      }
       gather_tile<Winograd<4>::OutputGradient, K>(d.dy, o.with, parts.zeros, place.at, dy_tiles + t * K * N_LANES, dy_stride);
     }
     Ahead next_x = Ahead::of_block(o.in, d.grid.images() * d.x.image(), first / tiles_of_block + 1, blocks, 36);
@@ -100,10 +109,10 @@ void finish(const Weights& d, const real* sums, int64_t k, storage* dw) {
         [&](int i, int j, vec v) { store(dw + (k * 9 + 3 * i + j) * C + c, v); });
 }
 
-template <int C, int K>
+template <int C, int K, bool makes_x>
 void sum_parts(const Context& context, const Weights& d, const Parts& parts, const ConvOperands& o) {
   parallel(context, d.parts, [&](int64_t part, int worker) {
-    sum_part<C, K>(d, parts, o, part, parts.workers + worker * parts.worker_size, parts.sums + part * d.size());
+    sum_part<C, K, makes_x>(d, parts, o, part, parts.workers + worker * parts.worker_size, parts.sums + part * d.size());
   });
 }
 
@@ -113,7 +122,11 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   const Weights d(v);
   const Parts parts = layout(context, d, scratch);
   __builtin_memset(parts.zeros, 0, larger(v.C, v.K) * sizeof(storage));
-  with_vectors(v.C, v.K, [&](auto C, auto K) { sum_parts<decltype(C)::of, decltype(K)::of>(context, d, parts, operands); });
+  with_vectors(v.C, v.K, [&](auto C, auto K) {
+    const auto sum =
+        operands.normalized ? sum_parts<decltype(C)::of, decltype(K)::of, true> : sum_parts<decltype(C)::of, decltype(K)::of, false>;
+    sum(context, d, parts, operands);
+  });
   parallel(context, v.K, [&](int64_t k, int) { finish(d, parts.sums, k, operands.out); });
 }
 
@@ -122,8 +135,10 @@ bool accepts(const Conv2d& v) {
   return narrow_pays(v, grid) && grid.count >= 2 * least_part_tiles;
 }
 
+bool normalizes(const Conv2d& v) { return is_cheap(v.activation); }
+
 }  // namespace
 
-const ConvAlgorithm winograd4_narrow_backward_weight = {"winograd4_narrow", accepts, scratch_bytes, run, true};
+const ConvAlgorithm winograd4_narrow_backward_weight = {"winograd4_narrow", accepts, scratch_bytes, run, true, false, false, normalizes};
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -120,7 +120,7 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
 }
 
 // The products that a smaller tile lacks are whatever lies there: what they add to, its last row or column, is not written.
-template <int M, Activation activation>
+template <int M, Activation activation, bool adds>
 void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel,
                     const Block& tiles, storage* y) {
   constexpr int T = Winograd<M>::T;
@@ -130,13 +130,20 @@ void transform_back(const Sweep& s, const real* products, const real* bias, cons
     const int64_t height = smaller(M - !at.tall, s.grid.P - at.row), width = smaller(M - !at.wide, s.grid.Q - at.column);
     const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * step + first_channel;
     const real* product = products + t * s.columns();
+    const TileGrid::Place next = tiles.at[smaller(t + 1, tiles.count - 1)];  // its residual is asked for
+    const int64_t next_corner = (next.image * s.grid.P + next.row) * row + next.column * step + first_channel;
     const bool whole = height == M && width == M;
     for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
+      if constexpr (adds)
+        UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < M; j++)
+            __builtin_prefetch(residual + next_corner + k + i * row + j * step);
       const vec b = bias ? load_some(bias + first_channel + k) : zero();
       const auto load_product = [&](int i, int j) { return load(product + k + (i * T + j) * product_stride); };
       const auto write = [&](int i, int j, vec v) {
         const int64_t to = corner + k + i * row + j * step;
-        store_some(y + to, activate<activation>(residual ? v + b + load_some(residual + to) : v + b));
+        v += b;
+        if constexpr (adds) v += load_some(residual + to);
+        store_some(y + to, activate<activation>(v));
       };
       if (whole)
         transform_tile<typename Winograd<M>::Output>(load_product, write);
@@ -162,7 +169,9 @@ void multiply_panel(const Sweep& s, const ConvOperands& o, const Block& tiles, c
                        products + f * product_stride + first * s.columns());
   }
   with_activation(s.activation, [&](auto constant) {
-    transform_back<M, decltype(constant)::activation>(s, products, o.bias, o.residual, panel * s.columns(), tiles, o.out);
+    constexpr Activation activation = decltype(constant)::activation;
+    const auto back = o.residual ? transform_back<M, activation, true> : transform_back<M, activation, false>;
+    back(s, products, o.bias, o.residual, panel * s.columns(), tiles, o.out);
   });
 }
 

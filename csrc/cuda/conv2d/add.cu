@@ -1,4 +1,5 @@
-// A convolution whose result a residual is added to before the activation, in a pass behind it.
+// A convolution whose result a residual is added to before the activation, and an input gradient that is added to another, in a pass behind
+// it.
 #include "../activation.cuh"
 
 #include "../elements.cuh"
@@ -14,6 +15,7 @@ struct AddAndActivate {
 }  // namespace
 
 Plan conv2d_add_forward_plan(const Context& context, const Conv2d& v) { return conv2d_forward_plan(context, v); }
+Plan conv2d_add_backward_input_plan(const Context& context, const Conv2d& v) { return conv2d_backward_input_plan(context, v); }
 
 void conv2d_add_forward(const Context& context, const Conv2d& v, const T* x, const T* w, const R* b, const T* residual, T* y,
                         void* scratch) {
@@ -23,6 +25,11 @@ void conv2d_add_forward(const Context& context, const Conv2d& v, const T* x, con
   with_activation(v.activation, [&](auto constant) {
     map_dense(context, v.N * v.P * v.Q * v.K, AddAndActivate<decltype(constant)::activation>{}, y, y, residual);
   });
+}
+
+void conv2d_add_backward_input(const Context& context, const Conv2d& v, const T* dy, const T* w, const T* before, T* dx, void* scratch) {
+  conv2d_backward_input(context, v, dy, w, dx, scratch);
+  map_dense(context, v.N * v.H * v.W * v.C, AddAndActivate<Activation::none>{}, dx, dx, before);
 }
 
 }  // namespace fastnn::FASTNN_TABLE
