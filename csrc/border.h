@@ -27,6 +27,18 @@ FASTNN_SHARED Between between(int64_t fixed, int64_t n, Border border) {
   return {first, part ? shown(at + 1, n, border) : first, part};
 }
 
+template <class R>
+FASTNN_SHARED R part_of(Between b) {
+  return R(b.part) * R(1.0 / (1 << 24));
+}
+
+// Between the corners a b above c d
+template <class R>
+FASTNN_SHARED R mean_of_four(R a, R b, R c, R d, R down, R right) {
+  const R upper = a + right * (b - a), lower = c + right * (d - c);
+  return upper + down * (lower - upper);
+}
+
 // (m[0] p + m[1] q + m[2]), which wraps round where it leaves the numbers
 FASTNN_SHARED int64_t mapped(const int64_t* m, int64_t p, int64_t q) {
   return int64_t(uint64_t(m[0]) * uint64_t(p) + uint64_t(m[1]) * uint64_t(q) + uint64_t(m[2]));

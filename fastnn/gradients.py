@@ -19,11 +19,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
     Returns True, or raises AssertionError naming the input, the element and both figures. `fn` must be deterministic.
     """
     function("gradcheck", "fn", fn, "a function of Tensors that returns one")
-    (
-        number("gradcheck", "eps", eps, "(0, inf)"),
-        number("gradcheck", "rtol", rtol, "[0, inf)"),
-        number("gradcheck", "atol", atol, "[0, inf)"),
-    )
+    number("gradcheck", "eps", eps, "(0, inf)")
+    for name, bound in (("rtol", rtol), ("atol", atol)):
+        number("gradcheck", name, bound, "[0, inf)")
     if isinstance(inputs, (Tensor, np.ndarray)):
         raise TypeError(f"gradcheck: inputs must be a list of arrays or Tensors, one for each argument of fn, got {shown(inputs)}")
     values = [array("gradcheck", "inputs", x) for x in items("gradcheck", "inputs", inputs, "a list of arrays or Tensors")]

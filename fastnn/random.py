@@ -48,11 +48,9 @@ class Generator:
 
     def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
         """n words of 32 bits: word i is word i % 4 of block i // 4."""
-        (
-            integer("Generator.bits", "n", n, 0),
-            integer("Generator.bits", "draw", draw, 0),
-            integer("Generator.bits", "purpose", purpose, 0, 2**32),
-        )
+        for name, value in (("n", n), ("draw", draw)):
+            integer("Generator.bits", name, value, 0)
+        integer("Generator.bits", "purpose", purpose, 0, 2**32)
         words: np.ndarray = _C.random_bits(_C.Random(n, draw, purpose), self.state).numpy()
         return words.astype(np.uint32)
 

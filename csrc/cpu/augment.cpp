@@ -161,7 +161,7 @@ void write_stretched(const Augment& s, const u8* image, const i64* map, const T*
       if (columns.inside && h.first >= 0 && h.second >= 0) {
         R values[most_values];
         const R* upper = rows.get(s, image, columns, h.first, h.second);
-        blend(upper, rows.get(s, image, columns, h.second, h.first), part_of(h), columns.count * s.C, values);
+        blend(upper, rows.get(s, image, columns, h.second, h.first), part_of<R>(h), columns.count * s.C, values);
         paint.run(values, run, columns.count * s.C);
       } else {
         write_warped_run(s, image, walk, columns.count, fill, paint, run);

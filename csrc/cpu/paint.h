@@ -21,22 +21,16 @@ struct Spot {
   INLINE bool mixed() const { return smaller(smaller(h.first, h.second), smaller(w.first, w.second)) < 0; }
 };
 
-INLINE R part_of(Between b) { return R(b.part) * R(1.0 / (1 << 24)); }
-INLINE R mean_of_four(R a, R b, R c, R d, R down, R right) {
-  const R upper = a + right * (b - a), lower = c + right * (d - c);
-  return upper + down * (lower - upper);
-}
-
 // Channel c at a spot; what lies outside counts as 0.
 INLINE R value_at(const Augment& s, const u8* image, const Spot& spot, int64_t c) {
   const auto at = [&](int64_t h, int64_t w) { return h < 0 || w < 0 ? R(0) : R(image[(h * s.W + w) * s.C + c]); };
   return mean_of_four(at(spot.h.first, spot.w.first), at(spot.h.first, spot.w.second), at(spot.h.second, spot.w.first),
-                      at(spot.h.second, spot.w.second), part_of(spot.h), part_of(spot.w));
+                      at(spot.h.second, spot.w.second), part_of<R>(spot.h), part_of<R>(spot.w));
 }
 INLINE R share_inside(const Spot& spot) {
   const auto at = [](int64_t h, int64_t w) { return h < 0 || w < 0 ? R(0) : R(1); };
   return mean_of_four(at(spot.h.first, spot.w.first), at(spot.h.first, spot.w.second), at(spot.h.second, spot.w.first),
-                      at(spot.h.second, spot.w.second), part_of(spot.h), part_of(spot.w));
+                      at(spot.h.second, spot.w.second), part_of<R>(spot.h), part_of<R>(spot.w));
 }
 
 // y = scale x + shift

@@ -17,7 +17,7 @@ struct Columns {
   INLINE Columns(const Augment& s, const i64* map, int64_t q, int64_t count) : count(count) {
     for (int64_t i = 0; i < count; i++) {
       const Between w = between(mapped(map + 3, 0, q + i), s.W, s.border);
-      first[i] = w.first * s.C, second[i] = w.second * s.C, right[i] = part_of(w);
+      first[i] = w.first * s.C, second[i] = w.second * s.C, right[i] = part_of<R>(w);
       inside = inside && w.first >= 0 && w.second >= 0;
     }
   }

@@ -68,12 +68,6 @@ struct Batch {
   T* y;
 };
 
-__device__ __forceinline__ R part_of(Between b) { return R(b.part) * R(1.0 / (1 << 24)); }
-__device__ __forceinline__ R mean_of_four(R a, R b, R c, R d, R down, R right) {
-  const R upper = a + right * (b - a), lower = c + right * (d - c);
-  return upper + down * (lower - upper);
-}
-
 // What an output pixel shows: a place between four pixels, or on one
 struct Spot {
   Between h, w;
@@ -81,8 +75,8 @@ struct Spot {
   template <class At>
   __device__ __forceinline__ R mean(const At& at) const {  // at(h, w); outside counts as 0
     const auto found = [&](int64_t i, int64_t j) { return i < 0 || j < 0 ? R(0) : at(i, j); };
-    return mean_of_four(found(h.first, w.first), found(h.first, w.second), found(h.second, w.first), found(h.second, w.second), part_of(h),
-                        part_of(w));
+    return mean_of_four(found(h.first, w.first), found(h.first, w.second), found(h.second, w.first), found(h.second, w.second),
+                        part_of<R>(h), part_of<R>(w));
   }
 };
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..arguments import integer, number
 from .augment import Augmentation, checked_fill, checked_range
 from .frames import Draws, Fill, Frames
-from .warp import rectangles
+from .warp import TRIES, rectangles
 
 
 class RandomErasing(Augmentation):
@@ -19,7 +19,7 @@ class RandomErasing(Augmentation):
     value: a number for all channels or one each, in units of the normalised batch, where 0 is the mean; it is written last.
     """
 
-    streams = 23
+    streams = 2 * TRIES + 3
 
     def __init__(self, p: float = 0.5, *, scale: Any = (0.02, 0.33), ratio: Any = (0.3, 3.3), value: Fill = 0.0) -> None:
         self.p = number("RandomErasing", "p", p, "[0, 1]")
@@ -30,7 +30,7 @@ class RandomErasing(Augmentation):
     def place(self, frames: Frames, draws: Draws) -> None:
         found, height, width = rectangles(draws, 1, frames.size, self.scale, self.ratio, tallness=True, smaller=True)
         happens = found & draws.chance(self.p)
-        top, left = draws.below(frames.size[0] - height + 1, 21), draws.below(frames.size[1] - width + 1, 22)
+        top, left = (draws.below(n - side + 1, 2 * TRIES + k) for k, n, side in zip((1, 2), frames.size, (height, width)))
         frames.erase(np.stack([top, left, height * happens, width * happens], 1), self.value)
 
 

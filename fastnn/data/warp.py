@@ -10,7 +10,7 @@ from ..arguments import number, numbers
 from .augment import Augmentation, checked_border, checked_fill, checked_range, checked_sides
 from .frames import Draws, Fill, Frames, Size
 
-_TRIES = 10
+TRIES = 10  # two streams each
 
 
 class RandomAffine(Augmentation):
@@ -79,7 +79,7 @@ class RandomResizedCrop(Augmentation):
     unless another step asks for a border.
     """
 
-    streams = 2 * _TRIES + 2
+    streams = 2 * TRIES + 2
 
     def __init__(self, size: int | Size, *, scale: Any = (0.08, 1.0), ratio: Any = (3 / 4, 4 / 3)) -> None:
         self.size = checked_sides("RandomResizedCrop", size)
@@ -90,8 +90,8 @@ class RandomResizedCrop(Augmentation):
         height, width = frames.size
         found, h, w = rectangles(draws, 0, frames.size, self.scale, self.ratio)
         middle_h, middle_w = _middle(frames.size, self.ratio)
-        top = np.where(found, draws.below(height - h + 1, 2 * _TRIES), (height - middle_h) // 2)
-        left = np.where(found, draws.below(width - w + 1, 2 * _TRIES + 1), (width - middle_w) // 2)
+        top = np.where(found, draws.below(height - h + 1, 2 * TRIES), (height - middle_h) // 2)
+        left = np.where(found, draws.below(width - w + 1, 2 * TRIES + 1), (width - middle_w) // 2)
         h, w = np.where(found, h, middle_h), np.where(found, w, middle_w)
         inverse = np.zeros((draws.count, 2, 3))
         inverse[:, 0, 0], inverse[:, 1, 1] = h / self.size[0], w / self.size[1]
@@ -113,7 +113,7 @@ def rectangles(
     log-uniform in `ratio`. smaller: less than the size on both sides. Uses 20 streams from `first` on."""
     found = np.zeros(draws.count, bool)
     height, width = np.ones(draws.count, np.int64), np.ones(draws.count, np.int64)
-    for attempt in range(_TRIES):
+    for attempt in range(TRIES):
         area = size[0] * size[1] * draws.uniform(*scale, first + 2 * attempt)
         shape = np.exp(draws.uniform(np.log(ratio[0]), np.log(ratio[1]), first + 2 * attempt + 1))
         long, short = np.rint(np.sqrt(area * shape)).astype(np.int64), np.rint(np.sqrt(area / shape)).astype(np.int64)

@@ -55,10 +55,9 @@ class Airbench94(nn.Module):
             raise ValueError(
                 f"whiten_with: images have shape {given.shape}; expected (N, {self.whiten.in_channels}, H, W) of at least 2 x 2"
             )
+        number("whiten_with", "eps", eps, "(0, inf)")
         values, vectors = np.linalg.eigh(_patch_moments(given))
-        filters = (
-            (vectors / np.sqrt(values + number("whiten_with", "eps", eps, "(0, inf)"))).T[::-1].reshape(len(values), -1, _WINDOW, _WINDOW)
-        )
+        filters = (vectors / np.sqrt(values + eps)).T[::-1].reshape(len(values), -1, _WINDOW, _WINDOW)
         self.whiten.weight.copy_from(np.concatenate([filters, -filters]).astype(np.float32))
 
 

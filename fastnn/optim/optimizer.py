@@ -136,14 +136,11 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters; with set_to_none=False those that are there become zeros."""
+        arguments.flag(f"{self.name}.zero_grad", "set_to_none", set_to_none)
         for group in self.param_groups:
             for p in group["params"]:
                 recording.see_leaf(p)
-                p.grad = (
-                    None
-                    if arguments.flag(f"{self.name}.zero_grad", "set_to_none", set_to_none) or p.grad is None
-                    else p.grad.detach() * 0.0
-                )
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0.0
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""

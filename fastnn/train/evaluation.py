@@ -70,9 +70,10 @@ class Sums:
         self.values["counted"] += count
         self.values["loss"] += loss * count if count else 0.0
         for name, metric in self.metrics.items():
-            given = array("metrics", name, metric(scores, truth))
+            told = metric(scores, truth)
+            given = array("metrics", name, told)
             if given.dtype.kind not in "biuf":
-                raise TypeError(f"metrics: {name} gave {shown(metric(scores, truth))}; expected a number for each sample")
+                raise TypeError(f"metrics: {name} gave {shown(told)}; expected a number for each sample")
             self.values[name] += float(np.sum(given, dtype=np.float64))
 
     def means(self) -> dict[str, float]:

@@ -4,8 +4,6 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t weight_step = channels * panel;  // of a frequency: [channel][panel]
-
 struct Parts {
   real* weights;  // [panel][frequency]
   real* workers;  // each: strip, pixels, products
@@ -16,7 +14,7 @@ Parts layout(const Context& context, const Conv2d& v, void* base) {
   Parts parts;
   Scratch scratch(base);
   parts.weights = scratch.take<real>(v.K / panel * frequencies * weight_step);
-  parts.worker_size = divide_up(Blocks(v).strip_size() + frequencies * (pixel_step + product_step), 16) * 16;
+  parts.worker_size = Blocks(v).worker_size();
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
   parts.bytes = scratch.bytes();
   return parts;

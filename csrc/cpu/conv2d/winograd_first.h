@@ -89,6 +89,8 @@ constexpr int pitch = (channels + N_LANES - 1) / N_LANES * N_LANES;
 // From one frequency to the next, an odd number of vectors
 constexpr int pixel_step = (most_tiles * pitch / N_LANES | 1) * N_LANES, product_step = (most_tiles * width | 1) * N_LANES;
 
+constexpr int64_t weight_step = channels * panel;  // weights, or sums, of a frequency: [channel][panel]
+
 // Blocks are pieces of rows of tiles.
 struct Blocks {
   Map x;
@@ -99,6 +101,8 @@ struct Blocks {
   INLINE int64_t count() const { return grid.images() * grid.down * pieces; }
   INLINE int64_t strip_row() const { return (4 * most_tiles + 3) * pitch; }
   INLINE int64_t strip_size() const { return 7 * strip_row(); }
+  // What a worker needs: strip, pixels, and products or dy
+  INLINE int64_t worker_size() const { return divide_up(strip_size() + frequencies * (pixel_step + product_step), 16) * 16; }
   struct Block {
     int64_t image, row, column, tiles;  // of its first output
   };

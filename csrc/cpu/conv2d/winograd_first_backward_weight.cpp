@@ -6,7 +6,6 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t most_parts = 16, least_part_blocks = 4;
-constexpr int64_t sums_of_frequency = channels * panel;  // [channel][panel]
 
 int64_t parts_of(const Blocks& s) { return larger(1, smaller(most_parts, s.count() / least_part_blocks)); }
 
@@ -19,9 +18,9 @@ struct Parts {
 Parts layout(const Context& context, const Conv2d& v, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.count = parts_of(Blocks(v)), parts.size = v.K / panel * frequencies * sums_of_frequency;
+  parts.count = parts_of(Blocks(v)), parts.size = v.K / panel * frequencies * weight_step;
   parts.sums = scratch.take<real>(parts.count * parts.size);
-  parts.worker_size = divide_up(Blocks(v).strip_size() + frequencies * (pixel_step + product_step), 16) * 16;
+  parts.worker_size = Blocks(v).worker_size();
   parts.workers = scratch.take<real>(parts.worker_size * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -75,12 +74,12 @@ void add_block(const Conv2d& v, const Blocks& s, const ConvOperands& o, int64_t 
   RowsAhead next_dy(v, s, o.with, i + 1);
   Ahead next_x = pixels_ahead(s, o.in, i);
   const storage* corner = o.with + ((block.image * v.P + block.row) * v.Q + block.column) * v.K;
-  for (int64_t k = 0; k < v.K; k += panel, sums += frequencies * sums_of_frequency) {
+  for (int64_t k = 0; k < v.K; k += panel, sums += frequencies * weight_step) {
     transform_dy(v, block, corner + k, dy);
     for (int f = 0; f < frequencies; f++) {
       next_dy.step(), next_x.step();
       with_phases(f, [&](auto phases) {
-        multiply<phases.rows, 3 * phases.columns>(pixels + f * pixel_step, dy + f * product_step, block.tiles, sums + f * sums_of_frequency,
+        multiply<phases.rows, 3 * phases.columns>(pixels + f * pixel_step, dy + f * product_step, block.tiles, sums + f * weight_step,
                                                   more);
       });
     }
@@ -93,7 +92,7 @@ void finish(const Parts& parts, int64_t k, int64_t c, storage* dw) {
   const real* const first = parts.sums + (k / panel * frequencies * channels + c) * panel + k % panel;
   transform_tile<Sevens::FilterGradient>(
       [&](int i, int j) {
-        const real* const at = first + (i * 7 + j) * sums_of_frequency;
+        const real* const at = first + (i * 7 + j) * weight_step;
         vec sum = load(at);
         for (int64_t part = 1; part < parts.count; part++) sum += load(at + part * parts.size);
         return sum;
