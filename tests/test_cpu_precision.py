@@ -237,6 +237,24 @@ def test_an_activation_is_of_the_sum_not_of_what_is_stored(geometry: Geometry, a
     assert_within(y, expected, 1.02 * (conv2d_tolerance(x, w, np.zeros(1)) + 4 + slack), f"{activation} of {name_of(geometry)}")
 
 
+@pytest.mark.parametrize(
+    ("geometry", "algorithm"), [(plain_geometry(16, 16, 32, 16, 3), "winograd4_narrow"), (plain_geometry(16, 64, 16, 64, 3), "winograd4")]
+)
+@pytest.mark.parametrize("row", ["conv2d_add_forward", "conv2d_add_backward_input"])
+def test_what_is_added_is_rounded_with_the_sum(row: str, geometry: Geometry, algorithm: str) -> None:
+    """257 + 1 where tiles are written. In a pass of its own 257 would be rounded to 256 or 258 first."""
+    (batch, channels, height, width), weights = geometry[:2]
+    x, w = np.ones((batch, channels, height, width), np.float32), np.zeros(weights, np.float32)
+    w[:, :, 1, 1] = 256 // channels
+    w[0, :, 1, 1] += row.endswith("input")
+    w[:, 0, 1, 1] += row.endswith("forward")
+    bias = [None] if row.endswith("forward") else []
+    with using(Table("avx512bf16", "bfloat16")):
+        (y,) = call(row, geometry, [x, w, *bias, np.ones_like(x)], "bfloat16").values()
+        assert _C.last_call()["algorithm"] == algorithm
+    assert y.min() == y.max() == 258
+
+
 @pytest.mark.parametrize("activation", ["none", "relu", "silu"])
 def test_activations_and_biases_of_products(activation: str, way: Table) -> None:
     random = np.random.default_rng(0)

@@ -27,6 +27,8 @@ def gather_augment(
 ) -> Problem:  # fmt: skip
     """reach: how far outside of the image the corners of the frames lie, at most."""
     source, index = random.integers(0, 256, source_shape).astype(np.uint8), random.integers(0, source_shape[0], batch)
+    if warped and batch:
+        index[0] = source_shape[0] - 1  # to the end of the images
     frames = _warps(random, batch, source_shape[2:], size) if warped else _windows(random, batch, source_shape[2:], size, reach)
     channels = source_shape[1]
     fill, scale, shift = (normal(random, (channels,)) for _ in range(3))
@@ -50,11 +52,14 @@ def _windows(random: Generator, batch: int, image: Shape, size: tuple[int, int],
 
 
 def _warps(random: Generator, batch: int, image: Shape, size: tuple[int, int]) -> Array:
-    """Any slopes, some of them none; the middle of what is shown lies about the middle of the image."""
+    """Any slopes, some of them none, the middle of what is shown about the middle of the image; the first shows all of it, resized."""
     slopes = random.normal(0, 1, (batch, 2, 2)) * random.choice([0, 0.3, 1, 1, 2], (batch, 2, 2))
     middle = [random.normal(n / 2, n / 4, batch) for n in image]
     numbers = [[slopes[:, i, 0], slopes[:, i, 1], middle[i] - slopes[:, i] @ (np.array(size) / 2)] for i in (0, 1)]
-    return np.rint(np.stack(numbers[0] + numbers[1], 1) * 2.0**32).astype(np.int64)
+    frames: Array = np.rint(np.stack(numbers[0] + numbers[1], 1) * 2.0**32).astype(np.int64)
+    rows, columns = [-(-(n - 1) * 2**32 // max(1, window - 1)) for n, window in zip(image, size)]  # rounded up: the last is the last pixel
+    frames[:1] = rows, 0, 0, 0, columns, 0
+    return frames
 
 
 def cases() -> list[Sketch]:
