@@ -158,6 +158,9 @@ def test_each_algorithm_keeps_its_weights() -> None:
         "winograd_strided": (nn.Conv2d(64, 128, 3, 2, 1), (1, 64, 56, 56)),
         "winograd_first": (nn.Conv2d(3, 64, 7, 2, 3), (1, 3, 64, 64)),
         "winograd4_narrow": (nn.Conv2d(16, 32, 3, padding=1), (1, 16, 32, 32)),
+        "by_columns": (nn.Linear(600, 212), (33, 600)),  # in three stretches of the depth; the last panel is narrower
+        "by_rows": (nn.Linear(600, 70), (150, 600)),
+        "split_depth": (nn.Linear(3000, 85), (40, 3000)),
     }
     for name, (layer, shape) in layers.items():
         layer.to(DEVICE)
@@ -171,8 +174,11 @@ def test_each_algorithm_keeps_its_weights() -> None:
             torch.from_dlpack(next(fast.model.parameters()).detach()).zero_()
             assert same(fast(x), expected[0]), f"{name} has packed its weights again"
         if packs and "winograd" not in name and _C.isa() == "avx512":
-            plan = _C.Conv2d(shape, layer.weight.shape, layer.stride, layer.padding, layer.padding)
-            assert _C.plan("conv2d_forward", plan)[0] == name
+            if isinstance(layer, nn.Conv2d):
+                plan = _C.plan("conv2d_forward", _C.Conv2d(shape, layer.weight.shape, layer.stride, layer.padding, layer.padding))
+            else:
+                plan = _C.plan("matmul", _C.MatMul(shape, layer.weight.shape, False, True))
+            assert plan[0] == name
 
 
 def test_packed_weights_follow_their_arrays() -> None:

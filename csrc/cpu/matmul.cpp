@@ -9,20 +9,21 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t depth_step = 256 * together;    // of both operands in cache at a time; a multiple of plane_numbers
-constexpr int64_t most_block_rows = 192;          // x depth_step: 192 KiB
-constexpr int64_t most_block_columns = 128;       // x depth_step: 128 KiB
+constexpr int64_t most_depth = 272 * together;    // of both operands in cache at a time; a multiple of plane_numbers
+constexpr int64_t most_block_rows = 192;          // x most_depth: 204 KiB
+constexpr int64_t most_block_columns = 128;       // x most_depth: 136 KiB
 constexpr int64_t least_block_work = 192 * 1024;  // multiply-adds worth waking another thread for
 constexpr int64_t most_blocks = 32, least_block_rows = 48;
 constexpr int64_t most_parts = 16, least_part = 1024, most_split_size = 128 * 1024;  // products larger than that are not split in depth
 
 struct Cut {
-  int Z;                // vectors in a panel of b
+  int Z;                // vectors in a panel of b; in the last one perhaps fewer
   int64_t panel;        // columns of a panel
   bool by_rows;         // blocks are rows of a (b is packed once), else panels of b (a is packed once)
   int64_t block_size;   // rows or panels in a block
   int64_t blocks;       // of one product
   int64_t parts, part;  // how many parts of the depth, and how deep each is
+  int64_t stretch;      // of a part's depth, in equal ones
 
   explicit Cut(const MatMul& v) {
     Z = tile_vectors(v.N, most_vectors);
@@ -37,12 +38,15 @@ struct Cut {
     blocks = divide_up(count, block_size);
     part = divide_up(divide_up(larger(1, v.K), parts), plane_numbers) * plane_numbers;
     parts = divide_up(larger(1, v.K), part);
+    stretch = divide_up(divide_up(part, divide_up(part, most_depth)), plane_numbers) * plane_numbers;
   }
+  int vectors(int64_t columns) const { return columns > 2 * N_LANES ? Z : columns > N_LANES ? smaller(Z, 2) : 1; }  // as many as hold them
   bool staged() const { return parts > 1 || narrow; }  // summed up beside y, joined at the end
 };
 
 struct Parts {
   operand* shared;  // packed once: b [batch][term][panel][operands of K][Z vectors] or a [batch][term][plane][M][N_LANES]
+  operand* kept;    // a shared: b, packed as above, where it can stay for later calls; otherwise null
   real* partial;    // [batch][parts][M][N]
   int32_t* tap;     // the only tap: 0
   int64_t* row;     // offset of each row of a tile in y
@@ -50,16 +54,20 @@ struct Parts {
   int64_t shared_size, worker_bytes, bytes;
 };
 
+bool keeps_b(const Context& context, const MatMul& v) { return context.packing != Packing::each_call && v.batch == 1; }
+
 Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base) {
   Parts parts;
   Scratch scratch(base);
-  const int64_t padded_depth = divide_up(v.K, plane_numbers) * N_LANES, depth = smaller(depth_step / together, padded_depth);
-  parts.shared_size = cut.by_rows ? divide_up(v.N, cut.panel) * cut.panel * operands_of(v.K) : v.M * padded_depth;
+  const int64_t padded_depth = divide_up(v.K, plane_numbers) * N_LANES, panels = divide_up(v.N, cut.panel);
+  parts.shared_size = cut.by_rows ? panels * cut.panel * operands_of(v.K) : v.M * padded_depth;
   parts.shared = scratch.take<operand>(v.batch * terms * parts.shared_size + read_beyond);
+  parts.kept = !cut.by_rows && keeps_b(context, v) ? scratch.take<operand>(terms * panels * cut.panel * operands_of(v.K)) : nullptr;
   parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
   parts.tap = scratch.take<int32_t>(1);
   parts.row = scratch.take<int64_t>(most_rows);
-  parts.worker_bytes = ((cut.block_size * (cut.by_rows ? 1 : cut.panel) * depth + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
+  parts.worker_bytes =
+      ((cut.block_size * (cut.by_rows ? 1 : cut.panel) * cut.stretch / together + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
   parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -73,15 +81,16 @@ void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int
   pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, piece, packed, plane_rows);
 }
 void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, Piece piece, operand* packed) {
-  const int columns = int(smaller(cut.panel, v.N - panel * cut.panel));
-  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, cut.Z, piece, packed, cut.panel);
+  const int columns = int(smaller(cut.panel, v.N - panel * cut.panel)), Z = cut.vectors(columns);
+  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, Z, piece, packed, Z * N_LANES);
 }
 
 void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const T* a, const T* b, const Parts& parts) {
   const int64_t panels = divide_up(v.N, cut.panel), planes = divide_up(v.K, plane_numbers);
   const int64_t count = cut.by_rows ? panels : planes, size = cut.by_rows ? cut.panel * larger(1, v.K) : plane_numbers * v.M;
   const int64_t group = larger(1, smaller(count, 32768 / size)), groups = divide_up(count, group);
-  parallel(context, v.batch * terms * groups, [&](int64_t block, int) {
+  const bool kept = cut.by_rows && context.packing == Packing::kept;
+  parallel(context, kept ? 0 : v.batch * terms * groups, [&](int64_t block, int) {
     const int64_t batch = block / groups / terms, term = block / groups % terms, first = block % groups * group;
     operand* const shared = parts.shared + (batch * terms + term) * parts.shared_size;
     if (cut.by_rows) {
@@ -100,43 +109,54 @@ struct Block {
   int64_t m0, m1, p0, p1, k0, k1;
 };
 
+// Panels of b, `stride` operands apart; `before` rows of each come ahead of the stretch that is multiplied.
+struct Panels {
+  operand* first;
+  int64_t stride, before;
+  operand* at(int64_t i, int Z) const { return first + i * stride + before * Z * N_LANES; }
+};
+
 // y += or = a b over one stretch of depth; both operands packed.
-void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const operand* a, const operand* b,
-              int64_t panel_stride, const real* bias, bool accumulate, Activation activation, const int64_t* row, real* y) {
-  const int64_t rows = at.m1 - at.m0, tiles = divide_up(rows, tile_rows(cut.Z, 1)), few = rows / tiles, more = rows % tiles;
-  for (int64_t p = at.p0; p < at.p1; p++, b += panel_stride) {
-    const int64_t n = p * cut.panel;
+void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const operand* a, const Panels& b, const real* bias,
+              bool accumulate, Activation activation, const int64_t* row, real* y) {
+  for (int64_t p = at.p0; p < at.p1; p++) {
+    const int64_t n = p * cut.panel, rows = at.m1 - at.m0;
     Target<real> to = {y + at.m0 * v.N + n, row, bias ? bias + n : nullptr, int(smaller(cut.panel, v.N - n)), accumulate, activation};
-    const operand* a_row = a;
+    const int Z = cut.vectors(to.columns);
+    const int64_t tiles = divide_up(rows, tile_rows(Z, 1)), few = rows / tiles, more = rows % tiles;
+    const operand *a_row = a, *panel = b.at(p - at.p0, Z);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t count = few + (t < more);
-      tile<real>(int(count), cut.Z, N_LANES)(over, a_row, b, to);
+      tile<real>(int(count), Z, N_LANES)(over, a_row, panel, to);
       a_row += count * N_LANES;
       to.y += count * v.N;
     }
   }
 }
 
-void run_block(const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b, const operand* shared,
-               const real* bias, operand* own, real* y) {
-  const int64_t rows = at.m1 - at.m0, panel_stride = cut.panel * operands_of(v.K),
-                stretches = larger(1, divide_up(at.k1 - at.k0, depth_step));
+void run_block(const Context& context, const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b,
+               operand* shared, const real* bias, operand* own, real* y) {
+  const int64_t rows = at.m1 - at.m0, whole_panel = cut.panel * operands_of(v.K), all_panels = divide_up(v.N, cut.panel) * whole_panel,
+                stretches = larger(1, divide_up(at.k1 - at.k0, cut.stretch));
   const OnTiles tiles;
   for (int64_t i = 0; i < terms * stretches; i++) {  // once even for K = 0
-    const int64_t term = i / stretches, k = at.k0 + i % stretches * depth_step, depth = smaller(depth_step, at.k1 - k);
+    const int64_t term = i / stretches, k = at.k0 + i % stretches * cut.stretch, depth = smaller(cut.stretch, at.k1 - k);
     const int64_t before = operands_of(k), steps = operands_of(depth);
-    const operand* const packed = shared + term * parts.shared_size;
+    operand* const packed = shared + term * parts.shared_size;
     const Activation activation = i + 1 == terms * stretches && !cut.staged() ? v.activation : Activation::none;
+    const real* const first = i ? nullptr : bias;
     if (cut.by_rows) {
       pack_a(v, a, at.m0, rows, k, depth, a_piece[term], own, rows);
       const Reduction over = {parts.tap, 1, steps, rows * N_LANES};
-      multiply(v, cut, at, over, own, packed + at.p0 * panel_stride + before * cut.panel, panel_stride, i ? nullptr : bias, i > 0,
-               activation, parts.row, y);
+      multiply(v, cut, at, over, own, {packed + at.p0 * whole_panel, whole_panel, before}, first, i > 0, activation, parts.row, y);
     } else {
-      for (int64_t p = at.p0; p < at.p1; p++) pack_b(v, cut, b, p, k, depth, b_piece[term], own + (p - at.p0) * cut.panel * steps);
+      const bool kept = parts.kept;
+      const Panels panels = {kept ? parts.kept + term * all_panels + at.p0 * whole_panel : own, kept ? whole_panel : cut.panel * steps,
+                             kept ? before : 0};
+      for (int64_t p = at.p0; p < at.p1 && context.packing != Packing::kept; p++)
+        pack_b(v, cut, b, p, k, depth, b_piece[term], panels.at(p - at.p0, cut.vectors(v.N - p * cut.panel)));
       const Reduction over = {parts.tap, 1, steps, v.M * N_LANES};
-      multiply(v, cut, at, over, packed + before * v.M + at.m0 * N_LANES, own, cut.panel * steps, i ? nullptr : bias, i > 0, activation,
-               parts.row, y);
+      multiply(v, cut, at, over, packed + before * v.M + at.m0 * N_LANES, panels, first, i > 0, activation, parts.row, y);
     }
   }
 }
@@ -165,10 +185,12 @@ void add_parts(const Context& context, const MatMul& v, const Cut& cut, real* pa
 Plan matmul_plan(const Context& context, const MatMul& v) {
   if (is_matvec(v)) return {"matvec", 0};
   const Cut cut(v);
-  return {cut.parts > 1 ? PRODUCT("split_depth")
-          : cut.by_rows ? PRODUCT("by_rows")
-                        : PRODUCT("by_columns"),
-          layout(context, v, cut, nullptr).bytes};
+  Plan plan = {cut.parts > 1 ? PRODUCT("split_depth")
+               : cut.by_rows ? PRODUCT("by_rows")
+                             : PRODUCT("by_columns"),
+               layout(context, v, cut, nullptr).bytes};
+  if (keeps_b(context, v)) plan.packed_operand = 1;
+  return plan;
 }
 
 void matmul(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, void* scratch) {
@@ -187,7 +209,7 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
     (cut.by_rows ? at.m0 : at.p0) = first;
     (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
     real* out = cut.staged() ? parts.partial + (batch * cut.parts + part) * size : as_real(y + batch * size);
-    run_block(v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * terms * parts.shared_size,
+    run_block(context, v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * terms * parts.shared_size,
               cut.staged() ? nullptr : bias, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), out);
   });
   if (cut.staged()) add_parts(context, v, cut, parts.partial, bias, y);
