@@ -78,7 +78,7 @@ template <>
 struct type_caster<fastnn::Function> {
   PYBIND11_TYPE_CASTER(fastnn::Function, const_name("str"));
   bool load(handle source, bool) {
-    const char* const names[] = {"sigmoid", "tanh", "leaky_relu", "elu", "gelu", "gelu_tanh", "softplus", "abs", "clip"};
+    const char* const names[] = {"sigmoid", "tanh", "scaled_relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "softplus", "abs", "clip"};
     return value = named<fastnn::Function>("function", py::cast<std::string>(source), names), true;
   }
 };

@@ -17,6 +17,14 @@ struct Tanh {
   INLINE vec backward(vec y, vec dy) const { return dy * ((set(1) - y) * (set(1) + y)); }
 };
 
+// a max(0, x), the slope at NaN being a. Kept may be x, or the result where a is positive, also one of which elements were dropped.
+struct ScaledRelu {
+  real a;
+  explicit ScaledRelu(const Pointwise& s) : a(real(s.a)) {}
+  INLINE vec value(vec x) const { return set(a) * max(zero(), x); }
+  INLINE vec backward(vec kept, vec dy) const { return select(kept <= zero(), zero(), set(a) * dy); }
+};
+
 // a: the slope below 0. Kept may be x, or the result where a is not negative.
 struct LeakyRelu {
   real a;
@@ -80,6 +88,7 @@ void with_function(const Pointwise& s, const F& body) {
   switch (s.function) {
     case Function::sigmoid: return body(Sigmoid(s));
     case Function::tanh: return body(Tanh(s));
+    case Function::scaled_relu: return body(ScaledRelu(s));
     case Function::leaky_relu: return body(LeakyRelu(s));
     case Function::elu: return body(Elu(s));
     case Function::gelu: return body(Gelu(s));

@@ -60,7 +60,7 @@ def test_gelu_with_tanh(numbers: object, table: Table) -> None:
 
 
 @pytest.mark.parametrize("numbers", [sweep, every_bfloat16])
-@pytest.mark.parametrize("function", [("abs", 0.0, 0.0), ("clip", -1.5, 2.25), ("clip", -np.inf, 3.0), ("leaky_relu", 0.25, 0.0)], ids=str)
+@pytest.mark.parametrize("function", [("abs", 0.0, 0.0), ("clip", -1.5, 2.25), ("clip", -np.inf, 3.0), ("leaky_relu", 0.25, 0.0), ("scaled_relu", 0.5, 0.0)], ids=str)
 def test_exact_functions(function: tuple[str, float, float], numbers: object, table: Table) -> None:
     x = numbers(table.dtype)  # type: ignore[operator]
     y = forward(x, table.dtype, *function)
@@ -102,6 +102,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
     [
         (("sigmoid", 0.0, 0.0), [np.nan, 1, 0, 0.5, 0.5], None),
         (("tanh", 0.0, 0.0), [np.nan, 1, -1, 0.0, -0.0], None),
+        (("scaled_relu", 1.75, 0.0), [np.nan, np.inf, 0, 0.0, -0.0], [1.75, 1.75, 0, 0, 0]),
         (("leaky_relu", 0.25, 0.0), [np.nan, np.inf, -np.inf, 0.0, -0.0], [0.25, 1, 0.25, 0.25, 0.25]),
         (("elu", 1.5, 1.25), [np.nan, np.inf, -1.5, 0.0, -0.0], [1.25, 1.25, 0, 1.5, 1.5]),
         (("gelu", 0.0, 0.0), [np.nan, np.inf, None, 0.0, -0.0], [np.nan, 1, 0, 0.5, 0.5]),
@@ -121,9 +122,10 @@ def test_special_values(function: tuple[str, float, float], values: list[float],
         assert np.allclose(dx, slopes, 1e-6, 1e-30, equal_nan=True), dx
 
 
-def test_nothing_passes_where_clip_holds_back(table: Table) -> None:
-    """Nor NaN, nor infinity; both bounds let pass."""
+def test_nothing_passes_where_relu_and_clip_hold_back(table: Table) -> None:
+    """Nor NaN, nor infinity; both bounds of clip let pass."""
     x, dy = np.array([-2.0, -1.0, 0.0, 2.0, 3.0]), np.array([np.nan, 2.0, np.inf, 3.0, np.inf])
+    assert backward(x, dy, table.dtype, "scaled_relu", 2.0).tolist() == [0, 0, 0, 6, np.inf]
     assert backward(x, dy, table.dtype, "clip", -1.0, 2.0).tolist() == [0, 2, np.inf, 3, 0]
     assert forward(x, table.dtype, "clip", 5.0, 1.0).tolist() == [1] * 5, "a lower bound above the upper one gives the upper one"
 

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int groups = vector_bytes == 64 ? 4 : 2;  // of WIDE_LANES blocks, worked on side by side: what the registers hold
 constexpr int blocks_at_once = groups * WIDE_LANES;
+constexpr int64_t buffered = 16 * 4 * blocks_at_once;  // words that wait on the stack
+constexpr int64_t drawn_per_block = 8192;  // a fraction of elements_per_block: drawing a word costs as much as some passes over memory
 
 INLINE wide all(uint64_t a) { return a - wide{}; }
 
@@ -47,12 +49,13 @@ INLINE void philox_blocks(uint64_t seed, uint64_t first_block, uint64_t draw, ui
 template <class F>
 INLINE void for_words(const Context& context, int64_t n, int64_t first, const int64_t* state, int64_t draw, uint32_t purpose,
                       const F& use) {
-  constexpr int64_t buffered = 16 * 4 * blocks_at_once;
   const uint64_t seed = uint64_t(state[0]), position = uint64_t(state[1] + draw);
-  for_blocks(context, n, [=](int64_t begin, int64_t end) {
+  parallel(context, divide_up(n, drawn_per_block), [=](int64_t block_of_n, int) {
+    int64_t begin = block_of_n * drawn_per_block;
+    const int64_t end = smaller(begin + drawn_per_block, n);
     uint32_t words[buffered];
     while (begin < end) {
-      const int64_t skip = (first + begin) % 4, count = smaller(end - begin, buffered - 4);
+      const int64_t skip = (first + begin) % 4, count = smaller(end - begin, buffered - skip);
       const int64_t block = (first + begin) / 4, blocks = divide_up(skip + count, 4);
       for (int64_t b = 0; b < blocks; b += blocks_at_once) philox_blocks(seed, uint64_t(block + b), position, purpose, words + 4 * b);
       use(begin, count, words + skip);

@@ -12,7 +12,7 @@ struct Elements {
 };
 
 // Those of pointwise.h, with their two parameters
-enum class Function : int { sigmoid, tanh, leaky_relu, elu, gelu, gelu_tanh, softplus, abs, clip };
+enum class Function : int { sigmoid, tanh, scaled_relu, leaky_relu, elu, gelu, gelu_tanh, softplus, abs, clip };
 
 struct Pointwise {
   int64_t n;

@@ -27,6 +27,16 @@ class ReLU(Op):
         return (_C.relu_backward(elements(dy.shape), y, dy),)
 
 
+class Rectified(ReLU):
+    """The ReLU that a product applied while it wrote y: a place of its own on the tape."""
+
+    __slots__ = ()
+
+    def forward(self, y: Array) -> Array:
+        self.save(y)
+        return y
+
+
 class SiLU(Op):
     __slots__ = ()
 
@@ -57,22 +67,20 @@ class Pointwise(Op):
         return (_C.pointwise_backward(pointwise(dy.shape, *self.arguments), kept, dy),)
 
 
-def activate(x: Tensor, activation: str) -> Tensor:
-    """`activation` by name: "none", "relu", "silu" or "gelu"."""
-    return ACTIVATIONS[activation](x)
-
-
-def in_epilogue(activation: str) -> bool:
-    """Whether a product applies it in its own pass. ReLU's gradient follows from its result; for the others backward would need what was
-    before them, which is then not written: they run as an operation of their own. Raises ValueError for a name that nobody knows."""
+def in_epilogue(activation: str) -> str:
+    """What of `activation` ("none", "relu", "silu" or "gelu") a product applies in its own pass; `behind_product` does the rest. ReLU's gradient
+    follows from its result; for the others backward would need what was before them, which is then not written. Raises ValueError for a name
+    that nobody knows."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation '{activation}' is not one of {', '.join(ACTIVATIONS)}")
-    return activation in ("none", "relu")
+    return activation if activation == "relu" else "none"
 
 
-def before_relu(y: Array | None, dy: Array) -> Array:
-    """dy as the product sees it, whose result after relu was y; None where there was no relu."""
-    return dy if y is None else _C.relu_backward(elements(dy.shape), y, dy)
+def behind_product(y: Tensor, activation: str) -> Tensor:
+    """`activation` of a product whose own pass did `in_epilogue(activation)`."""
+    if activation != "relu":
+        return ACTIVATIONS[activation](y)
+    return apply(Rectified(), y) if y.requires_grad else y
 
 
 def relu(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .activation import activate, before_relu, in_epilogue
+from .activation import behind_product, in_epilogue
 from .cast import beside
 from .linear import channels
 from .remade import made_of
@@ -78,13 +78,11 @@ class Conv2d(Op):
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.x_shape = x.shape
-        y = _C.conv2d_forward(geometry(x.shape, w.shape, *self.arguments, self.activation), x, w, b)
-        self.save(x if self.needs[1] else None, w, None if self.activation == "none" else y)
-        return y
+        self.save(x if self.needs[1] else None, w)
+        return _C.conv2d_forward(geometry(x.shape, w.shape, *self.arguments, self.activation), x, w, b)
 
     def backward(self, dy: Array, before: Gradient = None) -> tuple[Gradient, ...]:
-        x, w, y = self.saved
-        dy = before_relu(y, dy)
+        x, w = self.saved
         return gradients(self.x_shape, self.arguments, x, w, dy, self.needs, before)
 
 
@@ -105,6 +103,5 @@ def conv2d(
     padding: an int, a pair (vertical, horizontal), "same" (stride 1) or "valid". activation: "none", "relu" (done while the result is
     written), "silu" or "gelu" (operations of their own behind it, whose gradients need their input). ValueError with the arithmetic when sizes do not fit.
     """
-    fused = in_epilogue(activation)
-    y = apply(Conv2d(arguments_of(weight, stride, padding, dilation, groups), activation if fused else "none"), x, beside(x, weight), bias)
-    return y if fused else activate(y, activation)
+    op = Conv2d(arguments_of(weight, stride, padding, dilation, groups), in_epilogue(activation))
+    return behind_product(apply(op, x, beside(x, weight), bias), activation)

@@ -1,4 +1,4 @@
-"""Noise that is never stored: forward and backward draw it again from Philox."""
+"""Noise that is never stored: backward draws it again from Philox, or sees in the result what was dropped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _C, random
 from ..tensor import Array, Op, Tensor, apply
+from .activation import ReLU, pointwise
 
 
 class Dropout(Op):
@@ -29,6 +30,23 @@ class Dropout(Op):
 
     def drop(self, x: Array) -> Array:
         return (_C.dropout if self.kind is _C.Dropout else _C.group_dropout)(self.plan, x, self.state)
+
+
+class DropoutOfReLU(Dropout):
+    """The gradient of relu and dropout together: 0 where the result is, else scaled. So its edge leads past the ReLU."""
+
+    __slots__ = ()
+
+    def forward(self, x: Array) -> Array:
+        y = super().forward(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array | None, ...]:
+        (y,) = self.saved
+        p = float(self.arguments[-1])
+        scale = 1 / (1 - p) if self.inverted and p < 1 else 1.0
+        return (_C.pointwise_backward(pointwise(dy.shape, "scaled_relu", scale), y, dy),)
 
 
 class GaussianNoise(Op):
@@ -56,9 +74,15 @@ def _dropped(what: str, x: Tensor, p: float, training: bool, inverted: bool, kin
     checked_rate(what, p)
     if p == 0:
         return x
-    if training:
+    if not training:
+        return x if inverted else x * (1 - p)
+    before = getattr(x, "_op", None)
+    if not isinstance(before, ReLU):
         return apply(Dropout(kind, (*arguments, p), inverted), x)
-    return x if inverted else x * (1 - p)
+    y = apply(DropoutOfReLU(kind, (*arguments, p), inverted), x)
+    if y._op is not None:
+        y._op.edges = before.edges  # whoever else reads x goes through the ReLU; nobody does: its result is free
+    return y
 
 
 def dropout(x: Tensor, p: float = 0.5, *, training: bool = True, inverted: bool = True) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .activation import activate, before_relu, in_epilogue
+from .activation import behind_product, in_epilogue
 from .cast import beside
 from .elementwise import operands
 from .reduce import broadcast_to
@@ -38,7 +38,7 @@ class MatMul(Op):
 
 
 class Linear(Op):
-    """y = activation(x w^T + b) with x (M, in), w (out, in), b (out); activation "none" or "relu"."""
+    """y = activation(x w^T + b) with x (M, in), w (out, in), b (out); activation "none" or "relu". dy is that of the sum."""
 
     __slots__ = ("activation",)
 
@@ -46,13 +46,11 @@ class Linear(Op):
         self.activation = activation
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        y = _times(x, w, transpose_b=True, bias=b, activation=self.activation)
-        self.save(x, w, None if self.activation == "none" else y)
-        return y
+        self.save(x, w)
+        return _times(x, w, transpose_b=True, bias=b, activation=self.activation)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
-        x, w, y = self.saved
-        dy = before_relu(y, dy)
+        x, w = self.saved
         dx = _times(dy, w) if self.needs[0] else None
         dw = _times(dy, x, transpose_a=True) if self.needs[1] else None
         return dx, dw, _C.channel_sum(channels(dy.shape), dy) if self.needs[2] else None
@@ -69,11 +67,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, activation:
         raise ValueError(
             f"linear: got {x.shape[-1] if x.shape else 'no'} features from input {x.shape}; weight {weight.shape} expects {weight.shape[1]}"
         )
-    fused = in_epilogue(activation)
+    op = Linear(in_epilogue(activation))
     rows = x if x.ndim == 2 else reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-    y = apply(Linear(activation if fused else "none"), rows, beside(x, weight), bias)
-    y = y if fused else activate(y, activation)
-    return y if x.ndim == 2 else reshape(y, (*x.shape[:-1], weight.shape[0]))
+    y = apply(op, rows, beside(x, weight), bias)
+    return behind_product(y if x.ndim == 2 else reshape(y, (*x.shape[:-1], weight.shape[0])), activation)
 
 
 def matmul(a: Any, b: Any) -> Tensor:

@@ -67,6 +67,7 @@ def prelu_slope(random: Generator, x_shape: Shape, dy_shape: Shape) -> Problem:
 FUNCTIONS = [
     ("sigmoid", 0.0, 0.0),
     ("tanh", 0.0, 0.0),
+    ("scaled_relu", 1.75, 0.0),
     ("leaky_relu", 0.25, 0.0),
     ("elu", 1.75, 1.0625),
     ("gelu", 0.0, 0.0),

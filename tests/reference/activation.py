@@ -59,6 +59,7 @@ def pointwise_forward(x: Array, function: str, a: float = 0, b: float = 0) -> Ar
     return {
         "sigmoid": lambda: sigmoid(x),
         "tanh": lambda: np.tanh(x),
+        "scaled_relu": lambda: a * np.maximum(x, 0),
         "leaky_relu": lambda: np.where(x > 0, x, a * x),
         "elu": lambda: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), b * x),
         "gelu": lambda: gelu(x),
@@ -76,6 +77,7 @@ def pointwise_slope(kept: Array, function: str, a: float = 0, b: float = 0) -> A
     return {
         "sigmoid": lambda: kept * (1 - kept),
         "tanh": lambda: (1 - kept) * (1 + kept),
+        "scaled_relu": lambda: np.where(kept <= 0, 0, a),
         "leaky_relu": lambda: np.where(kept > 0, 1, a),
         "elu": lambda: np.where(kept <= 0, a * np.exp(np.minimum(kept, 0)), b),
         "gelu": lambda: gelu_slope(kept),
