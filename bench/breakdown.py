@@ -32,7 +32,10 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("max_pool2d_with_indices", "max_pool2d_with_indices_backward", "mean", "div", "sum"),
     ),
     "linear, bias": (("matmul", "channel_sum"), ("addmm", "mm")),
-    "dropout": (("dropout",), ("bernoulli_", "mul", "div_", "native_dropout", "native_dropout_backward", "empty_like")),
+    "dropout": (  # its backward is ReLU's as well
+        ("dropout", "pointwise_backward"),
+        ("bernoulli_", "mul", "div_", "native_dropout", "native_dropout_backward", "empty_like"),
+    ),
     "loss": (
         ("cross_entropy_forward", "cross_entropy_backward"),
         ("_log_softmax", "nll_loss_forward", "nll_loss_backward", "_log_softmax_backward_data"),

@@ -186,7 +186,9 @@ def train(device: str, mixed: bool) -> list[bytes]:
     return [value.tobytes() for value in model.state_dict().values()]
 
 
-@pytest.mark.parametrize(("on", "mixed"), [*((t, False) for t in TABLES if t.dtype == "float32"), *((t, True) for t in NARROW_TABLES)], ids=str)
+@pytest.mark.parametrize(
+    ("on", "mixed"), [*((t, False) for t in TABLES if t.dtype == "float32"), *((t, True) for t in NARROW_TABLES)], ids=str
+)
 def test_training_has_the_bits_of_two_passes(on: Table, mixed: bool) -> None:
     with using(on):
         got = train(on.device, mixed)

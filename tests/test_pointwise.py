@@ -60,7 +60,11 @@ def test_gelu_with_tanh(numbers: object, table: Table) -> None:
 
 
 @pytest.mark.parametrize("numbers", [sweep, every_bfloat16])
-@pytest.mark.parametrize("function", [("abs", 0.0, 0.0), ("clip", -1.5, 2.25), ("clip", -np.inf, 3.0), ("leaky_relu", 0.25, 0.0), ("scaled_relu", 0.5, 0.0)], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [("abs", 0.0, 0.0), ("clip", -1.5, 2.25), ("clip", -np.inf, 3.0), ("leaky_relu", 0.25, 0.0), ("scaled_relu", 0.5, 0.0)],
+    ids=str,
+)
 def test_exact_functions(function: tuple[str, float, float], numbers: object, table: Table) -> None:
     x = numbers(table.dtype)  # type: ignore[operator]
     y = forward(x, table.dtype, *function)

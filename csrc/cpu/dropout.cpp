@@ -47,13 +47,15 @@ INLINE void gaussian_numbers(const uint32_t* words, real* z) {
 
 void dropout(const Context& context, const Dropout& s, const T* x, const i64* state, T* y) {
   const real scale = real(s.scale);
-  const uint32_t last_dropped = uint32_t(s.threshold - 1), keep_all = s.threshold == 0 ? ~0u : 0u;
+  if (s.threshold == 0)
+    return for_elements(context, s.n, [=](int64_t i, auto load, auto store) { store(y + i, load(x + i) * set(scale)); });
+  const uint32_t last_dropped = uint32_t(s.threshold - 1);
   for_words(context, s.n, s.offset, state, s.draw, purpose_net, [=](int64_t begin, int64_t count, const uint32_t* words) {
     const T* __restrict from = x + begin;
     T* __restrict to = y + begin;
     for (int64_t j = 0; j < count; j++) {
       const T kept = T(from[j] * scale);
-      to[j] = (words[j] > last_dropped) | keep_all ? kept : T(0);
+      to[j] = words[j] > last_dropped ? kept : T(0);
     }
   });
 }

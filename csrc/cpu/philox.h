@@ -8,7 +8,7 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int groups = vector_bytes == 64 ? 4 : 2;  // of WIDE_LANES blocks, worked on side by side: what the registers hold
+constexpr int groups = vector_bytes == 64 ? 6 : 3;  // of WIDE_LANES blocks, worked on side by side: what the registers hold
 constexpr int blocks_at_once = groups * WIDE_LANES;
 constexpr int64_t buffered = 16 * 4 * blocks_at_once;  // words that wait on the stack
 constexpr int64_t drawn_per_block = 8192;  // a fraction of elements_per_block: drawing a word costs as much as some passes over memory
@@ -26,7 +26,7 @@ INLINE void philox_blocks(uint64_t seed, uint64_t first_block, uint64_t draw, ui
     c1[g] = c0[g] >> 32, c2[g] = all(draw), c3[g] = all((draw >> 32 & 0xffff) | purpose << 16);
   }
   uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
-  for (int round = 0; round < 10; round++) {
+  UNROLL for (int round = 0; round < 10; round++) {
     UNROLL for (int g = 0; g < groups; g++) {
       const wide p0 = multiply_low(c0[g], all(0xD2511F53u)), p1 = multiply_low(c2[g], all(0xCD9E8D57u));
       c0[g] = (p1 >> 32) ^ c1[g] ^ all(k0);

@@ -23,9 +23,11 @@ INLINE vec cut_off(vec v, int64_t left) { return left >= N_LANES ? v : select(la
 INLINE real largest(const T* z, int64_t n) {
   vec m = set(-infinity);
   for_vectors(0, n, [&](int64_t c, auto load, auto) { m = max(m, load_filled(z + c, n - c, -infinity, load)); });
-  real top = m[0];
-  for (int i = 1; i < N_LANES; i++) top = top > m[i] ? top : m[i];
-  return top;
+  real top[N_LANES];
+  store(top, m);
+  for (int half = N_LANES / 2; half > 0; half /= 2)  // as in sum_lanes: one lane after the other took longer than the row
+    for (int i = 0; i < half; i++) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
+  return top[0];
 }
 
 // The sum of term(c, load, store) over the vectors of [begin, end): in `real` over short stretches, in float64 over those.
