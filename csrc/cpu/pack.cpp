@@ -45,12 +45,13 @@ INLINE void load_columns(const storage* source, int64_t stride, int depth, int c
 
 INLINE void pack_panel_transposed(const storage* source, int64_t stride, int64_t depth, int columns, int Z, Piece piece, operand* packed,
                                   int64_t step) {
-  for (int64_t i = 0; i < depth; i += plane_numbers, packed += N_LANES * step) {
-    const int n = depth - i < plane_numbers ? int(depth - i) : plane_numbers, rows = int(operands_of(n));
-    for (int z = 0; z < Z; z++) {
+  for (int z = 0; z < Z; z++) {  // N_LANES rows of the source at a time, as many as are fetched ahead of being read
+    operand* to = packed + z * N_LANES;
+    for (int64_t i = 0; i < depth; i += plane_numbers, to += N_LANES * step) {
+      const int n = depth - i < plane_numbers ? int(depth - i) : plane_numbers, rows = int(operands_of(n));
       vec block[N_LANES];
       load_transposed(source + z * N_LANES * stride + i, stride, valid_lanes(columns, z), n, piece, block);
-      for (int j = 0; j < rows; j++) store(packed + j * step + z * N_LANES, block[j]);
+      for (int j = 0; j < rows; j++) store(to + j * step, block[j]);
     }
   }
 }
