@@ -1,22 +1,34 @@
-"""What a training step of one sample costs beyond its kernels, eagerly and replayed: `python -m bench.overhead [--nets mlp] [--turns 30]`.
+"""What the host costs beyond the kernels: `python -m bench.overhead [--nets mlp] [--turns 30]`.
 
-Processor time of one thread, in turns: the eager step, the captured one, and its list of kernels alone.
+A training step of one sample, eager and captured, beside its list of kernels alone; and small operations with a tape beside PyTorch's. Processor
+time of one thread, in turns.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from statistics import median
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 import fastnn
+from fastnn import ops
 
 from .fastnn_step import FastnnStep
 from .reference_nets import REFERENCE_NETS
 from .report import Report, arguments
 from .timing import quantile, seconds_of, take_turns
+
+PROCESSOR_TIME = partial(seconds_of, clock=time.process_time)
+SMALL: dict[str, tuple[Callable[..., object], Callable[..., object], list[tuple[int, ...]]]] = {  # ours, theirs, operands
+    "x + y": (lambda x, y: x + y, lambda x, y: x + y, [(1, 8, 4, 4)] * 2),
+    "relu": (ops.relu, torch.relu, [(1, 8, 4, 4)]),
+    "conv2d": (partial(ops.conv2d, padding=1), partial(F.conv2d, padding=1), [(1, 8, 4, 4), (8, 8, 3, 3), (8,)]),
+}
 
 
 def measure(name: str, turns: int) -> dict[str, float]:
@@ -24,12 +36,14 @@ def measure(name: str, turns: int) -> dict[str, float]:
     step, rng = FastnnStep(name, 1), np.random.default_rng(0)
     net = REFERENCE_NETS[name]
     x, labels = fastnn.tensor(rng.standard_normal((1, *net.input_shape))), fastnn.tensor(rng.integers(0, net.classes, 1))
+    bare = fastnn.capture(lambda: step.eager(x, labels))  # nothing comes in from outside: its list can be run by itself
     for _ in range(3):
         step.replayed(x, labels)
-    replay = step.replayed._takes[0].replay
+        bare()
+    replay = bare._takes[0].replay
     assert replay is not None
     contenders = {"eager": lambda: step.eager(x, labels), "replayed": lambda: step.replayed(x, labels), "kernels": replay.run}
-    taken = take_turns(contenders, turns, least_seconds=0.05, stopwatch=partial(seconds_of, clock=time.process_time))
+    taken = take_turns(contenders, turns, least_seconds=0.05, stopwatch=PROCESSOR_TIME)
     beyond = {side: [1e6 * (a - b) for a, b in zip(taken.seconds[side], taken.seconds["kernels"])] for side in ("eager", "replayed")}
     return {
         "kernels us": 1e6 * taken.median("kernels"),
@@ -38,8 +52,23 @@ def measure(name: str, turns: int) -> dict[str, float]:
     }
 
 
+def small(name: str, turns: int) -> dict[str, float]:
+    """Microseconds a call, each operand asking for a gradient."""
+    ours, theirs, shapes = SMALL[name]
+    values = [np.random.default_rng(i).standard_normal(shape).astype(np.float32) for i, shape in enumerate(shapes)]
+    a, b = [fastnn.tensor(v, requires_grad=True) for v in values], [torch.tensor(v, requires_grad=True) for v in values]
+    contenders = {"fastnn": lambda: ours(*a), "torch": lambda: theirs(*b)}
+    taken = take_turns(contenders, turns, least_seconds=0.02, stopwatch=PROCESSOR_TIME)
+    ratios = taken.ratios("torch", "fastnn")
+    return {
+        **{f"{side} us": 1e6 * taken.median(side) for side in contenders},
+        "ratio": median(ratios),
+        "lower quartile": quantile(ratios, 0.25),
+    }
+
+
 def main() -> None:
-    parser = arguments("A step of one sample beyond its kernels.")
+    parser = arguments("What the host costs beyond the kernels.")
     parser.add_argument("--nets", type=lambda text: text.split(","), default=["mlp"])
     parser.add_argument("--turns", type=int, default=30)
     options = parser.parse_args()
@@ -50,6 +79,12 @@ def main() -> None:
         report.rows.append({"net": name, **row})
         report.say(f"\n{name}, batch 1: kernels {row['kernels us']:.1f} us; beyond them eagerly {row['eager beyond us']:.1f} us, replayed "
                    f"{row['replayed beyond us']:.1f} us (upper quartile {row['replayed beyond us, upper quartile']:.1f})")  # fmt: skip
+    torch.set_num_threads(1)
+    for name in SMALL:
+        row = small(name, options.turns)
+        report.rows.append({"operation": name, **row})
+        report.say(f"{name} of {SMALL[name][2][0]}: {row['fastnn us']:.2f} us, PyTorch {row['torch us']:.2f}; ratio {row['ratio']:.2f} "
+                   f"(lower quartile {row['lower quartile']:.2f})")  # fmt: skip
     report.write()
 
 
