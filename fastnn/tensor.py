@@ -28,18 +28,22 @@ Scalar = int | float
 
 def apply(op: Op, *inputs: Tensor | None) -> Tensor:
     """Runs op.forward on the inputs' arrays and records it when one of them requires a gradient."""
+    arrays: list[Any] = []
+    edges: list[Any] = []
+    wanted = recorded.on
     try:
-        needs = tuple([t is not None and t.requires_grad for t in inputs]) if recorded.on else (False,) * len(inputs)
-        arrays = [None if t is None else t._array for t in inputs]
+        for t in inputs:
+            arrays.append(None if t is None else t._array)
+            edges.append((t._op or t) if wanted and t is not None and t.requires_grad else None)
     except AttributeError:
         wrong = next(type(t) for t in inputs if t is not None and not isinstance(t, Tensor))
         kind = f"{wrong.__module__}.{wrong.__name__}".removeprefix("builtins.")
         raise TypeError(f"{op.name}: expected a Tensor, got {kind}; fastnn.tensor(array) makes one") from None
-    op.needs = needs
+    op.needs = tuple([edge is not None for edge in edges])
     array = op.forward(*arrays)
-    if True not in needs:
+    if True not in op.needs:
         return Tensor(array)
-    op.edges = tuple([(t._op or t) if t is not None and t.requires_grad else None for t in inputs])
+    op.edges = tuple(edges)
     op.serial = next(serials)
     for t in inputs if op.remakes_inputs else ():
         if t is not None and t._op is not None and t._array.version == 0 and t._op.remakes():

@@ -20,6 +20,10 @@ geometry = lru_cache(4096)(_C.Conv2d)
 
 
 def pair(value: int | Pair, what: str) -> Pair:
+    if type(value) is int:  # soon done: each eager call asks three times
+        return value, value
+    if type(value) is tuple and [*map(type, value)] == [int, int]:
+        return value
     both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) == 2 and all(hasattr(v, "__index__") for v in both):
         return index(both[0]), index(both[1])
