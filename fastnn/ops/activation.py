@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from .. import _C
+from ..scopes import serials
 from ..tensor import Array, Op, Tensor, apply
 
 elements = lru_cache(4096)(_C.Elements)
@@ -25,16 +26,6 @@ class ReLU(Op):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         (y,) = self.saved
         return (_C.relu_backward(elements(dy.shape), y, dy),)
-
-
-class Rectified(ReLU):
-    """The ReLU that a product applied while it wrote y: a place of its own on the tape."""
-
-    __slots__ = ()
-
-    def forward(self, y: Array) -> Array:
-        self.save(y)
-        return y
 
 
 class SiLU(Op):
@@ -77,10 +68,15 @@ def in_epilogue(activation: str) -> str:
 
 
 def behind_product(y: Tensor, activation: str) -> Tensor:
-    """`activation` of a product whose own pass did `in_epilogue(activation)`."""
+    """`activation` of a product whose own pass did `in_epilogue(activation)`; ReLU still takes its place on the tape."""
     if activation != "relu":
         return ACTIVATIONS[activation](y)
-    return apply(Rectified(), y) if y.requires_grad else y
+    if y._op is not None:
+        relu = ReLU()
+        relu.save(y._array)
+        relu.needs, relu.edges, relu.serial = (True,), (y._op,), next(serials)
+        y._op = relu
+    return y
 
 
 def relu(x: Tensor) -> Tensor:
