@@ -26,6 +26,17 @@ if "FASTNN_CUDA_EMULATED" not in os.environ:
     collect_ignore.append("test_cuda_backend.py")
 
 
+@pytest.hookimpl(optionalhook=True)  # known where pytest-xdist is
+def pytest_xdist_auto_num_workers() -> int | None:
+    """`pytest -n auto`: as many processes as fastnn would start threads, which knows of quotas and affinity masks."""
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else fastnn.get_num_threads()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):  # the processes of -n: the references' products by one thread in each
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def pytest_report_header() -> str:
     gpus = "" if kernel_calls.GPUS else "no GPU and no FASTNN_CUDA_EMULATED: CUDA kernels are not tested; "
     return f"fastnn: {gpus}tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
@@ -41,6 +52,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         first, step = map(int, shard.split("/"))
         config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
         items[:] = items[first::step]
+
+
+def pytest_collection_finish() -> None:
+    """Twenty thousand tests and their parameters stay to the end: a gc.collect() of a test need not walk over them."""
+    gc.collect()
+    gc.freeze()
 
 
 def _leave_out_large_cases(config: pytest.Config, items: list[pytest.Item]) -> None:

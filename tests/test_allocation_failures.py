@@ -59,13 +59,6 @@ class Attack(Generic[S]):
     def run(self) -> int:
         """How many allocations there were, each of which failed once."""
         gc.collect()
-        gc.freeze()  # what is there already need not be looked at again and again
-        try:
-            return self._run()
-        finally:
-            gc.unfreeze()
-
-    def _run(self) -> int:
         before = allocated()
         subject = self.make()
         self.act(subject)
