@@ -25,8 +25,8 @@ INLINE real largest(const T* z, int64_t n) {
   for_vectors(0, n, [&](int64_t c, auto load, auto) { m = max(m, load_filled(z + c, n - c, -infinity, load)); });
   real top[N_LANES];
   store(top, m);
-  for (int half = N_LANES / 2; half > 0; half /= 2)  // as in sum_lanes: one lane after the other took longer than the row
-    for (int i = 0; i < half; i++) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
+  UNROLL for (int half = N_LANES / 2; half > 0; half /= 2)  // one lane after the other took longer than the rest
+      UNROLL for (int i = 0; i < half; i++) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
   return top[0];
 }
 
