@@ -1,18 +1,32 @@
 // A strided view made dense, and the way back.
 #include "elements.h"
+#include "transpose.h"
 #include "walk.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t tile = 16;  // of a transposition: 16 lines of the cache on either side
+constexpr int64_t tile = 16;                         // of a transposition: 16 lines of the cache on either side
+constexpr bool squares = sizeof(T) == sizeof(real);  // numbers that registers hold as they lie in memory
 
-// Moves one element, one run of the innermost dimension, or one plane in which the dense side and the strided side run across each other.
+// Numbers from N_LANES places, `from_step` apart, transposed to as many places, `to_step` apart.
+INLINE void move_square(const T* from, int64_t from_step, T* to, int64_t to_step) {
+  vec square[N_LANES];
+  UNROLL for (int i = 0; i < N_LANES; i++) square[i] = load(from + i * from_step);
+  transpose(square);
+  UNROLL for (int i = 0; i < N_LANES; i++) store(to + i * to_step, square[i]);
+}
+
+// Moves one element, one run of the innermost dimension, or a square in which the dense side and the strided side run across each other:
+// numbers side by side lie `strided_step` and `dense_step` apart on the other side.
 struct ToDense {
   const T* strided;
   T* dense;
   INLINE void element(int64_t from, int64_t to) const { dense[to] = strided[from]; }
   INLINE void run(int64_t from, int64_t to, int64_t n) const { __builtin_memcpy(dense + to, strided + from, size_t(n) * sizeof(T)); }
+  INLINE void square(int64_t from, int64_t strided_step, int64_t to, int64_t dense_step) const {
+    move_square(strided + from, strided_step, dense + to, dense_step);
+  }
 };
 
 struct ToStrided {
@@ -20,6 +34,9 @@ struct ToStrided {
   const T* dense;
   INLINE void element(int64_t from, int64_t to) const { strided[from] = dense[to]; }
   INLINE void run(int64_t from, int64_t to, int64_t n) const { __builtin_memcpy(strided + from, dense + to, size_t(n) * sizeof(T)); }
+  INLINE void square(int64_t from, int64_t strided_step, int64_t to, int64_t dense_step) const {
+    move_square(dense + to, dense_step, strided + from, strided_step);
+  }
 };
 
 // The view as planes rows x columns: columns are its innermost dimension, rows the dimension whose elements lie side by side in x, if there
@@ -30,13 +47,23 @@ struct Planes {
   int64_t count, rows, columns, row_strided, row_dense, column_strided;
 };
 
-Planes planes_of(const Strided& s) {
+Planes planes_of(const Strided& view) {
+  struct {
+    int rank = 0;
+    int64_t dims[max_rank], stride[max_rank];
+  } s;
+  for (int d = 0; d < view.rank; d++) {  // dimensions that follow each other on both sides are one
+    if (view.dims[d] == 1) continue;
+    const bool follows = s.rank && s.stride[s.rank - 1] == view.stride[d] * view.dims[d];
+    const int at = follows ? s.rank - 1 : s.rank++;
+    s.dims[at] = follows ? s.dims[at] * view.dims[d] : view.dims[d], s.stride[at] = view.stride[d];
+  }
   const int inner = s.rank - 1;
   int64_t dense[max_rank], step = 1;
   for (int d = inner; d >= 0; d--) dense[d] = step, step *= s.dims[d];
   int across = inner - 1;
   for (int d = 0; d < inner; d++)
-    if (s.stride[d] == 1 && s.dims[d] > 1) across = d;
+    if (s.stride[d] == 1) across = d;
   Planes p = {0, {}, {}, {}, 1, 1, 1, 0, 0, 1};
   if (inner >= 0) p.columns = s.dims[inner], p.column_strided = s.stride[inner];
   if (across >= 0) p.rows = s.dims[across], p.row_strided = s.stride[across], p.row_dense = dense[across];
@@ -57,6 +84,12 @@ INLINE void move_rows(const Planes& p, const Move& move, int64_t strided, int64_
   }
   for (int64_t top = begin; top < end; top += tile) {
     for (int64_t left = 0; left < p.columns; left += tile) {
+      if (squares && p.row_strided == 1 && top + tile <= end && left + tile <= p.columns) {
+        for (int64_t r = top; r < top + tile; r += N_LANES)
+          for (int64_t c = left; c < left + tile; c += N_LANES)
+            move.square(strided + r + c * p.column_strided, p.column_strided, dense + r * p.row_dense + c, p.row_dense);
+        continue;
+      }
       for (int64_t r = top; r < smaller(top + tile, end); r++)
         for (int64_t c = left; c < smaller(left + tile, p.columns); c++)
           move.element(strided + r * p.row_strided + c * p.column_strided, dense + r * p.row_dense + c);
