@@ -45,7 +45,7 @@ def build(folder: Path, sanitizer: str) -> Path:
         "-ffp-contract=off",
         "-I",
         str(SOURCES),
-        *([f"-fsanitize={sanitizer}", "-g"] if sanitizer else []),
+        *([f"-fsanitize={sanitizer}", "-g1"] if sanitizer else []),
     ]
     unwatched = ["-fno-sanitize=thread", "-DCUDA_ON_CPU_TSAN"] if sanitizer == "thread" else []
 
