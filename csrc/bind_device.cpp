@@ -138,6 +138,9 @@ void bind_backends(py::module_& m) {
   m.def("get_precision", [] { return precision_names[int(precision())]; });
   m.def("set_winograd", &set_winograd, py::arg("on"), "Whether convolutions on the CPU may use Winograd's algorithm (on by default).");
   m.def("get_winograd", &winograd);
+  m.def("set_past_caches_from", &set_past_caches_from, py::arg("bytes"),
+        "Results of at least so many bytes are written past the CPU's caches by what only moves memory; the bits are the same.");
+  m.def("get_past_caches_from", &past_caches_from);
   py::class_<Stream>(m, "Stream")
       .def(py::init<const std::string&>(), py::arg("device") = "cuda")
       .def("synchronize", [](const Stream& s) { unlocked([&] { s.device.check(s.device.backend->synchronize(s.handle)); }); })

@@ -21,7 +21,8 @@ struct Context {
   Precision precision = Precision::highest;
   bool winograd = true;  // whether convolutions may take that detour
   Packing packing = Packing::each_call;
-  void* stream = nullptr;  // of a GPU, on which the kernel's launches follow each other
+  int64_t past_caches_from = int64_t{32} << 20;  // bytes: larger results of passes over memory are written past the caches of the CPU
+  void* stream = nullptr;                        // of a GPU, on which the kernel's launches follow each other
 };
 
 // parallel(context, blocks, [&](int64_t block, int worker) { ... })

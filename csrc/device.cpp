@@ -16,6 +16,7 @@ namespace {
 
 std::atomic<Precision> chosen_precision{Precision::highest};
 std::atomic<bool> winograd_allowed{true};
+std::atomic<int64_t> least_past_caches{Context{}.past_caches_from};
 thread_local std::map<const Device*, void*> chosen_streams;
 
 struct Registry {
@@ -83,6 +84,7 @@ Context Device::context() {
   Context context = threads::context();
   context.precision = precision();
   context.winograd = winograd();
+  context.past_caches_from = past_caches_from();
   if (is_cpu()) return context;
   select();
   context.stream = stream();
@@ -211,5 +213,8 @@ void set_precision(Precision p) { chosen_precision = p; }
 
 bool winograd() { return winograd_allowed; }
 void set_winograd(bool on) { winograd_allowed = on; }
+
+int64_t past_caches_from() { return least_past_caches; }
+void set_past_caches_from(int64_t bytes) { least_past_caches = bytes; }
 
 }  // namespace fastnn

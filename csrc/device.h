@@ -60,5 +60,7 @@ Precision precision();  // of all devices
 void set_precision(Precision);
 bool winograd();  // whether convolutions may take that detour; tests and bench switch it off
 void set_winograd(bool);
+int64_t past_caches_from();  // bytes of a result; tests and bench set it
+void set_past_caches_from(int64_t);
 
 }  // namespace fastnn

@@ -20,9 +20,10 @@ MOST = 3000  # elements: a few blocks; overruns depend on remainders
 
 
 def run(case: Case, table: Table) -> None:
-    """As one thread, and as three: each has its part of the scratch."""
-    for count in (1, 3):
+    """As one thread, and as three, each with its part of the scratch; then with results past the caches, where they lie as those need it."""
+    for count, past_from in ((1, _C.get_past_caches_from()), (3, 0)):
         _C.set_num_threads(count)
+        _C.set_past_caches_from(past_from)
         call(case.row, case.parameters, case.problem.operands, table.dtype)
 
 

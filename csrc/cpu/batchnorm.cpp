@@ -3,6 +3,7 @@
 // begins with what the first one left in the cache.
 #include "activation.h"
 #include "moments.h"
+#include "past_caches.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -41,11 +42,19 @@ INLINE void for_row_blocks(const Context& context, const BatchNorm& s, bool back
   });
 }
 
-// step(i, c, load, store) on the vectors of elements [begin, end); c is the place in a folded row
+// step(i, c, load, store) on the vectors of elements [begin, end), last block first, where all that is stored are elements of y; c is the
+// place in a folded row
 template <class F>
-INLINE void for_folded_rows(int64_t begin, int64_t end, int64_t width, const F& step) {
-  for (int64_t i = begin; i < end; i += width)
-    for_vectors(0, smaller(width, end - i), [&](int64_t c, auto load, auto store) { step(i + c, c, load, store); });
+INLINE void for_folded_rows(const Context& context, const BatchNorm& s, int64_t width, T* y, const F& step) {
+  const bool past = goes_past(context, y, s.rows * s.C * int64_t(sizeof(T)), width);
+  const auto run = [=](int64_t begin, int64_t end, bool past) __attribute__((always_inline)) {
+    for (int64_t i = begin; i < end; i += width)
+      for_vectors(0, smaller(width, end - i), past, [=](int64_t c, auto load, auto store) { step(i + c, c, load, store); });
+  };
+  for_row_blocks(context, s, true, [=](int64_t, int64_t begin, int64_t end) {
+    past ? run(begin, end, true) : run(begin, end, false);  // two loops
+    finish(past);
+  });
 }
 
 void set_affine(const BatchNorm& s, const Parts& p, const R* gamma, const R* beta, const R* mean, const R* rstd) {
@@ -66,10 +75,8 @@ INLINE vec affine(const Parts& p, const T* x, const T* residual, int64_t i, int6
 
 template <Activation activation, bool has_residual>
 void apply(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* residual, T* y) {
-  for_row_blocks(context, s, true, [=](int64_t, int64_t begin, int64_t end) {
-    for_folded_rows(begin, end, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
-      store(y + i, activate<activation>(affine<has_residual>(p, x, residual, i, c, load)));
-    });
+  for_folded_rows(context, s, p.width, y, [=](int64_t i, int64_t c, auto load, auto store) {
+    store(y + i, activate<activation>(affine<has_residual>(p, x, residual, i, c, load)));
   });
 }
 
@@ -119,16 +126,14 @@ void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* 
 
 template <Activation activation, bool has_residual, bool training>
 void make_dx(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* dresidual, T* dx) {
-  for_row_blocks(context, s, true, [=](int64_t, int64_t begin, int64_t end) {
-    for_folded_rows(begin, end, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
-      vec dz = load((has_residual ? dresidual : dy) + i);
-      if constexpr (activation != Activation::none && !has_residual)
-        dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
-      const vec scale = load(p.scale + c);
-      if constexpr (!training) return store(dx + i, scale * dz);
-      const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
-      store(dx + i, fma(scale, dz - load(p.dz_mean + c), -along_x));
-    });
+  for_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
+    vec dz = load((has_residual ? dresidual : dy) + i);
+    if constexpr (activation != Activation::none && !has_residual)
+      dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
+    const vec scale = load(p.scale + c);
+    if constexpr (!training) return store(dx + i, scale * dz);
+    const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
+    store(dx + i, fma(scale, dz - load(p.dz_mean + c), -along_x));
   });
 }
 

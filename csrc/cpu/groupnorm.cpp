@@ -1,6 +1,7 @@
 // Normalisation of each sample by the mean and variance of its groups of channels, y = gamma (x - mean) rstd + beta. A sample's pixels are
 // cut into fixed pieces; what is known of a piece's channels is joined in order, first over pieces, then over a group's channels.
 #include "moments.h"
+#include "past_caches.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -49,12 +50,16 @@ INLINE void for_samples(const Context& context, const GroupNorm& s, const F& bod
   });
 }
 
-// step(i, c, load, store) on the vectors of `rows` rows; c is the place in a folded row
+// step(i, place in the tables, load, store) on the vectors of all samples, where all that is stored are elements of y
 template <class F>
-INLINE void for_folded_rows(int64_t begin, int64_t rows, int64_t C, int64_t width, const F& step) {
-  const int64_t end = begin + rows * C;
-  for (int64_t i = begin; i < end; i += width)
-    for_vectors(0, smaller(width, end - i), [&](int64_t c, auto load, auto store) { step(i + c, c, load, store); });
+INLINE void for_folded_rows(const Context& context, const GroupNorm& s, int64_t width, T* y, const F& step) {
+  const bool past = goes_past(context, y, s.N * s.pixels * s.C * int64_t(sizeof(T)), width) && s.pixels * s.C % N_LANES == 0;
+  for_pieces(context, s, [=](int64_t, int64_t n, int64_t begin, int64_t rows) {
+    const int64_t end = begin + rows * s.C;
+    for (int64_t i = begin; i < end; i += width)
+      for_vectors(0, smaller(width, end - i), past, [=](int64_t c, auto load, auto store) { step(i + c, n * width + c, load, store); });
+    finish(past);
+  });
 }
 
 // The mean and the variance of a group, from those of its channels over all pixels.
@@ -122,11 +127,8 @@ void groupnorm_forward(const Context& context, const GroupNorm& s, const T* x, c
     }
     repeat_tables(p, s.C, n);
   });
-  for_pieces(context, s, [&](int64_t, int64_t n, int64_t begin, int64_t rows) {
-    const int64_t table = n * p.width;
-    for_folded_rows(begin, rows, s.C, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
-      store(y + i, fma(load(x + i) - load(p.mean + table + c), load(p.scale + table + c), load(p.shift + table + c)));
-    });
+  for_folded_rows(context, s, p.width, y, [=](int64_t i, int64_t c, auto load, auto store) {
+    store(y + i, fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c)));
   });
 }
 
@@ -163,12 +165,9 @@ void groupnorm_backward(const Context& context, const GroupNorm& s, const T* x, 
     }
     repeat_tables(p, s.C, n);
   });
-  for_pieces(context, s, [&](int64_t, int64_t n, int64_t begin, int64_t rows) {
-    const int64_t table = n * p.width;
-    for_folded_rows(begin, rows, s.C, p.width, [=](int64_t i, int64_t c, auto load, auto store) {
-      const vec along_x = load(p.slope + table + c) * (load(x + i) - load(p.mean + table + c));
-      store(dx + i, fma(load(p.scale + table + c), load(dy + i), -load(p.shift + table + c)) - along_x);
-    });
+  for_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
+    const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
+    store(dx + i, fma(load(p.scale + c), load(dy + i), -load(p.shift + c)) - along_x);
   });
   if (!s.affine) return;
   constexpr int64_t at_once = 64;

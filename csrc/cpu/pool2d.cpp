@@ -18,6 +18,9 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
   const int64_t next_row = row * s.dilation_h, next_column = s.C * s.dilation_w;
   const bool pairs = s.R == 2 && s.S == 2 && s.dilation_h == 1 && s.dilation_w == 1;
+  const bool past =
+      goes_past(context, y, rows * s.Q * s.C * int64_t(sizeof(T)), s.C) && goes_past(context, index, context.past_caches_from);
+  const int64_t asked = asks(s.N * s.H * s.W, s.C) ? s.stride_h : 0, further = larger(s.stride_h, (s.R - 1) * s.dilation_h + 1) * row;
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
       const int64_t h = np % s.P * s.stride_h - s.pad_h;
@@ -27,11 +30,13 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
         const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
         u8* const winner = has_index ? index + out : nullptr;
         if (pairs && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
-          pool_pixel<has_index>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner);
+          pool_pixel<has_index>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, past, y + out, winner);
         else
-          pool_pixel<has_index>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner);
+          pool_pixel<has_index>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, past, y + out, winner);
+        ask(window + further, asked, row, s.stride_w * s.C);
       }
     }
+    finish(past);
   });
 }
 
@@ -40,6 +45,7 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
 template <bool dilated>
 void gather(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const int64_t rows = s.N * s.H, per_block = larger(1, 32768 / larger(1, s.W * s.C));
+  const bool past = goes_past(context, dx, rows * s.W * s.C * int64_t(sizeof(T)), s.C);
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t nh = block * per_block; nh < smaller((block + 1) * per_block, rows); nh++) {
       const int64_t h = nh % s.H + s.pad_h, first_row = nh / s.H * s.P;
@@ -49,7 +55,7 @@ void gather(const Context& context, const Pool2d& s, const u8* index, const T* d
       for (int64_t w = 0; w < s.W; w++) {
         while (q_begin * s.stride_w + reach_w <= w + s.pad_w) q_begin++;
         while (q_end < s.Q && q_end * s.stride_w <= w + s.pad_w) q_end++;
-        for_channels(s.C, [&](int64_t c, auto load, auto store, auto load_bytes, auto) {
+        for_channels(s.C, past, [&](int64_t c, auto load, auto store, auto load_bytes, auto) {
           vec sum = zero();
           for (int64_t p = p_begin; p < p_end; p++) {
             for (int64_t q = q_begin; q < q_end; q++) {
@@ -63,19 +69,21 @@ void gather(const Context& context, const Pool2d& s, const u8* index, const T* d
         });
       }
     }
+    finish(past);
   });
 }
 
 // Windows of 2 x 2 side by side: each writes the pixels it covers, which are no other's.
 void scatter_quads(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
+  const bool past = goes_past(context, dx, s.N * s.H * row * int64_t(sizeof(T)), s.C);
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
       T* const top = dx + (np / s.P * s.H + np % s.P * 2) * row;
       for (int64_t q = 0; q < s.Q; q++) {
         const int64_t out = (np * s.Q + q) * s.C;
         T* const quad = top + 2 * q * s.C;
-        for_channels(s.C, [=](int64_t c, auto load, auto store, auto load_bytes, auto) {
+        for_channels(s.C, past, [=](int64_t c, auto load, auto store, auto load_bytes, auto) {
           const vec d = load(dy + out + c);
           const ivec at = load_bytes(index + out + c);
           UNROLL for (int i = 0; i < 2; i++) UNROLL for (int j = 0; j < 2; j++)
@@ -87,6 +95,7 @@ void scatter_quads(const Context& context, const Pool2d& s, const u8* index, con
       for (int i = 0; i < 2; i++) __builtin_memset(top + i * row + 2 * s.Q * s.C, 0, rest * sizeof(T));
       __builtin_memset(top + 2 * row, 0, below * sizeof(T));
     }
+    finish(past);
   });
 }
 

@@ -33,7 +33,7 @@ void regionpool2d_forward(const Context& context, const RegionPool2d& s, const T
       for (int64_t q = s.P; q < s.P + s.Q; q++) {
         const T* const corner = x + (n * s.H + of.begin[p]) * row + of.begin[q] * s.C;
         const int64_t out = (np * s.Q + q - s.P) * s.C;
-        pool_pixel(corner, row, s.C, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, y + out, index + out);
+        pool_pixel(corner, row, s.C, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, false, y + out, index + out);
       }
     }
   });
@@ -66,7 +66,7 @@ void regionpool2d_backward(const Context& context, const RegionPool2d& s, const 
       for (int64_t w = 0; w < s.W; w++) {
         while (q_begin < s.P + s.Q && of.end[q_begin] <= w) q_begin++;
         while (q_end < s.P + s.Q && of.begin[q_end] <= w) q_end++;
-        for_channels(s.C, [&](int64_t c, auto load, auto store, auto load_bytes, auto) {
+        for_channels(s.C, false, [&](int64_t c, auto load, auto store, auto load_bytes, auto) {
           vec sum = zero();
           for (int64_t p = p_begin; p < p_end; p++) {
             for (int64_t q = q_begin; q < q_end; q++) {

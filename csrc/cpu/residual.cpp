@@ -2,15 +2,15 @@
 // already: where tiles are written, or behind them in a pass of its own.
 #include "activation.h"
 #include "conv2d/algorithm.h"
-#include "elements.h"
+#include "past_caches.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
 template <Activation activation>
 void add(const Context& context, int64_t count, const storage* residual, storage* y) {
-  for_elements(context, count,
-               [=](int64_t i, auto load, auto store) { store(y + i, activate<activation>(load(y + i) + load(residual + i))); });
+  for_results(context, count, y,
+              [=](int64_t i, auto load, auto store) { store(y + i, activate<activation>(load(y + i) + load(residual + i))); });
 }
 
 }  // namespace

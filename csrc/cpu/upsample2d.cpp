@@ -1,7 +1,7 @@
 // Maps of another size: each output mixes up to two rows and two columns; backward, each input gathers from the outputs that read it, in
 // order. What is read where is worked out once per axis.
 #include "../windows.h"
-#include "scratch.h"
+#include "past_caches.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -43,6 +43,7 @@ Plan upsample2d_backward_plan(const Context&, const Upsample2d& s) { return {"ga
 void upsample2d_forward(const Context& context, const Upsample2d& s, const T* x, T* y, void* scratch) {
   const Plans plans = take_taps(s, scratch);
   const int64_t rows = s.N * s.h.count, per_block = larger(1, 32768 / larger(1, s.w.count * s.C)), row = s.w.size * s.C;
+  const bool past = goes_past(context, y, rows * s.w.count * s.C * int64_t(sizeof(T)), s.C);
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
       const Taps h = plans.rows[np % s.h.count];
@@ -53,17 +54,18 @@ void upsample2d_forward(const Context& context, const Upsample2d& s, const T* x,
         const Taps w = plans.columns[q];
         T* const out = y + (np * s.w.count + q) * s.C;
         if (!s.h.linear) {
-          for_vectors(0, s.C, [&](int64_t c, auto load, auto store) { store(out + c, load(upper + w.low * s.C + c)); });
+          for_vectors(0, s.C, past, [&](int64_t c, auto load, auto store) { store(out + c, load(upper + w.low * s.C + c)); });
           continue;
         }
         const vec right = set(real(w.weight)), left = set(real(1 - w.weight));
-        for_vectors(0, s.C, [&](int64_t c, auto load, auto store) {
+        for_vectors(0, s.C, past, [&](int64_t c, auto load, auto store) {
           const vec top = fma(right, load(upper + w.high * s.C + c), left * load(upper + w.low * s.C + c));
           const vec bottom = fma(right, load(lower + w.high * s.C + c), left * load(lower + w.low * s.C + c));
           store(out + c, fma(below, bottom, above * top));
         });
       }
     }
+    finish(past);
   });
 }
 
