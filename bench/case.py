@@ -21,7 +21,8 @@ Sides = tuple[Call, Mapping[str, Call]]  # ours, and PyTorch's forms by name
 
 @dataclass(frozen=True)
 class Case:
-    """`make` allocates random operands and gives the calls. One of flop and nbytes says what the kernel is bound by.
+    """`make` allocates random operands and gives the calls. One of flop and nbytes says what the kernel is bound by; where there are both it
+    is compared with flop, and memory may be the bound.
 
     nbytes counts what must be read and written at least, with two passes over the input where statistics come first.
     """

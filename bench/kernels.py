@@ -25,7 +25,7 @@ from .timing import Turns, quantile, take_turns
 
 CONV_NETS = ("vgg", "resnet20", "resnet18", "lenet")
 LINEAR_NETS = ("mlp", "lenet", "vgg", "resnet18")
-WIDTHS = (31, 22, 9, 9, 13, 7, 8, 8, 12, 10)
+WIDTHS = (31, 22, 9, 9, 13, 7, 8, 8, 12, 10, 13)
 
 
 def all_cases() -> Iterator[Case]:
@@ -53,6 +53,8 @@ def measure(case: Case, turns: int, peak: Gauge | None) -> dict[str, Any]:
     result = take_turns(
         {"fastnn": ours, **theirs}, turns, least_seconds=0.01, pause=0.01, gauge=gauge, stopwatch=device.current.kernel_seconds
     )
+    # GFLOP/s that a copy of as many bytes would leave time for
+    by_memory = peak.copy_gbs(case.nbytes) * case.flop / case.nbytes if peak and case.flop and case.nbytes else None
     form = result.fastest(list(theirs))
     ratios = result.ratios(form, "fastnn")
     work = (case.flop or case.nbytes) / 1e9
@@ -69,6 +71,7 @@ def measure(case: Case, turns: int, peak: Gauge | None) -> dict[str, Any]:
         "ratio": median(ratios),
         "lower quartile": quantile(ratios, 0.25),
         "percent": percent(result, work),
+        "bound by memory": by_memory,
         "difference": apart,
     }
 
@@ -85,7 +88,8 @@ def show(report: Report, r: dict[str, Any]) -> None:
     share = "-" if r["percent"] is None else f"{r['percent']['best']:.0f} {r['percent']['median']:.0f}"
     apart = "-" if r["difference"] is None else f"{r['difference']:.0e}"
     times = f"{r['ms']['fastnn']:.3f}", f"{r['ms'][r['opponent']]:.3f}", r["opponent"], f"{r['ratio']:.2f}", f"{r['lower quartile']:.2f}"
-    report.line((r["name"], r["algorithm"], *times, f"{r['rate']:.0f}", share, apart), WIDTHS)
+    bound = r.get("bound by memory")
+    report.line((r["name"], r["algorithm"], *times, f"{r['rate']:.0f}", share, apart, f"memory {bound:.0f}" if bound else ""), WIDTHS)
 
 
 def heading(report: Report, r: dict[str, Any], product: str) -> None:

@@ -11,16 +11,20 @@ import torch.nn.functional as F
 
 from fastnn import _C
 
+from . import device
 from .case import LAYOUTS, Case, Sides, ours, random, theirs
 from .layers import ConvLayer, LinearLayer
 from .timing import Call
 
+FEW_CHANNELS = 16  # up to which memory may be the bound
+
 
 def convolutions(layer: ConvLayer, judged: bool) -> Iterator[Case]:
-    yield Case("conv2d_forward", layer.name, lambda: conv2d_forward(layer), layer.flop, judged=judged)
+    moved = device.current.item_size * sum(map(prod, (layer.x, layer.w, layer.y))) if layer.w[1] <= FEW_CHANNELS else 0
+    yield Case("conv2d_forward", layer.name, lambda: conv2d_forward(layer), layer.flop, moved, judged)
     if not layer.first:
-        yield Case("conv2d_backward_input", layer.name, lambda: conv2d_backward(layer, "input"), layer.flop, judged=judged)
-    yield Case("conv2d_backward_weight", layer.name, lambda: conv2d_backward(layer, "weight"), layer.flop, judged=judged)
+        yield Case("conv2d_backward_input", layer.name, lambda: conv2d_backward(layer, "input"), layer.flop, moved, judged)
+    yield Case("conv2d_backward_weight", layer.name, lambda: conv2d_backward(layer, "weight"), layer.flop, moved, judged)
 
 
 def geometry(layer: ConvLayer) -> _C.Conv2d:

@@ -82,11 +82,11 @@ INLINE Tile<Y> taps3_tile_of(int rows, int vectors) {
 }  // namespace
 
 template <class Y>
-Tile<Y> tile(int rows, int vectors, int pitch) {
+Tile<Y> tile(int rows, int vectors, [[maybe_unused]] int pitch) {
   if constexpr (together == 1) {
-    if (pitch < N_LANES) return pitch == 4 ? tile_of<Y, 4>(rows, vectors) : tile_of<Y, 1>(rows, vectors);
+    if (pitch < N_LANES)
+      return pitch == 4 ? tile_of<Y, 4>(rows, vectors) : pitch == 3 ? tile_of<Y, 3>(rows, vectors) : tile_of<Y, 1>(rows, vectors);
   }
-  (void)pitch;
   return tile_of<Y, N_LANES>(rows, vectors);
 }
 

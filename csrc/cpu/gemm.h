@@ -63,7 +63,7 @@ struct Target {
 template <class Y>
 using Tile = void (*)(const Reduction&, const operand* a, const operand* b, const Target<Y>&);
 
-// The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4 or 1.
+// The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4, 3 or 1.
 template <class Y>
 Tile<Y> tile(int rows, int vectors, int pitch);
 

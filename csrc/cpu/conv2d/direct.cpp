@@ -13,7 +13,7 @@ int64_t phase_width(const Direct& d) { return divide_up(d.W, d.step_w); }
 int64_t phase_height(const Direct& d) { return divide_up(d.H, d.step_h); }
 int64_t phase_count(const Direct& d) { return d.step_h * d.step_w; }
 int64_t panel_columns(const Direct& d) { return int64_t(d.Z) * N_LANES; }
-int64_t depth(const Direct& d) { return terms * operands_of(d.input.channels); }
+int64_t depth(const Direct& d) { return terms * operands_of(d.merged * d.input.channels); }
 int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows - 1) * d.input.step_h + d.reach_h; }
 
 // Interleaves the images of short rows, so that tiles are full. With tap reuse and few channels, 8 pixels do.
@@ -52,7 +52,7 @@ int64_t panel_at(const Direct& d, const OutputPhase& phase, int64_t panel) {
 }
 
 void pack_weight_panel(const Direct& d, const DirectTables& tables, const storage* w, int64_t group, int64_t panel, operand* packed) {
-  const int64_t run = d.taps3 ? 3 : 1, columns = panel_columns(d), in = d.input.channels, first = panel * columns;
+  const int64_t run = d.taps3 ? 3 : 1, columns = panel_columns(d), in = d.merged * d.input.channels, first = panel * columns;
   const int valid = int(smaller(columns, d.channels - first));
   for (int64_t f = 0; f < phase_count(d); f++) {
     const OutputPhase& phase = tables.phase[f];
@@ -172,7 +172,7 @@ void choose_blocks(Direct& d) {
   d.panels = divide_up(d.channels, panel_columns(d));
   d.input.images = choose_images(d);
   const int64_t height = larger(1, phase_height(d)), image_groups = d.groups * larger(1, d.N / d.input.images);
-  const int64_t work = d.N * d.groups * d.input.channels * d.channels * d.taps * phase_height(d) * phase_width(d);
+  const int64_t work = d.N * d.groups * d.merged * d.input.channels * d.channels * d.taps * phase_height(d) * phase_width(d);
   const int64_t wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
   const int64_t plane_bytes = terms * d.input.size(band_plane_rows(d, height)) * int64_t(sizeof(operand));
   const int64_t bands = larger(divide_up(plane_bytes, most_plane_bytes), smaller(divide_up(wanted, image_groups), height / 4));

@@ -12,6 +12,7 @@ struct Direct {
   PaddedInput input;
   int64_t N, groups;
   int64_t taps, reach_h, reach_w;  // taps of all phases; rows and columns that they span in the plane
+  int64_t merged = 1;              // taps that are one of as many times the channels, since they lie side by side in the plane
   int64_t H, W, step_h, step_w;    // the output, and from one output of a phase to the next
   int64_t channels, pixel_stride;  // output channels of a group; of all groups
   bool transposed_weights;         // packed from [out][tap][in] (forward), else from [in][tap][out]

@@ -16,6 +16,7 @@ Direct direct_of(const Conv2d& v, bool taps3) {
   const int64_t channels = v.C / v.G, columns = (v.Q - 1) * v.stride_w + d.reach_w;
   const int pitch = taps3 ? N_LANES : pitch_of(channels);
   d.input = {v.H, v.W, v.C, channels, 1, -v.pad_top, -v.pad_left, columns, v.stride_h, v.stride_w, d.reach_h, d.reach_w, pitch};
+  if (pitch == channels && v.stride_w == 1 && v.dilation_w == 1 && v.S * channels <= N_LANES) d.merged = v.S, d.taps = v.R;
   choose_blocks(d);
   return d;
 }
@@ -31,8 +32,8 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   const Direct d = direct_of(v, taps3);
   const DirectTables tables = direct_tables(context, d, scratch);
   tables.phase[0] = {v.P, v.Q, 0, 0, d.taps};
-  for (int64_t t = 0; t < d.taps; t++) {
-    tables.tap[t] = int32_t(d.input.offset(t / v.S * v.dilation_h, t % v.S * v.dilation_w));
+  for (int64_t t = 0, columns = v.S / d.merged; t < d.taps; t++) {
+    tables.tap[t] = int32_t(d.input.offset(t / columns * v.dilation_h, t % columns * v.dilation_w));
     tables.source[t] = int32_t(t);
   }
   run_direct(context, d, operands, scratch);

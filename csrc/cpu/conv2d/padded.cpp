@@ -21,9 +21,8 @@ INLINE void copy_wide_pixels(const storage* from, int64_t from_step, int64_t oth
   }
 }
 INLINE void copy_narrow_pixels(const storage* from, int64_t from_step, int64_t count, int64_t channels, real* to, int64_t to_step) {
-  constexpr bool same = sizeof(storage) == sizeof(real);
-  // Of three channels four are copied while another pixel follows: nobody reads the fourth.
-  for (; same && channels == 3 && count > 1; count--, from += from_step, to += to_step) __builtin_memcpy(to, from, 4 * sizeof(real));
+  const bool as_it_is = sizeof(storage) == sizeof(real) && from_step == channels && to_step == channels;
+  if (as_it_is) return void(__builtin_memcpy(to, from, size_t(count * channels) * sizeof(real)));
   for (int64_t j = 0; j < count; j++, from += from_step, to += to_step)
     for (int64_t c = 0; c < channels; c++) to[c] = from[c];
 }

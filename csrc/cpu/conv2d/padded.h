@@ -4,7 +4,7 @@
 //
 // Every tap, stride, padding and image border is then one constant offset, and neighbouring outputs of a row lie N_LANES elements apart:
 // columns are dealt out to `step_w` phases, one for each residue of the stride, and short rows of several images are interleaved.
-// Up to four channels take a narrower pixel: `pitch` is N_LANES, 4 or 1. One block of work copies the rows it needs into its
+// Up to four channels take a narrower pixel: `pitch` is N_LANES, 4, 3 or 1. One block of work copies the rows it needs into its
 // worker's part of the scratch, where they stay in the L2 cache. Where an operand is two numbers (operand.h), these are neighbouring
 // channels for a sum over channels, and the same channel of two neighbouring images for a sum over pixels (`of_two_images`).
 #pragma once
@@ -38,7 +38,7 @@ struct PaddedInput {
 
 INLINE int pitch_of(int64_t channels) {
   if (together > 1) return N_LANES;
-  return channels == 1 ? 1 : channels <= 4 && N_LANES >= 4 ? 4 : N_LANES;
+  return channels == 1 ? 1 : channels > 4 || N_LANES < 4 ? N_LANES : channels == 3 ? 3 : 4;
 }
 
 // Copies rows [first, first + rows) of the plane for in.images images; x is the first one's first pixel and channel. Of two images: there
