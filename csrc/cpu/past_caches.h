@@ -2,25 +2,18 @@
 // of what ReLU moves otherwise. Smaller ones go through the caches, where the next kernel finds them.
 #pragma once
 #include "elements.h"
-#include "lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 
 // The addresses are multiples of what is written.
 #if defined(__AVX512F__)
 INLINE void store_past(real* p, vec a) { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), __m512i(a)); }
-INLINE void store_bytes_past(u8* p, ivec a) {
-  _mm_stream_si128(reinterpret_cast<__m128i*>(p), _mm512_maskz_cvtepi32_epi8(__mmask16(-1), __m512i(a)));
-}
 #elif defined(__AVX2__)
 INLINE void store_past(real* p, vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), __m256i(a)); }
 #elif defined(__SSE2__)
 INLINE void store_past(real* p, vec a) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), __m128i(a)); }
 #else
 INLINE void store_past(real* p, vec a) { store(p, a); }
-#endif
-#if !defined(__AVX512F__)
-INLINE void store_bytes_past(u8* p, ivec a) { store_bytes(p, a); }
 #endif
 #if defined(FASTNN_NARROW_STORAGE)
 INLINE void store_past(storage* p, vec a) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrowed(a)); }

@@ -18,8 +18,6 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
   const int64_t next_row = row * s.dilation_h, next_column = s.C * s.dilation_w;
   const bool pairs = s.R == 2 && s.S == 2 && s.dilation_h == 1 && s.dilation_w == 1;
-  const bool past =
-      goes_past(context, y, rows * s.Q * s.C * int64_t(sizeof(T)), s.C) && goes_past(context, index, context.past_caches_from);
   const int64_t asked = asks(s.N * s.H * s.W, s.C) ? s.stride_h : 0, further = larger(s.stride_h, (s.R - 1) * s.dilation_h + 1) * row;
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
@@ -30,13 +28,12 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
         const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
         u8* const winner = has_index ? index + out : nullptr;
         if (pairs && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
-          pool_pixel<has_index>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, past, y + out, winner);
+          pool_pixel<has_index>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner);
         else
-          pool_pixel<has_index>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, past, y + out, winner);
+          pool_pixel<has_index>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner);
         ask(window + further, asked, row, s.stride_w * s.C);
       }
     }
-    finish(past);
   });
 }
 
@@ -74,15 +71,17 @@ void gather(const Context& context, const Pool2d& s, const u8* index, const T* d
 }
 
 // Windows of 2 x 2 side by side: each writes the pixels it covers, which are no other's.
+template <bool past>
 void scatter_quads(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
-  const bool past = goes_past(context, dx, s.N * s.H * row * int64_t(sizeof(T)), s.C);
+  const int64_t asked = asks(s.N * s.P * s.Q, s.C);
   parallel(context, divide_up(rows, per_block), [&](int64_t block, int) {
     for (int64_t np = block * per_block; np < smaller((block + 1) * per_block, rows); np++) {
       T* const top = dx + (np / s.P * s.H + np % s.P * 2) * row;
       for (int64_t q = 0; q < s.Q; q++) {
         const int64_t out = (np * s.Q + q) * s.C;
         T* const quad = top + 2 * q * s.C;
+        ask(dy + out + s.Q * s.C, asked, 0, s.C);
         for_channels(s.C, past, [=](int64_t c, auto load, auto store, auto load_bytes, auto) {
           const vec d = load(dy + out + c);
           const ivec at = load_bytes(index + out + c);
@@ -106,7 +105,10 @@ void maxpool2d_inference(const Context& context, const Pool2d& s, const T* x, T*
 
 void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const bool quads = s.R == 2 && s.S == 2 && s.stride_h == 2 && s.stride_w == 2 && s.dilation_h == 1 && s.dilation_w == 1;
-  if (quads && s.pad_h == 0 && s.pad_w == 0 && 2 * s.P <= s.H && 2 * s.Q <= s.W) return scatter_quads(context, s, index, dy, dx);
+  if (quads && s.pad_h == 0 && s.pad_w == 0 && 2 * s.P <= s.H && 2 * s.Q <= s.W) {
+    const bool past = goes_past(context, dx, s.N * s.H * s.W * s.C * int64_t(sizeof(T)), s.C);
+    return past ? scatter_quads<true>(context, s, index, dy, dx) : scatter_quads<false>(context, s, index, dy, dx);
+  }
   const bool dilated = s.dilation_h > 1 || s.dilation_w > 1;
   dilated ? gather<true>(context, s, index, dy, dx) : gather<false>(context, s, index, dy, dx);
 }

@@ -14,14 +14,14 @@ struct Span {
 // The part of a window of `size` that lies inside [0, limit) when its first element falls on `start`.
 INLINE Span inside(int64_t start, int64_t size, int64_t limit) { return {larger(0, -start), smaller(size, limit - start)}; }
 
-// step(c, load, store, load_bytes, store_bytes) over the channels of a pixel; what is stored, past the caches where `past`
+// step(c, load, store, load_bytes, store_bytes) over the channels of a pixel; what is stored by store(), past the caches where `past`
 template <class F>
 INLINE void for_channels(int64_t C, bool past, const F& step) {
   int64_t c = 0;
   for (; c + N_LANES <= C; c += N_LANES)
     step(
         c, [](const auto* p) { return load(p); }, [past](auto* p, vec a) { store(past, p, a); }, [](const u8* p) { return load_bytes(p); },
-        [past](u8* p, ivec a) { past ? store_bytes_past(p, a) : store_bytes(p, a); });
+        [](u8* p, ivec a) { store_bytes(p, a); });
   if (const int n = int(C - c))
     step(
         c, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); },
@@ -35,8 +35,8 @@ INLINE void ask(const T* first, int64_t rows, int64_t row, int64_t count) {
   for (int64_t i = 0; i < rows; i++)
     for (int64_t c = 0; c < count; c += line) __builtin_prefetch(first + i * row + c);
 }
-// Whether that pays: not out of the L2 cache, nor where a pixel is less than a line.
-INLINE bool asks(int64_t pixels, int64_t C) { return pixels * C * int64_t(sizeof(T)) > 1024 * 1024 && C >= N_LANES; }
+// Whether that pays: not where much of the map lies in the caches, nor where a pixel is less than a line.
+INLINE bool asks(int64_t pixels, int64_t C) { return pixels * C * int64_t(sizeof(T)) > 8 * 1024 * 1024 && C >= N_LANES; }
 
 INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
 
@@ -49,8 +49,8 @@ INLINE Span inside(int64_t start, int64_t size, int64_t limit, int64_t dilation)
 // The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie, the others
 // lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN. `index` may be absent.
 template <bool has_index = true>
-INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, bool past, T* y, u8* index) {
-  for_channels(C, past, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
+INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
+  for_channels(C, false, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
     vec best = load(x + r.begin * row + s.begin * column + c);
     ivec at = lanes(r.begin * S + s.begin);
     for (int64_t i = r.begin; i < r.end; i++) {

@@ -33,7 +33,7 @@ void regionpool2d_forward(const Context& context, const RegionPool2d& s, const T
       for (int64_t q = s.P; q < s.P + s.Q; q++) {
         const T* const corner = x + (n * s.H + of.begin[p]) * row + of.begin[q] * s.C;
         const int64_t out = (np * s.Q + q - s.P) * s.C;
-        pool_pixel(corner, row, s.C, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, false, y + out, index + out);
+        pool_pixel(corner, row, s.C, s.C, {0, of.end[p] - of.begin[p]}, {0, of.end[q] - of.begin[q]}, s.S, y + out, index + out);
       }
     }
   });
