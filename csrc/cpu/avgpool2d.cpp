@@ -5,7 +5,10 @@
 
 namespace fastnn::FASTNN_TABLE {
 
-void avgpool2d_forward(const Context& context, const AvgPool2d& s, const T* x, T* y) {
+namespace {
+
+template <bool past>
+void average(const Context& context, const AvgPool2d& s, const T* x, T* y) {
   const int64_t rows = s.N * s.h.count, row = s.w.size * s.C;
   const bool asked = asks(s.N * s.h.size * s.w.size, s.C);
   const int64_t per_block = larger(1, 32768 * s.h.count / larger(1, s.h.size * row));  // about 32k elements of x
@@ -20,7 +23,7 @@ void avgpool2d_forward(const Context& context, const AvgPool2d& s, const T* x, T
         const vec divisor = set(real(divisor_of(s, p, q)));
         T* const out = y + (np * s.w.count + q) * s.C;
         ask(image + h.end * row + w.begin * s.C, more, row, (w.end - w.begin) * s.C);
-        for_vectors(0, s.C, [&](int64_t c, auto load, auto store) {
+        for_vectors(0, s.C, past, [&](int64_t c, auto load, auto store) {
           vec total = zero();
           for (int64_t i = h.begin; i < h.end; i++) {
             vec sum = zero();
@@ -31,10 +34,9 @@ void avgpool2d_forward(const Context& context, const AvgPool2d& s, const T* x, T
         });
       }
     }
+    finish(past);
   });
 }
-
-namespace {
 
 bool side_by_side(const PoolAxis& a) { return !a.adaptive && a.window == a.stride && a.pad == 0 && a.count * a.window == a.size; }
 
@@ -59,6 +61,10 @@ void scatter(const Context& context, const AvgPool2d& s, const T* dy, T* dx) {
 }
 
 }  // namespace
+
+void avgpool2d_forward(const Context& context, const AvgPool2d& s, const T* x, T* y) {
+  leave_caches(context, y, s.N * s.h.size * s.w.size, s.C) ? average<true>(context, s, x, y) : average<false>(context, s, x, y);
+}
 
 // Each input pixel gathers from the windows that have it, in order.
 void avgpool2d_backward(const Context& context, const AvgPool2d& s, const T* dy, T* dx) {

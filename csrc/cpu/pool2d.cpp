@@ -13,7 +13,7 @@ INLINE int64_t winner_at(const Pool2d& s, int64_t below, int64_t right) {
 // Output rows of one image or several that make a block: about 32k elements of the input.
 int64_t rows_of_block(const Pool2d& s) { return larger(1, 32768 / larger(1, s.W * s.C * s.stride_h)); }
 
-template <bool has_index>
+template <bool has_index, bool past>
 void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) {
   const int64_t rows = s.N * s.P, per_block = rows_of_block(s), row = s.W * s.C;
   const int64_t next_row = row * s.dilation_h, next_column = s.C * s.dilation_w;
@@ -28,12 +28,13 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
         const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
         u8* const winner = has_index ? index + out : nullptr;
         if (pairs && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
-          pool_pixel<has_index>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner);
+          pool_pixel<has_index, past>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner);
         else
-          pool_pixel<has_index>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner);
+          pool_pixel<has_index, past>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner);
         ask(window + further, asked, row, s.stride_w * s.C);
       }
     }
+    finish(past);
   });
 }
 
@@ -100,8 +101,13 @@ void scatter_quads(const Context& context, const Pool2d& s, const u8* index, con
 
 }  // namespace
 
-void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) { pool<true>(context, s, x, y, index); }
-void maxpool2d_inference(const Context& context, const Pool2d& s, const T* x, T* y) { pool<false>(context, s, x, y, nullptr); }
+void maxpool2d_forward(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) {
+  leave_caches(context, y, s.N * s.H * s.W, s.C) ? pool<true, true>(context, s, x, y, index) : pool<true, false>(context, s, x, y, index);
+}
+void maxpool2d_inference(const Context& context, const Pool2d& s, const T* x, T* y) {
+  leave_caches(context, y, s.N * s.H * s.W, s.C) ? pool<false, true>(context, s, x, y, nullptr)
+                                                 : pool<false, false>(context, s, x, y, nullptr);
+}
 
 void maxpool2d_backward(const Context& context, const Pool2d& s, const u8* index, const T* dy, T* dx) {
   const bool quads = s.R == 2 && s.S == 2 && s.stride_h == 2 && s.stride_w == 2 && s.dilation_h == 1 && s.dilation_w == 1;

@@ -38,6 +38,11 @@ INLINE void ask(const T* first, int64_t rows, int64_t row, int64_t count) {
 // Whether that pays: not where much of the map lies in the caches, nor where a pixel is less than a line.
 INLINE bool asks(int64_t pixels, int64_t C) { return pixels * C * int64_t(sizeof(T)) > 8 * 1024 * 1024 && C >= N_LANES; }
 
+// Whether results y of a map go past the caches: they would not stay where twice as many bytes as those hold are read meanwhile.
+INLINE bool leave_caches(const Context& context, const T* y, int64_t pixels, int64_t C) {
+  return goes_past(context, y, pixels * C * int64_t(sizeof(T)) / 2, C);
+}
+
 INLINE ivec lanes(int64_t a) { return integer(a) - ivec{}; }
 
 // The same when the window's elements lie `dilation` apart.
@@ -48,9 +53,9 @@ INLINE Span inside(int64_t start, int64_t size, int64_t limit, int64_t dilation)
 
 // The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie, the others
 // lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN. `index` may be absent.
-template <bool has_index = true>
+template <bool has_index = true, bool past = false>
 INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, T* y, u8* index) {
-  for_channels(C, false, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
+  for_channels(C, past, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
     vec best = load(x + r.begin * row + s.begin * column + c);
     ivec at = lanes(r.begin * S + s.begin);
     for (int64_t i = r.begin; i < r.end; i++) {
