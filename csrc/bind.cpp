@@ -1,101 +1,103 @@
 // The module, and its one function per row of kernels.def.
+#include <array>
+
 #include "bind.h"
 
 using namespace fastnn;
 
 namespace {
 
-// --- one function per row
+// --- one function per row: plain functions of C, since looking for an overload takes longer than a small kernel
 
-Argument argument_of(const Operand& operand, const char* row, py::handle value) {
+struct RowFunction {
+  Row row;
+  const RowInfo* info;
+  py::detail::type_info* parameters;
+  std::string doc;
+  PyMethodDef definition;
+};
+
+const Array& array_of(const Operand& operand, const char* row, PyObject* value) {
+  if (void* array = held(array_type(), value)) return *static_cast<const Array*>(array);
+  throw TypeMismatch(std::string(row) + ": " + operand.name + " must be an Array, got " + Py_TYPE(value)->tp_name);
+}
+
+Argument argument_of(const Operand& operand, const char* row, PyObject* value) {
   Argument argument;
-  if (value.is_none()) {
+  if (value == Py_None) {
     argument.absent = true;
-    return argument;
-  }
-  auto add = [&](py::handle item) {
-    if (!py::isinstance<Array>(item))
-      throw TypeMismatch(std::string(row) + ": " + operand.name + " must be an Array, got " +
-                         py::cast<std::string>(py::type::of(item).attr("__name__")));
-    argument.arrays.push_back(item.cast<const Array&>());
-  };
-  if (operand.list) {
-    for (py::handle item : value) add(item);
+  } else if (operand.list) {
+    for (py::handle item : py::reinterpret_borrow<py::object>(value)) argument.list.push_back(array_of(operand, row, item.ptr()));
   } else {
-    add(value);
+    argument.one = &array_of(operand, row, value);
   }
   return argument;
 }
 
-py::object call_from_python(Row row, const void* parameters, const py::args& args) {
-  const RowInfo& info = row_info(row);
+std::vector<Array> run(const RowFunction& f, PyObject* const* args, size_t count) {
+  const void* parameters = count ? held(f.parameters, args[0]) : nullptr;
+  if (!parameters)
+    throw TypeMismatch(std::string(f.info->name) + ": parameters must be a " + f.info->parameters + ", got " +
+                       (count ? Py_TYPE(args[0])->tp_name : "nothing"));
   std::vector<Argument> arguments;
-  arguments.reserve(args.size());
-  size_t next = 0;
-  for (const Operand& operand : info.operands)
-    if (operand.direction != Direction::out && next < args.size()) arguments.push_back(argument_of(operand, info.name, args[next++]));
-  if (next < args.size())
-    throw TypeMismatch(std::string(info.name) + " got " + std::to_string(args.size()) + " arrays, " + std::to_string(next) + " expected");
-  std::vector<Array> outputs;
-  {
-    py::gil_scoped_release unlock;
-    outputs = call(row, parameters, arguments);
-  }
-  if (outputs.empty()) return py::none();
-  if (outputs.size() == 1) return py::cast(std::move(outputs[0]));
-  py::tuple tuple(outputs.size());
-  for (size_t i = 0; i < outputs.size(); i++) tuple[i] = py::cast(std::move(outputs[i]));
-  return tuple;
+  arguments.reserve(count);
+  size_t next = 1;
+  for (const Operand& operand : f.info->operands)
+    if (operand.direction != Direction::out && next < count) arguments.push_back(argument_of(operand, f.info->name, args[next++]));
+  if (next < count)
+    throw TypeMismatch(std::string(f.info->name) + " got " + std::to_string(count - 1) + " arrays, " + std::to_string(next - 1) +
+                       " expected");
+  py::gil_scoped_release unlock;
+  return call(f.row, parameters, arguments);
 }
 
-template <class S>
-const void* parameters_of(py::handle object) {
-  return &object.cast<const S&>();
+py::object wrapped(Array&& array) {
+  auto* moved = new Array(std::move(array));
+  return py::reinterpret_steal<py::object>(
+      py::detail::type_caster_generic::cast(moved, py::return_value_policy::take_ownership, {}, array_type(), nullptr, nullptr));
+}
+
+PyObject* call_from_python(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    std::vector<Array> outputs = run(*static_cast<RowFunction*>(PyCapsule_GetPointer(self, nullptr)), args, size_t(count));
+    if (outputs.size() == 1) return wrapped(std::move(outputs[0]));
+    if (outputs.empty()) return py::object(py::none());
+    py::tuple tuple(outputs.size());
+    for (size_t i = 0; i < outputs.size(); i++) tuple[i] = wrapped(std::move(outputs[i]));
+    return py::object(std::move(tuple));
+  });
+}
+
+void bind_row(py::module_& m, Row row, const std::type_info& parameters) {
+  static auto& functions = *new std::array<RowFunction, row_count>;  // Python refers to them as long as the process lives
+  const RowInfo& info = row_info(row);
+  RowFunction* const f = &functions[row];
+  *f = {row, &info, py::detail::get_type_info(parameters, true), {}, {}};
+  f->doc = std::string(info.name) + "(parameters: " + info.parameters + ", *arrays)";
+  f->definition = c_function(info.name, &call_from_python, f->doc.c_str());
+  const py::capsule self(f, [](void*) {});
+  m.attr(info.name) = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&f->definition, self.ptr(), m.attr("__name__").ptr()));
 }
 
 void bind_rows(py::module_& m) {
-#define KERNEL(name, Struct, operands) \
-  m.def(#name, [](const Struct& parameters, const py::args& args) { return call_from_python(row_##name, &parameters, args); });
-#define PLANNED KERNEL
-#include "kernels.def"
-#undef KERNEL
-#undef PLANNED
-  using Unwrap = const void* (*)(py::handle);
-  static const Unwrap unwrap[] = {
-#define KERNEL(name, Struct, operands) &parameters_of<Struct>,
+  static const std::type_info* const types[] = {
+#define KERNEL(name, Struct, operands) &typeid(Struct),
 #define PLANNED KERNEL
 #include "kernels.def"
 #include "undef_kernels.h"
   };
+  for (int row = 0; row < row_count; row++) bind_row(m, Row(row), *types[row]);
   m.def(
       "plan",
       [](const std::string& name, const py::object& parameters, const std::string& dtype, const std::string& device) {
         const Row row = row_named(name);
-        const Plan p = plan(row, unwrap[row](parameters), dtype_named(dtype), device_named(device));
+        const void* const given = held(py::detail::get_type_info(*types[row], true), parameters.ptr());
+        if (!given) throw TypeMismatch("plan: parameters of " + name + " must be a " + row_info(row).parameters);
+        const Plan p = plan(row, given, dtype_named(dtype), device_named(device));
         return py::make_tuple(p.algorithm, p.scratch_bytes);
       },
       py::arg("row"), py::arg("parameters"), py::arg("dtype") = "float32", py::arg("device") = "cpu",
       "(algorithm, scratch bytes) that a kernel would use.");
-  m.def(
-      "rows",
-      [] {
-        py::list all;
-        for (int row = 0; row < row_count; row++) {
-          const RowInfo& info = row_info(Row(row));
-          py::list operands;
-          for (const Operand& o : info.operands) {
-            py::dict d;
-            d["name"] = o.name, d["direction"] = name(o.direction), d["type"] = name(o.type), d["optional"] = o.optional,
-            d["list"] = o.list;
-            operands.append(d);
-          }
-          py::dict d;
-          d["name"] = info.name, d["struct"] = info.parameters, d["operands"] = operands, d["planned"] = info.planned;
-          all.append(d);
-        }
-        return all;
-      },
-      "Every kernel with its operands, as declared in kernels.def.");
 }
 
 }  // namespace
@@ -119,6 +121,7 @@ PYBIND11_MODULE(_C, m) {
   bind_array(m);
   bind_parameters(m);
   bind_rows(m);
+  bind_tape(m);
   bind_device(m);
   bind_replay(m);
 }

@@ -1,4 +1,4 @@
-// What the files that use pybind11 share: bind.cpp (one function per row), bind_parameters.cpp, bind_array.cpp, bind_device.cpp.
+// What the files that use pybind11 share: bind.cpp (one function per row), bind_parameters.cpp, bind_array.cpp, bind_device.cpp, ...
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -13,6 +13,34 @@ void bind_parameters(py::module_&);
 void bind_array(py::module_&);
 void bind_device(py::module_&);
 void bind_replay(py::module_&);
+void bind_tape(py::module_&);
+
+// --- what is called for each eager operation goes around pybind11's look-ups
+
+py::detail::type_info* array_type();  // Array's in Python
+
+// The C++ object in a Python object of that type; null where it is of another.
+inline void* held(py::detail::type_info* type, PyObject* object) {
+  py::detail::type_caster_generic caster(type);
+  return caster.load(object, false) ? caster.value : nullptr;
+}
+
+inline PyMethodDef c_function(const char* name, PyObject* (*f)(PyObject* self, PyObject* const* args, Py_ssize_t count), const char* doc) {
+  return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f)), METH_FASTCALL, doc};
+}
+
+// A result for Python, or null with the exception set.
+template <class F>
+PyObject* guarded(const F& f) {
+  try {
+    return f().release().ptr();
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (...) {
+    py::detail::try_translate_exceptions();
+  }
+  return nullptr;
+}
 
 // --- how shapes and pairs cross
 
@@ -51,56 +79,6 @@ struct type_caster<fastnn::Pair> {
     const fastnn::Shape s = static_cast<fastnn::Shape&>(two);
     value = {s.d[0], s.d[1]};
     return s.rank == 2;
-  }
-};
-
-// One of the names of an enumeration, in the order of its values
-template <class E, size_t n>
-E named(const char* what, const std::string& name, const char* const (&names)[n]) {
-  std::string all;
-  for (size_t i = 0; i < n; i++) {
-    if (name == names[i]) return E(i);
-    all += std::string(i ? ", " : "") + names[i];
-  }
-  throw std::invalid_argument(std::string(what) + " '" + name + "' is not one of " + all);
-}
-
-template <>
-struct type_caster<fastnn::Activation> {
-  PYBIND11_TYPE_CASTER(fastnn::Activation, const_name("str"));
-  bool load(handle source, bool) {
-    const char* const names[] = {"none", "relu", "silu", "gelu"};
-    return value = named<fastnn::Activation>("activation", py::cast<std::string>(source), names), true;
-  }
-};
-
-template <>
-struct type_caster<fastnn::Function> {
-  PYBIND11_TYPE_CASTER(fastnn::Function, const_name("str"));
-  bool load(handle source, bool) {
-    const char* const names[] = {"sigmoid", "tanh", "scaled_relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "softplus", "abs", "clip"};
-    return value = named<fastnn::Function>("function", py::cast<std::string>(source), names), true;
-  }
-};
-
-template <>
-struct type_caster<fastnn::Comparison> {
-  PYBIND11_TYPE_CASTER(fastnn::Comparison, const_name("str"));
-  bool load(handle source, bool) {
-    const char* const names[] = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"};
-    return value = named<fastnn::Comparison>("comparison", py::cast<std::string>(source), names), true;
-  }
-};
-
-template <>
-struct type_caster<fastnn::Reduction> {
-  PYBIND11_TYPE_CASTER(fastnn::Reduction, const_name("str"));
-  bool load(handle source, bool) {
-    const std::string name = py::cast<std::string>(source);
-    const char* names[] = {"none", "mean", "sum"};
-    for (int i = 0; i < 3; i++)
-      if (name == names[i]) return value = fastnn::Reduction(i), true;
-    throw std::invalid_argument("reduction '" + name + "' is not one of none, mean, sum");
   }
 };
 

@@ -332,17 +332,54 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
                });
 }
 
+// --- what every eager operation reads
+
+// The tuples of shapes seen lately: nothing is built for the next array of that shape, and as keys they are told to be the same at once.
+PyObject* array_shape(PyObject* self, void*) {
+  static struct {
+    Shape shape;
+    PyObject* tuple;
+  } seen[256];
+  const Shape& shape = static_cast<const Array*>(held(array_type(), self))->shape;
+  uint64_t hash = uint64_t(shape.rank);
+  for (int i = 0; i < shape.rank; i++) hash = hash * 0x9e3779b97f4a7c15u + uint64_t(shape.d[i]);
+  auto& entry = seen[hash * 0x9e3779b97f4a7c15u >> 56];
+  if (!entry.tuple || !(entry.shape == shape)) {
+    PyObject* const tuple = guarded([&] { return py::cast(shape); });
+    if (!tuple) return nullptr;
+    entry.shape = shape;
+    Py_XSETREF(entry.tuple, tuple);
+  }
+  return Py_NewRef(entry.tuple);
+}
+
+PyObject* array_version(PyObject* self, void*) {
+  return PyLong_FromLongLong(static_cast<const Array*>(held(array_type(), self))->storage->version.load());
+}
+
+PyObject* array_dtype(PyObject* self, void*) {
+  return PyUnicode_InternFromString(name(static_cast<const Array*>(held(array_type(), self))->dtype));
+}
+
+PyGetSetDef getters[] = {{"shape", &array_shape, nullptr, nullptr, nullptr},
+                         {"dtype", &array_dtype, nullptr, nullptr, nullptr},
+                         {"version", &array_version, nullptr, nullptr, nullptr}};
+
 }  // namespace
+
+py::detail::type_info* array_type() {
+  static auto* const type = py::detail::get_type_info(typeid(Array), true);
+  return type;
+}
 
 void bind_array(py::module_& m) {
   using py::arg;
-  py::class_<Array>(m, "Array", py::buffer_protocol(), "A dense array; rank 4 has shape (N, C, H, W) and lies N, H, W, C in memory.")
-      .def_property_readonly("shape", [](const Array& a) { return a.shape; })
-      .def_property_readonly("dtype", [](const Array& a) { return name(a.dtype); })
-      .def_property_readonly("device", [](const Array& a) { return a.device().name; })
+  py::class_<Array> type(m, "Array", py::buffer_protocol(), "A dense array; rank 4 has shape (N, C, H, W) and lies N, H, W, C in memory.");
+  for (PyGetSetDef& getter : getters)
+    type.attr(getter.name) = py::reinterpret_steal<py::object>(PyDescr_NewGetSet(reinterpret_cast<PyTypeObject*>(type.ptr()), &getter));
+  type.def_property_readonly("device", [](const Array& a) { return a.device().name; })
       .def_property_readonly("nbytes", &Array::bytes)
       .def_property_readonly("size", &Array::count)
-      .def_property_readonly("version", [](const Array& a) { return a.storage->version.load(); })
       .def_property_readonly("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data()); })
       .def("numpy", &to_numpy, "A read-only strided view, no copy; of a copy where the array lies on another device or is bfloat16.")
       .def("view", &Array::view, "The same bytes under another shape; ValueError where that would permute.")

@@ -49,6 +49,29 @@ auto unlocked(const F& f) {
   return f();
 }
 
+void bind_row_list(py::module_& m) {
+  m.def(
+      "rows",
+      [] {
+        py::list all;
+        for (int row = 0; row < row_count; row++) {
+          const RowInfo& info = row_info(Row(row));
+          py::list operands;
+          for (const Operand& o : info.operands) {
+            py::dict d;
+            d["name"] = o.name, d["direction"] = name(o.direction), d["type"] = name(o.type), d["optional"] = o.optional,
+            d["list"] = o.list;
+            operands.append(d);
+          }
+          py::dict d;
+          d["name"] = info.name, d["struct"] = info.parameters, d["operands"] = operands, d["planned"] = info.planned;
+          all.append(d);
+        }
+        return all;
+      },
+      "Every kernel with its operands, as declared in kernels.def.");
+}
+
 void bind_switches(py::module_& m) {
   m.def("set_num_threads", [](int n) { threads::set_count(n); });
   m.def("get_num_threads", &threads::count);
@@ -67,7 +90,8 @@ void bind_switches(py::module_& m) {
   m.def("isa", &isa::name);
   m.def("isa_reason", &isa::reason);
   m.def("isas", &isa::all);
-  m.def("isas", [](const std::string& dtype) { return isa::with_table(dtype_named(dtype)); }, py::arg("dtype"));
+  m.def(
+      "isas", [](const std::string& dtype) { return isa::with_table(dtype_named(dtype)); }, py::arg("dtype"));
   m.def("set_isa", &isa::set);
   m.def("set_memory_checks", &set_memory_checks);
   m.def("set_finite_checks", &set_finite_checks);
@@ -105,8 +129,10 @@ void bind_switches(py::module_& m) {
         return d;
       },
       py::arg("device") = "cpu");
-  m.def("reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
-  m.def("empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
+  m.def(
+      "reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
+  m.def(
+      "empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
   m.def("fail_allocation", &Arena::fail_allocation, py::arg("k"),
         "For tests: the k-th allocation from now on finds no memory (0: none). Returns how many calls an earlier one still waits for.");
 }
@@ -167,6 +193,7 @@ void bind_backends(py::module_& m) {
 }  // namespace
 
 void bind_device(py::module_& m) {
+  bind_row_list(m);
   bind_switches(m);
   bind_backends(m);
 }

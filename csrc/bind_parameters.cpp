@@ -1,6 +1,60 @@
 // The structs of kernels.h.
 #include "bind.h"
 
+namespace pybind11::detail {
+
+// One of the names of an enumeration, in the order of its values
+template <class E, size_t n>
+E named(const char* what, const std::string& name, const char* const (&names)[n]) {
+  std::string all;
+  for (size_t i = 0; i < n; i++) {
+    if (name == names[i]) return E(i);
+    all += std::string(i ? ", " : "") + names[i];
+  }
+  throw std::invalid_argument(std::string(what) + " '" + name + "' is not one of " + all);
+}
+
+template <>
+struct type_caster<fastnn::Activation> {
+  PYBIND11_TYPE_CASTER(fastnn::Activation, const_name("str"));
+  bool load(handle source, bool) {
+    const char* const names[] = {"none", "relu", "silu", "gelu"};
+    return value = named<fastnn::Activation>("activation", py::cast<std::string>(source), names), true;
+  }
+};
+
+template <>
+struct type_caster<fastnn::Function> {
+  PYBIND11_TYPE_CASTER(fastnn::Function, const_name("str"));
+  bool load(handle source, bool) {
+    const char* const names[] = {"sigmoid", "tanh", "scaled_relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "softplus", "abs", "clip"};
+    return value = named<fastnn::Function>("function", py::cast<std::string>(source), names), true;
+  }
+};
+
+template <>
+struct type_caster<fastnn::Comparison> {
+  PYBIND11_TYPE_CASTER(fastnn::Comparison, const_name("str"));
+  bool load(handle source, bool) {
+    const char* const names[] = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"};
+    return value = named<fastnn::Comparison>("comparison", py::cast<std::string>(source), names), true;
+  }
+};
+
+template <>
+struct type_caster<fastnn::Reduction> {
+  PYBIND11_TYPE_CASTER(fastnn::Reduction, const_name("str"));
+  bool load(handle source, bool) {
+    const std::string name = py::cast<std::string>(source);
+    const char* names[] = {"none", "mean", "sum"};
+    for (int i = 0; i < 3; i++)
+      if (name == names[i]) return value = fastnn::Reduction(i), true;
+    throw std::invalid_argument("reduction '" + name + "' is not one of none, mean, sum");
+  }
+};
+
+}  // namespace pybind11::detail
+
 using namespace fastnn;
 
 void bind_parameters(py::module_& m) {

@@ -165,7 +165,7 @@ void Recording::call(Row row, const Kernel& kernel, Device& device, const void* 
     if (operand.direction == Direction::out) {
       part.blocks.push_back(made(outputs[out++]));
     } else {
-      for (const Array& array : arguments[in++].arrays) {
+      for (const Array& array : arguments[in++]) {
         const int block = block_of(array);
         use(block, int(entries_.size()));
         if (operand.direction == Direction::inout) write(block);

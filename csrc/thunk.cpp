@@ -79,8 +79,8 @@ Dtype storage_type(const RowInfo& row, const std::vector<Argument>& arguments) {
     if (operand.direction == Direction::out) continue;
     const Argument& argument = arguments[next++];
     if (operand.type != Type::T && operand.type != Type::R) continue;
-    if (argument.arrays.empty()) continue;
-    const Dtype dtype = argument.arrays[0].dtype;
+    if (!argument.size()) continue;
+    const Dtype dtype = argument.begin()->dtype;
     if (dtype != Dtype::float32 && dtype != Dtype::float64 && !(dtype == Dtype::bfloat16 && operand.type == Type::T))
       throw TypeMismatch(std::string(row.name) + ": " + operand.name + " has dtype " + name(dtype) + "; expected float32 or float64");
     return dtype;
@@ -95,7 +95,7 @@ Device& device_of(const RowInfo& row, const std::vector<Argument>& arguments) {
   size_t next = 0;
   for (const Operand& operand : row.operands) {
     if (operand.direction == Direction::out) continue;
-    for (const Array& array : arguments[next++].arrays) {
+    for (const Array& array : arguments[next++]) {
       if (!first) first = &array, first_name = operand.name;
       if (&array.device() != &first->device())
         throw std::invalid_argument(std::string(row.name) + ": " + operand.name + " lies on " + array.device().name + ", " + first_name +
@@ -146,7 +146,7 @@ class Call {
         storage_(storage_type(info_, arguments)),
         scratch_(device_) {
     const size_t n = info_.operands.size();
-    outputs_.reserve(n), lists_.reserve(n), pointers_.reserve(n + 1);
+    outputs_.reserve(n), pointers_.reserve(n + 1);
     size_t next = 0;
     for (const Operand& operand : info_.operands) {
       const Shape shape = operand.shape(parameters);
@@ -196,23 +196,23 @@ class Call {
       if (!operand.optional) throw TypeMismatch(std::string(info_.name) + ": " + operand.name + " must be an array, got None");
       return nullptr;
     }
-    for (const Array& array : argument.arrays) {
+    for (const Array& array : argument) {
       check(info_, operand, array, shape, fixed_type(operand.type, storage_));
       bytes_ += int64_t(array.bytes());
     }
-    return operand.list ? take_list(operand, argument, shape) : argument.arrays[0].data();
+    return operand.list ? take_list(operand, argument, shape) : argument.one->data();
   }
 
   // Every list of a row holds arrays of the same shapes as the row's first list.
   void* take_list(const Operand& operand, const Argument& argument, const Shape& sizes) {
     const size_t length = size_t(sizes.d[0]);
-    if (argument.arrays.size() != length)
-      throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + " has " + std::to_string(argument.arrays.size()) +
+    if (argument.size() != length)
+      throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + " has " + std::to_string(argument.size()) +
                                   " arrays; expected " + std::to_string(length));
-    if (!first_list_) first_list_ = &argument;
+    if (!first_list_) first_list_ = &argument, lists_.reserve(info_.operands.size());  // pointers into it stay
     ListStorage& list = lists_.emplace_back();
     for (size_t i = 0; i < length; i++) {
-      const Array &array = argument.arrays[i], &first = first_list_->arrays[i];
+      const Array &array = argument.list[i], &first = first_list_->list[i];
       if (!(array.shape == first.shape))
         throw std::invalid_argument(std::string(info_.name) + ": " + operand.name + "[" + std::to_string(i) + "] has shape " +
                                     text(array.shape) + "; expected " + text(first.shape));
@@ -230,7 +230,7 @@ class Call {
     size_t next = 0;
     for (const Operand& operand : info_.operands) {
       if (operand.direction == Direction::out) continue;
-      for (const Array& array : arguments_[next++].arrays) {
+      for (const Array& array : arguments_[next++]) {
         if (operand.direction == Direction::inout) array.storage->version++;
         array.storage->used_on(scratch_.stream);
       }
@@ -245,7 +245,7 @@ class Call {
       if (operand.direction == Direction::out) continue;
       const Argument& argument = arguments_[next++];
       if (operand.direction != Direction::inout) continue;
-      for (const Array& array : argument.arrays)
+      for (const Array& array : argument)
         if (array.storage->from_arena() && array.storage->bytes == array.bytes()) visit(operand, array);
     }
   }

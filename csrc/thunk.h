@@ -33,10 +33,14 @@ Row row_named(const std::string&);  // throws std::invalid_argument
 const char* name(Direction);
 const char* name(Type);
 
-// What is passed for an operand that is not an output: an array, several (list operands), or none.
+// What is passed for an operand that is not an output: an array, which the caller keeps, several (list operands), or none.
 struct Argument {
-  std::vector<Array> arrays;
+  const Array* one = nullptr;
+  std::vector<Array> list;
   bool absent = false;
+  const Array* begin() const { return one ? one : list.data(); }
+  const Array* end() const { return one ? one + 1 : list.data() + list.size(); }
+  size_t size() const { return size_t(end() - begin()); }
 };
 
 struct TypeMismatch : std::runtime_error {  // becomes Python's TypeError

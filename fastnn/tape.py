@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,26 +14,19 @@ if TYPE_CHECKING:
 Array = _C.Array
 
 
-class _Recorded(threading.local):
-    on = True
-
-
-recorded = _Recorded()
-
-
 @contextmanager
 def no_grad() -> Iterator[None]:
     """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator."""
-    before, recorded.on = recorded.on, False
+    before = _C.set_grad_enabled(False)
     try:
         yield
     finally:
-        recorded.on = before
+        _C.set_grad_enabled(before)
 
 
 def is_grad_enabled() -> bool:
     """Whether operations of this thread are being recorded."""
-    return recorded.on
+    return _C.is_grad_enabled()
 
 
 class Op:
@@ -52,15 +44,17 @@ class Op:
     needs: tuple[bool, ...]
     edges: tuple[Op | Tensor | None, ...] | None
     serial: int
+    _saved: tuple[Any, ...]
+    _versions: tuple[int, ...]
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if not cls.__dict__.get("name"):
             cls.name = cls.__name__
 
-    def save(self, *arrays: Array | None) -> None:
-        self._saved: tuple[Any, ...] = arrays
-        self._versions = [a.version if a is not None else 0 for a in arrays]
+    if TYPE_CHECKING:
+
+        def save(self, *arrays: Array | None) -> None: ...  # csrc/bind_tape.cpp
 
     @property
     def saved(self) -> tuple[Any, ...]:
@@ -84,12 +78,15 @@ class Op:
     def remakes(self) -> bool:
         return False
 
-    def forget(self, array: Array, maker: Op) -> None:
-        """Saves what makes `array` instead."""
-        self._versions = [0 if a is array else v for a, v in zip(self._saved, self._versions)]
-        self._saved = tuple([maker if a is array else a for a in self._saved])
+    def forget_inputs(self, *inputs: Tensor | None) -> None:
+        """Saves, instead of those that can be made again, what makes them."""
+        for t in inputs:
+            if t is not None and t._op is not None and t._array.version == 0 and t._op.remakes():
+                array, maker = t._array, t._op
+                self._versions = tuple([0 if a is array else v for a, v in zip(self._saved, self._versions)])
+                self._saved = tuple([maker if a is array else a for a in self._saved])
 
     def release(self) -> None:
         self._saved = ()
-        self._versions = []
+        self._versions = ()
         self.edges = None

@@ -7,7 +7,7 @@ backward stand side by side in fastnn/ops. `Tensor.backward` walks them in a loo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,38 +19,10 @@ from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
 from .tape import no_grad as no_grad
-from .tape import recorded
 
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
 Scalar = int | float
-
-
-def apply(op: Op, *inputs: Tensor | None) -> Tensor:
-    """Runs op.forward on the inputs' arrays and records it when one of them requires a gradient."""
-    arrays: list[Any] = []
-    edges: list[Any] = []
-    wanted = recorded.on
-    try:
-        for t in inputs:
-            arrays.append(None if t is None else t._array)
-            edges.append((t._op or t) if wanted and t is not None and t.requires_grad else None)
-    except AttributeError:
-        wrong = next(type(t) for t in inputs if t is not None and not isinstance(t, Tensor))
-        kind = f"{wrong.__module__}.{wrong.__name__}".removeprefix("builtins.")
-        raise TypeError(f"{op.name}: expected a Tensor, got {kind}; fastnn.tensor(array) makes one") from None
-    op.needs = tuple([edge is not None for edge in edges])
-    array = op.forward(*arrays)
-    if True not in op.needs:
-        return Tensor(array)
-    op.edges = tuple(edges)
-    op.serial = next(serials)
-    for t in inputs if op.remakes_inputs else ():
-        if t is not None and t._op is not None and t._array.version == 0 and t._op.remakes():
-            op.forget(t._array, t._op)
-    result = Tensor(array, True)
-    result._op = op
-    return result
 
 
 def run_backward(tensor: Tensor, gradient: Array) -> None:
@@ -408,6 +380,10 @@ class Tensor:
     @property
     def T(self) -> Tensor:
         return ops.transpose(self, None)
+
+
+# apply(op, *inputs): runs op.forward on the inputs' arrays and records it when one of them requires a gradient: csrc/bind_tape.cpp
+apply: Callable[..., Tensor] = _C.tape(Tensor, Op, serials)
 
 
 def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool, dtype: str = "") -> Tensor:

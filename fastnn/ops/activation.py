@@ -69,6 +69,8 @@ def in_epilogue(activation: str) -> str:
 
 def behind_product(y: Tensor, activation: str) -> Tensor:
     """`activation` of a product whose own pass did `in_epilogue(activation)`; ReLU still takes its place on the tape."""
+    if activation == "none":
+        return y
     if activation != "relu":
         return ACTIVATIONS[activation](y)
     if y._op is not None:

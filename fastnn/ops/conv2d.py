@@ -20,10 +20,8 @@ geometry = lru_cache(4096)(_C.Conv2d)
 
 
 def pair(value: int | Pair, what: str) -> Pair:
-    if type(value) is int:  # soon done: each eager call asks three times
+    if type(value) is int:
         return value, value
-    if type(value) is tuple and [*map(type, value)] == [int, int]:
-        return value
     both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) == 2 and all(hasattr(v, "__index__") for v in both):
         return index(both[0]), index(both[1])
@@ -49,6 +47,8 @@ def arguments_of(
     weight: Tensor, stride: int | Pair, padding: Padding, dilation: int | Pair, groups: int
 ) -> tuple[Pair, Pair, Pair, Pair, int]:
     """stride, pad_before, pad_after, dilation, groups as the kernels take them."""
+    if type(stride) is type(padding) is type(dilation) is int:  # soon done: each eager call comes here
+        return (stride, stride), (padding, padding), (padding, padding), (dilation, dilation), groups
     steps, spread = pair(stride, "stride"), pair(dilation, "dilation")
     window = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
     return steps, *resolve_padding(padding, window, steps, spread), spread, groups

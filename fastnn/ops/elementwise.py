@@ -71,8 +71,8 @@ class Add(Op):
     __slots__ = ("shapes",)
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.shapes = a.shape, b.shape
-        return _C.add(binary(*self.shapes), a, b)
+        first, second = self.shapes = a.shape, b.shape
+        return _C.add(binary(first, second), a, b)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         return tuple([sum_to(dy, s) if need else None for s, need in zip(self.shapes, self.needs)])
@@ -82,8 +82,8 @@ class Subtract(Op):
     __slots__ = ("shapes",)
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.shapes = a.shape, b.shape
-        return _C.subtract(binary(*self.shapes), a, b)
+        first, second = self.shapes = a.shape, b.shape
+        return _C.subtract(binary(first, second), a, b)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         a, b = self.shapes

@@ -1,0 +1,144 @@
+// The tape's hand: `apply` runs an operation on Tensors and records it, reading and filling the slots of Python's classes Tensor and Op
+// (fastnn/tensor.py, fastnn/tape.py) where they lie.
+#include "bind.h"
+#include <structmember.h>
+
+using namespace fastnn;
+
+namespace {
+
+// An entry of a class's __slots__.
+class Slot {
+ public:
+  Slot(const py::handle& type, const char* name)
+      : offset_(reinterpret_cast<PyMemberDescrObject*>(py::object(type.attr(name)).ptr())->d_member->offset) {}
+  PyObject* get(PyObject* object) const { return at(object); }  // borrowed, null where it was never set
+  void set(PyObject* object, py::object value) const { Py_XSETREF(at(object), value.release().ptr()); }
+
+ private:
+  PyObject*& at(PyObject* object) const { return *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(object) + offset_); }
+  const Py_ssize_t offset_;
+};
+
+struct Classes {
+  py::object tensor, op, serials;
+  Slot array{tensor, "_array"}, requires_grad{tensor, "requires_grad"}, grad{tensor, "grad"}, maker{tensor, "_op"}, shape{tensor, "_shape"};
+  Slot needs{op, "needs"}, edges{op, "edges"}, serial{op, "serial"}, saved{op, "_saved"}, versions{op, "_versions"};
+  py::str forward{"forward"}, remakes_inputs{"remakes_inputs"}, forget_inputs{"forget_inputs"};
+  bool tensors(PyObject* o) const { return PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(tensor.ptr())); }
+};
+const Classes* classes;
+
+thread_local bool grad_enabled = true;
+
+py::object checked(PyObject* result) {
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
+
+// Where a gradient goes: to what made the Tensor, or to itself.
+py::object edge_of(PyObject* tensor) {
+  PyObject* const wants = classes->requires_grad.get(tensor);
+  const int truth = grad_enabled && wants ? PyObject_IsTrue(wants) : 0;
+  if (truth < 0) throw py::error_already_set();
+  if (!truth) return py::none();
+  PyObject* const maker = classes->maker.get(tensor);
+  return borrowed(maker && maker != Py_None ? maker : tensor);
+}
+
+py::object new_tensor(py::object array, py::object op) {
+  const Classes& c = *classes;
+  if (!held(array_type(), array.ptr())) return c.tensor(array);  // raises
+  auto* const type = reinterpret_cast<PyTypeObject*>(c.tensor.ptr());
+  py::object t = checked(type->tp_alloc(type, 0));
+  c.array.set(t.ptr(), std::move(array));
+  c.requires_grad.set(t.ptr(), py::bool_(!op.is_none()));
+  c.grad.set(t.ptr(), py::none());
+  c.shape.set(t.ptr(), py::none());
+  c.maker.set(t.ptr(), std::move(op));
+  return t;
+}
+
+[[noreturn]] void refuse(PyObject* op, PyObject* input) {
+  throw TypeMismatch(py::cast<std::string>(py::handle(op).attr("name")) + ": expected a Tensor, got " + Py_TYPE(input)->tp_name +
+                     "; fastnn.tensor(array) makes one");
+}
+
+py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
+  const Classes& c = *classes;
+  std::vector<py::object> arrays(count);  // held: whoever gives a Tensor other values meanwhile does not free these
+  std::vector<PyObject*> words(count + 1, op);
+  py::tuple needs(count), edges(count);
+  bool wanted = false;
+  for (size_t i = 0; i < count; i++) {
+    PyObject* const input = inputs[i];
+    const bool none = input == Py_None;
+    PyObject* const array = none ? Py_None : c.tensors(input) ? c.array.get(input) : nullptr;
+    if (!array) refuse(op, input);
+    py::object edge = none ? py::none() : edge_of(input);
+    const bool need = !edge.is_none();
+    wanted |= need;
+    arrays[i] = borrowed(words[i + 1] = array);
+    PyTuple_SET_ITEM(needs.ptr(), Py_ssize_t(i), py::bool_(need).release().ptr());
+    PyTuple_SET_ITEM(edges.ptr(), Py_ssize_t(i), edge.release().ptr());
+  }
+  c.needs.set(op, std::move(needs));
+  py::object result = checked(PyObject_VectorcallMethod(c.forward.ptr(), words.data(), words.size(), nullptr));
+  if (!wanted) return new_tensor(std::move(result), py::none());
+  c.edges.set(op, std::move(edges));
+  c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
+  if (py::cast<bool>(checked(PyObject_GetAttr(op, c.remakes_inputs.ptr())))) {
+    std::copy(inputs, inputs + count, words.begin() + 1);
+    checked(PyObject_VectorcallMethod(c.forget_inputs.ptr(), words.data(), words.size(), nullptr));
+  }
+  return new_tensor(std::move(result), borrowed(op));
+}
+
+PyObject* apply_from_python(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    if (!count || !PyObject_TypeCheck(args[0], reinterpret_cast<PyTypeObject*>(classes->op.ptr())))
+      throw TypeMismatch("apply: the first argument must be an Op");
+    return apply(args[0], args + 1, size_t(count - 1));
+  });
+}
+
+PyObject* save_from_python(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    py::tuple saved(count), versions(count);
+    for (Py_ssize_t i = 0; i < count; i++) {
+      const void* const array = args[i] == Py_None ? nullptr : held(array_type(), args[i]);
+      if (!array && args[i] != Py_None) throw TypeMismatch(std::string("save: expected arrays or None, got ") + Py_TYPE(args[i])->tp_name);
+      const int64_t version = array ? static_cast<const Array*>(array)->storage->version.load() : 0;
+      PyTuple_SET_ITEM(saved.ptr(), i, borrowed(args[i]).release().ptr());
+      PyTuple_SET_ITEM(versions.ptr(), i, py::int_(version).release().ptr());
+    }
+    classes->saved.set(self, std::move(saved));
+    classes->versions.set(self, std::move(versions));
+    return py::none();
+  });
+}
+
+}  // namespace
+
+void bind_tape(py::module_& m) {
+  static PyMethodDef apply =
+      c_function("apply", &apply_from_python,
+                 "apply(op, *inputs): runs op.forward on the inputs' arrays and records it when one of them requires a gradient.");
+  static PyMethodDef save = c_function("save", &save_from_python, "Keeps arrays for backward, together with their versions.");
+  m.def(
+      "tape",
+      [](const py::object& tensor, const py::object& op, const py::object& serials) {
+        classes = new Classes{tensor, op, serials};
+        op.attr("save") = checked(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(op.ptr()), &save));
+        return checked(PyCFunction_NewEx(&apply, nullptr, nullptr));
+      },
+      py::arg("tensor"), py::arg("op"), py::arg("serials"),
+      "`apply` for these classes, whose operations are numbered by `serials`; gives Op its `save`.");
+  m.def(
+      "is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");
+  m.def(
+      "set_grad_enabled", [](bool on) { return std::exchange(grad_enabled, on); }, py::arg("on"),
+      "Switches the recording of this thread's operations; returns what it was.");
+}
