@@ -47,7 +47,7 @@ std::vector<Array> run(const RowFunction& f, PyObject* const* args, size_t count
   if (next < count)
     throw TypeMismatch(std::string(f.info->name) + " got " + std::to_string(count - 1) + " arrays, " + std::to_string(next - 1) +
                        " expected");
-  py::gil_scoped_release unlock;
+  const Unlocked unlocked;
   return call(f.row, parameters, arguments);
 }
 
@@ -102,7 +102,7 @@ void bind_rows(py::module_& m) {
 
 }  // namespace
 
-PYBIND11_MODULE(_C, m) {
+PYBIND11_MODULE(_C_of_the_main_interpreter, m) {
   static const py::handle out_of_memory = py::exception<OutOfMemory>(m, "OutOfMemoryError", PyExc_MemoryError).release();
   py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
   py::register_exception_translator([](std::exception_ptr p) {
@@ -124,4 +124,11 @@ PYBIND11_MODULE(_C, m) {
   bind_tape(m);
   bind_device(m);
   bind_replay(m);
+}
+
+// In another interpreter pybind11 would wait for ever for the lock (before Python 3.12).
+extern "C" PYBIND11_EXPORT PyObject* PyInit__C() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__C_of_the_main_interpreter();
+  PyErr_SetString(PyExc_ImportError, "fastnn works in Python's main interpreter alone (under mod_wsgi: WSGIApplicationGroup %{GLOBAL})");
+  return nullptr;
 }

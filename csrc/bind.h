@@ -6,6 +6,7 @@
 
 #include "array.h"
 #include "thunk.h"
+#include "unlocked.h"
 
 namespace py = pybind11;
 
@@ -33,7 +34,7 @@ inline PyMethodDef c_function(const char* name, PyObject* (*f)(PyObject* self, P
 template <class F>
 PyObject* guarded(const F& f) {
   try {
-    return f().release().ptr();
+    return or_wait_for_the_end(f).release().ptr();
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (...) {

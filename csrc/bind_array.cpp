@@ -46,7 +46,7 @@ Array on(const Array& array, Device& device) {
     r->copy(array, copy);
     return copy;
   }
-  py::gil_scoped_release unlock;
+  const Unlocked unlocked;
   return array.to(device);
 }
 

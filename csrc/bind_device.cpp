@@ -45,7 +45,7 @@ struct Event {
 
 template <class F>
 auto unlocked(const F& f) {
-  py::gil_scoped_release unlock;
+  const Unlocked meanwhile;
   return f();
 }
 

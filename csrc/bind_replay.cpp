@@ -6,7 +6,7 @@ using namespace fastnn;
 
 void bind_replay(py::module_& m) {
   using py::arg;
-  using unlocked = py::call_guard<py::gil_scoped_release>;
+  using unlocked = py::call_guard<Unlocked>;
   py::register_exception<CaptureRefused>(m, "CaptureError", PyExc_RuntimeError);
   py::class_<Recording, std::shared_ptr<Recording>>(m, "Recording", "A step as a list, written down while it runs.")
       .def(py::init<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)

@@ -3,6 +3,8 @@
 #include "bind.h"
 #include <structmember.h>
 
+#include "no_grad.h"
+
 using namespace fastnn;
 
 namespace {
@@ -29,11 +31,14 @@ struct Classes {
 };
 const Classes* classes;
 
-thread_local bool grad_enabled = true;
-
 py::object checked(PyObject* result) {
   if (!result) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(result);
+}
+
+// With self as the first word.
+py::object called(const py::str& method, const std::vector<PyObject*>& words) {
+  return checked(or_wait_for_the_end([&] { return PyObject_VectorcallMethod(method.ptr(), words.data(), words.size(), nullptr); }));
 }
 
 py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
@@ -85,13 +90,13 @@ py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
     PyTuple_SET_ITEM(edges.ptr(), Py_ssize_t(i), edge.release().ptr());
   }
   c.needs.set(op, std::move(needs));
-  py::object result = checked(PyObject_VectorcallMethod(c.forward.ptr(), words.data(), words.size(), nullptr));
+  py::object result = called(c.forward, words);
   if (!wanted) return new_tensor(std::move(result), py::none());
   c.edges.set(op, std::move(edges));
   c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
   if (py::cast<bool>(checked(PyObject_GetAttr(op, c.remakes_inputs.ptr())))) {
     std::copy(inputs, inputs + count, words.begin() + 1);
-    checked(PyObject_VectorcallMethod(c.forget_inputs.ptr(), words.data(), words.size(), nullptr));
+    called(c.forget_inputs, words);
   }
   return new_tensor(std::move(result), borrowed(op));
 }
@@ -136,9 +141,5 @@ void bind_tape(py::module_& m) {
       },
       py::arg("tensor"), py::arg("op"), py::arg("serials"),
       "`apply` for these classes, whose operations are numbered by `serials`; gives Op its `save`.");
-  m.def(
-      "is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");
-  m.def(
-      "set_grad_enabled", [](bool on) { return std::exchange(grad_enabled, on); }, py::arg("on"),
-      "Switches the recording of this thread's operations; returns what it was.");
+  bind_no_grad(m);
 }

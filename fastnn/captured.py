@@ -86,6 +86,7 @@ class Captured:
             raise _C.CaptureError(_located(error)) from None
         finally:
             for take in reversed(takes):
+                take.recorder.leave()
                 take.recorder.undo()
             generator.draw = drawn
         take = takes[1]

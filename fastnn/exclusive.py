@@ -19,19 +19,17 @@ def claimed(doing: str, *, within: bool = False, **parts: Any) -> Iterator[None]
     within: it may be part of a larger one of this thread, whose claim stays.
     """
     claim = threading.get_ident(), f"{doing} in thread {threading.current_thread().name!r}"
-    taken: list[int] = []
+    keys = [id(part) for part in parts.values()]
     try:
-        for name, part in parts.items():
-            owner = _owners.setdefault(id(part), claim)
-            if owner is not claim:
-                if within and owner[0] == claim[0]:
-                    continue
+        for name, key in zip(parts, keys):
+            owner = _owners.setdefault(key, claim)
+            if owner is not claim and not (within and owner[0] == claim[0]):
                 raise RuntimeError(f"{doing}: the {name} is in use by {owner[1]}; one at a time: wait for it, or give each thread its own")
-            taken.append(id(part))
         yield
     finally:
-        for part in taken:
-            _owners.pop(part, None)
+        for key in keys:  # no calls: behind each Ctrl-C could come
+            if key in _owners and _owners[key] is claim:
+                del _owners[key]
 
 
 def refuse_others(doing: str, name: str, part: Any) -> None:

@@ -41,21 +41,29 @@ class Recorder:
         self.modules: dict[int, Any] = {}
         self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # with the gradient before
         self._end = 0
+        self._counted = False
 
     def __enter__(self) -> Recorder:
         global under_way
         if self.core is not None:
             self.core.start()
         with _lock:
-            under_way += 1
+            _begin()
+            under_way, self._counted = under_way + 1, True
         _here.recorder = self
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """A second time as well: Ctrl-C may come while the first is under way, or while the recording begins."""
         global under_way
-        _here.recorder = None
+        if _here.recorder is self:
+            _here.recorder = None
         with _lock:
-            under_way -= 1
+            if self._counted:
+                under_way, self._counted = under_way - 1, False
         if self.core is not None:
             self.core.stop()
 
@@ -100,11 +108,17 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
+def _begin() -> None:
+    if not under_way:
+        scopes.forget()
+
+
 @contextmanager
 def watched() -> Iterator[None]:
     """Inside the block it is followed which layers kernel calls belong to."""
     global under_way
     with _lock:
+        _begin()
         under_way += 1
     try:
         yield

@@ -53,8 +53,7 @@ class _Here(threading.local):
     def __init__(self) -> None:
         self.stack: list[int] = []  # of the modules that run
         self.names: dict[int, str] = {}  # paths below the outermost one
-        self.borders: list[int] = []
-        self.numbers: list[int] = []  # whose operations lie behind each border
+        self.borders: list[tuple[int, int]] = []  # and whose operations lie behind each
 
 
 _here = _Here()
@@ -65,11 +64,16 @@ def enter(module: Any) -> int:
     depth = len(_here.stack)
     if not depth:
         _here.names = {id(m): name for name, m in module.named_modules()}
-        del _here.borders[:-_MOST], _here.numbers[:-_MOST]
+        del _here.borders[:-_MOST]
     kind = type(module).__name__
     _here.stack.append(number_of(Scope(_here.names.get(id(module)) or kind, kind, "forward")))
     _begin(_here.stack[-1])
     return depth
+
+
+def forget() -> None:
+    """No module runs in this thread: what Ctrl-C ended between its lines may have left itself behind."""
+    _here.stack.clear()
 
 
 def leave(depth: int) -> None:
@@ -78,8 +82,7 @@ def leave(depth: int) -> None:
 
 
 def _begin(number: int) -> None:
-    _here.borders.append(next(serials))
-    _here.numbers.append(number)
+    _here.borders.append((next(serials), number))
     _C.set_scope(number)
 
 
@@ -87,6 +90,6 @@ def enter_backward(serial: int | None) -> None:
     """The operation with this serial number goes back; None: all have."""
     if serial is None:
         return _C.set_scope(_here.stack[-1] if _here.stack else _OUTSIDE)
-    at = bisect(_here.borders, serial) - 1
-    scope = scope_of(_here.numbers[at] if at >= 0 else _OUTSIDE)
+    at = bisect(_here.borders, (serial,)) - 1  # a border has a number of its own
+    scope = scope_of(_here.borders[at][1] if at >= 0 else _OUTSIDE)
     return _C.set_scope(number_of(scope._replace(phase="backward")))

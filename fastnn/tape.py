@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any
 
 from . import _C
@@ -14,14 +13,14 @@ if TYPE_CHECKING:
 Array = _C.Array
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class _NoGrad(ContextDecorator, _C.NoGrad):
+    def _recreate_cm(self) -> _NoGrad:  # of each call of what it decorates
+        return _NoGrad()
+
+
+def no_grad() -> _NoGrad:
     """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator."""
-    before = _C.set_grad_enabled(False)
-    try:
-        yield
-    finally:
-        _C.set_grad_enabled(before)
+    return _NoGrad()
 
 
 def is_grad_enabled() -> bool:

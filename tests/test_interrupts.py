@@ -3,9 +3,11 @@ for bit."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -16,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from captured_steps import Training
 from test_checkpoint import QUIET, make, state
 from test_cli import command
 from test_trainer import blobs
 
-from fastnn import captured, data, files
+import fastnn
+from fastnn import captured, data, exclusive, files, recording
 from fastnn.train import Callback, Interrupted, ModelCheckpoint, Trainer
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
@@ -206,6 +210,58 @@ def test_the_trainer_is_of_use_afterwards(tmp_path: Path) -> None:
     assert trainer.evaluate(VALIDATION)["accuracy"] > 0  # the signal is dealt with
     trainer.fit(TRAIN, 2, VALIDATION, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
     assert state(tmp_path / "c")[0] == whole()[0]
+
+
+# --- loops of one's own, where Ctrl-C is an exception like others
+
+
+class Behind:
+    """Ctrl-C behind the k-th call that fastnn makes of a function in C: where Python looks for signals."""
+
+    def __init__(self, k: int) -> None:
+        self.left = k
+
+    def __call__(self, frame: Any, event: str, called: Any) -> None:
+        if event == "c_return" and frame.f_globals.get("__name__", "").split(".")[0] in ("fastnn", "contextlib"):
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("calls", "stride"), [(None, 1), (0, 5), (1, 1)], ids=["eager", "recorded", "replayed"])
+def test_behind_any_call_of_a_step(calls: int | None, stride: int) -> None:
+    """Gradients are recorded as before, no step is, nobody has the optimizer; put back to where it was, the step gives the same bits."""
+
+    def make() -> tuple[Training, Callable[..., Any], Any, Any]:
+        t = Training("lenet", "adam")
+        step = t.step if calls is None else fastnn.capture(t.step)
+        t.run(step, calls or 0)
+        return t, step, t.model.state_dict(), t.optimizer.state_dict()
+
+    t, step, *_ = make()
+    t.call(step, *t.data[0])
+    expected = t.state()
+    for k in itertools.count(1, stride):
+        t, step, weights, moments = make()
+        drawn = t.generator.draw
+        try:
+            sys.setprofile(Behind(k))
+            t.call(step, *t.data[0])
+            break
+        except KeyboardInterrupt as error:
+            kept = error  # as an interactive Python keeps it
+        finally:
+            sys.setprofile(None)
+        assert fastnn.is_grad_enabled() and recording.current() is None and recording.under_way == 0, kept.__traceback__
+        del kept
+        assert not exclusive._owners
+        t.model.load_state_dict(weights), t.optimizer.load_state_dict(moments)
+        t.optimizer.zero_grad()
+        t.generator.draw = drawn
+        t.call(step, *t.data[0])
+        assert t.state() == expected, k
+    assert k > (20 if calls else 150)
 
 
 # --- whose handlers

@@ -146,7 +146,59 @@ def test_a_pool_of_processes_trains_a_pickled_model(method: str, tmp_path: Path)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
+SUBINTERPRETER = """
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:  # before Python 3.13
+    import _xxsubinterpreters as interpreters
+interpreters.run_string(interpreters.create(), f"import sys; sys.path[:] = {sys.path}" '''
+try:
+    import fastnn
+except ImportError as error:
+    print(error)
+''')
+"""
+
+
+def test_another_interpreter_of_the_process_is_refused() -> None:
+    done = python(SUBINTERPRETER, timeout=20)
+    expected = "fastnn works in Python's main interpreter alone (under mod_wsgi: WSGIApplicationGroup %{GLOBAL})\n"
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
 # --- threads
+
+
+DAEMONS = """
+class Twice(fastnn.Function):
+    @staticmethod
+    def forward(ctx, x):
+        for i in range(1000): x.shape
+        return x * 2.0
+    @staticmethod
+    def backward(ctx, dy):
+        for i in range(1000): dy.shape
+        return dy * 2.0
+
+def eager():
+    while True: step()
+def of_ones_own():
+    x = fastnn.tensor(np.ones((50, 50)), requires_grad=True)
+    while True: Twice.apply(Twice.apply(x)).sum().backward()
+def replayed():
+    captured = fastnn.capture(lambda x: (x @ x).sum())
+    while True: captured(fastnn.tensor(np.ones((50, 50))))
+for work in (eager, of_ones_own, replayed):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+def test_a_process_ends_while_daemon_threads_train() -> None:
+    for _ in range(5):
+        done = python(STEP + DAEMONS)
+        assert done.returncode == 0 and "terminate" not in done.stderr, done.stderr
 
 
 def eager(seed: int) -> Any:

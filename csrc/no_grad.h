@@ -1,0 +1,27 @@
+// Whether operations of this thread are recorded.
+#pragma once
+#include "bind.h"
+
+inline thread_local bool grad_enabled = true;
+
+// `with NoGrad():`, entered and left within one call each: Ctrl-C comes before or behind, and finds the switch as it should be.
+class NoGrad {
+ public:
+  void enter() { before_.push_back(grad_enabled), grad_enabled = false; }
+  void exit(const py::args&) {
+    if (before_.empty()) throw std::runtime_error("no_grad: left more often than entered");
+    grad_enabled = before_.back(), before_.pop_back();
+  }
+
+ private:
+  std::vector<bool> before_;
+};
+
+inline void bind_no_grad(py::module_& m) {
+  py::class_<NoGrad>(m, "NoGrad", "Inside the block (of this thread) no operation is recorded.")
+      .def(py::init<>())
+      .def("__enter__", &NoGrad::enter)
+      .def("__exit__", &NoGrad::exit);
+  m.def(
+      "is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");
+}
