@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from .arguments import array
+from .arguments import array, several, shown
 from .tensor import Array, Op, Tensor, apply, no_grad, tensor
 
 
@@ -16,6 +15,7 @@ class Context:
     needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Tensor) -> None:
+        several("save_for_backward", "tensors", tensors, Tensor, "Tensors (anything else is kept as an attribute: ctx.scale = scale)")
         self.saved_tensors = tensors
 
 
@@ -51,7 +51,7 @@ class Function:
 
 
 class _UserOp(Op):
-    __slots__ = ("function", "args", "context", "shapes")
+    __slots__ = ("function", "args", "context", "inputs")
 
     def __init__(self, function: type[Function], args: tuple[Any, ...]) -> None:
         self.function, self.args, self.context = function, args, Context()
@@ -62,33 +62,40 @@ class _UserOp(Op):
         with no_grad():
             result = self.function.forward(self.context, *args)
         self.args = ()
-        self.shapes = [None if a is None else a.shape for a in arrays]
+        self.inputs = [("", "") if a is None else (a.shape, a.dtype) for a in arrays]
         self.save(*[t._array for t in self.context.saved_tensors])
-        return _array_of(f"{self.function.__name__}.forward", result, arrays)
+        dtype, device = next(((a.dtype, a.device) for a in arrays if a is not None), ("float32", "cpu"))
+        return _array_of(f"{self.function.__name__}.forward", result, "f", dtype, device)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         _ = self.saved  # checks the versions
         result = self.function.backward(self.context, Tensor(dy))
-        gradients = result if isinstance(result, tuple) else (result,)
+        gradients, name = result if isinstance(result, (tuple, list)) else (result,), f"{self.function.__name__}.backward"
         if len(gradients) != len(self.needs):
-            raise ValueError(
-                f"{self.function.__name__}.backward returned {len(gradients)} gradients; forward took {len(self.needs)} arguments"
-            )
-        name = f"{self.function.__name__}.backward"
-        results = tuple(None if g is None else _array_of(name, g, (dy,)) for g in gradients)
-        for i, (g, shape) in enumerate(zip(results, self.shapes)):
-            if g is not None and shape is not None and g.shape != shape:
-                raise ValueError(f"{self.function.__name__}.backward: gradient {i} has shape {g.shape}; its input has shape {shape}")
-        return results
+            raise ValueError(f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")
+        return tuple([self._gradient(name, i, g, dy.device) for i, g in enumerate(gradients)])
+
+    def _gradient(self, name: str, i: int, given: Any, device: str) -> Array | None:
+        if given is None or not self.needs[i]:
+            return None
+        shape, dtype = self.inputs[i]
+        gradient = _array_of(name, given, "fiub", dtype, device)
+        if gradient.shape != shape:
+            raise ValueError(f"{name}: gradient {i} has shape {gradient.shape}; its input has shape {shape}")
+        if gradient.dtype != dtype:
+            raise TypeError(f"{name}: gradient {i} has dtype {gradient.dtype}; its input has {dtype}")
+        return gradient
 
     def release(self) -> None:
         super().release()
         self.context.saved_tensors = ()
 
 
-def _array_of(name: str, value: Any, like: Sequence[Array | None]) -> Array:
+def _array_of(name: str, value: Any, kinds: str, dtype: str, device: str) -> Array:
+    """The array in a Tensor, or one made of numbers; those of these kinds become of that type."""
     if isinstance(value, Tensor):
         return value._array
-    dtype, device = next(((a.dtype, a.device) for a in like if a is not None), ("float32", "cpu"))
     values = array(name, "what it returns", value)
-    return tensor(values, dtype=dtype if values.dtype.kind == "f" else None, device=device)._array
+    if isinstance(value, tuple) or values.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected it to return one Tensor or array of numbers, got {shown(value)}")
+    return tensor(values, dtype=dtype if values.dtype.kind in kinds else None, device=device)._array

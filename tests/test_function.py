@@ -127,13 +127,48 @@ class Wrong(Function):
         ((np.ones((2, 3)),) * 3, "Wrong.backward returned 3 gradients; forward took 2 arguments"),
         ((np.ones((2, 3)), np.ones(3)), r"Wrong.backward: gradient 1 has shape \(3,\); its input has shape \(2, 3\)"),
         ((np.ones((3, 2)), None), r"Wrong.backward: gradient 0 has shape \(3, 2\); its input has shape \(2, 3\)"),
+        ([np.ones((2, 3))] * 3, "Wrong.backward returned 3 gradients; forward took 2 arguments"),
+        ((fastnn.tensor(np.ones((2, 3)), "float64"), None), "Wrong.backward: gradient 0 has dtype float64; its input has float32"),
+        ((None, fastnn.tensor(np.ones((2, 3), int))), "Wrong.backward: gradient 1 has dtype int64; its input has float32"),
+        ((np.array([["a"] * 3] * 2), None), "Wrong.backward: expected it to return one Tensor or array of numbers, got numpy.ndarray"),
+        (("ab", None), "Wrong.backward: expected it to return one Tensor or array of numbers, got 'ab'"),
     ],
 )
 def test_backward_that_does_not_fit_is_refused(answer: Any, message: str) -> None:
     Wrong.answer = answer
     a, b = (fastnn.tensor(normal(i, 2, 3), requires_grad=True) for i in range(2))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         Wrong.apply(a, b).sum().backward()
+
+
+def test_gradients_of_numpy_get_the_type_of_the_input() -> None:
+    a, b = (fastnn.tensor(normal(i, 2, 3), requires_grad=True) for i in range(2))
+    for answer in ((np.ones((2, 3), int), np.ones((2, 3), bool)), [[[1, 1, 1]] * 2, np.ones((2, 3), np.float64)]):
+        Wrong.answer, a.grad, b.grad = answer, None, None
+        Wrong.apply(a, b).sum().backward()
+        for t in (a, b):
+            assert t.grad.dtype == "float32" and t.grad.numpy().tolist() == [[1, 1, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("result", "kept", "message"),
+    [
+        (None, (), "Once.forward: expected it to return one Tensor or array of numbers, got None"),
+        ((1.0, 2.0), (), r"Once.forward: expected it to return one Tensor or array of numbers, got \(1.0, 2.0\)"),
+        ((fastnn.tensor([1.0]),) * 2, (), "Once.forward: .*, got a tuple of Tensor"),
+        (1.0, (np.ones(2),), r"save_for_backward: tensors must be Tensors \(anything .* ctx.scale = scale\), got numpy.ndarray among them"),
+        (1.0, (None,), "save_for_backward: tensors must be Tensors .*, got None among them"),
+    ],
+)
+def test_forward_that_does_not_fit_is_refused(result: Any, kept: tuple[Any, ...], message: str) -> None:
+    class Once(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Any:
+            ctx.save_for_backward(*kept)
+            return result
+
+    with pytest.raises(TypeError, match=message):
+        Once.apply(fastnn.tensor([1.0], requires_grad=True))
 
 
 def test_missing_methods_are_named() -> None:
