@@ -264,13 +264,17 @@ class _Take:
         return [t._array for t in self.tensors] != self.arrays
 
     def fits(self) -> bool:
-        return (
-            all(
+        try:
+            same = all(
                 [
                     m.__dict__ == own and m._parameters == p and m._buffers == b and m._modules == below
                     for m, (own, p, b, below) in zip(self.modules, self.settings)
                 ]
             )
+        except ValueError:  # another array of numpy's, which is not simply equal or not
+            return False
+        return (
+            same
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
             and not any(self.hooks)
@@ -323,9 +327,9 @@ def _split(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[list[Tensor
     for value in args if not keywords else (*args, *keywords.values()):
         if isinstance(value, Tensor):
             tensors.append(value)
-            rest.append(Tensor)
+            rest.append(value.requires_grad)
         elif isinstance(value, _PLAIN):
-            rest.append((type(value), value))
+            rest.append((type(value), value.hex() if isinstance(value, float) else value))  # -0.0 equals 0.0, NaN not itself
         else:
             raise TypeError(
                 f"a captured step takes Tensors, numbers, strings and None; got {type(value).__name__}; fastnn.tensor(array) makes one"
@@ -356,7 +360,8 @@ def _rebuild(shape: Any, tensors: Any) -> Any:
     if kind is dict:
         return {key: _rebuild(v, tensors) for key, v in value.items()}
     if isinstance(value, list):
-        return kind([_rebuild(v, tensors) for v in value])
+        made = [_rebuild(v, tensors) for v in value]
+        return kind(*made) if hasattr(kind, "_fields") else kind(made)  # a named tuple takes them one by one
     return value
 
 

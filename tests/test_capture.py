@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -197,6 +197,44 @@ def test_results_keep_their_structure() -> None:
         got = captured(fastnn.tensor(np.full(3, i, np.float32)), scale=2.0)
         assert got["sum"].item() == 3 * i and got["both"][0].numpy().tolist() == [i] * 3 and got["scale"] == 2.0
         assert got["both"][1][0].numpy().tolist() == [2 * i] * 3 and got["both"][1][1] is None
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def test_a_named_tuple_is_one() -> None:
+    captured = fastnn.capture(lambda x: Pair(x * 2.0, second=[x * 3.0]))
+    for _ in range(2):
+        result = captured(fastnn.tensor([1.0]))
+        assert type(result) is Pair and result.first.item() == 2 and result.second[0].item() == 3
+
+
+def test_numbers_that_are_equal_and_not_the_same() -> None:
+    captured = fastnn.capture(lambda x, s: x / s)
+    for number, expected in ((0.0, np.inf), (-0.0, -np.inf), (0, np.inf), (2, 0.5), (2.0, 0.5), (True, 1.0)):
+        assert captured(fastnn.tensor([1.0]), number).item() == expected
+    for _ in range(3):
+        assert np.isnan(captured(fastnn.tensor([1.0]), float("nan")).item())
+    assert captured._takes[0].runs == 3
+
+
+def test_another_array_of_numpy_as_an_attribute_is_seen() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = np.array([2.0, 3.0])
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return x * float(self.by[0])
+
+    model = Scaled()
+    captured = fastnn.capture(lambda x: model(x))
+    assert captured(fastnn.tensor([1.0])).item() == 2
+    for by in (np.array([5.0, 3.0]), np.array([6.0, 3.0, 1.0])):
+        model.by = by
+        assert [captured(fastnn.tensor([1.0])).item() for _ in range(2)] == [by[0]] * 2
 
 
 def test_replaced_parameters_and_groups_are_seen() -> None:

@@ -155,6 +155,19 @@ def test_bad_arguments() -> None:
         fastnn.capture(lambda: object())()
 
 
+def test_an_argument_that_requires_a_gradient_is_refused_whenever_it_comes() -> None:
+    t = Training()
+    captured, (x, labels) = fastnn.capture(t.step), t.data[0]
+    t.run(captured, 2)
+    x.requires_grad = True
+    with pytest.raises(_C.CaptureError, match="an argument of the step requires a gradient"):
+        t.call(captured, x, labels)
+    assert x.grad is None
+    x.requires_grad = False
+    t.call(captured, x, labels)
+    assert captured._takes[0].runs == 3
+
+
 def test_a_bad_label_is_found_before_anything_changes() -> None:
     t = Training(optimizer="adam")
     captured = fastnn.capture(t.step)
