@@ -45,8 +45,8 @@ py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object
 
 // Where a gradient goes: to what made the Tensor, or to itself.
 py::object edge_of(PyObject* tensor) {
-  PyObject* const wants = classes->requires_grad.get(tensor);
-  const int truth = grad_enabled && wants ? PyObject_IsTrue(wants) : 0;
+  const py::object wants = borrowed(classes->requires_grad.get(tensor));
+  const int truth = grad_enabled && wants ? PyObject_IsTrue(wants.ptr()) : 0;
   if (truth < 0) throw py::error_already_set();
   if (!truth) return py::none();
   PyObject* const maker = classes->maker.get(tensor);
@@ -82,10 +82,10 @@ py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
     const bool none = input == Py_None;
     PyObject* const array = none ? Py_None : c.tensors(input) ? c.array.get(input) : nullptr;
     if (!array) refuse(op, input);
+    arrays[i] = borrowed(words[i + 1] = array);
     py::object edge = none ? py::none() : edge_of(input);
     const bool need = !edge.is_none();
     wanted |= need;
-    arrays[i] = borrowed(words[i + 1] = array);
     PyTuple_SET_ITEM(needs.ptr(), Py_ssize_t(i), py::bool_(need).release().ptr());
     PyTuple_SET_ITEM(edges.ptr(), Py_ssize_t(i), edge.release().ptr());
   }

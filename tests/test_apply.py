@@ -147,6 +147,23 @@ def test_what_a_gradient_is_wanted_of_may_not_answer() -> None:
     assert apply(Add(), a, ones(2)).requires_grad is True
 
 
+def test_the_answer_may_change_everything() -> None:
+    """What is asked while an operation begins may replace the very arrays that it is about to take."""
+
+    class Changes:
+        def __init__(self, t: Tensor) -> None:
+            self.t = t
+
+        def __bool__(self) -> bool:
+            self.t.requires_grad, self.t._op, self.t._array = False, None, _C.from_numpy(np.zeros((2, 3), np.float32))
+            return True
+
+    for _ in range(20):
+        a = ones(2, 3)
+        a.requires_grad = Changes(a)  # type: ignore[assignment]
+        assert apply(Add(), a, ones(2, 3)).numpy().tolist() == [[2, 2, 2]] * 2
+
+
 def test_what_is_no_array_makes_no_tensor() -> None:
     class Wrong(Op):
         def forward(self, x: Array) -> Any:
