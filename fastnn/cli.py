@@ -60,8 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:  # without the number in front
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is not None:  # without the number in front
+            return f"{error.filename}: {error.strerror}"
+        printed = not isinstance(error, BrokenPipeError)
+        try:
+            print(end="", flush=True)  # what it could not take, it cannot take now
+        except OSError:
+            printed = False
+        if not printed:
+            return f"cannot write to the standard output: {error.strerror}"
     return str(error) or type(error).__name__
 
 

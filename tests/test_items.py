@@ -319,6 +319,19 @@ def test_what_goes_wrong_in_an_item_is_raised_where_the_batch_is_asked_for(prefe
     assert not [t.name for t in threading.enumerate() if t.name.startswith("fastnn-loader")]
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_item_that_raises_stop_iteration_does_not_end_the_epoch(prefetch: int) -> None:
+    class Ends:
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, i: int) -> Any:
+            return (np.zeros((1, 2, 2), np.uint8), 0) if i != 7 else next(iter(()))
+
+    with pytest.raises(RuntimeError, match="^item 7 of the Ends raised StopIteration$"):
+        list(Loader(data.ItemDataset(Ends(), labels=[0] * 12), 3, prefetch=prefetch))
+
+
 def test_batches_made_when_asked_for_are_the_same() -> None:
     images = np.random.default_rng(5).integers(0, 256, (20, 3, 6, 6)).astype(np.uint8)
 

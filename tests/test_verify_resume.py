@@ -35,6 +35,7 @@ def test_killed_and_resumed_is_the_same(words: list[str], tmp_path: Path, capsys
     [steps, per_epoch] = re.findall(r"\d+", lines[1])[:2]
     assert lines[0] == "a run that nothing stops ..." and int(steps) == 2 * int(per_epoch)
     assert len(lines) == 5 and all(re.match(r"killed (after a step|within a step|while saving): ", line) for line in lines[2:4])
+    assert any(re.search(r": after step \d+$", line) for line in lines[2:4])  # not "it had ended before" for both
     assert re.match(r"equal bit for bit, over \d+ steps \(\d+ of them done again\): parameters, .*history$", lines[4])
     assert os.listdir(tmp_path / "killed") and (tmp_path / "whole" / "end.safetensors").exists()
 

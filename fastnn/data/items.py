@@ -87,6 +87,8 @@ class ItemDataset(Dataset):
     def _split(self, i: int) -> tuple[np.ndarray, int]:
         try:
             item = self._source[i]
+        except StopIteration:  # would end whatever iterates
+            raise RuntimeError(f"item {i} of the {type(self._source).__name__} raised StopIteration") from None
         except Exception as error:
             _note(error, f"this was item {i} of the {type(self._source).__name__}")
             raise

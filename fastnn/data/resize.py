@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -153,7 +154,7 @@ def each(count: int, work: Callable[[int], None], title: str | None = None) -> N
             title,
             len(tasks),
             leave=False,
-            disable=None if title else True,
+            disable=None if title and sys.stderr else True,
             bar_format="{desc}{percentage:3.0f}%|{bar}|",
         ):
             pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import integer, text
@@ -122,11 +123,12 @@ class Progress(Callback):
 
         self._bar = tqdm(
             total=trainer.batches, initial=trainer.batch, desc=f"epoch {trainer.epoch + 1}/{trainer.epochs}", unit="batch",
-            leave=False, mininterval=0.1, disable=None,
+            leave=False, mininterval=0.1, disable=None if sys.stderr else True,
         )  # fmt: skip
 
     def after_capture(self, trainer: Trainer, report: str) -> None:
-        self._bar.write(report)
+        if sys.stdout:  # None where it is closed
+            self._bar.write(report)
 
     def after_step(self, trainer: Trainer, loss: float) -> None:
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)

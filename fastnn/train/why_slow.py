@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,7 @@ class WhySlow(Callback):
         )  # fmt: skip
 
     def _say(self, text: str) -> None:
-        if text:
+        if text and sys.stdout:
             from tqdm.auto import tqdm
 
             tqdm.write(text)
