@@ -136,7 +136,9 @@ def test_an_output_that_takes_no_more() -> None:
     os.close(theirs)
     assert (done.returncode, done.stderr) == (2, "fastnn: error: cannot write to the standard output: Broken pipe\n")
     for closed in ("2>&-", ">&-", ">&- 2>&- <&-"):
-        done = subprocess.run(["bash", "-c", f'exec "$@" {closed}', "bash", *run, "--why-slow", "--out", f"c{closed}"], capture_output=True, text=True)
+        done = subprocess.run(
+            ["bash", "-c", f'exec "$@" {closed}', "bash", *run, "--why-slow", "--out", f"c{closed}"], capture_output=True, text=True
+        )
         assert done.returncode == 0 and done.stderr == "" and Path(f"c{closed}/model.safetensors").exists()
 
 
