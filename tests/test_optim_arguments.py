@@ -123,6 +123,8 @@ def test_adam_may_decouple_the_decay() -> None:
         (lambda: optim.schedules.cosine(0.1, -3), ValueError, "cosine: total must be at least 1 step, got -3"),
         (lambda: optim.schedules.linear_rule(0.1, 2.5), TypeError, "linear_rule: workers must be an integer, got 2.5"),
         (lambda: SGD([P], lambda t: "fast").rates(), TypeError, "a schedule must give a number, got 'fast' at step 0"),
+        (lambda: SGD([P], lambda t: np.nan).step(), ValueError, "SGD: lr must be a finite number, got nan at step 0"),
+        (lambda: Adam([P], lambda t: 10.0**t * np.inf).rates(), ValueError, "Adam: lr must be a finite number, got inf at step 0"),
     ],
 )
 def test_what_is_no_option(make: Callable[[], Any], error: type[Exception], message: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from math import cos, isinf, pi, sqrt
+from math import cos, isfinite, isinf, pi, sqrt
 from numbers import Real
 from typing import Any, overload
 
@@ -56,9 +56,12 @@ def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
     rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else lr(step) if callable(lr) else lr
     try:
-        return float(rate)
+        found = float(rate)
     except (TypeError, ValueError):
         raise TypeError(f"{what}: a schedule must give a number, got {shown(rate)} at step {step}") from None
+    if not isfinite(found):  # one step with it, and no weight is a number any more
+        raise ValueError(f"{what} must be a finite number, got {found} at step {step}")
+    return found
 
 
 def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any:
