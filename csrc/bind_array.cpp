@@ -408,7 +408,7 @@ void bind_array(py::module_& m) {
              const DLDevice d = dlpack_device(a.device());
              return py::make_tuple(d.device_type, d.device_id);
            })
-      .def_property_readonly("__array_interface__", [](const Array& a) { return to_numpy(a).attr("__array_interface__"); })
+      .def_property_readonly("__array_interface__", [](const Array& a) -> py::object { return to_numpy(a).attr("__array_interface__"); })
       .def_property_readonly("__cuda_array_interface__",
                              [](const Array& a) {
                                if (a.device().is_cpu())

@@ -6,6 +6,9 @@ import ctypes
 import gc
 import io
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -152,6 +155,13 @@ def test_buffer_protocol_refuses_what_would_scramble() -> None:
     file = io.BytesIO()
     file.write(plain)
     assert file.getvalue() == counted((4, 5)).tobytes()
+
+
+def test_the_array_interface_outlives_the_view_that_it_was_asked_of() -> None:
+    """Where Python fills what was freed."""
+    code = "from fastnn import _C; print(_C.empty((2, 3)).__array_interface__['shape'])"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONMALLOC": "debug"}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "(2, 3)\n"), done.stderr
 
 
 def test_array_interface_says_what_numpy_needs() -> None:
