@@ -1,6 +1,7 @@
 """What threads are worth: `python -m bench.threads [--nets vgg,resnet18] [--pairs 20]`.
 
-The step on one thread and on all of them in turns; processor time of 5 idle seconds behind a step; the step beside a busy process on one of
+The step on one thread and on all of them in turns, and between them what an FMA loop gains from all: a host that lends half cores shows there;
+processor time of 5 idle seconds behind a step; the step beside a busy process on one of
 the cores, and alone, in turns.
 """
 
@@ -20,11 +21,12 @@ import fastnn
 
 from . import device
 from .fastnn_step import FastnnStep
+from .peak import Peak
 from .report import Report, arguments
 from .timing import Turns, quantile, take_turns
 
 IDLE_SECONDS = 5.0
-WIDTHS = (10, 10, 10, 9, 10, 14, 12, 12, 9)
+WIDTHS = (10, 10, 10, 9, 10, 10, 14, 12, 12, 9)
 BUSY = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print(flush=True)\nwhile True: pass"
 
 
@@ -77,7 +79,13 @@ def idle(step: Step) -> float:
 
 def measure(name: str, threads: int, pairs: int) -> dict[str, Any]:
     one, all_of_them = Step(name, 1), Step(name, threads)
-    turns = take_turns({"one": one, "all": all_of_them}, pairs, least_seconds=0.05)
+    peaks = [Peak(1), Peak(threads)]
+
+    def of_products() -> float:
+        alone, together = [peak.gflops(0.02) for peak in peaks]
+        return together / alone
+
+    turns = take_turns({"one": one, "all": all_of_them}, pairs, least_seconds=0.05, gauge=of_products)
     ratios = turns.ratios("one", "all")
     shared = beside(all_of_them, max(4, pairs // 2))
     slower = shared.ratios("beside", "alone")
@@ -87,10 +95,12 @@ def measure(name: str, threads: int, pairs: int) -> dict[str, Any]:
         "ms on all": 1e3 * turns.median("all"),
         "ratio": median(ratios),
         "lower quartile": quantile(ratios, 0.25),
+        "FMA ratio": median(turns.gauge),
         "idle cpu seconds": idle(all_of_them),
         "ms alone": 1e3 * shared.median("alone"),
         "ms beside": 1e3 * shared.median("beside"),
         "slower": median(slower),
+        "FMA ratios": turns.gauge,
         "seconds": {**turns.seconds, **shared.seconds},
     }
 
@@ -105,23 +115,22 @@ def main() -> None:
         parser.error("there is one thread only: --threads 2")
     device.use(options)
     report, n = Report("threads", options), options.threads
+    report.say(f"\nratio: one thread / {n} threads, by pairs; FMA: of a loop of multiply-adds in the same turns; idle: processor time of")
     report.say(
-        f"\nratio: one thread / {n} threads, by pairs; idle: processor time of {IDLE_SECONDS:.0f} s behind a step; slower: beside a busy process"
+        f"{IDLE_SECONDS:.0f} s behind a step; slower: beside a busy process on one core / alone. Shared evenly it leaves {n - 0.5:.1f} of {n} cores:"
     )
-    report.say(
-        f"on one core / alone. A core shared evenly leaves {n - 0.5:.1f} of {n} cores: {n / (n - 0.5):.2f} where blocks of work go to whoever is free,"
-    )
+    report.say(f"{n / (n - 0.5):.2f} where blocks of work go to whoever is free,")
     report.say("2.00 where each thread has its fixed part.")
     for line in (
-        ("net", "1 thread", f"{n} threads", "ratio", "quartile", "idle", "alone", "beside", "slower"),
-        ("", "ms", "ms", "median", "lower", "cpu seconds", "ms", "ms", "median"),
+        ("net", "1 thread", f"{n} threads", "ratio", "quartile", "FMA", "idle", "alone", "beside", "slower"),
+        ("", "ms", "ms", "median", "lower", "median", "cpu seconds", "ms", "ms", "median"),
     ):
         report.line(line, WIDTHS)
     for name in options.nets.split(","):
         r = report.earlier(net=name) or measure(name, n, options.pairs)
         report.line(
             (
-                name, f"{r['ms on one']:.1f}", f"{r['ms on all']:.1f}", f"{r['ratio']:.2f}", f"{r['lower quartile']:.2f}",
+                name, f"{r['ms on one']:.1f}", f"{r['ms on all']:.1f}", f"{r['ratio']:.2f}", f"{r['lower quartile']:.2f}", f"{r['FMA ratio']:.2f}",
                 f"{r['idle cpu seconds']:.3f}", f"{r['ms alone']:.1f}", f"{r['ms beside']:.1f}", f"{r['slower']:.2f}",
             ),
             WIDTHS,

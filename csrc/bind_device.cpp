@@ -116,7 +116,7 @@ void bind_switches(py::module_& m) {
     const LastCall last = last_call();
     py::dict d;
     d["row"] = last.row, d["device"] = last.device, d["table"] = last.table, d["algorithm"] = last.algorithm,
-    d["workers"] = __builtin_popcountll(last.workers);
+    d["workers"] = __builtin_popcountll(last.workers), d["past_caches"] = last.past_caches;
     return d;
   });
   m.def(

@@ -22,6 +22,7 @@ struct Context {
   bool winograd = true;  // whether convolutions may take that detour
   Packing packing = Packing::each_call;
   int64_t past_caches_from = int64_t{32} << 20;  // bytes: larger results of passes over memory are written past the caches of the CPU
+  bool* went_past = nullptr;                     // set where that is done
   void* stream = nullptr;                        // of a GPU, on which the kernel's launches follow each other
 };
 

@@ -158,7 +158,7 @@ class Call {
     const Table& table = device_.table(storage_);
     const Kernel& kernel = table.kernels[row_];
     Recording* const record = recording();
-    const Context context = record ? record->context(device_) : device_.context();
+    Context context = record ? record->context(device_) : device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
     if (record) {  // nothing is computed
       record->call(row_, kernel, device_, parameters_, arguments_, outputs_, planned, bytes_);
@@ -169,13 +169,15 @@ class Call {
     pointers_.push_back(scratch_.data);
     const bool checked = settings().memory_checks;
     if (checked) arm_memory();
+    bool went_past = false;
+    context.went_past = &went_past;
     {
       FlushDenormals flush;
       const profiler::Watch watch(device_, {row_, parameters_, planned.algorithm, bytes_, profiler::scope()});
       kernel.run(context, parameters_, pointers_.data());
     }
     device_.check_launches();
-    last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0};
+    last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0, went_past};
     count_writes();
     if (checked) verify_memory();
     if (settings().finite_checks) check_outputs();

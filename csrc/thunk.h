@@ -58,7 +58,8 @@ struct LastCall {
   const char* device = "";
   const char* table = "";
   const char* algorithm = "";
-  uint64_t workers = 0;  // bit w: worker w ran a block
+  uint64_t workers = 0;      // bit w: worker w ran a block
+  bool past_caches = false;  // whether results were written past the caches of the CPU
 };
 LastCall last_call();  // of this thread
 

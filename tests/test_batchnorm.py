@@ -48,6 +48,28 @@ def test_variance_far_from_the_origin(mean: float, shape: tuple[int, ...], table
     assert np.abs(written["mean"] - x.astype(np.float64).mean(axes)).max() <= max(abs(mean), 1) * 2e-7
 
 
+@pytest.mark.parametrize("shape", [(65_000, 3), (40_000, 17), (64, 16, 32, 32), (64, 64, 16, 16), (2000, 512)], ids=str)
+@pytest.mark.parametrize("pattern", ["first eighths apart", "sorted", "a first value"])
+def test_variance_around_what_comes_first(pattern: str, shape: tuple[int, ...], table: Table) -> None:
+    """Blocks of rows are summed around the mean of their first eighth: to 1e-5, relative, where that is as far from the block's as it can be."""
+    random, c = np.random.default_rng(0), shape[1]
+    block = max(64, 32768 // c // 64 * 64)
+    rows = np.prod(shape) // c
+    x = 1e-3 * random.standard_normal((rows, c)) + 30
+    if pattern == "first eighths apart":
+        x += np.where(np.arange(rows) % block < block // 8, 5.0, 0.0)[:, None]
+    elif pattern == "sorted":
+        x = np.sort(random.standard_normal((rows, c)), 0)
+    else:
+        x[::block] += 1e4
+    x = x.astype(np.float32)
+    maps = x if len(shape) == 2 else np.ascontiguousarray(x.reshape(shape[0], *shape[2:], c).transpose(0, 3, 1, 2))
+    written = call("batchnorm_forward", (shape, 0.0, 1.0, "none", True, False), [maps, None, None, None, None, None], table.dtype)
+    mean, var = x.astype(np.float64).mean(0), x.astype(np.float64).var(0)
+    assert np.abs(written["rstd"] ** -2.0 / var - 1).max() < 1e-5
+    assert np.abs(written["mean"] - mean).max() <= 2e-7 * max(np.abs(mean).max(), var.max() ** 0.5)
+
+
 def test_constant_channels_have_no_variance(table: Table) -> None:
     x = np.full((4, 17, 6, 6), 3.7, np.float32)
     beta = np.arange(17.0)

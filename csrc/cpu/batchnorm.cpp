@@ -32,12 +32,18 @@ Parts lay_out(const BatchNorm& s, void* base) {
   return p;
 }
 
+// The last block first, in each worker's share (csrc/threads.cpp): what it left in its own cache, which may be far from the others'.
+INLINE int64_t mirrored(int64_t turn, int64_t blocks, int workers) {
+  const int64_t shares = smaller(workers, blocks), share = ((turn + 1) * shares - 1) / blocks;
+  return blocks * share / shares + blocks * (share + 1) / shares - 1 - turn;
+}
+
 // body(block, begin, end): the elements of each block of rows, first block first or last block first
 template <class F>
 INLINE void for_row_blocks(const Context& context, const BatchNorm& s, bool backwards, const F& body) {
   const int64_t blocks = blocks_of(s), rows = rows_per_block(s.C);
   parallel(context, blocks, [&](int64_t turn, int) {
-    const int64_t block = backwards ? blocks - 1 - turn : turn;
+    const int64_t block = backwards ? mirrored(turn, blocks, context.workers) : turn;
     body(block, block * rows * s.C, smaller((block + 1) * rows, s.rows) * s.C);
   });
 }
@@ -107,16 +113,23 @@ void take_moments(const Context& context, const BatchNorm& s, const Parts& p, co
 // total_first: the sum of dz, total_second: the sum of dz (x - mean). With a residual dz is also its gradient and written on the way.
 template <Activation activation, bool has_residual>
 void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* residual, T* dresidual) {
+  const bool past = has_residual && goes_past(context, dresidual, s.rows * s.C * int64_t(sizeof(T)), p.width);
   for_row_blocks(context, s, false, [&](int64_t block, int64_t begin, int64_t end) {
     real* const sums[2] = {p.block_first + block * s.C, p.block_second + block * s.C};
-    sum_columns((end - begin) / s.C, s.C, sums, [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto store) {
+    const auto term = [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto store) {
       const int64_t i = begin + row * p.width + c;
       t[0] = load(dy + i);
       if constexpr (activation != Activation::none)
         t[0] = activate_backward<activation>(affine<has_residual>(p, x, residual, i, c, load), t[0]);
       if constexpr (has_residual) store(dresidual + i, t[0]);
       t[1] = t[0] * (load(x + i) - load(p.mean + c));
-    });
+    };
+    if constexpr (has_residual)
+      if (past) {
+        sum_columns<true>((end - begin) / s.C, s.C, sums, term);
+        return finish(past);
+      }
+    sum_columns((end - begin) / s.C, s.C, sums, term);
   });
   for (int64_t c = 0; c < s.C; c++) p.total_first[c] = p.total_second[c] = 0;
   for (int64_t i = 0; i < blocks_of(s) * s.C; i += s.C) {

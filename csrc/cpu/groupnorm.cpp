@@ -53,7 +53,7 @@ INLINE void for_samples(const Context& context, const GroupNorm& s, const F& bod
 // step(i, place in the tables, load, store) on the vectors of all samples, where all that is stored are elements of y
 template <class F>
 INLINE void for_folded_rows(const Context& context, const GroupNorm& s, int64_t width, T* y, const F& step) {
-  const bool past = goes_past(context, y, s.N * s.pixels * s.C * int64_t(sizeof(T)), width) && s.pixels * s.C % N_LANES == 0;
+  const bool past = s.pixels * s.C % N_LANES == 0 && goes_past(context, y, s.N * s.pixels * s.C * int64_t(sizeof(T)), width);
   for_pieces(context, s, [=](int64_t, int64_t n, int64_t begin, int64_t rows) {
     const int64_t end = begin + rows * s.C;
     for (int64_t i = begin; i < end; i += width)

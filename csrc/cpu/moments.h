@@ -1,5 +1,6 @@
 // Sums over the rows of a matrix, column by column, and the mean and centred squares made of them. A row is a pixel, a column a channel.
 #pragma once
+#include "past_caches.h"
 #include "scratch.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -28,8 +29,8 @@ INLINE void repeat(const real* from, int64_t C, real* to, int64_t width) {
 }
 
 // One tile of columns: term(row, column, t, load, store) gives the `n` addends of a vector; their sums stay in registers through all rows.
-template <int vectors, int n, class Term, class Load, class Store>
-INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const Term& term, Load load, Store store) {
+template <int vectors, int n, class Term, class Load, class Store, class StoreSum>
+INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const Term& term, Load load, Store store, StoreSum store_sum) {
   constexpr int64_t stretch = 16;  // rows added up before their sum joins the total: less is rounded away than row by row
   vec total[vectors][n] = {};
   for (int64_t begin = 0; begin < rows; begin += stretch) {
@@ -43,29 +44,32 @@ INLINE void sum_tile(int64_t rows, int64_t column, real* const (&sums)[n], const
     }
     UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) total[v][k] += s[v][k]; }
   }
-  UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) store(sums[k] + column + v * N_LANES, total[v][k]); }
+  UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) store_sum(sums[k] + column + v * N_LANES, total[v][k]); }
 }
 
-// sums[k][column] = sum over rows of the k-th addend, for `width` columns
-template <int n, class Term>
+// sums[k][column] = sum over rows of the k-th addend, for `width` columns; what `term` stores of whole vectors goes past the caches where
+// `past`
+template <bool past = false, int n, class Term>
 INLINE void sum_rows(int64_t rows, int64_t width, real* const (&sums)[n], const Term& term) {
   const auto whole_load = [](const auto* p) { return load(p); };
-  const auto whole_store = [](auto* p, vec a) { store(p, a); };
+  const auto whole_store = [](auto* p, vec a) { store(past, p, a); };
+  const auto store_sum = [](real* p, vec a) { store(p, a); };
   int64_t column = 0;
-  for (; column + tile_width <= width; column += tile_width) sum_tile<tile_vectors>(rows, column, sums, term, whole_load, whole_store);
-  for_vectors(column, width, [&](int64_t c, auto load, auto store) { sum_tile<1>(rows, c, sums, term, load, store); });
+  for (; column + tile_width <= width; column += tile_width)
+    sum_tile<tile_vectors>(rows, column, sums, term, whole_load, whole_store, store_sum);
+  for_vectors(column, width, [&](int64_t c, auto load, auto store) { sum_tile<1>(rows, c, sums, term, load, store, store); });
 }
 
 // The same over rows x C that follow each other without a gap, folded; columns of `term` run over the fold's width.
-template <int n, class Term>
+template <bool past = false, int n, class Term>
 INLINE void sum_columns(int64_t rows, int64_t C, real* const (&sums)[n], const Term& term) {
   const Fold fold = fold_rows(C);
-  if (fold.fold == 1) return sum_rows(rows, C, sums, term);
+  if (fold.fold == 1) return sum_rows<past>(rows, C, sums, term);
   real lanes[n][most_folded_width];
   real* of_lanes[n];
   for (int k = 0; k < n; k++) of_lanes[k] = lanes[k];
   const int64_t full = rows / fold.fold;
-  sum_rows(full, fold.width, of_lanes, term);
+  sum_rows<past>(full, fold.width, of_lanes, term);
   for_vectors(0, rows % fold.fold * C, [&](int64_t c, auto load, auto store) {  // the rows that do not fill a folded one
     vec t[n];
     term(full, c, t, load, store);
@@ -79,14 +83,15 @@ INLINE void sum_columns(int64_t rows, int64_t C, real* const (&sums)[n], const T
   }
 }
 
-// Per channel over one block of rows: the mean and the sum of squared distances from it. The second pass reads the block from the cache
-// and also mends the mean's rounding, so that nothing is lost when the mean is large beside the deviation.
+// Per channel over one block of rows: the mean and the sum of squared distances from it, in one pass around the mean of the block's first
+// eighth. That lies at most sqrt(7) deviations from the block's own (any k of n values: sqrt(n / k - 1)), so that what is subtracted in
+// the end is at most seven eighths of the sum: three bits at worst, and nothing is lost when the mean is large beside the deviation.
 INLINE void block_moments(const T* x, int64_t rows, int64_t C, real* mean, real* squares) {
-  const int64_t width = fold_rows(C).width;
+  const int64_t width = fold_rows(C).width, first_rows = divide_up(rows, 8);
   real* const sum[1] = {mean};
-  sum_columns(rows, C, sum, [=](int64_t row, int64_t column, vec(&t)[1], auto load, auto) { t[0] = load(x + row * width + column); });
-  const real per_row = real(1) / real(rows);
-  for (int64_t c = 0; c < C; c++) mean[c] *= per_row;
+  sum_columns(first_rows, C, sum, [=](int64_t row, int64_t column, vec(&t)[1], auto load, auto) { t[0] = load(x + row * width + column); });
+  const real per_first = real(1) / real(first_rows), per_row = real(1) / real(rows);
+  for (int64_t c = 0; c < C; c++) mean[c] *= per_first;
   real repeated[most_folded_width];
   const real* center = mean;
   if (width > C) {

@@ -28,15 +28,21 @@ INLINE void store(bool past, P* p, vec a) {
 template <class F>
 INLINE void for_vectors(int64_t begin, int64_t end, bool past, const F& step) {
   int64_t i = begin;
-  for (; i + N_LANES <= end; i += N_LANES) step(i, [](const auto* p) { return load(p); }, [past](auto* p, vec a) { store(past, p, a); });
-  if (const int n = int(end - i)) step(i, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); });
+  for (; i + N_LANES <= end; i += N_LANES)
+    step(
+        i, [](const auto* p) { return load(p); }, [past](auto* p, vec a) { store(past, p, a); });
+  if (const int n = int(end - i))
+    step(
+        i, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); });
 }
 
 namespace {
 
 // Whether `bytes` of results at y, rows of `width` elements, are written past the caches; a width of whole vectors keeps rows aligned.
 INLINE bool goes_past(const Context& context, const void* y, int64_t bytes, int64_t width = N_LANES) {
-  return bytes >= context.past_caches_from && reinterpret_cast<uintptr_t>(y) % vector_bytes == 0 && width % N_LANES == 0;
+  const bool past = bytes >= context.past_caches_from && reinterpret_cast<uintptr_t>(y) % vector_bytes == 0 && width % N_LANES == 0;
+  if (past && context.went_past) *context.went_past = true;
+  return past;
 }
 
 // Before others are told that results are there
