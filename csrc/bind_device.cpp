@@ -90,8 +90,7 @@ void bind_switches(py::module_& m) {
   m.def("isa", &isa::name);
   m.def("isa_reason", &isa::reason);
   m.def("isas", &isa::all);
-  m.def(
-      "isas", [](const std::string& dtype) { return isa::with_table(dtype_named(dtype)); }, py::arg("dtype"));
+  m.def("isas", [](const std::string& dtype) { return isa::with_table(dtype_named(dtype)); }, py::arg("dtype"));
   m.def("set_isa", &isa::set);
   m.def("set_memory_checks", &set_memory_checks);
   m.def("set_finite_checks", &set_finite_checks);
@@ -129,10 +128,8 @@ void bind_switches(py::module_& m) {
         return d;
       },
       py::arg("device") = "cpu");
-  m.def(
-      "reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
-  m.def(
-      "empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
+  m.def("reset_peak_memory", [](const std::string& device) { device_named(device).arena.reset_peak(); }, py::arg("device") = "cpu");
+  m.def("empty_cache", [](const std::string& device) { device_named(device).arena.empty_cache(); }, py::arg("device") = "cpu");
   m.def("fail_allocation", &Arena::fail_allocation, py::arg("k"),
         "For tests: the k-th allocation from now on finds no memory (0: none). Returns how many calls an earlier one still waits for.");
 }

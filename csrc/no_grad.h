@@ -22,6 +22,5 @@ inline void bind_no_grad(py::module_& m) {
       .def(py::init<>())
       .def("__enter__", &NoGrad::enter)
       .def("__exit__", &NoGrad::exit);
-  m.def(
-      "is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");
+  m.def("is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");
 }

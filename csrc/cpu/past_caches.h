@@ -28,12 +28,8 @@ INLINE void store(bool past, P* p, vec a) {
 template <class F>
 INLINE void for_vectors(int64_t begin, int64_t end, bool past, const F& step) {
   int64_t i = begin;
-  for (; i + N_LANES <= end; i += N_LANES)
-    step(
-        i, [](const auto* p) { return load(p); }, [past](auto* p, vec a) { store(past, p, a); });
-  if (const int n = int(end - i))
-    step(
-        i, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); });
+  for (; i + N_LANES <= end; i += N_LANES) step(i, [](const auto* p) { return load(p); }, [past](auto* p, vec a) { store(past, p, a); });
+  if (const int n = int(end - i)) step(i, [n](const auto* p) { return load_n(p, n); }, [n](auto* p, vec a) { store_n(p, n, a); });
 }
 
 namespace {
