@@ -60,8 +60,7 @@ py::object new_tensor(py::object array, py::object op) {
   py::object t = checked(type->tp_alloc(type, 0));
   c.array.set(t.ptr(), std::move(array));
   c.requires_grad.set(t.ptr(), py::bool_(!op.is_none()));
-  c.grad.set(t.ptr(), py::none());
-  c.shape.set(t.ptr(), py::none());
+  c.grad.set(t.ptr(), py::none()), c.shape.set(t.ptr(), py::none());
   c.maker.set(t.ptr(), std::move(op));
   return t;
 }
@@ -92,8 +91,7 @@ py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
   c.needs.set(op, std::move(needs));
   py::object result = called(c.forward, words);
   if (!wanted) return new_tensor(std::move(result), py::none());
-  c.edges.set(op, std::move(edges));
-  c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
+  c.edges.set(op, std::move(edges)), c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
   if (py::cast<bool>(checked(PyObject_GetAttr(op, c.remakes_inputs.ptr())))) {
     std::copy(inputs, inputs + count, words.begin() + 1);
     called(c.forget_inputs, words);
