@@ -129,6 +129,5 @@ PYBIND11_MODULE(_C_of_the_main_interpreter, m) {
 // In another interpreter pybind11 would wait for ever for the lock (before Python 3.12).
 extern "C" PYBIND11_EXPORT PyObject* PyInit__C() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit__C_of_the_main_interpreter();
-  PyErr_SetString(PyExc_ImportError, "fastnn works in Python's main interpreter alone (under mod_wsgi: WSGIApplicationGroup %{GLOBAL})");
-  return nullptr;
+  return PyErr_Format(PyExc_ImportError, "fastnn works in the main interpreter alone (mod_wsgi: WSGIApplicationGroup %%{GLOBAL})");
 }

@@ -68,6 +68,21 @@ LAYERS: dict[str, Case] = {
     ),
     "conv, groups": (lambda: nn.Conv2d(6, 8, 3, groups=4), ValueError, "groups = 4 must divide both in_channels = 6 and out_channels = 8"),
     "conv, no groups": (lambda: nn.Conv2d(6, 8, 3, groups=0), ValueError, "groups = 0 must divide"),
+    "conv, stride of 2**62": (
+        lambda: nn.Conv2d(1, 1, 1, stride=2**62, padding=2**61)(x(1, 1, 4, 4)),
+        ValueError,
+        r"conv2d: stride must be less than 2\*\*31, got \(4611686018427387904, ",
+    ),
+    "conv, dilation of 2**62": (
+        lambda: nn.Conv2d(1, 1, 3, dilation=2**62, padding=2**61)(x(1, 1, 4, 4)),
+        ValueError,
+        r"conv2d: dilation must be less than 2\*\*31, got ",
+    ),
+    "pool, stride of 2**62": (
+        lambda: nn.MaxPool2d(2, 2**62)(x(1, 1, 4, 4)),
+        ValueError,
+        r"max_pool2d: stride must be less than 2\*\*31, got ",
+    ),
     "conv, stride": (lambda: nn.Conv2d(3, 8, 3, stride=0)(x(2, 3, 8, 8)), ValueError, r"stride must be at least 1, got \(0, 0\)"),
     "conv, padding": (lambda: nn.Conv2d(3, 8, 3, padding=-1)(x(2, 3, 8, 8)), ValueError, r"padding must not be negative, got \(-1, -1\)"),
     "conv, padding word": (

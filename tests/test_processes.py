@@ -163,7 +163,7 @@ except ImportError as error:
 
 def test_another_interpreter_of_the_process_is_refused() -> None:
     done = python(SUBINTERPRETER, timeout=20)
-    expected = "fastnn works in Python's main interpreter alone (under mod_wsgi: WSGIApplicationGroup %{GLOBAL})\n"
+    expected = "fastnn works in the main interpreter alone (mod_wsgi: WSGIApplicationGroup %{GLOBAL})\n"
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 

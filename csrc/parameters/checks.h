@@ -45,10 +45,12 @@ inline int64_t windows(const char* what, const char* axis, int64_t size, int64_t
 
 inline void expect_positive(const char* what, const char* name, Pair p) {
   if (p.h < 1 || p.w < 1) refuse(what, ": ", name, " must be at least 1, got (", p.h, ", ", p.w, ")");
+  if ((p.h | p.w) >> 31) refuse(what, ": ", name, " must be less than 2**31, got (", p.h, ", ", p.w, ")");
 }
 
 inline void expect_not_negative(const char* what, const char* name, Pair p) {
   if (p.h < 0 || p.w < 0) refuse(what, ": ", name, " must not be negative, got (", p.h, ", ", p.w, ")");
+  if ((p.h | p.w) >> 31) refuse(what, ": ", name, " must be less than 2**31, got (", p.h, ", ", p.w, ")");
 }
 
 }  // namespace fastnn
