@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 
 import numpy as np
 
@@ -58,14 +59,14 @@ class Generator:
         """float32 samples of [low, high) for initialisation; uses up one draw."""
         shape = _checked_shape("Generator.uniform", shape)
         low, high = number("Generator.uniform", "low", low), number("Generator.uniform", "high", high)
-        words = self.bits(int(np.prod(shape)), self.next_draw(), INIT)
+        words = self.bits(prod(shape), self.next_draw(), INIT)
         return _in_pieces(shape, lambda piece: low + (high - low) * (words[piece].astype(np.float64) / 2.0**32))
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
         shape = _checked_shape("Generator.normal", shape)
         mean, std = number("Generator.normal", "mean", mean), number("Generator.normal", "std", std)
-        n = int(np.prod(shape))
+        n = prod(shape)
         words = self.bits(2 * n, self.next_draw(), INIT)
 
         def samples(piece: slice) -> np.ndarray:
@@ -78,12 +79,15 @@ class Generator:
 def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{what}: shape must be several integers, got {shown(shape)}")
-    return tuple([integer(what, "shape", n, 0) for n in shape])
+    checked = tuple([integer(what, "shape", n, 0) for n in shape])
+    if prod(checked) > 2**46:
+        _C.empty(checked)  # OutOfMemoryError: larger than any memory
+    return checked
 
 
 def _in_pieces(shape: tuple[int, ...], samples: Callable[[slice], np.ndarray]) -> np.ndarray:
     """float32 of what `samples` makes in float64, a piece at a time: the 100 million weights of a layer would be gigabytes."""
-    values = np.empty(int(np.prod(shape)), np.float32)
+    values = np.empty(prod(shape), np.float32)
     for begin in range(0, values.size, 1 << 20):
         piece = slice(begin, min(begin + (1 << 20), values.size))
         values[piece] = samples(piece)

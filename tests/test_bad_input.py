@@ -97,6 +97,16 @@ LAYERS: dict[str, Case] = {
     ),
     "conv, triple": (lambda: nn.Conv2d(3, 8, (3, 3, 3)), TypeError, r"kernel_size must be an int or a pair of ints, got \(3, 3, 3\)"),
     "conv, fraction": (lambda: nn.Conv2d(3, 8, 2.5), TypeError, "kernel_size must be an int or a pair of ints, got 2.5"),
+    "linear, more weights than any memory holds": (
+        lambda: nn.Linear(2**40, 2**40),
+        fastnn.OutOfMemoryError,
+        r"^shape \(1099511627776, 1099511627776\) is larger than any memory",
+    ),
+    "conv, more weights than any memory holds": (
+        lambda: nn.Conv2d(2**31, 2**31, 2**15),
+        fastnn.OutOfMemoryError,
+        r"^shape \(2147483648, 2147483648, 32768, 32768\) is larger than any memory",
+    ),
     "linear, features": (lambda: nn.Linear(5, 3)(x(2, 4)), ValueError, r"Linear\(5->3\): got shape \(2, 4\); expected \(..., 5\)"),
     "linear, not flat": (lambda: nn.Linear(60, 3)(x(2, 3, 4, 5)), ValueError, r"expected \(..., 60\); Flatten would give 60 features"),
     "linear, scalar": (lambda: nn.Linear(5, 3)(x()), ValueError, r"got shape \(\); expected \(..., 5\)"),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
-
-import numpy as np
 
 from .. import ops
 from ..ops.conv2d import Padding, Pair, resolve_padding
@@ -55,7 +53,7 @@ class Conv2d(Module):
             raise ValueError(f"Conv2d: {error}") from None
         self._sides = (before[1], after[1], before[0], after[0])
         shape = (out_channels, in_channels // groups, *self.kernel_size)
-        bound = 1 / sqrt(max(1, int(np.prod(shape[1:]))))
+        bound = 1 / sqrt(max(1, prod(shape[1:])))
         self.weight = Parameter(init.uniform_values(shape, bound))
         self.register_parameter("bias", Parameter(init.uniform_values((out_channels,), bound)) if bias else None)
 
