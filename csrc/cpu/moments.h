@@ -20,7 +20,7 @@ INLINE Fold fold_rows(int64_t C) {
   return {fold, fold * C};
 }
 
-// Rows of a block: a multiple of every possible fold, about 128 KiB of float32, so that a second pass finds the block in the cache.
+// Rows of a block: a multiple of every possible fold, about 128 KiB of float32, so that a pass over it again finds it in the cache.
 INLINE int64_t rows_per_block(int64_t C) { return larger(tile_width, 32768 / C / tile_width * tile_width); }
 
 // to[i] = from[i % C] for i < width
