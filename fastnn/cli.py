@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 1 where it compared and found a difference, 2 after an error (one line on stderr), 130
     after Ctrl-C, 143 after SIGTERM."""
     from . import DeviceError
+    from .error_words import words
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -56,21 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError) as error:
-        return _say(f"error: {' '.join(_words(error).split())}", 2)
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        if error.filename is not None:  # without the number in front
-            return f"{error.filename}: {error.strerror}"
-        printed = not isinstance(error, BrokenPipeError)
-        try:
-            print(end="", flush=True)  # what it could not take, it cannot take now
-        except OSError:
-            printed = False
-        if not printed:
-            return f"cannot write to the standard output: {error.strerror}"
-    return str(error) or type(error).__name__
+        return _say(f"error: {' '.join(words(error).split())}", 2)
 
 
 def _say(message: str, code: int) -> int:
