@@ -7,21 +7,20 @@ namespace {
 
 template <class Y, int Z, bool two>
 void multiply_tiles(int rows, const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
-  constexpr int64_t a_stride = N_LANES * sizeof(operand), stride = Z * N_LANES * sizeof(operand);
+  constexpr int64_t row_bytes = N_LANES * sizeof(operand), stride = Z * row_bytes, tile_size = 16 * N_LANES;
   Tiles tiles;
   tiles.clear<0>(), tiles.clear<1>(), tiles.clear<2>(), tiles.clear<3>();
   for (int64_t done = 0; done < over.depth; done += N_LANES, a += over.plane_stride)
-    for (int t = 0; t < over.taps; t++, b += N_LANES * Z * N_LANES) {
+    for (int t = 0; t < over.taps; t++, b += Z * tile_size) {
       const operand* p = a + over.tap[t];
-      tiles.read<4>(p, a_stride);
-      tiles.read<6>(b, stride);
+      tiles.read<4>(p, row_bytes);
+      if constexpr (two) tiles.read<5>(p + tile_size, row_bytes);
+      tiles.read<6>(b, row_bytes);
+      if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
       tiles.multiply<0, 4, 6>();
-      if constexpr (Z == 2) tiles.read<7>(b + N_LANES, stride), tiles.multiply<1, 4, 7>();
-      if constexpr (two) {
-        tiles.read<5>(p + 16 * N_LANES, a_stride);
-        tiles.multiply<2, 5, 6>();
-        if constexpr (Z == 2) tiles.multiply<3, 5, 7>();
-      }
+      if constexpr (Z == 2) tiles.multiply<1, 4, 7>();
+      if constexpr (two) tiles.multiply<2, 5, 6>();
+      if constexpr (two && Z == 2) tiles.multiply<3, 5, 7>();
     }
   alignas(64) real sums[32][Z * N_LANES];
   tiles.write<0>(sums[0], stride);

@@ -4,7 +4,7 @@
 // A row is an output pixel (or a row of a matrix), a column an output channel. Each step broadcasts a[q][i] and multiplies it by Z vectors.
 //   a   lies in planes of N_LANES operands (operand.h): element (q, i) of a plane is a[q pitch + i]. A convolution adds the offset of each
 //       tap.
-//   b   is packed in the order the tile reads it: [block of N_LANES operands][tap][operand][Z vectors]
+//   b   is packed in the order the tile reads it: [block of N_LANES operands][tap][operand][Z vectors]; AMX: [..][tap][Z][operand][vector]
 #pragma once
 #include "activation.h"
 #include "operand.h"
@@ -72,8 +72,8 @@ Tile<Y> tile(int rows, int vectors, int pitch);
 template <class Y>
 Tile<Y> taps3_tile(int rows, int vectors, int images);
 
-// b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth` numbers; row i of its operands goes to packed + i step, zeros up
-// to operands_of(depth) rows.
+// b: a panel of `columns` (the rest up to Z N_LANES becomes 0) by `depth` numbers; row i of its operands goes to packed + i step (on tiles,
+// rows follow each other vector by vector), zeros up to operands_of(depth) rows.
 // In the source, number (i, column) lies at i stride + column, or at column stride + i when it is transposed.
 void pack_panel(const storage* source, int64_t stride, bool transposed, int64_t depth, int columns, int Z, Piece piece, operand* packed,
                 int64_t step);

@@ -5,16 +5,22 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
+// Vector z of row i of a panel; a tile's rows follow each other.
+INLINE int64_t place(int64_t i, int z, int Z, int64_t step) {
+  return on_tiles ? ((i / N_LANES * Z + z) * N_LANES + i % N_LANES) * N_LANES : i * step + z * N_LANES;
+}
+
 INLINE void pack_panel_columns(const storage* source, int64_t stride, int64_t depth, int columns, int Z, Piece piece, operand* packed,
                                int64_t step) {
-  for (int64_t i = 0; i < depth; i += together, source += together * stride, packed += step)
+  const int64_t rows = operands_of(depth), filled = divide_up(depth, together);
+  for (int64_t i = 0; i < filled; i++, source += together * stride)
     for (int z = 0; z < Z; z++) {
       const int n = valid_lanes(columns, z);
-      const storage *p = source + z * N_LANES, *q = i + 1 < depth ? p + stride : nullptr;
-      store(packed + z * N_LANES, n == N_LANES ? across(p, q, piece) : n ? across_n(p, q, n, piece) : zero());
+      const storage *p = source + z * N_LANES, *q = (i + 1) * together <= depth ? p + stride : nullptr;
+      store(packed + place(i, z, Z, step), n == N_LANES ? across(p, q, piece) : n ? across_n(p, q, n, piece) : zero());
     }
-  for (int64_t i = divide_up(depth, together); i < operands_of(depth); i++, packed += step)
-    for (int z = 0; z < Z; z++) store(packed + z * N_LANES, zero());
+  for (int64_t i = filled; i < rows; i++)
+    for (int z = 0; z < Z; z++) store(packed + place(i, z, Z, step), zero());
 }
 
 // The transpose of `rows` x `numbers` of the source, at most N_LANES rows of as many operands; what is missing reads as 0.
@@ -46,12 +52,13 @@ INLINE void load_columns(const storage* source, int64_t stride, int depth, int c
 INLINE void pack_panel_transposed(const storage* source, int64_t stride, int64_t depth, int columns, int Z, Piece piece, operand* packed,
                                   int64_t step) {
   for (int z = 0; z < Z; z++) {  // N_LANES rows of the source at a time, as many as are fetched ahead of being read
-    operand* to = packed + z * N_LANES;
-    for (int64_t i = 0; i < depth; i += plane_numbers, to += N_LANES * step) {
+    for (int64_t i = 0; i < depth; i += plane_numbers) {
       const int n = depth - i < plane_numbers ? int(depth - i) : plane_numbers, rows = int(operands_of(n));
       vec block[N_LANES];
       load_transposed(source + z * N_LANES * stride + i, stride, valid_lanes(columns, z), n, piece, block);
-      for (int j = 0; j < rows; j++) store(to + j * step, block[j]);
+      operand* const to = packed + place(i / together, z, Z, step);
+      const int64_t row_step = on_tiles ? N_LANES : step;
+      for (int j = 0; j < rows; j++) store(to + j * row_step, block[j]);
     }
   }
 }
