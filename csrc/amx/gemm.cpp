@@ -1,12 +1,12 @@
 // The tiles of gemm.h on AMX: up to 32 rows by two vectors of columns are four tiles, which two tiles of a and two of b feed. Planes of a
-// and panels of b lie as the instructions read them; rows that are too many are computed, and not written.
+// and panels of b lie as the instructions read them; rows that are too many are computed, at no less cost, and not written.
 #include "../cpu/tile_ends.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
 template <class Y, int Z, bool two>
-void multiply_tiles(int rows, const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
+void multiply_tiles(int first_rows, int second_rows, const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
   constexpr int64_t row_bytes = N_LANES * sizeof(operand), stride = Z * row_bytes, tile_size = 16 * N_LANES;
   Tiles tiles;
   tiles.clear<0>(), tiles.clear<1>(), tiles.clear<2>(), tiles.clear<3>();
@@ -14,7 +14,7 @@ void multiply_tiles(int rows, const Reduction& over, const operand* a, const ope
     for (int t = 0; t < over.taps; t++, b += Z * tile_size) {
       const operand* p = a + over.tap[t];
       tiles.read<4>(p, row_bytes);
-      if constexpr (two) tiles.read<5>(p + tile_size, row_bytes);
+      if constexpr (two) tiles.read<5>(p + over.second, row_bytes);
       tiles.read<6>(b, row_bytes);
       if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
       tiles.multiply<0, 4, 6>();
@@ -30,23 +30,31 @@ void multiply_tiles(int rows, const Reduction& over, const operand* a, const ope
 
   vec first[1][Z];
   begin(first, to);
-  Target<Y> row = to;
-  for (int q = 0; q < rows; q++, row.row++) {
-    vec sum[1][Z];
-    UNROLL for (int z = 0; z < Z; z++) sum[0][z] = to.bias ? load(sums[q] + z * N_LANES) + first[0][z] : load(sums[q] + z * N_LANES);
-    finish(sum, row);
+  for (int half = 0; half < (two ? 2 : 1); half++) {
+    Target<Y> row = to;
+    row.row += 16 * half;
+    for (int q = 16 * half; q < 16 * half + (half ? second_rows : first_rows); q++, row.row++) {
+      vec sum[1][Z];
+      UNROLL for (int z = 0; z < Z; z++) sum[0][z] = to.bias ? load(sums[q] + z * N_LANES) + first[0][z] : load(sums[q] + z * N_LANES);
+      finish(sum, row);
+    }
   }
 }
 
-template <class Y, int rows, int Z>
+template <class Y, int first, int second, int Z>
 void amx_tile(const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
-  multiply_tiles<Y, Z, (rows > 16)>(rows, over, a, b, to);
+  multiply_tiles<Y, Z, (second > 0)>(first, second, over, a, b, to);
 }
 
 template <class Y, int Z, int... q>
 INLINE Tile<Y> pick(int rows, Lanes<q...>) {
-  static constexpr Tile<Y> tiles[] = {amx_tile<Y, q + 1, Z>...};
+  static constexpr Tile<Y> tiles[] = {amx_tile<Y, (q < 16 ? q + 1 : 16), (q < 16 ? 0 : q - 15), Z>...};
   return tiles[rows - 1];
+}
+template <class Y, int Z, int... q>
+INLINE Tile<Y> pick_two(int each, Lanes<q...>) {
+  static constexpr Tile<Y> tiles[] = {amx_tile<Y, q + 1, q + 1, Z>...};
+  return tiles[each - 1];
 }
 
 }  // namespace
@@ -58,11 +66,18 @@ Tile<Y> tile(int rows, int vectors, int) {
 }
 
 template <class Y>
+Tile<Y> two_rows_tile(int each, int vectors) {
+  constexpr LanesUpTo<16>::type counts{};
+  return vectors == 2 ? pick_two<Y, 2>(each, counts) : pick_two<Y, 1>(each, counts);
+}
+
+template <class Y>
 Tile<Y> taps3_tile(int, int, int) {
   return nullptr;  // a tile's rows are loaded, not broadcast: there is nothing to reuse
 }
 
 template Tile<real> tile<real>(int, int, int);
+template Tile<storage> two_rows_tile<storage>(int, int);
 template Tile<storage> taps3_tile<storage>(int, int, int);
 #if defined(FASTNN_NARROW_STORAGE)
 template Tile<storage> tile<storage>(int, int, int);

@@ -1,6 +1,8 @@
-// dw of 16 output channels on AMX: a tile of dy (output channels x 16 pixels) meets one of x (16 pixels x 16 input channels) for each of up
-// to six taps. dy lies [pixel][output channel] as it was copied, and is turned in blocks of 16 x 16.
+// dw on AMX: a tile of dy (16 output channels x 16 pixels) meets one of x (16 pixels x 16 input channels) for each tap. dy lies
+// [pixel][output channel] as it was copied, and is turned in blocks of 16 x 16.
 #pragma once
+#include <type_traits>
+
 #include "../cpu/gemm.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -17,31 +19,43 @@ INLINE void turn_blocks(operand* dy, int64_t blocks) {
   }
 }
 
-// sums[tap] += dy x[tap] over `pixels` of a row
-template <int taps>
-INLINE void add_row(Tiles& tiles, const operand* const (&x)[taps], const operand* dy, int64_t pixels) {
-  constexpr int64_t stride = N_LANES * sizeof(operand);
-  for (int64_t j = 0; j < pixels * N_LANES; j += tile_pixels * N_LANES) {
-    tiles.read<6>(dy + j, stride);
-    tiles.read<7>(x[0] + j, stride), tiles.multiply<0, 6, 7>();
-    if constexpr (taps > 1) tiles.read<7>(x[1] + j, stride), tiles.multiply<1, 6, 7>();
-    if constexpr (taps > 2) tiles.read<7>(x[2] + j, stride), tiles.multiply<2, 6, 7>();
-    if constexpr (taps > 3) tiles.read<7>(x[3] + j, stride), tiles.multiply<3, 6, 7>();
-    if constexpr (taps > 4) tiles.read<7>(x[4] + j, stride), tiles.multiply<4, 6, 7>();
-    if constexpr (taps > 5) tiles.read<7>(x[5] + j, stride), tiles.multiply<5, 6, 7>();
-  }
-}
+// Sums of one or two times 16 output channels: of up to six taps, or of two.
+template <int taps, int blocks>
+class WeightTiles {
+ public:
+  INLINE WeightTiles() { tiles_.clear<0>(), tiles_.clear<1>(), tiles_.clear<2>(), tiles_.clear<3>(), tiles_.clear<4>(), tiles_.clear<5>(); }
 
-template <int taps>
-INLINE void read_sums(Tiles& tiles, real (&sums)[taps][16][N_LANES]) {
-  constexpr int64_t stride = N_LANES * sizeof(real);
-  tiles.write<0>(sums[0], stride);
-  if constexpr (taps > 1) tiles.write<1>(sums[1], stride);
-  if constexpr (taps > 2) tiles.write<2>(sums[2], stride);
-  if constexpr (taps > 3) tiles.write<3>(sums[3], stride);
-  if constexpr (taps > 4) tiles.write<4>(sums[4], stride);
-  if constexpr (taps > 5) tiles.write<5>(sums[5], stride);
-}
+  // += dy x[tap] over `pixels` of a row; the second block's dy is `plane` further
+  INLINE void add_row(const operand* const (&x)[taps], const operand* dy, int64_t plane, int64_t pixels) {
+    for (int64_t j = 0; j < pixels * N_LANES; j += tile_pixels * N_LANES) {
+      if constexpr (blocks == 2) {
+        tiles_.read<4>(dy + j, row_bytes), tiles_.read<5>(dy + j + plane, row_bytes), tiles_.read<6>(x[0] + j, row_bytes);
+        if constexpr (taps > 1) tiles_.read<7>(x[1] + j, row_bytes);
+        tiles_.multiply<0, 4, 6>(), tiles_.multiply<2, 5, 6>();
+        if constexpr (taps > 1) tiles_.multiply<1, 4, 7>(), tiles_.multiply<3, 5, 7>();
+      } else {
+        tiles_.read<6>(dy + j, row_bytes);
+        for_taps([&](auto tap) { tiles_.read<7>(x[tap] + j, row_bytes), tiles_.multiply<tap, 6, 7>(); });
+      }
+    }
+  }
+  INLINE void write(real (&sums)[taps][16 * blocks][N_LANES]) {
+    for_taps([&](auto tap) {
+      tiles_.write<tap>(sums[tap], row_bytes);
+      if constexpr (blocks == 2) tiles_.write<tap + 2>(sums[tap] + 16, row_bytes);
+    });
+  }
+
+ private:
+  static_assert(blocks == 1 ? taps <= 6 : taps <= 2, "eight tiles");
+  static constexpr int64_t row_bytes = N_LANES * sizeof(operand);
+  Tiles tiles_;
+
+  template <int tap = 0, class F>
+  INLINE static void for_taps(const F& f) {
+    if constexpr (tap < taps) f(std::integral_constant<int, tap>()), for_taps<tap + 1>(f);
+  }
+};
 
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

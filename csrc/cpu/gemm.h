@@ -45,8 +45,9 @@ struct OnTiles {  // nothing to prepare
 struct Reduction {
   const int32_t* tap;  // offset of each tap in a plane
   int taps;
-  int64_t depth;         // operands, in planes of N_LANES, the last one perhaps shorter
-  int64_t plane_stride;  // from one plane to the next
+  int64_t depth;                  // operands, in planes of N_LANES, the last one perhaps shorter
+  int64_t plane_stride;           // from one plane to the next
+  int64_t second = 16 * N_LANES;  // AMX: from the first sixteen rows of a tile to the others
 };
 
 // Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns. Y is real, or storage: rounded when written, never added to.
@@ -66,6 +67,10 @@ using Tile = void (*)(const Reduction&, const operand* a, const operand* b, cons
 // The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4, 3 or 1.
 template <class Y>
 Tile<Y> tile(int rows, int vectors, int pitch);
+
+// AMX: sixteen rows and sixteen others `second` further, of each of which `each` are written.
+template <class Y>
+Tile<Y> two_rows_tile(int each, int vectors);
 
 // The same for taps in groups of three neighbours (3-wide windows of stride 1): a row's broadcast feeds the three outputs it belongs to.
 // Neighbours lie `images` rows apart (1, 2, 4 or 8). b: [block of channels][group][channel][tap of the group][Z vectors]

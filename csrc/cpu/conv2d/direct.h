@@ -40,6 +40,7 @@ struct DirectTables {
   int32_t* tap;
   int32_t* source;
   int64_t* row;
+  int64_t* two_rows;  // AMX: of sixteen outputs of one row, then of the same ones of the next
 };
 
 int64_t direct_scratch_bytes(const Context& context, const Direct& direct);

@@ -12,28 +12,32 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int plain_taps = on_tiles ? 6 : 3;                                                // of a tile, at most
-constexpr int tile_k = on_tiles ? 16 : vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // output channels of such a tile
-constexpr int most_window_rows = registers == 32 ? 2 : 1;  // of three taps; two rows go with half as many output channels
+constexpr int plain_taps = 3;                                               // of a tile, at most
+constexpr int tile_k = vector_bytes == 64 ? 8 : N_LANES < 4 ? N_LANES : 4;  // output channels of such a tile
+constexpr int most_window_rows = registers == 32 ? 2 : 1;                   // of three taps; two rows go with half as many output channels
 constexpr int most_tile_taps = 3 * most_window_rows;
 constexpr int64_t row_pixels = on_tiles ? 16 : 1;  // a row is a multiple of, zeros behind
 constexpr int64_t most_chunk_bytes = 256 * 1024;   // one plane of x and one of dy
 constexpr int64_t most_part_bytes = 5 << 20;       // all partial sums
-constexpr int64_t wanted_blocks = 16, least_block_work = 512 * 1024;
+constexpr int64_t wanted_blocks = on_tiles ? 8 : 16, least_block_work = 512 * 1024;
 
 struct Geometry {
   PaddedInput x, dy;
   Chunks chunks;
-  int64_t C, K, taps;       // of one group
-  int64_t split_k, splits;  // output channels of a block
+  int64_t C, K, taps;         // of one group
+  int64_t split_k, splits;    // output channels of a block
+  int64_t tile_taps, tile_k;  // of a tile, at most
   bool taps3;
   bool copy_dy;  // into planes; else read where it lies
   int64_t weights() const { return K * taps * C; }
 };
 
-int64_t interleaved(int64_t N, int64_t width) {  // rows of at least 28 pixels
+// Rows of at least 28 pixels; on tiles, where there is much to multiply, of the fewest zeros behind them.
+int64_t interleaved(int64_t N, int64_t width, bool much) {
+  const auto zeros = [&](int64_t images) { return double(divide_up(width * images, row_pixels)) / double(images); };
   int64_t images = 1;
-  while (images < 8 && images * width < 28 && N % (2 * images) == 0) images *= 2;
+  for (int64_t more = 2; more <= 8 && N % more == 0; more *= 2)
+    if (images * width < 28 || (much && zeros(more) < zeros(images))) images = more;
   return images;
 }
 
@@ -42,7 +46,7 @@ Geometry geometry(const Conv2d& v, bool taps3) {
   d.taps3 = taps3;
   d.C = v.C / v.G, d.K = v.K / v.G, d.taps = v.R * v.S;
   const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, N = divide_up(v.N, together),
-                images = taps3 ? 1 : interleaved(N, v.Q), columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
+                images = taps3 ? 1 : interleaved(N, v.Q, d.taps > 1), columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
   d.x = {v.H,        v.W,        v.C,     d.C,     images,  -v.pad_top,  -v.pad_left, (columns - 1) * v.stride_w + reach_w,
          v.stride_h, v.stride_w, reach_h, reach_w, N_LANES, together > 1};
@@ -59,6 +63,8 @@ Geometry geometry(const Conv2d& v, bool taps3) {
   d.splits = divide_up(d.K, d.split_k);
   d.copy_dy = images > 1 || d.K != N_LANES || narrow || together > 1;
   d.dy.channels = smaller(d.split_k, d.K);
+  d.tile_taps = !on_tiles ? plain_taps : d.K > 16 ? 2 : 6;
+  d.tile_k = !on_tiles ? tile_k : d.K > 16 ? 32 : 16;
   return d;
 }
 
@@ -84,7 +90,7 @@ Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* b
 struct Walk {
   int64_t groups, rows, length;
   int64_t x_group, x_row;
-  int64_t dy_group, dy_row, dy_pixel;
+  int64_t dy_group, dy_row, dy_pixel, dy_plane;
   Surroundings* next;  // of the pixels after these, asked for a little at each row
 };
 
@@ -108,17 +114,16 @@ INLINE void write_sums(const vec (&sum)[taps][K], const Tap* tap, int k_count, i
 #if defined(FASTNN_TILES)
 template <int taps, int K>
 void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
-  Tiles tiles;
-  tiles.clear<0>(), tiles.clear<1>(), tiles.clear<2>(), tiles.clear<3>(), tiles.clear<4>(), tiles.clear<5>();
+  WeightTiles<taps, K / 16> tiles;
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       walk.next->step();
       const operand* x[taps];
       for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
-      add_row<taps>(tiles, x, dy + g * walk.dy_group + r * walk.dy_row, walk.length);
+      tiles.add_row(x, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
     }
   alignas(64) real sums[taps][K][N_LANES];
-  read_sums<taps>(tiles, sums);
+  tiles.write(sums);
   vec sum[taps][K];
   for (int t = 0; t < taps; t++)
     for (int k = 0; k < K; k++) sum[t][k] = load(sums[t][k]);
@@ -187,18 +192,25 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int 
 
 using WeightTile = void (*)(const Walk&, const Tap*, const operand* dy, int k_count, int64_t k_stride, bool accumulate);
 
-template <int most_taps>
-WeightTile weight_tile_of(bool taps3, int64_t taps) {
-  if constexpr (on_tiles) {
-    if (taps > 3) return taps == 6 ? weight_tile<6, tile_k> : taps == 5 ? weight_tile<5, tile_k> : weight_tile<4, tile_k>;
-  } else {
-    if constexpr (most_taps == 6) {
-      if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
-    }
-    if (taps3) return taps3_weight_tile<1, tile_k>;
+#if defined(FASTNN_TILES)
+template <int... t>
+WeightTile tile_of_16(int64_t taps, Lanes<t...>) {
+  static constexpr WeightTile tiles[] = {weight_tile<t + 1, 16>...};
+  return tiles[taps - 1];
+}
+WeightTile weight_tile_of(bool, int64_t taps, int64_t k_count) {
+  if (k_count > 16) return taps == 2 ? weight_tile<2, 32> : weight_tile<1, 32>;
+  return tile_of_16(taps, LanesUpTo<6>::type());
+}
+#else
+WeightTile weight_tile_of(bool taps3, int64_t taps, int64_t) {
+  if constexpr (most_tile_taps == 6) {
+    if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
   }
+  if (taps3) return taps3_weight_tile<1, tile_k>;
   return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
 }
+#endif
 
 // Which taps a tile holds. The taps of all planes of x are numbered plane by plane; the rows of a taps3 window go singly or in pairs,
 // other taps in even threes.
@@ -206,7 +218,7 @@ struct Span {
   int64_t first, count;
 };
 int64_t tile_count(const Geometry& d) {
-  return d.taps3 ? d.x.planes() * divide_up(d.taps, most_tile_taps) : divide_up(d.x.planes() * d.taps, plain_taps);
+  return d.taps3 ? d.x.planes() * divide_up(d.taps, most_tile_taps) : divide_up(d.x.planes() * d.taps, d.tile_taps);
 }
 Span tile_span(const Geometry& d, int64_t tile) {
   if (d.taps3) {
@@ -225,7 +237,7 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const opera
   const auto plane_of = [&](int64_t tile) { return tile_span(d, tile).first / d.taps; };
   for (int64_t begin = 0, end; begin < tiles; begin = end) {  // all tiles that begin in one plane of x, so that it stays in the cache
     for (end = begin + 1; end < tiles && plane_of(end) == plane_of(begin);) end++;
-    for (int64_t k_block = k0; k_block < k1; k_block += tile_k)
+    for (int64_t k_block = k0; k_block < k1; k_block += d.tile_k)
       for (int64_t tile = begin; tile < end; tile++) {
         const Span span = tile_span(d, tile);
         Tap tap[most_tile_taps];
@@ -235,10 +247,10 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const opera
           tap[t] = {x + plane * plane_stride + d.x.offset(r * v.dilation_h, s * v.dilation_w), dw + k_block * k_stride + place * d.C + c,
                     int(smaller(N_LANES, d.C - c))};
         }
-        const int64_t step = d.taps3 && span.count > 3 ? tile_k / 2 : tile_k;
-        const WeightTile run = weight_tile_of<most_tile_taps>(d.taps3, span.count);
-        for (int64_t k = k_block; k < smaller(k1, k_block + tile_k); k += step) {
-          run(walk, tap, dy_at(k), int(smaller(step, k1 - k)), k_stride, accumulate);
+        const int64_t step = d.taps3 && span.count > 3 ? d.tile_k / 2 : d.tile_k;
+        for (int64_t k = k_block; k < smaller(k1, k_block + d.tile_k); k += step) {
+          const int64_t count = smaller(step, k1 - k);
+          weight_tile_of(d.taps3, span.count, count)(walk, tap, dy_at(k), int(count), k_stride, accumulate);
           for (int64_t t = 0; t < span.count; t++) tap[t].dw += step * k_stride;
         }
       }
@@ -248,7 +260,7 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const opera
 // x and dy of the next chunk, where the tiles need all of their lines
 Surroundings next_chunk(const Geometry& d, const Conv2d& v, const ConvOperands& o, int64_t chunk, int64_t rows) {
   if (v.G > 1 || d.splits > 1 || d.x.used_h < v.stride_h || d.x.used_w < v.stride_w) return {};
-  const int64_t steps = tile_count(d) * divide_up(d.K, tile_k) * d.chunks.groups * rows;
+  const int64_t steps = tile_count(d) * divide_up(d.K, d.tile_k) * d.chunks.groups * rows;
   return {Ahead::of_block(o.in, v.N * v.H * v.W * v.C, chunk + 1, d.chunks.count, steps),
           Ahead::of_block(o.with, v.N * v.P * v.Q * v.K, chunk + 1, d.chunks.count, steps)};
 }
@@ -287,6 +299,7 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
                  parts.dy_size,
                  d.dy.row_stride(),
                  N_LANES,
+                 dy_stride,
                  &next};
     if (d.copy_dy) {
       add_chunk(
