@@ -30,16 +30,19 @@ bool asked_for(const Context& context) { return narrow || context.precision == (
 
 // --- convolutions
 
-const ConvAlgorithm* const forward_list[] = {&direct_taps3_forward, &direct_forward};
-const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input};
-const ConvAlgorithm* const backward_weight_list[] = {&direct_taps3_backward_weight, &direct_backward_weight};
+const ConvAlgorithm* const forward_list[] = {&direct_windows_forward, &direct_taps3_forward, &direct_forward, nullptr};
+const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input, nullptr};
+const ConvAlgorithm* const backward_weight_list[] = {&direct_windows_backward_weight, &direct_taps3_backward_weight,
+                                                     &direct_backward_weight};
 
-// Of a few channels too much of a vector, or of a tile, stays empty. Zen 5's pairs give twice the direct sums of float32, and F(4 x 4) is
-// faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A sum over the pixels of one image has no
-// second image to be paired with.
+// Of a few channels too much of a vector, or of a tile, stays empty, unless whole windows of them fill it. Zen 5's pairs give twice the
+// direct sums of float32, and F(4 x 4) is faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A
+// sum over the pixels of one image has no second image to be paired with.
 bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   const int64_t inner = (row == row_conv2d_backward_input ? v.K : v.C) / v.G;
   const bool of_pixels = row == row_conv2d_backward_weight;
+  if (terms == 1 && v.C > 1 && of_whole_windows(v) && row != row_conv2d_backward_input)
+    return of_pixels && __builtin_strcmp(below(row).plan(context, &v).algorithm, "winograd_first") == 0;
   if (inner < (on_tiles ? 16 : of_pixels ? 5 : row == row_conv2d_forward ? 2 : 1)) return true;
   if (on_tiles && terms == 1) return false;
   if (of_pixels && v.N == 1) return true;
@@ -50,12 +53,11 @@ bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
 // Null: the table below.
 const ConvAlgorithm* chosen(Row row, const Context& context, const Conv2d& v) {
   if (!asked_for(context) || below_is_faster(row, context, v)) return nullptr;
-  const auto& list = row == row_conv2d_forward          ? forward_list
-                     : row == row_conv2d_backward_input ? backward_input_list
-                                                        : backward_weight_list;
-  for (const ConvAlgorithm* algorithm : list)
-    if (algorithm->accepts(v)) return algorithm;
-  return nullptr;
+  const ConvAlgorithm* const* algorithm = row == row_conv2d_forward          ? forward_list
+                                          : row == row_conv2d_backward_input ? backward_input_list
+                                                                             : backward_weight_list;
+  while (*algorithm && !(*algorithm)->accepts(v)) algorithm++;
+  return *algorithm;
 }
 
 constexpr int64_t most_images_to_keep = 4;  // as in conv2d.cpp

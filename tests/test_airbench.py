@@ -55,7 +55,9 @@ def network(muon: bool, images: np.ndarray) -> models.Airbench94:
 def test_whitening_filters_whiten_patches() -> None:
     """Their answers to the patches they were made from are uncorrelated, of a variance next to 1 (that of weak ones less: eps); then the same negated."""
     images = np.random.default_rng(0).standard_normal((70, 3, 9, 8)).cumsum(3).cumsum(2).astype(np.float32) / 9
-    images *= np.float32([0.6, 1.0, 1.5])[:, None, None]  # eigenvalues apart: eigenvectors of next to equal ones are float32's, not the patches'
+    images *= np.float32([0.6, 1.0, 1.5])[
+        :, None, None
+    ]  # eigenvalues apart: eigenvectors of next to equal ones are float32's, not the patches'
     model = models.airbench94(width=WIDTH)
     model.whiten_with(images, eps=1e-3)
     weight = model.whiten.weight.numpy().astype(np.float64)

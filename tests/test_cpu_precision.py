@@ -59,6 +59,17 @@ def prefix(way: Table) -> str:
     return "bf16_" if way.where == "avx512bf16" else "amx_split_" if way.precision == "high" else "amx_"
 
 
+def of_whole_windows(way: Table, direction: str, geometry: Geometry) -> bool:
+    """On AMX few channels are multiplied by whole windows, but for what float32 has an algorithm of its own."""
+    (_, c, *_), (*_, r, s), *_, dilation, groups = geometry
+    if way.where != "amx" or way.precision == "high" or direction == "backward_input":
+        return False
+    if groups > 1 or not 1 < c < 16 or dilation != (1, 1) or r * -(-s * c // 16) > 16:
+        return False
+    with using(Table("avx512bf16", way.dtype)):
+        return direction == "forward" or plan("conv2d_backward_weight", geometry, way.dtype)[0] != "winograd_first"
+
+
 def expected_prefix(way: Table, direction: str, geometry: Geometry) -> str:
     """Winograd aside. Nothing for a few channels in a group, nor pairs for a sum over one image alone: there float32 is the faster way."""
     (n, c, *_), (k, *_), *_, groups = geometry
@@ -67,6 +78,8 @@ def expected_prefix(way: Table, direction: str, geometry: Geometry) -> str:
     wide = groups == 1 or (outer >= 4 and (direction != "backward_weight" or inner >= 4))
     if not wide:
         return ""
+    if of_whole_windows(way, direction, geometry):
+        return "amx_windows"
     alone = direction == "backward_weight" and n == 1
     if way.where == "amx" and inner >= 16 and not (alone and way.precision == "high"):
         return prefix(way)
@@ -76,7 +89,7 @@ def expected_prefix(way: Table, direction: str, geometry: Geometry) -> str:
 
 
 def rounds(way: Table, direction: str, geometry: Geometry) -> bool:
-    return expected_prefix(way, direction, geometry) in ("bf16_", "amx_")
+    return expected_prefix(way, direction, geometry) in ("bf16_", "amx_", "amx_windows")
 
 
 def ran(way: Table, direction: str, geometry: Geometry) -> bool:
@@ -85,8 +98,20 @@ def ran(way: Table, direction: str, geometry: Geometry) -> bool:
     return algorithm.startswith(wanted) if wanted else not algorithm.startswith(("bf16_", "amx_"))
 
 
+# Tiles: rows of an odd number of sixteens, of 16 images, of an odd number of rows; windows of several planes, of many images, of any channels
+FOR_TILES = [
+    *(plain_geometry(16, 40, width, 50, 3) for width in (7, 14, 21)),
+    plain_geometry(8, 35, 28, 33, 3, 2),
+    plain_geometry(4, 20, 49, 17, 1, 2),
+    plain_geometry(16, 5, 7, 40, 3),
+    plain_geometry(7, 15, 9, 33, 5),
+    plain_geometry(6, 3, 30, 48, 7, 2),
+    plain_geometry(5, 2, 17, 20, 4, 3),
+]
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("geometry", [g for g in CONV2D_GEOMETRIES if g[0][0]], ids=name_of)
+@pytest.mark.parametrize("geometry", [*(g for g in CONV2D_GEOMETRIES if g[0][0]), *FOR_TILES], ids=name_of)
 def test_convolutions_of_small_integers_are_exact(geometry: Geometry, direction: str, way: Table) -> None:
     case = Case(f"conv2d_{direction}", geometry, {"exact": True})
     (got,) = case.run(way).values()
@@ -312,12 +337,14 @@ def test_the_algorithm_chosen(geometry: Geometry, algorithms: tuple[str, ...], o
         assert tuple(plan(f"conv2d_{d}", geometry, of.dtype)[0] for d in DIRECTIONS) == algorithms
 
 
-AMX, AMX_SPLIT = "amx_direct", "amx_split_direct"
+AMX, AMX_SPLIT, WINDOWS = "amx_direct", "amx_split_direct", "amx_windows"
 ON_TILES = [
     (plain_geometry(64, 64, 32, 64, 3), (AMX, AMX, AMX), (WINOGRAD, WINOGRAD, WINOGRAD)),
     (plain_geometry(6, 512, 7, 512, 3), (AMX, AMX, AMX), (WINOGRAD, WINOGRAD, AMX_SPLIT)),
     (plain_geometry(16, 64, 56, 128, 3, 2), (AMX, AMX, AMX), (AMX_SPLIT, AMX_SPLIT, AMX_SPLIT)),
-    (plain_geometry(64, 3, 32, 64, 3), (BF16, AMX, SMALL_C), (SMALL_C, AMX_SPLIT, SMALL_C)),  # a tile's depth is 32 channels
+    (plain_geometry(64, 3, 32, 64, 3), (WINDOWS, AMX, WINDOWS), (SMALL_C, AMX_SPLIT, SMALL_C)),  # a tile's depth is 32 channels
+    (plain_geometry(16, 3, 224, 64, 7, 2), (WINDOWS, AMX, "winograd_first"), ("winograd_first", AMX_SPLIT, "winograd_first")),
+    (plain_geometry(64, 1, 28, 32, 3), (SMALL_C, AMX, SMALL_C), (SMALL_C, AMX_SPLIT, SMALL_C)),
     (plain_geometry(64, 64, 16, 64, 3, 1, 8), (TAPS3, TAPS3, TAPS3), ("direct_taps3", "direct_taps3", "direct_taps3")),
 ]
 

@@ -7,14 +7,15 @@ namespace {
 
 template <class Y, int Z, bool two>
 void multiply_tiles(int first_rows, int second_rows, const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
+  const int64_t a_bytes = over.pitch * int64_t(sizeof(operand));
   constexpr int64_t row_bytes = N_LANES * sizeof(operand), stride = Z * row_bytes, tile_size = 16 * N_LANES;
   Tiles tiles;
   tiles.clear<0>(), tiles.clear<1>(), tiles.clear<2>(), tiles.clear<3>();
   for (int64_t done = 0; done < over.depth; done += N_LANES, a += over.plane_stride)
     for (int t = 0; t < over.taps; t++, b += Z * tile_size) {
       const operand* p = a + over.tap[t];
-      tiles.read<4>(p, row_bytes);
-      if constexpr (two) tiles.read<5>(p + over.second, row_bytes);
+      tiles.read<4>(p, a_bytes);
+      if constexpr (two) tiles.read<5>(p + over.second, a_bytes);
       tiles.read<6>(b, row_bytes);
       if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
       tiles.multiply<0, 4, 6>();

@@ -25,17 +25,19 @@ class WeightTiles {
  public:
   INLINE WeightTiles() { tiles_.clear<0>(), tiles_.clear<1>(), tiles_.clear<2>(), tiles_.clear<3>(), tiles_.clear<4>(), tiles_.clear<5>(); }
 
-  // += dy x[tap] over `pixels` of a row; the second block's dy is `plane` further
-  INLINE void add_row(const operand* const (&x)[taps], const operand* dy, int64_t plane, int64_t pixels) {
-    for (int64_t j = 0; j < pixels * N_LANES; j += tile_pixels * N_LANES) {
+  // += dy x[tap] over `pixels` of a row, those of x `pitch` apart; the second block's dy is `plane` further
+  INLINE void add_row(const operand* const (&x)[taps], int64_t pitch, const operand* dy, int64_t plane, int64_t pixels) {
+    const int64_t x_bytes = pitch * int64_t(sizeof(operand));
+    for (int64_t done = 0; done < pixels; done += tile_pixels, dy += tile_pixels * N_LANES) {
+      const int64_t j = done * pitch;
       if constexpr (blocks == 2) {
-        tiles_.read<4>(dy + j, row_bytes), tiles_.read<5>(dy + j + plane, row_bytes), tiles_.read<6>(x[0] + j, row_bytes);
-        if constexpr (taps > 1) tiles_.read<7>(x[1] + j, row_bytes);
+        tiles_.read<4>(dy, row_bytes), tiles_.read<5>(dy + plane, row_bytes), tiles_.read<6>(x[0] + j, x_bytes);
+        if constexpr (taps > 1) tiles_.read<7>(x[1] + j, x_bytes);
         tiles_.multiply<0, 4, 6>(), tiles_.multiply<2, 5, 6>();
         if constexpr (taps > 1) tiles_.multiply<1, 4, 7>(), tiles_.multiply<3, 5, 7>();
       } else {
-        tiles_.read<6>(dy + j, row_bytes);
-        for_taps([&](auto tap) { tiles_.read<7>(x[tap] + j, row_bytes), tiles_.multiply<tap, 6, 7>(); });
+        tiles_.read<6>(dy, row_bytes);
+        for_taps([&](auto tap) { tiles_.read<7>(x[tap] + j, x_bytes), tiles_.multiply<tap, 6, 7>(); });
       }
     }
   }

@@ -45,9 +45,9 @@ struct OnTiles {  // nothing to prepare
 struct Reduction {
   const int32_t* tap;  // offset of each tap in a plane
   int taps;
-  int64_t depth;                  // operands, in planes of N_LANES, the last one perhaps shorter
-  int64_t plane_stride;           // from one plane to the next
-  int64_t second = 16 * N_LANES;  // AMX: from the first sixteen rows of a tile to the others
+  int64_t depth;                                   // operands, in planes of N_LANES, the last one perhaps shorter
+  int64_t plane_stride;                            // from one plane to the next
+  int64_t pitch = N_LANES, second = 16 * N_LANES;  // AMX: from a row of a to the next, and from sixteen rows to the others
 };
 
 // Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns. Y is real, or storage: rounded when written, never added to.

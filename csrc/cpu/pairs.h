@@ -81,6 +81,23 @@ INLINE vec across_n(const storage* p, const storage* q, int n, Piece piece) {
   return interleaved(rounded_n(p, n, piece), q ? rounded_n(q, n, piece) : _mm256_setzero_si256());
 }
 
+// The same of those numbers alone that a bit of `lanes` names, each in its place; written to the operands, or numbers, named.
+INLINE __m256i rounded_lanes(const float* p, __mmask16 lanes, Piece piece) {
+  return narrowed(piece_of(vec(_mm512_maskz_loadu_ps(lanes, p)), piece));
+}
+INLINE __m256i rounded_lanes(const bfloat16* p, __mmask16 lanes, Piece) { return _mm256_maskz_loadu_epi16(lanes, p); }
+INLINE vec along_lanes(const float* p, uint32_t lanes, Piece piece) {
+  return joined(rounded_lanes(p, __mmask16(lanes), piece), rounded_lanes(p + N_LANES, __mmask16(lanes >> 16), piece));
+}
+INLINE vec along_lanes(const bfloat16* p, uint32_t lanes, Piece) { return vec(_mm512_maskz_loadu_epi16(__mmask32(lanes), p)); }
+INLINE vec across_lanes(const storage* p, const storage* q, uint32_t lanes, Piece piece) {
+  return interleaved(rounded_lanes(p, __mmask16(lanes), piece), q ? rounded_lanes(q, __mmask16(lanes), piece) : _mm256_setzero_si256());
+}
+INLINE void store_lanes(operand* p, uint32_t lanes, vec a) { _mm512_mask_storeu_epi32(p, __mmask16(lanes), __m512i(a)); }
+INLINE void store_numbers(operand* p, int64_t first, uint32_t numbers, vec a) {
+  _mm512_mask_storeu_epi16(reinterpret_cast<uint16_t*>(p) + first, __mmask32(numbers), __m512i(a));
+}
+
 // Operands of that many numbers; tiles take whole planes of them.
 INLINE int64_t operands_of(int64_t numbers) {
   const int64_t pairs = (numbers + 1) / 2;

@@ -51,7 +51,8 @@ Parts layout(const Context& context, const Direct& d, void* base) {
   parts.tables.two_rows = scratch.take<int64_t>(on_tiles ? divide_up(phase_width(d) * d.input.images, 16) * 32 : 0);
   parts.group_weights = d.panels * panel_columns(d) * depth(d) * d.taps;
   parts.weights = scratch.take<operand>(d.groups * parts.group_weights);
-  parts.worker_bytes = ((terms * d.input.size(d.plane_rows) + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
+  parts.worker_bytes =
+      ((terms * d.input.size(d.plane_rows) + read_beyond * larger(1, d.input.pitch / N_LANES)) * int64_t(sizeof(operand)) + 127) / 64 * 64;
   parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
   parts.bytes = scratch.bytes();
   return parts;
@@ -164,7 +165,12 @@ void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int6
   for (int64_t block = 0; block < blocks; block += pass) {
     const int64_t c = block * N_LANES;
     if (block + pass >= blocks) to.activation = d.activation;
-    const Reduction over = {tables.tap + phase.first_tap, int(phase.taps), smaller(pass * N_LANES, depth(d) - c), plane_stride};
+    const Reduction over = {tables.tap + phase.first_tap,
+                            int(phase.taps),
+                            smaller(pass * N_LANES, depth(d) - c),
+                            plane_stride,
+                            d.input.pitch,
+                            16 * d.input.pitch};
     sweep(d, phase, band, over, plane + block * plane_stride, weights + c * phase.taps * columns, tables, to);
     to.accumulate = true;
   }

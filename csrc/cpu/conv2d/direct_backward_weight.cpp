@@ -41,19 +41,25 @@ int64_t interleaved(int64_t N, int64_t width, bool much) {
   return images;
 }
 
-Geometry geometry(const Conv2d& v, bool taps3) {
+// AMX, few channels: one tap of a whole window's numbers (`windows`)
+Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
   Geometry d;
   d.taps3 = taps3;
-  d.C = v.C / v.G, d.K = v.K / v.G, d.taps = v.R * v.S;
+  d.C = windows ? v.R * v.S * v.C : v.C / v.G, d.K = v.K / v.G, d.taps = windows ? 1 : v.R * v.S;
   const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, N = divide_up(v.N, together),
                 images = taps3 ? 1 : interleaved(N, v.Q, d.taps > 1), columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
   d.x = {v.H,        v.W,        v.C,     d.C,     images,  -v.pad_top,  -v.pad_left, (columns - 1) * v.stride_w + reach_w,
          v.stride_h, v.stride_w, reach_h, reach_w, N_LANES, together > 1};
+  if (windows) {
+    d.x = {v.H, v.W, v.C, d.C, images, -v.pad_top, -v.pad_left, columns, 1, 1, 1, 1, N_LANES, true};
+    d.x.window = {v.R, v.S, v.stride_h, v.stride_w, v.Q};
+    d.x.pitch = int(d.x.planes()) * N_LANES;
+  }
   const int64_t weight_bytes = v.G * d.weights() * int64_t(sizeof(real));
   const int64_t most_parts = larger(1, smaller(divide_up(wanted, v.G), most_part_bytes / weight_bytes));
   d.dy = {v.P, v.Q, v.K, N_LANES, images, 0, 0, columns, 1, 1, 1, 1, N_LANES, together > 1};
-  const auto plane_rows = [&](int64_t rows) { return (rows - 1) * v.stride_h + reach_h; };
+  const auto plane_rows = [&](int64_t rows) { return (rows - 1) * d.x.step_h + (windows ? 1 : reach_h); };
   d.chunks.choose(N / images, v.P, most_chunk_bytes, most_parts, [&](int64_t rows) {
     return terms * (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(operand));
   });
@@ -90,7 +96,7 @@ Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* b
 struct Walk {
   int64_t groups, rows, length;
   int64_t x_group, x_row;
-  int64_t dy_group, dy_row, dy_pixel, dy_plane;
+  int64_t dy_group, dy_row, dy_pixel, dy_plane, x_pixel;
   Surroundings* next;  // of the pixels after these, asked for a little at each row
 };
 
@@ -120,7 +126,7 @@ void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_coun
       walk.next->step();
       const operand* x[taps];
       for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
-      tiles.add_row(x, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
+      tiles.add_row(x, walk.x_pixel, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
     }
   alignas(64) real sums[taps][K][N_LANES];
   tiles.write(sums);
@@ -259,7 +265,7 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const opera
 
 // x and dy of the next chunk, where the tiles need all of their lines
 Surroundings next_chunk(const Geometry& d, const Conv2d& v, const ConvOperands& o, int64_t chunk, int64_t rows) {
-  if (v.G > 1 || d.splits > 1 || d.x.used_h < v.stride_h || d.x.used_w < v.stride_w) return {};
+  if (v.G > 1 || d.splits > 1 || d.x.used_h < d.x.step_h || d.x.used_w < d.x.step_w) return {};
   const int64_t steps = tile_count(d) * divide_up(d.K, d.tile_k) * d.chunks.groups * rows;
   return {Ahead::of_block(o.in, v.N * v.H * v.W * v.C, chunk + 1, d.chunks.count, steps),
           Ahead::of_block(o.with, v.N * v.P * v.Q * v.K, chunk + 1, d.chunks.count, steps)};
@@ -280,7 +286,7 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
     const storage* own = o.with + (image * v.P + p) * v.Q * v.K + group * d.K + k0;
     for (int64_t i = 0; i < d.chunks.groups * terms; i++) {
       const int64_t first = image + i / terms * step, images_left = v.N - first, term = i % terms;
-      copy_rows(d.x, o.in + first * v.H * v.W * v.C + group * d.C, p * v.stride_h, (rows - 1) * v.stride_h + d.x.used_h,
+      copy_rows(d.x, o.in + first * v.H * v.W * v.C + group * d.C, p * d.x.step_h, (rows - 1) * d.x.step_h + d.x.used_h,
                 x + i * parts.x_size, x_stride, b_piece[term], images_left);
       if (!d.copy_dy) continue;
       operand* const to = dy + i * parts.dy_size;
@@ -295,11 +301,12 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
                  rows,
                  d.dy.columns * images,
                  parts.x_size,
-                 d.x.row_stride() * v.stride_h,
+                 d.x.row_stride() * d.x.step_h,
                  parts.dy_size,
                  d.dy.row_stride(),
                  N_LANES,
                  dy_stride,
+                 d.x.pitch,
                  &next};
     if (d.copy_dy) {
       add_chunk(
@@ -322,14 +329,14 @@ void add_parts(const Context& context, int64_t parts, int64_t size, const real* 
   });
 }
 
-template <bool taps3>
+template <bool taps3, bool windows = false>
 int64_t scratch_bytes(const Context& context, const Conv2d& v) {
-  return layout(context, v, geometry(v, taps3), nullptr).bytes;
+  return layout(context, v, geometry(v, taps3, windows), nullptr).bytes;
 }
 
-template <bool taps3>
+template <bool taps3, bool windows = false>
 void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  const Geometry d = geometry(v, taps3);
+  const Geometry d = geometry(v, taps3, windows);
   const Parts parts = layout(context, v, d, scratch);
   const int64_t size = v.G * d.weights();
   if (v.N == 0) return (void)__builtin_memset(o.out, 0, size * sizeof(storage));
@@ -347,6 +354,7 @@ bool accepts_taps3(const Conv2d& v) { return !on_tiles && wide_enough(v) && v.S 
 
 }  // namespace
 
+const ConvAlgorithm direct_windows_backward_weight = {PRODUCT("windows"), of_whole_windows, scratch_bytes<false, true>, run<false, true>};
 const ConvAlgorithm direct_taps3_backward_weight = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>};
 const ConvAlgorithm direct_backward_weight = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>};
 

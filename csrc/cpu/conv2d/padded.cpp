@@ -1,4 +1,7 @@
 #include "padded.h"
+#if defined(FASTNN_TILES)
+#include "../../amx/whole_windows.h"
+#endif
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -68,6 +71,9 @@ INLINE void copy_phase(const PaddedInput& in, const storage* row, int64_t other,
 
 void copy_rows(const PaddedInput& in, const storage* x, int64_t first, int64_t rows, operand* planes, int64_t plane_stride, Piece piece,
                int64_t images_left) {
+#if defined(FASTNN_TILES)
+  if (in.window.rows) return copy_windows(in, x, first, rows, planes, piece, images_left);
+#endif
   const int64_t phases = smaller(in.step_w, in.used_w), phase_size = in.phase_columns() * in.images * in.pitch;
   const int64_t image_size = in.H * in.W * in.pixel_stride, step = in.of_two_images ? together : 1;
   for (int64_t image = 0; image < in.images; image++)

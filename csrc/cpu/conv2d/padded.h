@@ -13,6 +13,12 @@
 
 namespace fastnn::FASTNN_TABLE {
 
+// Where a pixel of the plane is not one of the image but all of an output's window (amx/whole_windows.h), [row][column][channel]: its rows
+// and columns, from one output's to the next, and how many outputs a row has.
+struct WholeWindow {
+  int64_t rows, columns, step_h, step_w, outputs;
+};
+
 struct PaddedInput {
   int64_t H, W, pixel_stride;  // the source image and the elements from one of its pixels to the next
   int64_t channels;            // copied: those of one group
@@ -23,14 +29,15 @@ struct PaddedInput {
   int64_t used_h, used_w;      // rows and columns whose residue by the step is beyond these are read by no tap
   int pitch;
   bool of_two_images = false;
+  WholeWindow window = {};  // of no rows: pixels are pixels
 
   // columns of one phase, elements of a row, elements of one block of channels when it has `rows` rows
   INLINE int64_t phase_columns() const { return divide_up(columns, step_w); }
   INLINE int64_t row_stride() const { return smaller(step_w, used_w) * phase_columns() * images * pitch; }
-  INLINE int64_t plane_stride(int64_t rows) const { return rows * row_stride() + N_LANES; }  // no power of two
+  INLINE int64_t plane_stride(int64_t rows) const { return window.rows ? N_LANES : rows * row_stride() + N_LANES; }  // no power of two
   INLINE int64_t plane_channels() const { return of_two_images ? N_LANES : plane_numbers; }
   INLINE int64_t planes() const { return divide_up(channels, plane_channels()); }
-  INLINE int64_t size(int64_t rows) const { return planes() * plane_stride(rows); }
+  INLINE int64_t size(int64_t rows) const { return window.rows ? rows * row_stride() : planes() * plane_stride(rows); }
   INLINE int64_t offset(int64_t row, int64_t column) const {
     return row * row_stride() + (column % step_w * phase_columns() + column / step_w) * images * pitch;
   }
