@@ -33,16 +33,18 @@ bool asked_for(const Context& context) { return narrow || context.precision == (
 const ConvAlgorithm* const forward_list[] = {&direct_windows_forward, &direct_taps3_forward, &direct_forward, nullptr};
 const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input, nullptr};
 const ConvAlgorithm* const backward_weight_list[] = {&direct_windows_backward_weight, &direct_taps3_backward_weight,
-                                                     &direct_backward_weight};
+                                                     &direct_backward_weight, nullptr};
 
 // Of a few channels too much of a vector, or of a tile, stays empty, unless whole windows of them fill it. Zen 5's pairs give twice the
 // direct sums of float32, and F(4 x 4) is faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A
-// sum over the pixels of one image has no second image to be paired with.
+// sum over the pixels of one image has no second image to be paired with. Three products on tiles pay where there is much to sum up for
+// each number that is taken apart: over 64 channels of nine taps (128, where that is done for each tap), never in products of matrices.
 bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   const int64_t inner = (row == row_conv2d_backward_input ? v.K : v.C) / v.G;
   const bool of_pixels = row == row_conv2d_backward_weight;
   if (terms == 1 && v.C > 1 && of_whole_windows(v) && row != row_conv2d_backward_input)
     return of_pixels && __builtin_strcmp(below(row).plan(context, &v).algorithm, "winograd_first") == 0;
+  if (terms > 1 && inner * v.R * v.S < (of_pixels ? 1152 : 576)) return true;
   if (inner < (on_tiles ? 16 : of_pixels ? 5 : row == row_conv2d_forward ? 2 : 1)) return true;
   if (on_tiles && terms == 1) return false;
   if (of_pixels && v.N == 1) return true;
@@ -159,12 +161,12 @@ void run<row_conv2d_batchnorm_forward>(const Context& context, const void* param
 
 template <>
 Plan plan<row_matmul>(const Context& context, const void* parameters) {
-  if (!asked_for(context)) return below(row_matmul).plan(context, parameters);
+  if (terms > 1 || !asked_for(context)) return below(row_matmul).plan(context, parameters);
   return matmul_plan(context, *static_cast<const MatMul*>(parameters));
 }
 template <>
 void run<row_matmul>(const Context& context, const void* parameters, void* const* o) {
-  if (!asked_for(context)) return below(row_matmul).run(context, parameters, o);
+  if (terms > 1 || !asked_for(context)) return below(row_matmul).run(context, parameters, o);
   matmul(context, *static_cast<const MatMul*>(parameters), static_cast<const storage*>(o[0]), static_cast<const storage*>(o[1]),
          static_cast<const real*>(o[2]), static_cast<storage*>(o[3]), o[4]);
 }
