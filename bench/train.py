@@ -119,7 +119,8 @@ def main() -> None:
             parser.error(str(error))
     nets = options.nets.split(",")
     device.use(options)
-    report = Report("train" + "-mixed" * options.mixed + "-cpu-time" * options.cpu_time, options)
+    variant = "-mixed" * options.mixed + f"-{options.precision}" * (options.precision != "highest") + "-cpu-time" * options.cpu_time
+    report = Report(f"train{variant}", options)
     report.say("\ntraining step: median ms; ratio = best opponent / fastnn, by pairs; difference of the losses over two updates")
     report.say(
         ("" if options.jax else "JAX: not measured; ") + ("processor time on one thread" if options.cpu_time else "time by the clock")
