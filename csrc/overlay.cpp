@@ -3,6 +3,12 @@
 #include "cpu/conv2d/algorithm.h"
 #include "cpu/operand.h"
 #include "table.h"
+#if defined(FASTNN_TILES)
+#include "amx/first_layers.h"
+#define WINDOWS(direction) &direct_windows_##direction,
+#else
+#define WINDOWS(direction)
+#endif
 
 #define NAME(x) NAME_OF(x)
 #define NAME_OF(x) #x
@@ -30,10 +36,10 @@ bool asked_for(const Context& context) { return narrow || context.precision == (
 
 // --- convolutions
 
-const ConvAlgorithm* const forward_list[] = {&direct_windows_forward, &direct_taps3_forward, &direct_forward, nullptr};
+const ConvAlgorithm* const forward_list[] = {WINDOWS(forward) & direct_taps3_forward, &direct_forward, nullptr};
 const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input, nullptr};
-const ConvAlgorithm* const backward_weight_list[] = {&direct_windows_backward_weight, &direct_taps3_backward_weight,
-                                                     &direct_backward_weight, nullptr};
+const ConvAlgorithm* const backward_weight_list[] = {WINDOWS(backward_weight) & direct_taps3_backward_weight, &direct_backward_weight,
+                                                     nullptr};
 
 // Of a few channels too much of a vector, or of a tile, stays empty, unless whole windows of them fill it. Zen 5's pairs give twice the
 // direct sums of float32, and F(4 x 4) is faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A
@@ -42,8 +48,10 @@ const ConvAlgorithm* const backward_weight_list[] = {&direct_windows_backward_we
 bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   const int64_t inner = (row == row_conv2d_backward_input ? v.K : v.C) / v.G;
   const bool of_pixels = row == row_conv2d_backward_weight;
+#if defined(FASTNN_TILES)
   if (terms == 1 && v.C > 1 && of_whole_windows(v) && row != row_conv2d_backward_input)
     return of_pixels && __builtin_strcmp(below(row).plan(context, &v).algorithm, "winograd_first") == 0;
+#endif
   if (terms > 1 && inner * v.R * v.S < (of_pixels ? 1152 : 576)) return true;
   if (inner < (on_tiles ? 16 : of_pixels ? 5 : row == row_conv2d_forward ? 2 : 1)) return true;
   if (on_tiles && terms == 1) return false;

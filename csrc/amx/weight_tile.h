@@ -1,12 +1,6 @@
-// dw on AMX: a tile of dy (16 output channels x 16 pixels) meets one of x (16 pixels x 16 input channels) for each tap. dy lies
-// [pixel][output channel] as it was copied, and is turned in blocks of 16 x 16.
+// dw on AMX, included in the namespace of cpu/conv2d/direct_backward_weight.cpp: a tile of dy (16 output channels x 16 pixels) meets one of
+// x (16 pixels x 16 input channels) for each tap. dy lies [pixel][output channel] as it was copied, and is turned in blocks of 16 x 16.
 #pragma once
-#include <type_traits>
-
-#include "../cpu/gemm.h"
-
-namespace fastnn::FASTNN_TABLE {
-namespace {
 
 constexpr int tile_pixels = 16;
 
@@ -18,6 +12,15 @@ INLINE void turn_blocks(operand* dy, int64_t blocks) {
     UNROLL for (int j = 0; j < N_LANES; j++) store(dy + j * N_LANES, block[j]);
   }
 }
+
+INLINE void turn_planes(operand* dy, int64_t planes, int64_t stride, int64_t blocks) {
+  for (int64_t plane = 0; plane < planes; plane++) turn_blocks(dy + plane * stride, blocks);
+}
+
+template <int i>
+struct Number {
+  constexpr operator int() const { return i; }
+};
 
 // Sums of one or two times 16 output channels: of up to six taps, or of two.
 template <int taps, int blocks>
@@ -55,9 +58,35 @@ class WeightTiles {
 
   template <int tap = 0, class F>
   INLINE static void for_taps(const F& f) {
-    if constexpr (tap < taps) f(std::integral_constant<int, tap>()), for_taps<tap + 1>(f);
+    if constexpr (tap < taps) f(Number<tap>()), for_taps<tap + 1>(f);
   }
 };
 
-}  // namespace
-}  // namespace fastnn::FASTNN_TABLE
+// dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart.
+template <int taps, int K>
+void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
+  WeightTiles<taps, K / 16> tiles;
+  for (int64_t g = 0; g < walk.groups; g++)
+    for (int64_t r = 0; r < walk.rows; r++) {
+      walk.next->step();
+      const operand* x[taps];
+      for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
+      tiles.add_row(x, walk.x_pixel, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
+    }
+  alignas(64) real sums[taps][K][N_LANES];
+  tiles.write(sums);
+  vec sum[taps][K];
+  for (int t = 0; t < taps; t++)
+    for (int k = 0; k < K; k++) sum[t][k] = load(sums[t][k]);
+  write_sums(sum, tap, k_count, k_stride, accumulate);
+}
+
+template <int... t>
+WeightTile tile_of_16(int64_t taps, Lanes<t...>) {
+  static constexpr WeightTile tiles[] = {weight_tile<t + 1, 16>...};
+  return tiles[taps - 1];
+}
+WeightTile weight_tile_of(bool, int64_t taps, int64_t k_count) {
+  if (k_count > 16) return taps == 2 ? weight_tile<2, 32> : weight_tile<1, 32>;
+  return tile_of_16(taps, LanesUpTo<6>::type());
+}

@@ -3,8 +3,8 @@
 //
 //   [row][column][image][pitch operands]: the window's numbers, [row][column][channel], and zeros
 #pragma once
-#include "../cpu/conv2d/algorithm.h"
 #include "../cpu/conv2d/padded.h"
+#include "first_layers.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {

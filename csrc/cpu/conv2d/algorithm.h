@@ -1,6 +1,6 @@
 // One way to compute a direction of conv2d. Each direction has an ordered list of them (conv2d.cpp); the first that accepts runs.
 #pragma once
-#include "../operand.h"
+#include "../simd.h"
 
 namespace fastnn::FASTNN_TABLE {
 
@@ -34,15 +34,7 @@ const ConvAlgorithm& forward_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_input_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_weight_algorithm(const Context&, const Conv2d&);
 
-// AMX, few channels: where a pixel of the padded input is best a whole window (amx/whole_windows.h)
-constexpr int64_t most_window_portions = 16;
-INLINE bool of_whole_windows(const Conv2d& v) {
-  return on_tiles && v.G == 1 && v.C < 16 && v.dilation_h == 1 && v.dilation_w == 1 &&
-         v.R * ((v.S * v.C + N_LANES - 1) / N_LANES) <= most_window_portions;
-}
-
 // direct_forward.cpp, direct_backward_input.cpp, direct_backward_weight.cpp
-extern const ConvAlgorithm direct_windows_forward, direct_windows_backward_weight;
 extern const ConvAlgorithm direct_small_c_forward, direct_taps3_forward, direct_forward;
 extern const ConvAlgorithm direct_taps3_backward_input, direct_backward_input;
 extern const ConvAlgorithm direct_small_c_backward_weight, direct_taps3_backward_weight, direct_backward_weight;

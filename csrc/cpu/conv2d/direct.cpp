@@ -16,24 +16,6 @@ int64_t panel_columns(const Direct& d) { return int64_t(d.Z) * N_LANES; }
 int64_t depth(const Direct& d) { return terms * operands_of(d.merged * d.input.channels); }
 int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows - 1) * d.input.step_h + d.reach_h; }
 
-// On AMX a tile has 16 pixels, whatever of them is used: as few zeros as can be, of all images if need be.
-int64_t choose_images_for_tiles(const Direct& d) {
-  const auto pixels = [&](int64_t images) { return double(divide_up(phase_width(d) * images, 16)) / double(images); };
-  int64_t images = 1;
-  for (int64_t more = 2; more <= 16 && d.N % more == 0; more *= 2)
-    if (phase_width(d) * images < 32 || pixels(more) < pixels(images)) images = more;
-  return images;
-}
-
-// Interleaves the images of short rows, so that tiles are full. With tap reuse and few channels, 8 pixels do.
-int64_t choose_images(const Direct& d) {
-  if (on_tiles) return choose_images_for_tiles(d);
-  const int64_t wanted = d.input.channels >= 128 || !d.taps3 ? 2 * d.rows : 8;
-  int64_t images = 1;
-  while (images < 8 && phase_width(d) * images < wanted && d.N % (2 * images) == 0) images *= 2;
-  return d.input.pitch == N_LANES ? images : 1;
-}
-
 struct Parts {
   DirectTables tables;
   operand* weights;
@@ -100,6 +82,18 @@ struct Band {
   int64_t begin, end;  // output rows of each phase
 };
 
+int64_t row_step(const Direct& d) { return d.step_h * d.W * d.pixel_stride; }  // from one output row of a phase to the next
+
+#include "../../amx/two_rows.h"
+// Interleaves the images of short rows, so that tiles are full. With tap reuse and few channels, 8 pixels do.
+int64_t choose_images(const Direct& d) {
+  if (on_tiles) return images_to_interleave(d.N, phase_width(d), 32, 16, true);
+  const int64_t wanted = d.input.channels >= 128 || !d.taps3 ? 2 * d.rows : 8;
+  int64_t images = 1;
+  while (images < 8 && phase_width(d) * images < wanted && d.N % (2 * images) == 0) images *= 2;
+  return d.input.pitch == N_LANES ? images : 1;
+}
+
 // Outputs that no tap reaches.
 void write_zeros(const Direct& d, const OutputPhase& phase, const Band& band, storage* y, int64_t image_stride) {
   for (int64_t image = 0; image < d.input.images; image++)
@@ -110,31 +104,11 @@ void write_zeros(const Direct& d, const OutputPhase& phase, const Band& band, st
       }
 }
 
-int64_t row_step(const Direct& d) { return d.step_h * d.W * d.pixel_stride; }  // from one output row of a phase to the next
-
-// AMX, rows of an odd number of sixteens: a tile has sixteen pixels of one row and the same ones of the next.
-void sweep_two_rows(const Direct& d, const OutputPhase& phase, const Band& band, Reduction over, const operand* plane,
-                    const operand* weights, const int64_t* two_rows, Target<storage> to) {
-  const int64_t length = phase.W * d.input.images, plane_step = d.input.step_h * d.input.row_stride();
-  storage* y = to.y + band.begin * row_step(d);
-  over.second = plane_step;
-  for (int64_t p = band.begin; p < band.end; p += 2, plane += 2 * plane_step, y += 2 * row_step(d)) {
-    to.y = y;
-    for (int64_t done = 0; done < length; done += 16) {
-      const int count = int(smaller(16, length - done));
-      to.row = two_rows + 2 * done;
-      (p + 1 < band.end ? two_rows_tile<storage>(count, d.Z) : tile<storage>(count, d.Z, d.input.pitch))(over, plane + done * d.input.pitch,
-                                                                                                         weights, to);
-    }
-  }
-}
-
 // One pass of one panel over a band: `over` says which channels. Rows are cut evenly into tiles of two sizes.
 void sweep(const Direct& d, const OutputPhase& phase, const Band& band, const Reduction& over, const operand* plane, const operand* weights,
            const DirectTables& tables, Target<storage> to) {
-  if constexpr (on_tiles) {
-    if (divide_up(phase.W * d.input.images, 16) % 2) return sweep_two_rows(d, phase, band, over, plane, weights, tables.two_rows, to);
-  }
+  if (on_tiles && divide_up(phase.W * d.input.images, 16) % 2)
+    return sweep_two_rows(d, phase, band, over, plane, weights, tables.two_rows, to);
   const int64_t length = phase.W * d.input.images, tiles = divide_up(length, d.rows), few = length / tiles, more = length % tiles;
   const auto pick = [&](int64_t count) {
     return d.taps3 ? taps3_tile<storage>(int(count), d.Z, int(d.input.images)) : tile<storage>(int(count), d.Z, d.input.pitch);
@@ -229,10 +203,7 @@ void run_direct(const Context& context, const Direct& d, const ConvOperands& ope
   const int64_t images = d.input.images, image_stride = d.H * d.W * d.pixel_stride;
   for (int64_t j = 0; j < phase_width(d) * images; j++)
     parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
-  for (int64_t j = 0; on_tiles && j < phase_width(d) * images; j++) {
-    int64_t* const first = parts.tables.two_rows + j / 16 * 32 + j % 16;
-    first[0] = parts.tables.row[j], first[16] = parts.tables.row[j] + row_step(d);
-  }
+  if (on_tiles) find_two_rows(d, parts.tables);
   if (context.packing != Packing::kept) pack_weights(context, d, parts, operands.with);
   parallel(context, d.blocks(), [&](int64_t block, int worker) {
     run_block(d, parts, operands, block, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes));

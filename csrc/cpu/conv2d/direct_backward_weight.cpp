@@ -6,7 +6,7 @@
 #include "algorithm.h"
 #include "partial_sums.h"
 #if defined(FASTNN_TILES)
-#include "../../amx/weight_tile.h"
+#include "../../amx/first_layers.h"
 #endif
 
 namespace fastnn::FASTNN_TABLE {
@@ -32,29 +32,20 @@ struct Geometry {
   int64_t weights() const { return K * taps * C; }
 };
 
-// Rows of at least 28 pixels; on tiles, where there is much to multiply, of the fewest zeros behind them.
-int64_t interleaved(int64_t N, int64_t width, bool much) {
-  const auto zeros = [&](int64_t images) { return double(divide_up(width * images, row_pixels)) / double(images); };
-  int64_t images = 1;
-  for (int64_t more = 2; more <= 8 && N % more == 0; more *= 2)
-    if (images * width < 28 || (much && zeros(more) < zeros(images))) images = more;
-  return images;
-}
-
 // AMX, few channels: one tap of a whole window's numbers (`windows`)
 Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
   Geometry d;
   d.taps3 = taps3;
   d.C = windows ? v.R * v.S * v.C : v.C / v.G, d.K = v.K / v.G, d.taps = windows ? 1 : v.R * v.S;
   const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1, N = divide_up(v.N, together),
-                images = taps3 ? 1 : interleaved(N, v.Q, d.taps > 1), columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
+                images = taps3 ? 1 : images_to_interleave(N, v.Q, 28, 8, on_tiles && d.taps > 1),  // rows of at least 28 pixels
+      columns = divide_up(v.Q * images, row_pixels) * row_pixels / images;
   const int64_t work = v.N * v.P * v.Q * v.G * d.weights(), wanted = larger(1, smaller(wanted_blocks, work / least_block_work));
   d.x = {v.H,        v.W,        v.C,     d.C,     images,  -v.pad_top,  -v.pad_left, (columns - 1) * v.stride_w + reach_w,
          v.stride_h, v.stride_w, reach_h, reach_w, N_LANES, together > 1};
   if (windows) {
     d.x = {v.H, v.W, v.C, d.C, images, -v.pad_top, -v.pad_left, columns, 1, 1, 1, 1, N_LANES, true};
-    d.x.window = {v.R, v.S, v.stride_h, v.stride_w, v.Q};
-    d.x.pitch = int(d.x.planes()) * N_LANES;
+    d.x.window = {v.R, v.S, v.stride_h, v.stride_w, v.Q}, d.x.pitch = int(d.x.planes()) * N_LANES;
   }
   const int64_t weight_bytes = v.G * d.weights() * int64_t(sizeof(real));
   const int64_t most_parts = larger(1, smaller(divide_up(wanted, v.G), most_part_bytes / weight_bytes));
@@ -69,8 +60,7 @@ Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
   d.splits = divide_up(d.K, d.split_k);
   d.copy_dy = images > 1 || d.K != N_LANES || narrow || together > 1;
   d.dy.channels = smaller(d.split_k, d.K);
-  d.tile_taps = !on_tiles ? plain_taps : d.K > 16 ? 2 : 6;
-  d.tile_k = !on_tiles ? tile_k : d.K > 16 ? 32 : 16;
+  d.tile_taps = !on_tiles ? plain_taps : d.K > 16 ? 2 : 6, d.tile_k = !on_tiles ? tile_k : d.K > 16 ? 32 : 16;
   return d;
 }
 
@@ -116,26 +106,11 @@ INLINE void write_sums(const vec (&sum)[taps][K], const Tap* tap, int k_count, i
   }
 }
 
+using WeightTile = void (*)(const Walk&, const Tap*, const operand* dy, int k_count, int64_t k_stride, bool accumulate);
+
 // dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart.
-#if defined(FASTNN_TILES)
-template <int taps, int K>
-void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
-  WeightTiles<taps, K / 16> tiles;
-  for (int64_t g = 0; g < walk.groups; g++)
-    for (int64_t r = 0; r < walk.rows; r++) {
-      walk.next->step();
-      const operand* x[taps];
-      for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
-      tiles.add_row(x, walk.x_pixel, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
-    }
-  alignas(64) real sums[taps][K][N_LANES];
-  tiles.write(sums);
-  vec sum[taps][K];
-  for (int t = 0; t < taps; t++)
-    for (int k = 0; k < K; k++) sum[t][k] = load(sums[t][k]);
-  write_sums(sum, tap, k_count, k_stride, accumulate);
-}
-#else
+#if !defined(FASTNN_TILES)
+void turn_planes(operand*, int64_t, int64_t, int64_t) {}
 template <int taps, int K>
 void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
   vec sum[taps][K];
@@ -158,7 +133,6 @@ void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_coun
     }
   write_sums(sum, tap, k_count, k_stride, accumulate);
 }
-#endif
 
 // The same for `rows` rows of three neighbouring taps.
 template <int rows, int K>
@@ -196,19 +170,6 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int 
   write_sums(sum, tap, k_count, k_stride, accumulate);
 }
 
-using WeightTile = void (*)(const Walk&, const Tap*, const operand* dy, int k_count, int64_t k_stride, bool accumulate);
-
-#if defined(FASTNN_TILES)
-template <int... t>
-WeightTile tile_of_16(int64_t taps, Lanes<t...>) {
-  static constexpr WeightTile tiles[] = {weight_tile<t + 1, 16>...};
-  return tiles[taps - 1];
-}
-WeightTile weight_tile_of(bool, int64_t taps, int64_t k_count) {
-  if (k_count > 16) return taps == 2 ? weight_tile<2, 32> : weight_tile<1, 32>;
-  return tile_of_16(taps, LanesUpTo<6>::type());
-}
-#else
 WeightTile weight_tile_of(bool taps3, int64_t taps, int64_t) {
   if constexpr (most_tile_taps == 6) {
     if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
@@ -216,6 +177,8 @@ WeightTile weight_tile_of(bool taps3, int64_t taps, int64_t) {
   if (taps3) return taps3_weight_tile<1, tile_k>;
   return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
 }
+#else
+#include "../../amx/weight_tile.h"
 #endif
 
 // Which taps a tile holds. The taps of all planes of x are numbered plane by plane; the rows of a taps3 window go singly or in pairs,
@@ -255,8 +218,7 @@ void add_chunk(const Geometry& d, const Conv2d& v, const Walk& walk, const opera
         }
         const int64_t step = d.taps3 && span.count > 3 ? d.tile_k / 2 : d.tile_k;
         for (int64_t k = k_block; k < smaller(k1, k_block + d.tile_k); k += step) {
-          const int64_t count = smaller(step, k1 - k);
-          weight_tile_of(d.taps3, span.count, count)(walk, tap, dy_at(k), int(count), k_stride, accumulate);
+          weight_tile_of(d.taps3, span.count, k1 - k)(walk, tap, dy_at(k), int(smaller(step, k1 - k)), k_stride, accumulate);
           for (int64_t t = 0; t < span.count; t++) tap[t].dw += step * k_stride;
         }
       }
@@ -291,23 +253,11 @@ void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const Con
       if (!d.copy_dy) continue;
       operand* const to = dy + i * parts.dy_size;
       copy_rows(own_dy, own + ((first - image) * v.P - p) * v.Q * v.K, p, rows, to, dy_stride, a_piece[term], images_left);
-#if defined(FASTNN_TILES)
-      for (int64_t plane = 0; plane < own_dy.planes(); plane++)
-        turn_blocks(to + plane * dy_stride, rows * own_dy.columns * images / row_pixels);
-#endif
+      if (on_tiles) turn_planes(to, own_dy.planes(), dy_stride, rows * own_dy.columns * images / row_pixels);
     }
     Surroundings next = next_chunk(d, v, o, chunk, rows);
-    Walk walk = {d.chunks.groups * terms,
-                 rows,
-                 d.dy.columns * images,
-                 parts.x_size,
-                 d.x.row_stride() * d.x.step_h,
-                 parts.dy_size,
-                 d.dy.row_stride(),
-                 N_LANES,
-                 dy_stride,
-                 d.x.pitch,
-                 &next};
+    const int64_t length = d.dy.columns * images, x_row = d.x.row_stride() * d.x.step_h, dy_row = d.dy.row_stride();
+    Walk walk = {d.chunks.groups * terms, rows, length, parts.x_size, x_row, parts.dy_size, dy_row, N_LANES, dy_stride, d.x.pitch, &next};
     if (d.copy_dy) {
       add_chunk(
           d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
@@ -354,7 +304,9 @@ bool accepts_taps3(const Conv2d& v) { return !on_tiles && wide_enough(v) && v.S 
 
 }  // namespace
 
+#if defined(FASTNN_TILES)
 const ConvAlgorithm direct_windows_backward_weight = {PRODUCT("windows"), of_whole_windows, scratch_bytes<false, true>, run<false, true>};
+#endif
 const ConvAlgorithm direct_taps3_backward_weight = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>};
 const ConvAlgorithm direct_backward_weight = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>};
 

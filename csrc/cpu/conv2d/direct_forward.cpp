@@ -21,26 +21,6 @@ Direct direct_of(const Conv2d& v, bool taps3) {
   return d;
 }
 
-// AMX, few channels: one tap of a whole window's numbers
-Direct windows_of(const Conv2d& v) {
-  Direct d = direct_of(v, false);
-  d.taps = d.reach_h = d.reach_w = d.merged = 1;
-  d.input = {v.H, v.W, v.C, v.R * v.S * v.C, 1, -v.pad_top, -v.pad_left, v.Q, 1, 1, 1, 1, N_LANES};
-  d.input.window = {v.R, v.S, v.stride_h, v.stride_w, v.Q};
-  d.input.pitch = int(d.input.planes()) * N_LANES;
-  choose_blocks(d);
-  return d;
-}
-int64_t windows_scratch_bytes(const Context& context, const Conv2d& v) { return direct_scratch_bytes(context, windows_of(v)); }
-void run_windows(const Context& context, const Conv2d& v, const ConvOperands& operands, void* scratch) {
-  if (v.N == 0) return;
-  const Direct d = windows_of(v);
-  const DirectTables tables = direct_tables(context, d, scratch);
-  tables.phase[0] = {v.P, v.Q, 0, 0, 1};
-  tables.tap[0] = tables.source[0] = 0;
-  run_direct(context, d, operands, scratch);
-}
-
 template <bool taps3>
 int64_t scratch_bytes(const Context& context, const Conv2d& v) {
   return direct_scratch_bytes(context, direct_of(v, taps3));
@@ -67,7 +47,6 @@ bool accepts_taps3(const Conv2d& v) {
 
 }  // namespace
 
-const ConvAlgorithm direct_windows_forward = {PRODUCT("windows"), of_whole_windows, windows_scratch_bytes, run_windows, false, true};
 const ConvAlgorithm direct_small_c_forward = {"direct_small_c", accepts_small_c, scratch_bytes<false>, run<false>, false, true};
 const ConvAlgorithm direct_taps3_forward = {PRODUCT("direct_taps3"), accepts_taps3, scratch_bytes<true>, run<true>, false, true};
 const ConvAlgorithm direct_forward = {PRODUCT("direct"), wide_enough, scratch_bytes<false>, run<false>, false, true};

@@ -8,16 +8,11 @@
 // worker's part of the scratch, where they stay in the L2 cache. Where an operand is two numbers (operand.h), these are neighbouring
 // channels for a sum over channels, and the same channel of two neighbouring images for a sum over pixels (`of_two_images`).
 #pragma once
+#include "../../amx/fill.h"
 #include "../operand.h"
 #include "../scratch.h"
 
 namespace fastnn::FASTNN_TABLE {
-
-// Where a pixel of the plane is not one of the image but all of an output's window (amx/whole_windows.h), [row][column][channel]: its rows
-// and columns, from one output's to the next, and how many outputs a row has.
-struct WholeWindow {
-  int64_t rows, columns, step_h, step_w, outputs;
-};
 
 struct PaddedInput {
   int64_t H, W, pixel_stride;  // the source image and the elements from one of its pixels to the next
