@@ -5,9 +5,6 @@
 #include "table.h"
 #if defined(FASTNN_TILES)
 #include "amx/first_layers.h"
-#define WINDOWS(direction) &direct_windows_##direction,
-#else
-#define WINDOWS(direction)
 #endif
 
 #define NAME(x) NAME_OF(x)
@@ -36,22 +33,17 @@ bool asked_for(const Context& context) { return narrow || context.precision == (
 
 // --- convolutions
 
-const ConvAlgorithm* const forward_list[] = {WINDOWS(forward) & direct_taps3_forward, &direct_forward, nullptr};
-const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input, nullptr};
-const ConvAlgorithm* const backward_weight_list[] = {WINDOWS(backward_weight) & direct_taps3_backward_weight, &direct_backward_weight,
-                                                     nullptr};
+const ConvAlgorithm* const forward_list[] = {&direct_taps3_forward, &direct_forward};
+const ConvAlgorithm* const backward_input_list[] = {&direct_taps3_backward_input, &direct_backward_input};
+const ConvAlgorithm* const backward_weight_list[] = {&direct_taps3_backward_weight, &direct_backward_weight};
 
-// Of a few channels too much of a vector, or of a tile, stays empty, unless whole windows of them fill it. Zen 5's pairs give twice the
+// Of a few channels too much of a vector, or of a tile, stays empty. Zen 5's pairs give twice the
 // direct sums of float32, and F(4 x 4) is faster still, also in first layers, as it is beside three products on tiles; F(2 x 2) is not. A
 // sum over the pixels of one image has no second image to be paired with. Three products on tiles pay where there is much to sum up for
 // each number that is taken apart: over 64 channels of nine taps (128, where that is done for each tap), never in products of matrices.
 bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   const int64_t inner = (row == row_conv2d_backward_input ? v.K : v.C) / v.G;
   const bool of_pixels = row == row_conv2d_backward_weight;
-#if defined(FASTNN_TILES)
-  if (terms == 1 && v.C > 1 && of_whole_windows(v) && row != row_conv2d_backward_input)
-    return of_pixels && __builtin_strcmp(below(row).plan(context, &v).algorithm, "winograd_first") == 0;
-#endif
   if (terms > 1 && inner * v.R * v.S < (of_pixels ? 1152 : 576)) return true;
   if (inner < (on_tiles ? 16 : of_pixels ? 5 : row == row_conv2d_forward ? 2 : 1)) return true;
   if (on_tiles && terms == 1) return false;
@@ -60,14 +52,28 @@ bool below_is_faster(Row row, const Context& context, const Conv2d& v) {
   return __builtin_strncmp(algorithm, "winograd4", 9) == 0 || __builtin_strcmp(algorithm, "winograd_first") == 0;
 }
 
+// Few channels, whose whole windows fill a tile. Null: none.
+const ConvAlgorithm* windows([[maybe_unused]] Row row, [[maybe_unused]] const Context& context, [[maybe_unused]] const Conv2d& v) {
+#if defined(FASTNN_TILES)
+  if (terms > 1 || v.C == 1 || !of_whole_windows(v)) return nullptr;
+  if (row == row_conv2d_forward) return &direct_windows_forward;
+  if (row == row_conv2d_backward_weight && __builtin_strcmp(below(row).plan(context, &v).algorithm, "winograd_first") != 0)
+    return &direct_windows_backward_weight;
+#endif
+  return nullptr;
+}
+
 // Null: the table below.
 const ConvAlgorithm* chosen(Row row, const Context& context, const Conv2d& v) {
-  if (!asked_for(context) || below_is_faster(row, context, v)) return nullptr;
-  const ConvAlgorithm* const* algorithm = row == row_conv2d_forward          ? forward_list
-                                          : row == row_conv2d_backward_input ? backward_input_list
-                                                                             : backward_weight_list;
-  while (*algorithm && !(*algorithm)->accepts(v)) algorithm++;
-  return *algorithm;
+  if (!asked_for(context)) return nullptr;
+  if (const ConvAlgorithm* algorithm = windows(row, context, v)) return algorithm;
+  if (below_is_faster(row, context, v)) return nullptr;
+  const auto& list = row == row_conv2d_forward          ? forward_list
+                     : row == row_conv2d_backward_input ? backward_input_list
+                                                        : backward_weight_list;
+  for (const ConvAlgorithm* algorithm : list)
+    if (algorithm->accepts(v)) return algorithm;
+  return nullptr;
 }
 
 constexpr int64_t most_images_to_keep = 4;  // as in conv2d.cpp
