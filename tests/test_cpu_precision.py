@@ -100,10 +100,15 @@ def rounds(way: Table, direction: str, geometry: Geometry) -> bool:
     return expected_prefix(way, direction, geometry) in ("bf16_", "amx_", "amx_windows")
 
 
+def ran_as(wanted: str) -> bool:
+    """Whether the last call's algorithm begins so; with nothing wanted, that it is one of float32's."""
+    algorithm: str = _C.last_call()["algorithm"]
+    return algorithm.startswith(wanted) if wanted else not algorithm.startswith(("bf16_", "amx_"))
+
+
 def ran(way: Table, direction: str, geometry: Geometry) -> bool:
     """Whether the last call ran as it should have."""
-    algorithm, wanted = _C.last_call()["algorithm"], expected_prefix(way, direction, geometry)
-    return algorithm.startswith(wanted) if wanted else not algorithm.startswith(("bf16_", "amx_"))
+    return ran_as(expected_prefix(way, direction, geometry))
 
 
 # Tiles: rows of an odd number of sixteens, of 16 images, of an odd number of rows; windows of several planes, of many images, of any channels
@@ -138,7 +143,7 @@ def test_products_of_small_integers_are_exact(size: tuple[int, int, int], ta: bo
     for bias in (False, True):
         case = Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True, "bias": bias})
         (got,) = case.run(way).values()
-        assert _C.last_call()["algorithm"].startswith("matvec" if size[0] == 1 and tb else product_prefix(way))
+        assert ran_as("matvec" if size[0] == 1 and tb else product_prefix(way))
         assert np.array_equal(got, stored(way, case.problem.expected[0]))
 
 
@@ -242,7 +247,7 @@ def test_activations_of_convolutions(geometry: Geometry, activation: str, way: T
     x, w, _ = (rounded(o) for o in operands(geometry))
     b = np.random.default_rng(5).standard_normal(w.shape[0]).astype(np.float32)
     y = call("conv2d_forward", (*geometry, activation), [x, w, b], way.dtype)["y"]
-    assert _C.last_call()["algorithm"].startswith(expected_prefix(way, "forward", geometry))
+    assert ran(way, "forward", geometry)
     expected = reference.conv2d_forward(x.astype(np.float64), w.astype(np.float64), b, *geometry[2:], activation)
     slack = np.abs(expected) * (BFLOAT16_EPS / 2 / 2.0**-23) if way.dtype == "bfloat16" else 0
     assert_within(y, expected, 1.02 * (conv2d_tolerance(x, w, b) + 4 + slack), f"{activation} of {name_of(geometry)}")
