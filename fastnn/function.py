@@ -51,10 +51,10 @@ class Function:
 
 
 class _UserOp(Op):
-    __slots__ = ("function", "args", "context", "inputs")
+    __slots__ = ("name", "function", "args", "context", "inputs")
 
     def __init__(self, function: type[Function], args: tuple[Any, ...]) -> None:
-        self.function, self.args, self.context = function, args, Context()
+        self.name, self.function, self.args, self.context = function.__name__, function, args, Context()
 
     def forward(self, *arrays: Any) -> Array:
         self.context.needs_input_grad = self.needs

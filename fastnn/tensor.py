@@ -36,32 +36,29 @@ def run_backward(tensor: Tensor, gradient: Array) -> None:
     waiting = [(-tensor._op.serial, tensor._op)]
     while waiting:
         op = heapq.heappop(waiting)[1]
-        if op.edges is None:
+        edges, op.edges = op.edges, None  # whoever else comes meanwhile, from another thread, is refused
+        if edges is None:
             raise RuntimeError(
                 f"backward through {op.name} a second time: its saved arrays were freed by the first backward(). "
                 "Run the forward pass again, or add the losses and call backward() once"
             )
         if recording.under_way:
             enter_backward(op.serial)
-        before = gradients.get(op.edges[0]) if op.adds else None
+        before = gradients.get(edges[0]) if op.adds else None
         # nobody but the operation holds its dy, so that its memory can go as soon as it was read
         if before is None:
-            _pass_on(op.edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
+            _pass_on(edges, op.backward(gradients.pop(op)), gradients, waiting, taken)
         else:
             backward: Any = op.backward
-            gradients[op.edges[0]], *rest = backward(gradients.pop(op), before)
-            _pass_on(op.edges[1:], rest, gradients, waiting, taken)
+            gradients[edges[0]], *rest = backward(gradients.pop(op), before)
+            _pass_on(edges[1:], rest, gradients, waiting, taken)
         op.release()
     if recording.under_way:
         enter_backward(None)
 
 
 def _pass_on(
-    edges: tuple[Op | Tensor | None, ...],
-    results: Sequence[Array | None],
-    gradients: dict[Any, Array],
-    waiting: list[tuple[int, Op]],
-    taken: set[int],
+    edges: Sequence[Op | Tensor | None], results: Sequence[Array | None], gradients: dict[Any, Array], waiting: list[Any], taken: set[int]
 ) -> None:
     for edge, d in zip(edges, results):
         if edge is None or d is None:
@@ -89,9 +86,10 @@ def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     elif d.data_ptr in taken:
         d = d.to(d.device)
     taken.add(d.data_ptr)
+    total = Tensor(d)
     if leaf.grad is not before:
         raise RuntimeError(f"backward(): another thread changed the gradient of a parameter of shape {leaf.shape} meanwhile; one at a time")
-    leaf.grad = Tensor(d)
+    leaf.grad = total
 
 
 class Tensor:

@@ -386,6 +386,37 @@ def test_gradients_that_two_threads_add_up_at_once(monkeypatch: pytest.MonkeyPat
     assert p.grad is not None and p.grad.numpy().tolist() == [7, 7, 7]
 
 
+def test_two_threads_go_backward_through_one_graph() -> None:
+    """The second one comes while the first is within an operation: it is refused, wherever that is, and the first one's gradients are whole."""
+    x = fastnn.tensor(np.ones(3), requires_grad=True)
+    raised: list[str] = []
+
+    class Meets(fastnn.Function):
+        @staticmethod
+        def forward(ctx: Any, x: np.ndarray) -> np.ndarray:
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx: Any, dy: np.ndarray) -> np.ndarray:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            return 2 * dy
+
+    def other() -> None:
+        for each in (loss, also):  # through the operation that began it all, and through one in the middle
+            try:
+                each.backward()
+            except RuntimeError as error:
+                raised.append(str(error).split(":")[0])
+
+    y = Meets.apply(x * 3.0)
+    loss, also = (y * 5.0).sum(), (y * 7.0).sum()
+    loss.backward()
+    assert raised == ["backward through Sum a second time", "backward through Meets a second time"]
+    assert x.grad is not None and x.grad.numpy().tolist() == [30, 30, 30]
+
+
 def test_weights_that_another_thread_changes_between_forward_and_backward() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     optimizer = optim.SGD(model.parameters(), 0.1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _C
 from ..nn import Module
-from ..tensor import Op, Tensor, _add
+from ..tensor import Op, Tensor, _add, run_backward
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ class Watch:
             return
         if code.co_name == "forward":
             self._makers[op] = self._top()
-            self._look(_name(op), self._top(), "forward", "its result", result, inputs)
+            self._look(op.name, self._top(), "forward", "its result", result, inputs)
             return
-        layer, edges = self._makers.get(op, self.where), op.edges or ()
+        layer, edges = self._makers.get(op, self.where), _edges(frame)
         for i, gradient in enumerate(result):
             leaf = edges[i] if i < len(edges) else None
             name = self.parameters.get(id(leaf))
             what = f"the gradient of {name}" if name else f"the gradient of input {i}"
-            self._look(_name(op), layer, "backward", what, gradient, inputs, of_samples=not isinstance(leaf, Tensor))
+            self._look(op.name, layer, "backward", what, gradient, inputs, of_samples=not isinstance(leaf, Tensor))
 
     def _look(
         self, op: str, layer: str, direction: str, what: str, arrays: Any, inputs: dict[str, Any], *, of_samples: bool = True
@@ -183,9 +183,12 @@ def run(
             watch.first += x.shape[0]
 
 
-def _name(op: Op) -> str:
-    function = getattr(op, "function", None)
-    return function.__name__ if isinstance(function, type) else op.name
+def _edges(frame: FrameType | None) -> Sequence[Op | Tensor | None]:
+    """Where the gradients of a `backward` that runs in `frame` go: the tape has taken them off the operation."""
+    while frame is not None and frame.f_code is not run_backward.__code__:
+        frame = frame.f_back
+    edges: Sequence[Op | Tensor | None] = frame.f_locals["edges"] if frame else ()
+    return edges
 
 
 def _short(module: Module) -> str:
