@@ -152,7 +152,12 @@ void Arena::release(void* block, size_t bytes, void* stream) {
     source_.release_kept(block, rounded);
     stats_.reserved += source_.kept() - before;
   } else {
-    free_blocks_[{rounded, stream}].push_back(block);
+    try {
+      free_blocks_[{rounded, stream}].push_back(block);
+    } catch (const std::bad_alloc&) {  // no memory to remember it by
+      source_.release(block);
+      stats_.reserved -= int64_t(rounded);
+    }
   }
 }
 

@@ -107,7 +107,7 @@ PYBIND11_MODULE(_C_of_the_main_interpreter, m) {
   py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
   py::register_exception_translator([](std::exception_ptr p) {
     try {
-      if (p) std::rethrow_exception(p);
+      if (p) rethrow(p);
     } catch (const OutOfMemory& e) {
       const py::object error = out_of_memory(e.what());
       error.attr("requested") = e.requested, error.attr("free") = e.free, error.attr("held") = e.held;

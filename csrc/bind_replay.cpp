@@ -27,7 +27,7 @@ void bind_replay(py::module_& m) {
       .def("begin", &Replay::begin, arg("arguments"), unlocked())
       .def("run", &Replay::run, unlocked())
       .def("looked", &Replay::looked, arg("look"))
-      .def("results", &Replay::results, unlocked())
+      .def("results", &Replay::results)
       .def("kept", &Replay::kept)
       .def("written", &Replay::written)
       .def("names", [](const Replay& r) { return r.recording().names(); })

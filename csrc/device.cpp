@@ -208,6 +208,15 @@ std::vector<std::string> open_backend(const std::string& path) {
   return names;
 }
 
+void rethrow(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory("fastnn: out of memory: the process has none left for lists of its own", 0, cpu().arena.free(),
+                      cpu().arena.stats().allocated);
+  }
+}
+
 Precision precision() { return chosen_precision; }
 void set_precision(Precision p) { chosen_precision = p; }
 

@@ -51,7 +51,8 @@ class Device {
 };
 
 Device& cpu();
-Device& device_named(const std::string&);  // "cpu", "cuda:1", "cuda" for "cuda:0"; throws std::invalid_argument
+[[noreturn]] void rethrow(const std::exception_ptr&);  // std::bad_alloc as OutOfMemory
+Device& device_named(const std::string&);              // "cpu", "cuda:1", "cuda" for "cuda:0"; throws std::invalid_argument
 
 // Opens a shared object that exports fastnn_backend() and adds its devices; opening it again changes nothing. Returns their names.
 std::vector<std::string> open_backend(const std::string& path);  // throws DeviceError with one sentence on what does not fit

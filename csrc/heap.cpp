@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 
 #include <iterator>
+#include <new>
 
 namespace fastnn {
 namespace {
@@ -34,6 +35,7 @@ Heap::Place Heap::smallest_fit(size_t bytes) {
 // Only addresses: the system counts them, and refuses what is more than it has, when grow() makes them usable.
 bool Heap::reserve(size_t bytes) {
   const size_t least = rounded(bytes, huge_page) + huge_page, usual = usual_region();
+  regions_.reserve(regions_.size() + 1);  // before there is a region to be lost
   for (size_t size = usual > least ? usual : least; size >= least; size /= 2) {
     void* found = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (found == MAP_FAILED) continue;
@@ -77,15 +79,21 @@ void* Heap::allocate(size_t bytes) {
   }
   char* const block = found->first;
   const Free whole = found->second;
-  free_.erase(found);
   const size_t touched = whole.touched < bytes ? whole.touched : bytes;
   if (whole.bytes > bytes) free_.emplace(block + bytes, Free{whole.bytes - bytes, whole.touched - touched});
+  free_.erase(found);  // last: whatever fails before leaves all as it was
   held_ += bytes - touched;
   return block;
 }
 
 void Heap::release(void* block, size_t bytes) {
-  Place at = free_.emplace(static_cast<char*>(block), Free{bytes, bytes}).first;
+  Place at;
+  try {
+    at = free_.emplace(static_cast<char*>(block), Free{bytes, bytes}).first;
+  } catch (const std::bad_alloc&) {  // no memory to remember it by: the system has it back, and its addresses are lost
+    if (madvise(block, bytes, MADV_DONTNEED) == 0) held_ -= bytes;
+    return;
+  }
   const auto touch = [](Place a, Place b) { return a->first + a->second.bytes == b->first; };
   const Place next = std::next(at);
   if (next != free_.end() && touch(at, next)) join(at, next);

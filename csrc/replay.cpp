@@ -98,6 +98,7 @@ void Replay::plan() {
     if (std::find(devices_.begin(), devices_.end(), block.device) == devices_.end()) devices_.push_back(block.device);
     if (block.written && block.origin != Origin::made) written_.push_back(block.array.storage);
   }
+  contexts_.reserve(devices_.size());
   for (Device* device : devices_) {
     streams_.push_back(device->stream());
     std::vector<Tenant> tenants;
@@ -237,13 +238,13 @@ void Replay::run_kernel(const Step& step, Context& context) {
   context.packing = packing;
 }
 
-void Replay::run_part(size_t begin, size_t end, std::vector<Context>& contexts) {
+void Replay::run_part(size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) {
     const Step& step = steps_[i];
     if (step.kind == Kind::kernel) {
       const auto& entry = recording_->entries()[i];
       const profiler::Watch watch(*entry.device, {entry.row, step.parameters, entry.algorithm, entry.bytes, entry.scope});
-      run_kernel(step, contexts[step.device]);
+      run_kernel(step, contexts_[step.device]);
     } else if (step.kind == Kind::copy && !early_[i])
       devices_[step.device]->copy(step.operands[1], step.operands[0], step.bytes);
   }
@@ -256,7 +257,7 @@ void Replay::count(size_t begin, size_t end) {
 
 // --- graphs: of the entries between two looks, when all their kernels run on one GPU
 
-bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
+bool Replay::launch(size_t begin, size_t end) {
   Device* gpu = nullptr;
   for (size_t i = begin; i < end; i++) {
     if (steps_[i].kind != Kind::kernel && (steps_[i].kind != Kind::copy || early_[i])) continue;
@@ -266,7 +267,7 @@ bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
   }
   if (!gpu || graphs_refused_ || !runs_ || profiler::on()) return false;  // the first run loads kernels, which a graph may not
   void*& graph = graphs_[begin];
-  if (!graph && !make_graph(*gpu, begin, end, contexts, &graph)) {
+  if (!graph && !make_graph(*gpu, begin, end, &graph)) {
     graphs_.erase(begin);
     graphs_refused_ = true;
     return false;
@@ -276,11 +277,11 @@ bool Replay::launch(size_t begin, size_t end, std::vector<Context>& contexts) {
 }
 
 // A stream that cannot be noted (another library's default one) runs the list instead.
-bool Replay::make_graph(Device& gpu, size_t begin, size_t end, std::vector<Context>& contexts, void** graph) {
+bool Replay::make_graph(Device& gpu, size_t begin, size_t end, void** graph) {
   gpu.select();
   if (gpu.backend->begin_graph(gpu.stream())) return false;
   try {
-    run_part(begin, end, contexts);
+    run_part(begin, end);
   } catch (const DeviceError&) {  // end_graph fails as well
   }
   const bool made = !gpu.backend->end_graph(gpu.stream(), graph);
@@ -323,15 +324,17 @@ int Replay::run_to_look() {
     if (looks_[l] >= at_) end = looks_[l], look = int(l);
   {
     FlushDenormals flush;
-    std::vector<Context> contexts;
-    for (Device* device : devices_) contexts.push_back(recording_->context(*device));
-    if (!launch(at_, end, contexts)) run_part(at_, end, contexts);
+    contexts_.clear();
+    for (Device* device : devices_) contexts_.push_back(recording_->context(*device));
+    if (!launch(at_, end)) run_part(at_, end);
     count(at_, end);
   }
   for (Device* device : devices_) device->check_launches();
   at_ = look < 0 ? 0 : end + 1;
   if (look < 0) {
     runs_++;
+    for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
+    copies_.clear();
     for (const auto& storage : written_) storage->version++;
     for (const Array& array : kept_) array.storage->version++;
   }
@@ -341,11 +344,6 @@ int Replay::run_to_look() {
 Array Replay::looked(int look) const {
   const auto& entry = recording_->entries()[looks_[size_t(look)]];
   return array({entry.operands[0].blocks[0], entry.shape, entry.dtype});
-}
-
-std::vector<Array> Replay::results() {
-  for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
-  return std::exchange(copies_, {});
 }
 
 std::vector<Array> Replay::written() const {

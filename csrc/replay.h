@@ -43,7 +43,7 @@ class Replay {
   bool begin(const std::vector<Array>& arguments);
   int run();  // to the next look that the host takes, whose number it returns, or to the end: -1
   Array looked(int look) const;
-  std::vector<Array> results();  // copies; once behind each run
+  const std::vector<Array>& results() const { return copies_; }  // to be had between begin and run, at whose end they are written
   const std::vector<Array>& kept() const { return kept_; }
   std::vector<Array> written() const;  // arrays from outside that are changed in place
   int64_t binding() const { return bound_; }
@@ -84,11 +84,11 @@ class Replay {
   void run_kernel(const Step&, Context&);
   void* address(int block) const;
   Array array(const Leaving&) const;
-  void run_part(size_t begin, size_t end, std::vector<Context>&);
+  void run_part(size_t begin, size_t end);
   int run_to_look();
   bool finite(size_t look) const;
-  bool launch(size_t begin, size_t end, std::vector<Context>&);
-  bool make_graph(Device&, size_t begin, size_t end, std::vector<Context>&, void** graph);
+  bool launch(size_t begin, size_t end);
+  bool make_graph(Device&, size_t begin, size_t end, void** graph);
   void count(size_t begin, size_t end);
   void forget_graphs();
 
@@ -110,7 +110,8 @@ class Replay {
   std::vector<bool> early_;         // copies to a GPU of what the host had before the step: done before all kernels
   std::map<size_t, void*> graphs_;  // by the entry where they begin
   bool graphs_refused_ = false;
-  std::vector<Array> kept_, copies_;  // copies_: of the results, from begin to results
+  std::vector<Array> kept_, copies_;  // copies_: of the results, from begin to the end of the run
+  std::vector<Context> contexts_;     // of devices_; a run needs no memory for them
   std::vector<std::shared_ptr<Storage>> written_;
   size_t at_ = 0, runs_ = 0;
 };

@@ -156,7 +156,7 @@ class Pool {
   void start_missing(int wanted) {
     try {
       for (; started_ < wanted; started_++) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
-    } catch (const std::system_error&) {  // no more to be had: those that are there take all blocks
+    } catch (const std::exception&) {  // no more to be had, or no memory: those that are there take all blocks
     }
   }
 

@@ -114,6 +114,9 @@ class Captured:
     def _run(self, take: _Take) -> list[Tensor]:
         replay = take.replay
         assert replay is not None
+        outputs = [Tensor(a) for a in replay.results()]  # made now: a step that is done is not to fail for want of memory
+        if take.binding != replay.binding:
+            take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
         generator = random.default_generator()
         if take.draws:
             self._copies.write(np.array([generator.seed, generator.draw], np.int64))
@@ -125,13 +128,11 @@ class Captured:
             self._looking(take, replay, before)
         else:
             replay.run()
-        if take.binding != replay.binding:
-            take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
         for leaf, grad in zip(take.leaves, take.grads):
             leaf.grad = grad
         for leaf in take.bare:
             leaf.grad = None
-        return [Tensor(a) for a in replay.results()]
+        return outputs
 
     def _looking(self, take: _Take, replay: _C.Replay, before: list[Any]) -> None:
         while (look := replay.run()) >= 0:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,6 +25,7 @@ from fastnn.train import Trainer, checkpoint
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
 S = TypeVar("S")
+HERE = Path(__file__).resolve().parent
 
 
 def allocated(at_most: float = math.inf) -> int:
@@ -229,3 +235,31 @@ def test_an_optimizer_of_two_launches_steps_whole_or_not_at_all() -> None:
     untouched: list[Any] = []
     attempts = Attack(make, lambda o: o.step(), bits, lambda o: untouched.append(bits(o))).run()
     assert attempts > 6 and all(seen == start for seen in untouched)
+
+
+# --- memory of the core's own: lists, tables, what its objects consist of
+
+
+@pytest.fixture(scope="module")
+def failing_new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no g++ for tests/new_fails.cpp")
+    library = tmp_path_factory.mktemp("new") / "new_fails.so"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", HERE / "new_fails.cpp", "-o", library], check=True)
+    return library
+
+
+@pytest.mark.parametrize("what, step", [("eager", 5), ("recorded", 29), ("replayed", 1)])
+def test_every_operator_new_of_a_step(failing_new: Path, what: str, step: int) -> None:
+    """As above, by `operator new`: every one in tests/long, some of them here."""
+    if "LD_PRELOAD" in os.environ:
+        pytest.skip("a sanitizer has operator new")
+    ran = subprocess.run(
+        [sys.executable, HERE / "new_fails.py", what, str(step)],
+        env={**os.environ, "LD_PRELOAD": str(failing_new)}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    told = re.fullmatch(r"(\d+) of (\d+) calls failed, (\d+) were refused\n", ran.stdout)
+    assert told, ran.stdout + ran.stderr
+    failed, calls, refused = map(int, told.groups())
+    assert failed == len(range(0, calls, step)) >= 8 and refused >= 0.95 * failed - 1

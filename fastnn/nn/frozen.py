@@ -131,8 +131,9 @@ class Frozen:
         replay: _C.Replay | None = getattr(self._here, "replay", None)
         if replay is None or recording.under_way or _C.instrumented() or not isinstance(x, Tensor) or not replay.begin([x._array]):
             return self._other(x)
+        [y] = replay.results()
         replay.run()
-        return Tensor(replay.results()[0])
+        return Tensor(y)
 
     def _other(self, x: Tensor) -> Tensor:
         """What is not the newest recording once more."""
