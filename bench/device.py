@@ -62,7 +62,7 @@ class Device:
 
     def gauge(self, threads: int) -> Gauge:
         """ValueError says why there is none."""
-        return Peak(threads)
+        return Peak(threads, self.dtype)
 
     @contextmanager
     def one_stream(self) -> Iterator[None]:

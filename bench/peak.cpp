@@ -1,5 +1,5 @@
-// What the machine can do, for kernels to be compared with: multiply-adds in registers, and bytes copied, on a number of threads.
-// Built for the processor at hand by peak.py. Both functions return seconds.
+// What the machine can do, for kernels to be compared with: multiply-adds in registers, products of bfloat16, and bytes copied, on a number
+// of threads. Built for the processor at hand by peak.py. The functions return seconds.
 #include <immintrin.h>
 
 #include <atomic>
@@ -53,6 +53,58 @@ void multiply_add(long iterations) {
   (void)sink;
 }
 
+// Products of bfloat16, as a kernel can feed them at best. AMX: four sums of 16 x 16 over pairs of tiles that are read out of the L1 cache.
+#if defined(__AMX_BF16__)
+constexpr const char* bfloat16_needs = "amx";
+constexpr int bfloat16_flops = 4 * 16 * 16 * 32 * 2;
+
+void bfloat16_products(long iterations) {
+  constexpr int tile_bytes = 1024, pairs = 4;
+  struct alignas(64) {
+    unsigned char palette = 1, start_row = 0, reserved[14] = {};
+    unsigned short row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } shapes;
+  alignas(64) unsigned short operands[pairs * 4 * tile_bytes / 2];
+  for (unsigned i = 0; i < sizeof operands / 2; i++) operands[i] = static_cast<unsigned short>(0x3f80 + i * 2654435761u % 128);  // 1 to 2
+  asm volatile("ldtilecfg %0" ::"m"(shapes), "r"(operands) : "memory");  // the intrinsic reads eight bytes, says GCC
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (long k = 0; k < iterations; k++) {
+    const char* const at = reinterpret_cast<const char*>(operands) + k % pairs * 4 * tile_bytes;
+    _tile_loadd(4, at, 64);
+    _tile_loadd(5, at + tile_bytes, 64);
+    _tile_loadd(6, at + 2 * tile_bytes, 64);
+    _tile_loadd(7, at + 3 * tile_bytes, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+}
+#elif defined(__AVX512BF16__)
+constexpr const char* bfloat16_needs = "avx512bf16";
+constexpr int bfloat16_flops = 2 * accumulators * 32;
+
+void bfloat16_products(long iterations) {
+  __m512 a[accumulators] = {};
+  __m512bh b = __m512bh(_mm512_set1_epi32(0x3f803f80)), c = b;
+  for (long k = 0; k < iterations; k++) {
+    asm volatile("" : "+v"(b));
+#pragma GCC unroll 24
+    for (int i = 0; i < accumulators; i++) a[i] = _mm512_dpbf16_ps(a[i], b, c);
+  }
+  for (int i = 0; i < accumulators; i++) asm volatile("" ::"v"(a[i]));
+}
+#else
+constexpr const char* bfloat16_needs = "";
+constexpr int bfloat16_flops = 0;
+void bfloat16_products(long) {}
+#endif
+
 void store(float* to, vec value, bool streaming) {
   if (!streaming) *reinterpret_cast<vec*>(to) = value;
 #ifdef __AVX512F__
@@ -84,12 +136,20 @@ float* buffer(int which, long floats) {
 
 extern "C" {
 
-// Seconds for threads * iterations * flop_per_iteration() floating-point operations.
+// Seconds for threads * iterations * fma_flop() floating-point operations.
 double fma_seconds(int threads, long iterations) {
   return together(threads, [&](int) { multiply_add(iterations); });
 }
 
-int flop_per_iteration() { return 2 * accumulators * lanes; }
+int fma_flop() { return 2 * accumulators * lanes; }  // of an iteration
+
+double bfloat16_seconds(int threads, long iterations) {
+  return together(threads, [&](int) { bfloat16_products(iterations); });
+}
+
+int bfloat16_flop() { return bfloat16_flops; }
+
+const char* bfloat16_isa() { return bfloat16_needs; }  // as fastnn names it; empty where there is none
 
 // Seconds for `repeats` copies of `floats` numbers (rounded down to whole vectors per thread).
 double copy_seconds(int threads, long floats, int repeats, int streaming) {

@@ -9,13 +9,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from fastnn import _C
+
 
 class Peak:
-    """peak.cpp built for this processor, or ValueError where no compiler is."""
+    """peak.cpp built for this processor, or ValueError where no compiler is. `dtype`: of the operands of products."""
 
-    product = "FMA"
-
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, dtype: str = "float32") -> None:
         compiler = next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None)
         if compiler is None:
             raise ValueError("no C++ compiler: percentages of peak and of a copy are left out")
@@ -28,14 +28,20 @@ class Peak:
             if built.returncode:
                 raise ValueError(f"{compiler} cannot build peak.cpp for this processor, percentages are left out: {built.stderr[:200]}")
             self._library = ctypes.CDLL(str(library))
-        self._library.fma_seconds.restype = self._library.copy_seconds.restype = ctypes.c_double
+        for name in ("fma_seconds", "bfloat16_seconds", "copy_seconds"):
+            getattr(self._library, name).restype = ctypes.c_double
+        self._library.bfloat16_isa.restype = ctypes.c_char_p
+        there = self._library.bfloat16_isa().decode() in _C.isas()  # which asks the system for AMX's registers
+        kind = "bfloat16" if dtype == "bfloat16" and there else "fma"
+        self.product = "bfloat16's products" if kind == "bfloat16" else "FMA"
+        self._run, self._flop = getattr(self._library, f"{kind}_seconds"), int(getattr(self._library, f"{kind}_flop")())
+        self._usual = 800e9 if kind == "bfloat16" else 130e9  # FLOP/s of a thread: how often to run it
 
     def gflops(self, seconds: float = 0.01) -> float:
-        """GFLOP/s of multiply-adds in registers, measured for about `seconds`."""
-        per_iteration = self.threads * int(self._library.flop_per_iteration())
-        iterations = int(seconds * 130e9 * self.threads / per_iteration)
-        seconds = float(self._library.fma_seconds(self.threads, ctypes.c_long(iterations)))
-        return per_iteration * iterations / seconds / 1e9
+        """GFLOP/s of multiply-adds in registers, or of bfloat16's products, measured for about `seconds`."""
+        iterations = int(seconds * self._usual / self._flop)
+        seconds = float(self._run(self.threads, ctypes.c_long(iterations)))
+        return self.threads * self._flop * iterations / seconds / 1e9
 
     def copy_gbs(self, nbytes: int, seconds: float = 0.01) -> float:
         """GB/s (read and written) of a copy that moves `nbytes` in all; the better of ordinary and streaming stores."""

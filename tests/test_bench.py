@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fastnn import _C
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # `bench` is run from the checkout
 from bench import jax_step, roofline  # noqa: E402
+from bench.peak import Peak  # noqa: E402
 
 
 def row(row: str, name: str, unit: str, rate: float, ms: float, percent: float | None = 50.0) -> dict[str, Any]:
@@ -75,3 +79,14 @@ def test_jax_is_asked_for_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ValueError, match="--jax needs JAX, which is not installed: pip install jax==0.10.2"):
         jax_step.import_jax(1)
     assert os.environ["NPROC"] == "1"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_gauge_of_products_runs_on_this_processor(dtype: str) -> None:
+    """Built with -march=native: a product of bfloat16 where the processor and the system have one, multiply-adds elsewhere."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ for bench/peak.cpp")
+    gauge = Peak(2, dtype)
+    rounds = dtype == "bfloat16" and not {"amx", "avx512bf16"}.isdisjoint(_C.isas())
+    assert gauge.product == ("bfloat16's products" if rounds else "FMA")
+    assert gauge.gflops(0.001) > 0 and gauge.copy_gbs(1 << 20) > 0
