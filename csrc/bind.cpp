@@ -47,14 +47,8 @@ std::vector<Array> run(const RowFunction& f, PyObject* const* args, size_t count
   if (next < count)
     throw TypeMismatch(std::string(f.info->name) + " got " + std::to_string(count - 1) + " arrays, " + std::to_string(next - 1) +
                        " expected");
-  const Unlocked unlocked;
+  const Unlocked unlocked(Unlocked::worth(arguments));
   return call(f.row, parameters, arguments);
-}
-
-py::object wrapped(Array&& array) {
-  auto* moved = new Array(std::move(array));
-  return py::reinterpret_steal<py::object>(
-      py::detail::type_caster_generic::cast(moved, py::return_value_policy::take_ownership, {}, array_type(), nullptr, nullptr));
 }
 
 PyObject* call_from_python(PyObject* self, PyObject* const* args, Py_ssize_t count) {
@@ -121,7 +115,7 @@ PYBIND11_MODULE(_C_of_the_main_interpreter, m) {
   bind_array(m);
   bind_parameters(m);
   bind_rows(m);
-  bind_tape(m);
+  bind_tape(m), bind_elementwise(m);
   bind_device(m);
   bind_replay(m);
 }

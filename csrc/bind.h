@@ -15,13 +15,17 @@ void bind_array(py::module_&);
 void bind_device(py::module_&);
 void bind_replay(py::module_&);
 void bind_tape(py::module_&);
+void bind_elementwise(py::module_&);
 
 // --- what is called for each eager operation goes around pybind11's look-ups
 
 py::detail::type_info* array_type();  // Array's in Python
 
+py::object wrapped(fastnn::Array&&);
+
 // The C++ object in a Python object of that type; null where it is of another.
 inline void* held(py::detail::type_info* type, PyObject* object) {
+  if (Py_TYPE(object) == type->type) return reinterpret_cast<py::detail::instance*>(object)->simple_value_holder[0];
   py::detail::type_caster_generic caster(type);
   return caster.load(object, false) ? caster.value : nullptr;
 }

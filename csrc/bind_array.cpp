@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "bfloat16.h"
-#include "bind.h"
+#include "tape.h"
 #include "dlpack.h"
 #include "recording.h"
 
@@ -358,7 +358,11 @@ PyObject* array_version(PyObject* self, void*) {
 }
 
 PyObject* array_dtype(PyObject* self, void*) {
-  return PyUnicode_InternFromString(name(static_cast<const Array*>(held(array_type(), self))->dtype));
+  static PyObject* names[8];
+  const Dtype dtype = static_cast<const Array*>(held(array_type(), self))->dtype;
+  PyObject*& known = names[int(dtype)];
+  if (!known) known = PyUnicode_InternFromString(name(dtype));
+  return Py_XNewRef(known);
 }
 
 PyGetSetDef getters[] = {{"shape", &array_shape, nullptr, nullptr, nullptr},
@@ -371,6 +375,14 @@ py::detail::type_info* array_type() {
   static auto* const type = py::detail::get_type_info(typeid(Array), true);
   return type;
 }
+
+py::object wrapped(Array&& array) {
+  auto* moved = new Array(std::move(array));
+  return py::reinterpret_steal<py::object>(
+      py::detail::type_caster_generic::cast(moved, py::return_value_policy::take_ownership, {}, array_type(), nullptr, nullptr));
+}
+
+py::object tape::shape_of(PyObject* array) { return checked(array_shape(array, nullptr)); }
 
 void bind_array(py::module_& m) {
   using py::arg;

@@ -1,26 +1,13 @@
 // The tape's hand: `apply` runs an operation on Tensors and records it, reading and filling the slots of Python's classes Tensor and Op
 // (fastnn/tensor.py, fastnn/tape.py) where they lie.
-#include "bind.h"
-#include <structmember.h>
+#include "tape.h"
 
 #include "no_grad.h"
 
 using namespace fastnn;
+using namespace tape;
 
 namespace {
-
-// An entry of a class's __slots__.
-class Slot {
- public:
-  Slot(const py::handle& type, const char* name)
-      : offset_(reinterpret_cast<PyMemberDescrObject*>(py::object(type.attr(name)).ptr())->d_member->offset) {}
-  PyObject* get(PyObject* object) const { return at(object); }  // borrowed, null where it was never set
-  void set(PyObject* object, py::object value) const { Py_XSETREF(at(object), value.release().ptr()); }
-
- private:
-  PyObject*& at(PyObject* object) const { return *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(object) + offset_); }
-  const Py_ssize_t offset_;
-};
 
 struct Classes {
   py::object tensor, op, serials;
@@ -31,20 +18,18 @@ struct Classes {
 };
 const Classes* classes;
 
-py::object checked(PyObject* result) {
-  if (!result) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(result);
-}
-
 // With self as the first word.
 py::object called(const py::str& method, const std::vector<PyObject*>& words) {
   return checked(or_wait_for_the_end([&] { return PyObject_VectorcallMethod(method.ptr(), words.data(), words.size(), nullptr); }));
 }
 
-py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
+}  // namespace
 
-// Where a gradient goes: to what made the Tensor, or to itself.
-py::object edge_of(PyObject* tensor) {
+bool tape::watched() { return PyThreadState_Get()->c_profilefunc != nullptr; }
+
+PyObject* tape::array_of(PyObject* object) { return classes->tensors(object) ? classes->array.get(object) : nullptr; }
+
+py::object tape::edge_of(PyObject* tensor) {
   const py::object wants = borrowed(classes->requires_grad.get(tensor));
   const int truth = grad_enabled && wants ? PyObject_IsTrue(wants.ptr()) : 0;
   if (truth < 0) throw py::error_already_set();
@@ -53,7 +38,7 @@ py::object edge_of(PyObject* tensor) {
   return borrowed(maker && maker != Py_None ? maker : tensor);
 }
 
-py::object new_tensor(py::object array, py::object op) {
+py::object tape::new_tensor(py::object array, py::object op) {
   const Classes& c = *classes;
   if (!held(array_type(), array.ptr())) return c.tensor(array);  // raises
   auto* const type = reinterpret_cast<PyTypeObject*>(c.tensor.ptr());
@@ -64,6 +49,26 @@ py::object new_tensor(py::object array, py::object op) {
   c.maker.set(t.ptr(), std::move(op));
   return t;
 }
+
+void tape::record(PyObject* op, py::object needs, py::object edges) {
+  const Classes& c = *classes;
+  c.needs.set(op, std::move(needs)), c.edges.set(op, std::move(edges)), c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
+}
+
+void tape::save(PyObject* op, PyObject* const* arrays, Py_ssize_t count) {
+  py::tuple saved(count), versions(count);
+  for (Py_ssize_t i = 0; i < count; i++) {
+    const void* const array = arrays[i] == Py_None ? nullptr : held(array_type(), arrays[i]);
+    if (!array && arrays[i] != Py_None)
+      throw TypeMismatch(std::string("save: expected arrays or None, got ") + Py_TYPE(arrays[i])->tp_name);
+    const int64_t version = array ? static_cast<const Array*>(array)->storage->version.load() : 0;
+    PyTuple_SET_ITEM(saved.ptr(), i, borrowed(arrays[i]).release().ptr());
+    PyTuple_SET_ITEM(versions.ptr(), i, py::int_(version).release().ptr());
+  }
+  classes->saved.set(op, std::move(saved)), classes->versions.set(op, std::move(versions));
+}
+
+namespace {
 
 [[noreturn]] void refuse(PyObject* op, PyObject* input) {
   throw TypeMismatch(py::cast<std::string>(py::handle(op).attr("name")) + ": expected a Tensor, got " + Py_TYPE(input)->tp_name +
@@ -91,7 +96,7 @@ py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
   c.needs.set(op, std::move(needs));
   py::object result = called(c.forward, words);
   if (!wanted) return new_tensor(std::move(result), py::none());
-  c.edges.set(op, std::move(edges)), c.serial.set(op, checked(PyIter_Next(c.serials.ptr())));
+  record(op, borrowed(c.needs.get(op)), std::move(edges));
   if (py::cast<bool>(checked(PyObject_GetAttr(op, c.remakes_inputs.ptr())))) {
     std::copy(inputs, inputs + count, words.begin() + 1);
     called(c.forget_inputs, words);
@@ -109,16 +114,7 @@ PyObject* apply_from_python(PyObject*, PyObject* const* args, Py_ssize_t count) 
 
 PyObject* save_from_python(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
-    py::tuple saved(count), versions(count);
-    for (Py_ssize_t i = 0; i < count; i++) {
-      const void* const array = args[i] == Py_None ? nullptr : held(array_type(), args[i]);
-      if (!array && args[i] != Py_None) throw TypeMismatch(std::string("save: expected arrays or None, got ") + Py_TYPE(args[i])->tp_name);
-      const int64_t version = array ? static_cast<const Array*>(array)->storage->version.load() : 0;
-      PyTuple_SET_ITEM(saved.ptr(), i, borrowed(args[i]).release().ptr());
-      PyTuple_SET_ITEM(versions.ptr(), i, py::int_(version).release().ptr());
-    }
-    classes->saved.set(self, std::move(saved));
-    classes->versions.set(self, std::move(versions));
+    save(self, args, count);
     return py::none();
   });
 }

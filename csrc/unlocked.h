@@ -4,6 +4,8 @@
 #include <cxxabi.h>
 #include <unistd.h>
 
+#include "thunk.h"
+
 // Before Python 3.14 a daemon thread that asks for the interpreter's lock while the process ends is ended by pthread_exit, which unwinds
 // through destructors: of objects that need the lock, and such as must not throw, where the process aborts. It waits for the end instead.
 template <class F>
@@ -15,13 +17,21 @@ auto or_wait_for_the_end(const F& call) {
   }
 }
 
-// Without the interpreter's lock, as long as it lives.
+// Without the interpreter's lock, as long as it lives; unless there is so little to do that letting go of it takes as long.
 class Unlocked {
  public:
-  Unlocked() : state_(PyEval_SaveThread()) {}
+  explicit Unlocked(bool worth = true) : state_(worth ? PyEval_SaveThread() : nullptr) {}
   Unlocked(const Unlocked&) = delete;
   ~Unlocked() {
-    or_wait_for_the_end([this] { PyEval_RestoreThread(state_); });
+    if (state_) or_wait_for_the_end([this] { PyEval_RestoreThread(state_); });
+  }
+
+  // Of a call on these: products of two arrays of 4 KiB are a tenth of a millisecond at most.
+  static bool worth(const std::vector<fastnn::Argument>& arguments) {
+    size_t bytes = 0;
+    for (const fastnn::Argument& argument : arguments)
+      for (const fastnn::Array& array : argument) bytes += array.bytes();
+    return bytes > 8192;
   }
 
  private:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -256,24 +256,17 @@ class Tensor:
 
     # --- arithmetic and friends; definitions with gradients are in fastnn/ops
 
-    def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
+    if TYPE_CHECKING:  # ops/elementwise.py
 
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract(self, other)
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
 
     def __rsub__(self, other: Any) -> Tensor:
         return ops.subtract(other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply(self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.divide(other, self)

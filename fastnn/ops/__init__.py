@@ -1,5 +1,7 @@
 """Every operation with a gradient: forward and backward side by side, one file per family. The bold rule: no arithmetic here, only kernels."""
 
+from .. import _C
+from ..tensor import Tensor
 from .activation import elu, gelu, leaky_relu, relu, selu, sigmoid, silu, softplus, tanh
 from .batchnorm import batch_norm
 from .cast import cast
@@ -16,7 +18,7 @@ from .element_loss import (
     penalty,
     smooth_l1_loss,
 )
-from .elementwise import add, divide, exp, log, multiply, power, sqrt, subtract
+from .elementwise import ARITHMETIC, add, divide, exp, log, multiply, power, sqrt, subtract
 from .gather import concat, gather, stack, take
 from .layernorm import group_norm, layer_norm
 from .linear import linear, matmul
@@ -118,3 +120,7 @@ __all__ = [
 
 for _name in __all__:
     globals()[_name] = explained(globals()[_name])
+
+# Tensor's operators: no function of Python between them and the kernel, unless it has something to explain
+for _name, _operation in {"add": add, "radd": add, "sub": subtract, "mul": multiply, "rmul": multiply, "truediv": divide}.items():
+    setattr(Tensor, f"__{_name}__", _C.method(_C.elementwise(*ARITHMETIC[_operation.__name__], _operation)))

@@ -11,6 +11,9 @@ from ..tensor import Array, Op, Tensor, apply
 
 elements = lru_cache(4096)(_C.Elements)
 pointwise = lru_cache(4096)(_C.Pointwise)
+# elementwise(Op, row, what backward reads, otherwise)(*tensors): apply(Op(), *tensors) without Python in between; `otherwise` takes what is
+# no Tensor, or refused (csrc/bind_elementwise.cpp)
+elementwise: Callable[..., Callable[..., Tensor]] = _C.elementwise
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -81,14 +84,18 @@ def behind_product(y: Tensor, activation: str) -> Tensor:
     return y
 
 
+relu_tensor = elementwise(ReLU, "relu_forward", "result", lambda x: apply(ReLU(), x))
+silu_tensor = elementwise(SiLU, "silu_forward", "inputs", lambda x: apply(SiLU(), x))
+
+
 def relu(x: Tensor) -> Tensor:
     """max(0, x); the gradient at 0 is 0. NaN passes through."""
-    return apply(ReLU(), x)
+    return relu_tensor(x)
 
 
 def silu(x: Tensor) -> Tensor:
     """x * sigmoid(x) (Elfwing, Uchibe, Doya 2017; "swish")."""
-    return apply(SiLU(), x)
+    return silu_tensor(x)
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -16,7 +16,10 @@ from .remade import made_of
 Pair = tuple[int, int]
 Padding = int | Pair | str
 
-geometry = lru_cache(4096)(_C.Conv2d)
+
+@lru_cache(4096)
+def geometry(x: tuple[int, ...], weight: tuple[int, ...], arguments: Any, activation: str = "none") -> _C.Conv2d:
+    return _C.Conv2d(x, weight, *(*arguments, activation))
 
 
 def pair(value: int | Pair, what: str) -> Pair:
@@ -43,12 +46,21 @@ def resolve_padding(padding: Padding, window: Pair, stride: Pair, dilation: Pair
     return both, both
 
 
+class Arguments(tuple[Any, ...]):  # of the kernels, told apart by where they lie: what plans them is found sooner
+    __hash__, __eq__ = object.__hash__, object.__eq__
+
+
+@lru_cache(1024)
+def _square(stride: int, padding: int, dilation: int, groups: int) -> Arguments:
+    return Arguments(((stride, stride), (padding, padding), (padding, padding), (dilation, dilation), groups))
+
+
 def arguments_of(
     weight: Tensor, stride: int | Pair, padding: Padding, dilation: int | Pair, groups: int
 ) -> tuple[Pair, Pair, Pair, Pair, int]:
     """stride, pad_before, pad_after, dilation, groups as the kernels take them."""
-    if type(stride) is type(padding) is type(dilation) is int:  # soon done: each eager call comes here
-        return (stride, stride), (padding, padding), (padding, padding), (dilation, dilation), groups
+    if type(stride) is type(padding) is type(dilation) is type(groups) is int:  # soon done: each eager call comes here
+        return _square(stride, padding, dilation, groups)
     steps, spread = pair(stride, "stride"), pair(dilation, "dilation")
     window = (weight.shape[2], weight.shape[3]) if weight.ndim == 4 else (1, 1)
     return steps, *resolve_padding(padding, window, steps, spread), spread, groups
@@ -61,11 +73,11 @@ def gradients(
     shape: tuple[int, ...], arguments: tuple[object, ...], x: Any, w: Array, dy: Array, needs: tuple[bool, ...], before: Gradient
 ) -> tuple[Gradient, Gradient, Gradient]:
     """dx (+ before), dw, db of a convolution without activation, those that are needed. x, of that shape: an array, or what makes it again."""
-    plan = geometry(shape, w.shape, *arguments)
+    plan = geometry(shape, w.shape, arguments)
     dx = dw = None
     if needs[1] and isinstance(x, Op):  # first: what is made again for it is gone when dx is made
         z, gamma, beta, mean, rstd, activation = made_of(x)
-        dw = _C.conv2d_normalized_backward_weight(geometry(shape, w.shape, *arguments, activation), z, gamma, beta, mean, rstd, dy)
+        dw = _C.conv2d_normalized_backward_weight(geometry(shape, w.shape, arguments, activation), z, gamma, beta, mean, rstd, dy)
     elif needs[1]:
         dw = _C.conv2d_backward_weight(plan, x, dy)
     if needs[0]:
@@ -83,7 +95,7 @@ class Conv2d(Op):
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.x_shape = x.shape
         self.save(x if self.needs[1] else None, w)
-        return _C.conv2d_forward(geometry(x.shape, w.shape, *self.arguments, self.activation), x, w, b)
+        return _C.conv2d_forward(geometry(x.shape, w.shape, self.arguments, self.activation), x, w, b)
 
     def backward(self, dy: Array, before: Gradient = None) -> tuple[Gradient, ...]:
         x, w = self.saved
@@ -108,4 +120,5 @@ def conv2d(
     written), "silu" or "gelu" (operations of their own behind it, whose gradients need their input). ValueError with the arithmetic when sizes do not fit.
     """
     op = Conv2d(arguments_of(weight, stride, padding, dilation, groups), in_epilogue(activation))
-    return behind_product(apply(op, x, beside(x, weight), bias), activation)
+    y = apply(op, x, beside(x, weight), bias)
+    return y if activation == "none" else behind_product(y, activation)

@@ -19,7 +19,7 @@ class ConvTranspose2d(Op):
         self.arguments = arguments  # stride, pad_before, pad_after, dilation, groups
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        self.plan = geometry(self.y_shape, w.shape, *self.arguments)  # of the convolution that leads from y to x
+        self.plan = geometry(self.y_shape, w.shape, self.arguments)  # of the convolution that leads from y to x
         self.save(x, w)
         y = _C.conv2d_backward_input(self.plan, x, w)
         if b is None:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _C
 from ..arguments import shown
 from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
-from .activation import elements
+from .activation import elements, elementwise
 from .reduce import reduction
 from .shape import reshaped
 
@@ -172,24 +172,39 @@ class Power(Op):
         return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype, x.device)._array)),)
 
 
+ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes them
+    "add": (Add, "add", "shapes"),
+    "subtract": (Subtract, "subtract", "shapes"),
+    "multiply": (Multiply, "multiply", "inputs"),
+    "divide": (Divide, "divide", "inputs"),
+}
+add_tensors = elementwise(*ARITHMETIC["add"], lambda a, b: apply(Add(), *operands(a, b)))
+subtract_tensors = elementwise(*ARITHMETIC["subtract"], lambda a, b: apply(Subtract(), *operands(a, b)))
+multiply_tensors = elementwise(*ARITHMETIC["multiply"], lambda a, b: apply(Multiply(), *operands(a, b)))
+divide_tensors = elementwise(*ARITHMETIC["divide"], lambda a, b: apply(Divide(), *operands(a, b)))
+exp_tensor = elementwise(Exp, "exp", "result", lambda x: apply(Exp(), x))
+log_tensor = elementwise(Log, "log", "inputs", lambda x: apply(Log(), x))
+sqrt_tensor = elementwise(Sqrt, "sqrt", "result", lambda x: apply(Sqrt(), x))
+
+
 def add(a: Any, b: Any) -> Tensor:
     """a + b with broadcasting."""
-    return apply(Add(), *operands(a, b))
+    return add_tensors(a, b)
 
 
 def subtract(a: Any, b: Any) -> Tensor:
     """a - b with broadcasting."""
-    return apply(Subtract(), *operands(a, b))
+    return subtract_tensors(a, b)
 
 
 def multiply(a: Any, b: Any) -> Tensor:
     """a * b with broadcasting."""
-    return apply(Multiply(), *operands(a, b))
+    return multiply_tensors(a, b)
 
 
 def divide(a: Any, b: Any) -> Tensor:
     """a / b with broadcasting."""
-    return apply(Divide(), *operands(a, b))
+    return divide_tensors(a, b)
 
 
 def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
@@ -207,14 +222,14 @@ def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
 
 def exp(x: Tensor) -> Tensor:
     """e ** x."""
-    return apply(Exp(), x)
+    return exp_tensor(x)
 
 
 def log(x: Tensor) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below."""
-    return apply(Log(), x)
+    return log_tensor(x)
 
 
 def sqrt(x: Tensor) -> Tensor:
     """Square root; NaN below 0."""
-    return apply(Sqrt(), x)
+    return sqrt_tensor(x)

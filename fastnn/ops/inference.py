@@ -21,6 +21,6 @@ def conv2d_inference(
     activation: str = "none",
 ) -> Tensor:
     """activation(conv2d(x, weight, bias, ...) + residual), without gradients: "silu" and "gelu" too are done while the result is written."""
-    plan = geometry(x.shape, weight.shape, *arguments_of(weight, stride, padding, dilation, groups), activation)
+    plan = geometry(x.shape, weight.shape, arguments_of(weight, stride, padding, dilation, groups), activation)
     arrays = (x._array, beside(x, weight)._array, None if bias is None else bias._array)
     return Tensor(_C.conv2d_forward(plan, *arrays) if residual is None else _C.conv2d_add_forward(plan, *arrays, residual._array))

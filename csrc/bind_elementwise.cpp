@@ -1,0 +1,103 @@
+// Operations over elements from the Tensor to the kernel without Python in between: what `apply` would do with an Op whose `forward` is one
+// row of kernels.def over Elements or Binary. For small arrays Python's part is most of the time.
+#include "tape.h"
+
+using namespace fastnn;
+
+namespace {
+
+enum class Kept { inputs, result, shapes };
+
+struct Elementwise {
+  Row row;
+  int inputs;
+  Kept kept;
+  PyTypeObject* op;
+  py::object otherwise;  // takes what is not Tensors alone or is refused, and all where somebody looks at Python's calls
+  std::optional<tape::Slot> shapes;
+};
+
+std::vector<Array> run(const Elementwise& f, const std::vector<Argument>& arguments) {
+  const Unlocked unlocked(Unlocked::worth(arguments));
+  const Shape& first = arguments[0].one->shape;
+  if (f.inputs == 1) {
+    const Elements elements(first);
+    return call(f.row, &elements, arguments);
+  }
+  const Binary binary(first, arguments[1].one->shape);
+  return call(f.row, &binary, arguments);
+}
+
+void keep(const Elementwise& f, PyObject* op, PyObject* const* arrays, PyObject* result) {
+  if (f.kept == Kept::shapes) {
+    py::tuple shapes(size_t(f.inputs));
+    for (int i = 0; i < f.inputs; i++) shapes[size_t(i)] = tape::shape_of(arrays[i]);
+    return f.shapes->set(op, std::move(shapes));
+  }
+  if (f.kept == Kept::result) return tape::save(op, &result, 1);
+  tape::save(op, arrays, f.inputs);
+}
+
+PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    const auto& f = *static_cast<Elementwise*>(PyCapsule_GetPointer(self, nullptr));
+    PyObject* arrays[2] = {};
+    bool ours = count == f.inputs && !tape::watched();
+    for (int i = 0; ours && i < f.inputs; i++) ours = (arrays[i] = tape::array_of(args[i])) != nullptr;
+    const auto other = [&] { return tape::checked(PyObject_Vectorcall(f.otherwise.ptr(), args, size_t(count), nullptr)); };
+    if (!ours) return other();
+    py::object held_arrays[2];  // whoever gives a Tensor other values meanwhile does not free these
+    std::vector<Argument> arguments(size_t(f.inputs));
+    py::tuple needs(size_t(f.inputs)), edges(size_t(f.inputs));
+    bool wanted = false;
+    for (int i = 0; i < f.inputs; i++) {
+      held_arrays[i] = tape::borrowed(arrays[i]);
+      arguments[size_t(i)].one = static_cast<const Array*>(held(array_type(), arrays[i]));
+      py::object edge = tape::edge_of(args[i]);
+      const bool need = !edge.is_none();
+      wanted |= need;
+      PyTuple_SET_ITEM(needs.ptr(), i, py::bool_(need).release().ptr());
+      PyTuple_SET_ITEM(edges.ptr(), i, edge.release().ptr());
+    }
+    py::object result;
+    try {
+      result = wrapped(std::move(run(f, arguments)[0]));
+    } catch (const std::invalid_argument&) {
+    } catch (const TypeMismatch&) {
+    }
+    if (!result) return other();
+    if (!wanted) return tape::new_tensor(std::move(result), py::none());
+    const py::object op = tape::checked(f.op->tp_alloc(f.op, 0));
+    keep(f, op.ptr(), arrays, result.ptr());
+    tape::record(op.ptr(), std::move(needs), std::move(edges));
+    return tape::new_tensor(std::move(result), op);
+  });
+}
+
+Kept kept_named(const std::string& name) {
+  if (name == "inputs") return Kept::inputs;
+  return name == "result" ? Kept::result : Kept::shapes;
+}
+
+}  // namespace
+
+void bind_elementwise(py::module_& m) {
+  static PyMethodDef definition = c_function("elementwise", &elementwise_from_python, nullptr);
+  m.def(
+      "elementwise",
+      [](const py::object& op, const std::string& row, const std::string& kept, const py::object& otherwise) {
+        auto* const f = new Elementwise{row_named(row),   row_info(row_named(row)).parameters == std::string("Binary") ? 2 : 1,
+                                        kept_named(kept), reinterpret_cast<PyTypeObject*>(op.ptr()),
+                                        otherwise,        std::nullopt};  // as long as the process
+        op.inc_ref();
+        if (f->kept == Kept::shapes) f->shapes.emplace(op, "shapes");
+        const py::capsule self(f, [](void*) {});
+        return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&definition, self.ptr(), nullptr));
+      },
+      py::arg("op"), py::arg("row"), py::arg("kept"), py::arg("otherwise"),
+      "apply(op(), *tensors) for an Op that is one row over elements and keeps its inputs, its result or the inputs' shapes for backward; "
+      "`otherwise` takes what is not Tensors alone, or refused.");
+  m.def(
+      "method", [](const py::object& function) { return py::reinterpret_steal<py::object>(PyInstanceMethod_New(function.ptr())); },
+      py::arg("function"), "A function written in C as a method.");
+}

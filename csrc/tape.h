@@ -1,0 +1,36 @@
+// What of the tape (bind_tape.cpp) operations that are written in C++ use.
+#pragma once
+#include "bind.h"
+#include <structmember.h>
+
+namespace tape {
+
+// An entry of a class's __slots__.
+class Slot {
+ public:
+  Slot(const py::handle& type, const char* name)
+      : offset_(reinterpret_cast<PyMemberDescrObject*>(py::object(type.attr(name)).ptr())->d_member->offset) {}
+  PyObject* get(PyObject* object) const { return at(object); }  // borrowed, null where it was never set
+  void set(PyObject* object, py::object value) const { Py_XSETREF(at(object), value.release().ptr()); }
+
+ private:
+  PyObject*& at(PyObject* object) const { return *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(object) + offset_); }
+  const Py_ssize_t offset_;
+};
+
+inline py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object>(object); }
+
+inline py::object checked(PyObject* result) {
+  if (!result) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(result);
+}
+
+bool watched();                        // whether somebody looks at each call of Python in this thread (sys.setprofile)
+PyObject* array_of(PyObject* object);  // of a Tensor, borrowed; null where it is none
+py::object edge_of(PyObject* tensor);  // where a gradient goes: to what made the Tensor, or to itself; None where none is wanted
+py::object new_tensor(py::object array, py::object op);  // op: what made it, or None
+void record(PyObject* op, py::object needs, py::object edges);
+py::object shape_of(PyObject* array);
+void save(PyObject* op, PyObject* const* arrays, Py_ssize_t count);  // for backward, with their versions
+
+}  // namespace tape
