@@ -24,7 +24,7 @@ class Slot {
 
 struct Classes {
   py::object tensor, op, serials;
-  Slot array{tensor, "_array"}, requires_grad{tensor, "requires_grad"}, grad{tensor, "grad"}, maker{tensor, "_op"}, shape{tensor, "_shape"};
+  Slot array{tensor, "_array"}, wants{tensor, "requires_grad"}, grad{tensor, "_grad"}, maker{tensor, "_op"}, shape{tensor, "_shape"};
   Slot needs{op, "needs"}, edges{op, "edges"}, serial{op, "serial"}, saved{op, "_saved"}, versions{op, "_versions"};
   py::str forward{"forward"}, remakes_inputs{"remakes_inputs"}, forget_inputs{"forget_inputs"};
   bool tensors(PyObject* o) const { return PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(tensor.ptr())); }
@@ -45,7 +45,7 @@ py::object borrowed(PyObject* object) { return py::reinterpret_borrow<py::object
 
 // Where a gradient goes: to what made the Tensor, or to itself.
 py::object edge_of(PyObject* tensor) {
-  const py::object wants = borrowed(classes->requires_grad.get(tensor));
+  const py::object wants = borrowed(classes->wants.get(tensor));
   const int truth = grad_enabled && wants ? PyObject_IsTrue(wants.ptr()) : 0;
   if (truth < 0) throw py::error_already_set();
   if (!truth) return py::none();
@@ -59,7 +59,7 @@ py::object new_tensor(py::object array, py::object op) {
   auto* const type = reinterpret_cast<PyTypeObject*>(c.tensor.ptr());
   py::object t = checked(type->tp_alloc(type, 0));
   c.array.set(t.ptr(), std::move(array));
-  c.requires_grad.set(t.ptr(), py::bool_(!op.is_none()));
+  c.wants.set(t.ptr(), py::bool_(!op.is_none()));
   c.grad.set(t.ptr(), py::none()), c.shape.set(t.ptr(), py::none());
   c.maker.set(t.ptr(), std::move(op));
   return t;
