@@ -1,5 +1,6 @@
 // Array for Python: numpy's views, DLPack and __cuda_array_interface__.
 #include <optional>
+#include <string_view>
 
 #include "bfloat16.h"
 #include "tape.h"
@@ -237,9 +238,8 @@ Shape shape_of(const char* what, int64_t rank, const int64_t* sizes) {
 constexpr Dtype dtypes[] = {Dtype::float32, Dtype::float64, Dtype::uint8, Dtype::int64, Dtype::boolean, Dtype::bfloat16};
 
 template <class Managed>
-Array from_capsule(const py::capsule& capsule) {
+Array from_capsule(const py::object& capsule) {
   auto* m = static_cast<Managed*>(PyCapsule_GetPointer(capsule.ptr(), Managed::name));
-  if (!m) throw py::error_already_set();
   if constexpr (std::is_same_v<Managed, DLManagedTensorVersioned>) {
     if (m->version.major != 1) refuse_buffer("from_dlpack: DLPack version " + std::to_string(m->version.major) + "; expected 1");
     if (m->flags & Managed::read_only) refuse_buffer("from_dlpack: the array is read-only; fastnn.tensor(a) makes a copy");
@@ -262,9 +262,17 @@ Array from_capsule(const py::capsule& capsule) {
   throw TypeMismatch("from_dlpack: its dtype has no counterpart here; convert to float32, float64, uint8, int64 or bool");
 }
 
-Array from_dlpack(const py::capsule& capsule) {
-  const bool versioned = PyCapsule_IsValid(capsule.ptr(), DLManagedTensorVersioned::name);
-  return versioned ? from_capsule<DLManagedTensorVersioned>(capsule) : from_capsule<DLManagedTensor>(capsule);
+Array from_dlpack(const py::object& capsule) {
+  PyObject* const given = capsule.ptr();
+  if (!PyCapsule_CheckExact(given))
+    throw TypeMismatch(std::string("from_dlpack: expected a capsule, as __dlpack__() makes it, got ") + Py_TYPE(given)->tp_name);
+  if (PyCapsule_IsValid(given, DLManagedTensorVersioned::name)) return from_capsule<DLManagedTensorVersioned>(capsule);
+  if (PyCapsule_IsValid(given, DLManagedTensor::name)) return from_capsule<DLManagedTensor>(capsule);
+  const char* const name = PyCapsule_GetName(given);
+  const std::string_view found = name ? name : "";
+  if (found == DLManagedTensorVersioned::used || found == DLManagedTensor::used)
+    throw std::invalid_argument("from_dlpack: the capsule was taken already; __dlpack__() has to make another one for each call");
+  throw std::invalid_argument("from_dlpack: a capsule named '" + std::string(found) + "'; expected one that __dlpack__() makes");
 }
 
 // --- https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3

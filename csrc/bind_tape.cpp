@@ -11,7 +11,7 @@ namespace {
 
 struct Classes {
   py::object tensor, op, serials;
-  Slot array{tensor, "_array"}, requires_grad{tensor, "requires_grad"}, grad{tensor, "grad"}, maker{tensor, "_op"}, shape{tensor, "_shape"};
+  Slot array{tensor, "_array"}, wants{tensor, "requires_grad"}, grad{tensor, "_grad"}, maker{tensor, "_op"}, shape{tensor, "_shape"};
   Slot needs{op, "needs"}, edges{op, "edges"}, serial{op, "serial"}, saved{op, "_saved"}, versions{op, "_versions"};
   py::str forward{"forward"}, remakes_inputs{"remakes_inputs"}, forget_inputs{"forget_inputs"};
   bool tensors(PyObject* o) const { return PyObject_TypeCheck(o, reinterpret_cast<PyTypeObject*>(tensor.ptr())); }
@@ -30,7 +30,7 @@ bool tape::watched() { return PyThreadState_Get()->c_profilefunc != nullptr; }
 PyObject* tape::array_of(PyObject* object) { return classes->tensors(object) ? classes->array.get(object) : nullptr; }
 
 py::object tape::edge_of(PyObject* tensor) {
-  const py::object wants = borrowed(classes->requires_grad.get(tensor));
+  const py::object wants = borrowed(classes->wants.get(tensor));
   const int truth = grad_enabled && wants ? PyObject_IsTrue(wants.ptr()) : 0;
   if (truth < 0) throw py::error_already_set();
   if (!truth) return py::none();
@@ -44,7 +44,7 @@ py::object tape::new_tensor(py::object array, py::object op) {
   auto* const type = reinterpret_cast<PyTypeObject*>(c.tensor.ptr());
   py::object t = checked(type->tp_alloc(type, 0));
   c.array.set(t.ptr(), std::move(array));
-  c.requires_grad.set(t.ptr(), py::bool_(!op.is_none()));
+  c.wants.set(t.ptr(), py::bool_(!op.is_none()));
   c.grad.set(t.ptr(), py::none()), c.shape.set(t.ptr(), py::none());
   c.maker.set(t.ptr(), std::move(op));
   return t;

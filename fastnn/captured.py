@@ -14,12 +14,13 @@ import numpy as np
 from . import _C, devices, random, recording
 from .arguments import integer, shown
 from .tensor import Tensor, is_grad_enabled
+from .uncopied import Uncopied
 
 _MOST = 8  # recordings kept: shapes, modes, ...
 _PLAIN = (int, float, bool, str, bytes, type(None))
 
 
-class Captured:
+class Captured(Uncopied, called="captured step", instead="copy the model and its optimizer, and capture their step anew"):
     """What `capture` returns: call it as the step. `memory` says what the replay needs, `kernels` what it runs, `state` where it stands.
 
     private: nobody else changes the modules that the step calls; they are not looked at before each replay, and what kernels pack of
@@ -129,9 +130,9 @@ class Captured:
         else:
             replay.run()
         for leaf, grad in zip(take.leaves, take.grads):
-            leaf.grad = grad
+            leaf._grad = grad
         for leaf in take.bare:
-            leaf.grad = None
+            leaf._grad = None
         return outputs
 
     def _looking(self, take: _Take, replay: _C.Replay, before: list[Any]) -> None:

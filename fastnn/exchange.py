@@ -19,7 +19,10 @@ def from_dlpack(array: Any) -> Tensor:
     """
     if not hasattr(array, "__dlpack_device__") or isinstance(array, type):
         raise TypeError(f"from_dlpack: array must be an array of a library that knows DLPack (numpy, PyTorch, ...), got {shown(array)}")
-    kind, index = array.__dlpack_device__()
+    device = array.__dlpack_device__()
+    if not isinstance(device, tuple) or len(device) != 2:
+        raise TypeError(f"from_dlpack: __dlpack_device__() of the array must give (kind, number), got {shown(device)}")
+    kind, index = device
     stream = {"stream": _C.current_stream(devices.resolve(f"{_DLPACK_GPUS[kind]}:{index}"))} if kind in _DLPACK_GPUS else {}
     try:
         capsule = array.__dlpack__(max_version=(1, 0), **stream)

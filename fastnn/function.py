@@ -47,7 +47,8 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any) -> Tensor:
-        return apply(_UserOp(cls, args), *[a if isinstance(a, Tensor) else None for a in args])
+        result = apply(_UserOp(cls, args), *[a if isinstance(a, Tensor) else None for a in args])
+        return result.detach() if result.dtype in ("bool", "uint8", "int64") else result  # steps have no slope
 
 
 class _UserOp(Op):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _C, devices, recording
+from . import _C, devices, leaves, recording
 from .arguments import array as checked_array
 from .arguments import flag, integer, shown
 from .scopes import enter_backward, serials
@@ -80,16 +80,16 @@ def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
     if recording.under_way:
         recording.see_leaf(leaf)
-    before = leaf.grad
+    before = leaf._grad
     if before is not None:
         d = _add(before._array, d)
     elif d.data_ptr in taken:
         d = d.to(d.device)
     taken.add(d.data_ptr)
     total = Tensor(d)
-    if leaf.grad is not before:
+    if leaf._grad is not before:
         raise RuntimeError(f"backward(): another thread changed the gradient of a parameter of shape {leaf.shape} meanwhile; one at a time")
-    leaf.grad = total
+    leaf._grad = total
 
 
 class Tensor:
@@ -98,10 +98,10 @@ class Tensor:
     Attributes: `shape`, `dtype` (a string), `requires_grad`, `grad` (a Tensor, or None before the first backward).
     """
 
-    __slots__ = ("_array", "requires_grad", "grad", "_op", "_shape", "__weakref__")
+    __slots__ = ("_array", "requires_grad", "_grad", "_op", "_shape", "__weakref__")
     __array_priority__ = 1000  # numpy leaves `array + tensor` to us
 
-    grad: Tensor | None
+    grad = leaves.grad
     _op: Op | None
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
@@ -109,7 +109,7 @@ class Tensor:
             raise TypeError(f"Tensor: expected an array of the compiled core, got {shown(array)}; fastnn.tensor(values) makes a Tensor")
         self._array = array
         self.requires_grad = requires_grad
-        self.grad = None
+        self._grad: Tensor | None = None
         self._op = None
         self._shape: tuple[int, ...] | None = None
 
@@ -236,14 +236,10 @@ class Tensor:
     def backward(self, gradient: ArrayLike = None) -> None:
         """Adds d(self)/d(leaf) * gradient to the `grad` of every leaf that requires one. `gradient` defaults to 1 for a single element."""
         if not self.requires_grad:
-            raise RuntimeError(
-                "backward() needs a tensor that requires a gradient; this one has no history (made under no_grad, or from constants)"
-            )
+            raise RuntimeError("backward(): this tensor requires no gradient; it has no history (made under no_grad, or from constants)")
         if gradient is None:
             if self.size != 1:
-                raise ValueError(
-                    f"backward() without a gradient needs a single element, got shape {self.shape}; pass gradient= of that shape"
-                )
+                raise ValueError(f"backward() without a gradient needs one element, got shape {self.shape}; pass gradient= of that shape")
             seed = _C.constant(np.ones(self.shape, np.float32), self.device, self.dtype)
         elif isinstance(gradient, (int, float)) and self.shape == ():
             seed = _C.constant(np.asarray(gradient, np.float64), self.device, self.dtype)
@@ -305,6 +301,9 @@ class Tensor:
 
     def __ge__(self, other: Any) -> Tensor:
         return ops.greater_equal(self, other)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(ops.equal(self, value).numpy().any())
 
     def __abs__(self) -> Tensor:
         return ops.abs(self)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import repeat
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
-from bad_calls import RAW, attack, command, order, surface
+from bad_calls import RAW, Subject, attack, command, order, surface
 from bad_calls import data as of_data
 from bad_calls import nn as of_nn
 from bad_calls import ops as of_ops
 from bad_calls import optim as of_optim
 from bad_calls import root as of_root
 from bad_calls import train as of_train
+from bad_calls.limit import Limit
+from faults import in_child
 
 import fastnn
 from fastnn import cli, data, nn, ops, optim, train
@@ -48,16 +54,26 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+@pytest.fixture
+def limit(capsys: pytest.CaptureFixture[str]) -> Iterator[Limit]:
+    """It speaks where pytest does not listen: what that keeps is lost with the process."""
+    with capsys.disabled():
+        stderr = os.dup(2)
+    with Limit(stderr) as limit:
+        yield limit
+    os.close(stderr)
+
+
 @pytest.mark.parametrize("floor", FLOORS)
-def test_good_arguments_are_good(floor: str) -> None:
+def test_good_arguments_are_good(floor: str, limit: Limit) -> None:
     """Else nothing would be learned from the bad ones."""
     for subject in SUBJECTS[floor]:
-        arguments = {name: make() for name, make in subject.good.items()}
+        call = partial(subject.call, **{name: make() for name, make in subject.good.items()})
         if subject.name in getattr(FLOORS[floor][0], "ABSENT", ()):
             with pytest.raises((FileNotFoundError, fastnn.DeviceError, TypeError)):
-                subject.call(**arguments)
+                limit.call(subject.name, call)
         else:
-            subject.call(**arguments)
+            limit.call(subject.name, call)
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -86,12 +102,12 @@ def test_every_public_name_and_argument_is_called(floor: str) -> None:
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_bad_arguments_are_refused_in_words_that_help(floor: str) -> None:
+def test_bad_arguments_are_refused_in_words_that_help(floor: str, limit: Limit) -> None:
     subjects = SUBJECTS[floor]
     rng, wrong, refused = random.Random(f"{SEED} {floor}"), [], 0
     for subject in subjects:
         for _ in range(FLOORS[floor][2]):
-            outcome = attack(subject, rng)
+            outcome = attack(subject, rng, limit)
             refused += outcome.refusal is not None
             if outcome.wrong:
                 wrong.append(f"{outcome.words}\n    {outcome.refusal}\n    {outcome.wrong}")
@@ -99,7 +115,7 @@ def test_bad_arguments_are_refused_in_words_that_help(floor: str) -> None:
     assert refused > 0.4 * len(subjects) * FLOORS[floor][2]
 
 
-def test_calls_in_any_order_are_answered_in_words_that_help() -> None:
+def test_calls_in_any_order_are_answered_in_words_that_help(limit: Limit) -> None:
     """Backward twice, step before backward, load before save, capture within capture, use after close, ..."""
     order.World().forward()
     rng, wrong, refused, came = random.Random(f"{SEED} order"), [], 0, set()
@@ -108,7 +124,7 @@ def test_calls_in_any_order_are_answered_in_words_that_help() -> None:
         for i, name in enumerate(names):
             came.add(name)
             try:
-                order.CALLS[name](world)
+                limit.call(" -> ".join(names[: i + 1]), partial(order.CALLS[name], world))
             except Exception as error:
                 refused += 1
                 if said := order.wrong(error):
@@ -117,7 +133,7 @@ def test_calls_in_any_order_are_answered_in_words_that_help() -> None:
     assert came == set(order.CALLS) and refused > 150
 
 
-def test_the_command_line_says_in_one_line_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_says_in_one_line_what_is_wrong(capsys: pytest.CaptureFixture[str], limit: Limit) -> None:
     """Never a traceback; 2 is the code of every refusal. Every option of every command has its turn, a new one too."""
     command.files()
     rng, refused = random.Random(f"{SEED} command"), 0
@@ -125,7 +141,7 @@ def test_the_command_line_says_in_one_line_what_is_wrong(capsys: pytest.CaptureF
     for name, option in [*turns, *[("", "")] * 300]:
         words = command.words(rng, name, option)
         try:
-            code = cli.main(words)
+            code = limit.call(f"fastnn {' '.join(words)}", partial(cli.main, words))
         except SystemExit as end:  # argparse
             code = end.code
         said = capsys.readouterr().err.strip()
@@ -135,3 +151,31 @@ def test_the_command_line_says_in_one_line_what_is_wrong(capsys: pytest.CaptureF
             assert said.startswith("fastnn") and not RAW.search(said) and "Traceback" not in said, (words, said)
             assert len(said.splitlines()) == 1 and len(said) > 20, (words, said)
     assert len(turns) > 40 and refused > 200
+
+
+def _spins(x: object) -> None:
+    while True:
+        pass
+
+
+def _waits(x: object) -> None:
+    Event().wait()
+
+
+@pytest.mark.parametrize("forever", [_spins, _waits])
+def test_a_call_that_does_not_return_is_named(forever: Callable[[object], None]) -> None:
+    with Limit(2, 0.2) as limit:
+        outcome = attack(Subject("Linear", forever, {"x": int}), random.Random(3), limit)
+    assert outcome.wrong == "TakesForever is no answer"
+    assert re.fullmatch(r"TakesForever: Linear\(x=.+\) has not returned after 0.2 s", str(outcome.refusal))
+
+
+def test_compiled_code_that_does_not_return_is_named() -> None:
+    """It does not look for signals; the process ends."""
+
+    def hang() -> None:
+        with open("stderr", "wb") as stderr, Limit(stderr.fileno(), compiled=0.3) as limit:
+            limit.call("Linear(x=nan)", lambda: all(repeat(True)))
+
+    assert in_child(hang) == 1
+    assert re.search(r'Timeout.*File "Linear\(x=nan\)", line 1 in', Path("stderr").read_text(), re.S)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -425,9 +428,99 @@ UNMEANT: dict[str, Case] = {
 }
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *LOSS, *UNMEANT])
+def optimizer() -> fastnn.optim.Optimizer:
+    return fastnn.optim.SGD(nn.Linear(3, 2).parameters(), 0.1)
+
+
+def trainer() -> train.Trainer:
+    model = nn.Linear(3, 2)
+    return train.Trainer(model, fastnn.optim.SGD(model.parameters()))
+
+
+class Shared:
+    """An array of another library that gives what it likes."""
+
+    def __init__(self, capsule: Any, device: Any = (1, 0)) -> None:
+        self.capsule, self.device = capsule, device
+
+    def __dlpack_device__(self) -> Any:
+        return self.device
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self.capsule
+
+
+def used_capsule() -> Any:
+    capsule = np.ones(3, np.float32).__dlpack__()
+    fastnn.from_dlpack(Shared(capsule))
+    return capsule
+
+
+OPTION = r"^SGD has no attribute {}: it is an option of each parameter group, optimizer.param_groups\[0\]\['{}'\]$"
+NO_TRAINER = (
+    r"^a Trainer cannot be pickled or copied; save\(path\) writes all of it, fit\(..., resume=path\) goes on; save_model\(path\) keeps"
+)
+NO_CAPTURE = "^a captured step cannot be pickled or copied; copy the model and its optimizer, and capture their step anew$"
+
+# what is put into, taken out of, or done to an object that does not take it
+OBJECTS: dict[str, Case] = {
+    "grad, numpy": (
+        lambda: setattr(x(2, 3), "grad", normal(0, 2, 3)),
+        TypeError,
+        r"^grad must be a Tensor or None, got numpy.ndarray; fastnn.tensor\(values\) makes one$",
+    ),
+    "grad, number": (lambda: setattr(x(2, 3), "grad", 0), TypeError, "grad must be a Tensor or None, got 0"),
+    "grad, shape": (
+        lambda: setattr(x(2, 3), "grad", x(1, 3)),
+        ValueError,
+        r"^grad has shape \(1, 3\); expected \(2, 3\), that of its tensor$",
+    ),
+    "grad, double": (lambda: setattr(x(2), "grad", x(2, dtype="float64")), TypeError, "grad has dtype float64; expected float32"),
+    "in, text": (lambda: "cat" in x(2), TypeError, "equal: "),
+    "optimizer.lr = ": (lambda: setattr(optimizer(), "lr", 0.01), AttributeError, OPTION.format("lr", "lr")),
+    "optimizer.learning_rate = ": (
+        lambda: setattr(optimizer(), "learning_rate", 0.01),
+        AttributeError,
+        OPTION.format("learning_rate", "lr"),
+    ),
+    "optimizer.momentum": (lambda: optimizer().momentum, AttributeError, OPTION.format("momentum", "momentum")),
+    "optimizer.rate": (lambda: optimizer().rate, AttributeError, "^SGD has no attribute 'rate'$"),
+    "Lookahead.lr = ": (
+        lambda: setattr(fastnn.optim.Lookahead(optimizer()), "lr", 0.01),
+        AttributeError,
+        r"^Lookahead\(SGD\) has no attribute lr: it is an option",
+    ),
+    "Trainer, pickled": (lambda: pickle.dumps(trainer()), TypeError, NO_TRAINER),
+    "Trainer, copied": (lambda: copy.copy(trainer()), TypeError, NO_TRAINER),
+    "Trainer, copied deeply": (lambda: copy.deepcopy(trainer()), TypeError, NO_TRAINER),
+    "captured step, pickled": (lambda: pickle.dumps(fastnn.capture(nn.Linear(3, 2))), TypeError, NO_CAPTURE),
+    "captured step, copied deeply": (lambda: copy.deepcopy(fastnn.capture(nn.Linear(3, 2))), TypeError, NO_CAPTURE),
+    "dlpack, used": (
+        lambda: fastnn.from_dlpack(Shared(used_capsule())),
+        ValueError,
+        r"^from_dlpack: the capsule was taken already; __dlpack__\(\) has to make another one for each call$",
+    ),
+    "dlpack, number": (
+        lambda: fastnn.from_dlpack(Shared(5)),
+        TypeError,
+        r"^from_dlpack: expected a capsule, as __dlpack__\(\) makes it, got int$",
+    ),
+    "dlpack, capsule of another kind": (
+        lambda: fastnn.from_dlpack(Shared(datetime.datetime_CAPI)),  # type: ignore[attr-defined]
+        ValueError,
+        r"^from_dlpack: a capsule named 'datetime.datetime_CAPI'; expected one that __dlpack__\(\) makes$",
+    ),
+    "dlpack, device": (
+        lambda: fastnn.from_dlpack(Shared(None, 1)),
+        TypeError,
+        r"__dlpack_device__\(\) of the array must give \(kind, number\), got 1$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *LOSS, *UNMEANT, *OBJECTS])
 def test_refusals(name: str) -> None:
-    call, error, message = {**LAYERS, **LOSS, **UNMEANT}[name]
+    call, error, message = {**LAYERS, **LOSS, **UNMEANT, **OBJECTS}[name]
     with pytest.raises(error) as caught:
         call()
     assert re.search(message, str(caught.value)), f"{str(caught.value)!r} does not say {message!r}"

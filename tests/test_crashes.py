@@ -1,5 +1,6 @@
-"""Checkpoints while the process is killed, the disk is full or failing, the folder closed, the power lost: the old one or the new one is there,
-whole, and training goes on from it with the bits it would have had. As SQLite is tested: at every call, by every error."""
+"""Checkpoints and models while the process is killed, the disk is full or failing, the folder closed, the power lost: the old file or the new one
+is there, whole; training goes on from it with the bits it would have had, the model predicts what it did. As SQLite is tested: at every call, by
+every error."""
 
 from __future__ import annotations
 
@@ -17,38 +18,48 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from faults import NUMBERS, Disk, Fail, Stop, in_child, recorded, watched
 from test_checkpoint import QUIET, SaveAtStep, blobs, make, state
 
-from fastnn import files
+from fastnn import files, models, optim
 from fastnn.cli import main
-from fastnn.train import ModelCheckpoint, Trainer
+from fastnn.train import ModelCheckpoint, Trainer, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the children only write a file
 
 
 @dataclass
-class Halfway:
-    """A training between two checkpoints: the trainer that writes the second, and where the whole leads."""
+class Replaced:
+    """A file and what is to take its place: `save` writes that, `meaning` is all that a user of the file gets out of it."""
 
     old: bytes
     new: bytes
-    trainer: Trainer
-    end: tuple[dict[str, bytes], dict[str, object]]
+    save: Callable[[Path], None]
+    meaning: Callable[[Path], object]
 
     def which(self, path: Path) -> str:
-        """ "old" or "new": the file at `path` is that checkpoint, to the last bit."""
-        [found] = [name for name in ("old", "new") if state(path) == self.states[name]]
-        return found
+        """ "old" or "new": the file at `path` means what that one does, to the last bit."""
+        found = self.meaning(path)
+        [name] = [name for name in ("old", "new") if found == self.meanings[name]]
+        return name
 
     @cached_property
-    def states(self) -> dict[str, object]:
+    def meanings(self) -> dict[str, object]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "c"
-            return {name: (path.write_bytes(getattr(self, name)), state(path))[1] for name in ("old", "new")}
+            return {name: (path.write_bytes(getattr(self, name)), self.meaning(path))[1] for name in ("old", "new")}
+
+
+@dataclass
+class Halfway(Replaced):
+    """A training between two checkpoints: the trainer that writes the second, and where the whole leads."""
+
+    trainer: Trainer
+    end: tuple[dict[str, bytes], dict[str, object]]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +71,34 @@ def halfway(tmp_path_factory: pytest.TempPathFactory) -> Halfway:
     trainer = make("adam")
     trainer.fit(blobs(100), 1, batch_size=16, resume=old, **QUIET)
     trainer.save(new)
-    return Halfway(old.read_bytes(), new.read_bytes(), trainer, state(end))
+    return Halfway(old.read_bytes(), new.read_bytes(), trainer.save, state, trainer, state(end))
+
+
+def predictions(path: Path) -> tuple[Any, ...]:
+    """What a model's file is for: classes, preprocessing, notes, and the probabilities to the last bit."""
+    trained = load_model(path)
+    assert trained.normalize is not None
+    return trained.classes, trained.normalize.state(), trained.notes, trained.predict(blobs(12, 1)).tobytes()
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Replaced:
+    """A model's file that is to be replaced by that of the same model an epoch later."""
+    old, new = (tmp_path_factory.mktemp("retrained") / name for name in ("old", "new"))
+    model = models.create("vgg", input_shape=(1, 6, 6), num_classes=3, widths=(4,), hidden=6)
+    trainer = Trainer(model, optim.Adam(model.parameters(), 1e-2), seed=0)
+    for path in (old, new):
+        trainer.fit(blobs(100), 1, batch_size=16, **QUIET)
+        trainer.notes = {"epoch": trainer.epoch}
+        trainer.save_model(path)
+    return Replaced(old.read_bytes(), new.read_bytes(), trainer.save_model, predictions)
+
+
+@pytest.fixture(params=["halfway", "retrained"], ids=["checkpoint", "model"])
+def replaced(request: pytest.FixtureRequest) -> Replaced:
+    """Each kind of file that a user would not like to lose."""
+    found: Replaced = request.getfixturevalue(request.param)
+    return found
 
 
 def test_both_checkpoints_lead_to_the_same_end(halfway: Halfway, tmp_path: Path) -> None:
@@ -72,71 +110,71 @@ def test_both_checkpoints_lead_to_the_same_end(halfway: Halfway, tmp_path: Path)
         assert state(tmp_path / "d") == halfway.end
 
 
-def test_killed_at_every_call(halfway: Halfway, tmp_path: Path) -> None:
+def test_killed_at_every_call(replaced: Replaced, tmp_path: Path) -> None:
     """kill -9 ahead of each open, write, fsync, rename, close; a write is cut in the middle. What is left over, the next save removes."""
     path, seen, k = tmp_path / "c.safetensors", [], 0
     while True:
-        path.write_bytes(halfway.old)
+        path.write_bytes(replaced.old)
 
         def save(k: int = k) -> None:
             with watched(Stop(k)):
-                halfway.trainer.save(path)
+                replaced.save(path)
 
         status = in_child(save)
-        seen.append(halfway.which(path) == "new")
-        assert len(os.listdir(tmp_path)) <= 2  # the checkpoint and what this process left, nothing of those before
+        seen.append(replaced.which(path) == "new")
+        assert len(os.listdir(tmp_path)) <= 2  # the file and what this process left, nothing of those before
         if status == 0:
             break
         assert status == -signal.SIGKILL
         k += 1
     assert seen == sorted(seen) and not seen[0] and seen[-2]  # first the old one, then the new one
-    assert k > 12 + len(halfway.new) // 1000
-    halfway.trainer.save(path)
+    assert k > 12 + len(replaced.new) // 1000
+    replaced.save(path)
     assert os.listdir(tmp_path) == ["c.safetensors"]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
-def test_every_call_fails(halfway: Halfway, tmp_path: Path, number: int) -> None:
+def test_every_call_fails(replaced: Replaced, tmp_path: Path, number: int) -> None:
     path, failed, k = tmp_path / "c.safetensors", set(), 0
     while True:
-        path.write_bytes(halfway.old)
+        path.write_bytes(replaced.old)
         (tmp_path / ".c.safetensors.00.tmp").write_bytes(b"left over")
         fault, opened = Fail(k, number), len(os.listdir("/proc/self/fd"))
         try:
             with watched(fault):
-                halfway.trainer.save(path)
+                replaced.save(path)
         except OSError as error:
             assert error.errno == number and error.filename == str(path) and os.strerror(number) in str(error)
             late = "the new contents are there, but may not outlive a loss of power"
-            assert ("the old contents are untouched" in str(error)) == (halfway.which(path) == "old") != (late in str(error))
+            assert ("the old contents are untouched" in str(error)) == (replaced.which(path) == "old") != (late in str(error))
             if number == errno.ENOSPC:
-                assert f"{len(halfway.new):,} bytes were to be written, " in str(error)
+                assert f"{len(replaced.new):,} bytes were to be written, " in str(error)
             failed.add(fault.name)
         else:
-            assert halfway.which(path) == "new"
+            assert replaced.which(path) == "new"
             if not fault.name:
                 break
         assert len(os.listdir("/proc/self/fd")) == opened + (fault.name == "close")  # which closed nothing
-        halfway.trainer.save(path)
+        replaced.save(path)
         assert os.listdir(tmp_path) == ["c.safetensors"]
         k += 1
     assert {"open", "write", "fsync", "replace"} <= failed and not {"listdir", "flock", "unlink"} & failed
 
 
-def test_power_lost_after_every_call(halfway: Halfway, tmp_path: Path) -> None:
+def test_power_lost_after_every_call(replaced: Replaced, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    path.write_bytes(halfway.old)
-    disk, looks, after = Disk(str(tmp_path), {path.name: halfway.old}), [], tmp_path / "after"
+    path.write_bytes(replaced.old)
+    disk, looks, after = Disk(str(tmp_path), {path.name: replaced.old}), [], tmp_path / "after"
 
     def look() -> set[str]:
         found = set(disk.possible(path.name))
         assert None not in found
         after.mkdir(exist_ok=True)
-        looks.append({(after / "c").write_bytes(contents or b"") and halfway.which(after / "c") for contents in found})
+        looks.append({(after / "c").write_bytes(contents or b"") and replaced.which(after / "c") for contents in found})
         return looks[-1]
 
     with recorded(disk, look):
-        halfway.trainer.save(path)
+        replaced.save(path)
     assert looks[0] == {"old"} and {"old", "new"} in looks and looks[-1] == {"new"}  # once save has returned, it is on the disk
 
 

@@ -1,4 +1,5 @@
-"""No kernel touches a byte beyond its operands, on any instruction set: a page behind each of them stops it (csrc/fence.h).
+"""No kernel touches a byte beyond its operands, on any instruction set, alone and in whole trainings: a page behind each of them stops it
+(csrc/fence.h).
 
 Sentinels (conftest.py) see what is written there; this sees what is read, too.
 """
@@ -13,19 +14,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from kernel_calls import CPU_TABLES, ROWS
+from kernel_calls import CPU_TABLES, FLOAT_ISAS, ROWS
+
+from fastnn import _C
 
 pytestmark = pytest.mark.skipif(not CPU_TABLES, reason="FASTNN_TEST_DEVICES leaves the CPU out")
 
 
-def fenced(*arguments: str) -> subprocess.CompletedProcess[str]:
+def fenced(*arguments: str, script: str = "fenced_rows.py", arena: str = "fenced") -> subprocess.CompletedProcess[str]:
     here = Path(__file__).resolve().parent
-    environment = {**os.environ, "FASTNN_ARENA": "fenced", "PYTHONPATH": f"{os.environ['PYTHONPATH']}{os.pathsep}{here}"}
+    environment = {**os.environ, "FASTNN_ARENA": arena, "PYTHONPATH": f"{os.environ['PYTHONPATH']}{os.pathsep}{here}"}
     for name in ("FASTNN_TEST_DEVICES", "FASTNN_CUDA_EMULATED"):
         environment.pop(name, None)
-    return subprocess.run(
-        [sys.executable, str(here / "fenced_rows.py"), *arguments], capture_output=True, text=True, timeout=600, env=environment
-    )
+    return subprocess.run([sys.executable, str(here / script), *arguments], capture_output=True, text=True, timeout=600, env=environment)
 
 
 def test_every_row_keeps_to_its_operands() -> None:
@@ -42,3 +43,17 @@ def test_the_fence_stands() -> None:
     for beyond in ("1", "4096", "-4096"):
         done = fenced(beyond)
         assert done.returncode == -signal.SIGSEGV and done.stdout == "an array of 20 bytes\n", done.stderr
+
+
+def test_whole_trainings_keep_to_their_arrays_and_have_the_same_bits() -> None:
+    """Replayed steps make their arrays in one planned block: there it is the block that has fences, besides weights, states and batches. The fence
+    behind the last weight stops what reads there when all is done."""
+    outside, inside = fenced(script="fenced_training.py", arena=""), fenced("1", script="fenced_training.py")
+    *lines, last = inside.stdout.splitlines() or [""]
+    assert last == "a weight of 20 bytes", f"{inside.stdout}exit code {inside.returncode}\n{inside.stderr[-2000:]}"
+    assert inside.returncode == -signal.SIGSEGV and "string_at" in inside.stderr
+    assert outside.returncode == 0 and outside.stdout.splitlines() == lines, outside.stderr
+    found = dict(line.split(": ") for line in lines)
+    assert len(found) == 2 * len(FLOAT_ISAS) + 2 * len(_C.isas("bfloat16"))
+    for name, digest in found.items():
+        assert digest == found[name.replace("replayed", "eager")], name

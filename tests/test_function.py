@@ -69,6 +69,21 @@ def test_other_arguments_pass_through() -> None:
     assert_close(a.grad, (b.numpy() + constant.numpy()) * 0.5)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64"])
+@pytest.mark.parametrize("made", [lambda x, dtype: x.astype(dtype), lambda x, dtype: fastnn.tensor(x.astype(dtype))])
+def test_results_that_are_counted_have_no_gradient(made: Any, dtype: str) -> None:
+    class Steps(Function):
+        @staticmethod
+        def forward(ctx: Any, x: fastnn.Tensor) -> Any:
+            return made(x.numpy() > 0, dtype)
+
+    x = fastnn.tensor([-1.0, 2.0], requires_grad=True)
+    steps = Steps.apply(x)
+    assert steps.dtype == dtype and not steps.requires_grad and steps.is_leaf and steps.numpy().tolist() == [0, 1]
+    (x * steps.numpy()).sum().backward()
+    assert x.grad is not None and x.grad.numpy().tolist() == [0, 1]
+
+
 def test_forward_sees_no_history_and_records_nothing() -> None:
     seen = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -342,17 +343,18 @@ def test_bad_arguments(make: Callable[[], Any], error: type[Exception], message:
         make()
 
 
-def test_gradients_that_do_not_fit() -> None:
+@pytest.mark.parametrize("name", OPTIONS)
+def test_no_option_can_be_set_beside_its_group(name: str) -> None:
+    """It would be kept and change nothing; what is written into the group does."""
     p = nn.Parameter(np.zeros(3))
-    for make in (SGD, Adam):
-        optimizer = make([p], 0.1)
-        p.grad = fastnn.tensor(np.zeros(4))
-        with pytest.raises(ValueError, match=rf"{make.__name__}: a gradient has shape \(4,\); its parameter \(3,\)"):
-            optimizer.step()
-        p.grad = fastnn.tensor(np.zeros(3), "float64")
-        with pytest.raises(TypeError, match="dtype float64; expected float32"):
-            optimizer.step()
-        assert optimizer.steps == 0
+    optimizer = OPTIONS[name][0]([p])
+    for option in optimizer.defaults:
+        with pytest.raises(AttributeError, match=rf"optimizer.param_groups\[0\]\['{option}'\]"):
+            setattr(optimizer, option, 0.5)
+        assert not hasattr(optimizer, option)
+    optimizer.param_groups[0]["lr"] = 0.125
+    assert optimizer.rates() == [0.125]
+    assert copy.deepcopy(optimizer).rates() == [0.125]
 
 
 @pytest.mark.parametrize("schedule", presets.SCHEDULES)

@@ -51,7 +51,7 @@ def test_backward_takes_a_gradient() -> None:
     assert np.array_equal(x.grad.numpy(), 2 * weights)
     x.backward(fastnn.tensor(weights))  # a leaf is its own result
     assert np.array_equal(x.grad.numpy(), 3 * weights)
-    with pytest.raises(ValueError, match=r"single element, got shape \(2, 3\); pass gradient="):
+    with pytest.raises(ValueError, match=r"one element, got shape \(2, 3\); pass gradient="):
         (x * 2.0).backward()
     with pytest.raises(ValueError, match=r"gradient has shape \(3,\); expected \(2, 3\)"):
         (x * 2.0).backward(np.ones(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -317,6 +318,17 @@ def test_reductions_over_every_set_of_axes(name: str, dtype: str) -> None:
                 dtype,
                 int(np.prod(shape)),
             )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_in_asks_for_a_value(dtype: str) -> None:
+    """As in numpy: whether one of the elements equals it."""
+    t = fastnn.tensor(np.arange(6).reshape(2, 3), dtype)
+    assert 1.0 in t and 5 in t and 6 not in t and -1 not in t
+    assert np.array([0, 9, 9]) in t and fastnn.tensor([3, 9, 9], dtype) in t and np.array([9, 0, 1]) not in t
+    assert True in fastnn.tensor([False, True]) and True not in fastnn.tensor([False])
+    assert math.nan not in fastnn.tensor([math.nan]) and 0 not in fastnn.tensor(np.zeros((0, 3)))
+    assert t in [0, t] and t in {t: 1}  # those of Python ask for the object
 
 
 def test_argmax_speaks_row_major() -> None:

@@ -176,3 +176,16 @@ def lenet(num_classes: int = 10, input_shape: tuple[int, int, int] = (1, 28, 28)
         torch.nn.Dropout(dropout),
         torch.nn.Linear(128, num_classes),
     )
+
+
+def vgg_small(num_classes: int = 10, input_shape: tuple[int, int, int] = (1, 8, 8)) -> torch.nn.Sequential:
+    channels, h, w = input_shape
+    layers: list[torch.nn.Module] = []
+    for width in (32, 64):
+        for _ in range(2):
+            layers += [torch.nn.Conv2d(channels, width, 3, padding=1, bias=False), torch.nn.BatchNorm2d(width), torch.nn.ReLU()]
+            channels = width
+        layers.append(torch.nn.MaxPool2d(2))
+    features = 64 * (h // 4) * (w // 4)
+    head = [torch.nn.Flatten(), torch.nn.Linear(features, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, num_classes)]
+    return torch.nn.Sequential(*layers, *head)

@@ -68,6 +68,22 @@ class Optimizer:
         """What files and errors call it."""
         return type(self).__name__
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuses options: `optimizer.lr = 0.01` would change nothing."""
+        self._refuse_option(name)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:  # of what is not there
+        self._refuse_option(name)
+        raise AttributeError(f"{self.name} has no attribute {name!r}")
+
+    def _refuse_option(self, name: str) -> None:
+        option = "lr" if name == "learning_rate" else name
+        if any(option in group for group in vars(self).get("param_groups", ())):
+            raise AttributeError(
+                f"{self.name} has no attribute {name}: it is an option of each parameter group, optimizer.param_groups[0]['{option}']"
+            )
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Another group, {"params": ..., options}: parameters that were frozen so far, say. ValueError for one that is there already."""
         if not isinstance(param_group, dict):
@@ -153,10 +169,6 @@ class Optimizer:
         for number, group in enumerate(self.param_groups):
             for p in group["params"]:
                 if p.grad is not None:
-                    if not isinstance(p.grad, Tensor):
-                        raise TypeError(f"{self.name}: a gradient must be a Tensor, got {shown(p.grad)}")
-                    if p.grad.shape != p.shape:
-                        raise ValueError(f"{self.name}: a gradient has shape {p.grad.shape}; its parameter {p.shape}")
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
         with claimed(f"{self.name}.step", within=True, optimizer=self):

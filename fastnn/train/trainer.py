@@ -16,6 +16,7 @@ from ..data.dataset import checked_classes
 from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
+from ..uncopied import Uncopied
 from . import checkpoint, evaluation
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
@@ -31,7 +32,7 @@ from .replays import Replays
 from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts
 
 
-class Trainer:
+class Trainer(Uncopied, instead="save(path) writes all of it, fit(..., resume=path) goes on; save_model(path) keeps the model"):
     """Trains a model; the result is a pure function of the seed, the data and the model's initial weights.
 
         trainer = Trainer(model, optimizer, seed=0)

@@ -18,6 +18,7 @@ from fastnn._C import CaptureError
 from fastnn.files import CorruptFile
 from fastnn.train import Diverged, Interrupted
 
+from .limit import Limit
 from .values import VALUES
 
 KINDS = (ValueError, TypeError, RuntimeError, IndexError, FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
@@ -54,7 +55,7 @@ class Outcome:
     refusal: str | None
 
 
-def attack(subject: Subject, rng: random.Random) -> Outcome:
+def attack(subject: Subject, rng: random.Random, limit: Limit) -> Outcome:
     """One call with one or two bad arguments."""
     arguments = {name: make() for name, make in subject.good.items()}
     changed = rng.sample(sorted(arguments), min(len(arguments), rng.choice((1, 1, 1, 2))))
@@ -68,7 +69,7 @@ def attack(subject: Subject, rng: random.Random) -> Outcome:
         told.append(f"{name}={label}")
     words = f"{subject.name}({', '.join(told)})"
     try:
-        subject.call(**arguments)
+        limit.call(words, lambda: subject.call(**arguments))
     except BaseException as error:  # noqa: BLE001 - what comes is what is looked at
         return Outcome(words, complaint(error, subject, changed), f"{type(error).__name__}: {error}")
     return Outcome(words, None, None)

@@ -176,6 +176,7 @@ def of_tensors() -> list[Subject]:
         *(Subject(f"Tensor.{name}", method(name), good, (name.strip("_r"), "tensor", "Tensor", "index", "device", "power", "matmul", "less", "greater",
                                                          "less_equal", "greater_equal", "add", "subtract", "multiply", "divide"))
           for name, good in METHODS.items()),
+        Subject("Tensor.__contains__", lambda value: value in ROWS(), constants(value=1.0), ("equal",)),
         Subject("Tensor.reshape", lambda shape: ROWS().reshape(shape), constants(shape=(3, -1))),
         Subject("Tensor.reshape", lambda rows, columns: ROWS().reshape(rows, columns), constants(rows=3, columns=-1), ("shape",)),
         Subject("Tensor.transpose", lambda axes: ROWS().transpose(*axes) if isinstance(axes, tuple) else ROWS().transpose(axes), constants(axes=(1, 0))),
