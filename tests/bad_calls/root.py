@@ -43,7 +43,10 @@ def method(name: str) -> Callable[..., Any]:
         leaf = fastnn.tensor(np.ones((4, 3)), requires_grad=name != "copy_from")
         return getattr(leaf if name in ("copy_from", "to") else leaf * 1.0, name)(**arguments)
 
-    return call
+    def operate(other: Any) -> Any:  # as Python does: by place
+        return getattr(fastnn.tensor(np.ones((4, 3)), requires_grad=True) * 1.0, name)(other)
+
+    return operate if METHODS[name].keys() == {"other"} else call
 
 
 class Twice(fastnn.Function):
