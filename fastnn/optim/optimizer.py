@@ -70,7 +70,8 @@ class Optimizer:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""
-        self._refuse_option(name)
+        if name not in self.__dict__:
+            self._refuse_option(name)
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:  # of what is not there
