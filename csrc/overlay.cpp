@@ -171,18 +171,21 @@ void run<row_conv2d_batchnorm_forward>(const Context& context, const void* param
   below(row_batchnorm_forward).run(context, &v.norm, norm);
 }
 
-// --- matrix products
+// --- matrix products, which are never taken apart
 
 template <>
 Plan plan<row_matmul>(const Context& context, const void* parameters) {
-  if (terms > 1 || !asked_for(context)) return below(row_matmul).plan(context, parameters);
-  return matmul_plan(context, *static_cast<const MatMul*>(parameters));
+  if constexpr (terms == 1)
+    if (asked_for(context)) return matmul_plan(context, *static_cast<const MatMul*>(parameters));
+  return below(row_matmul).plan(context, parameters);
 }
 template <>
 void run<row_matmul>(const Context& context, const void* parameters, void* const* o) {
-  if (terms > 1 || !asked_for(context)) return below(row_matmul).run(context, parameters, o);
-  matmul(context, *static_cast<const MatMul*>(parameters), static_cast<const storage*>(o[0]), static_cast<const storage*>(o[1]),
-         static_cast<const real*>(o[2]), static_cast<storage*>(o[3]), o[4]);
+  if constexpr (terms == 1)
+    if (asked_for(context))
+      return matmul(context, *static_cast<const MatMul*>(parameters), static_cast<const storage*>(o[0]), static_cast<const storage*>(o[1]),
+                    static_cast<const real*>(o[2]), static_cast<storage*>(o[3]), o[4]);
+  below(row_matmul).run(context, parameters, o);
 }
 
 }  // namespace

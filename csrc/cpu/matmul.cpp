@@ -45,7 +45,7 @@ struct Cut {
 };
 
 struct Parts {
-  operand* shared;  // packed once: b [batch][term][panel][operands of K][Z vectors] or a [batch][term][plane][M][N_LANES]
+  operand* shared;  // packed once: b [batch][panel][operands of K][Z vectors] or a [batch][plane][M][N_LANES]
   operand* kept;    // where a is shared and b can stay for later calls: b, packed as above
   real* partial;    // [batch][parts][M][N]
   int32_t* tap;     // the only tap: 0
@@ -61,8 +61,8 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
   Scratch scratch(base);
   const int64_t padded_depth = divide_up(v.K, plane_numbers) * N_LANES, panels = divide_up(v.N, cut.panel);
   parts.shared_size = cut.by_rows ? panels * cut.panel * operands_of(v.K) : v.M * padded_depth;
-  parts.shared = scratch.take<operand>(v.batch * terms * parts.shared_size + read_beyond);
-  parts.kept = !cut.by_rows && keeps_b(context, v) ? scratch.take<operand>(terms * panels * cut.panel * operands_of(v.K)) : nullptr;
+  parts.shared = scratch.take<operand>(v.batch * parts.shared_size + read_beyond);
+  parts.kept = !cut.by_rows && keeps_b(context, v) ? scratch.take<operand>(panels * cut.panel * operands_of(v.K)) : nullptr;
   parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
   parts.tap = scratch.take<int32_t>(1);
   parts.row = scratch.take<int64_t>(most_rows);
@@ -76,13 +76,13 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
 const T* a_at(const MatMul& v, const T* a, int64_t m, int64_t k) { return a + (v.transpose_a ? k * v.M + m : m * v.K + k); }
 const T* b_at(const MatMul& v, const T* b, int64_t k, int64_t n) { return b + (v.transpose_b ? n * v.K + k : k * v.N + n); }
 
-void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, Piece piece, operand* packed,
-            int64_t plane_rows) {
-  pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, piece, packed, plane_rows);
+void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, operand* packed, int64_t plane_rows) {
+  pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, Piece::all, packed, plane_rows);
 }
-void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, Piece piece, operand* packed) {
+void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, operand* packed) {
   const int columns = int(smaller(cut.panel, v.N - panel * cut.panel)), Z = cut.vectors(columns);
-  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, Z, piece, packed, Z * N_LANES);
+  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, Z, Piece::all, packed,
+             Z * N_LANES);
 }
 
 void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const T* a, const T* b, const Parts& parts) {
@@ -90,16 +90,15 @@ void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const 
   const int64_t count = cut.by_rows ? panels : planes, size = cut.by_rows ? cut.panel * larger(1, v.K) : plane_numbers * v.M;
   const int64_t group = larger(1, smaller(count, 32768 / size)), groups = divide_up(count, group);
   const bool kept = cut.by_rows && context.packing == Packing::kept;
-  parallel(context, kept ? 0 : v.batch * terms * groups, [&](int64_t block, int) {
-    const int64_t batch = block / groups / terms, term = block / groups % terms, first = block % groups * group;
-    operand* const shared = parts.shared + (batch * terms + term) * parts.shared_size;
+  parallel(context, kept ? 0 : v.batch * groups, [&](int64_t block, int) {
+    const int64_t batch = block / groups, first = block % groups * group;
+    operand* const shared = parts.shared + batch * parts.shared_size;
     if (cut.by_rows) {
       for (int64_t p = first; p < smaller(first + group, panels); p++)
-        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, b_piece[term], shared + p * cut.panel * operands_of(v.K));
+        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, shared + p * cut.panel * operands_of(v.K));
     } else {
       const int64_t k = first * plane_numbers;
-      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * plane_numbers, v.K - k), a_piece[term], shared + operands_of(k) * v.M,
-             v.M);
+      pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * plane_numbers, v.K - k), shared + operands_of(k) * v.M, v.M);
     }
   });
 }
@@ -136,27 +135,25 @@ void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction&
 
 void run_block(const Context& context, const MatMul& v, const Cut& cut, const Block& at, const Parts& parts, const T* a, const T* b,
                operand* shared, const real* bias, operand* own, real* y) {
-  const int64_t rows = at.m1 - at.m0, whole_panel = cut.panel * operands_of(v.K), all_panels = divide_up(v.N, cut.panel) * whole_panel,
+  const int64_t rows = at.m1 - at.m0, whole_panel = cut.panel * operands_of(v.K),
                 stretches = larger(1, divide_up(at.k1 - at.k0, cut.stretch));
   const OnTiles tiles;
-  for (int64_t i = 0; i < terms * stretches; i++) {  // once even for K = 0
-    const int64_t term = i / stretches, k = at.k0 + i % stretches * cut.stretch, depth = smaller(cut.stretch, at.k1 - k);
+  for (int64_t i = 0; i < stretches; i++) {  // once even for K = 0
+    const int64_t k = at.k0 + i * cut.stretch, depth = smaller(cut.stretch, at.k1 - k);
     const int64_t before = operands_of(k), steps = operands_of(depth);
-    operand* const packed = shared + term * parts.shared_size;
-    const Activation activation = i + 1 == terms * stretches && !cut.staged() ? v.activation : Activation::none;
+    const Activation activation = i + 1 == stretches && !cut.staged() ? v.activation : Activation::none;
     const real* const first = i ? nullptr : bias;
     if (cut.by_rows) {
-      pack_a(v, a, at.m0, rows, k, depth, a_piece[term], own, rows);
+      pack_a(v, a, at.m0, rows, k, depth, own, rows);
       const Reduction over = {parts.tap, 1, steps, rows * N_LANES};
-      multiply(v, cut, at, over, own, {packed + at.p0 * whole_panel, whole_panel, before}, first, i > 0, activation, parts.row, y);
+      multiply(v, cut, at, over, own, {shared + at.p0 * whole_panel, whole_panel, before}, first, i > 0, activation, parts.row, y);
     } else {
       const bool kept = parts.kept;
-      const Panels panels = {kept ? parts.kept + term * all_panels + at.p0 * whole_panel : own, kept ? whole_panel : cut.panel * steps,
-                             kept ? before : 0};
+      const Panels panels = {kept ? parts.kept + at.p0 * whole_panel : own, kept ? whole_panel : cut.panel * steps, kept ? before : 0};
       for (int64_t p = at.p0; p < at.p1 && context.packing != Packing::kept; p++)
-        pack_b(v, cut, b, p, k, depth, b_piece[term], panels.at(p - at.p0, cut.vectors(v.N - p * cut.panel)));
+        pack_b(v, cut, b, p, k, depth, panels.at(p - at.p0, cut.vectors(v.N - p * cut.panel)));
       const Reduction over = {parts.tap, 1, steps, v.M * N_LANES};
-      multiply(v, cut, at, over, packed + before * v.M + at.m0 * N_LANES, panels, first, i > 0, activation, parts.row, y);
+      multiply(v, cut, at, over, shared + before * v.M + at.m0 * N_LANES, panels, first, i > 0, activation, parts.row, y);
     }
   }
 }
@@ -209,7 +206,7 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
     (cut.by_rows ? at.m0 : at.p0) = first;
     (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
     real* out = cut.staged() ? parts.partial + (batch * cut.parts + part) * size : as_real(y + batch * size);
-    run_block(context, v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * terms * parts.shared_size,
+    run_block(context, v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * parts.shared_size,
               cut.staged() ? nullptr : bias, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), out);
   });
   if (cut.staged()) add_parts(context, v, cut, parts.partial, bias, y);
