@@ -47,7 +47,7 @@ std::vector<Array> run(const RowFunction& f, PyObject* const* args, size_t count
   if (next < count)
     throw TypeMismatch(std::string(f.info->name) + " got " + std::to_string(count - 1) + " arrays, " + std::to_string(next - 1) +
                        " expected");
-  const Unlocked unlocked(Unlocked::worth(arguments));
+  const Unlocked unlocked(Unlocked::worth(*f.info, parameters, arguments));
   return call(f.row, parameters, arguments);
 }
 

@@ -3,9 +3,9 @@
 #include <string_view>
 
 #include "bfloat16.h"
-#include "tape.h"
 #include "dlpack.h"
 #include "recording.h"
+#include "tape.h"
 
 using namespace fastnn;
 

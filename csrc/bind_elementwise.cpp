@@ -17,15 +17,19 @@ struct Elementwise {
   std::optional<tape::Slot> shapes;
 };
 
+std::vector<Array> run(const Elementwise& f, const void* parameters, const std::vector<Argument>& arguments) {
+  const Unlocked unlocked(Unlocked::worth(row_info(f.row), parameters, arguments));
+  return call(f.row, parameters, arguments);
+}
+
 std::vector<Array> run(const Elementwise& f, const std::vector<Argument>& arguments) {
-  const Unlocked unlocked(Unlocked::worth(arguments));
   const Shape& first = arguments[0].one->shape;
   if (f.inputs == 1) {
     const Elements elements(first);
-    return call(f.row, &elements, arguments);
+    return run(f, &elements, arguments);
   }
   const Binary binary(first, arguments[1].one->shape);
-  return call(f.row, &binary, arguments);
+  return run(f, &binary, arguments);
 }
 
 void keep(const Elementwise& f, PyObject* op, PyObject* const* arrays, PyObject* result) {
@@ -42,17 +46,19 @@ PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssiz
   return guarded([&] {
     const auto& f = *static_cast<Elementwise*>(PyCapsule_GetPointer(self, nullptr));
     PyObject* arrays[2] = {};
-    bool ours = count == f.inputs && !tape::watched();
-    for (int i = 0; ours && i < f.inputs; i++) ours = (arrays[i] = tape::array_of(args[i])) != nullptr;
-    const auto other = [&] { return tape::checked(PyObject_Vectorcall(f.otherwise.ptr(), args, size_t(count), nullptr)); };
-    if (!ours) return other();
     py::object held_arrays[2];  // whoever gives a Tensor other values meanwhile does not free these
     std::vector<Argument> arguments(size_t(f.inputs));
+    bool ours = count == f.inputs && !tape::watched();
+    for (int i = 0; ours && i < f.inputs; i++) {
+      held_arrays[i] = tape::borrowed(arrays[i] = tape::array_of(args[i]));
+      arguments[size_t(i)].one = arrays[i] ? static_cast<const Array*>(held(array_type(), arrays[i])) : nullptr;
+      ours = arguments[size_t(i)].one != nullptr;
+    }
+    const auto other = [&] { return tape::checked(PyObject_Vectorcall(f.otherwise.ptr(), args, size_t(count), nullptr)); };
+    if (!ours) return other();
     py::tuple needs(size_t(f.inputs)), edges(size_t(f.inputs));
     bool wanted = false;
     for (int i = 0; i < f.inputs; i++) {
-      held_arrays[i] = tape::borrowed(arrays[i]);
-      arguments[size_t(i)].one = static_cast<const Array*>(held(array_type(), arrays[i]));
       py::object edge = tape::edge_of(args[i]);
       const bool need = !edge.is_none();
       wanted |= need;
@@ -76,7 +82,9 @@ PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssiz
 
 Kept kept_named(const std::string& name) {
   if (name == "inputs") return Kept::inputs;
-  return name == "result" ? Kept::result : Kept::shapes;
+  if (name == "result") return Kept::result;
+  if (name == "shapes") return Kept::shapes;
+  throw std::invalid_argument("elementwise: kept is '" + name + "'; expected inputs, result or shapes");
 }
 
 }  // namespace

@@ -26,11 +26,13 @@ class Unlocked {
     if (state_) or_wait_for_the_end([this] { PyEval_RestoreThread(state_); });
   }
 
-  // Of a call on these: products of two arrays of 4 KiB are a tenth of a millisecond at most.
-  static bool worth(const std::vector<fastnn::Argument>& arguments) {
-    size_t bytes = 0;
+  // Of a call on these: some thousand numbers in all, of its results as well.
+  static bool worth(const fastnn::RowInfo& row, const void* parameters, const std::vector<fastnn::Argument>& arguments) {
+    int64_t bytes = 0;
     for (const fastnn::Argument& argument : arguments)
-      for (const fastnn::Array& array : argument) bytes += array.bytes();
+      for (const fastnn::Array& array : argument) bytes += int64_t(array.bytes());
+    for (const fastnn::Operand& operand : row.operands)
+      if (operand.direction == fastnn::Direction::out) bytes += 4 * fastnn::count(operand.shape(parameters));
     return bytes > 8192;
   }
 

@@ -252,7 +252,7 @@ class Tensor:
 
     # --- arithmetic and friends; definitions with gradients are in fastnn/ops
 
-    if TYPE_CHECKING:  # ops/elementwise.py
+    if TYPE_CHECKING:  # set by ops/__init__.py
 
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...

@@ -4,6 +4,8 @@ same Op, to the last bit and to the last entry of the tape; and that they do run
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -112,12 +114,42 @@ def test_what_was_read_may_not_be_overwritten() -> None:
         y.sum().backward()
 
 
-def test_large_arrays_let_go_of_the_lock() -> None:
-    """Small ones do not, which nobody sees; the kernel and its result are the same."""
-    for count in (5, 10_000):
-        x = fastnn.tensor(np.arange(count, dtype=np.float32))
-        np.testing.assert_array_equal((x + x).numpy(), 2 * np.arange(count, dtype=np.float32))
-        assert _C.last_call()["row"] == "add"
+def lets_go(call: Callable[[], object]) -> bool:
+    """Whether another thread has the interpreter's lock during the call. Nobody is asked to hand it over, so who has it must let go."""
+    ticks, ended, interval = 0, False, sys.getswitchinterval()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not ended:
+            ticks += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    try:
+        time.sleep(0.01)
+        sys.setswitchinterval(1000)
+        before = ticks
+        call()
+        return ticks != before
+    finally:
+        sys.setswitchinterval(interval)
+        ended = True
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "shapes, expected",
+    [([(5,), (5,)], False), ([(2_000_000,), (2_000_000,)], True), ([(1000, 1), (1, 1000)], True)],
+    ids=["small", "large", "outer"],
+)
+def test_all_but_small_calls_let_go_of_the_lock(shapes: list[tuple[int, ...]], expected: bool) -> None:
+    """By operands and results: two small ones can make a large one."""
+    a, b = (fastnn.tensor(np.ones(shape, np.float32)) for shape in shapes)
+    plan = _C.Binary(*shapes)
+    a + b
+    assert lets_go(lambda: a + b) == lets_go(lambda: _C.add(plan, a._array, b._array)) == expected
+    assert _C.last_call()["row"] == "add"
 
 
 def test_what_is_refused_is_explained() -> None:

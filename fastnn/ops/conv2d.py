@@ -47,7 +47,7 @@ def resolve_padding(padding: Padding, window: Pair, stride: Pair, dilation: Pair
 
 
 class Arguments(tuple[Any, ...]):  # of the kernels, told apart by where they lie: what plans them is found sooner
-    __hash__, __eq__ = object.__hash__, object.__eq__
+    __hash__, __eq__, __ne__ = object.__hash__, object.__eq__, object.__ne__
 
 
 @lru_cache(1024)
