@@ -1,5 +1,5 @@
 """`python new_fails.py WHAT STEP`, with new_fails.cpp before all other libraries (LD_PRELOAD): a training step in which the k-th `operator new` of
-the core fails, for every STEP-th k, each in a process of its own. Prints how many there were and, in words, what went wrong.
+the core fails, for every STEP-th k, each in a process of its own. Prints how many there were and, in words, what went wrong. WHAT may also be "given back".
 
 Not counted is what pybind11 does while it makes an object of a bound class: it cannot do without memory there, and ends the process.
 """
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import test_allocation_failures as steps
 from captured_steps import Training
 
@@ -49,6 +50,17 @@ def refused(act: Callable[[Training], object], t: Training, k: int) -> bool:
     finally:
         library.new_fails(0)
     return False
+
+
+def give_back() -> None:
+    """Arrays of a size that nobody had before, where what remembers free memory wants memory itself: it goes back to the system instead."""
+    for count in (12_345, 345_678):
+        held = fastnn.memory_stats("cpu")["allocated"]
+        array = fastnn.tensor(np.ones(count, np.float32))
+        library.new_fails(1)
+        del array
+        print(f"{count}: {'refused' if library.new_fails(0) == 0 else 'nothing was asked for'}, ", end="")
+        print(fastnn.memory_stats("cpu")["allocated"] - held, "bytes held", fastnn.tensor(np.ones(count, np.float32)).sum().item())
 
 
 def main(what: str, step: int) -> None:
@@ -95,4 +107,4 @@ def main(what: str, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    give_back() if sys.argv[1] == "given back" else main(sys.argv[1], int(sys.argv[2]))

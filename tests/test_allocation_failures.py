@@ -250,17 +250,26 @@ def failing_new(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("what, step", [("eager", 5), ("recorded", 29), ("replayed", 1)])
-def test_every_operator_new_of_a_step(failing_new: Path, what: str, step: int) -> None:
-    """As above, by `operator new`: every one in tests/long, some of them here."""
+def with_failing_new(library: Path, *words: str) -> subprocess.CompletedProcess[str]:
     if "LD_PRELOAD" in os.environ:
         pytest.skip("a sanitizer has operator new")
     if DEVICE != "cpu":
         pytest.skip("a GPU's driver, or what emulates one, asks for memory as well")
-    ran = subprocess.run(
-        [sys.executable, HERE / "new_fails.py", what, str(step)],
-        env={**os.environ, "LD_PRELOAD": str(failing_new)}, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    return subprocess.run([sys.executable, HERE / "new_fails.py", *words], env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_a_block_is_given_back_where_nothing_can_be_remembered(failing_new: Path) -> None:
+    """A destructor that threw would end the process. A small block, and one of the heap of large ones."""
+    ran = with_failing_new(failing_new, "given back")
+    expected = [f"{count}: refused, 0 bytes held {count}.0" for count in (12_345, 345_678)]
+    assert ran.stdout.splitlines() == expected, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("what, step", [("eager", 5), ("recorded", 29), ("replayed", 1)])
+def test_every_operator_new_of_a_step(failing_new: Path, what: str, step: int) -> None:
+    """As above, by `operator new`: every one in tests/long, some of them here."""
+    ran = with_failing_new(failing_new, what, str(step))
     told = re.fullmatch(r"(\d+) of (\d+) calls failed, (\d+) were refused\n", ran.stdout)
     assert told, ran.stdout + ran.stderr
     failed, calls, refused = map(int, told.groups())
