@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import copysign
 from math import log as logarithm
@@ -178,10 +179,14 @@ ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes t
     "multiply": (Multiply, "multiply", "inputs"),
     "divide": (Divide, "divide", "inputs"),
 }
-add_tensors = elementwise(*ARITHMETIC["add"], lambda a, b: apply(Add(), *operands(a, b)))
-subtract_tensors = elementwise(*ARITHMETIC["subtract"], lambda a, b: apply(Subtract(), *operands(a, b)))
-multiply_tensors = elementwise(*ARITHMETIC["multiply"], lambda a, b: apply(Multiply(), *operands(a, b)))
-divide_tensors = elementwise(*ARITHMETIC["divide"], lambda a, b: apply(Divide(), *operands(a, b)))
+
+
+def _of_two(name: str) -> Callable[[Any, Any], Tensor]:
+    op, *words = ARITHMETIC[name]
+    return elementwise(op, *words, lambda a, b: apply(op(), *operands(a, b)))
+
+
+add_tensors, subtract_tensors, multiply_tensors, divide_tensors = map(_of_two, ARITHMETIC)
 exp_tensor = elementwise(Exp, "exp", "result", lambda x: apply(Exp(), x))
 log_tensor = elementwise(Log, "log", "inputs", lambda x: apply(Log(), x))
 sqrt_tensor = elementwise(Sqrt, "sqrt", "result", lambda x: apply(Sqrt(), x))
