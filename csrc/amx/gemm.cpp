@@ -14,14 +14,13 @@ void multiply_tiles(int first_rows, int second_rows, const Reduction& over, cons
   for (int64_t done = 0; done < over.depth; done += N_LANES, a += over.plane_stride)
     for (int t = 0; t < over.taps; t++, b += Z * tile_size) {
       const operand* p = a + over.tap[t];
-      tiles.read<4>(p, a_bytes);
+      tiles.read<4>(p, a_bytes), tiles.read<6>(b, row_bytes);
       if constexpr (two) tiles.read<5>(p + over.second, a_bytes);
-      tiles.read<6>(b, row_bytes);
-      if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
       tiles.multiply<0, 4, 6>();
-      if constexpr (Z == 2) tiles.multiply<1, 4, 7>();
-      if constexpr (two) tiles.multiply<2, 5, 6>();
-      if constexpr (two && Z == 2) tiles.multiply<3, 5, 7>();
+      if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
+      if constexpr (two) tiles.space(), tiles.multiply<2, 5, 6>();
+      if constexpr (Z == 2) tiles.space(), tiles.multiply<1, 4, 7>();
+      if constexpr (two && Z == 2) tiles.space(), tiles.multiply<3, 5, 7>();
     }
   alignas(64) real sums[32][Z * N_LANES];
   tiles.write<0>(sums[0], stride);

@@ -42,6 +42,9 @@ struct Tiles {
   INLINE void multiply() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(a), "i"(b));
   }
+  // Between two products. One close behind the other takes longer, by up to half where the core has a second thread to serve; why, no
+  // manual says (bench/NOTES.md, "Room between products").
+  INLINE void space() { asm volatile(".rept 32\n\tnop\n\t.endr"); }
 };
 
 #else
@@ -80,6 +83,7 @@ struct Tiles {
       store(tile[sum][m], load(tile[sum][m]) + (firsts + seconds));
     }
   }
+  INLINE void space() {}
 };
 
 #endif
