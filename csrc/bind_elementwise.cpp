@@ -56,15 +56,7 @@ PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssiz
     }
     const auto other = [&] { return tape::checked(PyObject_Vectorcall(f.otherwise.ptr(), args, size_t(count), nullptr)); };
     if (!ours) return other();
-    py::tuple needs(size_t(f.inputs)), edges(size_t(f.inputs));
-    bool wanted = false;
-    for (int i = 0; i < f.inputs; i++) {
-      py::object edge = tape::edge_of(args[i]);
-      const bool need = !edge.is_none();
-      wanted |= need;
-      PyTuple_SET_ITEM(needs.ptr(), i, py::bool_(need).release().ptr());
-      PyTuple_SET_ITEM(edges.ptr(), i, edge.release().ptr());
-    }
+    tape::Wanted wanted(args, size_t(count));
     py::object result;
     try {
       result = wrapped(std::move(run(f, arguments)[0]));
@@ -72,10 +64,10 @@ PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssiz
     } catch (const TypeMismatch&) {
     }
     if (!result) return other();
-    if (!wanted) return tape::new_tensor(std::move(result), py::none());
+    if (!wanted.any) return tape::new_tensor(std::move(result), py::none());
     const py::object op = tape::checked(f.op->tp_alloc(f.op, 0));
     keep(f, op.ptr(), arrays, result.ptr());
-    tape::record(op.ptr(), std::move(needs), std::move(edges));
+    tape::record(op.ptr(), std::move(wanted.needs), std::move(wanted.edges));
     return tape::new_tensor(std::move(result), op);
   });
 }

@@ -79,24 +79,16 @@ py::object apply(PyObject* op, PyObject* const* inputs, size_t count) {
   const Classes& c = *classes;
   std::vector<py::object> arrays(count);  // held: whoever gives a Tensor other values meanwhile does not free these
   std::vector<PyObject*> words(count + 1, op);
-  py::tuple needs(count), edges(count);
-  bool wanted = false;
   for (size_t i = 0; i < count; i++) {
-    PyObject* const input = inputs[i];
-    const bool none = input == Py_None;
-    PyObject* const array = none ? Py_None : c.tensors(input) ? c.array.get(input) : nullptr;
-    if (!array) refuse(op, input);
+    PyObject* const array = inputs[i] == Py_None ? Py_None : array_of(inputs[i]);
+    if (!array) refuse(op, inputs[i]);
     arrays[i] = borrowed(words[i + 1] = array);
-    py::object edge = none ? py::none() : edge_of(input);
-    const bool need = !edge.is_none();
-    wanted |= need;
-    PyTuple_SET_ITEM(needs.ptr(), Py_ssize_t(i), py::bool_(need).release().ptr());
-    PyTuple_SET_ITEM(edges.ptr(), Py_ssize_t(i), edge.release().ptr());
   }
-  c.needs.set(op, std::move(needs));
+  Wanted wanted(inputs, count);
+  c.needs.set(op, wanted.needs);
   py::object result = called(c.forward, words);
-  if (!wanted) return new_tensor(std::move(result), py::none());
-  record(op, borrowed(c.needs.get(op)), std::move(edges));
+  if (!wanted.any) return new_tensor(std::move(result), py::none());
+  record(op, std::move(wanted.needs), std::move(wanted.edges));
   if (py::cast<bool>(checked(PyObject_GetAttr(op, c.remakes_inputs.ptr())))) {
     std::copy(inputs, inputs + count, words.begin() + 1);
     called(c.forget_inputs, words);

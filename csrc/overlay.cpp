@@ -90,6 +90,11 @@ void run_convolution(const Context& context, const void* parameters, void* const
   const Conv2d& conv = *static_cast<const Conv2d*>(parameters);
   const ConvAlgorithm* algorithm = chosen(row, context, conv);
   if (!algorithm) return below(row).run(context, parameters, operands);
+  if (row == row_conv2d_backward_weight)
+    return algorithm->run(context, conv,
+                          weight_operands(static_cast<const storage*>(operands[0]), static_cast<const storage*>(operands[1]),
+                                          static_cast<real*>(operands[2])),
+                          operands[3]);
   constexpr int bias = row == row_conv2d_forward ? 1 : 0;  // the one that has a bias, before the result
   algorithm->run(context, conv,
                  {static_cast<const storage*>(operands[0]), static_cast<const storage*>(operands[1]),
@@ -150,7 +155,7 @@ void run<row_conv2d_normalized_backward_weight>(const Context& context, const vo
   if (!chosen(row_conv2d_backward_weight, context, conv)) return below(row_conv2d_normalized_backward_weight).run(context, parameters, o);
   conv2d_normalized_backward_weight(context, conv, static_cast<const storage*>(o[0]), static_cast<const real*>(o[1]),
                                     static_cast<const real*>(o[2]), static_cast<const real*>(o[3]), static_cast<const real*>(o[4]),
-                                    static_cast<const storage*>(o[5]), static_cast<storage*>(o[6]), o[7]);
+                                    static_cast<const storage*>(o[5]), static_cast<real*>(o[6]), o[7]);
 }
 
 // The convolution, then the batch normalisation: x w b gamma beta residual running_mean running_var -> z y mean rstd

@@ -28,6 +28,20 @@ inline py::object checked(PyObject* result) {
 bool watched();                        // whether somebody looks at each call of Python in this thread (sys.setprofile)
 PyObject* array_of(PyObject* object);  // of a Tensor, borrowed; null where it is none
 py::object edge_of(PyObject* tensor);  // where a gradient goes: to what made the Tensor, or to itself; None where none is wanted
+// Which of an operation's inputs, Tensors or None, want a gradient, and where it goes
+struct Wanted {
+  py::tuple needs, edges;
+  bool any = false;
+  Wanted(PyObject* const* inputs, size_t count) : needs(count), edges(count) {
+    for (size_t i = 0; i < count; i++) {
+      py::object edge = inputs[i] == Py_None ? py::none() : edge_of(inputs[i]);
+      const bool need = !edge.is_none();
+      any |= need;
+      PyTuple_SET_ITEM(needs.ptr(), Py_ssize_t(i), py::bool_(need).release().ptr());
+      PyTuple_SET_ITEM(edges.ptr(), Py_ssize_t(i), edge.release().ptr());
+    }
+  }
+};
 py::object new_tensor(py::object array, py::object op);  // op: what made it, or None
 void record(PyObject* op, py::object needs, py::object edges);
 py::object shape_of(PyObject* array);

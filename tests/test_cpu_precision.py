@@ -134,7 +134,8 @@ def test_convolutions_of_small_integers_are_exact(geometry: Geometry, direction:
     (got,) = case.run(way).values()
     assert _C.last_call()["table"] == way.name.removesuffix("_medium").removesuffix("_high")
     assert ran(way, direction, geometry), _C.last_call()
-    assert np.array_equal(got, stored(way, case.problem.expected[0]))
+    (expected,) = case.problem.expected  # a weight gradient is float32, however activations are stored
+    assert np.array_equal(got, expected if direction == "backward_weight" else stored(way, expected))
 
 
 @pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
@@ -229,7 +230,8 @@ def test_real_data(geometry: Geometry, direction: str, way: Table) -> None:
         expected = REFERENCES[direction](first.astype(np.float64), second.astype(np.float64), last, *geometry[2:])
     else:
         expected = case.problem.expected[0]
-    slack = np.abs(expected) * (BFLOAT16_EPS / 2 / 2.0**-23) if way.dtype == "bfloat16" else 0
+    stores = way.dtype == "bfloat16" and direction != "backward_weight"
+    slack = np.abs(expected) * (BFLOAT16_EPS / 2 / 2.0**-23) if stores else 0
     split = 2.0**-16 / 2.0**-23 if way.precision == "high" else 0  # of each product, at most
     assert_within(got, expected, (1.02 + split) * np.asarray(case.problem.tolerance) + slack, f"{direction} of {name_of(geometry)}")
     axis = 0 if direction == "backward_weight" else 1

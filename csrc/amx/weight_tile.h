@@ -45,10 +45,17 @@ class WeightTiles {
       }
     }
   }
-  INLINE void write(real (&sums)[taps][16 * blocks][N_LANES]) {
-    for_taps([&](auto tap) {
-      tiles_.write<tap>(sums[tap], row_bytes);
-      if constexpr (blocks == 2) tiles_.write<tap + 2>(sums[tap] + 16, row_bytes);
+  // Sums of output channels that are `stride` apart, as they lie
+  INLINE void read(const Tap* tap, int64_t stride) {
+    for_taps([&](auto t) {
+      tiles_.read<t>(tap[t].dw, stride * int64_t(sizeof(real)));
+      if constexpr (blocks == 2) tiles_.read<t + 2>(tap[t].dw + 16 * stride, stride * int64_t(sizeof(real)));
+    });
+  }
+  INLINE void write(const Tap* tap, int64_t stride) {
+    for_taps([&](auto t) {
+      tiles_.write<t>(tap[t].dw, stride * int64_t(sizeof(real)));
+      if constexpr (blocks == 2) tiles_.write<t + 2>(tap[t].dw + 16 * stride, stride * int64_t(sizeof(real)));
     });
   }
 
@@ -67,6 +74,9 @@ class WeightTiles {
 template <int taps, int K>
 void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
   WeightTiles<taps, K / 16> tiles;
+  bool whole = k_count == K;  // then sums are read and written where they lie
+  for (int t = 0; t < taps; t++) whole = whole && tap[t].lanes == N_LANES;
+  if (whole && accumulate) tiles.read(tap, k_stride);
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       walk.next->step();
@@ -74,8 +84,11 @@ void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_coun
       for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
       tiles.add_row(x, walk.x_pixel, dy + g * walk.dy_group + r * walk.dy_row, walk.dy_plane, walk.length);
     }
+  if (whole) return tiles.write(tap, k_stride);
   alignas(64) real sums[taps][K][N_LANES];
-  tiles.write(sums);
+  Tap own[taps];
+  for (int t = 0; t < taps; t++) own[t].dw = sums[t][0];
+  tiles.write(own, N_LANES);
   vec sum[taps][K];
   for (int t = 0; t < taps; t++)
     for (int k = 0; k < K; k++) sum[t][k] = load(sums[t][k]);

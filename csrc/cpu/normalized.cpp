@@ -41,16 +41,16 @@ Plan conv2d_normalized_backward_weight_plan(const Context& context, const Conv2d
 }
 
 void conv2d_normalized_backward_weight(const Context& context, const Conv2d& v, const T* z, const R* gamma, const R* beta, const R* mean,
-                                       const R* rstd, const T* dy, T* dw, void* scratch) {
+                                       const R* rstd, const T* dy, R* dw, void* scratch) {
   const ConvAlgorithm& algorithm = backward_weight_algorithm(context, v);
   if (made_on_the_way(context, v)) {
     const Normalized normalized = {gamma, beta, mean, rstd};
-    return algorithm.run(context, v, {z, dy, nullptr, dw, nullptr, &normalized}, scratch);
+    return algorithm.run(context, v, weight_operands(z, dy, dw, &normalized), scratch);
   }
   const Parts p = lay_out(context, v, scratch);
   for (int64_t c = 0; c < v.C; c++) p.scale[c] = gamma ? gamma[c] * rstd[c] : rstd[c], p.variance[c] = 0;
   batchnorm_inference(context, evaluation(v), z, p.scale, beta, nullptr, mean, p.variance, p.x, p.mean, p.rstd, p.rest);
-  algorithm.run(context, v, {p.x, dy, nullptr, dw}, p.rest);
+  algorithm.run(context, v, weight_operands(p.x, dy, dw), p.rest);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -332,7 +332,7 @@ Plan conv2d_normalized_backward_weight_plan(const Context& context, const Conv2d
   return {plan.algorithm, made_bytes(v) + plan.scratch_bytes};
 }
 void conv2d_normalized_backward_weight(const Context& context, const Conv2d& v, const T* z, const R* gamma, const R* beta, const R* mean,
-                                       const R* rstd, const T* dy, T* dw, void* scratch) {
+                                       const R* rstd, const T* dy, R* dw, void* scratch) {
   T* const x = static_cast<T*>(scratch);
   normalize(context, {1, v.N * v.H * v.W, v.C, usual_blocks}, v.activation, {gamma, beta, mean, rstd}, z, nullptr, x);
   conv2d_backward_weight(context, v, x, dy, dw, static_cast<char*>(scratch) + made_bytes(v));

@@ -296,8 +296,8 @@ struct Partials {
 };
 
 // y[i] = activation(sums[0][i] + sums[1][i] + ... + bias[i % columns]), for each slice. A thread: four neighbours of a slice.
-template <Activation activation>
-__global__ void combine_parts(Partials p, bool at_once, const float* bias, T* y) {
+template <Activation activation, class Y>
+__global__ void combine_parts(Partials p, bool at_once, const float* bias, Y* y) {
   constexpr int width = 4;
   const int64_t thread = int64_t(blockIdx.x) * blockDim.x + threadIdx.x, of_slice = divide_up(p.size, width), slice = thread / of_slice;
   if (slice >= p.slices) return;
@@ -308,16 +308,18 @@ __global__ void combine_parts(Partials p, bool at_once, const float* bias, T* y)
     const Pack<float, width> term = load_some<width>(own + part * p.size, left, at_once);
     UNROLL for (int v = 0; v < width; v++) sum[v] += term.e[v];
   }
-  Pack<T, width> to;
-  UNROLL for (int v = 0; v < width; v++) to.e[v] = T(activate<activation>(sum[v] + (bias && v < left ? bias[(i + v) % p.columns] : 0.0f)));
+  Pack<Y, width> to;
+  UNROLL for (int v = 0; v < width; v++) to.e[v] = Y(activate<activation>(sum[v] + (bias && v < left ? bias[(i + v) % p.columns] : 0.0f)));
   store_some(y + slice * p.size + i, to, left, at_once);
 }
 
-inline void combine(const Context& context, const Partials& p, const float* bias, T* y, Activation activation = Activation::none) {
+template <class Y>
+void combine(const Context& context, const Partials& p, const float* bias, Y* y, Activation activation = Activation::none) {
   const bool at_once = p.size % 4 == 0 && lie_in_packs<4>(p.sums, y);
   const dim3 grid(p.size ? unsigned(divide_up(divide_up(p.size, 4) * p.slices, 256)) : 0);
-  with_activation(activation,
-                  [&](auto constant) { launch(context, combine_parts<decltype(constant)::activation>, grid, 256, p, at_once, bias, y); });
+  with_activation(activation, [&](auto constant) {
+    launch(context, combine_parts<decltype(constant)::activation, Y>, grid, 256, p, at_once, bias, y);
+  });
 }
 
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none

@@ -10,6 +10,9 @@ DTYPES = ("float32", "bfloat16")
 
 
 def converted(x: Array, dtype: str) -> Array:
+    """x itself where it has that dtype."""
+    if x.dtype == dtype:
+        return x
     return (_C.to_bfloat16 if dtype == "bfloat16" else _C.to_float32)(elements(x.shape), x)
 
 
@@ -37,6 +40,11 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     if dtype not in DTYPES or x.dtype not in DTYPES:
         raise ValueError(f"cast: from {x.dtype} to {dtype!r}; expected float32 and bfloat16")
     return apply(Cast(dtype), x)
+
+
+def like(x: Array, weight: Array) -> Array:
+    """`beside` within an operation whose kernels give the weight's gradient in float32."""
+    return converted(weight, "bfloat16") if x.dtype == "bfloat16" and weight.dtype == "float32" else weight
 
 
 def beside(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
 from .activation import behind_product, in_epilogue
-from .cast import beside
+from .cast import converted, like
 from .linear import channels
 from .remade import made_of
 
@@ -69,10 +69,9 @@ def arguments_of(
 Gradient = Array | None
 
 
-def gradients(
-    shape: tuple[int, ...], arguments: tuple[object, ...], x: Any, w: Array, dy: Array, needs: tuple[bool, ...], before: Gradient
-) -> tuple[Gradient, Gradient, Gradient]:
-    """dx (+ before), dw, db of a convolution without activation, those that are needed. x, of that shape: an array, or what makes it again."""
+def gradients(op: Any, arguments: tuple[object, ...], x: Any, w: Array, dy: Array, before: Gradient) -> tuple[Gradient, Gradient, Gradient]:
+    """dx (+ before), dw, db of `op`'s convolution without activation, those that it needs. x: an array, or what makes it again."""
+    shape, needs = op.x_shape, op.needs
     plan = geometry(shape, w.shape, arguments)
     dx = dw = None
     if needs[1] and isinstance(x, Op):  # first: what is made again for it is gone when dx is made
@@ -82,24 +81,26 @@ def gradients(
         dw = _C.conv2d_backward_weight(plan, x, dy)
     if needs[0]:
         dx = _C.conv2d_backward_input(plan, dy, w) if before is None else _C.conv2d_add_backward_input(plan, dy, w, before)
+    dw = None if dw is None else converted(dw, op.w_dtype)
     return dx, dw, _C.channel_sum(channels(dy.shape), dy) if needs[2] else None
 
 
 class Conv2d(Op):
-    __slots__ = ("arguments", "activation", "x_shape")
+    __slots__ = ("arguments", "activation", "x_shape", "w_dtype")
     adds = remakes_inputs = True
 
     def __init__(self, arguments: tuple[object, ...], activation: str) -> None:
         self.arguments, self.activation = arguments, activation
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
-        self.x_shape = x.shape
+        self.x_shape, self.w_dtype = x.shape, w.dtype
+        w = like(x, w)
         self.save(x if self.needs[1] else None, w)
         return _C.conv2d_forward(geometry(x.shape, w.shape, self.arguments, self.activation), x, w, b)
 
     def backward(self, dy: Array, before: Gradient = None) -> tuple[Gradient, ...]:
         x, w = self.saved
-        return gradients(self.x_shape, self.arguments, x, w, dy, self.needs, before)
+        return gradients(self, self.arguments, x, w, dy, before)
 
 
 def conv2d(
@@ -120,5 +121,5 @@ def conv2d(
     written), "silu" or "gelu" (operations of their own behind it, whose gradients need their input). ValueError with the arithmetic when sizes do not fit.
     """
     op = Conv2d(arguments_of(weight, stride, padding, dilation, groups), in_epilogue(activation))
-    y = apply(op, x, beside(x, weight), bias)
+    y = apply(op, x, weight, bias)
     return y if activation == "none" else behind_product(y, activation)

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .cast import beside
+from .cast import like
 from .conv2d import Gradient, Padding, Pair, arguments_of, gradients
 from .remade import MadeOf, remade
 from .remade import geometry as norm_geometry
@@ -19,7 +19,7 @@ class Conv2dBatchNorm(Op):
     """Backward is that of the normalisation, then that of the convolution: both read z, the convolution's result. The result is not kept: where
     the next convolution's weight gradient reads it, it is made again from z."""
 
-    __slots__ = ("running_mean", "running_var", "conv", "norm", "x_shape")
+    __slots__ = ("running_mean", "running_var", "conv", "norm", "x_shape", "w_dtype")
     adds = remakes_inputs = True
 
     def __init__(self, running_mean: Array | None, running_var: Array | None, conv: tuple[object, ...], norm: tuple[Any, ...]) -> None:
@@ -27,9 +27,10 @@ class Conv2dBatchNorm(Op):
         self.conv, self.norm = conv, norm  # stride, pad_before, pad_after, dilation, groups; eps, momentum, activation
 
     def forward(self, x: Array, w: Array, b: Array | None, gamma: Array | None, beta: Array | None, residual: Array | None) -> Array:
+        self.x_shape, self.w_dtype = x.shape, w.dtype
+        w = like(x, w)
         plan = geometry(x.shape, w.shape, *self.conv, *self.norm, residual is not None)
         z, y, mean, rstd = _C.conv2d_batchnorm_forward(plan, x, w, b, gamma, beta, residual, self.running_mean, self.running_var)
-        self.x_shape = x.shape
         self.save(x if self.needs[1] else None, w, z, gamma, beta, residual, mean, rstd)
         return y
 
@@ -38,7 +39,7 @@ class Conv2dBatchNorm(Op):
         dz, dgamma, dbeta, dresidual = self.through_norm(dy)
         del dy
         self._saved = ()  # z above all, before the convolution's gradients are made
-        return *gradients(self.x_shape, self.conv, x, w, dz, self.needs, before), dgamma, dbeta, dresidual
+        return *gradients(self, self.conv, x, w, dz, before), dgamma, dbeta, dresidual
 
     def through_norm(self, dy: Array) -> tuple[Array, Array, Array, Array | None]:
         _, _, z, gamma, beta, residual, mean, rstd = self.saved
@@ -81,4 +82,4 @@ def conv2d_batch_norm(
     """
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
     conv = arguments_of(weight, stride, padding, dilation, groups)
-    return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, beside(x, weight), bias, gamma, beta, residual)
+    return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, weight, bias, gamma, beta, residual)

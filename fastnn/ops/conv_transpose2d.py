@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .cast import beside, converted
+from .cast import converted, like
 from .conv2d import Pair, geometry, pair
 from .elementwise import binary
 from .linear import channels
@@ -12,7 +12,7 @@ from .shape import reshape, zero_pad2d
 
 
 class ConvTranspose2d(Op):
-    __slots__ = ("y_shape", "arguments", "plan")
+    __slots__ = ("y_shape", "arguments", "plan", "w_dtype")
 
     def __init__(self, y_shape: tuple[int, ...], *arguments: object) -> None:
         self.y_shape = y_shape
@@ -20,17 +20,18 @@ class ConvTranspose2d(Op):
 
     def forward(self, x: Array, w: Array, b: Array | None) -> Array:
         self.plan = geometry(self.y_shape, w.shape, self.arguments)  # of the convolution that leads from y to x
+        self.w_dtype = w.dtype
+        w = like(x, w)
         self.save(x, w)
         y = _C.conv2d_backward_input(self.plan, x, w)
         if b is None:
             return y
-        b = b if b.dtype == y.dtype else converted(b, y.dtype)
-        return _C.add(binary(y.shape, (1, y.shape[1], 1, 1)), y, b.view((1, y.shape[1], 1, 1)))
+        return _C.add(binary(y.shape, (1, y.shape[1], 1, 1)), y, converted(b, y.dtype).view((1, y.shape[1], 1, 1)))
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, w = self.saved
         dx = _C.conv2d_forward(self.plan, dy, w, None) if self.needs[0] else None
-        dw = _C.conv2d_backward_weight(self.plan, dy, x) if self.needs[1] else None
+        dw = converted(_C.conv2d_backward_weight(self.plan, dy, x), self.w_dtype) if self.needs[1] else None
         return dx, dw, _C.channel_sum(channels(dy.shape), dy) if self.needs[2] else None
 
 
@@ -51,7 +52,6 @@ def conv_transpose2d(
     output_padding (smaller than stride or dilation) tells apart the sizes P that a convolution of this stride maps to the same H.
     ValueError for shapes that do not fit, and unless groups divides C.
     """
-    weight = beside(x, weight)
     steps, pad, extra = pair(stride, "stride"), pair(padding, "padding"), pair(output_padding, "output_padding")
     spread = pair(dilation, "dilation")
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:

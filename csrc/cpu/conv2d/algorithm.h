@@ -18,8 +18,12 @@ struct ConvOperands {
   storage* out;
   const storage* residual =
       nullptr;  // of an algorithm that adds it: activation(sum + bias + residual); backward to the input dx + residual
-  const Normalized* normalized = nullptr;
+  const Normalized* normalized = nullptr;  // backward to the weight alone
+  real* dw = nullptr;
 };
+INLINE ConvOperands weight_operands(const storage* x, const storage* dy, real* dw, const Normalized* normalized = nullptr) {
+  return {x, dy, nullptr, nullptr, nullptr, normalized, dw};
+}
 
 struct ConvAlgorithm {
   const char* name;

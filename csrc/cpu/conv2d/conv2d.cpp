@@ -50,8 +50,8 @@ void conv2d_forward(const Context& context, const Conv2d& conv, const T* x, cons
 void conv2d_backward_input(const Context& context, const Conv2d& conv, const T* dy, const T* w, T* dx, void* scratch) {
   backward_input_algorithm(context, conv).run(context, conv, {dy, w, nullptr, dx}, scratch);
 }
-void conv2d_backward_weight(const Context& context, const Conv2d& conv, const T* x, const T* dy, T* dw, void* scratch) {
-  backward_weight_algorithm(context, conv).run(context, conv, {x, dy, nullptr, dw}, scratch);
+void conv2d_backward_weight(const Context& context, const Conv2d& conv, const T* x, const T* dy, R* dw, void* scratch) {
+  backward_weight_algorithm(context, conv).run(context, conv, weight_operands(x, dy, dw), scratch);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -125,7 +125,7 @@ void backward_weight(const Context& context, const Conv2d& v, const ConvOperands
     for (int64_t t = 0; t < v.R * v.S; t++) {
       real sum = 0;
       for (int64_t part = 0; part < count; part++) sum += parts.weights[part * size + t * v.C + c];
-      o.out[c * v.R * v.S + t] = storage(sum);
+      o.dw[c * v.R * v.S + t] = sum;
     }
 }
 

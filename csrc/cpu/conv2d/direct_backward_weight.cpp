@@ -49,7 +49,7 @@ Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
   }
   const int64_t weight_bytes = v.G * d.weights() * int64_t(sizeof(real));
   const int64_t most_parts = larger(1, smaller(divide_up(wanted, v.G), most_part_bytes / weight_bytes));
-  d.dy = {v.P, v.Q, v.K, N_LANES, images, 0, 0, columns, 1, 1, 1, 1, N_LANES, together > 1};
+  d.dy = {v.P, v.Q, v.K, d.K, images, 0, 0, columns, 1, 1, 1, 1, N_LANES, together > 1};
   const auto plane_rows = [&](int64_t rows) { return (rows - 1) * d.x.step_h + (windows ? 1 : reach_h); };
   d.chunks.choose(N / images, v.P, most_chunk_bytes, most_parts, [&](int64_t rows) {
     return terms * (d.x.plane_stride(plane_rows(rows)) + d.dy.plane_stride(rows)) * int64_t(sizeof(operand));
@@ -59,25 +59,27 @@ Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
   d.split_k = divide_up(vectors, splits) * N_LANES;
   d.splits = divide_up(d.K, d.split_k);
   d.copy_dy = images > 1 || d.K != N_LANES || narrow || together > 1;
-  d.dy.channels = smaller(d.split_k, d.K);
   d.tile_taps = !on_tiles ? plain_taps : d.K > 16 ? 2 : 6, d.tile_k = !on_tiles ? tile_k : d.K > 16 ? 32 : 16;
   return d;
 }
 
 struct Parts {
   real* partial;  // [part][group][K][tap][C]
-  char* workers;  // each: planes of x, planes of dy
-  int64_t x_size, dy_size, worker_bytes, bytes;
+  char* chunks;   // in each slot the planes of x and of dy of one chunk; a slot is a worker's, or a part's of a group (`shared`)
+  int64_t x_size, dy_size, slot_bytes, bytes;
 };
+
+// Blocks of different output channels read the same planes of x: copied once, then, by all of them.
+INLINE bool shared(const Geometry& d) { return d.splits > 1; }
 
 Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.partial = scratch.take<real>(d.chunks.parts > 1 || narrow ? d.chunks.parts * v.G * d.weights() : 0);
+  parts.partial = scratch.take<real>(d.chunks.parts > 1 ? d.chunks.parts * v.G * d.weights() : 0);
   parts.x_size = d.x.size(d.chunks.plane_rows);
   parts.dy_size = d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0;
-  parts.worker_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * terms * int64_t(sizeof(operand)) + 127) / 64 * 64;
-  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.slot_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * terms * int64_t(sizeof(operand)) + 127) / 64 * 64;
+  parts.chunks = scratch.take<char>(parts.slot_bytes * (shared(d) ? v.G * d.chunks.parts : context.workers));
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -108,63 +110,32 @@ INLINE void write_sums(const vec (&sum)[taps][K], const Tap* tap, int k_count, i
 
 using WeightTile = void (*)(const Walk&, const Tap*, const operand* dy, int k_count, int64_t k_stride, bool accumulate);
 
-// dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart.
+// dw[tap][k] = or += sum over pixels of dy[k] x[tap], for K output channels. The first `k_count` are written, k_stride apart. Taps are
+// `rows` rows of `columns` neighbours, along which the pixels slide.
 #if !defined(FASTNN_TILES)
 void turn_planes(operand*, int64_t, int64_t, int64_t) {}
-template <int taps, int K>
+template <int rows, int columns, int K>
 void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
-  vec sum[taps][K];
-  UNROLL for (int t = 0; t < taps; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
-  for (int64_t g = 0; g < walk.groups; g++)
-    for (int64_t r = 0; r < walk.rows; r++) {
-      walk.next->step();
-      const operand* x[taps];
-      UNROLL for (int t = 0; t < taps; t++) x[t] = tap[t].x + g * walk.x_group + r * walk.x_row;
-      const operand* d = dy + g * walk.dy_group + r * walk.dy_row;
-      const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
-      for (int64_t j = 0; j < length; j++, d += dy_pixel) {
-        vec pixel[taps];
-        UNROLL for (int t = 0; t < taps; t++) pixel[t] = load(x[t] + j * N_LANES);
-        UNROLL for (int k = 0; k < K; k++) {
-          const vec b = broadcast(d + k);
-          UNROLL for (int t = 0; t < taps; t++) sum[t][k] = multiply(b, pixel[t], sum[t][k]);
-        }
-      }
-    }
-  write_sums(sum, tap, k_count, k_stride, accumulate);
-}
-
-// The same for `rows` rows of three neighbouring taps.
-template <int rows, int K>
-void taps3_weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_count, int64_t k_stride, bool accumulate) {
-  vec sum[3 * rows][K];
-  UNROLL for (int t = 0; t < 3 * rows; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
+  vec sum[rows * columns][K];
+  UNROLL for (int t = 0; t < rows * columns; t++) UNROLL for (int k = 0; k < K; k++) sum[t][k] = zero();
   for (int64_t g = 0; g < walk.groups; g++)
     for (int64_t r = 0; r < walk.rows; r++) {
       walk.next->step();
       const operand* x[rows];
-      vec left[rows], middle[rows], right[rows];
+      vec pixel[rows][columns];
       UNROLL for (int i = 0; i < rows; i++) {
-        x[i] = tap[3 * i].x + g * walk.x_group + r * walk.x_row;
-        left[i] = load(x[i]);
-        middle[i] = load(x[i] + N_LANES);
+        x[i] = tap[columns * i].x + g * walk.x_group + r * walk.x_row;
+        UNROLL for (int s = 1; s < columns; s++, x[i] += N_LANES) pixel[i][s - 1] = load(x[i]);
       }
       const operand* d = dy + g * walk.dy_group + r * walk.dy_row;
       const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
       for (int64_t j = 0; j < length; j++, d += dy_pixel) {
-        UNROLL for (int i = 0; i < rows; i++) right[i] = load(x[i] + (j + 2) * N_LANES);
+        UNROLL for (int i = 0; i < rows; i++) pixel[i][columns - 1] = load(x[i] + j * N_LANES);
         UNROLL for (int k = 0; k < K; k++) {
           const vec b = broadcast(d + k);
-          UNROLL for (int i = 0; i < rows; i++) {
-            sum[3 * i][k] = multiply(b, left[i], sum[3 * i][k]);
-            sum[3 * i + 1][k] = multiply(b, middle[i], sum[3 * i + 1][k]);
-            sum[3 * i + 2][k] = multiply(b, right[i], sum[3 * i + 2][k]);
-          }
+          UNROLL for (int t = 0; t < rows * columns; t++) sum[t][k] = multiply(b, pixel[t / columns][t % columns], sum[t][k]);
         }
-        UNROLL for (int i = 0; i < rows; i++) {
-          left[i] = middle[i];
-          middle[i] = right[i];
-        }
+        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int s = 1; s < columns; s++) pixel[i][s - 1] = pixel[i][s];
       }
     }
   write_sums(sum, tap, k_count, k_stride, accumulate);
@@ -172,10 +143,10 @@ void taps3_weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int 
 
 WeightTile weight_tile_of(bool taps3, int64_t taps, int64_t) {
   if constexpr (most_tile_taps == 6) {
-    if (taps == 6) return taps3_weight_tile<2, tile_k / 2>;
+    if (taps == 6) return weight_tile<2, 3, tile_k / 2>;
   }
-  if (taps3) return taps3_weight_tile<1, tile_k>;
-  return taps == 3 ? weight_tile<3, tile_k> : taps == 2 ? weight_tile<2, tile_k> : weight_tile<1, tile_k>;
+  if (taps3) return weight_tile<1, 3, tile_k>;
+  return taps == 3 ? weight_tile<3, 1, tile_k> : taps == 2 ? weight_tile<2, 1, tile_k> : weight_tile<1, 1, tile_k>;
 }
 #else
 #include "../../amx/weight_tile.h"
@@ -233,42 +204,64 @@ Surroundings next_chunk(const Geometry& d, const Conv2d& v, const ConvOperands& 
           Ahead::of_block(o.with, v.N * v.P * v.Q * v.K, chunk + 1, d.chunks.count, steps)};
 }
 
-void run_block(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, int64_t group, int64_t part, int64_t split,
-               operand* scratch, real* dw) {
-  const OnTiles tiles;
-  const int64_t k0 = split * d.split_k, k1 = smaller(d.K, k0 + d.split_k), images = d.x.images;
-  const int64_t x_stride = d.x.plane_stride(d.chunks.plane_rows), dy_stride = d.dy.plane_stride(d.chunks.band_rows);
-  operand *x = scratch, *dy = scratch + parts.x_size * d.chunks.groups * terms;
-  PaddedInput own_dy = d.dy;
-  own_dy.channels = k1 - k0;
-  const int64_t begin = d.chunks.count * part / d.chunks.parts, end = d.chunks.count * (part + 1) / d.chunks.parts;
-  for (int64_t chunk = begin; chunk < end; chunk++) {
-    const int64_t p = chunk % d.chunks.bands * d.chunks.band_rows, rows = smaller(d.chunks.band_rows, v.P - p);
-    const int64_t step = images * together, image = chunk / d.chunks.bands * d.chunks.groups * step;
-    const storage* own = o.with + (image * v.P + p) * v.Q * v.K + group * d.K + k0;
-    for (int64_t i = 0; i < d.chunks.groups * terms; i++) {
-      const int64_t first = image + i / terms * step, images_left = v.N - first, term = i % terms;
-      copy_rows(d.x, o.in + first * v.H * v.W * v.C + group * d.C, p * d.x.step_h, (rows - 1) * d.x.step_h + d.x.used_h,
-                x + i * parts.x_size, x_stride, b_piece[term], images_left);
-      if (!d.copy_dy) continue;
-      operand* const to = dy + i * parts.dy_size;
-      copy_rows(own_dy, own + ((first - image) * v.P - p) * v.Q * v.K, p, rows, to, dy_stride, a_piece[term], images_left);
-      if (on_tiles) turn_planes(to, own_dy.planes(), dy_stride, rows * own_dy.columns * images / row_pixels);
-    }
-    Surroundings next = next_chunk(d, v, o, chunk, rows);
-    const int64_t length = d.dy.columns * images, x_row = d.x.row_stride() * d.x.step_h, dy_row = d.dy.row_stride();
-    Walk walk = {d.chunks.groups * terms, rows, length, parts.x_size, x_row, parts.dy_size, dy_row, N_LANES, dy_stride, d.x.pitch, &next};
-    if (d.copy_dy) {
-      add_chunk(
-          d, v, walk, x, [&](int64_t k) { return dy + (k - k0) / N_LANES * dy_stride + (k - k0) % N_LANES; }, k0, k1, dw, chunk > begin);
-    } else {
-      walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
-      add_chunk(d, v, walk, x, [&](int64_t k) { return as_operand(own + (k - k0)); }, k0, k1, dw, chunk > begin);
-    }
+// Where a chunk lies, and its copies
+struct Chunk {
+  int64_t number, group, image, p, rows;
+  operand *x, *dy;
+};
+Chunk chunk_of(const Geometry& d, const Conv2d& v, const Parts& parts, int64_t number, int64_t group, int64_t slot) {
+  Chunk c;
+  c.number = number, c.group = group, c.image = number / d.chunks.bands * d.chunks.groups * d.x.images * together;
+  c.p = number % d.chunks.bands * d.chunks.band_rows, c.rows = smaller(d.chunks.band_rows, v.P - c.p);
+  c.x = reinterpret_cast<operand*>(parts.chunks + slot * parts.slot_bytes), c.dy = c.x + parts.x_size * d.chunks.groups * terms;
+  return c;
+}
+
+// One of `pieces` of the planes, from plane `first` on
+PaddedInput planes_of(const PaddedInput& in, int64_t piece, int64_t pieces, int64_t* first) {
+  const int64_t planes = in.window.rows ? 1 : in.planes(), end = planes * (piece + 1) / pieces;
+  PaddedInput own = in;
+  *first = planes * piece / pieces;
+  own.channels = end == *first ? 0 : end == planes ? in.channels - *first * N_LANES : (end - *first) * N_LANES;
+  return own;
+}
+
+void copy_chunk(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, const Chunk& chunk, int64_t piece) {
+  int64_t x_first, dy_first;
+  const PaddedInput x = planes_of(d.x, piece, d.splits, &x_first), dy = planes_of(d.dy, piece, d.splits, &dy_first);
+  const int64_t x_stride = x.plane_stride(d.chunks.plane_rows), dy_stride = dy.plane_stride(d.chunks.band_rows);
+  for (int64_t i = 0; i < d.chunks.groups * terms; i++) {
+    const int64_t image = chunk.image + i / terms * x.images * together, images_left = v.N - image, term = i % terms;
+    const storage* const x_from = o.in + image * v.H * v.W * v.C + chunk.group * d.C + x_first * N_LANES;
+    const storage* const dy_from = o.with + image * v.P * v.Q * v.K + chunk.group * d.K + dy_first * N_LANES;
+    if (x.channels)
+      copy_rows(x, x_from, chunk.p * x.step_h, (chunk.rows - 1) * x.step_h + x.used_h, chunk.x + i * parts.x_size + x_first * x_stride,
+                x_stride, b_piece[term], images_left);
+    if (!d.copy_dy || !dy.channels) continue;
+    operand* const to = chunk.dy + i * parts.dy_size + dy_first * dy_stride;
+    copy_rows(dy, dy_from, chunk.p, chunk.rows, to, dy_stride, a_piece[term], images_left);
+    if (on_tiles) turn_planes(to, dy.planes(), dy_stride, chunk.rows * dy.columns * dy.images / row_pixels);
   }
 }
 
-void add_parts(const Context& context, int64_t parts, int64_t size, const real* partial, storage* dw) {
+// dw of a block of output channels = or += that of a chunk
+void multiply_chunk(const Geometry& d, const Conv2d& v, const Parts& parts, const ConvOperands& o, const Chunk& chunk, int64_t split,
+                    real* dw, bool accumulate) {
+  const OnTiles tiles;
+  const int64_t k0 = split * d.split_k, k1 = smaller(d.K, k0 + d.split_k), dy_stride = d.dy.plane_stride(d.chunks.band_rows);
+  Surroundings next = next_chunk(d, v, o, chunk.number, chunk.rows);
+  Walk walk;
+  walk.groups = d.chunks.groups * terms, walk.rows = chunk.rows, walk.length = d.dy.columns * d.dy.images, walk.next = &next;
+  walk.x_group = parts.x_size, walk.x_row = d.x.row_stride() * d.x.step_h, walk.x_pixel = d.x.pitch;
+  walk.dy_group = parts.dy_size, walk.dy_row = d.dy.row_stride(), walk.dy_pixel = N_LANES, walk.dy_plane = dy_stride;
+  const auto copied = [&](int64_t k) { return chunk.dy + k / N_LANES * dy_stride + k % N_LANES; };
+  if (d.copy_dy) return add_chunk(d, v, walk, chunk.x, copied, k0, k1, dw, accumulate);
+  walk.dy_group = v.P * v.Q * v.K, walk.dy_row = v.Q * v.K, walk.dy_pixel = v.K;
+  const storage* const dy = o.with + (chunk.image * v.P + chunk.p) * v.Q * v.K + chunk.group * d.K;
+  add_chunk(d, v, walk, chunk.x, [&](int64_t k) { return as_operand(dy + k); }, k0, k1, dw, accumulate);
+}
+
+void add_parts(const Context& context, int64_t parts, int64_t size, const real* partial, real* dw) {
   constexpr int64_t step = 16384;
   parallel(context, divide_up(size, step), [&](int64_t block, int) {
     for_vectors(block * step, smaller(size, (block + 1) * step), [&](int64_t i, auto load, auto store) {
@@ -289,13 +282,24 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   const Geometry d = geometry(v, taps3, windows);
   const Parts parts = layout(context, v, d, scratch);
   const int64_t size = v.G * d.weights();
-  if (v.N == 0) return (void)__builtin_memset(o.out, 0, size * sizeof(storage));
-  parallel(context, v.G * d.chunks.parts * d.splits, [&](int64_t block, int worker) {
-    const int64_t split = block % d.splits, part = block / d.splits % d.chunks.parts, group = block / d.splits / d.chunks.parts;
-    real* dw = (d.chunks.parts > 1 || narrow ? parts.partial + part * size : as_real(o.out)) + group * d.weights();
-    run_block(d, v, parts, o, group, part, split, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), dw);
-  });
-  if (d.chunks.parts > 1 || narrow) add_parts(context, d.chunks.parts, size, parts.partial, o.out);
+  if (v.N == 0) return (void)__builtin_memset(o.dw, 0, size * sizeof(real));
+  real* const sums = d.chunks.parts > 1 ? parts.partial : o.dw;
+  // Chunks [begin, end) of each part
+  const auto go_on = [&](int64_t begin, int64_t end, bool copies, bool multiplies) {
+    parallel(context, v.G * d.chunks.parts * d.splits, [&](int64_t block, int worker) {
+      const int64_t split = block % d.splits, slot = block / d.splits, part = slot % d.chunks.parts, group = slot / d.chunks.parts;
+      const int64_t first = d.chunks.count * part / d.chunks.parts, last = d.chunks.count * (part + 1) / d.chunks.parts;
+      for (int64_t number = first + begin; number < smaller(first + end, last); number++) {
+        const Chunk chunk = chunk_of(d, v, parts, number, group, shared(d) ? slot : worker);
+        if (copies) copy_chunk(d, v, parts, o, chunk, split);
+        if (multiplies) multiply_chunk(d, v, parts, o, chunk, split, sums + part * size + group * d.weights(), number > first);
+      }
+    });
+  };
+  if (!shared(d)) go_on(0, d.chunks.count, true, true);
+  for (int64_t i = 0; shared(d) && i < divide_up(d.chunks.count, d.chunks.parts); i++)
+    go_on(i, i + 1, true, false), go_on(i, i + 1, false, true);
+  if (d.chunks.parts > 1) add_parts(context, d.chunks.parts, size, parts.partial, o.dw);
 }
 
 bool wide_enough(const Conv2d& v) { return v.G == 1 || (v.C / v.G >= 4 && v.K / v.G >= 4); }

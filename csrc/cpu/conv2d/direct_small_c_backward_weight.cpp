@@ -144,7 +144,7 @@ void run_part(const Geometry& d, const Conv2d& v, const Parts& parts, const Conv
 }
 
 // dw[k][entry] = the sum of the partial sums, in order
-void add_parts(const Geometry& d, int64_t groups, const real* partial, storage* dw) {
+void add_parts(const Geometry& d, int64_t groups, const real* partial, real* dw) {
   for (int64_t group = 0; group < groups; group++, partial += d.chunks.parts * d.sums(), dw += d.K * d.entries)
     for (int64_t e = 0; e < d.entries; e++)
       for (int64_t k = 0; k < d.columns; k += N_LANES) {
@@ -153,7 +153,7 @@ void add_parts(const Geometry& d, int64_t groups, const real* partial, storage* 
         for (int64_t part = 1; part < d.chunks.parts; part++) sum += load(first + part * d.sums());
         real lanes[N_LANES];
         store(lanes, sum);
-        for (int64_t i = k; i < smaller(k + N_LANES, d.K); i++) dw[i * d.entries + e] = storage(lanes[i - k]);
+        for (int64_t i = k; i < smaller(k + N_LANES, d.K); i++) dw[i * d.entries + e] = lanes[i - k];
       }
 }
 
@@ -162,7 +162,7 @@ int64_t scratch_bytes(const Context& context, const Conv2d& v) { return layout(c
 void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
   const Geometry d = geometry(v);
   const Parts parts = layout(context, v, d, scratch);
-  if (v.N == 0) return (void)__builtin_memset(o.out, 0, v.K * d.entries * sizeof(storage));
+  if (v.N == 0) return (void)__builtin_memset(o.dw, 0, v.K * d.entries * sizeof(real));
   for (int64_t e = 0; e < d.entries; e++) {
     const int64_t tap = e / d.x.channels;
     parts.entry[e] = int32_t(d.x.offset(tap / v.S * v.dilation_h, tap % v.S * v.dilation_w) + e % d.x.channels);
@@ -172,7 +172,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
     run_part(d, v, parts, o, group, part, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes),
              parts.partial + block * d.sums());
   });
-  add_parts(d, v.G, parts.partial, o.out);
+  add_parts(d, v.G, parts.partial, o.dw);
 }
 
 bool accepts(const Conv2d& v) { return v.C / v.G <= 4 && v.C / v.G <= N_LANES && (v.G == 1 || v.K / v.G >= 4); }

@@ -85,7 +85,7 @@ INLINE void backward_weight_tap(const Conv2d& v, const ConvOperands& o, int64_t 
         }
         sum += row;
       }
-    store(o.out + ((k * v.R + r) * v.S + s) * C + c, sum);
+    store(o.dw + ((k * v.R + r) * v.S + s) * C + c, sum);
   });
 }
 

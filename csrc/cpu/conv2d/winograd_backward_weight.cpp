@@ -155,7 +155,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
 
 // dw of output channels [k, end) of a pair's: the parts' sums in order, transformed.
 template <int M>
-void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, storage* dw) {
+void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, real* dw) {
   constexpr int T = Winograd<M>::T;
   for (; k < end; k++)
     for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {
@@ -184,14 +184,14 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
     const Pair pair(d, block % d.pairs());
     real* sums = parts.sums + (d.parts > 1 ? block : worker) * d.block_sums();
     sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.workers + worker * parts.worker_size, sums);
-    if (d.parts == 1) finish<M>(d, sums, pair, 0, pair.K.count, operands.out);
+    if (d.parts == 1) finish<M>(d, sums, pair, 0, pair.K.count, operands.dw);
   });
   if (d.parts == 1) return;
   const int64_t pieces = divide_up(d.k_width, 8);
   parallel(context, d.pairs() * pieces, [&](int64_t block, int) {
     const Pair pair(d, block / pieces);
     const int64_t k = block % pieces * 8;
-    finish<M>(d, parts.sums + block / pieces * d.block_sums(), pair, k, smaller(k + 8, pair.K.count), operands.out);
+    finish<M>(d, parts.sums + block / pieces * d.block_sums(), pair, k, smaller(k + 8, pair.K.count), operands.dw);
   });
 }
 

@@ -88,7 +88,7 @@ void add_block(const Conv2d& v, const Blocks& s, const ConvOperands& o, int64_t 
 
 // dw of a vector of output channels from k on, of one channel of the pixels: the parts' sums in order, transformed. At frequencies that a
 // channel has no weights for, taps that are not there alone are made of what lies there.
-void finish(const Parts& parts, int64_t k, int64_t c, storage* dw) {
+void finish(const Parts& parts, int64_t k, int64_t c, real* dw) {
   const real* const first = parts.sums + (k / panel * frequencies * channels + c) * panel + k % panel;
   transform_tile<Sevens::FilterGradient>(
       [&](int i, int j) {
@@ -102,7 +102,7 @@ void finish(const Parts& parts, int64_t k, int64_t c, storage* dw) {
         if (r == 7 || s == 7) return;
         real lanes[N_LANES];
         store(lanes, tap);
-        for (int64_t lane = 0; lane < N_LANES; lane++) dw[((k + lane) * 49 + r * 7 + s) * 3 + c % 3] = storage(lanes[lane]);
+        for (int64_t lane = 0; lane < N_LANES; lane++) dw[((k + lane) * 49 + r * 7 + s) * 3 + c % 3] = lanes[lane];
       });
 }
 
@@ -117,7 +117,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
     for (int64_t i = begin; i < end; i++)
       add_block(v, s, o, i, parts.workers + worker * parts.worker_size, parts.sums + part * parts.size, i > begin);
   });
-  parallel(context, v.K / N_LANES * channels, [&](int64_t i, int) { finish(parts, i / channels * N_LANES, i % channels, o.out); });
+  parallel(context, v.K / N_LANES * channels, [&](int64_t i, int) { finish(parts, i / channels * N_LANES, i % channels, o.dw); });
 }
 
 }  // namespace

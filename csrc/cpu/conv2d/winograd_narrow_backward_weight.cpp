@@ -96,7 +96,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64
 }
 
 // dw of output channel k: the parts' sums in order, transformed
-void finish(const Weights& d, const real* sums, int64_t k, storage* dw) {
+void finish(const Weights& d, const real* sums, int64_t k, real* dw) {
   const int64_t C = d.x.channels, K = d.dy.channels;
   for (int64_t c = 0; c < C; c += N_LANES)
     transform_tile<Winograd<4>::FilterGradient>(
@@ -127,7 +127,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
         operands.normalized ? sum_parts<decltype(C)::of, decltype(K)::of, true> : sum_parts<decltype(C)::of, decltype(K)::of, false>;
     sum(context, d, parts, operands);
   });
-  parallel(context, v.K, [&](int64_t k, int) { finish(d, parts.sums, k, operands.out); });
+  parallel(context, v.K, [&](int64_t k, int) { finish(d, parts.sums, k, operands.dw); });
 }
 
 bool accepts(const Conv2d& v) {

@@ -4,7 +4,7 @@
 
 namespace fastnn::FASTNN_TABLE {
 
-struct ConvOperands {  // x, w -> y forward; dy, w -> dx backward to the input; x, dy -> dw backward to the weight
+struct ConvOperands {  // x, w -> y forward; dy, w -> dx backward to the input
   const T* in;
   const T* with;
   const float* bias;
@@ -18,7 +18,7 @@ const char* direct_name(const Conv2d&);
 int64_t direct_weight_scratch(const Conv2d&);
 void direct_forward(const Context&, const Conv2d&, const ConvOperands&);
 void direct_backward_input(const Context&, const Conv2d&, const ConvOperands&);
-void direct_backward_weight(const Context&, const Conv2d&, const ConvOperands&, void* scratch);
+void direct_backward_weight(const Context&, const Conv2d&, const T* x, const T* dy, R* dw, void* scratch);
 // forward.cu: all others; with `sections`, the moments of y's columns are left there
 void gemm_forward(const Context&, const Conv2d&, const ConvOperands&, Section* sections);
 #pragma GCC visibility pop

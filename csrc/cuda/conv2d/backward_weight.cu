@@ -32,7 +32,7 @@ struct WeightCut {
         columns(v.R * v.S * v.C / v.G),
         depth(v.N * v.P * v.Q),
         split(depth, tile_shapes[int(size(v, v.C / v.G % whole_vector ? 1 : whole_vector))].count(rows, columns) * v.G),
-        at_once(sizeof(T) == sizeof(float) && split.count == 1) {}
+        at_once(split.count == 1) {}
   TileSize size(const Conv2d& v, int vector) const {
     return tile_size(rows, columns, v.G * larger<int64_t>(1, depth / stretch<float>), vector);
   }
@@ -40,10 +40,10 @@ struct WeightCut {
 };
 
 template <int dy_vector, int x_vector>
-void run(const Context& context, const Conv2d& v, const T* x, const T* dy, T* dw, float* partial) {
+void run(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw, float* partial) {
   constexpr int vector = dy_vector < x_vector ? dy_vector : x_vector;
   const WeightCut cut(v);
-  float* sums = cut.at_once ? reinterpret_cast<float*>(dw) : partial;
+  float* sums = cut.at_once ? dw : partial;
   const bool whole = cut.columns % 4 == 0 && is_aligned(sums, 16);
   const BackwardWeight<dy_vector, x_vector> problem = {
       forward_window(v, x), dy, sums, v.K, cut.rows, cut.columns, cut.depth, cut.split.count, cut.split.length, whole};
@@ -60,8 +60,8 @@ Plan conv2d_backward_weight_plan(const Context& context, const Conv2d& v) {
   return {implicit_gemm.of(context.precision), WeightCut(v).scratch_bytes(v)};
 }
 
-void conv2d_backward_weight(const Context& context, const Conv2d& v, const T* x, const T* dy, T* dw, void* scratch) {
-  if (is_direct(v)) return direct_backward_weight(context, v, {x, dy, nullptr, dw}, scratch);
+void conv2d_backward_weight(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw, void* scratch) {
+  if (is_direct(v)) return direct_backward_weight(context, v, x, dy, dw, scratch);
   float* partial = static_cast<float*>(scratch);
   if (!is_whole(dy, v.K / v.G)) return run<1, 1>(context, v, x, dy, dw, partial);
   is_whole(x, v.C / v.G) ? run<whole_vector, whole_vector>(context, v, x, dy, dw, partial)

@@ -161,9 +161,9 @@ void direct_backward_input(const Context& context, const Conv2d& v, const ConvOp
   gather(context, g);
 }
 
-void direct_backward_weight(const Context& context, const Conv2d& v, const ConvOperands& o, void* scratch) {
-  const WeightSums d = {o.in,
-                        o.with,
+void direct_backward_weight(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw, void* scratch) {
+  const WeightSums d = {x,
+                        dy,
                         static_cast<float*>(scratch),
                         down_side<false>(v),
                         across_side<false>(v),
@@ -178,7 +178,7 @@ void direct_backward_weight(const Context& context, const Conv2d& v, const ConvO
                         filter_size(v)};
   const int64_t count = d.parts * v.K * d.filter;
   launch(context, sum_weights, dim3(unsigned(divide_up(count, direct_threads))), direct_threads, d, count);
-  combine(context, {d.sums, v.K * d.filter, 1, d.parts, 1}, nullptr, o.out);
+  combine(context, {d.sums, v.K * d.filter, 1, d.parts, 1}, nullptr, dw);
 }
 
 }  // namespace fastnn::FASTNN_TABLE
