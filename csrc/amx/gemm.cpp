@@ -18,9 +18,9 @@ void multiply_tiles(int first_rows, int second_rows, const Reduction& over, cons
       if constexpr (two) tiles.read<5>(p + over.second, a_bytes);
       tiles.multiply<0, 4, 6>();
       if constexpr (Z == 2) tiles.read<7>(b + tile_size, row_bytes);
-      if constexpr (two) tiles.space(), tiles.multiply<2, 5, 6>();
-      if constexpr (Z == 2) tiles.space(), tiles.multiply<1, 4, 7>();
-      if constexpr (two && Z == 2) tiles.space(), tiles.multiply<3, 5, 7>();
+      if constexpr (two) tiles.multiply<2, 5, 6>();
+      if constexpr (Z == 2) tiles.multiply<1, 4, 7>();
+      if constexpr (two && Z == 2) tiles.multiply<3, 5, 7>();
     }
   alignas(64) real sums[32][Z * N_LANES];
   tiles.write<0>(sums[0], stride);

@@ -23,6 +23,10 @@ class OnTiles {
   OnTiles(const OnTiles&) = delete;
 };
 
+// Behind each. Close together they take up to half longer where the core has another thread to serve; why, no manual says (bench/NOTES.md,
+// "Room between the tiles' instructions").
+#define ROOM(nops) "\n\t.rept " #nops "\n\tnop\n\t.endr"
+
 struct Tiles {
   template <int t>
   INLINE void clear() {
@@ -31,7 +35,7 @@ struct Tiles {
   // Rows lie `stride` bytes apart.
   template <int t>
   INLINE void read(const void* from, int64_t stride) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(stride), "i"(t) : "memory");
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ROOM(16)::"r"(from), "r"(stride), "i"(t) : "memory");
   }
   template <int t>
   INLINE void write(void* to, int64_t stride) {
@@ -40,11 +44,8 @@ struct Tiles {
   // sum[m][n] += over pairs k of a[m][k] b[k][n]
   template <int sum, int a, int b>
   INLINE void multiply() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(a), "i"(b));
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ROOM(32)::"i"(sum), "i"(a), "i"(b));
   }
-  // Between two products. One close behind the other takes longer, by up to half where the core has a second thread to serve; why, no
-  // manual says (bench/NOTES.md, "Room between products").
-  INLINE void space() { asm volatile(".rept 32\n\tnop\n\t.endr"); }
 };
 
 #else
@@ -83,7 +84,6 @@ struct Tiles {
       store(tile[sum][m], load(tile[sum][m]) + (firsts + seconds));
     }
   }
-  INLINE void space() {}
 };
 
 #endif

@@ -37,8 +37,8 @@ class WeightTiles {
         tiles_.read<4>(dy, row_bytes), tiles_.read<6>(x[0] + j, x_bytes), tiles_.read<5>(dy + plane, row_bytes);
         tiles_.multiply<0, 4, 6>();
         if constexpr (taps > 1) tiles_.read<7>(x[1] + j, x_bytes);
-        tiles_.space(), tiles_.multiply<2, 5, 6>();
-        if constexpr (taps > 1) tiles_.space(), tiles_.multiply<1, 4, 7>(), tiles_.space(), tiles_.multiply<3, 5, 7>();
+        tiles_.multiply<2, 5, 6>();
+        if constexpr (taps > 1) tiles_.multiply<1, 4, 7>(), tiles_.multiply<3, 5, 7>();
       } else {
         tiles_.read<6>(dy, row_bytes);
         for_taps([&](auto tap) { tiles_.read<7>(x[tap] + j, x_bytes), tiles_.multiply<tap, 6, 7>(); });
