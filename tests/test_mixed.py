@@ -87,6 +87,33 @@ def test_layers_keep_bfloat16_and_their_weights_float32(make: Any, shape: tuple[
     assert max(errors) > 0, "the bits of float32: it was not narrow at all"
 
 
+CONVOLUTIONS: list[Any] = [
+    lambda x, w: ops.conv2d(x, w, padding=1),
+    lambda x, w: ops.conv2d_batch_norm(x, w, None, None, None, padding=1),
+    lambda x, w: ops.conv_transpose2d(x, w, padding=1),
+]
+
+
+@pytest.mark.parametrize("convolve", CONVOLUTIONS, ids=["conv2d", "conv2d_batch_norm", "conv_transpose2d"])
+def test_a_weight_gradient_is_rounded_only_to_its_weights_type(convolve: Any, device: str) -> None:
+    """Float32 beside float32 weights, out of the kernel at once; weights that were cast before get the same one rounded."""
+    x = fastnn.tensor(normal(1, 4, 16, 8, 8), "bfloat16", device=device)
+    values = fastnn.tensor(normal(2, 16, 16, 3, 3), "bfloat16").numpy()  # the same numbers for both
+    grads = {}
+    for dtype in ("float32", "bfloat16"):
+        w = fastnn.tensor(values, device=device, requires_grad=True)
+        y = ops.cast(convolve(x, ops.cast(w, dtype)), "float32")
+        with fastnn.profile() as rows:
+            (y * y).sum().backward()
+        casts = [rows[row]["calls"] if row in rows else 0 for row in ("to_bfloat16", "to_float32")]
+        assert casts == ([1, 0] if dtype == "float32" else [2, 1])  # the one is y's gradient
+        assert w.grad is not None and w.grad.dtype == "float32"
+        grads[dtype] = w.grad.numpy()
+    rounded = fastnn.tensor(grads["float32"], "bfloat16").numpy()
+    assert not np.array_equal(rounded, grads["float32"])
+    np.testing.assert_array_equal(grads["bfloat16"], rounded)
+
+
 @pytest.mark.parametrize("narrow", NARROW_TABLES, ids=str)
 def test_a_model_in_mixed_training_sees_bfloat16(narrow: Table) -> None:
     seen = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import _C
 from ..tensor import Tensor
-from .cast import beside
+from .cast import like
 from .conv2d import Padding, Pair, arguments_of, geometry
 
 
@@ -22,5 +22,5 @@ def conv2d_inference(
 ) -> Tensor:
     """activation(conv2d(x, weight, bias, ...) + residual), without gradients: "silu" and "gelu" too are done while the result is written."""
     plan = geometry(x.shape, weight.shape, arguments_of(weight, stride, padding, dilation, groups), activation)
-    arrays = (x._array, beside(x, weight)._array, None if bias is None else bias._array)
+    arrays = (x._array, like(x._array, weight._array), None if bias is None else bias._array)
     return Tensor(_C.conv2d_forward(plan, *arrays) if residual is None else _C.conv2d_add_forward(plan, *arrays, residual._array))
