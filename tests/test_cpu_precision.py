@@ -138,6 +138,22 @@ def test_convolutions_of_small_integers_are_exact(geometry: Geometry, direction:
     assert np.array_equal(got, expected if direction == "backward_weight" else stored(way, expected))
 
 
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ((2, 96, 3, 700), (224, 96, 5, 5), (1, 1), (2, 2), (2, 2), (1, 1), 1),
+        ((8, 192, 32, 32), (224, 192, 4, 4), (1, 1), (1, 1), (2, 2), (1, 1), 1),
+    ],
+    ids=name_of,
+)
+def test_a_weight_gradient_of_many_chunks_is_exact(geometry: Geometry, way: Table) -> None:
+    """So many weights that there are few partial sums, and so many pixels that each is of several chunks, copied for all blocks in turn."""
+    case = Case("conv2d_backward_weight", geometry, {"exact": True})
+    (got,) = case.run(way).values()
+    assert ran(way, "backward_weight", geometry), _C.last_call()
+    assert np.array_equal(got, case.problem.expected[0])
+
+
 @pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 @pytest.mark.parametrize("size", [*SIZES, (10, 64, 5000), (65, 33, 2049), (17, 16, 16_384)], ids=lambda s: "x".join(map(str, s)))
 def test_products_of_small_integers_are_exact(size: tuple[int, int, int], ta: bool, tb: bool, way: Table) -> None:
