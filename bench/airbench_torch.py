@@ -136,7 +136,7 @@ class Training:
         self, net: Net, recipe: str, batch_size: int, steps: int, whiten_steps: int, run: Callable[..., Any] | None = None
     ) -> None:
         self.net, self.steps, self.whiten_steps, self.done = net, steps, whiten_steps, 0
-        self.forward = run or net
+        self.forward = net if run is None else run  # a compiled module has no truth
         self.lookahead = Lookahead(net) if recipe == "sgd" else None
         named = [(k, p) for k, p in net.named_parameters() if p.requires_grad]
         norms = [p for k, p in named if "norm" in k]

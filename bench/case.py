@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -51,13 +52,16 @@ def theirs(values: np.ndarray, layout: str = "NCHW", real: bool = False) -> torc
     return device.current.theirs(values, layout, real)
 
 
-def first(result: Any) -> np.ndarray:
-    """The first output of either side as an array."""
+def first(result: Any) -> torch.Tensor:
+    """A float32 copy of the first output of either side, where it lies."""
     value = result[0] if isinstance(result, (tuple, list)) else result
-    array: np.ndarray = value.detach().float().cpu().numpy() if isinstance(value, torch.Tensor) else value.numpy()
-    return array
+    if not isinstance(value, torch.Tensor):
+        value = torch.tensor(value.numpy()) if device.current.torch_name == "cpu" else torch.from_dlpack(value)
+    tensor: torch.Tensor = value.detach().to(torch.float32, copy=True)
+    return tensor
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     """Relative, in the 2-norm."""
-    return float(np.linalg.norm(np.ravel(a - b).astype(np.float64)) / np.linalg.norm(np.ravel(b).astype(np.float64)))
+    norm = partial(torch.linalg.vector_norm, dtype=torch.float64)
+    return float(norm(a.reshape(b.shape) - b) / norm(b))

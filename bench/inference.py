@@ -73,7 +73,7 @@ def measure(options: Namespace, name: str, batch: int) -> dict[str, Any]:
     state = model.state_dict()
     contenders: dict[str, Call] = {title: TorchInference(name, form, state, batches) for title, form in chosen.items()}
     contenders = {"fastnn": FastnnInference(model, batches), **contenders}
-    logits = {side: np.concatenate([first(call()) for _ in batches]) for side, call in contenders.items()}  # type: ignore[arg-type,misc]
+    logits = {side: torch.cat([first(call()) for _ in batches]) for side, call in contenders.items()}  # type: ignore[arg-type,misc]
     apart = {form: difference(logits["fastnn"], logits[form]) for form in chosen}
     return {"net": f"{name} x{batch}", **compare(options, contenders, list(chosen)), "difference": apart}
 

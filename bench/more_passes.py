@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from fastnn import _C
 
+from . import device
 from .case import LAYOUTS, Case, Sides, ours, random, theirs
 from .timing import Call
 
@@ -37,8 +38,8 @@ def bind(make: Callable[[Shape], Sides], shape: Shape) -> Callable[[], Sides]:
     return lambda: make(shape)
 
 
-def sides(mine: Call, form: Callable[[str], Call]) -> Sides:
-    return mine, {layout: form(layout) for layout in LAYOUTS}
+def sides(mine: Call, form: Callable[[str], Call], layouts: Iterable[str] = LAYOUTS) -> Sides:
+    return mine, {layout: form(layout) for layout in layouts}
 
 
 def averages(shape: Shape) -> Sides:
@@ -109,6 +110,11 @@ def layernorm_backward(shape: Shape) -> Sides:
     }
 
 
+def group_layouts() -> Iterable[str]:
+    """aten's group_norm wants NCHW on a GPU."""
+    return ("NCHW",) if device.current.is_gpu else LAYOUTS
+
+
 def groupnorm(shape: Shape) -> Sides:
     x, gamma, beta, plan = random(*shape), random(shape[1]), random(shape[1], seed=1), _C.GroupNorm(shape, 4)
     ax, ag, ab = ours(x), ours(gamma, real=True), ours(beta, real=True)
@@ -118,7 +124,7 @@ def groupnorm(shape: Shape) -> Sides:
         tx, tg, tb = theirs(x, layout), theirs(gamma, real=True), theirs(beta, real=True)
         return lambda: aten.native_group_norm(tx, tg, tb, *counts, 1e-5)
 
-    return sides(lambda: _C.groupnorm_forward(plan, ax, ag, ab), form)
+    return sides(lambda: _C.groupnorm_forward(plan, ax, ag, ab), form, group_layouts())
 
 
 def groupnorm_backward(shape: Shape) -> Sides:
@@ -132,4 +138,4 @@ def groupnorm_backward(shape: Shape) -> Sides:
         _, tmean, trstd = aten.native_group_norm(tx, tg, tg, *counts, 1e-5)
         return lambda: aten.native_group_norm_backward(tdy, tx, tmean, trstd, tg, *counts, [True] * 3)
 
-    return sides(lambda: _C.groupnorm_backward(plan, ax, ady, ag, mean, rstd), form)
+    return sides(lambda: _C.groupnorm_backward(plan, ax, ady, ag, mean, rstd), form, group_layouts())

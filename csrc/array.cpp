@@ -52,7 +52,7 @@ Storage::~Storage() {
     if (release)
       device.synchronize();
     else if (used)
-      device.order(used, stream);
+      device.let_go(used, stream);
   } catch (const DeviceError&) {  // of a device that has failed: nothing is under way there
   }
   if (release) {

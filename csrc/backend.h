@@ -7,7 +7,7 @@
 
 namespace fastnn {
 
-constexpr int backend_interface = 3;  // counts the changes of this struct
+constexpr int backend_interface = 4;  // counts the changes of this struct
 
 struct Backend {
   int interface, rows;  // backend_interface and row_count of its build
@@ -24,9 +24,9 @@ struct Backend {
   const char* (*pin)(int64_t bytes, void** block);  // memory of the host that copies need not wait for
   const char* (*unpin)(void* block);
 
-  const char* (*create_stream)(void** stream);
-  const char* (*destroy_stream)(void* stream);
+  const char* (*create_stream)(void** stream);  // for as long as the process lives
   const char* (*synchronize)(void* stream);
+  const char* (*finish)();  // all work of the device, whoever gave it
   const char* (*copy)(void* to, const void* from, int64_t bytes,
                       void* stream);  // either side may be the host's; may return before it is done
   const char* (*fill)(void* to, int byte, int64_t bytes, void* stream);

@@ -20,15 +20,12 @@ Device& with_backend(const std::string& name) {
 
 struct Stream {
   Device& device;
-  void* handle = nullptr;
-  explicit Stream(const std::string& name) : device(with_backend(name)) {
-    device.select();
-    device.check(device.backend->create_stream(&handle));
-  }
+  void* handle;
+  explicit Stream(const std::string& name) : device(with_backend(name)), handle(device.take_stream()) {}
   Stream(const Stream&) = delete;
   ~Stream() {
     device.backend->synchronize(handle);
-    device.backend->destroy_stream(handle);
+    device.give_back_stream(handle);
   }
 };
 

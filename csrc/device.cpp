@@ -103,11 +103,36 @@ void* Device::stream() {
   if (is_cpu()) return nullptr;
   const auto chosen = chosen_streams.find(this);
   if (chosen != chosen_streams.end()) return chosen->second;
-  std::call_once(own_stream_made_, [this] {
-    select();
-    check(backend->create_stream(&own_stream_));
-  });
+  std::call_once(own_stream_made_, [this] { own_stream_ = take_stream(); });
   return own_stream_;
+}
+
+void* Device::take_stream() {
+  select();
+  std::lock_guard guard(streams_lock_);
+  if (idle_streams_.empty()) {
+    void* made = nullptr;
+    check(backend->create_stream(&made));
+    streams_.insert(made);
+    return made;
+  }
+  void* const stream = idle_streams_.back();
+  idle_streams_.pop_back();
+  return stream;
+}
+
+void Device::give_back_stream(void* stream) {
+  std::lock_guard guard(streams_lock_);
+  idle_streams_.push_back(stream);
+}
+
+void Device::let_go(void* used, void* then) {
+  bool stays = reinterpret_cast<uintptr_t>(used) <= 2;  // the default streams
+  {
+    std::lock_guard guard(streams_lock_);
+    stays = stays || streams_.count(used);
+  }
+  stays ? order(used, then) : finish();
 }
 
 void Device::set_stream(void* stream) {
@@ -133,6 +158,12 @@ void Device::synchronize() {
   if (is_cpu()) return;
   select();
   check(backend->synchronize(stream()));
+}
+
+void Device::finish() {
+  if (is_cpu()) return;
+  select();
+  check(backend->finish());
 }
 
 void Device::copy(void* here, const void* from, size_t bytes) {

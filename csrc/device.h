@@ -1,6 +1,7 @@
 // Where arrays lie and kernels run: the CPU, or a device of a backend (CUDA) that was opened at run time.
 #pragma once
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -35,6 +36,13 @@ class Device {
   void set_stream(void*);  // null: the device's own
   void order(void* first, void* then);  // what stream `then` is given from now on waits for what `first` has been given
   void synchronize();                   // waits for this thread's stream
+  void finish();                        // waits for all work, also that of others
+  // A stream that nobody else has, until it is given back. None is destroyed: memory remembers on which it was used, and a driver that is
+  // asked about a stream that is gone ends the process.
+  void* take_stream();
+  void give_back_stream(void*);
+  // Memory that stream `used` was given work with is next used on stream `then`. Who has streams of his own may have destroyed them.
+  void let_go(void* used, void* then);
 
   void select();                                             // for this thread's next calls of the backend
   void copy_in(void* here, const void* host, size_t bytes);  // the host's bytes may be changed as soon as it returns
@@ -48,6 +56,9 @@ class Device {
  private:
   void* own_stream_ = nullptr;  // made when first asked for: a GPU that is never used need not be one that could be
   std::once_flag own_stream_made_;
+  std::mutex streams_lock_;
+  std::vector<void*> idle_streams_;
+  std::set<void*> streams_;  // all that were made
 };
 
 Device& cpu();

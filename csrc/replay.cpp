@@ -15,6 +15,17 @@ using Origin = Recording::Origin;
 
 size_t alignment_of(const Device& device) { return device.is_cpu() ? 64 : 256; }
 
+struct StreamApart {  // this thread's, while it lives
+  Device& device;
+  void *before, *stream;
+  explicit StreamApart(Device& d) : device(d), before(d.stream()), stream(d.take_stream()) { device.set_stream(stream); }
+  StreamApart(const StreamApart&) = delete;
+  ~StreamApart() {
+    device.set_stream(before);
+    device.give_back_stream(stream);
+  }
+};
+
 size_t aligned(size_t bytes, size_t alignment) { return (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment; }
 
 size_t most_alive(const std::vector<Tenant>& tenants, size_t alignment) {
@@ -239,6 +250,8 @@ void Replay::run_kernel(const Step& step, Context& context) {
 }
 
 void Replay::run_part(size_t begin, size_t end) {
+  contexts_.clear();
+  for (Device* device : devices_) contexts_.push_back(recording_->context(*device));
   for (size_t i = begin; i < end; i++) {
     const Step& step = steps_[i];
     if (step.kind == Kind::kernel) {
@@ -276,15 +289,15 @@ bool Replay::launch(size_t begin, size_t end) {
   return true;
 }
 
-// A stream that cannot be noted (another library's default one) runs the list instead.
+// Noted on a stream that nobody else has: what the loader's thread gives a stream meanwhile would be part of the graph, and not be done.
 bool Replay::make_graph(Device& gpu, size_t begin, size_t end, void** graph) {
-  gpu.select();
-  if (gpu.backend->begin_graph(gpu.stream())) return false;
+  const StreamApart apart(gpu);
+  if (gpu.backend->begin_graph(apart.stream)) return false;
   try {
     run_part(begin, end);
   } catch (const DeviceError&) {  // end_graph fails as well
   }
-  const bool made = !gpu.backend->end_graph(gpu.stream(), graph);
+  const bool made = !gpu.backend->end_graph(apart.stream, graph);
   return !gpu.backend->launch_error() && made;
 }
 
@@ -324,8 +337,6 @@ int Replay::run_to_look() {
     if (looks_[l] >= at_) end = looks_[l], look = int(l);
   {
     FlushDenormals flush;
-    contexts_.clear();
-    for (Device* device : devices_) contexts_.push_back(recording_->context(*device));
     if (!launch(at_, end)) run_part(at_, end);
     count(at_, end);
   }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from typing import Any
 
+import numpy as np
 import pytest
 from captured_steps import DEVICE, Training, compare
 from test_trainer import bits, blobs, net
@@ -49,6 +52,28 @@ def test_arrays_that_stay_on_the_host_are_copied_before_the_graph() -> None:
         x, factors = fastnn.tensor([0.1 * i, 0.2, 0.3], device=DEVICE), fastnn.tensor([1.0, i, 3.0])
         assert captured(x, factors).numpy().tobytes() == step(x, factors).numpy().tobytes()
     assert captured._takes[0].replay.graphs == 1
+
+
+def test_what_other_threads_do_meanwhile_is_no_part_of_it() -> None:
+    """As the loader's thread, which makes batches on the device's own stream."""
+    x, done, wrong = fastnn.tensor(np.arange(1000, dtype=np.float32), device=DEVICE), threading.Event(), list[int]()
+
+    def work() -> None:
+        for i in itertools.count():
+            if not np.array_equal((x * float(i % 7)).numpy(), np.arange(1000) * np.float32(i % 7)):
+                wrong.append(i)
+            if done.is_set():
+                return
+
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        for _ in range(20):
+            assert compare(3, net="lenet", optimizer="adam")._takes[0].replay.graphs == 1
+    finally:
+        done.set()
+        other.join()
+    assert not wrong
 
 
 def test_the_trainer_on_a_gpu() -> None:

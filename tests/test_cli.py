@@ -99,7 +99,7 @@ def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     (["train", "digits", "--epochs", "0"], r"argument --epochs: '0' is not a whole number from 1 on"),
     (["train", "digits", "--lr", "fast"], r"argument --lr: 'fast' is not a rate"),
     (["train", "digits", "--val-fraction", "1"], r"argument --val-fraction: '1' is not a fraction from 0 to below 1"),
-    (["train", "digits", "--model", "resnet18", "--device", "cuda"], r"error: .*no CUDA kernels|driver|GPU"),
+    (["train", "digits", "--model", "resnet18", "--device", "cuda:99"], r"error: .*(no CUDA kernels|driver|GPU|does not exist)"),
     (["train", "fashion-mnist"], r"error: fashion-mnist needs --data: the folder of its four IDX files"),
     (["train", "fashion-mnist", "--data", "absent"], r"error: absent: holds neither train-images-idx3-ubyte nor"),
     (["train", "arrays", "--data", "absent.npz"], r"error: .*absent.npz: No such file or directory"),

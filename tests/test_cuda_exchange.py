@@ -282,6 +282,17 @@ def test_our_stream_waits_for_the_producers(gpu: str) -> None:
         fastnn.cuda.from_cuda_array(LikeCuPy(fastnn.tensor(values(3), device=gpu), stream=NO_STREAM), gpu)
 
 
+@on_the_emulator
+def test_who_names_no_stream_is_waited_for(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 2 of the interface says nothing about streams, and PyTorch offers no other; in version 3 nothing is under way."""
+    x = fastnn.tensor(values(3), device=gpu)
+    quiet, silent = LikeCuPy(x), LikeCuPy(x, version=2)
+    monkeypatch.setenv("FASTNN_EMULATED_FAIL", "cudaDeviceSynchronize")
+    assert np.array_equal(fastnn.cuda.from_cuda_array(quiet, gpu).numpy(), values(3))
+    with pytest.raises(fastnn.DeviceError, match="finish the work of the GPU"):
+        fastnn.cuda.from_cuda_array(silent, gpu)
+
+
 # --- PyTorch, where there is a GPU
 
 
@@ -295,3 +306,17 @@ def test_pytorch_both_ways(gpu: str) -> None:
     assert np.array_equal(fastnn.from_dlpack(theirs * 2).numpy(), 2 * x.numpy())
     assert np.array_equal(torch.as_tensor(x, device="cuda").cpu().numpy(), x.numpy())
     assert np.array_equal(fastnn.cuda.from_cuda_array(theirs * 3, gpu).numpy(), (theirs * 3).cpu().numpy())
+
+
+@pytest.mark.parametrize("gpu", [gpu for gpu in GPUS if gpu == "cuda"])
+def test_another_librarys_stream_may_be_gone_when_memory_is_freed(gpu: str) -> None:
+    """A driver that is asked about a stream which was destroyed ends the process."""
+    import torch
+
+    runtime, handle, x = torch.cuda.cudart(), ctypes.c_void_p(), fastnn.tensor(values(3), device=gpu)
+    runtime.cudaStreamCreate(ctypes.addressof(handle))
+    capsule = x.__dlpack__(stream=handle.value)
+    runtime.cudaStreamDestroy(handle.value)
+    before = allocated(gpu)
+    del capsule, x
+    assert allocated(gpu) < before

@@ -168,6 +168,19 @@ def test_streams_and_events(gpu: str) -> None:
 
 
 @every_gpu
+def test_streams_outlive_their_objects(gpu: str) -> None:
+    """Memory that a stream was given work with asks for the stream again when it is freed."""
+    side, x = fastnn.cuda.Stream(gpu), fastnn.tensor(values(1000), device=gpu)
+    handle = side.cuda_stream
+    with fastnn.cuda.stream(side):
+        y = x.exp()
+    del side
+    assert fastnn.cuda.Stream(gpu).cuda_stream == handle
+    del x
+    assert np.isfinite(y.numpy()).all()
+
+
+@every_gpu
 def test_pinned_memory_is_copied_from_and_kept_until_then(gpu: str) -> None:
     x = values(1000)
     for _ in range(3):

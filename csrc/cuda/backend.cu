@@ -205,8 +205,8 @@ const char* create_stream(void** stream) {
   *stream = made;
   return error;
 }
-const char* destroy_stream(void* stream) { return said(cudaStreamDestroy(stream_of(stream)), "destroy a stream"); }
 const char* synchronize(void* stream) { return said(cudaStreamSynchronize(stream_of(stream)), "finish the work on a stream"); }
+const char* finish() { return said(cudaDeviceSynchronize(), "finish the work of the GPU"); }
 
 const char* copy(void* to, const void* from, int64_t bytes, void* stream) {
   return said(cudaMemcpyAsync(to, from, size_t(bytes), cudaMemcpyDefault, stream_of(stream)), "copy");
@@ -276,7 +276,7 @@ const Backend& backend() {
       backend_interface, row_count, backend_name(),
       open, describe, memory, locate, select,
       allocate, release, pin, unpin,
-      create_stream, destroy_stream, synchronize, copy, fill,
+      create_stream, synchronize, finish, copy, fill,
       create_event, destroy_event, record, wait, synchronize_event, elapsed,
       begin_graph, end_graph, launch_graph, destroy_graph,
       launch_error, table,

@@ -63,7 +63,8 @@ void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 
   kernel<<<grid, threads, shared_size<Shared>, static_cast<cudaStream_t>(context.stream)>>>(P(arguments)...);
   note_launch(cudaGetLastError());
 #else
-  note_launch(cuda_on_cpu::launch(grid, dim3(threads), shared_size<Shared>, [=] { kernel(P(arguments)...); }));
+  note_launch(cuda_on_cpu::launch(static_cast<cudaStream_t>(context.stream), grid, dim3(threads), shared_size<Shared>,
+                                  [=] { kernel(P(arguments)...); }));
 #endif
 }
 

@@ -38,7 +38,7 @@ struct DeviceArray {  // of exactly n elements
 // The kernel's failure, or whether its numbers are right.
 template <class F, class Check>
 std::string outcome(dim3 grid, dim3 threads, int64_t shared_bytes, F kernel, Check right) {
-  const cudaError_t error = cuda_on_cpu::launch(grid, threads, shared_bytes, kernel);
+  const cudaError_t error = cuda_on_cpu::launch(nullptr, grid, threads, shared_bytes, kernel);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   return right() ? "right" : "wrong numbers";
 }

@@ -33,8 +33,7 @@ constexpr int64_t max_shared_bytes = 227 * 1024;
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local std::string launch_message;
-thread_local EmulatedGraph* noting = nullptr;
-thread_local cudaStream_t noted_stream = nullptr;
+thread_local EmulatedGraph* noting = nullptr;  // begun by this thread
 
 cudaError_t noted(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -97,6 +96,7 @@ struct Ledger {
   size_t used[most_devices] = {};
   std::set<cudaStream_t> streams;
   std::set<cudaEvent_t> events;
+  std::map<cudaStream_t, EmulatedGraph*> noted;  // by whichever thread: what any thread gives the stream goes there
 
   bool has(cudaStream_t stream) {
     const std::lock_guard<std::mutex> guard(lock);
@@ -164,12 +164,17 @@ const ErrorText& text_of(cudaError_t error) {
   return unknown;
 }
 
-// While a stream is noted, whatever else this thread does would be lost from the graph.
+// While a thread notes a stream, whatever else it does would be lost from the graph.
 cudaError_t done_or_noted(cudaStream_t stream, std::function<cudaError_t()> work) {
-  if (!noting) return work();
-  if (stream != noted_stream) return cannot_be_noted();
-  noting->work.push_back(std::move(work));
-  return cudaSuccess;
+  {
+    const std::lock_guard<std::mutex> guard(ledger().lock);
+    const auto found = ledger().noted.find(stream);
+    if (found != ledger().noted.end()) {
+      found->second->work.push_back(std::move(work));
+      return cudaSuccess;
+    }
+  }
+  return noting ? cannot_be_noted() : work();
 }
 
 cudaError_t checked(bool fine, cudaError_t otherwise = cudaErrorInvalidResourceHandle) { return fine ? cudaSuccess : noted(otherwise); }
@@ -220,7 +225,7 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() { return must_fail("cudaDeviceSynchronize") ? noted(cudaErrorLaunchFailure) : cudaSuccess; }
 
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = driver_version().number();
@@ -345,15 +350,20 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEve
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (noting || is_default(stream) || must_fail("cudaStreamBeginCapture")) return noted(cudaErrorStreamCaptureUnsupported);
   if (!ledger().has(stream)) return noted(cudaErrorInvalidResourceHandle);
-  noting = new EmulatedGraph, noted_stream = stream;
+  const std::lock_guard<std::mutex> guard(ledger().lock);
+  if (ledger().noted.count(stream)) return noted(cudaErrorStreamCaptureUnsupported);
+  ledger().noted[stream] = noting = new EmulatedGraph;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
-  if (!noting || stream != noted_stream) return noted(cudaErrorInvalidValue);
+  const std::lock_guard<std::mutex> guard(ledger().lock);
+  const auto found = ledger().noted.find(stream);
+  if (found == ledger().noted.end() || found->second != noting) return noted(cudaErrorInvalidValue);
   EmulatedGraph* all = noting;
-  noting = nullptr, noted_stream = nullptr;
+  ledger().noted.erase(found);
+  noting = nullptr;
   if (!all->broken && !must_fail("cudaStreamEndCapture")) {
     *graph = all;
     return cudaSuccess;
@@ -387,17 +397,20 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
 
 namespace cuda_on_cpu {
 
-cudaError_t launch(dim3 grid, dim3 block, int64_t shared_bytes, const std::function<void()>& kernel) {
+cudaError_t run(dim3 grid, dim3 block, int64_t shared_bytes, const std::function<void()>& kernel) {
+  const char* message = must_fail("launch") ? "FASTNN_EMULATED_FAIL asks for it" : run_grid(grid, block, shared_bytes, kernel);
+  if (!message) return cudaSuccess;
+  launch_message = message;
+  return noted(cudaErrorLaunchFailure);
+}
+
+cudaError_t launch(cudaStream_t stream, dim3 grid, dim3 block, int64_t shared_bytes, const std::function<void()>& kernel) {
   const bool grid_fits = grid.x && grid.y && grid.z && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535;
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   const bool block_fits = threads > 0 && threads <= 1024 && block.x <= 1024 && block.y <= 1024 && block.z <= 64;
   if (!grid_fits || !block_fits) return noted(cudaErrorInvalidConfiguration);
   if (shared_bytes < 0 || shared_bytes > max_shared_bytes) return noted(cudaErrorInvalidValue);
-  if (noting) return done_or_noted(noted_stream, [=] { return launch(grid, block, shared_bytes, kernel); });
-  const char* message = must_fail("launch") ? "FASTNN_EMULATED_FAIL asks for it" : run_grid(grid, block, shared_bytes, kernel);
-  if (!message) return cudaSuccess;
-  launch_message = message;
-  return noted(cudaErrorLaunchFailure);
+  return done_or_noted(stream, [=] { return run(grid, block, shared_bytes, kernel); });
 }
 
 const char* last_message() { return launch_message.c_str(); }

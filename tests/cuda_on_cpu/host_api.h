@@ -107,7 +107,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 
 namespace cuda_on_cpu {
 
-cudaError_t launch(dim3 grid, dim3 block, int64_t shared_bytes, const std::function<void()>& kernel);
+cudaError_t launch(cudaStream_t stream, dim3 grid, dim3 block, int64_t shared_bytes, const std::function<void()>& kernel);
 const char* last_message();  // about this thread's last failed launch
 
 }  // namespace cuda_on_cpu
