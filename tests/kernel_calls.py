@@ -59,6 +59,20 @@ FLOAT_ISAS = [isa for isa in _C.isas("float32") if isa not in ("avx512bf16", "am
 CPU_TABLES = [*(Table(isa, "float32") for isa in FLOAT_ISAS), Table("portable", "float64")] if "cpu" in DEVICES else []
 NARROW_TABLES = [Table(isa, "bfloat16") for isa in (_C.isas("bfloat16") if "cpu" in DEVICES else [])]
 NARROW_TABLES += [Table(device, "bfloat16") for device in GPUS]
+
+
+# How GPUs make products: (dtype, precision, the algorithm's last word, gpu). The emulated ones are a Hopper and an Ampere.
+def _ways() -> list[tuple[str, str, str, str]]:
+    ways = []
+    for gpu in GPUS:
+        ways += [("float32", "highest", "ffma", gpu), ("float32", "high", "tf32x3", gpu), ("float32", "medium", "tf32", gpu)]
+        groups = "capability 9.0" in fastnn.cuda.device_name(gpu)
+        ways += [("bfloat16", "highest", "bf16_groups" if groups else "bf16", gpu)]
+        ways += [("bfloat16", "highest", "bf16", f"{gpu}:1")] if gpu == "cuda-emulated" else []
+    return ways
+
+
+WAYS = _ways()
 TABLES = [*CPU_TABLES, *(Table(device, "float32") for device in GPUS)]
 
 
@@ -89,6 +103,16 @@ def plan(row: str, parameters: Sequence[Any], dtype: str = "float32") -> tuple[s
 
 def struct(row: str, parameters: Sequence[Any]) -> Any:
     return getattr(_C, ROWS[row]["struct"])(*parameters)
+
+
+def word(multiply: str, *neighbours: int) -> str:
+    """The algorithm's last word where so many elements lie side by side: warpgroups take their operands in 16 bytes."""
+    return "bf16" if multiply == "bf16_groups" and any(n % 8 for n in neighbours) else multiply
+
+
+def conv2d_word(multiply: str, geometry: Sequence[Any], direction: str) -> str:
+    (_, channels, *_), (filters, per_group, *_) = geometry[:2]
+    return word(multiply, per_group, *([] if direction == "forward" else [filters * per_group // channels if channels else 0]))
 
 
 def operand_dtype(operand: dict[str, Any], dtype: str) -> str:

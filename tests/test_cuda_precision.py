@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conv2d_geometries import CONV2D_GEOMETRIES, NETWORK_GEOMETRIES, Geometry, plain_geometry
-from kernel_calls import GPUS, NARROW_TABLES, ROWS, Array, Table, call, normwise, plan, using
+from kernel_calls import GPUS, NARROW_TABLES, ROWS, WAYS, Array, Table, call, conv2d_word, normwise, plan, using, word
 from kernel_cases import CASES, Case, describe
 from kernel_problems import MATRICES
 
@@ -122,16 +122,17 @@ def test_matrix_products_of_small_integers_on_the_cpu_are_exact(shapes: Any, tra
     assert np.array_equal(got, rounded(case.problem.expected[0]))
 
 
-POLICIES = [("float32", "high", "tf32x3"), ("float32", "medium", "tf32"), ("bfloat16", "highest", "bf16")]
+every_way = pytest.mark.parametrize(("dtype", "precision", "multiply", "gpu"), WAYS, ids=lambda v: v)
+every_tensor_core = pytest.mark.parametrize(("dtype", "precision", "multiply", "gpu"), [w for w in WAYS if w[2] != "ffma"], ids=lambda v: v)
 NORMWISE = {
     "tf32x3": 8e-6,
     "tf32": 2e-3,
     "bf16": 1.5e-2,
+    "bf16_groups": 1.5e-2,
 }  # TF32 keeps 11 bits of each operand, bfloat16 8; results are stored in the latter
 
 
-@every_gpu
-@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@every_tensor_core
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("geometry", CONV2D_GEOMETRIES[::3], ids=lambda g: "-".join(map(describe, g)))
 def test_convolutions_of_small_integers_are_exact(
@@ -141,13 +142,12 @@ def test_convolutions_of_small_integers_are_exact(
     with using(Table(gpu, dtype, precision)):
         (got,) = call(row, geometry, case.problem.operands, dtype).values()
         algorithm = _C.last_call()["algorithm"]
-    assert algorithm in ("depthwise", "narrow_groups") or algorithm.endswith(f"_{multiply}")
+    assert algorithm in ("depthwise", "narrow_groups", f"implicit_gemm_{conv2d_word(multiply, geometry, direction)}")
     (expected,) = case.problem.expected
     assert np.array_equal(got, written(row, expected) if dtype == "bfloat16" else expected.astype(np.float32)), algorithm
 
 
-@every_gpu
-@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@every_tensor_core
 @pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)], ids=str)
 @pytest.mark.parametrize("shapes", MATRICES, ids=lambda s: "-".join(map(describe, s)))
 def test_matrix_products_of_small_integers_are_exact(
@@ -160,13 +160,13 @@ def test_matrix_products_of_small_integers_are_exact(
     case = Case("matmul", (*swap, ta, tb), {"exact": True})
     with using(Table(gpu, dtype, precision)):
         (got,) = call("matmul", case.parameters, case.problem.operands, dtype).values()
-        assert not got.size or multiply in _C.last_call()["algorithm"]
+        ends = word(multiply, swap[0][-1], swap[1][-1])
+        assert not got.size or _C.last_call()["algorithm"].endswith(f"_{ends}")
     (expected,) = case.problem.expected
     assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32))
 
 
-@every_gpu
-@pytest.mark.parametrize(("dtype", "precision", "multiply"), POLICIES, ids=lambda v: v)
+@every_tensor_core
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_real_data_normwise(direction: str, dtype: str, precision: str, multiply: str, gpu: str) -> None:
     """Per output channel in the 2-norm: what the operands' rounding costs, and no more."""
@@ -206,8 +206,6 @@ def test_what_is_not_finite_under_high_precision(gpu: str) -> None:
 
 # --- which kernel runs, and shapes for the widest tiles
 
-WAYS = [("float32", "highest", "ffma"), *POLICIES]
-every_way = pytest.mark.parametrize(("dtype", "precision", "multiply"), WAYS, ids=lambda v: v)
 ALGORITHMS: list[tuple[Geometry, str]] = [
     (plain_geometry(8, 1, 28, 16, 5), "implicit_gemm"),
     (plain_geometry(64, 3, 32, 64, 3), "implicit_gemm"),
@@ -218,18 +216,17 @@ ALGORITHMS: list[tuple[Geometry, str]] = [
 ]
 
 
-@every_gpu
 @every_way
 @pytest.mark.parametrize(("geometry", "family"), ALGORITHMS, ids=lambda v: v if isinstance(v, str) else "-".join(map(describe, v)))
 def test_the_algorithm_chosen(geometry: Geometry, family: str, dtype: str, precision: str, multiply: str, gpu: str) -> None:
     with using(Table(gpu, dtype, precision)):
-        names = {plan(f"conv2d_{direction}", geometry, dtype)[0] for direction in DIRECTIONS}
+        names = [plan(f"conv2d_{direction}", geometry, dtype)[0] for direction in DIRECTIONS]
         products = [plan("matmul", shapes, dtype)[0] for shapes in (((64, 64), (64, 64)), ((10, 9000), (9000, 10)))]
-    assert names == {f"{family}_{multiply}" if family == "implicit_gemm" else family}
-    assert products == [f"gemm_{multiply}", f"gemm_split_{multiply}"]
+    ends = [f"_{conv2d_word(multiply, geometry, direction)}" if family == "implicit_gemm" else "" for direction in DIRECTIONS]
+    assert names == [family + end for end in ends]
+    assert products == [f"gemm_{multiply}", f"gemm_split_{word(multiply, 10)}"]
 
 
-@every_gpu
 @every_way
 @pytest.mark.parametrize("columns", [1408, 704])
 def test_products_of_many_tiles_are_exact(columns: int, dtype: str, precision: str, multiply: str, gpu: str) -> None:

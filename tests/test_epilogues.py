@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conv2d_geometries import CONV2D_GEOMETRIES, LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, WIDE_TILES, Geometry, plain_geometry
-from kernel_calls import GPUS, Array, Table, call, plan, same_bits, struct, using
+from kernel_calls import GPUS, WAYS, Array, Table, call, conv2d_word, plan, same_bits, struct, using
 from kernel_cases import Case, describe
 
 from fastnn import _C
@@ -32,9 +32,7 @@ def directly() -> Iterator[None]:
     _C.set_winograd(True)
 
 
-every_gpu = pytest.mark.parametrize("gpu", GPUS)
-WAYS = [("float32", "highest", "ffma"), ("float32", "high", "tf32x3"), ("float32", "medium", "tf32"), ("bfloat16", "highest", "bf16")]
-every_way = pytest.mark.parametrize(("dtype", "precision", "multiply"), WAYS, ids=lambda v: v)
+every_way = pytest.mark.parametrize(("dtype", "precision", "multiply", "gpu"), WAYS, ids=lambda v: v)
 
 # --- activations: exact on integers
 
@@ -79,19 +77,17 @@ def rounded(value: Array) -> Array:
     return result
 
 
-@every_gpu
 @every_way
 @pytest.mark.parametrize("geometry", [*SHAPES[::4], *LONG_SUMS, *WIDE_TILES, *NARROW_GROUPS[:2], NETWORK_GEOMETRIES[12]], ids=name_of)
 def test_relu_in_every_way_of_multiplying(geometry: Geometry, dtype: str, precision: str, multiply: str, gpu: str) -> None:
     case = Case("conv2d_forward", (*geometry, "relu"), {"exact": True})
     with using(Table(gpu, dtype, precision)):
         (got,) = call(case.row, case.parameters, case.problem.operands, dtype).values()
-        assert _C.last_call()["algorithm"] in ("depthwise", "narrow_groups", f"implicit_gemm_{multiply}")
+        assert _C.last_call()["algorithm"] in ("depthwise", "narrow_groups", f"implicit_gemm_{conv2d_word(multiply, geometry, 'forward')}")
     (expected,) = case.problem.expected
     assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected)
 
 
-@every_gpu
 @every_way
 @pytest.mark.parametrize("product", PRODUCTS, ids=name_of)
 def test_relu_of_products_in_every_way_of_multiplying(product: Any, dtype: str, precision: str, multiply: str, gpu: str) -> None:
@@ -160,7 +156,7 @@ def test_fused_and_by_itself_are_the_same_bits(activation: str, table: Table) ->
         assert np.isnan(fused).any() and not np.array_equal(fused, y, equal_nan=True)
 
 
-@every_gpu
+@pytest.mark.parametrize("gpu", GPUS)
 def test_relu_in_bfloat16_is_the_same_bits(gpu: str) -> None:
     with using(Table(gpu, "bfloat16")):
         for geometry in REAL:
@@ -279,14 +275,13 @@ def test_fused_normalisation_beside_its_halves(geometry: Geometry, table: Table)
             assert_halves(fused, apart, table.dtype)
 
 
-@every_gpu
 @every_way
 @pytest.mark.parametrize("geometry", NORMED[1::2], ids=name_of)
 def test_moments_in_every_way_of_multiplying(geometry: Geometry, dtype: str, precision: str, multiply: str, gpu: str) -> None:
     """In bfloat16 the statistics are those of z as it is stored, as if it had been read again."""
     with using(Table(gpu, dtype, precision)):
         fused, apart, algorithm = both(geometry, "relu", True, dtype)
-    assert algorithm in ("depthwise", "narrow_groups", f"implicit_gemm_moments_{multiply}")
+    assert algorithm in ("depthwise", "narrow_groups", f"implicit_gemm_moments_{conv2d_word(multiply, geometry, 'forward')}")
     assert_halves(fused, apart, dtype)
 
 

@@ -21,6 +21,7 @@ extern const Table table;
 }
 
 void note_launch(cudaError_t);
+bool on_hopper();
 
 namespace {
 
@@ -286,6 +287,16 @@ const Backend& backend() {
 }
 
 }  // namespace
+
+bool on_hopper() {
+  int device = 0, major = 0, minor = 0;
+  if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ||
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)) {
+    cudaGetLastError();
+    return false;
+  }
+  return major == 9 && minor == 0;
+}
 
 void note_launch(cudaError_t error) {
   if (first_launch_error == cudaSuccess) first_launch_error = error;

@@ -9,15 +9,19 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-// The main loop: core's sums += a b over [begin, end) of the depth, for the tile at (row, column). Chunks are copied stages - 1 ahead of
-// the one being multiplied. A form for other hardware takes its place with the same Shared (what it needs), constructor and run().
+// The main loop: core's sums += a b over [begin, end) of the depth, for the tile at (row, column). Chunks are copied some ahead of the one
+// being multiplied: into the place of the one before it, which nobody reads any more behind the barrier; or, where products go on by
+// themselves, of the one before that.
 template <class Tile, class Core, class A, class B>
 struct MainLoop {
-  using CopyA = ChunkCopy<A, Tile::rows, Tile::threads>;
-  using CopyB = ChunkCopy<B, Tile::columns, Tile::threads>;
+  using LayoutA = typename Core::LayoutA;
+  using LayoutB = typename Core::LayoutB;
+  using CopyA = ChunkCopy<A, LayoutA, Tile::threads>;
+  using CopyB = ChunkCopy<B, LayoutB, Tile::threads>;
+  static constexpr int chunks_ahead = Tile::stages - (Core::goes_on ? 2 : 1);
   struct Stage {
-    alignas(16) T a[CopyA::Layout::size];
-    alignas(16) T b[CopyB::Layout::size];
+    alignas(LayoutA::alignment) T a[LayoutA::size];
+    alignas(LayoutB::alignment) T b[LayoutB::size];
   };
   struct Stages {
     Stage stage[Tile::stages];
@@ -33,17 +37,26 @@ struct MainLoop {
       : copy_a(a, places.a, row), copy_b(b, places.b, column) {}
 
   __device__ __forceinline__ void run(Stages& all, int64_t begin, int64_t end, Core& core) {
-    const int64_t chunks = divide_up(end - begin, chunk_depth);
+    const int64_t chunks = divide_up(end - begin, LayoutA::depth);
     copy_a.start(begin), copy_b.start(begin);
-    for (int i = 0; i < Tile::stages - 1; i++) copy(all.stage[i], i < chunks);
-    int now = 0, ahead = Tile::stages - 1;
+    for (int i = 0; i < chunks_ahead; i++) {
+      __syncthreads();  // the lines of this chunk are known to all
+      copy(all.stage[i], i < chunks);
+    }
+    int now = 0, ahead = chunks_ahead;
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-      wait_for_copies<Tile::stages - 2>();
-      __syncthreads();  // this chunk is there for all, and nobody reads the one before it any more
-      copy(all.stage[ahead], chunk + Tile::stages - 1 < chunks);
-      core.add(all.stage[now].a, all.stage[now].b);
+      wait_for_copies<chunks_ahead - 1>();
+      if constexpr (Core::goes_on) show_to_group_products();
+      __syncthreads();  // this chunk is there for all, and nobody reads the one that is replaced
+      if constexpr (Core::goes_on) core.add(all.stage[now].a, all.stage[now].b);
+      copy(all.stage[ahead], chunk + chunks_ahead < chunks);
+      if constexpr (Core::goes_on)
+        core.template finish<1>();
+      else
+        core.add(all.stage[now].a, all.stage[now].b);
       now = now + 1 < Tile::stages ? now + 1 : 0, ahead = ahead + 1 < Tile::stages ? ahead + 1 : 0;
     }
+    if constexpr (Core::goes_on) core.template finish<0>();
   }
   __device__ __forceinline__ void copy(Stage& stage, bool more) {
     if (more) copy_a.next(stage.a), copy_b.next(stage.b);
@@ -100,16 +113,16 @@ struct Part {
 // Which tile of which slice a block makes. Blocks that follow each other share rows of a or columns of b: they walk down 8 tiles, then one
 // to the right.
 struct TileGrid {
-  int64_t down, across, slices;
+  unsigned down, across, slices;
   struct Position {
-    int64_t slice, row, column;  // counted in tiles
+    unsigned slice, row, column;  // counted in tiles
   };
-  dim3 grid() const { return dim3(unsigned(down * across * slices)); }
-  __device__ __forceinline__ Position position(int64_t block) const {
-    constexpr int64_t band = 8;
-    const int64_t tile = block % (down * across), first = tile / (band * across) * band, height = smaller(band, down - first);
-    const int64_t in_band = tile % (band * across);
-    return {block / (down * across), first + in_band % height, in_band / height};
+  dim3 grid() const { return dim3(down * across * slices); }
+  __device__ __forceinline__ Position position(unsigned block) const {
+    constexpr unsigned band = 8;
+    const unsigned slice = block / (down * across), tile = block - slice * (down * across), bands = tile / (band * across);
+    const unsigned in_band = tile - bands * (band * across), height = smaller(band, down - bands * band), column = in_band / height;
+    return {slice, bands * band + in_band - column * height, column};
   }
 };
 
@@ -119,10 +132,12 @@ struct TileKernel {
   using Loop = MainLoop<Tile, Core, typename Part::A, typename Part::B>;
   using Element = typename Part::Target::Element;
   static constexpr bool has_moments = Part::Target::has_moments;
+  static constexpr int packed_pitch = Tile::columns + 8;  // so that the rows of a warp's lanes have banks of their own
   struct Shared {
     union {
       typename Loop::Stages stages;
       alignas(16) float sum[Tile::rows * Tile::sum_pitch];
+      alignas(16) T packed[Core::goes_on ? Tile::rows * packed_pitch : 1];  // as it is stored
     };
     typename Loop::Places places;
     Element* row[Tile::rows];  // of the target, null where there is none
@@ -164,13 +179,80 @@ struct TileKernel {
     }
   }
 
-  static __device__ __forceinline__ void store_moments(const Shared& s, const Part& part, int64_t first_column) {
+  // tile: what is stored, in rows `pitch` apart
+  template <class E>
+  static __device__ __forceinline__ void store_moments(const Shared& s, const E* tile, int pitch, const Part& part, int64_t first_column) {
     for (int i = int(threadIdx.x); i < Tile::rows / section_rows * Tile::columns; i += Tile::threads) {
       const int column = i % Tile::columns, number = i / Tile::columns;
       const SectionRow section = s.section[number];
       if (!section.to || first_column + column >= part.columns) continue;
-      const float* x = s.sum + number * section_rows * Tile::sum_pitch + column;
-      section.to[first_column + column] = section_of(section.count, [=](int k) { return x[k * Tile::sum_pitch]; });
+      const E* x = tile + number * section_rows * pitch + column;
+      section.to[first_column + column] = section_of(section.count, [=](int k) { return float(x[k * pitch]); });
+    }
+  }
+
+  // --- of warpgroups, whose threads have neighbours in a row: float32 goes where it belongs at once, T through shared memory as it is
+  // stored
+
+  static __device__ __forceinline__ void add_sums(Shared& s, Core& core, const Part& part, int64_t first_column, bool more) {
+    const bool whole = part.target.whole;
+    const int left = int(smaller<int64_t>(part.columns - first_column, Tile::columns));
+    core.visit([&](int row) {
+      Element* const y = s.row[row] ? s.row[row] + first_column : nullptr;
+      return [=](int column, float first, float second) {
+        if (!y || column >= left) return;
+        Pack<float, 2> pair = {first, second};
+        if (whole) {
+          auto* const at = reinterpret_cast<Pack<float, 2>*>(y + column);
+          if (more) pair.e[0] += at->e[0], pair.e[1] += at->e[1];
+          *at = pair;
+        } else {
+          UNROLL for (int v = 0; v < 2; v++) if (column + v < left) y[column + v] = pair.e[v] + (more ? y[column + v] : 0.0f);
+        }
+      };
+    });
+  }
+
+  static __device__ __forceinline__ void store_packed(Shared& s, Core& core, const Part& part, int64_t first_column) {
+    if (part.target.bias) core.add_bias(part.target.bias + first_column, part.columns - first_column);
+    if (part.target.activation == Activation::relu) core.relu();
+    core.visit([&](int row) {
+      T* const to = s.packed + row * packed_pitch;
+      return [=](int column, float first, float second) { *reinterpret_cast<Pack<T, 2>*>(to + column) = {T(first), T(second)}; };
+    });
+    __syncthreads();
+    constexpr int per_row = Tile::columns / pack_width, each = Tile::rows * per_row / Tile::threads;
+    UNROLL for (int n = 0; n < each; n++) {
+      const int i = n * Tile::threads + int(threadIdx.x), column = i % per_row * pack_width;
+      const int64_t at = first_column + column, left = part.columns - at;
+      Element* const y = s.row[i / per_row];
+      if (!y || left <= 0) continue;
+      store_some(y + at, *reinterpret_cast<const Pack<T, pack_width>*>(s.packed + i / per_row * packed_pitch + column), left,
+                 part.target.whole);
+    }
+    if constexpr (has_moments) {
+      if (takes_moments(s)) store_moments(s, s.packed, packed_pitch, part, first_column);
+    }
+  }
+
+  // The sums of a stretch that begins at `begin`
+  static __device__ __forceinline__ void leave(Shared& s, Core& core, const Part& part, int64_t first_column, int64_t begin) {
+    const bool more = begin != part.begin, last = begin + stretch<Element> >= part.end;
+    if constexpr (Core::goes_on && sizeof(Element) == sizeof(float)) {
+      return add_sums(s, core, part, first_column, more);
+    } else {
+      if constexpr (Core::goes_on) {
+        if (part.target.activation == Activation::none || part.target.activation == Activation::relu)
+          return store_packed(s, core, part, first_column);
+      }
+      core.put(s.sum);
+      __syncthreads();
+      store(s, part, first_column, more, last);
+      if constexpr (has_moments) {
+        if (!last || !takes_moments(s)) return;
+        __syncthreads();
+        store_moments(s, s.sum, Tile::sum_pitch, part, first_column);
+      }
     }
   }
 
@@ -188,13 +270,8 @@ struct TileKernel {
       loop.run(s.stages, begin, smaller(part.end - begin, stretch<Element>) + begin, core);
       wait_for_copies<0>();
       __syncthreads();  // the stages become the tile of sums
-      core.put(s.sum);
+      leave(s, core, part, column, begin);
       __syncthreads();
-      store(s, part, column, begin != part.begin, begin + stretch<Element> >= part.end);
-      __syncthreads();
-    }
-    if constexpr (has_moments) {
-      if (takes_moments(s)) store_moments(s, part, column);
     }
   }
 };
@@ -206,34 +283,43 @@ constexpr int most_resident = 2;
 constexpr int most_resident = 8;
 #endif
 
+#if defined(__CUDA_ARCH__) && !defined(FASTNN_GROUP_PRODUCTS)
+constexpr bool has_group_products = false;
+#else
+constexpr bool has_group_products = true;
+#endif
+
 template <class Way, class Tile, class Problem>
 __global__ void __launch_bounds__(Tile::threads, (Tile::resident < most_resident ? Tile::resident : most_resident))
     multiply_tiles(Problem problem, TileGrid grid) {
+  if constexpr (Way::only_hopper && !has_group_products) return;  // of other chips' code: never started there
   const TileGrid::Position at = grid.position(blockIdx.x);
   const typename Problem::Part part = problem.part(at.slice);
-  const int64_t row = at.row * Tile::rows, column = at.column * Tile::columns;
+  const int64_t row = int64_t(at.row) * Tile::rows, column = int64_t(at.column) * Tile::columns;
   if (row < part.rows && column < part.columns) TileKernel<Way, Tile, typename Problem::Part>::run(part, row, column);
 }
 
 template <class Way, class Tile, class Problem>
 void launch_tiles(const Context& context, const Problem& problem, int64_t rows, int64_t columns, int64_t slices) {
-  const TileGrid grid = {divide_up(rows, Tile::rows), divide_up(columns, Tile::columns), slices};
+  const TileGrid grid = {unsigned(divide_up(rows, Tile::rows)), unsigned(divide_up(columns, Tile::columns)), unsigned(slices)};
   using Shared = typename TileKernel<Way, Tile, typename Problem::Part>::Shared;
-  launch<Shared>(context, multiply_tiles<Way, Tile, Problem>, grid.grid(), Tile::threads, problem, grid);
+  launch<Shared, Way::only_hopper ? shared_on_hopper : shared_anywhere>(context, multiply_tiles<Way, Tile, Problem>, grid.grid(),
+                                                                        Tile::threads, problem, grid);
 }
 
 // --- which tile
 
 enum class TileSize : int { tiny, small, tall, large };
 
-struct TileShape {
-  int64_t rows, columns;
-  double speed;  // a guess, from the sums per byte read from shared memory and the warps that share a barrier
-  int64_t count(int64_t all_rows, int64_t all_columns) const { return divide_up(all_rows, rows) * divide_up(all_columns, columns); }
-};
-constexpr TileShape tile_shapes[] = {{32, 32, 0.4}, {64, 64, 0.75}, {128, 64, 0.9}, {128, 128, 1}};
-
 constexpr int64_t multiprocessors = 132;  // of a large GPU; the tile is a function of the shape, so it is the same on others
+
+// Whether products are the tensor core's own affair: operands are copied 16 bytes at a time.
+inline bool takes_groups(int vector) { return sizeof(T) == 2 && vector > 1 && on_hopper(); }
+
+// Those of with_way()
+inline const TileShape& tile_shape(TileSize size, int vector) {
+  return (takes_groups(vector) ? GroupBf16::shapes : ThreadsRead::shapes)[int(size)];
+}
 
 // The tile with which it is done first, in whole rounds of one tile for each multiprocessor. Operands that are copied element by element
 // have small ones, so that no thread has a long list to copy.
@@ -242,7 +328,7 @@ inline TileSize tile_size(int64_t rows, int64_t columns, int64_t slices, int vec
   double least = 0;
   for (const TileSize size : {TileSize::tiny, TileSize::small, TileSize::tall, TileSize::large}) {
     if (vector == 1 && size > TileSize::small) break;
-    const TileShape& tile = tile_shapes[int(size)];
+    const TileShape& tile = tile_shape(size, vector);
     const int64_t rounds = divide_up(tile.count(rows, columns) * slices, multiprocessors);
     const double time = double(rounds * tile.rows * tile.columns) / tile.speed;
     if (size == TileSize::tiny || time < least) best = size, least = time;
@@ -257,34 +343,38 @@ void multiply(const Context& context, TileSize size, const Problem& problem, int
     if (size == TileSize::large) return launch_tiles<Way, typename Way::Large>(context, problem, rows, columns, slices);
     if (size == TileSize::tall) return launch_tiles<Way, typename Way::Tall>(context, problem, rows, columns, slices);
   }
-  if (size == TileSize::small) return launch_tiles<Way, Small>(context, problem, rows, columns, slices);
-  launch_tiles<Way, Tiny>(context, problem, rows, columns, slices);
+  if (size == TileSize::small) return launch_tiles<Way, typename Way::Small>(context, problem, rows, columns, slices);
+  launch_tiles<Way, typename Way::Tiny>(context, problem, rows, columns, slices);
 }
 
 // --- which way, by storage and precision
 
 // body(Way{})
-template <class F>
+template <int vector, class F>
 void with_way(Precision precision, const F& body) {
-  if constexpr (sizeof(T) == 2)
+  if constexpr (sizeof(T) == 2) {
+    if constexpr (vector > 1) {
+      if (takes_groups(vector)) return body(GroupBf16{});
+    }
     return body(Bf16{});
-  else if (precision == Precision::highest)
+  } else if (precision == Precision::highest) {
     return body(Ffma{});
-  else if (precision == Precision::high)
+  } else if (precision == Precision::high) {
     return body(Tf32x3{});
-  else
+  } else {
     return body(Tf32{});
+  }
 }
 
-// "implicit_gemm_ffma" and its like: a family's name for each way
+// "implicit_gemm_ffma" and its like: a family's name for each way. vector: of the operands, as far as the shape tells.
 struct WayNames {
-  const char *ffma, *tf32x3, *tf32, *bf16;
-  const char* of(Precision precision) const {
-    if (sizeof(T) == 2) return bf16;
+  const char *ffma, *tf32x3, *tf32, *bf16, *groups;
+  const char* of(Precision precision, int vector) const {
+    if (sizeof(T) == 2) return takes_groups(vector) ? groups : bf16;
     return precision == Precision::highest ? ffma : precision == Precision::high ? tf32x3 : tf32;
   }
 };
-#define WAY_NAMES(family) {family "_ffma", family "_tf32x3", family "_tf32", family "_bf16"}
+#define WAY_NAMES(family) {family "_ffma", family "_tf32x3", family "_tf32", family "_bf16", family "_bf16_groups"}
 
 // --- sums of partial products
 
@@ -322,6 +412,8 @@ void combine(const Context& context, const Partials& p, const float* bias, Y* y,
   });
 }
 
+constexpr int whole_chunks = 64;  // of every way
+
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none
 // shorter than `shortest`.
 struct Split {
@@ -330,7 +422,7 @@ struct Split {
     constexpr int64_t shortest = 256, most = 64;
     const int64_t wanted = smaller(divide_up(2 * multiprocessors, larger<int64_t>(1, tiles)), most);
     const int64_t parts = larger<int64_t>(1, smaller(wanted, depth / shortest));
-    length = larger<int64_t>(1, divide_up(divide_up(depth, parts), chunk_depth)) * chunk_depth;
+    length = larger<int64_t>(1, divide_up(divide_up(depth, parts), whole_chunks)) * whole_chunks;
     count = larger<int64_t>(1, divide_up(depth, length));
   }
 };

@@ -1,13 +1,16 @@
 // From an operand in global memory to its chunks in shared memory.
 //
-// An operand says where element (row, k) of a (rows x depth) or of b transposed (columns x depth) lies, without a division per element:
+// An operand says where element (row, k) of a (rows x depth) or of b transposed (columns x depth) lies. Its neighbours in memory are a
+// line: along the depth, a row; else a step of the depth. What there is to know of an address is the sum of two parts, so that little is
+// left to do for each 16 bytes:
 //
 //   along_depth, vector    which way neighbours in memory lie; how many of them are copied at once (16 bytes, or one element)
-//   Place place(row)       what there is to know of a row; made once by each block
-//   Cursor cursor(k, step) a position in the depth, and next(cursor), a step further
-//   at(place, cursor)      the address, or null where the element is outside and counts as zero
+//   Place                  of a line: made by one thread for all, of a row once for a tile, of a step of the depth once
+//   Shift                  of a position within lines: a thread's own
+//   row(i)                 the row's Place or Shift
+//   Cursor cursor(k, step) a position in the depth, next(cursor), a step further, and step(cursor), its Shift or Place
+//   at(place, shift)       the address, and whether it is inside: else the element counts as zero
 //                          (which an infinite weight makes NaN there; the CPU and direct.cu leave such taps out)
-//   any()                  an address that may be named, though nothing is read there
 #pragma once
 #include "gemm_tile.cuh"
 
@@ -16,7 +19,30 @@ namespace {
 
 constexpr int whole_vector = pack_width;
 
-// A matrix: element (row, k) at row * row_stride + k * k_stride, one of which is 1.
+struct Source {
+  const T* from;  // names something where it is inside
+  bool inside;
+};
+
+// Where part of an address begins, if there is such a line; and how far in it an element lies, if there is one.
+struct LinePlace {
+  const T* base;
+  int64_t inside;
+};
+struct LineShift {
+  int64_t offset;
+  bool inside;
+};
+__device__ __forceinline__ Source source_at(const LinePlace& place, const LineShift& shift) {
+  return {place.base + shift.offset, shift.inside && place.inside};
+}
+
+struct Step {
+  int64_t k;
+  int step;
+};
+
+// A matrix: element (row, k) at row * stride + k along the depth, else at k * stride + row.
 template <bool along_depth_, int vector_>
 struct Matrix {
   static constexpr bool along_depth = along_depth_;
@@ -24,55 +50,61 @@ struct Matrix {
   const T* data;
   int64_t rows, depth, stride;
 
-  using Place = const T*;
-  struct Cursor {
-    int64_t k;
-    int step;
-  };
-  __device__ __forceinline__ Place place(int64_t row) const { return row < rows ? data + row * (along_depth ? stride : 1) : nullptr; }
+  using Place = LinePlace;
+  using Shift = LineShift;
+  using Cursor = Step;
+  __device__ __forceinline__ auto row(int64_t i) const { return part<along_depth>(i, i < rows); }
   __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {k, step}; }
   __device__ __forceinline__ void next(Cursor& cursor) const { cursor.k += cursor.step; }
-  __device__ __forceinline__ const T* at(Place place, const Cursor& cursor) const {
-    return place && cursor.k < depth ? place + cursor.k * (along_depth ? 1 : stride) : nullptr;
+  __device__ __forceinline__ auto step(const Cursor& cursor) const { return part<!along_depth>(cursor.k, cursor.k < depth); }
+  __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return source_at(place, shift); }
+
+ private:
+  template <bool line>
+  __device__ __forceinline__ auto part(int64_t i, bool inside) const {
+    if constexpr (line)
+      return Place{data + i * stride, inside};
+    else
+      return Shift{i, inside};
   }
-  __device__ __forceinline__ const T* any() const { return data; }
 };
 
 template <int vector>
-__device__ __forceinline__ void copy_to_chunk(T* to, const T* from, const T* any) {
+__device__ __forceinline__ void copy_to_chunk(T* to, const Source& source) {
   constexpr int bytes = vector * int(sizeof(T));
   if constexpr (bytes >= 4) {
-    copy_async<bytes>(to, from ? from : any, from != nullptr);
+    copy_async<bytes>(to, source.from, source.inside);
   } else {
-    *to = from ? *from : T(0.0f);
+    *to = source.inside ? *source.from : T(0.0f);
   }
 }
 
-// Copies the chunks of `rows` rows of an operand, one after the other. Each thread keeps to one position within the lines (rows, or
-// steps of the depth) and takes every lines_at_once-th of them.
-template <class Operand, int rows, int threads>
+// Copies the chunks of an operand, one after the other. Each thread keeps to one position within the lines and takes every lines_at_once-th
+// of them. There is a barrier between two calls of next(), and behind start().
+template <class Operand, class Layout, int threads>
 struct ChunkCopy {
-  using Layout = ChunkLayout<rows, Operand::along_depth>;
   static constexpr bool along_depth = Operand::along_depth;
+  static constexpr int rows = Layout::rows, depth = Layout::depth;
   static constexpr int vector = Operand::vector, per_line = Layout::line / vector, lines_at_once = threads / per_line;
   static constexpr int lines_each = Layout::lines / lines_at_once;
-  static_assert(threads % per_line == 0 && Layout::lines % lines_at_once == 0 && lines_each > 0);
+  static_assert(threads % per_line == 0 && Layout::lines % lines_at_once == 0 && lines_each > 0 && depth <= threads);
 
   using Place = typename Operand::Place;
-  struct Shared {  // a thread meets many rows only when it goes along the depth
-    Place place[along_depth ? rows : 1];
+  struct Shared {
+    Place place[along_depth ? rows : 2 * depth];  // of this chunk's lines and the next one's
   };
 
   const Operand& operand;
   Shared& shared;
   typename Operand::Cursor cursor;
-  Place own;
+  typename Operand::Shift shift;
+  int first_place = 0;
 
   __device__ __forceinline__ ChunkCopy(const Operand& operand, Shared& shared, int64_t first_row) : operand(operand), shared(shared) {
     if constexpr (along_depth) {
-      for (int row = int(threadIdx.x); row < rows; row += threads) shared.place[row] = operand.place(first_row + row);
+      for (int row = int(threadIdx.x); row < rows; row += threads) shared.place[row] = operand.row(first_row + row);
     } else {
-      own = operand.place(first_row + within());
+      shift = operand.row(first_row + within());
     }
   }
 
@@ -80,16 +112,27 @@ struct ChunkCopy {
   static __device__ __forceinline__ int first_line() { return int(threadIdx.x) / per_line; }
 
   __device__ __forceinline__ void start(int64_t k) {
-    cursor = along_depth ? operand.cursor(k + within(), chunk_depth) : operand.cursor(k + first_line(), lines_at_once);
+    cursor = operand.cursor(k + (along_depth ? within() : int(threadIdx.x) % depth), depth);
+    if constexpr (!along_depth) note_lines();
   }
   __device__ __forceinline__ void next(T* chunk) {
+    const Place* place = shared.place;
+    if constexpr (along_depth) {
+      shift = operand.step(cursor);
+      operand.next(cursor);
+    } else {
+      place += first_place;
+      first_place ^= depth;
+      note_lines();
+    }
     UNROLL for (int i = 0; i < lines_each; i++) {
       const int line = first_line() + i * lines_at_once;
-      const T* from = operand.at(along_depth ? shared.place[along_depth ? line : 0] : own, cursor);
-      copy_to_chunk<vector>(chunk + line * Layout::pitch + within(), from, operand.any());
-      if (!along_depth) operand.next(cursor);
+      copy_to_chunk<vector>(chunk + Layout::place(line, within()), operand.at(place[line], shift));
     }
-    if (along_depth) operand.next(cursor);
+  }
+  __device__ __forceinline__ void note_lines() {
+    if (int(threadIdx.x) < depth) shared.place[first_place + int(threadIdx.x)] = operand.step(cursor);
+    operand.next(cursor);
   }
 };
 

@@ -1,12 +1,14 @@
 // How a block multiplies a chunk of a and b that lies in shared memory. A way to multiply is a struct with its tiles and
 //
 //   Core<Tile, a_along, b_along>    a thread's sums
-//     add(a, b)                     sums += a b over one chunk; a and b lie as ChunkLayout says
+//     LayoutA, LayoutB              how a chunk of a and of b lies
+//     add(a, b)                     sums += a b over one chunk
 //     put(tile)                     leaves the tile's sums in shared memory, [rows][Tile::sum_pitch]
+//     goes_on                       whether add() returns before it is done; finish<n>() waits until only the last n are not
 //
 // The order in which an element's products are summed does not depend on the tile.
 #pragma once
-#include "gemm_tile.cuh"
+#include "gemm_groups.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -17,6 +19,9 @@ namespace {
 // neighbouring lanes take neighbouring rows (20 words apart: 8 of them hit all banks once); else each lane takes 4 rows that lie together.
 template <class Tile, bool a_along, bool b_along>
 struct FfmaCore {
+  using LayoutA = ChunkLayout<Tile::rows, a_along>;
+  using LayoutB = ChunkLayout<Tile::columns, b_along>;
+  static constexpr bool goes_on = false;
   static constexpr int lanes_down = 4, lanes_across = 8;
   static constexpr int down = Tile::warp_rows / lanes_down / 4, across = Tile::warp_columns / lanes_across / 4;  // in fours
   float sum[4 * down][4 * across] = {};
@@ -38,13 +43,12 @@ struct FfmaCore {
 
   __device__ __forceinline__ void add(const T* a, const T* b) {
     const int lane = int(threadIdx.x) % warp_size;
-    UNROLL for (int k = 0; k < chunk_depth; k += 4) {
+    UNROLL for (int k = 0; k < LayoutA::depth; k += 4) {
       float right[across][4][4];
-      UNROLL for (int j = 0; j < across; j++)
-          load<ChunkLayout<Tile::columns, b_along>, lanes_across>(b, Tile::warp_column(), lane % lanes_across, j, k, right[j]);
+      UNROLL for (int j = 0; j < across; j++) load<LayoutB, lanes_across>(b, Tile::warp_column(), lane % lanes_across, j, k, right[j]);
       UNROLL for (int i = 0; i < down; i++) {
         float left[4][4];
-        load<ChunkLayout<Tile::rows, a_along>, lanes_down>(a, Tile::warp_row(), lane / lanes_across, i, k, left);
+        load<LayoutA, lanes_down>(a, Tile::warp_row(), lane / lanes_across, i, k, left);
         UNROLL for (int n = 0; n < 4; n++) UNROLL for (int r = 0; r < 4; r++) UNROLL for (int c = 0; c < 4 * across; c++) {
           float& s = sum[4 * i + r][c];
           s = fmaf(left[r][n], right[c / 4][c % 4][n], s);
@@ -134,20 +138,23 @@ struct Tf32x3Product {
 
 template <class Product, class Tile, bool a_along, bool b_along>
 struct MmaCore {
+  using LayoutA = ChunkLayout<Tile::rows, a_along>;
+  using LayoutB = ChunkLayout<Tile::columns, b_along>;
+  static constexpr bool goes_on = false;
   static constexpr int down = Tile::warp_rows / 16, across = Tile::warp_columns / 16, step = 32 / sizeof(T);
   float sum[down][2 * across][4] = {};
 
   __device__ __forceinline__ void add(const T* a, const T* b) {
     using Piece = typename Product::Piece;
-    UNROLL for (int k = 0; k < chunk_depth; k += step) {
+    UNROLL for (int k = 0; k < LayoutA::depth; k += step) {
       Piece left[down];
       UNROLL for (int i = 0; i < down; i++) {
-        load_piece<ChunkLayout<Tile::rows, a_along>, true>(left[i].word, a, Tile::warp_row() + 16 * i, k);
+        load_piece<LayoutA, true>(left[i].word, a, Tile::warp_row() + 16 * i, k);
         left[i].prepare();
       }
       UNROLL for (int j = 0; j < across; j++) {
         Piece right;
-        load_piece<ChunkLayout<Tile::columns, b_along>, false>(right.word, b, Tile::warp_column() + 16 * j, k);
+        load_piece<LayoutB, false>(right.word, b, Tile::warp_column() + 16 * j, k);
         right.prepare();
         UNROLL for (int i = 0; i < down; i++) UNROLL for (int half = 0; half < 2; half++)
             Product::add(sum[i][2 * j + half], left[i], right, half);
@@ -166,34 +173,56 @@ struct MmaCore {
 
 // --- the ways
 
+struct TileShape {
+  int64_t rows, columns;
+  double speed;  // a guess, from the sums per byte read from shared memory and the warps that share a barrier
+  int64_t count(int64_t all_rows, int64_t all_columns) const { return divide_up(all_rows, rows) * divide_up(all_columns, columns); }
+};
+
+struct ThreadsRead {
+  using Small = Tile<64, 64, 2, 2, 3>;
+  using Tiny = Tile<32, 32, 2, 1, 4>;
+  static constexpr TileShape shapes[] = {{32, 32, 0.4}, {64, 64, 0.75}, {128, 64, 0.9}, {128, 128, 1}};
+  static constexpr bool only_hopper = false;
+};
+
 // Large and Tall tiles have 32 x 64 sums for a warp, 64 in each thread. In bfloat16 a large one has 64 x 64: its products are so fast that
 // with less, reading the fragments from shared memory would take longer.
-struct Ffma {
+struct Ffma : ThreadsRead {
   using Large = Tile<128, 128, 4, 2, 1>;
   using Tall = Tile<128, 64, 4, 1, 3>;
   template <class Tile, bool a_along, bool b_along>
   using Core = FfmaCore<Tile, a_along, b_along>;
 };
-struct Tf32x3 {
+struct Tf32x3 : ThreadsRead {
   using Large = Tile<128, 128, 4, 2, 1>;
   using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Tf32x3Product, Tile, a_along, b_along>;
 };
-struct Tf32 {
+struct Tf32 : ThreadsRead {
   using Large = Tile<128, 128, 4, 2, 1>;
   using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Tf32Product, Tile, a_along, b_along>;
 };
-struct Bf16 {
+struct Bf16 : ThreadsRead {
   using Large = Tile<128, 128, 2, 2, 2>;
   using Tall = Tile<128, 64, 4, 1, 2>;
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Bf16Product, Tile, a_along, b_along>;
 };
-using Small = Tile<64, 64, 2, 2, 3>;
-using Tiny = Tile<32, 32, 2, 1, 4>;
+// Bfloat16 on Hopper. A chunk of the large tile brings 48 KiB for 2 x 256 x 128 x 64 operations; of the others less from memory for each.
+struct GroupBf16 {
+  using Large = GroupTile<256, 128, 2, 1, 4>;
+  using Tall = GroupTile<128, 128, 2, 2, 3>;
+  using Small = GroupTile<128, 64, 2, 2, 4>;
+  using Tiny = GroupTile<64, 64, 1, 3, 4>;
+  static constexpr TileShape shapes[] = {{64, 64, 0.4}, {128, 64, 0.6}, {128, 128, 0.85}, {256, 128, 1}};
+  static constexpr bool only_hopper = true;
+  template <class Tile, bool a_along, bool b_along>
+  using Core = GroupCore<Tile, a_along, b_along>;
+};
 
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

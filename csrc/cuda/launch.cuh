@@ -16,12 +16,14 @@
 
 namespace fastnn {
 
-void note_launch(cudaError_t);  // in backend.cu: what the table's caller is told after the kernel returned
+// In backend.cu
+void note_launch(cudaError_t);  // what the table's caller is told after the kernel returned
+bool on_hopper();               // whether this thread's GPU has sm_90a's instructions
 
 namespace FASTNN_TABLE {
 namespace {
 
-constexpr int warp_size = 32;
+constexpr int warp_size = 32, group_size = 4 * warp_size;
 constexpr unsigned full_warp = 0xffffffffu;
 
 FASTNN_SHARED int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -38,7 +40,7 @@ FASTNN_SHARED E larger(E a, E b) {
 template <class S>
 __device__ __forceinline__ S& shared() {
 #if defined(__CUDACC__)
-  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  extern __shared__ __align__(1024) unsigned char shared_bytes[];
   return *reinterpret_cast<S*>(shared_bytes);
 #else
   return *static_cast<S*>(cuda_on_cpu::shared_memory(sizeof(S)));
@@ -50,11 +52,13 @@ constexpr int64_t shared_size = sizeof(S);
 template <>
 constexpr int64_t shared_size<void> = 0;
 
+constexpr int64_t shared_anywhere = 99 * 1024, shared_on_hopper = 227 * 1024;  // what a block may have; the former on sm_86, 89 and 120
+
 // launch<Shared>(context, kernel, grid, threads, arguments...): the kernel on a grid of blocks of `threads` threads, each block with a
 // Shared of its own. A grid without blocks is no launch.
-template <class Shared = void, class... P, class... A>
+template <class Shared = void, int64_t most_shared = shared_anywhere, class... P, class... A>
 void launch([[maybe_unused]] const Context& context, void (*kernel)(P...), dim3 grid, int threads, const A&... arguments) {
-  static_assert(shared_size<Shared> <= 99 * 1024, "what a block may have on sm_86, 89 and 120");
+  static_assert(shared_size<Shared> <= most_shared);
   if (!grid.x || !grid.y || !grid.z) return;
 #if defined(__CUDACC__)
   constexpr int64_t without_asking = 48 * 1024;

@@ -33,7 +33,7 @@ int vector_of(const MatMul& v) {
 
 struct Cut {
   Split split;
-  explicit Cut(const MatMul& v) : split(v.K, tile_shapes[int(size(v, vector_of(v)))].count(v.M, v.N) * v.batch) {}
+  explicit Cut(const MatMul& v) : split(v.K, tile_shape(size(v, vector_of(v)), vector_of(v)).count(v.M, v.N) * v.batch) {}
   bool is_split() const { return split.count > 1; }
   static TileSize size(const MatMul& v, int vector) {
     return tile_size(v.M, v.N, v.batch * larger<int64_t>(1, v.K / stretch<float>), vector);
@@ -46,8 +46,9 @@ void run_products(const Context& context, const MatMul& v, const T* a, const T* 
   const bool whole = v.N % (16 / int64_t(sizeof(Element))) == 0 && is_aligned(y, 16);
   const Activation activation = split.count > 1 ? Activation::none : v.activation;
   const Products<a_along, b_along, vector, Element> problem = {a, b, bias, y, v.M, v.N, v.K, split.count, split.length, activation, whole};
-  with_way(context.precision,
-           [&](auto way) { multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count); });
+  with_way<vector>(context.precision, [&](auto way) {
+    multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count);
+  });
 }
 
 template <bool a_along, bool b_along, int vector>
@@ -68,8 +69,8 @@ void run(const Context& context, const MatMul& v, const T* a, const T* b, const 
 
 Plan matmul_plan(const Context& context, const MatMul& v) {
   const Cut cut(v);
-  if (!cut.is_split()) return {at_once_names.of(context.precision), 0};
-  return {split_names.of(context.precision), v.batch * cut.split.count * v.M * v.N * int64_t(sizeof(float))};
+  if (!cut.is_split()) return {at_once_names.of(context.precision, vector_of(v)), 0};
+  return {split_names.of(context.precision, vector_of(v)), v.batch * cut.split.count * v.M * v.N * int64_t(sizeof(float))};
 }
 
 void matmul(const Context& context, const MatMul& v, const T* a, const T* b, const R* bias, T* y, void* scratch) {

@@ -162,5 +162,125 @@ __device__ __forceinline__ void mma_bf16(float (&c)[4], const uint32_t (&a)[4], 
 #endif
 }
 
+// --- products of warpgroups: Hopper's, which read both operands from shared memory and run by themselves
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define FASTNN_GROUP_PRODUCTS 1
+#endif
+
+// An operand in shared memory: lines of 128 bytes from a place on, swizzled in themselves; 8 of them are 1 KiB, and where lines hold 64
+// rows, the next 64 rows are 64 lines on. Its elements have 2 bytes.
+#if defined(__CUDACC__)
+struct GroupOperand {
+  uint64_t descriptor;
+  __device__ __forceinline__ explicit GroupOperand(const void* p) {
+    constexpr uint64_t swizzled_128 = 1, eight_lines = 1024, next_rows = 64 * 128;
+    descriptor = swizzled_128 << 62 | (eight_lines >> 4) << 32 | (next_rows >> 4) << 16 | (shared_address(p) & 0x3ffff) >> 4;
+  }
+  __device__ __forceinline__ GroupOperand operator+(int elements) const {
+    GroupOperand further = *this;
+    further.descriptor += unsigned(elements) * 2 / 16;
+    return further;
+  }
+};
+#else
+struct GroupOperand {
+  const bfloat16* place;
+  explicit GroupOperand(const void* p) : place(static_cast<const bfloat16*>(p)) {}
+  GroupOperand operator+(int elements) const { return GroupOperand(place + elements); }
+};
+// Element (row, k) of such an operand: its bytes' bits 4 to 6 are exchanged by bits 7 to 9 of their address.
+template <bool along_depth>
+float group_element(const bfloat16* p, int row, int k) {
+  const int line = along_depth ? row : k, within = along_depth ? k : row % 64;
+  const uintptr_t plain = reinterpret_cast<uintptr_t>(p) + uintptr_t((along_depth ? 0 : row / 64 * 64 * 128) + line * 128 + within * 2);
+  return float(*reinterpret_cast<const bfloat16*>(plain ^ (plain >> 7 & 7) << 4));
+}
+#endif
+
+// Writes of this thread to shared memory are there for products that are begun behind the next barrier.
+__device__ __forceinline__ void show_to_group_products() {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void begin_group_products() {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Ends a group of this warpgroup's products.
+__device__ __forceinline__ void commit_group_products() {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Waits until at most `groups` of them, the youngest, are under way.
+template <int groups>
+__device__ __forceinline__ void wait_for_group_products() {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(groups) : "memory");
+#endif
+}
+
+// Behind that wait, and before the compiler may read the sums
+template <int eights>
+__device__ __forceinline__ void settle([[maybe_unused]] float (&sum)[eights][4]) {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  UNROLL for (int j = 0; j < eights; j++) asm volatile("" : "+f"(sum[j][0]), "+f"(sum[j][1]), "+f"(sum[j][2]), "+f"(sum[j][3])::"memory");
+#endif
+}
+
+// c += a b for a warpgroup: c 64 x 8 eights, a 64 x 16, b 16 x 8 eights. Warp w has rows 16 w and on; lane (g, t) of it, of each eight
+// columns, (g, 2t), (g, 2t + 1), then row g + 8.
+#define SUMS(j) "+f"(sum[j][0]), "+f"(sum[j][1]), "+f"(sum[j][2]), "+f"(sum[j][3])
+template <bool a_along, bool b_along, int eights>
+__device__ __forceinline__ void multiply_group(float (&sum)[eights][4], const GroupOperand& a, const GroupOperand& b) {
+#if defined(FASTNN_GROUP_PRODUCTS)
+  static_assert(eights == 8 || eights == 16);
+  if constexpr (eights == 8) {
+    asm volatile(
+        "{ .reg .pred more; setp.ne.b32 more, 1, 0; "
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, %32, %33, more, 1, 1, %34, %35; }"
+        : SUMS(0), SUMS(1), SUMS(2), SUMS(3), SUMS(4), SUMS(5), SUMS(6), SUMS(7)
+        : "l"(a.descriptor), "l"(b.descriptor), "n"(!a_along), "n"(!b_along)
+        : "memory");
+  } else {
+    asm volatile(
+        "{ .reg .pred more; setp.ne.b32 more, 1, 0; "
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, %64, %65, more, 1, 1, %66, %67; }"
+        : SUMS(0), SUMS(1), SUMS(2), SUMS(3), SUMS(4), SUMS(5), SUMS(6), SUMS(7), SUMS(8), SUMS(9), SUMS(10), SUMS(11), SUMS(12), SUMS(13),
+          SUMS(14), SUMS(15)
+        : "l"(a.descriptor), "l"(b.descriptor), "n"(!a_along), "n"(!b_along)
+        : "memory");
+  }
+#elif !defined(__CUDACC__)
+  const int lane = int(threadIdx.x) % warp_size, first = int(threadIdx.x) % group_size / warp_size * 16 + lane / 4;
+  float left[2][16];
+  for (int i = 0; i < 32; i++) left[i / 16][i % 16] = group_element<a_along>(a.place, first + i / 16 * 8, i % 16);
+  for (int j = 0; j < eights; j++)
+    for (int c = 0; c < 2; c++) {
+      float added[2] = {};
+      for (int k = 0; k < 16; k++) {
+        const float right = group_element<b_along>(b.place, 8 * j + lane % 4 * 2 + c, k);
+        for (int half = 0; half < 2; half++) added[half] += left[half][k] * right;
+      }
+      for (int half = 0; half < 2; half++) sum[j][2 * half + c] = add_truncated(sum[j][2 * half + c], added[half]);
+    }
+#endif
+}
+#undef SUMS
+
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

@@ -71,7 +71,7 @@ const std::vector<Version>& gpus() {  // their compute capabilities
   static const auto& all = *new auto([] {
     std::vector<Version> found;
     Version gpu;
-    for (std::istringstream text(setting("FASTNN_EMULATED_GPUS", "9.0,9.0")); found.size() < most_devices; text.ignore()) {
+    for (std::istringstream text(setting("FASTNN_EMULATED_GPUS", "9.0,8.0")); found.size() < most_devices; text.ignore()) {
       char point;
       if (!(text >> gpu.major >> point >> gpu.minor)) break;
       found.push_back(gpu);
@@ -211,6 +211,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = gpus()[size_t(device)].major;
   properties->minor = gpus()[size_t(device)].minor;
   properties->multiProcessorCount = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (!exists(device)) return noted(cudaErrorInvalidDevice);
+  const Version& capability = gpus()[size_t(device)];
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? capability.major : capability.minor;
   return cudaSuccess;
 }
 

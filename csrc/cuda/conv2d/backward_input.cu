@@ -42,16 +42,17 @@ struct FilterColumns {
   int R;
   Radix taps;  // (j_r, j_s, k)
 
-  using Place = const T*;
+  using Place = LinePlace;
+  using Shift = LineShift;
   using Cursor = Clock;
-  __device__ __forceinline__ Place place(int64_t row) const { return row < columns ? w + row : nullptr; }
+  __device__ __forceinline__ Shift row(int64_t i) const { return {i, i < columns}; }
   __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {taps.of(k), taps.of(step)}; }
   __device__ __forceinline__ void next(Cursor& cursor) const { taps.add(cursor.now, cursor.step); }
-  __device__ __forceinline__ const T* at(Place place, const Cursor& cursor) const {
+  __device__ __forceinline__ Place step(const Cursor& cursor) const {
     const Digits& i = cursor.now;
-    return place && i.a < R ? place + (i.c * filter + i.a * down + i.b * across) : nullptr;
+    return {w + (i.c * filter + i.a * down + i.b * across), i.a < R};
   }
-  __device__ __forceinline__ const T* any() const { return w; }
+  __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return source_at(place, shift); }
 };
 
 // The phase's pixels of dx
@@ -113,14 +114,15 @@ void run(const Context& context, const Conv2d& v, const T* dy, const T* w, T* dx
                                          PhaseAxis(v.stride_w, v.dilation_w, v.pad_left, v.S, v.W, v.Q),
                                          is_whole(dx, C)};
   const int64_t slices = v.G * v.stride_h * v.stride_w;
-  with_way(context.precision,
-           [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, C, slices, vector), problem, rows, C, slices); });
+  with_way<vector>(context.precision, [&](auto way) {
+    multiply<decltype(way), vector>(context, tile_size(rows, C, slices, vector), problem, rows, C, slices);
+  });
 }
 
 }  // namespace
 
 Plan conv2d_backward_input_plan(const Context& context, const Conv2d& v) {
-  return {is_direct(v) ? direct_name(v) : implicit_gemm.of(context.precision), 0};
+  return {is_direct(v) ? direct_name(v) : implicit_gemm.of(context.precision, backward_vector(v)), 0};
 }
 
 void conv2d_backward_input(const Context& context, const Conv2d& v, const T* dy, const T* w, T* dx, void*) {

@@ -31,7 +31,7 @@ struct WeightCut {
       : rows(v.K / v.G),
         columns(v.R * v.S * v.C / v.G),
         depth(v.N * v.P * v.Q),
-        split(depth, tile_shapes[int(size(v, v.C / v.G % whole_vector ? 1 : whole_vector))].count(rows, columns) * v.G),
+        split(depth, tile_shape(size(v, backward_vector(v)), backward_vector(v)).count(rows, columns) * v.G),
         at_once(split.count == 1) {}
   TileSize size(const Conv2d& v, int vector) const {
     return tile_size(rows, columns, v.G * larger<int64_t>(1, depth / stretch<float>), vector);
@@ -48,8 +48,9 @@ void run(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw
   const BackwardWeight<dy_vector, x_vector> problem = {
       forward_window(v, x), dy, sums, v.K, cut.rows, cut.columns, cut.depth, cut.split.count, cut.split.length, whole};
   const int64_t slices = v.G * cut.split.count;
-  with_way(context.precision,
-           [&](auto way) { multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices); });
+  with_way<vector>(context.precision, [&](auto way) {
+    multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices);
+  });
   if (!cut.at_once) combine(context, {partial, cut.rows * cut.columns, 1, cut.split.count, v.G}, nullptr, dw);
 }
 
@@ -57,7 +58,7 @@ void run(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw
 
 Plan conv2d_backward_weight_plan(const Context& context, const Conv2d& v) {
   if (is_direct(v)) return {direct_name(v), direct_weight_scratch(v)};
-  return {implicit_gemm.of(context.precision), WeightCut(v).scratch_bytes(v)};
+  return {implicit_gemm.of(context.precision, backward_vector(v)), WeightCut(v).scratch_bytes(v)};
 }
 
 void conv2d_backward_weight(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw, void* scratch) {

@@ -13,7 +13,7 @@ constexpr WayNames with_moments = WAY_NAMES("implicit_gemm_moments");
 
 Plan conv2d_batchnorm_forward_plan(const Context& context, const Conv2dBatchNorm& v) {
   if (is_direct(v.conv)) return {direct_name(v.conv), batchnorm_forward_plan(context, v.norm).scratch_bytes};
-  return {with_moments.of(context.precision), sections_scratch(v.norm)};
+  return {with_moments.of(context.precision, forward_vector(v.conv)), sections_scratch(v.norm)};
 }
 
 void conv2d_batchnorm_forward(const Context& context, const Conv2dBatchNorm& v, const T* x, const T* w, const R* b, const R* gamma,

@@ -30,8 +30,8 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, Section
   const int64_t rows = v.N * v.P * v.Q, K = v.K / v.G, depth = v.R * v.S * v.C / v.G;
   const Forward<vector> problem = {forward_window(v, o.in), o.with,  o.bias, o.out, rows, v.K, K, depth, v.activation,
                                    is_whole(o.out, K),      sections};
-  with_way(context.precision,
-           [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, K, v.G, vector), problem, rows, K, v.G); });
+  with_way<vector>(context.precision,
+                   [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, K, v.G, vector), problem, rows, K, v.G); });
 }
 
 }  // namespace
@@ -42,7 +42,7 @@ void gemm_forward(const Context& context, const Conv2d& v, const ConvOperands& o
 }
 
 Plan conv2d_forward_plan(const Context& context, const Conv2d& v) {
-  return {is_direct(v) ? direct_name(v) : implicit_gemm.of(context.precision), 0};
+  return {is_direct(v) ? direct_name(v) : implicit_gemm.of(context.precision, forward_vector(v)), 0};
 }
 
 void conv2d_forward(const Context& context, const Conv2d& v, const T* x, const T* w, const R* b, T* y, void*) {

@@ -14,8 +14,8 @@ struct Digits {
 struct Radix {
   int B, C;
   __device__ __forceinline__ Digits of(int64_t i) const {
-    const int64_t rest = i / C;
-    return {int(rest / B), int(rest % B), int(i % C)};
+    const int64_t rest = i / C, a = rest / B;
+    return {int(a), int(rest - a * B), int(i - rest * C)};
   }
   __device__ __forceinline__ void add(Digits& to, const Digits& step) const {
     to.c += step.c;
@@ -44,21 +44,26 @@ struct Window {
   int R;                // taps in a column
   Axis down, across;
 
-  struct Pixel {  // its image and its window's first tap; outside the batch, h is so low that no tap is inside
-    const T* image;
+  struct Pixel {  // its window's first tap, which may lie outside: the position, and where that would be
+    const T* first;
     int h, w;
   };
-  static constexpr int outside = -(1 << 30);
+  struct Tap {  // from the first one
+    int64_t offset;
+    int h, w;
+  };
+  static constexpr int outside = -(1 << 30);  // added to anything, no row of a map: of pixels beyond the batch, and taps beyond the last
 
   __device__ __forceinline__ Pixel pixel(const Digits& i) const {
-    const bool inside = i.a < N;
-    const int64_t image = inside ? int64_t(i.a) * down.size * across.size * channels : 0;
-    return {map + image, inside ? i.b * down.stride + down.offset : outside, i.c * across.stride + across.offset};
+    const int h = i.b * down.stride + down.offset, w = i.c * across.stride + across.offset;
+    return {map + ((int64_t(i.a) * down.size + h) * across.size + w) * channels, i.a < N ? h : outside, w};
   }
-  __device__ __forceinline__ const T* at(const Pixel& pixel, const Digits& tap) const {
-    const int h = pixel.h + tap.a * down.dilation, w = pixel.w + tap.b * across.dilation;
-    const bool inside = tap.a < R && unsigned(h) < unsigned(down.size) && unsigned(w) < unsigned(across.size);
-    return inside ? pixel.image + (int64_t(h * across.size + w) * channels + tap.c) : nullptr;
+  __device__ __forceinline__ Tap tap(const Digits& i) const {
+    const int h = i.a * down.dilation, w = i.b * across.dilation;
+    return {(int64_t(h) * across.size + w) * channels + i.c, i.a < R ? h : outside, w};
+  }
+  __device__ __forceinline__ Source at(const Pixel& pixel, const Tap& tap) const {
+    return {pixel.first + tap.offset, unsigned(pixel.h + tap.h) < unsigned(down.size) && unsigned(pixel.w + tap.w) < unsigned(across.size)};
   }
 };
 
@@ -69,12 +74,13 @@ struct WindowRows {
   static constexpr int vector = vector_;
   Window window;
   using Place = Window::Pixel;
+  using Shift = Window::Tap;
   using Cursor = Clock;
-  __device__ __forceinline__ Place place(int64_t row) const { return window.pixel(window.pixels.of(row)); }
+  __device__ __forceinline__ Place row(int64_t i) const { return window.pixel(window.pixels.of(i)); }
   __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {window.taps.of(k), window.taps.of(step)}; }
   __device__ __forceinline__ void next(Cursor& cursor) const { window.taps.add(cursor.now, cursor.step); }
-  __device__ __forceinline__ const T* at(const Place& place, const Cursor& cursor) const { return window.at(place, cursor.now); }
-  __device__ __forceinline__ const T* any() const { return window.map; }
+  __device__ __forceinline__ Shift step(const Cursor& cursor) const { return window.tap(cursor.now); }
+  __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return window.at(place, shift); }
 };
 
 // Rows are (r, s, c), the depth is the pixels.
@@ -83,15 +89,14 @@ struct WindowColumns {
   static constexpr bool along_depth = false;
   static constexpr int vector = vector_;
   Window window;
-  using Place = Digits;
+  using Place = Window::Pixel;
+  using Shift = Window::Tap;
   using Cursor = Clock;
-  __device__ __forceinline__ Place place(int64_t row) const { return window.taps.of(row); }
+  __device__ __forceinline__ Shift row(int64_t i) const { return window.tap(window.taps.of(i)); }
   __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {window.pixels.of(k), window.pixels.of(step)}; }
   __device__ __forceinline__ void next(Cursor& cursor) const { window.pixels.add(cursor.now, cursor.step); }
-  __device__ __forceinline__ const T* at(const Place& place, const Cursor& cursor) const {
-    return window.at(window.pixel(cursor.now), place);
-  }
-  __device__ __forceinline__ const T* any() const { return window.map; }
+  __device__ __forceinline__ Place step(const Cursor& cursor) const { return window.pixel(cursor.now); }
+  __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return window.at(place, shift); }
 };
 
 // The windows of x that y's pixels read; the first group's.
