@@ -66,9 +66,12 @@ struct MainLoop {
 
 // --- where sums go
 
-// Long float32 sums are sums of short ones: each stretch of the depth is summed on its own, and added to what the target holds.
+// Long float32 sums are sums of short ones: each stretch of the depth is summed on its own, and added to what the target holds. Longer ones
+// of bfloat16, whose products are exact to 16 bits and its operands to 8.
 template <class Element>
-constexpr int64_t stretch = sizeof(Element) == sizeof(float) ? 2048 : int64_t{1} << 62;
+constexpr int64_t stretch = sizeof(Element) < sizeof(float) ? int64_t{1} << 62
+                            : sizeof(T) == sizeof(float)    ? 2048
+                                                            : 8192;
 
 // Rows of y, or of partial sums, `stride` apart. With whole, they are written 16 bytes at a time.
 template <class Element_>
@@ -264,15 +267,22 @@ struct TileKernel {
         s.section[i] = part.target.section(row + i * section_rows, part.rows);
     }
     Loop loop(part.a, part.b, s.places, row, column);
-    __syncthreads();  // places and rows are there for all
-    for (int64_t begin = part.begin; begin == part.begin || begin < part.end; begin += stretch<Element>) {
-      Core core;
-      loop.run(s.stages, begin, smaller(part.end - begin, stretch<Element>) + begin, core);
-      wait_for_copies<0>();
-      __syncthreads();  // the stages become the tile of sums
-      leave(s, core, part, column, begin);
-      __syncthreads();
+    __syncthreads();                                  // places and rows are there for all
+    if constexpr (sizeof(Element) < sizeof(float)) {  // without a loop, out of which the compiler would take what comes behind it
+      run_stretch(s, loop, part, column, part.begin, part.end);
+    } else {
+      for (int64_t begin = part.begin; begin == part.begin || begin < part.end; begin += stretch<Element>) {
+        run_stretch(s, loop, part, column, begin, smaller(part.end - begin, stretch<Element>) + begin);
+        __syncthreads();
+      }
     }
+  }
+  static __device__ __forceinline__ void run_stretch(Shared& s, Loop& loop, const Part& part, int64_t column, int64_t begin, int64_t end) {
+    Core core;
+    loop.run(s.stages, begin, end, core);
+    wait_for_copies<0>();
+    __syncthreads();  // the stages become the tile of sums
+    leave(s, core, part, column, begin);
   }
 };
 
@@ -412,15 +422,13 @@ void combine(const Context& context, const Partials& p, const float* bias, Y* y,
   });
 }
 
-constexpr int whole_chunks = 64;  // of every way
-
 // How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none
 // shorter than `shortest`.
 struct Split {
   int64_t count, length;
   Split(int64_t depth, int64_t tiles) {
     constexpr int64_t shortest = 256, most = 64;
-    const int64_t wanted = smaller(divide_up(2 * multiprocessors, larger<int64_t>(1, tiles)), most);
+    const int64_t wanted = smaller(2 * multiprocessors / larger<int64_t>(1, tiles), most);
     const int64_t parts = larger<int64_t>(1, smaller(wanted, depth / shortest));
     length = larger<int64_t>(1, divide_up(divide_up(depth, parts), whole_chunks)) * whole_chunks;
     count = larger<int64_t>(1, divide_up(depth, length));

@@ -25,16 +25,16 @@ struct Source {
 };
 
 // Where part of an address begins, if there is such a line; and how far in it an element lies, if there is one.
-struct LinePlace {
+struct alignas(16) LinePlace {
   const T* base;
-  int64_t inside;
+  int inside;
 };
 struct LineShift {
   int64_t offset;
   bool inside;
 };
 __device__ __forceinline__ Source source_at(const LinePlace& place, const LineShift& shift) {
-  return {place.base + shift.offset, shift.inside && place.inside};
+  return {place.base + shift.offset, bool(int(shift.inside) & int(place.inside))};
 }
 
 struct Step {

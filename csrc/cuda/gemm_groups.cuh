@@ -16,6 +16,7 @@ struct GroupCore {
   static constexpr int down = Tile::group_rows / 64, across = Tile::columns / columns;
   float sum[down][across][columns / 8][4] = {};
 
+  __device__ __forceinline__ GroupCore() { settle(); }
   static __device__ __forceinline__ int first_row() { return int(threadIdx.x) / group_size * Tile::group_rows; }
   static __device__ __forceinline__ int first_column() { return int(threadIdx.x) % 4 * 2; }
   // How far element (row, k) of a chunk lies in it; row and k are multiples of 64 and of 16, so that only whole lines or pieces are before
@@ -35,7 +36,11 @@ struct GroupCore {
   template <int left>
   __device__ __forceinline__ void finish() {
     wait_for_group_products<left>();
-    if (!left) UNROLL for (int i = 0; i < down; i++) UNROLL for (int j = 0; j < across; j++) settle(sum[i][j]);
+    if (!left) settle();
+  }
+  // The compiler writes the sums before and reads them behind this.
+  __device__ __forceinline__ void settle() {
+    UNROLL for (int i = 0; i < down; i++) UNROLL for (int j = 0; j < across; j++) settle_sums(sum[i][j]);
   }
 
   // begin(row)(column, first, second): neighbours that this thread has, row by row

@@ -226,9 +226,9 @@ __device__ __forceinline__ void wait_for_group_products() {
 #endif
 }
 
-// Behind that wait, and before the compiler may read the sums
+// A point at which the sums are where the compiler thinks they are: before the first product, and behind the wait for the last
 template <int eights>
-__device__ __forceinline__ void settle([[maybe_unused]] float (&sum)[eights][4]) {
+__device__ __forceinline__ void settle_sums([[maybe_unused]] float (&sum)[eights][4]) {
 #if defined(FASTNN_GROUP_PRODUCTS)
   UNROLL for (int j = 0; j < eights; j++) asm volatile("" : "+f"(sum[j][0]), "+f"(sum[j][1]), "+f"(sum[j][2]), "+f"(sum[j][3])::"memory");
 #endif

@@ -17,7 +17,7 @@ struct BackwardWeight {
   __device__ __forceinline__ Part part(int64_t slice) const {
     const int64_t group = slice / parts, begin = slice % parts * length;
     Window own = window;
-    own.map += group * window.taps.C;
+    own.map += group * window.taps.radix.C;
     const RowTarget<float> target = {sums + slice * group_K * columns, columns, nullptr, Activation::none, whole};
     return {{dy + group * group_K, group_K, depth, K}, {own}, target, group_K, columns, begin, smaller(depth, begin + length)};
   }

@@ -6,7 +6,7 @@ namespace {
 
 template <int vector>
 struct Forward {
-  using Part = fastnn::FASTNN_TABLE::Part<WindowRows<vector>, Matrix<true, vector>, MomentsTarget>;
+  using Part = fastnn::FASTNN_TABLE::Part<WindowRows<vector>, FilterRows<vector>, MomentsTarget>;
   Window window;
   const T* w;
   const float* bias;
@@ -18,10 +18,10 @@ struct Forward {
 
   __device__ __forceinline__ Part part(int64_t group) const {
     Window own = window;
-    own.map += group * window.taps.C;
+    own.map += group * window.taps.radix.C;
     const int64_t k = group * group_K;
     const MomentsTarget target = {{y + k, K, bias ? bias + k : nullptr, activation, whole}, sections ? sections + k : nullptr};
-    return {{own}, {w + k * depth, group_K, depth, depth}, target, rows, group_K, 0, depth};
+    return {{own}, {w + k * depth, group_K, depth, window.taps, window.R}, target, rows, group_K, 0, depth};
   }
 };
 
