@@ -10,7 +10,7 @@
 #   airbench  bench.airbench: 20 whole runs of CIFAR-10's speed record beside PyTorch's, with Muon and then with SGD
 #
 # A stage ends within 8 minutes. Called again, it goes on where it was stopped: what is done has a stamp in bench/gpu/out, beside logs, JSON and
-# summary.txt. With $OUT set, these come there as well. python3 must have torch, numpy, safetensors, tqdm, pytest, pybind11, scikit-build-core, ninja.
+# summary.txt. With $OUT set, these come there as well. python3 must have torch, numpy, safetensors, tqdm, pytest, pytest-xdist, pybind11, scikit-build-core, ninja.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 root=$PWD
@@ -87,12 +87,10 @@ build() {
   step build bash -c install_here && python3 -P -c 'import fastnn.cuda as c; print(c.why_not_available() or c.device_name())' | tee -a "$out/summary.txt"
 }
 
+# Plugins that the machine has besides may warn, and warnings are errors.
 tests() {
-  local file
-  export FASTNN_TEST_DEVICES=cuda
-  for file in tests/test_*.py; do
-    step "$(basename "$file" .py)" python3 -P -m pytest -q -p no:cacheprovider --maxfail=10 "$file" || true
-  done
+  FASTNN_TEST_DEVICES=cuda step tests python3 -P -m pytest -q -p no:cacheprovider -p no:benchmark -n 12 --dist worksteal --maxfail=50 \
+    -k "cuda and not cuda_on_cpu" --ignore tests/long tests
 }
 
 sanitize() {
@@ -107,7 +105,7 @@ sanitize() {
     for ((shard = 0; shard < shards; shard++)); do
       name=sanitize-$tool-$shard status=0
       FASTNN_TEST_SHARD=$shard/$shards step "$name" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
-        python3 -P -m pytest -q -p no:cacheprovider tests/test_rows.py tests/test_cuda_precision.py \
+        python3 -P -m pytest -q -p no:cacheprovider -p no:benchmark tests/test_rows.py tests/test_cuda_precision.py \
         -k 'test_case or rounded_once or small_integers' || status=$?
       case $status in
         0) ;;

@@ -66,12 +66,9 @@ struct MainLoop {
 
 // --- where sums go
 
-// Long float32 sums are sums of short ones: each stretch of the depth is summed on its own, and added to what the target holds. Longer ones
-// of bfloat16, whose products are exact to 16 bits and its operands to 8.
+// Long float32 sums are sums of short ones: each stretch of the depth is summed on its own, and added to what the target holds.
 template <class Element>
-constexpr int64_t stretch = sizeof(Element) < sizeof(float) ? int64_t{1} << 62
-                            : sizeof(T) == sizeof(float)    ? 2048
-                                                            : 8192;
+constexpr int64_t stretch = sizeof(Element) == sizeof(float) ? 2048 : int64_t{1} << 62;
 
 // Rows of y, or of partial sums, `stride` apart. With whole, they are written 16 bytes at a time.
 template <class Element_>
@@ -319,9 +316,9 @@ void launch_tiles(const Context& context, const Problem& problem, int64_t rows, 
 
 // --- which tile
 
-enum class TileSize : int { tiny, small, tall, large };
+constexpr int whole_chunks = 64;  // of every way: a multiple of all depths
 
-constexpr int64_t multiprocessors = 132;  // of a large GPU; the tile is a function of the shape, so it is the same on others
+enum class TileSize : int { tiny, small, tall, large, deep };  // the last is Hopper's
 
 // Whether products are the tensor core's own affair: operands are copied 16 bytes at a time.
 inline bool takes_groups(int vector) { return sizeof(T) == 2 && vector > 1 && on_hopper(); }
@@ -331,19 +328,37 @@ inline const TileShape& tile_shape(TileSize size, int vector) {
   return (takes_groups(vector) ? GroupBf16::shapes : ThreadsRead::shapes)[int(size)];
 }
 
-// The tile with which it is done first, in whole rounds of one tile for each multiprocessor. Operands that are copied element by element
-// have small ones, so that no thread has a long list to copy.
-inline TileSize tile_size(int64_t rows, int64_t columns, int64_t slices, int vector) {
+// The tile with which `slices` products are done first. Operands that are copied element by element have small ones, so that no thread has
+// a long list to copy.
+inline TileSize tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, int vector) {
+  const TileSize last = vector == 1 ? TileSize::small : takes_groups(vector) ? TileSize::deep : TileSize::large;
   TileSize best = TileSize::tiny;
   double least = 0;
-  for (const TileSize size : {TileSize::tiny, TileSize::small, TileSize::tall, TileSize::large}) {
-    if (vector == 1 && size > TileSize::small) break;
-    const TileShape& tile = tile_shape(size, vector);
-    const int64_t rounds = divide_up(tile.count(rows, columns) * slices, multiprocessors);
-    const double time = double(rounds * tile.rows * tile.columns) / tile.speed;
-    if (size == TileSize::tiny || time < least) best = size, least = time;
+  for (int i = 0; i <= int(last); i++) {
+    const TileShape& tile = tile_shape(TileSize(i), vector);
+    const double time = tile.time(tile.count(rows, columns) * slices, divide_up(depth, whole_chunks));
+    if (i == 0 || time < least) best = TileSize(i), least = time;
   }
   return best;
+}
+
+// How the depth of a product of few tiles is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts
+// fill a GPU twice and no more, none shorter than `shortest`.
+struct Split {
+  int64_t count, length;
+  Split(int64_t depth, int64_t tiles) {
+    constexpr int64_t shortest = 256, most = 64;
+    const int64_t wanted = smaller(2 * multiprocessors / larger<int64_t>(1, tiles), most);
+    const int64_t parts = larger<int64_t>(1, smaller(wanted, depth / shortest));
+    length = larger<int64_t>(1, divide_up(divide_up(depth, parts), whole_chunks)) * whole_chunks;
+    count = larger<int64_t>(1, divide_up(depth, length));
+  }
+};
+
+// The tile of such a product, before it is known how it is cut
+inline TileSize split_tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, int vector) {
+  const int64_t stretches = larger<int64_t>(1, depth / stretch<float>);
+  return tile_size(rows, columns, depth / stretches, slices * stretches, vector);
 }
 
 // The product with the tile that fits. vector is that of the operands, and `slices` products are launched.
@@ -352,6 +367,9 @@ void multiply(const Context& context, TileSize size, const Problem& problem, int
   if constexpr (vector > 1) {
     if (size == TileSize::large) return launch_tiles<Way, typename Way::Large>(context, problem, rows, columns, slices);
     if (size == TileSize::tall) return launch_tiles<Way, typename Way::Tall>(context, problem, rows, columns, slices);
+  }
+  if constexpr (Way::only_hopper) {
+    if (size == TileSize::deep) return launch_tiles<Way, typename Way::Deep>(context, problem, rows, columns, slices);
   }
   if (size == TileSize::small) return launch_tiles<Way, typename Way::Small>(context, problem, rows, columns, slices);
   launch_tiles<Way, typename Way::Tiny>(context, problem, rows, columns, slices);
@@ -421,19 +439,6 @@ void combine(const Context& context, const Partials& p, const float* bias, Y* y,
     launch(context, combine_parts<decltype(constant)::activation, Y>, grid, 256, p, at_once, bias, y);
   });
 }
-
-// How the depth is cut: in `count` parts of `length`, a multiple of chunks. So many that the tiles of all parts fill a GPU twice, none
-// shorter than `shortest`.
-struct Split {
-  int64_t count, length;
-  Split(int64_t depth, int64_t tiles) {
-    constexpr int64_t shortest = 256, most = 64;
-    const int64_t wanted = smaller(2 * multiprocessors / larger<int64_t>(1, tiles), most);
-    const int64_t parts = larger<int64_t>(1, smaller(wanted, depth / shortest));
-    length = larger<int64_t>(1, divide_up(divide_up(depth, parts), whole_chunks)) * whole_chunks;
-    count = larger<int64_t>(1, divide_up(depth, length));
-  }
-};
 
 }  // namespace
 }  // namespace fastnn::FASTNN_TABLE

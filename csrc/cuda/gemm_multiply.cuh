@@ -173,16 +173,24 @@ struct MmaCore {
 
 // --- the ways
 
+constexpr int64_t multiprocessors = 132;  // of a large GPU; the tile is a function of the shape, so it is the same on others
+
+// A tile, and what a round of it takes: as many as are resident on each multiprocessor, of `chunks` chunks. In units of a way's own.
 struct TileShape {
-  int64_t rows, columns;
-  double speed;  // a guess, from the sums per byte read from shared memory and the warps that share a barrier
+  int64_t rows, columns, resident;
+  double start, chunk;
   int64_t count(int64_t all_rows, int64_t all_columns) const { return divide_up(all_rows, rows) * divide_up(all_columns, columns); }
+  double time(int64_t tiles, int64_t chunks) const {
+    return double(divide_up(tiles, multiprocessors * resident)) * (start + chunk * double(chunks));
+  }
 };
 
 struct ThreadsRead {
   using Small = Tile<64, 64, 2, 2, 3>;
   using Tiny = Tile<32, 32, 2, 1, 4>;
-  static constexpr TileShape shapes[] = {{32, 32, 0.4}, {64, 64, 0.75}, {128, 64, 0.9}, {128, 128, 1}};
+  // Guesses, from the sums per byte read from shared memory and the warps that share a barrier
+  static constexpr TileShape shapes[] = {
+      {32, 32, 1, 0, 32 * 32 / 0.4}, {64, 64, 1, 0, 64 * 64 / 0.75}, {128, 64, 1, 0, 128 * 64 / 0.9}, {128, 128, 1, 0, 128 * 128}};
   static constexpr bool only_hopper = false;
 };
 
@@ -212,13 +220,16 @@ struct Bf16 : ThreadsRead {
   template <class Tile, bool a_along, bool b_along>
   using Core = MmaCore<Bf16Product, Tile, a_along, b_along>;
 };
-// Bfloat16 on Hopper. A chunk of the large tile brings 48 KiB for 2 x 256 x 128 x 64 operations; of the others less from memory for each.
+// Bfloat16 on Hopper. What tiles bring from the L2 cache for each sum decides in long depths, how soon the next one begins in short ones.
 struct GroupBf16 {
+  using Deep = GroupTile<128, 128, 2, 1, 6>;
   using Large = GroupTile<256, 128, 2, 1, 4>;
   using Tall = GroupTile<128, 128, 2, 2, 3>;
   using Small = GroupTile<128, 64, 2, 2, 4>;
   using Tiny = GroupTile<64, 64, 1, 3, 4>;
-  static constexpr TileShape shapes[] = {{64, 64, 0.4}, {128, 64, 0.6}, {128, 128, 0.85}, {256, 128, 1}};
+  // Nanoseconds on an H200, fitted to convolutions of 9 and of 36 chunks; they foretell those of 18 and 72 within a tenth (bench/NOTES.md).
+  static constexpr TileShape shapes[] = {
+      {64, 64, 3, 2800, 690}, {128, 64, 2, 3000, 795}, {128, 128, 2, 4500, 1210}, {256, 128, 1, 5900, 1050}, {128, 128, 1, 4360, 587}};
   static constexpr bool only_hopper = true;
   template <class Tile, bool a_along, bool b_along>
   using Core = GroupCore<Tile, a_along, b_along>;

@@ -28,8 +28,6 @@ struct GroupTile {
   static constexpr int sum_pitch = columns + 8;
 };
 
-constexpr int whole_chunks = 64;  // of every way: a multiple of all depths
-
 // Where a chunk of an operand lies. As in global memory, so that 16 bytes can be copied at once: lines of elements along the depth, one for
 // each row; or lines of rows, one for each step of the depth.
 template <int rows_, bool along_depth_, int bytes>

@@ -35,9 +35,7 @@ struct Cut {
   Split split;
   explicit Cut(const MatMul& v) : split(v.K, tile_shape(size(v, vector_of(v)), vector_of(v)).count(v.M, v.N) * v.batch) {}
   bool is_split() const { return split.count > 1; }
-  static TileSize size(const MatMul& v, int vector) {
-    return tile_size(v.M, v.N, v.batch * larger<int64_t>(1, v.K / stretch<float>), vector);
-  }
+  static TileSize size(const MatMul& v, int vector) { return split_tile_size(v.M, v.N, v.K, v.batch, vector); }
 };
 
 template <bool a_along, bool b_along, int vector, class Element>

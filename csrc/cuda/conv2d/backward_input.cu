@@ -40,14 +40,14 @@ struct FilterColumns {
   int64_t columns, filter;  // filter: elements of one output channel, R S C
   int64_t down, across;     // from one tap of the phase to the next
   int R;
-  Taps taps;  // (j_r, j_s, k)
+  Radix taps;  // (j_r, j_s, k)
 
   using Place = LinePlace;
   using Shift = LineShift;
-  using Cursor = Taps::Clock;
+  using Cursor = Clock;
   __device__ __forceinline__ Shift row(int64_t i) const { return {i, i < columns}; }
-  __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return taps.start(k, step); }
-  __device__ __forceinline__ void next(Cursor& cursor) const { taps.next(cursor); }
+  __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {taps.of(k), taps.of(step)}; }
+  __device__ __forceinline__ void next(Cursor& cursor) const { taps.add(cursor.now, cursor.step); }
   __device__ __forceinline__ Place step(const Cursor& cursor) const {
     const Digits& i = cursor.now;
     return {w + (i.c * filter + i.a * down + i.b * across), i.a < R};
@@ -85,8 +85,7 @@ struct BackwardInput {
     const int phases = down.stride * across.stride, number = int(slice % phases);
     const int64_t group = slice / phases;
     const Phase y(down, number / across.stride), x(across, number % across.stride);
-    const Radix pixels = {larger(1, y.positions), larger(1, x.positions)};
-    const Taps taps = {{larger(1, x.taps), int(group_K)}};
+    const Radix pixels = {larger(1, y.positions), larger(1, x.positions)}, taps = {larger(1, x.taps), int(group_K)};
     const Window window = {dy + group * group_K, N, K, pixels, taps, y.taps, y.axis, x.axis};
     const T* first = w + group * group_K * filter + (y.first_tap * S + x.first_tap) * group_C;
     const FilterColumns<vector> filters = {first, group_C, filter, down.tap_step * S * group_C, across.tap_step * group_C, y.taps, taps};
@@ -116,7 +115,8 @@ void run(const Context& context, const Conv2d& v, const T* dy, const T* w, T* dx
                                          is_whole(dx, C)};
   const int64_t slices = v.G * v.stride_h * v.stride_w;
   with_way<vector>(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, tile_size(rows, C, slices, vector), problem, rows, C, slices);
+    multiply<decltype(way), vector>(context, tile_size(rows, C, v.R * v.S * K / (v.stride_h * v.stride_w), slices, vector), problem, rows,
+                                    C, slices);
   });
 }
 

@@ -17,7 +17,7 @@ struct BackwardWeight {
   __device__ __forceinline__ Part part(int64_t slice) const {
     const int64_t group = slice / parts, begin = slice % parts * length;
     Window own = window;
-    own.map += group * window.taps.radix.C;
+    own.map += group * window.taps.C;
     const RowTarget<float> target = {sums + slice * group_K * columns, columns, nullptr, Activation::none, whole};
     return {{dy + group * group_K, group_K, depth, K}, {own}, target, group_K, columns, begin, smaller(depth, begin + length)};
   }
@@ -33,9 +33,7 @@ struct WeightCut {
         depth(v.N * v.P * v.Q),
         split(depth, tile_shape(size(v, backward_vector(v)), backward_vector(v)).count(rows, columns) * v.G),
         at_once(split.count == 1) {}
-  TileSize size(const Conv2d& v, int vector) const {
-    return tile_size(rows, columns, v.G * larger<int64_t>(1, depth / stretch<float>), vector);
-  }
+  TileSize size(const Conv2d& v, int vector) const { return split_tile_size(rows, columns, depth, v.G, vector); }
   int64_t scratch_bytes(const Conv2d& v) const { return at_once ? 0 : v.G * split.count * rows * columns * int64_t(sizeof(float)); }
 };
 

@@ -6,7 +6,7 @@ namespace {
 
 template <int vector>
 struct Forward {
-  using Part = fastnn::FASTNN_TABLE::Part<WindowRows<vector>, FilterRows<vector>, MomentsTarget>;
+  using Part = fastnn::FASTNN_TABLE::Part<WindowRows<vector>, Matrix<true, vector>, MomentsTarget>;
   Window window;
   const T* w;
   const float* bias;
@@ -18,10 +18,10 @@ struct Forward {
 
   __device__ __forceinline__ Part part(int64_t group) const {
     Window own = window;
-    own.map += group * window.taps.radix.C;
+    own.map += group * window.taps.C;
     const int64_t k = group * group_K;
     const MomentsTarget target = {{y + k, K, bias ? bias + k : nullptr, activation, whole}, sections ? sections + k : nullptr};
-    return {{own}, {w + k * depth, group_K, depth, window.taps, window.R}, target, rows, group_K, 0, depth};
+    return {{own}, {w + k * depth, group_K, depth, depth}, target, rows, group_K, 0, depth};
   }
 };
 
@@ -30,8 +30,9 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, Section
   const int64_t rows = v.N * v.P * v.Q, K = v.K / v.G, depth = v.R * v.S * v.C / v.G;
   const Forward<vector> problem = {forward_window(v, o.in), o.with,  o.bias, o.out, rows, v.K, K, depth, v.activation,
                                    is_whole(o.out, K),      sections};
-  with_way<vector>(context.precision,
-                   [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, K, v.G, vector), problem, rows, K, v.G); });
+  with_way<vector>(context.precision, [&](auto way) {
+    multiply<decltype(way), vector>(context, tile_size(rows, K, depth, v.G, vector), problem, rows, K, v.G);
+  });
 }
 
 }  // namespace

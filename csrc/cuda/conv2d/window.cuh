@@ -32,32 +32,6 @@ struct Clock {  // a number and what it grows by
   Digits now, step;
 };
 
-// (r, s, c), in the order in which a depth takes them: as they lie in memory; or, where the channels are whole chunks of
-// every way to multiply, a chunk of them at each tap of a row before the next chunk. What neighbouring taps share is then asked for again
-// while it still lies in the L1 cache.
-struct Taps {
-  Radix radix;  // S, C
-  struct Clock {
-    Digits now, step;
-    int chunk;
-  };
-  __device__ __forceinline__ bool by_chunks() const { return radix.C % whole_chunks == 0; }
-  __device__ __forceinline__ Clock start(int64_t k, int chunk) const {
-    if (!by_chunks()) return {radix.of(k), radix.of(chunk), chunk};
-    if (k < chunk) return {{0, 0, int(k)}, {}, chunk};
-    const Digits at = Radix{radix.C / chunk, radix.B}.of(k / chunk);  // (r, chunk of channels, s)
-    return {{at.a, at.c, at.b * chunk + int(k % chunk)}, {}, chunk};
-  }
-  __device__ __forceinline__ void next(Clock& clock) const {
-    if (!by_chunks()) return radix.add(clock.now, clock.step);
-    Digits& now = clock.now;
-    if (++now.b < radix.B) return;
-    now.b = 0, now.c += clock.chunk;
-    const bool all = now.c >= radix.C;
-    now.c -= all ? radix.C : 0, now.a += all;
-  }
-};
-
 // How one side of the windows moves: tap t of position i is at i stride + t dilation + offset, inside [0, size).
 struct Axis {
   int stride, dilation, offset, size;
@@ -66,9 +40,8 @@ struct Axis {
 struct Window {
   const T* map;         // first channel of the group
   int64_t N, channels;  // channels of all groups, the pitch of pixels
-  Radix pixels;         // (n, p, q)
-  Taps taps;
-  int R;  // taps in a column
+  Radix pixels, taps;   // (n, p, q) and (r, s, c)
+  int R;                // taps in a column
   Axis down, across;
 
   struct alignas(16) Pixel {  // its window's first tap, which may lie outside: the position, and where that would be
@@ -103,10 +76,10 @@ struct WindowRows {
   Window window;
   using Place = Window::Pixel;
   using Shift = Window::Tap;
-  using Cursor = Taps::Clock;
+  using Cursor = Clock;
   __device__ __forceinline__ Place row(int64_t i) const { return window.pixel(window.pixels.of(i)); }
-  __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return window.taps.start(k, step); }
-  __device__ __forceinline__ void next(Cursor& cursor) const { window.taps.next(cursor); }
+  __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {window.taps.of(k), window.taps.of(step)}; }
+  __device__ __forceinline__ void next(Cursor& cursor) const { window.taps.add(cursor.now, cursor.step); }
   __device__ __forceinline__ Shift step(const Cursor& cursor) const { return window.tap(cursor.now); }
   __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return window.at(place, shift); }
 };
@@ -120,34 +93,11 @@ struct WindowColumns {
   using Place = Window::Pixel;
   using Shift = Window::Tap;
   using Cursor = Clock;
-  __device__ __forceinline__ Shift row(int64_t i) const { return window.tap(window.taps.radix.of(i)); }
+  __device__ __forceinline__ Shift row(int64_t i) const { return window.tap(window.taps.of(i)); }
   __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return {window.pixels.of(k), window.pixels.of(step)}; }
   __device__ __forceinline__ void next(Cursor& cursor) const { window.pixels.add(cursor.now, cursor.step); }
   __device__ __forceinline__ Place step(const Cursor& cursor) const { return window.pixel(cursor.now); }
   __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return window.at(place, shift); }
-};
-
-// Filters as they lie, rows of taps and channels
-template <int vector_>
-struct FilterRows {
-  static constexpr bool along_depth = true;
-  static constexpr int vector = vector_;
-  const T* w;
-  int64_t rows, filter;  // filter: elements of one, R S C
-  Taps taps;
-  int R;
-
-  using Place = LinePlace;
-  using Shift = LineShift;
-  using Cursor = Taps::Clock;
-  __device__ __forceinline__ Place row(int64_t i) const { return {w + i * filter, i < rows}; }
-  __device__ __forceinline__ Cursor cursor(int64_t k, int step) const { return taps.start(k, step); }
-  __device__ __forceinline__ void next(Cursor& cursor) const { taps.next(cursor); }
-  __device__ __forceinline__ Shift step(const Cursor& cursor) const {
-    const Digits& i = cursor.now;
-    return {int64_t(i.a * taps.radix.B + i.b) * taps.radix.C + i.c, i.a < R};
-  }
-  __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return source_at(place, shift); }
 };
 
 // The windows of x that y's pixels read; the first group's.
@@ -156,7 +106,7 @@ inline Window forward_window(const Conv2d& v, const T* x) {
           v.N,
           v.C,
           {int(v.P), int(v.Q)},
-          {{int(v.S), int(v.C / v.G)}},
+          {int(v.S), int(v.C / v.G)},
           int(v.R),
           {int(v.stride_h), int(v.dilation_h), -int(v.pad_top), int(v.H)},
           {int(v.stride_w), int(v.dilation_w), -int(v.pad_left), int(v.W)}};
