@@ -237,3 +237,24 @@ def test_products_of_many_tiles_are_exact(columns: int, dtype: str, precision: s
         assert _C.last_call()["algorithm"] == f"gemm_{multiply}"
     (expected,) = case.problem.expected
     assert np.array_equal(got, rounded(expected) if dtype == "bfloat16" else expected.astype(np.float32))
+
+
+EMULATED_WAYS = [way for way in WAYS if way[3].startswith("cuda-emulated")]
+
+
+@pytest.mark.parametrize(("dtype", "precision", "multiply", "gpu"), EMULATED_WAYS, ids=lambda v: v)
+@pytest.mark.parametrize("tile", range(5))
+def test_every_tile_is_exact(tile: int, dtype: str, precision: str, multiply: str, gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only large products would have the larger ones. Many rows and columns, their ends within a tile; neighbours of 16 bytes."""
+    monkeypatch.setenv("FASTNN_EMULATED_TILE", str(tile))
+    convolutions = [plain_geometry(3, 40, 13, 72, 3), plain_geometry(2, 16, 24, 136, 1), plain_geometry(2, 72, 11, 24, 3, 2)]
+    cases = [Case(f"conv2d_{direction}", geometry, {"exact": True}) for geometry in convolutions for direction in DIRECTIONS]
+    for ta, tb in ((False, False), (False, True), (True, False), (True, True)):
+        a, b = ((1200, 264) if ta else (264, 1200)), ((152, 1200) if tb else (1200, 152))
+        cases += [Case("matmul", (a, b, ta, tb), {"exact": True})]
+    for case in cases:
+        with using(Table(gpu, dtype, precision)):
+            (got,) = call(case.row, case.parameters, case.problem.operands, dtype).values()
+            assert _C.last_call()["algorithm"].endswith(f"_{multiply}")
+        (expected,) = case.problem.expected
+        assert np.array_equal(got, written(case.row, expected) if dtype == "bfloat16" else expected.astype(np.float32)), case
