@@ -2,7 +2,7 @@
 
 Equal work: the same recipe, data, number of steps, evaluation and clock on both sides (from the whitening of the first layer to the end of the
 evaluation), a run of each before that is not counted. PyTorch runs in float32 and in half precision, its speed record's form; fastnn in
-float32, with TF32 products where --precision is medium.
+float32, with TF32 products where --precision is medium, or with --mixed in bfloat16.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def ours(sets: Any, options: Any) -> Run:
     recipe = airbench.RECIPES[options.recipe]
 
     def run(seed: int) -> tuple[float, float]:
-        result = airbench.run(sets, recipe, seed=seed, device=device.current.name, width=options.width, epochs=options.epochs)
+        precision = "bf16" if options.mixed else "float32"
+        settings = {"device": device.current.name, "width": options.width, "epochs": options.epochs, "precision": precision}
+        result = airbench.run(sets, recipe, seed=seed, **settings)
         return result.accuracy, result.seconds
 
     return run
@@ -93,6 +95,7 @@ def main() -> None:
     parser = arguments("Whole runs of airbench94 beside PyTorch's, in turns.", devices=True)
     parser.add_argument("path", help="CIFAR-10: folder, .tar.gz or .npz of JPEG images")
     parser.add_argument("--recipe", choices=airbench.RECIPES, default="muon")
+    parser.add_argument("--mixed", action="store_true", help="fastnn with activations in bfloat16")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--width", type=float, default=1.0, help="factor on the number of channels")
     parser.add_argument("--epochs", type=float, help="default: the recipe's")
@@ -104,7 +107,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     place = device.use(options)
     training, test = (some_of(part, options.samples or len(part)) for part in data.cifar10(options.path))
-    report = Report(f"airbench-{options.recipe}", options)
+    report = Report(f"airbench-{options.recipe}" + "-mixed" * options.mixed, options)
     report.say(f"\n{len(training):,} training and {len(test):,} test images of {options.path}, recipe {options.recipe}")
     forms = {k: f for k, f in FORMS.items() if (place.is_gpu or f.dtype == torch.float32) and (options.compile or not f.compiled)}
     sides = {"fastnn": Side(lambda: ours(airbench.Sets(training, test), options))}

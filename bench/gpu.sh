@@ -138,7 +138,7 @@ train() { bench train bench.train --compile --pairs 20; }
 airbench() {
   local recipe
   for recipe in muon sgd; do
-    bench "airbench-$recipe" bench.airbench "$folder/data/cifar10-jpeg/cifar10-jpeg.npz" --recipe "$recipe" --runs 20 --precision medium || return
+    bench "airbench-$recipe" bench.airbench "$folder/data/cifar10-jpeg/cifar10-jpeg.npz" --recipe "$recipe" --runs 20 --mixed || return
   done
 }
 

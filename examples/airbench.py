@@ -2,9 +2,10 @@
 
 Result: not yet measured on a GPU. Published, with PyTorch in half precision on one A100: 94.01 % in 2.59 s (muon), in 3.83 s (sgd).
 Conditions: the clock runs from the whitening of the first layer to the end of the evaluation (six views of each test image), with the data on
-the device; a warm-up run before is not counted. float32, on a GPU with TF32 products (set_precision "medium"). One run's accuracy deviates
-by 0.1 to 0.15 points: compare means over 20 runs or more. bench/airbench.py runs it beside PyTorch. On two CPU cores a run takes about
-25 minutes (estimated: 0.29 PFLOP at 0.2 TFLOP/s); --width 0.25 --epochs 2 shows the same in two.
+the device; a warm-up run before is not counted. float32, on a GPU with TF32 products (set_precision "medium"); with --precision bf16
+activations and the operands of products lie in bfloat16. One run's accuracy deviates by 0.1 to 0.15 points: compare means over 20 runs or
+more. bench/airbench.py runs it beside PyTorch. On two CPU cores a run takes about 25 minutes (estimated: 0.29 PFLOP at 0.2 TFLOP/s);
+--width 0.25 --epochs 2 shows the same in two.
 
     python examples/airbench.py PATH [--recipe muon] [--device cuda] [--runs 20]
 
@@ -21,7 +22,7 @@ from math import ceil
 import numpy as np
 
 import fastnn
-from fastnn import Tensor, data, models, nn, optim, train
+from fastnn import Tensor, data, models, nn, ops, optim, train
 from fastnn.optim import schedules
 
 WHITENED = 5000  # training images, evenly spread, whose patches the first layer whitens
@@ -83,8 +84,10 @@ def muon(model: models.Airbench94, batch_size: int, steps: int, whiten_steps: in
 class Training:
     """The steps of a run, one after the other."""
 
-    def __init__(self, model: models.Airbench94, recipe: Recipe, batch_size: int, steps: int, whiten_steps: int) -> None:
-        self.model, self.whiten_steps, self.done = model, whiten_steps, 0
+    def __init__(
+        self, model: models.Airbench94, recipe: Recipe, batch_size: int, steps: int, whiten_steps: int, precision: str = "float32"
+    ) -> None:
+        self.model, self.whiten_steps, self.precision, self.done = model, whiten_steps, precision, 0
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.2, reduction="sum")
         self.optimizer: optim.Optimizer
         if recipe.name == "muon":
@@ -92,12 +95,15 @@ class Training:
         else:
             self.optimizer = sgd(model, batch_size, steps)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) if self.precision == "float32" else ops.cast(self.model(ops.cast(x, "bfloat16")), "float32")
+
     def step(self, x: Tensor, labels: Tensor) -> Tensor:
         """One update; the loss before it, summed over the batch."""
         if self.done == self.whiten_steps:
             self.model.whiten.bias.requires_grad = False
         self.optimizer.zero_grad()
-        loss: Tensor = self.loss(self.model(x), labels)
+        loss: Tensor = self.loss(self.forward(x), labels)
         loss.backward()
         self.optimizer.step()
         self.done += 1
@@ -132,7 +138,16 @@ class Sets:
         )
 
 
-def run(sets: Sets, recipe: Recipe, *, seed: int, device: str = "cpu", width: float = 1.0, epochs: float | None = None) -> Result:
+def run(
+    sets: Sets,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str = "cpu",
+    width: float = 1.0,
+    epochs: float | None = None,
+    precision: str = "float32",
+) -> Result:
     """One run from fresh weights."""
     fastnn.seed(seed)
     model = models.airbench94(width=width, muon=recipe.name == "muon").to(device)
@@ -147,7 +162,7 @@ def run(sets: Sets, recipe: Recipe, *, seed: int, device: str = "cpu", width: fl
         device=device,
     )
     epochs = epochs or recipe.epochs
-    training = Training(model, recipe, recipe.batch_size, ceil(epochs * len(loader)), ceil(WHITEN_EPOCHS * len(loader)))
+    training = Training(model, recipe, recipe.batch_size, ceil(epochs * len(loader)), ceil(WHITEN_EPOCHS * len(loader)), precision)
     start = time.perf_counter()
     model.whiten_with(sets.some_images(WHITENED))
     left = ceil(epochs * len(loader))
@@ -156,7 +171,7 @@ def run(sets: Sets, recipe: Recipe, *, seed: int, device: str = "cpu", width: fl
             training.step(x, labels)
         left -= min(left, len(loader))
     training.finish()
-    logits = train.average_views(model, sets.test, train.six_views(), sets.normalize, batch_size=2000)
+    logits = train.average_views(model, sets.test, train.six_views(), sets.normalize, batch_size=2000, precision=precision)
     accuracy = float((logits.argmax(1) == sets.test.labels).mean())
     return Result(seed, accuracy, time.perf_counter() - start)
 
@@ -166,17 +181,19 @@ def main() -> None:
     parser.add_argument("path", help="CIFAR-10: folder, .tar.gz or .npz")
     parser.add_argument("--recipe", choices=RECIPES, default="muon")
     parser.add_argument("--device", default="cuda" if fastnn.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("float32", "bf16"), default="float32", help="how activations lie in memory")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--width", type=float, default=1.0, help="factor on the number of channels")
     parser.add_argument("--epochs", type=float, help="default: the recipe's")
     options = parser.parse_args()
     recipe, sets = RECIPES[options.recipe], Sets(*data.cifar10(options.path))
+    settings = {name: getattr(options, name) for name in ("device", "width", "epochs", "precision")}
     if options.device != "cpu":
         fastnn.set_precision("medium")
-        run(sets, recipe, seed=2**32, device=options.device, width=options.width, epochs=options.epochs)  # warm-up
+        run(sets, recipe, seed=2**32, **settings)  # warm-up
     results = []
     for seed in range(options.runs):
-        result = run(sets, recipe, seed=seed, device=options.device, width=options.width, epochs=options.epochs)
+        result = run(sets, recipe, seed=seed, **settings)
         results.append(result)
         print(f"run {seed}: accuracy {result.accuracy:.4f}, {result.seconds:.2f} s", flush=True)
     accuracies, seconds = ([getattr(r, name) for r in results] for name in ("accuracy", "seconds"))

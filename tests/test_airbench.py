@@ -16,7 +16,7 @@ from kernel_calls import DEVICES
 from torch_twins import load
 
 import fastnn
-from fastnn import data, models, train
+from fastnn import _C, data, models, train
 from fastnn.data import ArrayDataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,13 +171,14 @@ def test_the_first_steps_are_those_of_the_twin(recipe: str, device: str) -> None
             assert (moved > 0) == (key != "whiten.weight" and not key.endswith("norm1.weight") and not key.endswith("norm2.weight")), key
 
 
+@pytest.mark.parametrize("precision", ["float32", *(["bf16"] if _C.isa() in _C.isas("bfloat16") else [])])
 @pytest.mark.parametrize("recipe", ["sgd", "muon"])
-def test_a_short_run_learns_and_repeats(recipe: str) -> None:
+def test_a_short_run_learns_and_repeats(recipe: str, precision: str) -> None:
     sets = ours.Sets(pictures(1500), pictures(200, 1))
     short = ours.Recipe(recipe, 2.5, 100 if recipe == "muon" else 50)
-    first = ours.run(sets, short, seed=1, width=1 / 8)
+    first = ours.run(sets, short, seed=1, width=1 / 8, precision=precision)
     assert first.accuracy > 0.6 and first.seconds > 0
-    assert ours.run(sets, short, seed=1, width=1 / 8).accuracy == first.accuracy
+    assert ours.run(sets, short, seed=1, width=1 / 8, precision=precision).accuracy == first.accuracy
 
 
 def test_the_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

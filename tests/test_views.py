@@ -7,7 +7,7 @@ import pytest
 from kernel_calls import DEVICES
 
 import fastnn
-from fastnn import data, models, train
+from fastnn import _C, data, models, train
 from fastnn.data import ArrayDataset, Flip, Normalize, Shift
 
 
@@ -31,6 +31,16 @@ def test_six_views_of_every_image(device: str) -> None:
     expected = mean.reshape(len(mean), -1) @ state["1.weight"].astype(np.float64).T + state["1.bias"]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert got.dtype == np.float32
+
+
+@pytest.mark.skipif(_C.isa() not in _C.isas("bfloat16"), reason="this processor does not multiply bfloat16")
+def test_views_in_bfloat16() -> None:
+    fastnn.seed(0)
+    dataset, model = some(), models.create("vgg_small", input_shape=(3, 6, 5), num_classes=4)
+    wide, narrow = (train.average_views(model, dataset, train.six_views(), precision=precision) for precision in ("float32", "bf16"))
+    assert 1e-5 < np.abs(wide - narrow).max() < 2e-2 * np.abs(wide).max() and narrow.dtype == np.float32
+    with pytest.raises(ValueError, match="average_views: precision must be 'float32' or 'bf16', got 'half'"):
+        train.average_views(model, dataset, train.six_views(), precision="half")
 
 
 def test_weights_are_relative_and_the_mode_comes_back() -> None:

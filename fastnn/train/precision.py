@@ -34,13 +34,13 @@ class Forward:
         return self.model(x) if self.precision == "float32" else ops.cast(self.model(ops.cast(x, "bfloat16")), "float32")
 
 
-def checked_precision(precision: str, device: str) -> str:
+def checked_precision(precision: str, device: str, what: str = "Trainer") -> str:
     """ValueError also where the processor has no such arithmetic and would only be slower."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise ValueError(f"Trainer: precision must be 'float32' or 'bf16', got {shown(precision)}")
+        raise ValueError(f"{what}: precision must be 'float32' or 'bf16', got {shown(precision)}")
     if precision == "bf16" and device == "cpu" and _C.isa() not in _C.isas("bfloat16"):
         raise ValueError(
-            f"Trainer: precision='bf16' needs avx512_bf16 or AMX, this processor runs {_C.isa()} ({_C.isa_reason()}): "
+            f"{what}: precision='bf16' needs avx512_bf16 or AMX, this processor runs {_C.isa()} ({_C.isa_reason()}): "
             "float32 is faster here, leave precision out"
         )
     return precision

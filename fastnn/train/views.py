@@ -13,6 +13,7 @@ from ..data import Augmentation, Flip, Loader, Normalize, Shift
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from . import evaluation
+from .precision import Forward, checked_precision
 
 View = tuple[float, Sequence[Augmentation]]  # the weight, and what is done to every image
 
@@ -27,12 +28,18 @@ def six_views(shift: int = 1, padding_mode: str = "reflect") -> list[View]:
 
 
 def average_views(
-    model: Module, dataset: Any, views: Sequence[View], normalize: Normalize | None = None, *, batch_size: int = 256
+    model: Module,
+    dataset: Any,
+    views: Sequence[View],
+    normalize: Normalize | None = None,
+    *,
+    batch_size: int = 256,
+    precision: str = "float32",
 ) -> np.ndarray:
     """Logits (N, classes) of a data set in evaluation mode, each the mean over the views weighted by their weights; on the model's device.
 
-    Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). ValueError without views or when
-    their weights do not sum to something positive.
+    Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). precision: "float32", or "bf16"
+    as the Trainer has it. ValueError without views, when their weights do not sum to something positive, or where bf16 would be slower.
     """
     instance("average_views", "model", model, Module, "a Module"), integer("average_views", "batch_size", batch_size, 1)
     views = items("average_views", "views", views, "[(weight, [augmentation, ...]), ...]")
@@ -44,12 +51,13 @@ def average_views(
     if not total > 0:
         raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")
     device = evaluation.device_of(model)
+    forward = Forward(model, checked_precision(precision, device, "average_views"))
     logits: np.ndarray | float = 0.0
     with evaluation.mode(model, False), no_grad():
         for weight, steps in views:
             loader = Loader(dataset, batch_size, normalize=normalize, augment=steps, device=device)
             with closing(loader.batches(0)) as batches:
-                parts: list[Tensor] = [model(x) for x, _ in batches]
+                parts: list[Tensor] = [forward(x) for x, _ in batches]
             logits = logits + weight / total * np.concatenate([part.numpy() for part in parts]).astype(np.float64)
     result: np.ndarray = np.asarray(logits, np.float32)
     return result

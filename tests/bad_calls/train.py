@@ -141,7 +141,7 @@ def subjects() -> list[Subject]:
         "model": images_net,
         "dataset": bytes_set,
         "views": lambda: [(1.0, [data.Flip(1.0)])],
-        **constants(normalize=None, batch_size=5),
+        **constants(normalize=None, batch_size=5, precision="float32"),
     }
     pictures: Good = {"weights": lambda: nn.Linear(4, 2), **constants(path="w.png", shape=(1, 2, 2), titles=("a", "b"), columns=2)}
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
