@@ -289,13 +289,16 @@ const Backend& backend() {
 }  // namespace
 
 bool on_hopper() {
-  int device = 0, major = 0, minor = 0;
-  if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ||
-      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device)) {
-    cudaGetLastError();
-    return false;
-  }
-  return major == 9 && minor == 0;
+  static const std::vector<bool> hoppers = [] {
+    std::vector<bool> all(devices().misfits.size());
+    for (size_t i = 0; i < all.size(); i++) {
+      cudaDeviceProp gpu;
+      all[i] = !said(cudaGetDeviceProperties(&gpu, int(i)), "describe the GPU") && gpu.major == 9 && gpu.minor == 0;
+    }
+    return all;
+  }();
+  int device = 0;
+  return !said(cudaGetDevice(&device), "name the current GPU") && size_t(device) < hoppers.size() && hoppers[size_t(device)];
 }
 
 void note_launch(cudaError_t error) {

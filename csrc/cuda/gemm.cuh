@@ -325,24 +325,30 @@ enum class TileSize : int { tiny, small, tall, large, deep };  // the last is Ho
 // Whether products are the tensor core's own affair: operands are copied 16 bytes at a time.
 inline bool takes_groups(int vector) { return sizeof(T) == 2 && vector > 1 && on_hopper(); }
 
-// Those of with_way()
-inline const TileShape& tile_shape(TileSize size, int vector) {
-  return (takes_groups(vector) ? GroupBf16::shapes : ThreadsRead::shapes)[int(size)];
-}
+// The tiles of with_way(). Operands that are copied element by element have small ones, so that no thread has a long list to copy.
+struct Tiles {
+  const TileShape* shapes;
+  TileSize last;
+  explicit Tiles(int vector) {
+    const bool groups = takes_groups(vector);
+    shapes = groups ? GroupBf16::shapes : ThreadsRead::shapes;
+    last = vector == 1 ? TileSize::small : groups ? TileSize::deep : TileSize::large;
+  }
+  const TileShape& operator[](TileSize size) const { return shapes[int(size)]; }
+};
 
-// The tile with which `slices` products are done first. Operands that are copied element by element have small ones, so that no thread has
-// a long list to copy.
+// The tile with which `slices` products are done first
 inline TileSize tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, int vector) {
-  const TileSize last = vector == 1 ? TileSize::small : takes_groups(vector) ? TileSize::deep : TileSize::large;
+  const Tiles tiles(vector);
 #if defined(FASTNN_CUDA_EMULATED)  // tests meet in small products the tiles of large ones
-  if (const char* wanted = getenv("FASTNN_EMULATED_TILE")) return smaller(TileSize(atoi(wanted)), last);
+  if (const char* wanted = getenv("FASTNN_EMULATED_TILE")) return smaller(TileSize(atoi(wanted)), tiles.last);
 #endif
   TileSize best = TileSize::tiny;
   double least = 0;
-  for (int i = 0; i <= int(last); i++) {
-    const TileShape& tile = tile_shape(TileSize(i), vector);
+  for (TileSize size = best; size <= tiles.last; size = TileSize(int(size) + 1)) {
+    const TileShape& tile = tiles[size];
     const double time = tile.time(tile.count(rows, columns) * slices, divide_up(depth, whole_chunks));
-    if (i == 0 || time < least) best = TileSize(i), least = time;
+    if (size == TileSize::tiny || time < least) best = size, least = time;
   }
   return best;
 }

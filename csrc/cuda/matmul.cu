@@ -33,7 +33,7 @@ int vector_of(const MatMul& v) {
 
 struct Cut {
   Split split;
-  explicit Cut(const MatMul& v) : split(v.K, tile_shape(size(v, vector_of(v)), vector_of(v)).count(v.M, v.N) * v.batch) {}
+  explicit Cut(const MatMul& v) : split(v.K, Tiles(vector_of(v))[size(v, vector_of(v))].count(v.M, v.N) * v.batch) {}
   bool is_split() const { return split.count > 1; }
   static TileSize size(const MatMul& v, int vector) { return split_tile_size(v.M, v.N, v.K, v.batch, vector); }
 };

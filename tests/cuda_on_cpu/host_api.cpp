@@ -214,13 +214,6 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  if (!exists(device)) return noted(cudaErrorInvalidDevice);
-  const Version& capability = gpus()[size_t(device)];
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? capability.major : capability.minor;
-  return cudaSuccess;
-}
-
 cudaError_t cudaSetDevice(int device) {
   if (!exists(device)) return noted(cudaErrorInvalidDevice);
   current_device = device;

@@ -31,7 +31,7 @@ struct WeightCut {
       : rows(v.K / v.G),
         columns(v.R * v.S * v.C / v.G),
         depth(v.N * v.P * v.Q),
-        split(depth, tile_shape(size(v, backward_vector(v)), backward_vector(v)).count(rows, columns) * v.G),
+        split(depth, Tiles(backward_vector(v))[size(v, backward_vector(v))].count(rows, columns) * v.G),
         at_once(split.count == 1) {}
   TileSize size(const Conv2d& v, int vector) const { return split_tile_size(rows, columns, depth, v.G, vector); }
   int64_t scratch_bytes(const Conv2d& v) const { return at_once ? 0 : v.G * split.count * rows * columns * int64_t(sizeof(float)); }
