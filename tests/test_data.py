@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
+import sys
 import threading
 from fractions import Fraction
 from importlib import resources
@@ -275,6 +277,46 @@ def test_the_thread_works_ahead_and_ends_with_the_loop() -> None:
     next(abandoned)
     del abandoned
     assert not loader_threads()
+
+
+ABANDONED = """
+import gc, threading, time
+import numpy as np
+from fastnn.data import ArrayDataset, Loader
+
+gc.disable()
+# Where threads begin and end, the interpreter holds a lock of its own and may be interrupted by the collector; 3.13 has none.
+held = getattr(threading, "_shutdown_locks_lock", threading.Lock())
+
+class Slow(ArrayDataset):
+    def gather(self, *arguments):
+        time.sleep(0.05)
+        return super().gather(*arguments)
+
+for wanted in (held, threading.Lock()):
+    class Wanting(Slow):
+        def gather(self, *arguments):
+            with wanted:
+                return super().gather(*arguments)
+
+    cycle = [iter(Loader(Wanting(np.zeros((64, 3), np.uint8), np.arange(64)), 8))]
+    next(cycle[0])
+    cycle.append(cycle)
+    with wanted:
+        del cycle
+        gc.collect()
+    end = time.monotonic() + 30
+    while any(t.name.startswith("fastnn-loader") for t in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+print("done")
+"""
+
+
+def test_the_collector_waits_for_no_thread() -> None:
+    """It finds a loop that was left (in a cycle, by an exception, say) while this thread holds what the loader's thread wants."""
+    done = subprocess.run([sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stderr
 
 
 def test_an_exception_in_the_thread_arrives_in_the_loop() -> None:

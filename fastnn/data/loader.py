@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C, devices, random
+from .. import _C, collector, devices, random
 from ..arguments import array, flag, instance, integer, shown
 from ..tensor import Tensor
 from .augment import Augmentation, frames_of
@@ -33,8 +33,8 @@ class Loader:
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
     joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
     (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
-    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early. prefetch=0 with one
-    worker: no thread; a batch is made when it is asked for.
+    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early (a batch later where only
+    Python's garbage collector finds that it was left). prefetch=0 with one worker: no thread; a batch is made when it is asked for.
 
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
@@ -129,6 +129,7 @@ class Loader:
             for part in parts:
                 yield self.batch(part, frames)
             return
+        collector.watch()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader")
         try:
             ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
@@ -139,7 +140,7 @@ class Loader:
             while ahead:
                 yield _handed_over(ahead.popleft().result())
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=not collector.collects(), cancel_futures=True)
 
     def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
         """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
