@@ -95,13 +95,13 @@ class _Here(threading.local):
 
 
 _here = _Here()
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end another block of this thread within these lines
 
 
 def _forked() -> None:
     """In a child: the other threads are not there, nor are the recordings that they had under way or the lock that one may have held."""
     global under_way, _lock
-    under_way, _lock = int(_here.recorder is not None), threading.Lock()
+    under_way, _lock = int(_here.recorder is not None), threading.RLock()
     scopes.forget_lock()
 
 
