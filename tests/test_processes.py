@@ -112,6 +112,21 @@ thread.join()
     assert (done.returncode, done.stdout) == (0, "here it is 0\n"), done.stderr
 
 
+def test_the_collector_may_end_a_watched_block_anywhere() -> None:
+    """Also within the lines that begin or end another one of the same thread."""
+    code = """
+from fastnn import recording
+def left():
+    with recording.watched(): yield
+block = left()
+next(block)
+with recording._lock: del block
+print(recording.under_way)
+"""
+    done = python(STEP + code)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 SPAWN = """
 import hashlib, multiprocessing, sys
 import numpy as np
