@@ -24,6 +24,11 @@ struct Source {
   bool inside;
 };
 
+// So many elements on, also where that is no place of the array and will only be named: pointers may not go there, numbers may.
+__device__ __forceinline__ const T* beyond(const T* p, int64_t elements) {
+  return reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + uintptr_t(elements) * sizeof(T));
+}
+
 // Where part of an address begins, if there is such a line; and how far in it an element lies, if there is one.
 struct alignas(16) LinePlace {
   const T* base;
@@ -34,7 +39,7 @@ struct LineShift {
   bool inside;
 };
 __device__ __forceinline__ Source source_at(const LinePlace& place, const LineShift& shift) {
-  return {place.base + shift.offset, bool(int(shift.inside) & int(place.inside))};
+  return {beyond(place.base, shift.offset), bool(int(shift.inside) & int(place.inside))};
 }
 
 struct Step {
@@ -63,7 +68,7 @@ struct Matrix {
   template <bool line>
   __device__ __forceinline__ auto part(int64_t i, bool inside) const {
     if constexpr (line)
-      return Place{data + i * stride, inside};
+      return Place{beyond(data, i * stride), inside};
     else
       return Shift{i, inside};
   }

@@ -50,7 +50,7 @@ struct FilterColumns {
   __device__ __forceinline__ void next(Cursor& cursor) const { taps.add(cursor.now, cursor.step); }
   __device__ __forceinline__ Place step(const Cursor& cursor) const {
     const Digits& i = cursor.now;
-    return {w + (i.c * filter + i.a * down + i.b * across), i.a < R};
+    return {beyond(w, i.c * filter + i.a * down + i.b * across), i.a < R};
   }
   __device__ __forceinline__ Source at(const Place& place, const Shift& shift) const { return source_at(place, shift); }
 };

@@ -56,7 +56,7 @@ struct Window {
 
   __device__ __forceinline__ Pixel pixel(const Digits& i) const {
     const int h = i.b * down.stride + down.offset, w = i.c * across.stride + across.offset;
-    return {map + ((int64_t(i.a) * down.size + h) * across.size + w) * channels, i.a < N ? h : outside, w};
+    return {beyond(map, ((int64_t(i.a) * down.size + h) * across.size + w) * channels), i.a < N ? h : outside, w};
   }
   __device__ __forceinline__ Tap tap(const Digits& i) const {
     const int h = i.a * down.dilation, w = i.b * across.dilation;
@@ -64,7 +64,7 @@ struct Window {
   }
   __device__ __forceinline__ Source at(const Pixel& pixel, const Tap& tap) const {
     const bool row = unsigned(pixel.h + tap.h) < unsigned(down.size), column = unsigned(pixel.w + tap.w) < unsigned(across.size);
-    return {pixel.first + tap.offset, bool(row & column)};
+    return {beyond(pixel.first, tap.offset), bool(row & column)};
   }
 };
 
