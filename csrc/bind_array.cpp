@@ -331,7 +331,7 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
                   "; fastnn.tensor(a) makes a copy");
   const auto address = py::cast<uintptr_t>(data[0]);
   expect_on(device, reinterpret_cast<void*>(address), count(shape));
-  if (py::cast<int>(d["version"]) < 3) device.finish();  // which say nothing about who still writes there
+  if (!given("version") || py::cast<int>(d["version"]) < 3) device.finish();  // which say nothing about who still writes there
   if (given("stream")) device.order(stream_of(py::cast<int64_t>(d["stream"]), "from_cuda_array"), device.stream());
   auto* held = new py::object(owner);
   return share("from_cuda_array", reinterpret_cast<void*>(address), dtype, shape, strides.empty() ? nullptr : strides.data(), device,

@@ -114,6 +114,7 @@ void* Device::take_stream() {
     void* made = nullptr;
     check(backend->create_stream(&made));
     streams_.insert(made);
+    idle_streams_.reserve(streams_.size());  // giving back needs no memory: destructors do it
     return made;
   }
   void* const stream = idle_streams_.back();
