@@ -6,6 +6,8 @@ rounding and by the order of float32 sums. (conv2d_batchnorm_forward normalises 
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -258,3 +260,26 @@ def test_every_tile_is_exact(tile: int, dtype: str, precision: str, multiply: st
             assert _C.last_call()["algorithm"].endswith(f"_{multiply}")
         (expected,) = case.problem.expected
         assert np.array_equal(got, written(case.row, expected) if dtype == "bfloat16" else expected.astype(np.float32)), case
+
+
+@pytest.mark.parametrize("shifted", [False, True], ids=["aligned", "shifted"])
+@pytest.mark.parametrize("channels", [16, 12])
+@pytest.mark.parametrize(("dtype", "precision", "multiply", "gpu"), [way for way in EMULATED_WAYS if way[0] == "bfloat16"], ids=lambda v: v)
+def test_the_name_says_whether_warpgroups_multiplied(
+    channels: int, shifted: bool, dtype: str, precision: str, multiply: str, gpu: str
+) -> None:
+    """The shape decides, not where operands lie: memory of others may begin anywhere."""
+    group_products = ctypes.CDLL(os.environ["FASTNN_CUDA_EMULATED"]).fastnn_emulated_group_products
+    group_products.restype = ctypes.c_uint64
+    geometry = plain_geometry(2, channels, 9, channels, 3)
+    cases = [Case(f"conv2d_{direction}", geometry, {"exact": True}) for direction in DIRECTIONS]
+    for ta, tb in ((False, False), (False, True), (True, False), (True, True)):
+        cases += [Case("matmul", ((channels, channels), (channels, channels), ta, tb), {"exact": True})]
+    for case in cases:
+        before = group_products()
+        with using(Table(gpu, dtype, precision)):
+            (got,) = call(case.row, case.parameters, case.problem.operands, dtype, shifted).values()
+        assert _C.last_call()["algorithm"].endswith(f"_{word(multiply, channels)}")
+        assert (group_products() > before) == (word(multiply, channels) == "bf16_groups"), case
+        (expected,) = case.problem.expected
+        assert np.array_equal(got, written(case.row, expected)), case

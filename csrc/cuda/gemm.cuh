@@ -322,24 +322,34 @@ constexpr int whole_chunks = 64;  // of every way: a multiple of all depths
 
 enum class TileSize : int { tiny, small, tall, large, deep };  // the last is Hopper's
 
-// Whether products are the tensor core's own affair: operands are copied 16 bytes at a time.
-inline bool takes_groups(int vector) { return sizeof(T) == 2 && vector > 1 && on_hopper(); }
+// How many neighbours of an operand are copied at once: as the shape allows, which chooses the way and its name; and as they lie.
+struct Vectors {
+  int planned, copied;
+  Vectors(int planned, int copied) : planned(planned), copied(copied) {}
+  Vectors(int planned) : Vectors(planned, planned) {}
+};
+
+// Whether products are the tensor core's own affair.
+inline bool takes_groups(Vectors vectors) { return sizeof(T) == 2 && vectors.planned > 1 && on_hopper(); }
 
 // The tiles of with_way(). Operands that are copied element by element have small ones, so that no thread has a long list to copy.
 struct Tiles {
   const TileShape* shapes;
   TileSize last;
-  explicit Tiles(int vector) {
-    const bool groups = takes_groups(vector);
+  explicit Tiles(Vectors vectors) {
+    const bool groups = takes_groups(vectors);
     shapes = groups ? GroupBf16::shapes : ThreadsRead::shapes;
-    last = vector == 1 ? TileSize::small : groups ? TileSize::deep : TileSize::large;
+    if (vectors.copied > 1)
+      last = groups ? TileSize::deep : TileSize::large;
+    else
+      last = groups ? TileSize::tiny : TileSize::small;
   }
   const TileShape& operator[](TileSize size) const { return shapes[int(size)]; }
 };
 
 // The tile with which `slices` products are done first
-inline TileSize tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, int vector) {
-  const Tiles tiles(vector);
+inline TileSize tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, Vectors vectors) {
+  const Tiles tiles(vectors);
 #if defined(FASTNN_CUDA_EMULATED)  // tests meet in small products the tiles of large ones
   if (const char* wanted = getenv("FASTNN_EMULATED_TILE")) return smaller(TileSize(atoi(wanted)), tiles.last);
 #endif
@@ -367,9 +377,9 @@ struct Split {
 };
 
 // The tile of such a product, before it is known how it is cut
-inline TileSize split_tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, int vector) {
+inline TileSize split_tile_size(int64_t rows, int64_t columns, int64_t depth, int64_t slices, Vectors vectors) {
   const int64_t stretches = larger<int64_t>(1, depth / stretch<float>);
-  return tile_size(rows, columns, depth / stretches, slices * stretches, vector);
+  return tile_size(rows, columns, depth / stretches, slices * stretches, vectors);
 }
 
 // The product with the tile that fits. vector is that of the operands, and `slices` products are launched.
@@ -378,24 +388,23 @@ void multiply(const Context& context, TileSize size, const Problem& problem, int
   if constexpr (vector > 1) {
     if (size == TileSize::large) return launch_tiles<Way, typename Way::Large>(context, problem, rows, columns, slices);
     if (size == TileSize::tall) return launch_tiles<Way, typename Way::Tall>(context, problem, rows, columns, slices);
+    if constexpr (Way::only_hopper) {
+      if (size == TileSize::deep) return launch_tiles<Way, typename Way::Deep>(context, problem, rows, columns, slices);
+    }
   }
-  if constexpr (Way::only_hopper) {
-    if (size == TileSize::deep) return launch_tiles<Way, typename Way::Deep>(context, problem, rows, columns, slices);
+  if constexpr (vector > 1 || !Way::only_hopper) {
+    if (size == TileSize::small) return launch_tiles<Way, typename Way::Small>(context, problem, rows, columns, slices);
   }
-  if (size == TileSize::small) return launch_tiles<Way, typename Way::Small>(context, problem, rows, columns, slices);
   launch_tiles<Way, typename Way::Tiny>(context, problem, rows, columns, slices);
 }
 
 // --- which way, by storage and precision
 
 // body(Way{})
-template <int vector, class F>
-void with_way(Precision precision, const F& body) {
+template <class F>
+void with_way(Precision precision, Vectors vectors, const F& body) {
   if constexpr (sizeof(T) == 2) {
-    if constexpr (vector > 1) {
-      if (takes_groups(vector)) return body(GroupBf16{});
-    }
-    return body(Bf16{});
+    return takes_groups(vectors) ? body(GroupBf16{}) : body(Bf16{});
   } else if (precision == Precision::highest) {
     return body(Ffma{});
   } else if (precision == Precision::high) {
@@ -405,11 +414,11 @@ void with_way(Precision precision, const F& body) {
   }
 }
 
-// "implicit_gemm_ffma" and its like: a family's name for each way. vector: of the operands, as far as the shape tells.
+// "implicit_gemm_ffma" and its like: a family's name for each way
 struct WayNames {
   const char *ffma, *tf32x3, *tf32, *bf16, *groups;
-  const char* of(Precision precision, int vector) const {
-    if (sizeof(T) == 2) return takes_groups(vector) ? groups : bf16;
+  const char* of(Precision precision, Vectors vectors) const {
+    if (sizeof(T) == 2) return takes_groups(vectors) ? groups : bf16;
     return precision == Precision::highest ? ffma : precision == Precision::high ? tf32x3 : tf32;
   }
 };

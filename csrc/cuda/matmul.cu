@@ -25,7 +25,7 @@ struct Products {
   }
 };
 
-// Whether rows of both operands are made of 16 bytes, as far as the shape tells
+// Whether rows of both operands are made of 16 bytes
 int vector_of(const MatMul& v) {
   const int64_t a = v.transpose_a ? v.M : v.K, b = v.transpose_b ? v.K : v.N;
   return a % whole_vector || b % whole_vector ? 1 : whole_vector;
@@ -35,7 +35,7 @@ struct Cut {
   Split split;
   explicit Cut(const MatMul& v) : split(v.K, Tiles(vector_of(v))[size(v, vector_of(v))].count(v.M, v.N) * v.batch) {}
   bool is_split() const { return split.count > 1; }
-  static TileSize size(const MatMul& v, int vector) { return split_tile_size(v.M, v.N, v.K, v.batch, vector); }
+  static TileSize size(const MatMul& v, Vectors vectors) { return split_tile_size(v.M, v.N, v.K, v.batch, vectors); }
 };
 
 template <bool a_along, bool b_along, int vector, class Element>
@@ -44,9 +44,9 @@ void run_products(const Context& context, const MatMul& v, const T* a, const T* 
   const bool whole = v.N % (16 / int64_t(sizeof(Element))) == 0 && is_aligned(y, 16);
   const Activation activation = split.count > 1 ? Activation::none : v.activation;
   const Products<a_along, b_along, vector, Element> problem = {a, b, bias, y, v.M, v.N, v.K, split.count, split.length, activation, whole};
-  with_way<vector>(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, Cut::size(v, vector), problem, v.M, v.N, v.batch * split.count);
-  });
+  const Vectors vectors(vector_of(v), vector);
+  with_way(context.precision, vectors,
+           [&](auto way) { multiply<decltype(way), vector>(context, Cut::size(v, vectors), problem, v.M, v.N, v.batch * split.count); });
 }
 
 template <bool a_along, bool b_along, int vector>

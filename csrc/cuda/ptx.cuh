@@ -266,6 +266,7 @@ __device__ __forceinline__ void multiply_group(float (&sum)[eights][4], const Gr
         : "memory");
   }
 #elif !defined(__CUDACC__)
+  cuda_on_cpu::note_group_product();
   const int lane = int(threadIdx.x) % warp_size, first = int(threadIdx.x) % group_size / warp_size * 16 + lane / 4;
   float left[2][16];
   for (int i = 0; i < 32; i++) left[i / 16][i % 16] = group_element<a_along>(a.place, first + i / 16 * 8, i % 16);

@@ -1,5 +1,6 @@
 #include "grid.h"
 
+#include <atomic>
 #include <cstring>
 
 #include "multiprocessor.h"
@@ -73,5 +74,13 @@ bool take_copy(int newest_groups, Copy* copy) {
   copies.erase(copies.begin());
   return true;
 }
+
+// --- products of warpgroups
+
+static std::atomic<unsigned long long> group_products{0};
+
+void note_group_product() { group_products.fetch_add(1, std::memory_order_relaxed); }
+
+extern "C" __attribute__((visibility("default"))) unsigned long long fastnn_emulated_group_products() { return group_products; }
 
 }  // namespace cuda_on_cpu

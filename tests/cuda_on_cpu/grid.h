@@ -63,4 +63,7 @@ void note_copy(const Copy& copy);
 void commit_copies();
 bool take_copy(int newest_groups, Copy* copy);  // of a committed group other than the newest; false when there is none
 
+// A thread's part in a product of its warpgroup. How many there were since the library was opened: fastnn_emulated_group_products().
+void note_group_product();
+
 }  // namespace cuda_on_cpu

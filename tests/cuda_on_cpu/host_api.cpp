@@ -291,13 +291,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  const std::lock_guard<std::mutex> guard(ledger().lock);
-  if (!ledger().streams.erase(stream)) return noted(cudaErrorInvalidResourceHandle);
-  delete stream;
-  return cudaSuccess;
-}
-
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (noting) return cannot_be_noted();
   return must_fail("cudaStreamSynchronize") ? noted(cudaErrorLaunchFailure) : checked(ledger().has(stream));

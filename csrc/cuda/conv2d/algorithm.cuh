@@ -27,7 +27,7 @@ namespace {
 
 constexpr WayNames implicit_gemm = WAY_NAMES("implicit_gemm");
 
-// How many neighbours are copied at once, as far as the shape tells: forward, those of x; backward, those of x and dy.
+// How many neighbours the shape lets be copied at once: forward, those of x; backward, those of x and dy.
 inline int vector_of(int64_t channels) { return channels % whole_vector ? 1 : whole_vector; }
 inline int forward_vector(const Conv2d& v) { return vector_of(v.C / v.G); }
 inline int backward_vector(const Conv2d& v) { return smaller(vector_of(v.C / v.G), vector_of(v.K / v.G)); }

@@ -114,8 +114,9 @@ void run(const Context& context, const Conv2d& v, const T* dy, const T* w, T* dx
                                          PhaseAxis(v.stride_w, v.dilation_w, v.pad_left, v.S, v.W, v.Q),
                                          is_whole(dx, C)};
   const int64_t slices = v.G * v.stride_h * v.stride_w;
-  with_way<vector>(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, tile_size(rows, C, v.R * v.S * K / (v.stride_h * v.stride_w), slices, vector), problem, rows,
+  const Vectors vectors(backward_vector(v), vector);
+  with_way(context.precision, vectors, [&](auto way) {
+    multiply<decltype(way), vector>(context, tile_size(rows, C, v.R * v.S * K / (v.stride_h * v.stride_w), slices, vectors), problem, rows,
                                     C, slices);
   });
 }

@@ -33,7 +33,7 @@ struct WeightCut {
         depth(v.N * v.P * v.Q),
         split(depth, Tiles(backward_vector(v))[size(v, backward_vector(v))].count(rows, columns) * v.G),
         at_once(split.count == 1) {}
-  TileSize size(const Conv2d& v, int vector) const { return split_tile_size(rows, columns, depth, v.G, vector); }
+  TileSize size(const Conv2d& v, Vectors vectors) const { return split_tile_size(rows, columns, depth, v.G, vectors); }
   int64_t scratch_bytes(const Conv2d& v) const { return at_once ? 0 : v.G * split.count * rows * columns * int64_t(sizeof(float)); }
 };
 
@@ -46,9 +46,9 @@ void run(const Context& context, const Conv2d& v, const T* x, const T* dy, R* dw
   const BackwardWeight<dy_vector, x_vector> problem = {
       forward_window(v, x), dy, sums, v.K, cut.rows, cut.columns, cut.depth, cut.split.count, cut.split.length, whole};
   const int64_t slices = v.G * cut.split.count;
-  with_way<vector>(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, cut.size(v, vector), problem, cut.rows, cut.columns, slices);
-  });
+  const Vectors vectors(backward_vector(v), vector);
+  with_way(context.precision, vectors,
+           [&](auto way) { multiply<decltype(way), vector>(context, cut.size(v, vectors), problem, cut.rows, cut.columns, slices); });
   if (!cut.at_once) combine(context, {partial, cut.rows * cut.columns, 1, cut.split.count, v.G}, nullptr, dw);
 }
 

@@ -30,9 +30,9 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, Section
   const int64_t rows = v.N * v.P * v.Q, K = v.K / v.G, depth = v.R * v.S * v.C / v.G;
   const Forward<vector> problem = {forward_window(v, o.in), o.with,  o.bias, o.out, rows, v.K, K, depth, v.activation,
                                    is_whole(o.out, K),      sections};
-  with_way<vector>(context.precision, [&](auto way) {
-    multiply<decltype(way), vector>(context, tile_size(rows, K, depth, v.G, vector), problem, rows, K, v.G);
-  });
+  const Vectors vectors(forward_vector(v), vector);
+  with_way(context.precision, vectors,
+           [&](auto way) { multiply<decltype(way), vector>(context, tile_size(rows, K, depth, v.G, vectors), problem, rows, K, v.G); });
 }
 
 }  // namespace
