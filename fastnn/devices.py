@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 from functools import lru_cache
 
@@ -59,11 +60,21 @@ class Copies:
             self._by_device[device] = self.array.constant_on(device)
         return self._by_device[device]
 
+    def __reduce__(self) -> tuple[type[Copies], tuple[_C.Array]]:
+        return Copies, (self.array,)
+
     def write(self, values: np.ndarray) -> None:
         """Other values, everywhere."""
         for array in self._by_device.values():
             array.write(values)
 
+
+def _array(values: np.ndarray, dtype: str) -> _C.Array:
+    return _C.from_numpy(values, dtype=dtype)
+
+
+# Copied deeply or pickled, within optimizers and averages: in the CPU's memory, from where it follows the parameters that it belongs to.
+copyreg.pickle(_C.Array, lambda array: (_array, (np.ascontiguousarray(array.numpy()), array.dtype)))
 
 _emulated: list[str] = []
 

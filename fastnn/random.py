@@ -27,6 +27,14 @@ class Generator:
         self.state = _C.constant(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
         self._copies, self._base = devices.Copies(self.state), 0
 
+    def __getstate__(self) -> tuple[int, int]:
+        """For copies and pickles, which go on from here."""
+        return self.seed, self.draw
+
+    def __setstate__(self, state: tuple[int, int]) -> None:
+        Generator.__init__(self, state[0])
+        self.draw = state[1]
+
     def state_on(self, device: str) -> _C.Array:
         """`state` where kernels of that device read it."""
         return self._copies.on(device)

@@ -40,6 +40,9 @@ class Told:
         self._on[device].write(np.asarray(value, np.float64))
         return self._on[device]
 
+    def __reduce__(self) -> tuple[type[Told], tuple[()]]:
+        return Told, ()
+
 
 def floats_of(model: Module) -> dict[str, Tensor]:
     """Parameters and buffers of a float type by name, in the model's order, each once."""

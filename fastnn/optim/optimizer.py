@@ -78,8 +78,15 @@ class Optimizer:
         self._refuse_option(name)
         raise AttributeError(f"{self.name} has no attribute {name!r}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: without what belongs to recorded steps. Together with their parameters ((model, optimizer)) they go on."""
+        return {name: type(value)() if name in ("_tables", "_rates_at") else value for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
     def _refuse_option(self, name: str) -> None:
-        option = "lr" if name == "learning_rate" else name
+        option = "lr" if name in ("rate", "learning_rate") else name
         if any(option in group for group in vars(self).get("param_groups", ())):
             raise AttributeError(
                 f"{self.name} has no attribute {name}: it is an option of each parameter group, optimizer.param_groups[0]['{option}']"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import wraps
 from math import cos, isfinite, isinf, pi, sqrt
 from numbers import Real
-from typing import Any, overload
+from typing import Any, ParamSpec, overload
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class Schedule:
         if total is not None:
             number("Schedule", "total", total, "(0, inf)")
         self.function, self.unit, self.total = function, unit, total
+        self.made_by: tuple[Callable[..., Schedule], tuple[Any, ...], dict[str, Any]] | None = None  # a maker and what it was given
+
+    def __reduce__(self) -> Any:
+        """Copied and pickled as the call that made it; one of a function of one's own as that function."""
+        return (_made_again, self.made_by) if self.made_by else super().__reduce__()
 
     def __call__(self, t: float) -> float:
         try:
@@ -71,12 +77,31 @@ def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any
     return lr if callable(lr) else number(what, name, lr, within)
 
 
+Given = ParamSpec("Given")
+
+
+def _maker(make: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
+    @wraps(make)
+    def made(*args: Given.args, **keywords: Given.kwargs) -> Schedule:
+        schedule = make(*args, **keywords)
+        schedule.made_by = made, args, keywords
+        return schedule
+
+    return made
+
+
+def _made_again(maker: Callable[..., Schedule], args: tuple[Any, ...], keywords: dict[str, Any]) -> Schedule:
+    return maker(*args, **keywords)
+
+
+@_maker
 def constant(lr: float) -> Schedule:
     """lr."""
     _rate("constant", lr)
     return Schedule(lambda t: lr)
 
 
+@_maker
 def step(lr: float, milestones: Sequence[float], factor: float = 0.1, *, unit: str = "step") -> Schedule:
     """lr times `factor` for every milestone reached. The lectures': step(0.1, (30, 60, 90), unit="epoch")."""
     _rate("step", lr)
@@ -85,24 +110,28 @@ def step(lr: float, milestones: Sequence[float], factor: float = 0.1, *, unit: s
     return Schedule(lambda t: lr * factor ** sum(t >= m for m in times), unit)
 
 
+@_maker
 def cosine(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """final + (lr - final) / 2 (1 + cos(pi t / total)), `final` from `total` on (Loshchilov, Hutter 2016)."""
     _rate("cosine", lr, total, final=final)
     return Schedule(lambda t: final + (lr - final) / 2 * (1 + cos(pi * min(t, total) / total)), unit, total)
 
 
+@_maker
 def linear(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """lr + (final - lr) t / total, `final` from `total` on."""
     _rate("linear", lr, total, final=final)
     return Schedule(lambda t: lr + (final - lr) * min(t, total) / total, unit, total)
 
 
+@_maker
 def inverse_sqrt(lr: float, *, unit: str = "step") -> Schedule:
     """lr / sqrt(max(t, 1)) (Vaswani et al. 2017)."""
     _rate("inverse_sqrt", lr)
     return Schedule(lambda t: lr / sqrt(max(t, 1)), unit)
 
 
+@_maker
 def exponential(lr: float, factor: float, *, unit: str = "step") -> Schedule:
     """lr factor^t."""
     _rate("exponential", lr)
@@ -110,6 +139,7 @@ def exponential(lr: float, factor: float, *, unit: str = "step") -> Schedule:
     return Schedule(lambda t: lr * factor**t, unit)
 
 
+@_maker
 def cosine_restarts(lr: float, period: float, factor: float = 1, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """Cosines from lr to `final`, one after the other: the first lasts `period`, each later one `factor` times as long (SGDR: Loshchilov,
     Hutter 2016). ValueError for factor below 1."""
@@ -127,6 +157,7 @@ def cosine_restarts(lr: float, period: float, factor: float = 1, final: float = 
     return Schedule(rate, unit)
 
 
+@_maker
 def one_cycle(
     lr: float,
     total: float,
@@ -162,6 +193,7 @@ def one_cycle(
     return Schedule(rate, unit, total)
 
 
+@_maker
 def triangle(lr: float, total: float, *, start: float = 0.2, peak: float = 0.23, end: float = 0.07, unit: str = "step") -> Schedule:
     """Straight lines from `start` lr up to lr at the part `peak` of the run, and down to `end` lr at `total`. The defaults are airbench94's."""
     _rate("triangle", lr, total, unit=unit)
@@ -192,6 +224,7 @@ class _Warmup(Schedule):
         return self.after.at(step, steps_per_epoch) * (min(1.0, (step + 1) / steps) if steps > 0 else 1.0)
 
 
+@_maker
 def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | None = None, *, total: float | None = None) -> Schedule:
     """In front of any schedule: its rate times (t + 1) / steps during the first `steps` steps, from 0 before the first (Goyal et al. 2017).
 
@@ -211,6 +244,7 @@ def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | N
     return _Warmup(after, steps, total)
 
 
+@_maker
 def lookahead(total: float, *, k: int = 5, decay: float = 0.95, power: float = 3.0, unit: str = "step") -> Schedule:
     """airbench's alpha of Lookahead: 1 - decay^k (t / total)^power, from 1 (no slow weights) down to 1 - decay^k (Jordan 2024)."""
     number("lookahead", "total", total, "(0, inf)")
@@ -232,6 +266,9 @@ class _Scaled(Schedule):
     def __init__(self, after: Schedule, factor: float) -> None:
         super().__init__(after.function, after.unit, after.total)
         self.after, self.factor = after, factor
+
+    def __reduce__(self) -> Any:
+        return _Scaled, (self.after, self.factor)
 
     def __call__(self, t: float) -> float:
         return self.factor * self.after(t)
@@ -274,7 +311,7 @@ class ReduceOnPlateau(Schedule):
         min_lr: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        super().__init__(lambda t: self.rate)
+        super().__init__(self._now)
         what = "ReduceOnPlateau"
         one_of(what, "mode", mode, ("min", "max")), one_of(what, "threshold_mode", threshold_mode, ("rel", "abs"))
         _rate(what, lr)
@@ -288,6 +325,9 @@ class ReduceOnPlateau(Schedule):
         self.threshold, self.relative, self.cooldown = threshold, threshold_mode == "rel", cooldown
         self.min_lr, self.eps = min_lr, eps
         self.rate, self.best, self.bad, self.cooling = lr, self.sign * float("inf"), 0, 0
+
+    def _now(self, t: float) -> float:
+        return self.rate
 
     def step(self, value: float) -> None:
         """An epoch's figure."""
