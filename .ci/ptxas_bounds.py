@@ -75,6 +75,8 @@ ENTRY = re.compile(
 
 def read(log: str) -> list[Usage]:
     found = list(ENTRY.finditer(log))
+    if len(found) != log.count("Compiling entry function '"):
+        sys.exit("ptxas printed kernels without their registers or spills")
     mangled = "\n".join(m["name"] for m in found)
     names = subprocess.run(["c++filt"], input=mangled, capture_output=True, text=True, check=True).stdout.splitlines()
     return [

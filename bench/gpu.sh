@@ -105,7 +105,7 @@ sanitize() {
     for ((shard = 0; shard < shards; shard++)); do
       name=sanitize-$tool-$shard status=0
       FASTNN_TEST_SHARD=$shard/$shards step "$name" compute-sanitizer --tool "$tool" --error-exitcode 9 --launch-timeout 0 \
-        python3 -P -m pytest -q -p no:cacheprovider -p no:benchmark tests/test_rows.py tests/test_cuda_precision.py \
+        python3 -P -m pytest -q -p no:cacheprovider -p no:benchmark tests/test_rows.py tests/test_bfloat16.py tests/test_cuda_precision.py \
         -k 'test_case or rounded_once or small_integers' || status=$?
       case $status in
         0) ;;

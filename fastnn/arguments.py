@@ -109,6 +109,14 @@ def one_of(what: str, name: str, value: T, choices: Sequence[T]) -> T:
     return value
 
 
+def dtype_name(value: Any) -> str:
+    """The word for a dtype, also of numpy's and Python's types of numbers: "float32". Of anything else ""."""
+    if isinstance(value, type):
+        words = {bool: "bool", int: "int64", float: "float64"}
+        return words.get(value, value.__name__.rstrip("_") if issubclass(value, np.generic) else "")
+    return value if isinstance(value, str) else value.name if isinstance(value, np.dtype) else ""
+
+
 def flag(what: str, name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _C, devices, random, recording
 from .arguments import integer, shown
+from .ops.python_words import by_identity
 from .tensor import Tensor, is_grad_enabled
 from .uncopied import Uncopied
 
@@ -267,12 +268,13 @@ class _Take:
 
     def fits(self) -> bool:
         try:
-            same = all(
-                [
-                    m.__dict__ == own and m._parameters == p and m._buffers == b and m._modules == below
-                    for m, (own, p, b, below) in zip(self.modules, self.settings)
-                ]
-            )
+            with by_identity:
+                same = all(
+                    [
+                        m.__dict__ == own and m._parameters == p and m._buffers == b and m._modules == below
+                        for m, (own, p, b, below) in zip(self.modules, self.settings)
+                    ]
+                )
         except ValueError:  # another array of numpy's, which is not simply equal or not
             return False
         return (

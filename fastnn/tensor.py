@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _C, devices, leaves, recording
 from .arguments import array as checked_array
-from .arguments import flag, integer, shown
+from .arguments import dtype_name, flag, integer, shown
 from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
@@ -260,6 +260,9 @@ class Tensor:
         def __mul__(self, other: Any) -> Tensor: ...
         def __rmul__(self, other: Any) -> Tensor: ...
         def __truediv__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __hash__(self) -> int: ...
 
     def __rsub__(self, other: Any) -> Tensor:
         return ops.subtract(other, self)
@@ -288,7 +291,7 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    # comparisons give bool Tensors; `==` stays Python's, identity, so that Tensors can be keys: ops.equal compares values
+    # comparisons give bool Tensors, `==` too (ops/python_words.py); as keys, Tensors are what they are, not what they hold
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.less(self, other)
@@ -422,12 +425,12 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
             dtype = "int64"
         else:
             raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
-    if not isinstance(dtype, str) or dtype not in (*_kept, "float64", "bfloat16"):
+    if (name := dtype_name(dtype)) not in (*_kept, "float64", "bfloat16"):
         raise TypeError(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")
-    if flag("fastnn.tensor", "requires_grad", requires_grad) and dtype not in ("float32", "float64"):
-        raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {dtype}")
-    held = values if dtype == "bfloat16" else values.astype(dtype, copy=False)  # numpy has no bfloat16
-    return Tensor(_C.from_numpy(held, devices.resolve(device), dtype), requires_grad)
+    if flag("fastnn.tensor", "requires_grad", requires_grad) and name not in ("float32", "float64"):
+        raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {name}")
+    held = values if name == "bfloat16" else values.astype(name, copy=False)  # numpy has no bfloat16
+    return Tensor(_C.from_numpy(held, devices.resolve(device), name), requires_grad)
 
 
 from . import ops  # noqa: E402  (last: ops is built on the names above, Tensor's methods only look it up when called)

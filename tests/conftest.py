@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 import kernel_calls
 import pytest
@@ -19,11 +20,6 @@ from fastnn import _C
 
 SEED = int(os.environ.get("FASTNN_TEST_SEED", random.SystemRandom().randrange(2**32)))
 os.environ["FASTNN_TEST_SEED"] = str(SEED)
-
-
-collect_ignore = [] if kernel_calls.GPUS else ["test_cuda_precision.py", "test_capture_graphs.py"]
-if "FASTNN_CUDA_EMULATED" not in os.environ:
-    collect_ignore.append("test_cuda_backend.py")
 
 
 @pytest.hookimpl(optionalhook=True)  # known where pytest-xdist is
@@ -42,16 +38,24 @@ def pytest_report_header() -> str:
     return f"fastnn: {gpus}tables {', '.join(str(t) for t in kernel_calls.TABLES)}; repeat random shapes with FASTNN_TEST_SEED={SEED}"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """`-k cuda` also means tests that name no device and run on the last one there is: what they import says so."""
+    names = vars(item.module) if isinstance(item, pytest.Function) else {}
+    if kernel_calls.GPUS and ("DEVICE" in names or "Training" in names):
+        item.extra_keyword_matches.add("cuda")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """FASTNN_TEST_MOST_ELEMENTS=n, for the sanitizers: they see in cases of a few blocks what there is to see, and take minutes for large ones.
-    Every row keeps its least case. FASTNN_TEST_SHARD=k/n: of what is left, the k-th, the k + n-th, ... (k from 0), so that a long run goes in
-    pieces that can be repeated."""
+    Every row keeps its least case. FASTNN_TEST_SHARD=k/n: the k-th (from 0) of n parts, to which tests belong by their names, so that a long
+    run goes in pieces that can be repeated."""
     if "FASTNN_TEST_MOST_ELEMENTS" in os.environ:
         _leave_out_large_cases(config, items)
     if shard := os.environ.get("FASTNN_TEST_SHARD"):
-        first, step = map(int, shard.split("/"))
-        config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
-        items[:] = items[first::step]
+        k, n = map(int, shard.split("/"))
+        others = [item for item in items if crc32(item.nodeid.encode()) % n != k]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if crc32(item.nodeid.encode()) % n == k]
 
 
 def pytest_collection_finish() -> None:

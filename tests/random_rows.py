@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import reference
-import test_cuda_precision as narrow
+import test_bfloat16 as narrow
 from kernel_calls import Table, same_bits, using
 from kernel_cases import Case
 from kernel_problems.activation import FUNCTIONS

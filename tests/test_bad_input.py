@@ -484,7 +484,8 @@ OBJECTS: dict[str, Case] = {
         OPTION.format("learning_rate", "lr"),
     ),
     "optimizer.momentum": (lambda: optimizer().momentum, AttributeError, OPTION.format("momentum", "momentum")),
-    "optimizer.rate": (lambda: optimizer().rate, AttributeError, "^SGD has no attribute 'rate'$"),
+    "optimizer.rate": (lambda: optimizer().rate, AttributeError, r"^SGD has no attribute rate: .*optimizer.param_groups\[0\]\['lr'\]$"),
+    "optimizer.speed": (lambda: optimizer().speed, AttributeError, "^SGD has no attribute 'speed'$"),
     "Lookahead.lr = ": (
         lambda: setattr(fastnn.optim.Lookahead(optimizer()), "lr", 0.01),
         AttributeError,

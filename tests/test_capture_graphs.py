@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from captured_steps import DEVICE, Training, compare
+from kernel_calls import GPUS
 from test_trainer import bits, blobs, net
 
 import fastnn
 from fastnn import optim
 from fastnn.train import Trainer
 
-pytestmark = pytest.mark.usefixtures("without_memory_checks")
+pytestmark = [
+    pytest.mark.usefixtures("without_memory_checks"),
+    pytest.mark.skipif(not GPUS, reason="no GPU and no FASTNN_CUDA_EMULATED"),
+]
 
 
 def test_a_step_is_one_graph() -> None:

@@ -205,3 +205,26 @@ def test_a_run_extended_by_resume_keeps_its_new_length(capsys: pytest.CaptureFix
     capsys.readouterr()
     assert main(["train", "digits", "--resume"]) == 0
     assert "3 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+def test_labels_outside_of_the_training_set_are_noticed_first(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not after the training, with everything that it found lost."""
+    images, labels = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 2
+    if part == "validation":
+        labels = np.where(np.arange(40) == 7, 3, labels)  # the only one of its class, which goes to the validation set
+    np.savez(
+        "tl.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:10],
+        test_labels=np.arange(10) if part == "test" else labels[:5].repeat(2),
+    )
+    assert main(["train", "tl.npz", *QUICK, *(["--val-fraction", "0.6"] if part == "validation" else [])]) == 2
+    told = capsys.readouterr()
+    assert f"tl.npz: the {part} set has the label {9 if part == 'test' else 3} at position" in told.err
+    assert (
+        "the training set the classes from 0 to 1 only" in told.err
+        and "loss" not in told.out
+        and not Path("runs/tl/checkpoint.safetensors").exists()
+    )

@@ -110,6 +110,24 @@ def test_averages_go_on(copied: Callable[[Any], Any]) -> None:
     assert all(np.array_equal(v, states[1][k]) for k, v in states[0].items())
 
 
+@every_copy
+def test_a_copy_knows_what_is_its_own(copied: Callable[[Any], Any]) -> None:
+    model = net()
+    optimizer, average = OPTIMIZERS["Lookahead"](model), optim.EMA(model)
+    train(model, optimizer, 1)
+    average.update()
+    model2, optimizer2, average2 = copied((model, optimizer, average))
+    optimizer2.param_groups[0]["params"].reverse()
+    with pytest.raises(ValueError, match="SGD: param_groups no longer hold the 4 parameters"):
+        optimizer2.step()
+    model2[2] = nn.Linear(5, 3)
+    with pytest.raises(ValueError, match=r"EMA.update\(\): the model no longer has the 4 tensors"):
+        average2.update()
+    train(model, optimizer, 1)
+    average.update()
+    assert optimizer.steps == 2 and average.updates == 2
+
+
 SCHEDULES = {
     "constant": schedules.constant(0.1),
     "step": schedules.step(0.1, (2, 5), 0.5, unit="epoch"),

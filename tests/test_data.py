@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import hashlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -352,3 +354,58 @@ def test_take_counts_from_the_end_honours_masks_and_refuses_what_is_outside() ->
     assert dataset.take(dataset.labels >= 2).labels.tolist() == [2, 3] and len(dataset.take([])) == 0
     with pytest.raises(IndexError):
         dataset.take([4])
+
+
+# --- what cannot be set afterwards
+
+
+@pytest.mark.parametrize("name, words", [
+    ("bacth_size", r"Loader has no attribute 'bacth_size': give batch_size=\.\.\. to Loader\(\.\.\.\)"),
+    ("normalize", r"Loader: normalize cannot be changed afterwards; make another Loader\(\.\.\., normalize=\.\.\.\)"),
+    *((name, f"Loader: {name} cannot be changed afterwards") for name in ("batch_size", "dataset", "augment", "shuffle", "seed", "workers")),
+    ("epoch", "Loader: epoch must be an integer, got 'a'"),
+])  # fmt: skip
+def test_a_loader_is_fixed(name: str, words: str) -> None:
+    """What would be read by nobody, or too late, is refused where it is set; the next epoch may be."""
+    loader = Loader(numbered(10), 4, shuffle=True)
+    with pytest.raises((AttributeError, TypeError), match=words):
+        setattr(loader, name, "a")
+    loader.epoch = 3
+    assert next(iter(loader))[1].numpy().tolist() == loader.order(3)[:4].tolist() and loader.epoch == 4
+
+
+def test_a_loader_of_ones_own_has_its_own_attributes() -> None:
+    class Own(Loader):
+        def __init__(self) -> None:
+            super().__init__(numbered(10), 4)
+            self.mine = 1
+
+        @property
+        def seed(self) -> int:
+            return self.mine
+
+        @seed.setter
+        def seed(self, value: int) -> None:
+            self.mine = value
+
+    own = Own()
+    own.seed, own.more = 5, 2
+    assert own.mine == 5 and own.more == 2
+    with pytest.raises(AttributeError, match="Loader: shuffle cannot be changed afterwards"):
+        own.shuffle = True
+    again = copy.copy(Loader(numbered(10), 4))
+    with pytest.raises(AttributeError, match="Loader has no attribute 'size'"):
+        again.size = 3  # type: ignore[attr-defined]
+
+
+def test_a_normalisation_is_fixed() -> None:
+    normalize = pickle.loads(pickle.dumps(Normalize([1.0], [2.0])))
+    for name in ("mean", "std", "scale", "shift"):
+        with pytest.raises(AttributeError, match=f"Normalize: {name} cannot be changed afterwards; make another Normalize"):
+            setattr(normalize, name, [5.0])
+    assert normalize.state() == {"mean": [1.0], "std": [2.0]}
+
+
+def test_a_set_is_not_its_two_arrays() -> None:
+    with pytest.raises(TypeError, match=r"ArrayDataset: images, labels = dataset\.images, dataset\.labels gives its arrays"):
+        _, _ = data.digits()[0]  # type: ignore[misc]

@@ -135,6 +135,7 @@ def test_linear_with_a_norm_over_something_else_is_left_alone() -> None:
     assert np.abs(fast(flat).numpy() - plain(net, flat)).max() < 1e-5 and fast.folded == ["0"]
 
 
+@pytest.mark.skipif(DEVICE != "cpu", reason="the CPU's threads")
 def test_same_bits_for_any_number_of_threads(threads: None) -> None:
     net = made(lambda: models.create("resnet18", input_shape=(3, 64, 64), num_classes=10))
     for batch in (1, 5):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kernel_calls import CPU_TABLES, NARROW_TABLES, Table, same_bits, using
 from kernel_cases import CASES, Case, elements
-from test_cuda_precision import typed
+from test_bfloat16 import typed
 
 from fastnn import _C
 

@@ -291,3 +291,9 @@ def test_a_plateau_forgets_a_first_value_that_is_no_number() -> None:
         ours.step(value)
         theirs.step(value)
     assert ours.rate == optimizer.param_groups[0]["lr"] == 1.0
+
+
+def test_a_function_that_comes_down_to_0_may_round_to_just_below_it() -> None:
+    optimizer = SGD([nn.Parameter(np.ones(3, np.float32))], lambda step: 0.1 - 0.01 * step - 1e-17)
+    optimizer.steps = 10
+    assert optimizer.rates() == [0.0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ import pytest
 import fastnn
 from fastnn import data, models, nn, optim, random
 from fastnn.data import ArrayDataset, Loader, Normalize
-from fastnn.train import Callback, Diverged, EarlyStopping, ModelCheckpoint, Snapshot, Trainer, top5_accuracy
+from fastnn.train import Callback, Diverged, EarlyStopping, ModelCheckpoint, Snapshot, Trainer, accuracy, top5_accuracy
+from fastnn.train.metrics import total
 
 
 def blobs(n: int, seed: int = 0) -> ArrayDataset:
@@ -289,3 +293,158 @@ def test_callbacks_say_early_what_they_lack(tmp_path: Path) -> None:
         trainer.fit(train, 1, callbacks=[ModelCheckpoint(tmp_path / "missing" / "x")], progress=False)
     with pytest.raises(ValueError, match="no 'val_loss' to watch"):
         trainer.fit(train, 1, callbacks=[EarlyStopping(1)], progress=False)
+
+
+# --- what a user gives or sets, and nobody would read
+
+
+@pytest.mark.parametrize("metric, words", [
+    (lambda logits, labels: (logits.argmax(1) == labels).mean(), r"gave the one number 0\.\d+ for 50 samples; expected a number for each sample"),
+    (lambda logits, labels: 1.0, r"gave the one number 1\.0 for 50 samples; expected a number for each sample, of shape \(50,\)"),
+    (lambda logits, labels: np.ones((len(labels), 2)), r"gave an array of shape \(50, 2\) for 50 samples; expected a number for each sample"),
+    (lambda logits, labels: np.ones(3), r"gave an array of shape \(3,\) for 50 samples; expected a number for each sample"),
+])  # fmt: skip
+def test_a_metric_is_one_number_for_each_sample(metric: Any, words: str) -> None:
+    t = trainer(metrics=[metric])
+    with pytest.raises(ValueError, match=f"metrics: <lambda> {words}"):
+        t.evaluate(blobs(50))
+    with pytest.raises(ValueError, match="metrics: <lambda> gave"):
+        t.fit(blobs(50), 1, progress=False)
+
+
+def test_of_a_single_sample_the_mean_is_its_number() -> None:
+    assert trainer(metrics=[lambda logits, labels: 0.25]).evaluate(blobs(50).take([0]))["<lambda>"] == 0.25
+    assert trainer(metrics=[lambda logits, labels: [0.25] * len(labels)]).evaluate(blobs(50))["<lambda>"] == 0.25
+
+
+def test_metrics_of_maps_count_each_label() -> None:
+    """Labels (N, H, W): the accuracy is the share of the labels that are right."""
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(4, 3, 5, 6)), rng.integers(0, 3, (4, 5, 6))
+    assert total("accuracy", accuracy(scores, labels), labels) / 4 == pytest.approx((scores.argmax(1) == labels).mean())
+
+
+@pytest.mark.parametrize("name, words", [
+    ("clip_norm", r"Trainer has no attribute 'clip_norm': give clip_norm=\.\.\. to Trainer\(\.\.\.\), or set trainer\.stepping\.clip_norm"),
+    ("clip", r"Trainer has no attribute 'clip': give clip_norm="),
+    ("accumulate", "set trainer.stepping.accumulate"),
+    ("l2", "give l2=... to Trainer(...), or set trainer.penalty"),
+    ("ema", "give ema=... to Trainer(...)"),
+    ("callbacks", "give callbacks=... to fit(...)"),
+    ("batch_size", "give batch_size=... to fit(...)"),
+    ("lr", "set trainer.optimizer.param_groups[0]['lr']"),
+    ("seed", "give seed=... to Trainer(...), or set trainer.generator"),
+    ("augment", "give it to the data.Loader that fit trains on"),
+    ("nots", "the nearest is 'notes'"),
+    ("zzz", "nothing would read it; a subclass may have attributes of its own"),
+    ("model", "Trainer: model cannot be changed afterwards; make another Trainer(..., model=...)"),
+    ("device", "Trainer: device cannot be changed afterwards"),
+])  # fmt: skip
+def test_an_attribute_that_nobody_reads_is_refused(name: str, words: str) -> None:
+    t = trainer()
+    with pytest.raises(AttributeError, match=words if "\\" in words else re.escape(words)):
+        setattr(t, name, 3)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("optimizer", "must be an optimizer"), ("loss", "must be a function of"), ("metrics", "must be names or functions"),
+    ("penalty", "must be an nn.Penalty or None"), ("precision", "must be 'float32' or 'bf16'"), ("normalize", "must be a data.Normalize or None"),
+    ("resize", "must be a data.Resize or None"), ("classes", "must be the names"), ("generator", "must be a random.Generator"),
+    ("stepping", "must be a Stepping"), ("history", "must be a train.History"), ("notes", "must be a dict"), ("batch", "must not be negative"),
+    ("epoch", "must not be negative"),
+])  # fmt: skip
+def test_what_may_be_set_is_checked(name: str, words: str) -> None:
+    t = trainer()
+    before = getattr(t, name)
+    with pytest.raises((TypeError, ValueError), match=f"{name} {words}"):
+        setattr(t, name, -3)
+    assert getattr(t, name) is before
+    if name != "metrics":
+        setattr(t, name, before)
+    for part, value in (("accumulate", 0), ("clip_norm", "x"), ("clip_value", -1), ("ema", 0.9)):
+        with pytest.raises((TypeError, ValueError), match=f"Trainer: {part} must"):
+            setattr(t.stepping, part, value)
+
+
+def test_what_may_be_set_counts() -> None:
+    t = trainer()
+    t.optimizer, t.loss = optim.SGD(t.model.parameters(), 0.1), nn.MulticlassSVMLoss()
+    t.metrics = ["accuracy", "top5_accuracy"]  # type: ignore[assignment]
+    t.metrics = t.metrics
+    t.penalty, t.stepping.clip_norm = nn.Penalty(t.model, l2=0.1), 0.5
+    assert "top5_accuracy" in t.fit(blobs(30), 1, progress=False).rows[0]
+
+    class Own(Trainer):
+        lr = 0.0
+
+    own = Own(net(), optim.SGD(net().parameters(), 0.1))
+    own.lr, own.mine = 3.0, 4  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("returns, words", [
+    (lambda y: None, "returned None; expected a Tensor; is a return missing"),
+    (lambda y: (y, y), "returned a tuple of Tensor; expected a Tensor; return the logits alone"),
+    (lambda y: y.numpy(), "returned numpy.ndarray; expected a Tensor; an array has no gradient"),
+    (lambda y: [y], "returned a list of Tensor; expected a Tensor"),
+])  # fmt: skip
+def test_a_model_that_gives_no_tensor(returns: Callable[[fastnn.Tensor], Any], words: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+
+        def forward(self, x: fastnn.Tensor) -> Any:
+            return returns(self.layers(x))
+
+    t = Trainer(model := Net(), optim.SGD(model.parameters(), 0.1))
+    images = fastnn.tensor(np.ones((2, 1, 6, 6)))
+    for call in (
+        lambda: t.fit(blobs(30), 1, progress=False),
+        lambda: t.evaluate(blobs(30)),
+        lambda: t.predict(blobs(30)),
+        lambda: t.predict(images),
+        lambda: t.step(images, fastnn.tensor(np.array([0, 1]))),
+    ):
+        with pytest.raises(TypeError, match=f"Net.forward {words}"):
+            call()
+
+
+def test_a_layer_that_the_optimizer_does_not_know_is_told() -> None:
+    model = net()
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    model[6] = nn.Linear(16, 3)
+    t = Trainer(model, optimizer)
+    with pytest.warns(
+        UserWarning, match="fit: 2 of 6 parameters of the model are not the optimizer's and will not be trained: 6.weight, 6.bias;"
+    ) as told:
+        t.fit(blobs(30), 1, progress=False)
+    assert told[0].filename == __file__
+    model[6].weight.requires_grad = model[6].bias.requires_grad = False  # on purpose
+    t.fit(blobs(30), 1, progress=False)
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("on_epoch_end", "call it after_epoch"), ("on_train_begin", "call it before_fit"), ("on_train_batch_end", "call it after_step"),
+    ("on_weird", "the hooks are"), ("after_epochs", "call it after_epoch"),
+])  # fmt: skip
+def test_a_hook_that_is_none_is_refused(name: str, meant: str) -> None:
+    kind = type("Keras", (Callback,), {name: lambda self, *_: None})
+    with pytest.raises(TypeError, match=f"fit: Keras.{name} would never be called: {meant}.*before_fit, after_fit, before_epoch"):
+        trainer().fit(blobs(30), 1, callbacks=[kind()], progress=False)
+
+
+def test_a_callback_may_have_helpers() -> None:
+    helpers = {name: lambda self, *_: None for name in ("plot", "_after_epoch", "step")}
+    kind = type("Own", (Callback,), {**helpers, "on_device": "cpu"})
+    trainer().fit(blobs(30), 1, callbacks=[kind()], progress=False)
+
+
+def test_a_checkpoint_of_another_model_names_the_model(tmp_path: Path) -> None:
+    t = trainer()
+    t.fit(blobs(30), 1, progress=False)
+    t.save(tmp_path / "c")
+    other = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    before = bits(other)
+    with pytest.raises(ValueError, match="c: load_state_dict of Sequential: "):
+        Trainer(other, optim.Adam(other.parameters())).fit(blobs(30), 2, resume=tmp_path / "c", progress=False)
+    assert bits(other) == before

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -135,6 +135,11 @@ class ArrayDataset(Dataset):
     @property
     def labels(self) -> np.ndarray:
         return self._labels if self._rows is None else self._labels[self._rows]
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "ArrayDataset: images, labels = dataset.images, dataset.labels gives its arrays, data.Loader(dataset, batch_size) batches"
+        )
 
     @property
     def images(self) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .dataset import Dataset
 from .frames import Frames
 from .items import Samples, as_dataset
 from .normalize import Normalize
+from .settled import Settled
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
 
@@ -26,7 +27,7 @@ def _handed_over(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
 
-class Loader:
+class Loader(Settled):
     """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them.
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
@@ -39,7 +40,14 @@ class Loader:
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
     photos; the batches are the same and come in the same order for any number.
+
+    All of it is fixed once the Loader is made; `epoch`, the next one's number, may be set.
     """
+
+    _fixed = ("dataset", "batch_size", "shuffle", "seed", "normalize", "augment", "drop_last", "prefetch", "workers", "device")
+    _checks: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
+        "epoch": lambda loader, value: integer("Loader", "epoch", value, 0, 2**32)
+    }
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class Loader:
         self.epoch = 0
         self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
         self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
+        self._settle()
 
     def bounds(self) -> list[int]:
         """Batch b takes positions bounds[b] to bounds[b + 1] of the epoch's order."""

@@ -9,10 +9,13 @@ import numpy as np
 
 from ..arguments import instance, numbers
 from .dataset import Dataset
+from .settled import Settled
 
 
-class Normalize:
-    """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data."""
+class Normalize(Settled):
+    """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data; fixed."""
+
+    _fixed = ("mean", "std", "scale", "shift")
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = numbers("Normalize", "mean", mean), numbers("Normalize", "std", std)
@@ -22,6 +25,7 @@ class Normalize:
             raise ValueError(f"Normalize: std {self.std} must be positive and finite")
         self.scale = (1 / np.array(self.std)).astype(np.float32)
         self.shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32)
+        self._settle()
 
     @classmethod
     def fit(cls, dataset: Dataset) -> Normalize:

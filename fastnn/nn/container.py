@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from ..arguments import integer, items, shown
+from .attributes import checked_child
 from .module import Module
 
 
@@ -49,7 +50,7 @@ class _Numbered(Module):
         return part
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._modules[str(self._place(index))] = self._checked(module)
+        self._modules[str(self._place(index))] = checked_child(self, module)
 
     def __delitem__(self, index: int) -> None:
         modules = list(self._modules.values())  # those behind it move up
@@ -58,18 +59,13 @@ class _Numbered(Module):
         self._modules.update({str(i): module for i, module in enumerate(modules)})
 
     def append(self, module: Module) -> None:
-        self._modules[str(len(self._modules))] = self._checked(module)
+        self._modules[str(len(self._modules))] = checked_child(self, module)
 
     def _place(self, index: int) -> int:
         place = integer(type(self).__name__, "index", index)
         if not -len(self) <= place < len(self):
             raise IndexError(f"{type(self).__name__}: there is no module {place}; it holds {len(self)}, counted from 0")
         return place % len(self)
-
-    def _checked(self, module: Module) -> Module:
-        if not isinstance(module, Module):
-            raise TypeError(f"{type(self).__name__} holds modules, got {shown(module)}")
-        return module
 
 
 class Sequential(_Numbered):

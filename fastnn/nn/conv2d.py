@@ -48,10 +48,9 @@ class Conv2d(Module):
             raise ValueError(f"Conv2d: padding_mode must be zeros, reflect, replicate or circular, got {padding_mode!r}")
         self.padding_mode = padding_mode
         try:
-            before, after = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
+            resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
         except ValueError as error:
             raise ValueError(f"Conv2d: {error}") from None
-        self._sides = (before[1], after[1], before[0], after[0])
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         bound = 1 / sqrt(max(1, prod(shape[1:])))
         self.weight = Parameter(init.uniform_values(shape, bound))
@@ -63,7 +62,8 @@ class Conv2d(Module):
             raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
         geometry: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
         if self.padding_mode != "zeros":
-            x, geometry["padding"] = ops.pad(x, self._sides, self.padding_mode), 0
+            before, after = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)
+            x, geometry["padding"] = ops.pad(x, (before[1], after[1], before[0], after[0]), self.padding_mode), 0
         return x, geometry
 
     def forward(self, x: Tensor, norm: BatchNorm2d | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
@@ -95,5 +95,5 @@ class Conv2d(Module):
         parts += [f"padding {p[0] if isinstance(p, tuple) and p[0] == p[1] else p}"] if p not in ((0, 0), "valid") else []
         parts += [f"dilation {self.dilation}"] if self.dilation != (1, 1) else []
         parts += [f"groups {self.groups}"] if self.groups != 1 else []
-        parts += [self.padding_mode] if self.padding_mode != "zeros" else []
+        parts += [f"{self.padding_mode}"] if self.padding_mode != "zeros" else []
         return ", ".join(parts + (["no bias"] if self.bias is None else []))

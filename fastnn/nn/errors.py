@@ -9,11 +9,19 @@ from ..arguments import array, shown
 from ..tensor import Tensor
 
 
+def named(layer: Any) -> str:
+    """A layer as an error says it: the error stands, whatever its repr makes of attributes that no layer has."""
+    try:
+        return repr(layer)
+    except Exception:
+        return type(layer).__name__
+
+
 def refuse_what_is_no_tensor(layer: Any, args: tuple[Any, ...], error: AttributeError) -> None:
     """TypeError, where a layer of the library was called with something else and tripped over it."""
     wrong = [x for x in args if not isinstance(x, Tensor)]
     if wrong and type(layer).__module__.startswith(__name__.rpartition(".")[0]) and not layer._modules:
-        raise TypeError(f"{layer!r}: expected a Tensor, got {shown(wrong[0])}; fastnn.tensor(array) makes one") from None
+        raise TypeError(f"{named(layer)}: expected a Tensor, got {shown(wrong[0])}; fastnn.tensor(array) makes one") from None
 
 
 def checked_state(module: Any, state: Any) -> Mapping[str, Any]:
@@ -34,6 +42,6 @@ def locate(error: Exception, module: Any) -> None:
         child, name, text = where
         below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
         name = f"{below}.{name}" if name else below
-    leaf = repr(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
+    leaf = named(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
     error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
     error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])

@@ -11,6 +11,7 @@ from .. import _C, devices, recording, scopes
 from ..arguments import flag, function, instance, text
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
+from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, of_other_kind, take_in
 from .errors import checked_state, locate, refuse_what_is_no_tensor
 
 if TYPE_CHECKING:
@@ -41,13 +42,16 @@ class HookHandle:
             self._hooks.remove(self._hook)
 
 
+@guarded
 class Module:
     """A layer or a network: subclass it, make parameters and sub-modules attributes in `__init__` (after `super().__init__()`), write `forward`."""
 
     training: bool
+    _keepers: Mapping[str, Keeper] = {}
 
     def __init_subclass__(cls) -> None:
         if cls.__module__.startswith(__name__.rpartition(".")[0]) and "__init__" in vars(cls):
+            cls._keepers = {**cls._keepers, **keepers(cls.__init__)}
             cls.__init__ = typed(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self) -> None:
@@ -60,31 +64,25 @@ class Module:
             if isinstance(value, (Parameter, Module)):
                 raise AttributeError(f"{type(self).__name__}: call super().__init__() before assigning {name}")
             return super().__setattr__(name, value)
+        if name in GUARDED:
+            value = checked(self, name, value)
+        kind = self._parameters if isinstance(value, Parameter) else self._modules if isinstance(value, Module) else None
+        if kind is not None:
+            return take_in(self, kind, name, value)
         for registry in (self._parameters, self._buffers, self._modules):
-            if name in registry and not isinstance(value, (Parameter, Module)):
+            if name in registry:
                 if value is not None and (registry is not self._buffers or not isinstance(value, Tensor)):
-                    raise TypeError(
-                        f"{type(self).__name__}.{name} is registered as a {type(registry[name]).__name__}; cannot assign {type(value).__name__}"
-                    )
+                    raise of_other_kind(self, name, registry[name], value)
                 registry[name] = value
                 return None
-        kind = self._parameters if isinstance(value, Parameter) else self._modules if isinstance(value, Module) else None
-        for registry in (self._parameters, self._buffers, self._modules):
-            if registry is not kind:
-                registry.pop(name, None)
-        if kind is not None:  # a name that is there keeps its place: order is what Sequential runs and optimizers count
-            self.__dict__.pop(name, None)
-            kind[name] = value
-        else:
-            super().__setattr__(name, value)
-        return None
+        return super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         for registry in ("_parameters", "_buffers", "_modules"):
             found = self.__dict__.get(registry)
             if found is not None and name in found:
                 return found[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise missing(self, name)
 
     def __delattr__(self, name: str) -> None:
         for registry in (self._parameters, self._buffers, self._modules):
@@ -95,16 +93,13 @@ class Module:
 
     def register_parameter(self, name: str, value: Parameter | None) -> None:
         """Declares a parameter; None keeps the name for one that is absent (a bias that is switched off)."""
-        wanted = "an nn.Parameter or None"
-        self._parameters[text("register_parameter", "name", name)] = instance(
-            "register_parameter", "value", value, (Parameter, type(None)), wanted
-        )
+        instance("register_parameter", "value", value, (Parameter, type(None)), "an nn.Parameter or None")
+        self._parameters[checked_name(self, name, "parameter")] = value
 
     def register_buffer(self, name: str, value: Tensor | None) -> None:
         """Declares a tensor that belongs to the state but is not trained (running statistics)."""
-        self._buffers[text("register_buffer", "name", name)] = instance(
-            "register_buffer", "value", value, (Tensor, type(None)), "a Tensor or None"
-        )
+        instance("register_buffer", "value", value, (Tensor, type(None)), "a Tensor or None")
+        self._buffers[checked_name(self, name, "buffer")] = value
 
     # --- calling
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 
-from ..arguments import instance, shown, text
+from ..arguments import instance, text
+from .attributes import checked_child, checked_name
 from .module import Module
 
 
@@ -24,11 +25,11 @@ class ModuleDict(Module):
             self[name] = module
 
     def __setitem__(self, name: str, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict holds modules, got {shown(module)}")
-        if "." in text("ModuleDict", "name", name) or hasattr(type(self), name) or name in vars(self):
-            raise KeyError(f"ModuleDict: {name!r} cannot name a module: it has a dot or Module has it")
-        self._modules[name] = module
+        checked_child(self, module)
+        try:
+            self._modules[checked_name(self, name, "module")] = module
+        except ValueError as error:  # of a dict, a key
+            raise KeyError(str(error)) from None
 
     def __getitem__(self, name: str) -> Module:
         return self._modules[self._known(name)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..ops.refusals import explained
 from ..tensor import no_grad, tensor
+from .attributes import refuse_unmade
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
@@ -64,6 +65,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
     A layer called twice is listed twice, its parameters once. MaxPool2d marks rows and columns that the floor rule drops.
     """
+    if isinstance(model, Module):
+        refuse_unmade("summary", model)
     result = Summary(tuple(checked_size("summary", "input_shape", size) for size in input_shape))
     counted: set[int] = set()
     handles: list[HookHandle] = []

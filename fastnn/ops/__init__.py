@@ -124,3 +124,5 @@ for _name in __all__:
 # Tensor's operators: no function of Python between them and the kernel, unless it has something to explain
 for _name, _operation in {"add": add, "radd": add, "sub": subtract, "mul": multiply, "rmul": multiply, "truediv": divide}.items():
     setattr(Tensor, f"__{_name}__", _C.method(_C.elementwise(*ARITHMETIC[_operation.__name__], _operation)))
+
+from . import python_words as python_words  # noqa: E402  of the operations as they are now

@@ -140,7 +140,7 @@ def _compare(a: Any, b: Any, relation: str) -> Tensor:
 
 
 def equal(a: Any, b: Any) -> Tensor:
-    """Whether a = b, elementwise with broadcasting: a bool Tensor. (`a == b` asks whether they are the same object.)"""
+    """Whether a = b, elementwise with broadcasting: a bool Tensor, as `a == b`."""
     return _compare(a, b, "equal")
 
 

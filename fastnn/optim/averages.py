@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -28,15 +30,25 @@ class EMA:
     def __init__(self, model: Module, decay: float | None = 0.999, *, every: int = 1, start: int = 0) -> None:
         what = type(self).__name__
         instance(what, "model", model, Module, "the model whose weights are averaged")
-        if decay is not None:
-            number(what, "decay", decay, "[0, 1)")
-        integer(what, "every", every, 1), integer(what, "start", start, 0)
         self.model, self.decay, self.every, self.start = model, decay, every, start
         named = floats_of(model)
         if not named:
             raise ValueError(f"{type(self).__name__}: the model has no parameters")
         self._names, self._tensors = list(named), list(named.values())
+        self._registries: list[dict[str, Any]] = []  # of the model's modules, and what they held when it was last looked through
+        self._held: list[Any] = []
         self.reset()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Settings are checked whenever they are made."""
+        if name == "decay" and value is not None:
+            number(type(self).__name__, name, value, "[0, 1)")
+        elif name in ("every", "start"):
+            integer(type(self).__name__, name, value, 1 if name == "every" else 0)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_registries": [], "_held": []}
 
     def __repr__(self) -> str:
         """What it does, for files and errors."""
@@ -67,7 +79,24 @@ class EMA:
             raise RuntimeError(f"{type(self).__name__}.update(): the averages are in the model's place; swap() back first")
         recording.at_the_end(self._update)
 
+    def _refuse_other_tensors(self, doing: str) -> None:
+        """A layer that was replaced or appended has no average. The model is looked through only where what its modules hold has changed."""
+        now = [self.model, *chain.from_iterable(map(dict.values, self._registries))]
+        if len(now) == len(self._held) and all(map(is_, now, self._held)):
+            return
+        floats = floats_of(self.model)
+        if list(map(id, floats.values())) != list(map(id, self._tensors)):
+            own = set(map(id, self._tensors))
+            other = [name for name, t in floats.items() if id(t) not in own] or ["a weight fewer, or in another order"]
+            raise ValueError(
+                f"{type(self).__name__}.{doing}(): the model no longer has the {len(self._tensors)} tensors that are averaged: now it has "
+                f"{', '.join(other[:3])}{', ...' if other[3:] else ''}; make a new one of the model as it is"
+            )
+        self._registries = [r for m in self.model.modules() for r in (m._parameters, m._buffers, m._modules)]
+        self._held = [self.model, *chain.from_iterable(map(dict.values, self._registries))]
+
     def _update(self) -> None:
+        self._refuse_other_tensors("update")
         self.calls += 1
         if self.calls <= self.start or (self.calls - self.start) % self.every:
             return
@@ -84,6 +113,8 @@ class EMA:
 
     def swap(self) -> None:
         """Exchanges the model's weights and the averages, bit for bit."""
+        if not self._swapped:
+            self._refuse_other_tensors("swap")
         self._follow()
         for members in by_place(self._tensors).values():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]

@@ -28,9 +28,18 @@ class FullBatch(Optimizer):
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         super().__init__(params, {**defaults, "weight_decay": 0.0})
-        self.options = self.param_groups[0]
         self.evaluations = 0
         self._known: tuple[Vector, float] | None = None  # weights and loss at the end of the last step
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of its only group."""
+        return self.param_groups[0]
+
+    def _refuse_other_parameters(self) -> None:
+        super()._refuse_other_parameters()
+        if len(self.param_groups) > 1:
+            raise ValueError(f"{self.name}: takes one group of parameters, got {len(self.param_groups)}; the search is along one line")
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Refused but for the first one."""
@@ -62,6 +71,7 @@ class FullBatch(Optimizer):
                 "The Trainer's minibatches do not fit it"
             )
         function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
+        self.rates()
         draw = random.default_generator().draw
         kept: list[Tensor] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C
+from .. import _C, recording
 from ..arguments import array, integer, items, shown
 from ..tensor import Array, Tensor
 
@@ -68,6 +68,22 @@ def array_of(what: str, key: str, value: Any, beside: Tensor) -> Array:
     if values.shape != beside.shape:
         raise ValueError(f"{what}: {key} has shape {values.shape}; its parameter {beside.shape}")
     return _C.from_numpy(values.astype(beside.dtype, copy=False), beside.device)
+
+
+def followed(what: str, array: Array, t: Tensor) -> Array:
+    """State where its tensor is now, and in the type of that where nothing is lost: float32 becomes float64. ValueError the other way."""
+    if array.dtype == t.dtype:
+        return array.to(t.device)
+    if (array.dtype, t.dtype) != ("float32", "float64"):
+        raise ValueError(
+            f"{what} was made in {array.dtype}; in {t.dtype}, as the parameter is now, it would lose digits: make a new optimizer"
+        )
+    if recording.current() is not None:
+        raise ValueError(
+            f"{what} was made in {array.dtype}, and the parameter is {t.dtype} now: do the next step uncaptured, which converts it, or make "
+            "a new optimizer"
+        )
+    return _C.constant(array.numpy().astype(t.dtype), t.device)
 
 
 def numbers_of(what: str, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

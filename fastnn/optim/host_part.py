@@ -17,12 +17,15 @@ class Update:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer, self.launches = optimizer, list[tuple[Any, "Launch"]]()
+        self.lrs: list[float] | None = None  # of the step that fits() was asked about
         self.before = self.state() if recording.current() is not None else None
 
     def report(self) -> None:
         """To the recording, if there is one."""
-        if recording.current() is None:
+        recorder = recording.current()
+        if recorder is None:
             return
+        self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one
         self.kept, self.form = self.optimizer._state, self._form()
         self.where = [_span(launch.positions) for _, launch in self.launches]
         self.moved = self.optimizer._moved
@@ -35,11 +38,17 @@ class Update:
         return [o.measure_updates, *groups, *[tuple(map(id, g["params"])) for g in o.param_groups]]
 
     def fits(self) -> bool:
-        return self.optimizer._state is self.kept and self._form() == self.form
+        """Refuses here what the step would refuse: nothing is done yet, by no part."""
+        o = self.optimizer
+        o._refuse_edits()
+        if o._state is not self.kept or self._form() != self.form:
+            return False
+        self.lrs = o._rates(o.steps + self.ahead)
+        return True
 
     def advance(self) -> None:
         o = self.optimizer
-        lrs = o.rates()
+        lrs, self.lrs = o.rates() if self.lrs is None else self.lrs, None
         for where, (kind, launch) in zip(self.where, self.launches):
             rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
             if o._rates_at.get(id(launch.rates)) != rates:

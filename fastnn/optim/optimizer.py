@@ -12,7 +12,8 @@ from .. import _C, arguments, recording
 from ..arguments import shown
 from ..exclusive import claimed
 from ..tensor import Array, Tensor
-from .given import array_of, groups_given, numbers_of, parameters_given, steps_of
+from .edited import holds, refused, remembered, take_in_rates, unchanged
+from .given import array_of, followed, groups_given, numbers_of, parameters_given, steps_of
 from .host_part import Update
 from .schedules import Schedule, checked_rate, memory_of, rate_at
 
@@ -57,6 +58,8 @@ class Optimizer:
         self.measure_updates = False
         self._counts: np.ndarray = np.zeros(0, np.int64)  # steps of each parameter
         self._state: dict[str, list[Array | None]] = {slot: [] for slot in self.slots}
+        self._parameters: list[Tensor] = []  # what counts and state belong to, by position
+        self._checked: list[dict[str, Any]] = []  # the groups, as they were last checked
         for group in groups_given(self.name, params):
             self.add_param_group(group)
         self._moved: list[tuple[list[int], list[int], Array]] = []  # of the last step: positions, numbers of pieces, sums
@@ -72,6 +75,8 @@ class Optimizer:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""
         if name not in self.__dict__:
             self._refuse_option(name)
+        if name == "steps" and not (type(value) is int and value >= 0):
+            value = arguments.integer(self.name, "steps", value, 0)
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:  # of what is not there
@@ -80,14 +85,15 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what belongs to recorded steps. Together with their parameters ((model, optimizer)) they go on."""
-        return {name: type(value)() if name in ("_tables", "_rates_at") else value for name, value in vars(self).items()}
+        return {name: type(value)() if name in ("_tables", "_rates_at", "_checked") else value for name, value in vars(self).items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
 
     def _refuse_option(self, name: str) -> None:
         option = "lr" if name in ("rate", "learning_rate") else name
-        if any(option in group for group in vars(self).get("param_groups", ())):
+        groups = vars(self).get("param_groups")
+        if isinstance(groups, list) and any(isinstance(group, dict) and option in group for group in groups):
             raise AttributeError(
                 f"{self.name} has no attribute {name}: it is an option of each parameter group, optimizer.param_groups[0]['{option}']"
             )
@@ -98,15 +104,11 @@ class Optimizer:
             raise TypeError(f"{self.name}: expected parameter groups (dicts) throughout, got {shown(param_group)}")
         if "params" not in param_group:
             raise ValueError(f"{self.name}: a parameter group needs 'params'; it has {', '.join(map(str, param_group)) or 'nothing'}")
-        unknown = set(param_group) - set(self.defaults) - {"params", "param_names"}
-        if unknown:
-            raise TypeError(
-                f"{self.name}: unknown option {', '.join(sorted(map(str, unknown)))} in a parameter group; options are "
-                f"{', '.join(self.defaults)}"
-            )
+        self._refuse_other_parameters()
+        self._refuse_unknown(param_group)
         merged = {**self.defaults, **param_group, **parameters_given(self.name, param_group["params"])}
         self._check(merged)
-        seen = {id(p) for group in self.param_groups for p in group["params"]}
+        seen = set(map(id, self._parameters))
         for p in merged["params"]:
             if id(p) in seen:
                 raise ValueError(f"{self.name}: a parameter of shape {p.shape} appears twice")
@@ -114,9 +116,49 @@ class Optimizer:
         if any("param_names" in group for group in self.param_groups) != ("param_names" in merged) and self.param_groups:
             raise ValueError(f"{self.name}: some groups have names of their parameters and some have none; give all or none")
         self.param_groups.append(merged)
+        self._parameters.extend(merged["params"])
         self._counts = np.concatenate([self._counts, np.zeros(len(merged["params"]), np.int64)])
         for arrays in self._state.values():
             arrays.extend([None] * len(merged["params"]))
+
+    def _refuse_unknown(self, group: dict[str, Any]) -> None:
+        unknown = set(group) - set(self.defaults) - {"params", "param_names"}
+        if unknown:
+            raise TypeError(
+                f"{self.name}: unknown option {', '.join(sorted(map(str, unknown)))} in a parameter group; options are "
+                f"{', '.join(self.defaults)}"
+            )
+
+    def _refuse_other_parameters(self) -> None:
+        if not holds(self.param_groups, self._parameters):
+            raise ValueError(
+                f"{self.name}: param_groups no longer hold the {len(self._parameters)} parameters that it was made with, in their order; "
+                "what it remembers of each is kept by position. Further ones come by add_param_group; for others make a new optimizer"
+            )
+
+    def _refuse_edits(self) -> None:
+        """Groups that were edited by hand into what add_param_group would not take."""
+        self._refuse_other_parameters()
+        if unchanged(self.param_groups, self._checked):
+            return
+        take_in_rates(self.param_groups, self._checked)
+        if unchanged(self.param_groups, self._checked):
+            return
+        for number, group in enumerate(self.param_groups):
+            try:
+                self._check_edited(group)
+            except (TypeError, ValueError) as error:
+                raise refused(self.name, number, error) from None
+        self._checked = remembered(self.param_groups)
+
+    def _check_edited(self, group: dict[str, Any]) -> None:
+        arguments.instance(self.name, "a parameter group", group, dict, "a dict")
+        arguments.instance(self.name, "params", group["params"], (list, tuple), "a list of parameters")
+        self._refuse_unknown(group)
+        missing = [option for option in self.defaults if option not in group]
+        if missing:
+            raise ValueError(f"{self.name}: the option {', '.join(missing)} is missing; options are {', '.join(self.defaults)}")
+        self._check(group)
 
     def _check(self, group: dict[str, Any]) -> None:
         checked_rate(self.name, "lr", group["lr"])
@@ -155,12 +197,18 @@ class Optimizer:
     # --- a step
 
     def rates(self) -> list[float]:
-        """The learning rate of each group at the next step."""
-        return [rate_at(group["lr"], self.steps, self.steps_per_epoch, f"{self.name}: lr") for group in self.param_groups]
+        """The learning rate of each group at the next step. Refuses, as the step does, groups that were edited into what cannot be."""
+        self._refuse_edits()
+        return self._rates(self.steps)
+
+    def _rates(self, step: int) -> list[float]:
+        what = f"{self.name}: lr"
+        return [rate_at(group["lr"], step, self.steps_per_epoch, what) for group in self.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of all parameters; with set_to_none=False those that are there become zeros."""
         arguments.flag(f"{self.name}.zero_grad", "set_to_none", set_to_none)
+        self._refuse_other_parameters()
         for group in self.param_groups:
             for p in group["params"]:
                 recording.see_leaf(p)
@@ -227,11 +275,15 @@ class Optimizer:
 
     def _slot(self, slot: str, position: int, p: Tensor, group: dict[str, Any]) -> Array:
         array = self._state[slot][position]
-        if array is not None and array.device != p.device:
-            array = self._state[slot][position] = array.to(p.device)
+        if array is not None and (array.device != p.device or array.dtype != p.dtype):
+            array = self._state[slot][position] = followed(f"{self.name}: {slot} of {self._called(position)}", array, p)
         if array is None:
             array = self._state[slot][position] = _C.constant(np.full(p.shape, self._fresh(slot, group), p.dtype), p.device)
         return array
+
+    def _called(self, position: int) -> str:
+        names = [name for group in self.param_groups for name in group.get("param_names", ())]
+        return f"the parameter {names[position]}" if len(names) == len(self._parameters) else f"parameter {position}"
 
     def update_ratios(self) -> list[float]:
         """|w_new - w| / |w| of each parameter in the last step, in their order; NaN for those that the step left alone.

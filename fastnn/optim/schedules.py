@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
-from math import cos, isfinite, isinf, pi, sqrt
+from math import cos, inf, isinf, pi, sqrt
 from numbers import Real
 from typing import Any, ParamSpec, overload
 
@@ -39,6 +39,7 @@ class Schedule:
         try:
             rate: Any = self.function(t)
         except TypeError as error:
+            _refuse_no_time(t)
             raise TypeError(f"a schedule's function of the {self.unit} refuses {t:g}: {error}") from error
         if isinstance(rate, Real):
             return float(rate)
@@ -58,16 +59,35 @@ class Schedule:
         return integer("Schedule.at", "steps_per_epoch", steps_per_epoch, 1)
 
 
+def _refuse_no_time(t: Any) -> None:
+    if not isinstance(t, Real):
+        raise TypeError(f"a schedule is a function of a number, the step or the epoch, got {shown(t)}") from None
+
+
 def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -> float:
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
-    rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else lr(step) if callable(lr) else lr
+    rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else _asked(lr, step, what) if callable(lr) else lr
     try:
+        if isinstance(rate, (str, bytes)):  # which float() would read
+            raise TypeError
         found = float(rate)
     except (TypeError, ValueError):
         raise TypeError(f"{what}: a schedule must give a number, got {shown(rate)} at step {step}") from None
-    if not isfinite(found):  # one step with it, and no weight is a number any more
-        raise ValueError(f"{what} must be a finite number, got {found} at step {step}")
+    if -1e-9 < found < 0:  # a schedule of one's own that comes down to 0, rounded
+        return 0.0
+    if not 0 <= found < inf:  # one step with NaN, and no weight is a number any more; with a negative rate it climbs
+        wanted = "not be negative" if -inf < found < 0 else "be a finite number"
+        raise ValueError(f"{what} must {wanted}, got {found} at step {step}")
     return found
+
+
+def _asked(function: Callable[[int], Any], step: int, what: str) -> Any:
+    try:
+        return function(step)
+    except TypeError as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            raise  # its own, not the call's
+        raise TypeError(f"{what}: a function of the step is called with the step, and nothing else; it refuses: {error}") from None
 
 
 def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any:
@@ -121,7 +141,7 @@ def cosine(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -
 def linear(lr: float, total: float, final: float = 0.0, *, unit: str = "step") -> Schedule:
     """lr + (final - lr) t / total, `final` from `total` on."""
     _rate("linear", lr, total, final=final)
-    return Schedule(lambda t: lr + (final - lr) * min(t, total) / total, unit, total)
+    return Schedule(lambda t: max(0.0, lr + (final - lr) * min(t, total) / total), unit, total)  # rounded, its end may lie below 0
 
 
 @_maker
@@ -214,6 +234,7 @@ class _Warmup(Schedule):
         return self.length * each if self.length is not None else min(5000.0, 0.05 * (self.total or 0) * each)
 
     def __call__(self, t: float) -> float:
+        _refuse_no_time(t)
         if self.unit == "step":
             return self.at(int(t), None)
         length = self.length if self.length is not None else 0.05 * (self.total or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .. import _C, recording
 from ..arguments import instance, integer, shown
 from ..nn import Module
 from ..tensor import Array, Tensor
-from .given import array_of, steps_of
+from .given import array_of, followed, steps_of
 from .lists import Told, by_place, floats_of, scalar
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, rate_at
@@ -59,11 +60,20 @@ class _Wrapper(Optimizer):
         """Refused: it would be unclear whose group it is."""
         raise ValueError(f"{self.name}.add_param_group: give the group to one of the optimizers that this one is made of, before making it")
 
+    def _refuse_other_parameters(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer._refuse_other_parameters()
+        groups, own = [group for optimizer in self.optimizers for group in optimizer.param_groups], self.param_groups
+        if not isinstance(own, list) or len(own) != len(groups) or not all(map(is_, own, groups)):
+            raise ValueError(f"{self.name}: param_groups are no longer those of the optimizers that it is made of; make a new one of them")
+
     def rates(self) -> list[float]:
+        self._refuse_other_parameters()
         return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         loss = closure() if closure is not None else None
+        self.rates()  # what one of them refuses, all refuse before the first has stepped
         for optimizer in self.optimizers:
             optimizer.step()
         return loss
@@ -161,7 +171,10 @@ class Lookahead(_Wrapper):
         self._meet(lambda device: scalar(0.0, device))
 
     def _meet(self, alpha: Callable[[str], Array]) -> None:
-        self._slow = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._slow, self._fast)]
+        self._slow = [
+            a if (a.device, a.dtype) == (t.device, t.dtype) else followed(f"Lookahead: slow weight {i}", a, t)
+            for i, (a, t) in enumerate(zip(self._slow, self._fast))
+        ]
         for device, members in by_place(self._fast).items():
             slow, fast = [self._slow[i] for i in members], [self._fast[i]._array for i in members]
             _C.lookahead(_C.ParameterList(len(members)), slow, fast, alpha(device[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import integer, text
@@ -46,6 +47,22 @@ class Callback:
 
     def after_interrupt(self, trainer: Trainer) -> None:
         """After Ctrl-C or SIGTERM, at the end of the step in which it came."""
+
+
+_HOOKS = [name for name in vars(Callback) if not name.startswith("_")]
+_KERAS = {"begin": "before", "end": "after", "train": "fit", "test": "evaluate", "batch": "step"}
+
+
+def checked_hooks(callback: Callback) -> None:
+    """TypeError for a method that looks like a hook and would never be called; helpers of other names are the callback's own."""
+    for name in sorted({name for base in type(callback).__mro__ for name in vars(base)} - {*_HOOKS}):
+        near = get_close_matches(name, _HOOKS, 1, 0.85)
+        if name.startswith("_") or not (near or name.startswith("on_")) or not callable(getattr(callback, name)):
+            continue
+        words = name.split("_")
+        meant = near[0] if near else f"{_KERAS.get(words[-1], '')}_{_KERAS.get(words[-2], words[-2])}"
+        hint = f"call it {meant}; the" if meant in _HOOKS else "the"
+        raise TypeError(f"fit: {type(callback).__name__}.{name} would never be called: {hint} hooks are {', '.join(_HOOKS)}")
 
 
 class EarlyStopping(Callback):

@@ -257,10 +257,11 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         _check_kinds(notes, _TRAINING)
         _check_same(trainer, notes)
         apply = _position(trainer, arrays, notes)
-        parts: list[tuple[Any, dict[str, Any]]] = [(trainer.optimizer, {"steps": notes["steps"], **_below(_OPTIMIZER, arrays)})]
+        parts: list[tuple[Any, dict[str, Any]]] = [(trainer.model, _model_arrays(arrays))]  # first: another model's optimizer fits neither
+        parts.append((trainer.optimizer, {"steps": notes["steps"], **_below(_OPTIMIZER, arrays)}))
         if trainer.stepping.ema is not None:
             parts.append((trainer.stepping.ema, {**notes["averaged"], **_below(_AVERAGE, arrays)}))
-        _load_all([*parts, (trainer.model, _model_arrays(arrays))])
+        _load_all(parts)
     for name, value in apply.items():
         setattr(trainer, name, value)
 

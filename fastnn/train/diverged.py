@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 class Diverged(FloatingPointError):
     """The loss, or the norm of the gradients, became NaN or infinite. The message says where, at which rate, and what to do; weights,
-    optimizer and generator are those before the step (running statistics of batch normalisation have seen the batch).
+    optimizer and generator are those before the step (running statistics of batch normalisation have seen the batch). The gradient of a weight
+    that overflows in its own product alone, while all others are numbers, is not looked for: the next step finds the weight instead.
 
     `loss` or `norm` is the value. In a fit the step was then repeated op by op: `found` is the first value that is no number (None: the
     repeated step was finite), `samples` the positions of the step's samples in the training set, `file` the name of a file that repeats it

@@ -15,7 +15,7 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .metrics import Metric
+from .metrics import Metric, total
 from .precision import Forward
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
@@ -70,11 +70,7 @@ class Sums:
         self.values["counted"] += count
         self.values["loss"] += loss * count if count else 0.0
         for name, metric in self.metrics.items():
-            told = metric(scores, truth)
-            given = array("metrics", name, told)
-            if given.dtype.kind not in "biuf":
-                raise TypeError(f"metrics: {name} gave {shown(told)}; expected a number for each sample")
-            self.values[name] += float(np.sum(given, dtype=np.float64))
+            self.values[name] += total(name, metric(scores, truth), truth)
 
     def means(self) -> dict[str, float]:
         loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan

@@ -1,4 +1,5 @@
-"""Metrics: functions of (logits, labels), as numpy arrays, that give one figure per sample. An epoch's figure is their mean."""
+"""Metrics: functions of (logits, labels), as numpy arrays, that give one figure per sample. An epoch's figure is their mean:
+a metric that gives the batch's mean is refused, unless the batch is a single sample, of which the figure and the mean are one number."""
 
 from __future__ import annotations
 
@@ -63,3 +64,15 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
     if taken := _TAKEN & set(named):
         raise ValueError(f"metrics: {sorted(taken)[0]!r} is a column of its own; call the function otherwise")
     return named
+
+
+def total(name: str, told: Any, labels: np.ndarray) -> float:
+    """The sum over samples of what a metric gave for a batch: one number for each, or one for each label of a map (then their mean counts)."""
+    given, samples = array("metrics", name, told), len(labels)
+    wanted = "expected a number for each sample"
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"metrics: {name} gave {shown(told)}; {wanted}")
+    if given.shape not in ((samples,), labels.shape) and (given.shape or samples != 1):
+        got = f"an array of shape {given.shape}" if given.shape else f"the one number {given}"
+        raise ValueError(f"metrics: {name} gave {got} for {samples} samples; {wanted}, of shape ({samples},): the mean is taken later")
+    return samples * float(np.mean(given, dtype=np.float64)) if given.ndim > 1 else float(np.sum(given, dtype=np.float64))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .. import _C, ops
 from ..arguments import shown
@@ -31,7 +33,21 @@ class Forward:
         return self if self.inference is None else self.inference.of(self)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.model(x) if self.precision == "float32" else ops.cast(self.model(ops.cast(x, "bfloat16")), "float32")
+        if self.precision == "float32":
+            return checked_output(self.model, self.model(x))
+        return ops.cast(checked_output(self.model, self.model(ops.cast(x, "bfloat16"))), "float32")
+
+
+def checked_output(model: Module, output: Any) -> Tensor:
+    """What a model gave, whose forward is the user's."""
+    if isinstance(output, Tensor):
+        return output
+    hints = {
+        type(None): "; is a return missing?",
+        tuple: "; return the logits alone",
+        np.ndarray: "; an array has no gradient, compute with Tensors",
+    }
+    raise TypeError(f"{type(model).__name__}.forward returned {shown(output)}; expected a Tensor{hints.get(type(output), '')}")
 
 
 def checked_precision(precision: str, device: str, what: str = "Trainer") -> str:

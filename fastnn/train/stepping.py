@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from .. import recording
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
+from ..data.settled import Settled
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
 from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
@@ -18,7 +20,7 @@ from ..optim.clip import global_norms
 from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
-from .callbacks import Callback
+from .callbacks import Callback, checked_hooks
 from .diverged import Diverged, check_loss, check_norm, layers_of, telling_gradients
 from .evaluation import Loss
 from .op_by_op import Part
@@ -31,18 +33,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Stepping:
+def _limit(name: str, value: Any) -> float | None:
+    return None if value is None else number("Trainer", name, value, "(0, inf)")
+
+
+class Stepping(Settled):
     """accumulate: batches per step. clip_norm, clip_value: limits of the gradients, or None. ema: an average of the weights, or None."""
 
+    _checks: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
+        "accumulate": lambda stepping, value: integer("Trainer", "accumulate", value, 1),
+        "clip_norm": lambda stepping, value: _limit("clip_norm", value),
+        "clip_value": lambda stepping, value: _limit("clip_value", value),
+        "ema": lambda stepping, value: None if value is None else instance("Trainer", "ema", value, EMA, "an optim.EMA or None"),
+    }
+
     def __init__(self, accumulate: int, clip_norm: float | None, clip_value: float | None, ema: EMA | None) -> None:
-        integer("Trainer", "accumulate", accumulate, 1)
-        for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if limit is not None:
-                number("Trainer", name, limit, "(0, inf)")
-        self.accumulate, self.clip_norm, self.clip_value, self.ema = accumulate, clip_norm, clip_value, ema
+        self.accumulate, self.ema = integer("Trainer", "accumulate", accumulate, 1), ema
+        self.clip_norm, self.clip_value = _limit("clip_norm", clip_norm), _limit("clip_value", clip_value)
         self._loader: Loader | None = None
         self._parts: list[Part] = []  # of the step under way
         self._layers: list[list[Tensor]] = []  # of the model, as they are at an epoch's beginning
+        self._settle()
 
     def steps(self, loader: Loader) -> int:
         """How many an epoch has."""
@@ -154,9 +165,25 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
     own = {id(p) for p in trainer.model.parameters()}
     if not any(id(p) in own for group in trainer.optimizer.param_groups for p in group["params"]):
         raise ValueError(f"fit: the optimizer ({trainer.optimizer.name}) has none of the model's parameters; make it of model.parameters()")
+    warn_of_untrained(trainer.model, trainer.optimizer)
     integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
-    several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]")
+    for callback in several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]"):
+        checked_hooks(callback)
+
+
+def warn_of_untrained(model: Module, optimizer: Optimizer) -> None:
+    """A layer that was put in after the optimizer was made stays as it is, unless someone says so."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    named = list(model.named_parameters())
+    left = [name for name, p in named if p.requires_grad and id(p) not in held]
+    if left:
+        names = f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
+        way = "make the optimizer when the model is whole, or set requires_grad = False"
+        warnings.warn(
+            f"fit: {len(left)} of {len(named)} parameters of the model are not the optimizer's and will not be trained: {names}; {way}",
+            stacklevel=5,  # whoever called fit
+        )
 
 
 def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:

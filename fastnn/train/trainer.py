@@ -29,10 +29,11 @@ from .loading import remaining_batches, training_loader
 from .metrics import Metric, by_name
 from .precision import Forward, checked_precision
 from .replays import Replays
+from .settings import Settings
 from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts
 
 
-class Trainer(Uncopied, instead="save(path) writes all of it, fit(..., resume=path) goes on; save_model(path) keeps the model"):
+class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(..., resume=path) goes on; save_model(path) keeps the model"):
     """Trains a model; the result is a pure function of the seed, the data and the model's initial weights.
 
         trainer = Trainer(model, optimizer, seed=0)
@@ -89,8 +90,7 @@ class Trainer(Uncopied, instead="save(path) writes all of it, fit(..., resume=pa
         self.best: Snapshot | None = None
         self.epoch = self.batch = 0
         self.epochs = self.batches = 0  # where `fit` is heading
-        self.stop = False
-        self.resumed = False  # whether the running fit goes on from a checkpoint
+        self.stop = self.resumed = False  # resumed: whether the running fit goes on from a checkpoint
         self.sums: dict[str, float] = {}  # of the running epoch
         self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
@@ -100,6 +100,7 @@ class Trainer(Uncopied, instead="save(path) writes all of it, fit(..., resume=pa
         self._replays = Replays(self, False)
         self.inference = Inference()  # of evaluate and predict; its `form` says what they ran
         self._batch: tuple[Tensor, Tensor] | None = None  # the last one
+        self._settle()
 
     # --- training
 
@@ -229,8 +230,7 @@ class Trainer(Uncopied, instead="save(path) writes all of it, fit(..., resume=pa
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            given = (self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
-            result = evaluation.evaluate(*given)
+            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
         self._emit("after_evaluate", result)
         return result
 

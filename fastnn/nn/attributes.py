@@ -1,0 +1,155 @@
+"""What may become an attribute of a Module, and under which name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..arguments import flag, shown, text
+from ..ops.conv2d import resolve_padding
+from ..ops.pad import four_sides
+from .sizes import checked_pair
+
+C = TypeVar("C", bound=type)
+Keeper = Callable[[str, str, Any], Any]  # (layer, name, value): the value as the layer keeps it
+
+_LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0, "output_padding": 0}
+_BASICS = ("_parameters", "_buffers", "_modules", "_hooks", "training")  # what Module.__init__ makes
+_FIRST = "super().__init__() at the start of its __init__"
+_INSTEAD = {"train": ", or call train(mode)", "eval": ", or call eval()"}
+GUARDED = {"training", *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
+
+
+def guarded(module: C) -> C:
+    """The class Module, whose methods nothing but a function may replace from now on."""
+    GUARDED.update(name for name, value in vars(module).items() if callable(value) and name[:2] != "__")
+    return module
+
+
+def keepers(init: Callable[..., Any]) -> dict[str, Keeper]:
+    """How a layer keeps those of its `__init__`'s arguments that are sizes: as pairs, or as four sides."""
+    kinds = {name: str(kind) for name, kind in init.__annotations__.items() if name in _LEAST}
+    ways = {name: next((way for word, way in _WAYS.items() if word in kind), None) for name, kind in kinds.items()}
+    return {name: way for name, way in ways.items() if way is not None}
+
+
+def _as_pair(layer: str, name: str, value: Any) -> Any:
+    return checked_pair(layer, name, value, _LEAST[name])
+
+
+def _as_padding(layer: str, name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return _as_pair(layer, name, value)
+    try:
+        resolve_padding(value, (1, 1), (1, 1), (1, 1))
+    except ValueError as error:
+        raise ValueError(f"{layer}: {error}") from None
+    return value
+
+
+def _as_sides(layer: str, name: str, value: Any) -> Any:
+    return four_sides(layer, value)
+
+
+_WAYS: dict[str, Keeper] = {"Padding": _as_padding, "Pair": _as_pair, "tuple[int, int, int, int]": _as_sides}  # by annotation
+
+
+def checked(module: Any, name: str, value: Any) -> Any:
+    """What is assigned to a guarded name, as the layer's `__init__` would keep it."""
+    layer = type(module).__name__
+    if name == "training":
+        return flag(layer, name, value)
+    if name not in _LEAST:
+        if callable(value) and not hasattr(value, "named_parameters"):
+            return value
+        raise TypeError(f"{layer}.{name} is a method; assign {shown(value)} to another name{_INSTEAD.get(name, '')}")
+    keepers = type(module)._keepers
+    if name in keepers:
+        value = keepers[name](layer, name, value)
+        if name == "kernel_size":
+            _refuse_other_kernel(module, layer, value)
+    return value
+
+
+def _refuse_other_kernel(module: Any, layer: str, size: Any) -> None:
+    weight = module._parameters.get("weight")
+    if weight is not None and size != weight.shape[2:]:
+        raise ValueError(
+            f"{layer}: kernel_size {size} is not that of weight {weight.shape}; assign another weight first, or make a new layer"
+        )
+
+
+def missing(module: Any, name: str) -> AttributeError:
+    """For a name that a module lacks."""
+    layer = type(module).__name__
+    if "_modules" not in vars(module) and name in _BASICS:
+        return AttributeError(f"{layer}: call {_FIRST}; a Module without it cannot be used")
+    return AttributeError(f"{layer} has no attribute {name!r}")
+
+
+def _refuse_name(module: Any, name: Any, kind: str) -> None:
+    layer = type(module).__name__
+    if not text(layer, "name", name) or "." in name:
+        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: it {'has a dot' if name else 'is empty'}")
+    if hasattr(type(module), name):
+        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: the class {layer} has an attribute of that name")
+
+
+def checked_name(module: Any, name: str, kind: str) -> str:
+    """A name under which a parameter, buffer or module is found: as an attribute, and between the dots of a state_dict's keys."""
+    _refuse_name(module, name, kind)
+    owners = {"an attribute": vars(module), "a parameter": module._parameters, "a buffer": module._buffers, "a module": module._modules}
+    for other, names in owners.items():
+        if name in names and other != f"a {kind}":
+            raise ValueError(f"{type(module).__name__}: {name!r} cannot name a {kind}: it names {other} already")
+    return name
+
+
+def take_in(module: Any, registry: dict[str, Any], name: str, value: Any) -> None:
+    """Assigns a parameter or module. A name that is there keeps its place: order is what Sequential runs and optimizers count."""
+    kind = "module" if registry is module._modules else "parameter"
+    if name not in registry:
+        _refuse_name(module, name, kind)
+    if kind == "module":
+        refuse_cycle(module, value)
+    for other in (vars(module), module._parameters, module._buffers, module._modules):
+        if other is not registry:
+            other.pop(name, None)
+    registry[name] = value
+
+
+def of_other_kind(module: Any, name: str, registered: Any, value: Any) -> TypeError:
+    """For a value that cannot take the place of what is registered."""
+    kind = type(registered).__name__
+    return TypeError(f"{type(module).__name__}.{name} is registered as a {kind}; cannot assign {type(value).__name__}")
+
+
+def checked_child(module: Any, child: Any) -> Any:
+    """What a container is given to hold."""
+    from .module import Module
+
+    if not isinstance(child, Module):
+        raise TypeError(f"{type(module).__name__} holds modules, got {shown(child)}")
+    refuse_cycle(module, child)
+    return child
+
+
+def refuse_cycle(module: Any, child: Any) -> None:
+    """Raises where a module would contain itself: nothing could walk it, print it or run it."""
+    refuse_unmade(type(module).__name__, child)
+    below, seen = [child], {id(child)}
+    while below:
+        one = below.pop()
+        if one is module:
+            held = "itself" if child is module else f"the {type(child).__name__} that contains it"
+            raise ValueError(f"{type(module).__name__}: a module cannot hold {held}; pass it as an argument, or keep it in a list")
+        new = [m for m in one._modules.values() if m is not None and id(m) not in seen]
+        seen.update(map(id, new))
+        below += new
+
+
+def refuse_unmade(what: str, module: Any) -> None:
+    """Raises for a module whose `__init__` forgets that of Module, before something trips over it."""
+    if "_modules" not in vars(module):
+        layer = type(module).__name__
+        raise TypeError(f"{what}: cannot use a {layer}, which does not call {_FIRST}")

@@ -1,0 +1,206 @@
+"""`==`, `-=`, format() and other libraries' names: Python's own words, said to Tensors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import _C, Tensor, nn, ops, tensor
+
+
+def same(got: Any, expected: Any) -> bool:
+    return isinstance(got, Tensor) and got.dtype == "bool" and np.array_equal(got.numpy(), expected)
+
+
+LEFT, RIGHT = np.array([1.0, np.nan, 3.0], np.float32), np.array([1.0, np.nan, 2.0], np.float32)
+
+
+@pytest.mark.parametrize("other", [tensor(RIGHT), RIGHT, RIGHT.tolist(), tuple(RIGHT)], ids=["Tensor", "numpy", "list", "tuple"])
+def test_equality_is_of_elements(other: Any) -> None:
+    x = tensor(LEFT)
+    assert same(x == other, LEFT == RIGHT) and same(x != other, LEFT != RIGHT)
+    assert same(other == x, LEFT == RIGHT) and same(other != x, LEFT != RIGHT)
+
+
+def test_equality_with_numbers_and_what_is_none() -> None:
+    labels = tensor([1, 0, 1])
+    assert same(labels == 1, [True, False, True]) and same(np.int64(1) == labels, [True, False, True]) and bool(tensor(1) == 1)
+    x: Any = labels
+    assert (x == None) is False and (x != None) is True and (x == "1") is False and (x == object()) is False  # noqa: E711
+
+
+def test_the_accuracy_of_every_tutorial() -> None:
+    logits, labels = tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0]]), np.array([1, 1, 1])
+    assert np.mean((logits.argmax(1) == labels).numpy()) == pytest.approx(2 / 3)
+    assert (logits.argmax(1) == tensor(labels)).numpy().sum() == 2
+
+
+def test_other_shapes_are_refused_and_not_unequal() -> None:
+    with pytest.raises(ValueError, match="equal.*3.*2"):
+        tensor([1, 2, 3]) == tensor([1, 2])  # noqa: B015
+
+
+def test_as_keys_tensors_are_what_they_are() -> None:
+    a, b = tensor([1.0, 2.0]), tensor([1.0, 2.0])
+    of = {a: "a", b: "b"}
+    assert of[a] == "a" and of[b] == "b" and len({a, b, a}) == 2
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = tensor([2.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def test_a_captured_step_sees_that_a_tensor_of_equal_value_is_another(without_memory_checks: None) -> None:
+    model, x = Scaled(), tensor([1.0, 3.0])
+    step = fastnn.capture(model)
+    assert step(x).numpy().tolist() == step(x).numpy().tolist() == [2.0, 6.0]
+    model.scale = tensor([2.0])
+    step(x)
+    model.scale.copy_from([5.0])
+    assert step(x).numpy().tolist() == [5.0, 15.0]
+
+
+UPDATES: dict[str, Callable[[Any, Any], Any]] = {}
+
+
+def update(sign: str) -> Callable[[Any], Any]:
+    def keep(function: Any) -> Any:
+        UPDATES[sign] = function
+        return function
+
+    return keep
+
+
+@update("+")
+def _(w: Any, v: Any) -> Any:
+    w += v
+    return w
+
+
+@update("-")
+def _(w: Any, v: Any) -> Any:
+    w -= v
+    return w
+
+
+@update("*")
+def _(w: Any, v: Any) -> Any:
+    w *= v
+    return w
+
+
+@update("/")
+def _(w: Any, v: Any) -> Any:
+    w /= v
+    return w
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+def test_a_parameter_is_changed_where_it_is_under_no_grad(sign: str) -> None:
+    layer = nn.Linear(3, 2)
+    w, before = layer.weight, layer.weight.numpy().copy()
+    with fastnn.no_grad():
+        result = UPDATES[sign](w, 4.0)
+    assert result is w and layer.weight is w and w.requires_grad
+    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(4.0)", {"before": before, "np": np}))
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+def test_and_refused_while_gradients_are_recorded(sign: str) -> None:
+    w = tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=rf"^w \{sign}= .* of a Tensor that requires a gradient .*no_grad"):
+        UPDATES[sign](w, 4.0)
+    assert w.numpy().tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+def test_elsewhere_the_name_gets_a_new_tensor(sign: str) -> None:
+    x = tensor([1.0, 2.0])
+    w = tensor([3.0, 4.0], requires_grad=True)
+    loss = (w * x).sum()
+    before = loss
+    total = UPDATES[sign](loss, 2.0)
+    assert total is not before and UPDATES[sign](x, 2.0) is not x and x.numpy().tolist() == [1.0, 2.0]
+    total.backward()
+    assert w.grad is not None and w.grad.numpy().any()
+
+
+def test_a_loop_by_hand_learns() -> None:
+    fastnn.seed(0)
+    model, x = nn.Linear(4, 1), tensor(np.random.default_rng(0).standard_normal((32, 4), np.float32))
+    wanted, losses = x @ tensor([[1.0], [-2.0], [0.5], [3.0]]), []
+    for _ in range(60):
+        loss = ops.mse_loss(model(x), wanted)
+        loss.backward()
+        with fastnn.no_grad():
+            for p in model.parameters():
+                p -= 0.2 * p.grad
+                p.grad = None
+        losses.append(loss.item())
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_a_backward_pass_refuses_what_was_changed_under_it() -> None:
+    w = tensor([1.0, 2.0], requires_grad=True)
+    loss = (w * w).sum()
+    with fastnn.no_grad():
+        w -= 1.0
+    with pytest.raises(RuntimeError):
+        loss.backward()
+
+
+def test_a_captured_step_does_not_freeze_it(without_memory_checks: None) -> None:
+    w = tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x: Tensor) -> Tensor:
+        nonlocal w
+        loss = (w * x).sum()
+        with fastnn.no_grad():
+            w -= 0.5
+        return loss
+
+    with pytest.raises(_C.CaptureError):
+        fastnn.capture(step)(tensor([1.0, 1.0]))
+
+
+def test_format() -> None:
+    loss = tensor(1.23456)
+    assert f"{loss:.2f}" == "1.23" and f"{tensor([7]):5d}" == "    7" and f"{loss}" == str(loss)
+    with pytest.raises(TypeError, match=r"a Tensor of shape \(2,\) cannot be formatted with '.2f'"):
+        f"{tensor([1.0, 2.0]):.2f}"
+
+
+@pytest.mark.parametrize(("name", "here"), [("view", "x.reshape"), ("permute", "x.transpose"), ("data", "detach"), ("float", "cast")])
+def test_names_of_other_libraries(name: str, here: str) -> None:
+    with pytest.raises(AttributeError, match=f"a Tensor has no attribute '{name}'; here it is .*{here}"):
+        getattr(tensor([1.0]), name)
+    with pytest.raises(AttributeError, match="^a Tensor has no attribute 'nonsense'$"):
+        _ = tensor([1.0]).nonsense  # type: ignore[attr-defined]
+
+
+def test_copies_do_not_meet_the_words() -> None:
+    x = tensor([1.0, 2.0], requires_grad=True)
+    for other in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert other is not x and np.array_equal(other.numpy(), x.numpy()) and other.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.dtype("float64"), float, "float64"], ids=str)
+def test_types_of_numpy_and_python_name_a_dtype(dtype: Any) -> None:
+    assert tensor([1, 2], dtype).dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", [np.int32, str, object, "f8", 3], ids=str)
+def test_other_types_are_refused(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="fastnn.tensor: dtype .* is not one of float32"):
+        tensor([1, 2], dtype)
