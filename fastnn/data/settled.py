@@ -24,7 +24,7 @@ class Settled:
         self.__dict__["_settled"] = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._settled and not _of_the_user(type(self), name):
+        if self._settled and name[0] != "_" and not _of_the_user(type(self), name):
             if name in self._fixed:
                 raise AttributeError(_words_for_fixed(self, name))
             if name not in self.__dict__ and not hasattr(type(self), name) and _own(type(self)):
