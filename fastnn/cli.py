@@ -71,6 +71,7 @@ def _say(message: str, code: int) -> int:
 def train(options: argparse.Namespace) -> None:
     """Trains a model and writes checkpoint, history, curves and the model into a folder; looks at the test set once, at the end."""
     from . import set_num_threads
+    from .data.dataset import refuse_other_classes
     from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
@@ -86,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
-    _check_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
+    refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
@@ -307,17 +308,6 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
     replay = {"auto": "auto", "off": False}[options.replay]
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
-
-
-def _check_classes(path: str, training: Dataset, **others: Dataset | None) -> None:
-    """Before anything is trained: a model knows the classes of its training set only."""
-    for name, dataset in others.items():
-        labels = None if dataset is None else dataset.labels
-        if labels is not None and labels.max(initial=-1) >= training.num_classes:
-            raise ValueError(
-                f"{path}: the {name} set has the label {labels.max()} at position {labels.argmax()}, the training set the classes from 0 to "
-                f"{training.num_classes - 1} only; a model knows no others: put samples of each class into the training set"
-            )
 
 
 def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:

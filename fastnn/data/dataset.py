@@ -244,6 +244,17 @@ def checked_classes(what: str, classes: Any) -> tuple[str, ...] | None:
     return tuple(str(name) for name in names)
 
 
+def refuse_other_classes(what: str, training: Dataset, **others: Dataset | None) -> None:
+    """Before anything is trained: a model knows the classes of its training set only."""
+    for name, dataset in others.items():
+        labels = None if dataset is None else dataset.labels
+        if labels is not None and labels.max(initial=-1) >= training.num_classes:
+            raise ValueError(
+                f"{what}: the {name} set has the label {labels.max()} at position {labels.argmax()}, the training set the classes from 0 to "
+                f"{training.num_classes - 1} only; a model knows no others: put samples of each class into the training set"
+            )
+
+
 def checked_resize(what: str, resize: Any) -> Resize | None:
     """A rule, or none."""
     if resize is not None:
