@@ -72,6 +72,9 @@ void bind_row_list(py::module_& m) {
 void bind_switches(py::module_& m) {
   m.def("set_num_threads", [](int n) { threads::set_count(n); });
   m.def("get_num_threads", &threads::count);
+  m.def("count_float_exception", &count_float_exception, "As if a kernel had met one.");
+  m.def("float_exceptions", &float_exceptions,
+        "How often, in any thread, a kernel overflowed, divided by 0 or had no result (inf - inf), by the processor's flags.");
   m.def("threads_reason", &threads::reason);
   m.def("thread_limits", [] {
     const Limits limits = thread_limits();

@@ -12,7 +12,12 @@ void bind_replay(py::module_& m) {
       .def(py::init<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)
       .def("start", &Recording::start)
       .def("stop", &Recording::stop)
-      .def("look", &Recording::look, arg("array"), arg("unless_finite") = false)
+      .def(
+          "look",
+          [](Recording& r, const Array& a, bool unless_finite) { return r.look({a}, unless_finite ? Look::not_finite : Look::always); },
+          arg("array"), arg("unless_finite") = false)
+      .def(
+          "look_after_exceptions", [](Recording& r, const std::vector<Array>& a) { return r.look(a, Look::exceptions); }, arg("arrays"))
       .def("difference", &Recording::difference, arg("first"), "The first entry that differs, in words; empty when there is none.")
       .def_property_readonly("settings",
                              [](const Recording& r) {

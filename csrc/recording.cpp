@@ -218,11 +218,17 @@ void Recording::constant(const Array& array) { blocks_[size_t(block_of(array))].
 
 void Recording::empty(const Array& array) { made(array); }
 
-int Recording::look(const Array& array, bool unless_finite) {
-  const int block = block_of(array);
-  use(block, int(entries_.size()));
-  entries_.push_back(
-      {Kind::look, row_count, nullptr, &array.device(), {}, {{false, {block}, {}}}, 0, -1, {}, array.shape, array.dtype, unless_finite});
+int Recording::look(const std::vector<Array>& arrays, Look when) {
+  Entry entry{Kind::look, row_count, nullptr, &cpu(), {}, {{true, {}, {}}}, 0, -1, {}, {}, when};
+  for (const Array& array : arrays) {
+    const int block = block_of(array);
+    use(block, int(entries_.size()));
+    entry.operands[0].blocks.push_back(block);
+    entry.looked.push_back({array.shape, array.dtype, &array.device()});
+    entry.device = &array.device();
+  }
+  entry.operands[0].sizes.resize(arrays.size());
+  entries_.push_back(std::move(entry));
   return looks_++;
 }
 

@@ -39,6 +39,10 @@ struct Environment {
   bool operator==(const Environment&) const;
 };
 
+// When the host looks: each time; at a number that is not finite; when kernels have met exceptions (float_exceptions()) since the step
+// began.
+enum class Look { always, not_finite, exceptions };
+
 class Recording {
  public:
   enum class Origin { made, argument, constant, outside };
@@ -58,6 +62,12 @@ class Recording {
     std::vector<int64_t> sizes;
   };
   enum class Kind { kernel, copy, count, labels, look };
+  struct Signature {  // of an argument, or of what is looked at
+    Shape shape;
+    Dtype dtype;
+    Device* device;
+    int number = -1;  // an argument's own, or that of a later one which is the same array
+  };
   struct Entry {
     Kind kind;
     Row row = row_count;
@@ -68,20 +78,12 @@ class Recording {
     size_t scratch = 0;
     int packed = -1;  // the operand whose packed form the scratch can keep
     LabelCheck labels;
-    Shape shape;  // of what is looked at
-    Dtype dtype = Dtype::float32;
-    bool unless_finite = false;
+    std::vector<Signature> looked;  // at
+    Look when = Look::always;
     const char* algorithm = "";  // for the profiler, as the next two
     int64_t bytes = 0;
     int scope = 0;
   };
-  struct Signature {  // of an argument
-    Shape shape;
-    Dtype dtype;
-    Device* device;
-    int number;  // its own, or that of a later argument which is the same array
-  };
-
   // keeps_packed: what kernels pack of arrays that the step does not write stays packed from one replay to the next.
   explicit Recording(const std::vector<Array>& arguments, bool keeps_packed = false);
   ~Recording();
@@ -95,9 +97,9 @@ class Recording {
   void copy(const Array& from, const Array& to);
   void count(const Array&);  // one more in a counter of the CPU
   void check(const LabelCheck&, const Array& labels);
-  void constant(const Array&);                 // made from the host's data by the library itself, the same in every step
-  void empty(const Array&);                    // to be filled by a kernel that takes it as inout
-  int look(const Array&, bool unless_finite);  // the host looks at it here, or at a number that is not finite; which look it is
+  void constant(const Array&);                // made from the host's data by the library itself, the same in every step
+  void empty(const Array&);                   // to be filled by a kernel that takes it as inout
+  int look(const std::vector<Array>&, Look);  // the host looks at them here; which look it is
 
   int block_of(const Array&);
   void use(int block, int entry);

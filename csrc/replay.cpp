@@ -179,6 +179,7 @@ void Replay::bind() {
     const auto& entry = recording_->entries()[e];
     void* const* operands = pointers_.data() + pointers_.size();
     for (const auto& part : entry.operands) {
+      if (entry.kind == Kind::look) break;
       if (!part.list) {
         pointers_.push_back(part.blocks.empty() ? nullptr : address(part.blocks[0]));
         continue;
@@ -233,7 +234,7 @@ bool Replay::begin(const std::vector<Array>& arguments) {
       block.device->copy(address(int(&block - recording_->blocks().data())), arguments[size_t(block.number)].data(), block.bytes);
   for (size_t e = 0; e < steps_.size(); e++)
     if (early_[e]) devices_[steps_[e].device]->copy_in(steps_[e].operands[1], steps_[e].operands[0], steps_[e].bytes);
-  at_ = 0;
+  at_ = 0, exceptions_ = float_exceptions();
   return true;
 }
 
@@ -312,21 +313,22 @@ void Replay::forget_graphs() {
   graphs_.clear();
 }
 
-// Of a look at a single number: whether there is nothing to see.
-bool Replay::finite(size_t look) const {
-  const auto& entry = recording_->entries()[looks_[look]];
-  const void* at = address(entry.operands[0].blocks[0]);
+// Whether the host looks this time.
+bool Replay::wanted(const Recording::Entry& look) const {
+  if (look.when == Look::exceptions) return float_exceptions() != exceptions_;
+  if (look.when == Look::always) return true;
+  const void* at = address(look.operands[0].blocks[0]);
   float narrow = 0;
   double wide = NAN;  // of another type: the host looks
-  if (entry.dtype == Dtype::float32) entry.device->copy_out(&narrow, at, sizeof narrow), wide = narrow;
-  if (entry.dtype == Dtype::float64) entry.device->copy_out(&wide, at, sizeof wide);
-  return std::isfinite(wide);
+  if (look.looked[0].dtype == Dtype::float32) look.device->copy_out(&narrow, at, sizeof narrow), wide = narrow;
+  if (look.looked[0].dtype == Dtype::float64) look.device->copy_out(&wide, at, sizeof wide);
+  return !std::isfinite(wide);
 }
 
 int Replay::run() {
   for (;;) {
     const int look = run_to_look();
-    if (look < 0 || !recording_->entries()[looks_[size_t(look)]].unless_finite || !finite(size_t(look))) return look;
+    if (look < 0 || wanted(recording_->entries()[looks_[size_t(look)]])) return look;
   }
 }
 
@@ -336,7 +338,7 @@ int Replay::run_to_look() {
   for (size_t l = 0; l < looks_.size() && look < 0; l++)
     if (looks_[l] >= at_) end = looks_[l], look = int(l);
   {
-    FlushDenormals flush;
+    FloatState state;
     if (!launch(at_, end)) run_part(at_, end);
     count(at_, end);
   }
@@ -352,9 +354,12 @@ int Replay::run_to_look() {
   return look;
 }
 
-Array Replay::looked(int look) const {
+std::vector<Array> Replay::looked(int look) const {
   const auto& entry = recording_->entries()[looks_[size_t(look)]];
-  return array({entry.operands[0].blocks[0], entry.shape, entry.dtype});
+  std::vector<Array> all;
+  for (size_t i = 0; i < entry.looked.size(); i++)
+    all.push_back(array({entry.operands[0].blocks[i], entry.looked[i].shape, entry.looked[i].dtype}));
+  return all;
 }
 
 std::vector<Array> Replay::written() const {

@@ -42,7 +42,7 @@ class Replay {
   // Copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
   bool begin(const std::vector<Array>& arguments);
   int run();  // to the next look that the host takes, whose number it returns, or to the end: -1
-  Array looked(int look) const;
+  std::vector<Array> looked(int look) const;
   const std::vector<Array>& results() const { return copies_; }  // to be had between begin and run, at whose end they are written
   const std::vector<Array>& kept() const { return kept_; }
   std::vector<Array> written() const;  // arrays from outside that are changed in place
@@ -86,7 +86,7 @@ class Replay {
   Array array(const Leaving&) const;
   void run_part(size_t begin, size_t end);
   int run_to_look();
-  bool finite(size_t look) const;
+  bool wanted(const Recording::Entry& look) const;
   bool launch(size_t begin, size_t end);
   bool make_graph(Device&, size_t begin, size_t end, void** graph);
   void count(size_t begin, size_t end);
@@ -114,6 +114,7 @@ class Replay {
   std::vector<Context> contexts_;     // of devices_; a run needs no memory for them
   std::vector<std::shared_ptr<Storage>> written_;
   size_t at_ = 0, runs_ = 0;
+  uint64_t exceptions_ = 0;  // when the run began
 };
 
 }  // namespace fastnn

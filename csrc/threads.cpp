@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -20,15 +21,42 @@
 
 namespace fastnn {
 
+namespace {
+
+std::atomic<uint64_t> exceptions{0};
+
 #if defined(__SSE__)
-FlushDenormals::FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }  // FTZ bit 15, DAZ bit 6
-FlushDenormals::~FlushDenormals() { _mm_setcsr(saved_); }
-static void relax() { _mm_pause(); }
+constexpr unsigned int flags = 0x3f, telling = 0x0d, flush = 0x8040;  // invalid, divided by 0, overflow; FTZ bit 15, DAZ bit 6
+void relax() { _mm_pause(); }
 #else
-FlushDenormals::FlushDenormals() : saved_(0) {}
-FlushDenormals::~FlushDenormals() {}
-static void relax() {}
+void relax() {}
 #endif
+
+}  // namespace
+
+#if defined(__SSE__)
+FloatState::FloatState() : saved_(_mm_getcsr()) { _mm_setcsr((saved_ & ~flags) | flush); }
+FloatState::~FloatState() {
+  if (_mm_getcsr() & telling) count_float_exception();
+  _mm_setcsr(saved_);
+}
+void FloatState::count_exceptions() {
+  if (!(_mm_getcsr() & telling)) return;
+  count_float_exception();
+  _mm_setcsr(_mm_getcsr() & ~flags);
+}
+#else
+FloatState::FloatState() { std::feclearexcept(FE_ALL_EXCEPT); }
+FloatState::~FloatState() { count_exceptions(); }
+void FloatState::count_exceptions() {
+  if (!std::fetestexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW)) return;
+  count_float_exception();
+  std::feclearexcept(FE_ALL_EXCEPT);
+}
+#endif
+
+uint64_t float_exceptions() { return exceptions.load(); }
+void count_float_exception() { exceptions.fetch_add(1); }
 
 namespace threads {
 namespace {
@@ -125,7 +153,7 @@ class Pool {
   }
 
   void work(int worker) {
-    FlushDenormals flush;
+    FloatState state;
     uint64_t last_job = 0;
     for (;;) {
       const auto sleep_at = std::chrono::steady_clock::now() + spin_time;
@@ -139,6 +167,7 @@ class Pool {
       }
       if (!entered) continue;
       take_blocks(worker);
+      state.count_exceptions();
       gate_.fetch_sub(1, std::memory_order_acq_rel);
     }
   }

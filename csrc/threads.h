@@ -6,15 +6,19 @@
 
 namespace fastnn {
 
-// Flush-to-zero and denormals-are-zero while it lives, in the calling thread; the former state comes back.
-class FlushDenormals {
+// While it lives, in the calling thread: flush-to-zero and denormals-are-zero, and the processor's own flags, which stay up, say whether
+// anything overflowed, was divided by 0, or had no result (inf - inf). Its end counts that; the former state comes back.
+class FloatState {
  public:
-  FlushDenormals();
-  ~FlushDenormals();
+  FloatState();
+  ~FloatState();
+  void count_exceptions();  // so far, and flags are down again
 
  private:
-  unsigned int saved_;
+  unsigned int saved_ = 0;
 };
+uint64_t float_exceptions();   // how many of them met some, in any thread
+void count_float_exception();  // of what sets no flag
 
 namespace threads {
 

@@ -172,7 +172,7 @@ class Call {
     bool went_past = false;
     context.went_past = &went_past;
     {
-      FlushDenormals flush;
+      FloatState state;
       const profiler::Watch watch(device_, {row_, parameters_, planned.algorithm, bytes_, profiler::scope()});
       kernel.run(context, parameters_, pointers_.data());
     }

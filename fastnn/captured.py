@@ -139,7 +139,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
     def _looking(self, take: _Take, replay: _C.Replay, before: list[Any]) -> None:
         while (look := replay.run()) >= 0:
             try:
-                take.looks[look](Tensor(replay.looked(look)))
+                take.looks[look](*map(Tensor, replay.looked(look)))
             except BaseException:
                 for part, state in zip(take.parts, before):
                     part.restore(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +37,7 @@ class Recorder:
         self.core = core
         self.parts: list[tuple[HostPart, Any]] = []  # with its state before
         self.afters: list[Callable[[], None]] = []
-        self.looks: list[Callable[[Tensor], None]] = []
+        self.looks: list[Callable[..., None]] = []
         self.modules: dict[int, Any] = {}
         self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # with the gradient before
         self._end = 0
@@ -157,6 +157,17 @@ def look(tensor: Tensor, at: Callable[[Tensor], None], *, unless_finite: bool = 
         return
     recorder.core.look(tensor._array, unless_finite)
     recorder.looks.append(at)
+
+
+def look_after_exceptions(tensors: Sequence[Tensor], at: Callable[..., None], since: int) -> None:
+    """Calls at(*tensors) where a kernel of the CPU has overflowed, divided by 0 or had no result since _C.float_exceptions() was `since`, and
+    in each replay where one has since it began."""
+    recorder = current()
+    if recorder is not None and recorder.core is not None:
+        recorder.core.look_after_exceptions([t._array for t in tensors])
+        recorder.looks.append(at)
+    elif _C.float_exceptions() != since:
+        at(*tensors)
 
 
 def see_module(module: Any) -> int:

@@ -179,16 +179,57 @@ def test_an_operation_of_ones_own_is_named() -> None:
     assert f"in sample {error.samples[3]} of the training set" in str(error)
 
 
-def test_a_gradient_that_overflows_in_its_own_product_is_met_as_a_parameter() -> None:
-    """The vectors' gradients are finite; in the next step the weights are not."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
-    images = np.full((16, 1, 6, 6), 1e25, np.float32)
+def steep(logits: Tensor, labels: Tensor) -> Tensor:
+    """A small loss with a gradient of 1e14 wherever the logits are."""
+    return ((logits - logits.detach()) * 1e14).sum()
 
-    def steep(logits: Tensor, labels: Tensor) -> Tensor:
-        return ((logits - logits.detach()) * 1e14).sum()
 
-    _, error = diverge(model, ArrayDataset(images, np.zeros(16, int)), loss=steep)
-    assert error.found is not None and error.found.direction == "before" and error.found.what == "parameter 1.weight"
+def one_bright(at: int) -> ArrayDataset:
+    images = np.full((N, 1, 6, 6), 1e-14, np.float32)
+    images[at, 0, 2, 3] = 1e26
+    return ArrayDataset(images, np.zeros(N, int))
+
+
+OVERFLOWS = {
+    "linear": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "1.weight"),
+    "conv": (lambda: nn.Sequential(nn.Conv2d(1, 32, 3), nn.Flatten()), "0.weight"),
+}
+
+
+@way
+@pytest.mark.parametrize("net", OVERFLOWS)
+def test_a_weights_gradient_that_overflows_in_its_own_product_alone(options: dict[str, Any], net: str) -> None:
+    """The bias's is a number; the processor's flags tell."""
+    if options.get("clip_value"):
+        options = {**options, "clip_value": None}
+    make, weight = OVERFLOWS[net]
+    fastnn.seed(0)
+    model = make()
+    before = {name: a.tobytes() for name, a in model.state_dict().items()}
+    t, error = diverge(model, one_bright(29), loss=steep, rate=0.0, **options)
+    assert error.found is not None and error.samples is not None and 29 in error.samples
+    assert error.found.direction == "backward" and error.found.what == f"the gradient of {weight}" and error.found.value == np.inf
+    assert {name: a.tobytes() for name, a in model.state_dict().items()} == before
+    assert all(np.isfinite(a.numpy()).all() for a in t.optimizer.state_arrays().values())
+
+
+@way
+def test_nan_in_a_sample_whose_label_is_ignored(options: dict[str, Any]) -> None:
+    """The loss is a number, and so are the gradients but those of the weights that meet the sample: 0 times NaN."""
+    if options.get("clip_value"):
+        options = {**options, "clip_value": None}
+    images, labels = samples(nan_at=29).raw(np.arange(N))
+    labels[29] = 3
+    fastnn.seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+    _, error = diverge(model, ArrayDataset(images, labels), loss=ignoring, **options)
+    assert error.found is not None and error.samples is not None and error.samples[error.found.sample] == 29
+    assert error.found.what.startswith("the input") and "though the loss is a number" in str(error)
+    assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
+
+
+def ignoring(logits: Tensor, labels: Tensor) -> Tensor:
+    return fastnn.ops.cross_entropy(logits, labels, ignore_index=3)
 
 
 def test_the_samples_of_a_part_are_those_of_the_whole_too() -> None:

@@ -25,6 +25,8 @@ constexpr bool on_tiles = false;
 
 INLINE const operand* as_operand(const storage* p) { return as_real(p); }
 INLINE vec multiply(vec a, vec b, vec sum) { return fma(a, b, sum); }
+INLINE void raise_flags(vec) {}
+INLINE void raise_flags(const real*, int64_t) {}
 INLINE vec along(const storage* p, Piece) { return load(p); }
 INLINE vec along_n(const storage* p, int n, Piece) { return load_n(p, n); }
 INLINE vec across(const storage* p, const storage*, Piece) { return load(p); }

@@ -41,6 +41,15 @@ INLINE const operand* as_operand(const storage*) { return nullptr; }  // never a
 // sum = (sum + a[1] b[1]) + a[0] b[0]
 INLINE vec multiply(vec a, vec b, vec sum) { return vec(_mm512_dpbf16_ps(__m512(sum), __m512bh(a), __m512bh(b))); }
 
+// The processor's flags, which instructions for pairs leave alone, go up where a sum is not finite (or beyond 2^31: a false alarm).
+INLINE void raise_flags(vec sum) {
+  vec whole;
+  asm volatile("vcvtps2dq %1, %0" : "=v"(whole) : "v"(sum));
+}
+INLINE void raise_flags(const real* sums, int64_t count) {
+  for_vectors(0, count, [&](int64_t i, auto load, auto) { raise_flags(load(sums + i)); });
+}
+
 // What is not finite is so in the product of the high pieces alone, where float32 has it. The high piece is cut where rounding would give
 // infinity.
 INLINE vec piece_of(vec x, Piece piece) {

@@ -38,6 +38,7 @@ INLINE void finish(vec (&sum)[Q][Z], const Target<Y>& to) {
       }
     }
   }
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) raise_flags(sum[q][z]);
   if (to.activation == Activation::relu) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = relu(sum[q][z]);
   }

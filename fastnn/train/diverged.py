@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import _C, recording
+from ..optim.clip import global_norms
+from ..tensor import Tensor, no_grad
 from . import evaluation
 
 if TYPE_CHECKING:
     from ..nn import Module
-    from ..tensor import Tensor
     from .op_by_op import Finding
     from .trainer import Trainer
 
 
 class Diverged(FloatingPointError):
     """The loss, or the norm of the gradients, became NaN or infinite. The message says where, at which rate, and what to do; weights,
-    optimizer and generator are those before the step (running statistics of batch normalisation have seen the batch). The gradient of a weight
-    that overflows in its own product alone, while all others are numbers, is not looked for: the next step finds the weight instead.
+    optimizer and generator are those before the step (running statistics of batch normalisation have seen the batch).
 
     `loss` or `norm` is the value. In a fit the step was then repeated op by op: `found` is the first value that is no number (None: the
     repeated step was finite), `samples` the positions of the step's samples in the training set, `file` the name of a file that repeats it
@@ -34,21 +35,46 @@ class Diverged(FloatingPointError):
         self.file: str | None = None
 
 
-def layers_of(model: Module) -> list[list[Tensor]]:
-    """The parameters of each layer that has some."""
-    own = ([p for p in module._parameters.values() if p is not None] for module in model.modules())
-    return [parameters for parameters in own if parameters]
+class Looks:
+    """Which gradients are looked at before an update, and how, so that it costs next to nothing: a model's parameters as they are now.
+
+    The norm of `telling`, always: of each layer its vectors' (bias, gain, shift), which sum up what comes down from its results; of a layer
+    without any, and on a GPU, all. `others` only after a kernel of the CPU has overflowed, divided by 0 or had no result: the processor's own
+    flags tell, for nothing (IEEE 754-2019, 7), and no number becomes infinite or NaN without one of them but by being given such a number."""
+
+    def __init__(self, model: Module) -> None:
+        own = ([p for p in module._parameters.values() if p is not None] for module in model.modules())
+        self._layers = [parameters for parameters in own if parameters]
+        self._since = -1
+
+    def before_update(self, trainer: Trainer) -> None:
+        telling, others = self._sorted()
+        for norm in global_norms(telling):
+            recording.look(Tensor(norm), lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
+
+        def at(*gradients: Tensor) -> None:
+            for norm in global_norms(gradients):
+                check_norm(trainer, float(norm.item()))
+
+        if others:
+            recording.look_after_exceptions(others, at, self._since)
+        self._since = _C.float_exceptions()
+
+    def _sorted(self) -> tuple[list[Tensor], list[Tensor]]:
+        telling: dict[int, Tensor] = {}
+        others: dict[int, Tensor] = {}
+        for layer in self._layers:
+            gradients = [p.grad for p in layer if p.grad is not None]
+            vectors = [g for g in gradients if g.ndim < 2 or g.device != "cpu"] or gradients
+            telling.update((id(g), g) for g in vectors)
+            others.update((id(g), g) for g in gradients)
+        return list(telling.values()), [g for key, g in others.items() if key not in telling]
 
 
-def telling_gradients(layers: list[list[Tensor]]) -> list[Tensor]:
-    """Those that say of all whether they are numbers, for next to nothing: of each layer its vectors' (bias, gain, shift), which sum up what
-    comes down from its results; of a layer without any, all. A weight's gradient that overflows within its own product is not among
-    them: it is met in the next step, as a parameter that is no number."""
-    telling: dict[int, Tensor] = {}
-    for layer in layers:
-        gradients = [p.grad for p in layer if p.grad is not None]
-        telling.update((id(g), g) for g in [g for g in gradients if g.ndim < 2] or gradients)
-    return list(telling.values())
+def look_at_input(x: Tensor) -> None:
+    """NaN and infinities that come from outside set no flag: a kernel's exception stands for them."""
+    with no_grad():
+        recording.look(x.sum(), lambda _: _C.count_float_exception(), unless_finite=True)
 
 
 def check_loss(trainer: Trainer, loss: float) -> None:

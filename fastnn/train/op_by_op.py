@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _C
 from ..nn import Module
+from ..ops.cast import Cast
 from ..tensor import Op, Tensor, _add, run_backward
 
 
@@ -110,7 +111,7 @@ class Watch:
             return
         layer, edges = self._makers.get(op, self.where), _edges(frame)
         for i, gradient in enumerate(result):
-            leaf = edges[i] if i < len(edges) else None
+            leaf = _behind_casts(edges[i]) if i < len(edges) else None
             name = self.parameters.get(id(leaf))
             what = f"the gradient of {name}" if name else f"the gradient of input {i}"
             self._look(op.name, layer, "backward", what, gradient, inputs, of_samples=not isinstance(leaf, Tensor))
@@ -189,6 +190,12 @@ def _edges(frame: FrameType | None) -> Sequence[Op | Tensor | None]:
         frame = frame.f_back
     edges: Sequence[Op | Tensor | None] = frame.f_locals["edges"] if frame else ()
     return edges
+
+
+def _behind_casts(edge: Op | Tensor | None) -> Op | Tensor | None:
+    while isinstance(edge, Cast) and edge.edges:
+        edge = edge.edges[0]
+    return edge
 
 
 def _short(module: Module) -> str:

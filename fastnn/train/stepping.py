@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from .. import recording
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
@@ -16,12 +18,11 @@ from ..data.settled import Settled
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
 from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
-from ..optim.clip import global_norms
 from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
 from .callbacks import Callback, checked_hooks
-from .diverged import Diverged, check_loss, check_norm, layers_of, telling_gradients
+from .diverged import Diverged, Looks, check_loss, check_norm, look_at_input
 from .evaluation import Loss
 from .op_by_op import Part
 
@@ -52,7 +53,8 @@ class Stepping(Settled):
         self.clip_norm, self.clip_value = _limit("clip_norm", clip_norm), _limit("clip_value", clip_value)
         self._loader: Loader | None = None
         self._parts: list[Part] = []  # of the step under way
-        self._layers: list[list[Tensor]] = []  # of the model, as they are at an epoch's beginning
+        self._given = True  # whether batches may hold what is no number
+        self._looks: Looks | None = None  # at the model's gradients, as they are at an epoch's beginning
         self._settle()
 
     def steps(self, loader: Loader) -> int:
@@ -61,7 +63,8 @@ class Stepping(Settled):
 
     def counts(self, loader: Loader, first: int) -> Iterator[list[int]]:
         """For each step from batch `first` on: the samples of its batches."""
-        self._loader, self._layers, bounds = loader, [], loader.bounds()
+        self._loader, self._looks, bounds = loader, None, loader.bounds()
+        self._given = loader.dataset.raw(loader.order(0)[:1])[0].dtype != np.uint8
         sizes = [end - begin for begin, end in zip(bounds, bounds[1:])]
         for begin in range(first, len(sizes), self.accumulate):
             yield sizes[begin : begin + self.accumulate]
@@ -115,17 +118,21 @@ class Stepping(Settled):
         self.finish(trainer)
         return total if adds_up else total / counted
 
+    def begin(self, x: Tensor) -> None:
+        """Ahead of the forward pass of each batch."""
+        if self._given and x.device == "cpu" and self.clip_norm is None:
+            look_at_input(x)
+
     def finish(self, trainer: Trainer) -> None:
         """From gradients to the next weights."""
         if self.clip_value is not None:
             clip_grad_value_(trainer.model.parameters(), self.clip_value)
         if self.clip_norm is not None:
-            norms = [clip_grad_norm_(trainer.model.parameters(), self.clip_norm)]
-        else:
-            self._layers = self._layers or layers_of(trainer.model)
-            norms = [Tensor(norm) for norm in global_norms(telling_gradients(self._layers))]
-        for norm in norms:
+            norm = clip_grad_norm_(trainer.model.parameters(), self.clip_norm)
             recording.look(norm, lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
+        else:
+            self._looks = self._looks or Looks(trainer.model)
+            self._looks.before_update(trainer)
         trainer.optimizer.step()
         if self.ema is not None:
             self.ema.update()

@@ -166,6 +166,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
         self._batch = x, labels
+        self.stepping.begin(x)
         logits = self.forward(x)
         loss = self.objective(logits, labels, penalised)
         recording.look(loss, lambda loss: check_loss(self, float(loss)), unless_finite=True)

@@ -292,7 +292,10 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
       for (int64_t number = first + begin; number < smaller(first + end, last); number++) {
         const Chunk chunk = chunk_of(d, v, parts, number, group, shared(d) ? slot : worker);
         if (copies) copy_chunk(d, v, parts, o, chunk, split);
-        if (multiplies) multiply_chunk(d, v, parts, o, chunk, split, sums + part * size + group * d.weights(), number > first);
+        real* const dw = sums + part * size + group * d.weights();
+        if (multiplies) multiply_chunk(d, v, parts, o, chunk, split, dw, number > first);
+        const int64_t k = split * d.split_k, per_k = d.taps * d.C;
+        if (multiplies && number + 1 == last) raise_flags(dw + k * per_k, smaller(d.K - k, d.split_k) * per_k);
       }
     });
   };
