@@ -27,7 +27,8 @@ def resolve(device: str) -> str:
     elif kind == "cuda-emulated":  # the CUDA kernels run by the CPU, for tests: somebody opened it before
         names = emulated_names()
     else:
-        raise ValueError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:<number>'")
+        dtype = "; ops.cast(x, dtype) changes a dtype, model.double() that of a model" if device[:5] in ("float", "bfloa") else ""
+        raise ValueError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:<number>'{dtype}")
     full = device if index else f"{kind}:0"
     if full not in names:
         raise ValueError(f"device {device!r} does not exist; there are cpu{''.join(f', {name}' for name in names)}")

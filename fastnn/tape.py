@@ -6,6 +6,7 @@ from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any
 
 from . import _C
+from .arguments import function as checked_function
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -18,9 +19,9 @@ class _NoGrad(ContextDecorator, _C.NoGrad):
         return _NoGrad()
 
 
-def no_grad() -> _NoGrad:
-    """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator."""
-    return _NoGrad()
+def no_grad(function: Any = None) -> Any:
+    """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator, with () or without."""
+    return _NoGrad() if function is None else _NoGrad()(checked_function("no_grad", "function", function, "a function that it decorates"))
 
 
 def is_grad_enabled() -> bool:

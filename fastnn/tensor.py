@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _C, devices, leaves, recording
 from .arguments import array as checked_array
-from .arguments import dtype_name, flag, integer, shown
+from .arguments import dtype_name, flag, shown
 from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
@@ -23,6 +23,7 @@ from .tape import no_grad as no_grad
 Array = _C.Array
 ArrayLike = Any  # whatever numpy.asarray takes
 Scalar = int | float
+Axis = int | Sequence[int] | None
 
 
 def run_backward(tensor: Tensor, gradient: Array) -> None:
@@ -134,13 +135,9 @@ class Tensor:
     def ndim(self) -> int:
         return len(self.shape)
 
-    @property
-    def size(self) -> int:
-        return self._array.size
-
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of a tensor of rank 0")
+            raise TypeError("len(): a Tensor of rank 0 has no rows to count or to go through; x.item() is its number")
         return self.shape[0]
 
     def __repr__(self) -> str:
@@ -158,15 +155,6 @@ class Tensor:
     def item(self) -> Any:
         """The only element as a Python number. ValueError when there are more."""
         return self._array.item()
-
-    def __float__(self) -> float:
-        return float(self._array.item())
-
-    def __int__(self) -> int:
-        return int(self._array.item())
-
-    def __bool__(self) -> bool:
-        return bool(self._array.item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         values = self.numpy()
@@ -252,8 +240,22 @@ class Tensor:
 
     # --- arithmetic and friends; definitions with gradients are in fastnn/ops
 
-    if TYPE_CHECKING:  # set by ops/__init__.py
+    if TYPE_CHECKING:  # set by ops/__init__.py, ops/python_words.py and ops/torch_words.py
 
+        @property
+        def size(self) -> int: ...
+        def __float__(self) -> float: ...
+        def __int__(self) -> int: ...
+        def __bool__(self) -> bool: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
+        def var(self, axis: Axis = None, keepdims: bool = False, *, correction: float = 1, **torch: Any) -> Tensor: ...
+        def std(self, axis: Axis = None, keepdims: bool = False, *, correction: float = 1, **torch: Any) -> Tensor: ...
+        def norm(self, axis: Axis = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def argmax(self, axis: int | None = None, keepdims: bool = False, **torch: Any) -> Tensor: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
@@ -338,37 +340,8 @@ class Tensor:
     def sqrt(self) -> Tensor:
         return ops.sqrt(self)
 
-    def sum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis, keepdims)
-
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis, keepdims)
-
-    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis, keepdims)
-
-    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return ops.min(self, axis, keepdims)
-
-    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, correction: float = 1) -> Tensor:
-        return ops.var(self, axis, keepdims, correction=correction)
-
-    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, correction: float = 1) -> Tensor:
-        return ops.std(self, axis, keepdims, correction=correction)
-
-    def norm(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        return ops.norm(self, axis, keepdims)
-
-    def argmax(self, axis: int | None = None) -> Tensor:
-        """Row-major position of the largest value (int64), without a gradient."""
-        at = axis if axis is None else integer("argmax", "axis", axis, -self.ndim, self.ndim)
-        return Tensor(_C.from_numpy(np.asarray(np.argmax(self.numpy(), at), np.int64), self.device))
-
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes: int) -> Tensor:
-        return ops.transpose(self, axes or None)
 
     @property
     def T(self) -> Tensor:

@@ -1,8 +1,9 @@
-"""`==`, `-=`, format() and other libraries' names: Python's own words, said to Tensors."""
+"""`==`, `-=`, format(), `x[0] = 1`: Python's own words, said to Tensors."""
 
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -181,12 +182,51 @@ def test_format() -> None:
         f"{tensor([1.0, 2.0]):.2f}"
 
 
-@pytest.mark.parametrize(("name", "here"), [("view", "x.reshape"), ("permute", "x.transpose"), ("data", "detach"), ("float", "cast")])
-def test_names_of_other_libraries(name: str, here: str) -> None:
-    with pytest.raises(AttributeError, match=f"a Tensor has no attribute '{name}'; here it is .*{here}"):
-        getattr(tensor([1.0]), name)
-    with pytest.raises(AttributeError, match="^a Tensor has no attribute 'nonsense'$"):
-        _ = tensor([1.0]).nonsense  # type: ignore[attr-defined]
+NOT_HERE: dict[str, Callable[[Any], Any]] = {
+    r"^x\[...\] = value: Tensors do not change in parts; ops.where": lambda x: operator.setitem(x, 0, 5),
+    r"^del x\[...\]: ": lambda x: operator.delitem(x, 0),
+    r"^//: Tensors have no such operation; compute with x.numpy\(\)": lambda x: x // 2,
+    "^%: ": lambda x: 3 % x,
+    r"^round\(\): ": lambda x: round(x, 1),
+    "^&: .*combine masks in numpy": lambda x: (x > 1) & (x < 3),
+    r"^\|: ": lambda x: (x > 1) | (x < 3),
+    "^~: ": lambda x: ~(x > 1),
+}
+
+
+@pytest.mark.parametrize("message", NOT_HERE)
+def test_what_tensors_do_not_do(message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        NOT_HERE[message](tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("kind", [float, int, bool])
+def test_one_number_of_many(kind: Any) -> None:
+    assert kind(tensor([[2.5]])) == kind(2.5)
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}\(\): a Tensor of shape \(2,\) is not one number; "):
+        kind(tensor([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("other", [None, "a", {1: 2}, int, print], ids=str)
+def test_arithmetic_with_what_is_no_number(other: Any) -> None:
+    with pytest.raises(TypeError, match=r"^add: expected a Tensor, an array or a number beside a Tensor of shape \(2,\), got "):
+        tensor([1.0, 2.0]) + other
+
+
+def test_no_grad_with_and_without_parentheses() -> None:
+    w = tensor([1.0], requires_grad=True)
+
+    @fastnn.no_grad
+    def bare(x: Tensor) -> Tensor:
+        return x * w
+
+    @fastnn.no_grad()
+    def called(x: Tensor) -> Tensor:
+        return x * w
+
+    assert not bare(w).requires_grad and not called(w).requires_grad and (w * w).requires_grad and bare.__name__ == "bare"
+    with pytest.raises(TypeError, match="^no_grad: function must be a function that it decorates, got fastnn|^no_grad: .* got Tensor"):
+        fastnn.no_grad(w)
 
 
 def test_copies_do_not_meet_the_words() -> None:

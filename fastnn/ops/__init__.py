@@ -125,4 +125,6 @@ for _name in __all__:
 for _name, _operation in {"add": add, "radd": add, "sub": subtract, "mul": multiply, "rmul": multiply, "truediv": divide}.items():
     setattr(Tensor, f"__{_name}__", _C.method(_C.elementwise(*ARITHMETIC[_operation.__name__], _operation)))
 
-from . import python_words as python_words  # noqa: E402  of the operations as they are now
+from . import numpy_words as numpy_words  # noqa: E402  the words of the operations as they are now
+from . import python_words as python_words  # noqa: E402
+from . import torch_words as torch_words  # noqa: E402

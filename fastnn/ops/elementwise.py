@@ -39,6 +39,8 @@ def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
 def _beside(t: Tensor, value: Any) -> Tensor:
     if isinstance(value, (int, float)):
         return constant(float(value), t.dtype, t.device, copysign(1.0, value))
+    if value is None or isinstance(value, (str, bytes, dict, set, type)) or callable(value):
+        raise TypeError(f"expected a Tensor, an array or a number beside a Tensor of shape {t.shape}, got {shown(value)}")
     return tensor(value, dtype=t.dtype, device=t.device)
 
 

@@ -1,4 +1,4 @@
-"""What Python's own words mean for Tensors, beside arithmetic: `==`, `-=`, `format()`, and names that other libraries' tensors have."""
+"""What Python's own words mean for Tensors, beside arithmetic: `==`, `-=`, `format()`, `float()`, and signs that have no meaning here."""
 
 from __future__ import annotations
 
@@ -63,33 +63,37 @@ def _format(self: Tensor, spec: str) -> str:
     return format(self.item(), spec)
 
 
-_HERE = {
-    "argmin": "(-x).argmax(axis)",
-    "astype": 'ops.cast(x, dtype), or fastnn.tensor(x, "float64")',
-    "clamp": "x.clip(min, max)",
-    "clone": "fastnn.tensor(x), or x + 0.0 for the gradient to pass",
-    "data": "x.detach(), or x.numpy(); x.copy_from(values) writes",
-    "dim": "x.ndim",
-    "double": 'fastnn.tensor(x, "float64")',
-    "expand": "ops.broadcast_to(x, shape); operations do it by themselves",
-    "flatten": "x.reshape(len(x), -1)",
-    "float": 'ops.cast(x, "float32"), or fastnn.tensor(x, "float32")',
-    "half": 'ops.cast(x, "bfloat16")',
-    "long": 'fastnn.tensor(x, "int64")',
-    "mm": "x @ y",
-    "permute": "x.transpose(*axes)",
-    "requires_grad_": "x.requires_grad = True",
-    "squeeze": "x.reshape(*shape)",
-    "type": "x.dtype",
-    "unsqueeze": "x.reshape(*shape)",
-    "view": "x.reshape(*shape)",
-}
+def _number(kind: type[Any]) -> Callable[[Tensor], Any]:
+    """float(x), int(x), bool(x) of the only element."""
+    hint = "; `(x > 0).numpy().any()` or .all() decides over all of them" if kind is bool else "; x[0] or x.mean() is one"
+
+    def convert(self: Tensor) -> Any:
+        if self.size != 1:
+            raise ValueError(f"{kind.__name__}(): a Tensor of shape {self.shape} is not one number{hint}")
+        return kind(self.item())
+
+    return convert
 
 
-def _absent(self: Tensor, name: str) -> Any:
-    here = f"; here it is {_HERE[name]}" if name in _HERE else ""
-    raise AttributeError(f"a Tensor has no attribute {name!r}{here}")
+def _refusing(sign: str, instead: str) -> Callable[..., Any]:
+    """For signs that numpy's arrays have."""
 
+    def refuse(self: Tensor, *_: Any) -> Any:
+        raise TypeError(f"{sign}: Tensors have no such operation; {instead}")
+
+    return refuse
+
+
+def _set_item(self: Tensor, key: Any, value: Any) -> None:
+    raise TypeError(
+        "x[...] = value: Tensors do not change in parts; ops.where(mask, value, x) and ops.concat make new ones, x.copy_from(values) overwrites all"
+    )
+
+
+_WHOLE = "compute with x.numpy(), and fastnn.tensor(...) makes a Tensor of the result"
+_WHOLE_NUMBERS = {"//": ("floordiv", "rfloordiv"), "%": ("mod", "rmod"), "divmod()": ("divmod", "rdivmod"), "round()": ("round",)}
+_OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~": ("invert",)}
+_MASKS = "combine masks in numpy: (x > 1).numpy() & (x < 3).numpy()"
 
 for _name, _method in {
     "eq": _elementwise(equal),
@@ -99,6 +103,12 @@ for _name, _method in {
     "imul": _assigning(multiply, "*"),
     "itruediv": _assigning(divide, "/"),
     "format": _format,
-    "getattr": _absent,
+    "float": _number(float),
+    "int": _number(int),
+    "bool": _number(bool),
+    "setitem": _set_item,
+    "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),
+    **{name: _refusing(sign, _WHOLE) for sign, names in _WHOLE_NUMBERS.items() for name in names},
+    **{name: _refusing(sign, _MASKS) for sign, names in _OF_MASKS.items() for name in names},
 }.items():
     setattr(Tensor, f"__{_name}__", _method)

@@ -119,4 +119,7 @@ def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
+    axes = axes_of("min", x, axis)
+    if reduction(x.shape, axes, keepdims).reduced_count == 0:
+        raise ValueError(f"min over no elements: shape {x.shape}, axis {axis}")
     return -max(-x, axis, keepdims)

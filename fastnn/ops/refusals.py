@@ -126,7 +126,8 @@ def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, .
     kinds = {argument: value.dtype for argument, value in given.items() if isinstance(value, Tensor)}
     whole = next((argument for argument, kind in kinds.items() if kind not in ("float32", "float64", "bfloat16")), None)
     if whole is not None:
-        return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64")
+        counted = "; x.numpy() has sum() and mean() of any type" if name in ("sum", "mean") else "; fastnn.tensor(x, 'float32') makes one"
+        return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64{counted}")
     if len(set(kinds.values())) == 1:
         return None
     listed = ", ".join(f"{argument} has dtype {kind}" for argument, kind in kinds.items())

@@ -156,10 +156,13 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """Dimensions in the order `axes`; reversed without it."""
+    if axes is not None and not isinstance(axes, Sequence):
+        raise TypeError(f"transpose: axes must be the dimensions in their new order, got {shown(axes)}")
     there, given = list(range(x.ndim)), () if axes is None else tuple(axes)
     order = tuple(there[::-1]) if axes is None else tuple([a % x.ndim for a in given if isinstance(a, (int, np.integer)) and x.ndim])
     if sorted(order) != there or axes is not None and len(given) != x.ndim:
-        raise ValueError(f"transpose: axes {shown(given)} are not a permutation of the {x.ndim} dimensions of {x.shape}")
+        pair = "; PyTorch's two are numpy's swapaxes, here all are given in their new order" if len(given) == 2 < x.ndim else ""
+        raise ValueError(f"transpose: axes {shown(given)} are not a permutation of the {x.ndim} dimensions of {x.shape}{pair}")
     if x.dtype not in floats:
         return Tensor(_C.from_numpy(x.numpy().transpose(order), x.device))
     strides = memory_strides(x.shape)
@@ -197,7 +200,8 @@ def index(x: Tensor, key: Any) -> Tensor:
                 raise IndexError(f"index {k} is out of bounds for dimension {d} of size {size} (shape {x.shape})")
             offset += int(k) % size * strides_in[d]
         else:
-            raise TypeError(f"index: expected integers, slices, Ellipsis or None, got {type(k).__name__}")
+            several = f"; ops.take(x, positions, axis={d}) takes several" if isinstance(k, (list, np.ndarray, Tensor)) else ""
+            raise TypeError(f"index: expected integers, slices, Ellipsis or None, got {type(k).__name__}{several}")
         d += 1
     if x.dtype not in floats:
         return Tensor(_C.from_numpy(np.asarray(x.numpy()[key]), x.device))

@@ -28,7 +28,7 @@ METHODS: dict[str, Good] = {
     "take": {"index": lambda: np.array([0, 2]), **constants(axis=0)},
     **{name: AXIS for name in ("sum", "mean", "max", "min", "norm")},
     **{name: {**AXIS, **constants(correction=1)} for name in ("var", "std")},
-    "argmax": constants(axis=1),
+    "argmax": constants(axis=1, keepdims=False),
     "__getitem__": {"index": lambda: (slice(1, 3), 0)},
     "__pow__": constants(exponent=2.0),
     **{f"__{name}__": {"other": ROWS} for name in ("add", "sub", "mul", "truediv", "lt", "le", "gt", "ge", "radd", "rsub", "rmul", "rtruediv")},
@@ -182,6 +182,7 @@ def of_tensors() -> list[Subject]:
         Subject("Tensor.__contains__", lambda value: value in ROWS(), constants(value=1.0), ("equal",)),
         Subject("Tensor.reshape", lambda shape: ROWS().reshape(shape), constants(shape=(3, -1))),
         Subject("Tensor.reshape", lambda rows, columns: ROWS().reshape(rows, columns), constants(rows=3, columns=-1), ("shape",)),
+        Subject("no_grad", lambda function: fastnn.no_grad(function), {"function": lambda: ROWS}, ("__enter__",)),
         Subject("Tensor.transpose", lambda axes: ROWS().transpose(*axes) if isinstance(axes, tuple) else ROWS().transpose(axes), constants(axes=(1, 0))),
     ]  # fmt: skip
 
@@ -295,6 +296,8 @@ ABSENT = {
 # Names, and methods of such classes, that take nothing a caller could get wrong, or that others stand for.
 PLAIN = {
     "Tensor.__array__": "called by numpy",
+    "Tensor.__setitem__": "refuses everything",
+    "Tensor.__delitem__": "refuses everything",
     "Function.backward": "called by the tape: see Function",
     "Generator.state_on": "called by the operations",
     "Generator.counting_from_here": "called by the operations",

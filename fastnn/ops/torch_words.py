@@ -1,0 +1,164 @@
+"""What PyTorch's words mean for Tensors: `dim` and `keepdim` are other names of axis and keepdims, and absent names say what is here instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _C
+from ..arguments import flag, integer
+from ..tensor import Tensor
+from . import max, mean, min, norm, std, sum, transpose, var
+
+_SIZES = "x.shape is its shape, x.shape[0] the first size"
+_HERE = {
+    "all": "x.numpy().all()",
+    "any": "x.numpy().any()",
+    "argmin": "(-x).argmax(axis)",
+    "argsort": "np.argsort(x.numpy())",
+    "astype": 'ops.cast(x, dtype), or fastnn.tensor(x, "float64")',
+    "bool": "x != 0",
+    "byte": 'fastnn.tensor(x, "uint8")',
+    "cat": "ops.concat([x, y], axis)",
+    "chunk": "a slice, x[:n]",
+    "clamp": "x.clip(min, max)",
+    "clone": "fastnn.tensor(x), or x + 0.0 for the gradient to pass",
+    "copy_": "x.copy_from(values)",
+    "cumsum": "np.cumsum(x.numpy()), without a gradient",
+    "data": "x.detach(), or x.numpy(); x.copy_from(values) writes",
+    "dim": "x.ndim",
+    "div": "x / y",
+    "dot": "x @ y",
+    "double": 'fastnn.tensor(x, "float64")',
+    "eq": "x == y",
+    "expand": "ops.broadcast_to(x, shape); operations do it by themselves",
+    "flatten": "x.reshape(len(x), -1)",
+    "float": 'ops.cast(x, "float32"), or fastnn.tensor(x, "float32")',
+    "floor": "np.floor(x.numpy())",
+    "ge": "x >= y",
+    "grad_fn": "x.is_leaf, which says whether no operation made it",
+    "gt": "x > y",
+    "half": 'ops.cast(x, "bfloat16")',
+    "int": 'fastnn.tensor(x, "int64")',
+    "is_cuda": 'x.device != "cpu"',
+    "isinf": "np.isinf(x.numpy())",
+    "isnan": "np.isnan(x.numpy())",
+    "le": "x <= y",
+    "long": 'fastnn.tensor(x, "int64")',
+    "lt": "x < y",
+    "masked_fill": "ops.where(mask, value, x)",
+    "mm": "x @ y",
+    "mul": "x * y",
+    "ndimension": "x.ndim",
+    "ne": "x != y",
+    "nelement": "x.size",
+    "nonzero": "np.argwhere(x.numpy())",
+    "numel": "x.size",
+    "permute": "x.transpose(*axes)",
+    "pow": "x ** exponent",
+    "prod": "np.prod(x.numpy()), without a gradient",
+    "ravel": "x.reshape(-1)",
+    "repeat": "ops.concat([x] * n, axis); operations repeat sizes of 1 by themselves",
+    "requires_grad_": "x.requires_grad = True",
+    "round": "np.round(x.numpy())",
+    "sort": "np.sort(x.numpy())",
+    "split": "a slice, x[:n]",
+    "square": "x * x",
+    "squeeze": "x.reshape(*shape)",
+    "sub": "x - y",
+    "t": "x.T",
+    "tolist": "x.numpy().tolist()",
+    "topk": "np.argsort(x.numpy())",
+    "type": "x.dtype",
+    "unsqueeze": "x.reshape(*shape)",
+    "view": "x.reshape(*shape)",
+}
+_NEW = "Tensors get new values by w -= ... under no_grad, x.copy_from(values), or as a new Tensor"
+_DENSE = "every Tensor is dense"
+_INSTEAD = {  # what is no expression
+    **dict.fromkeys(("add_", "clamp_", "div_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"), _NEW),
+    **dict.fromkeys(("contiguous", "is_contiguous", "stride"), _DENSE),
+    "register_hook": "gradients lie in the grad of leaves after backward(); fastnn.Function is an operation of your own",
+    "retain_grad": "only leaves keep a grad",
+}
+
+
+def _absent(self: Tensor, name: str) -> Any:
+    from .. import ops
+
+    here = _HERE.get(name) or (f"ops.{name}(x, ...)" if name in ops.__all__ else "")
+    said = f"; here it is {here}" if here else f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
+    raise AttributeError(f"a Tensor has no attribute {name!r}{said}")
+
+
+def _argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Row-major position of the largest value (int64), without a gradient."""
+    at = axis if axis is None else integer("argmax", "axis", axis, -x.ndim, x.ndim)
+    kept, values = flag("argmax", "keepdims", keepdims), x.numpy()
+    if not (values.size if at is None else values.shape[at]):
+        raise ValueError(f"argmax over no elements: shape {x.shape}, axis {axis}")
+    return Tensor(_C.from_numpy(np.asarray(np.argmax(values, at, keepdims=kept), np.int64), x.device))
+
+
+_argmax.__name__ = "argmax"
+_PAIRS = (
+    "in PyTorch max(dim) and min(dim) give values and places; here x.{0}(axis) gives the values, x.argmax(axis) the places of the largest"
+)
+
+
+def _said(name: str, axis: Any, keepdims: bool, words: dict[str, Any]) -> tuple[Any, bool]:
+    """Axis and keepdims out of PyTorch's words for them, which are taken out of `words`."""
+    if "dim" in words:
+        if name in ("max", "min"):
+            raise TypeError(f"{name}: {_PAIRS.format(name)}")
+        if axis is not None:
+            raise TypeError(f"{name}: axis and dim are the same; give one of them")
+        axis = words.pop("dim")
+    keepdims = words.pop("keepdim", keepdims)
+    other = [word for word in words if word != "correction" or name not in ("var", "std")]
+    if other:
+        wanted = "axis and keepdims (or dim and keepdim)" + (", correction" if name in ("var", "std") else "")
+        hint = "; unbiased=False is correction=0" if other[0] == "unbiased" else ""
+        raise TypeError(f"{name}: there is no argument {other[0]!r}; it takes {wanted}{hint}")
+    return axis, keepdims
+
+
+def _along(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A reduction as a method, with numpy's names of its arguments or PyTorch's."""
+    name = operation.__name__
+
+    def method(self: Tensor, axis: Any = None, keepdims: bool = False, **words: Any) -> Tensor:
+        if words:
+            axis, keepdims = _said(name, axis, keepdims, words)
+        return operation(self, axis, keepdims, **words)
+
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", operation.__doc__
+    return method
+
+
+def _transpose(self: Tensor, *axes: Any) -> Tensor:
+    """Dimensions in the order `axes`, one by one or in a tuple; reversed without them. ValueError for (0, 1) of a matrix, which moves nothing."""
+    if self.ndim == 2 and all(type(a) is int for a in axes) and axes == (0, 1):
+        raise ValueError("transpose: (0, 1) leaves a matrix as it is; x.T or x.transpose(1, 0) is what PyTorch's transpose(0, 1) does")
+    return transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+class Count(int):
+    """`x.size`, a number as numpy's; who calls it as PyTorch's method is told what to write."""
+
+    def __call__(self, *_: Any) -> Any:
+        raise TypeError(f"x.size is the number of elements; {_SIZES}")
+
+
+def _size(self: Tensor) -> Count:
+    """The number of elements."""
+    return Count(self._array.size)
+
+
+for _operation in (sum, mean, max, min, var, std, norm, _argmax):
+    setattr(Tensor, _operation.__name__, _along(_operation))
+Tensor.transpose = _transpose  # type: ignore[method-assign]
+Tensor.size = property(_size)  # type: ignore[assignment, method-assign]
+Tensor.__getattr__ = _absent  # type: ignore[attr-defined]

@@ -1,0 +1,134 @@
+"""Other libraries' words, said to Tensors: PyTorch's names and arguments, numpy's functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastnn
+from fastnn import Tensor, nn, tensor
+
+VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) % 7
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("view", r"x.reshape\(\*shape\)"),
+        ("permute", r"x.transpose\(\*axes\)"),
+        ("data", r"x.detach\(\)"),
+        ("float", "ops.cast"),
+        ("numel", "x.size"),
+        ("tolist", r"x.numpy\(\).tolist\(\)"),
+        ("softmax", r"ops.softmax\(x, ...\)"),
+    ],
+)
+def test_names_of_other_libraries(name: str, here: str) -> None:
+    with pytest.raises(AttributeError, match=f"^a Tensor has no attribute '{name}'; here it is .*{here}"):
+        getattr(tensor([1.0]), name)
+
+
+def test_names_that_nothing_replaces() -> None:
+    with pytest.raises(AttributeError, match="^a Tensor has no attribute 'nonsense'$"):
+        _ = tensor([1.0]).nonsense  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="^a Tensor has no attribute 'zero_'; Tensors get new values by"):
+        _ = tensor([1.0]).zero_  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "var", "std", "norm", "argmax"])
+@pytest.mark.parametrize("words", [{"dim": 1}, {"dim": -2, "keepdim": True}, {"dim": 0, "keepdim": False}], ids=str)
+def test_dim_and_keepdim(name: str, words: dict[str, Any]) -> None:
+    numpys = {"axis": words["dim"], "keepdims": words.get("keepdim", False)}
+    given = getattr(tensor(VALUES), name)(**words).numpy()
+    assert np.array_equal(given, getattr(tensor(VALUES), name)(**numpys).numpy())
+    assert np.allclose(given, getattr(torch.tensor(VALUES), name)(**words).numpy())
+
+
+REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
+    "max(dim)": (
+        lambda x: x.max(dim=1),
+        TypeError,
+        r"^max: in PyTorch .* here x.max\(axis\) gives the values, x.argmax\(axis\) the places",
+    ),
+    "both": (lambda x: x.sum(0, dim=1), TypeError, "^sum: axis and dim are the same; give one of them"),
+    "dtype": (lambda x: x.sum(dtype="float64"), TypeError, "^sum: there is no argument 'dtype'; it takes axis and keepdims"),
+    "unbiased": (lambda x: x.var(unbiased=False), TypeError, "^var: there is no argument 'unbiased'.*unbiased=False is correction=0"),
+    "size()": (lambda x: x.size(), TypeError, r"^x.size is the number of elements; x.shape is its shape, x.shape\[0\] the first size"),
+    "size(0)": (lambda x: x.size(0), TypeError, "^x.size is the number of elements"),
+    "swap": (lambda x: x.transpose(0, 1), ValueError, r"^transpose: \(0, 1\) leaves a matrix as it is; x.T "),
+    "swap of three": (lambda x: x.reshape(3, 2, 2).transpose(1, 2), ValueError, r"^transpose: axes \(1, 2\) .*all are given in their new"),
+    "axes": (lambda x: x.transpose("T"), ValueError, "^transpose: axes "),
+    "dtype of to": (lambda x: x.to("float64"), ValueError, r"^device 'float64' is not one of .*; ops.cast\(x, dtype\)"),
+    "list beside a slice": (lambda x: x[:, [0, 1]], TypeError, r"got list; ops.take\(x, positions, axis=1\) takes several"),
+    "sum of a mask": (lambda x: (x > 1).sum(), TypeError, r"^sum: x has dtype bool; .*; x.numpy\(\) has sum\(\) and mean\(\) of any type"),
+    "argmax of nothing": (lambda x: x[:, :0].argmax(1), ValueError, r"^argmax over no elements: shape \(3, 0\), axis 1$"),
+    "max of nothing": (lambda x: x[:, :0].max(1), ValueError, r"^max over no elements: shape \(3, 0\), axis 1$"),
+    "min of nothing": (lambda x: x[:, :0].min(1), ValueError, r"^min over no elements: shape \(3, 0\), axis 1$"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case: str) -> None:
+    call, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        call(tensor(VALUES))
+
+
+def test_a_place_along_an_empty_batch_is_no_place() -> None:
+    assert tensor(np.zeros((0, 3))).argmax(1).shape == (0,)
+
+
+def test_axes_in_a_tuple_and_size_as_a_number() -> None:
+    x = tensor(VALUES)
+    assert np.array_equal(x.transpose((1, 0)).numpy(), VALUES.T) and np.array_equal(x.transpose(1, 0).numpy(), VALUES.T)
+    assert x.size == 12 and isinstance(x.size, int) and f"{x.size}" == "12" and x.reshape(x.size).shape == (12,)
+
+
+# --- numpy's functions
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "mean": np.mean,
+    "sum": lambda x: np.sum(x, axis=0),
+    "exp": np.exp,
+    "add": lambda x: np.add(np.ones(4, np.float32), x),
+    "std": lambda x: np.std(x, axis=1, keepdims=True),
+    "concatenate": lambda x: np.concatenate([x, x]),
+    "where": lambda x: np.where(VALUES > 2, x, 0.0),
+    "transpose": np.transpose,
+    "reduce": np.add.reduce,
+    "argmax": lambda x: np.argmax(x, axis=1),
+    "isfinite": np.isfinite,
+    "array_equal": lambda x: np.array_equal(x, VALUES),
+    "zeros_like": np.zeros_like,
+    "asarray": np.asarray,
+}
+LOSE_NOTHING = ("reduce", "argmax", "isfinite", "array_equal", "zeros_like", "asarray")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_numpy_compute_with_the_values(name: str) -> None:
+    given, expected = FUNCTIONS[name](tensor(VALUES)), FUNCTIONS[name](VALUES)
+    assert type(given) is type(expected) and np.array_equal(given, expected)
+    with fastnn.no_grad():
+        assert np.array_equal(FUNCTIONS[name](nn.Parameter(VALUES)), expected)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_and_refuse_to_lose_a_gradient(name: str) -> None:
+    for x in (nn.Parameter(VALUES), nn.Parameter(VALUES) * 1.0):
+        if name in LOSE_NOTHING:
+            assert np.array_equal(FUNCTIONS[name](x), FUNCTIONS[name](VALUES))
+            continue
+        with pytest.raises(RuntimeError, match=f"^numpy.{name} of a Tensor that requires a gradient would lose the gradient: fastnn.ops."):
+            FUNCTIONS[name](x)
+
+
+def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
+    w = nn.Parameter(VALUES)
+    loss = (VALUES * w + np.float32(2) * w + w * np.ones(4)).sum()
+    loss.backward()
+    assert w.grad is not None and np.allclose(w.grad.numpy(), VALUES + 3)
