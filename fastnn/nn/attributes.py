@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from ..arguments import flag, shown, text
@@ -17,6 +18,21 @@ _LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0, "output_pa
 _BASICS = ("_parameters", "_buffers", "_modules", "_hooks", "training")  # what Module.__init__ makes
 _FIRST = "super().__init__() at the start of its __init__"
 _INSTEAD = {"train": ", or call train(mode)", "eval": ", or call eval()"}
+_FIT = "; train.Trainer(model, optimizer).fit(...) trains a model"
+_HERE = {  # what other libraries' models have
+    **dict.fromkeys(("fit", "compile", "train_on_batch", "fit_generator"), _FIT),
+    **dict.fromkeys(("evaluate", "predict", "predict_proba", "score"), "; train.Trainer(model, optimizer) has evaluate and predict"),
+    **dict.fromkeys(("save", "save_weights"), "; train.save_model(path, model) writes it"),
+    **dict.fromkeys(("load", "load_weights"), "; train.load_model(path) reads a model, load_state_dict(arrays) takes its weights"),
+    **dict.fromkeys(("weights", "trainable_weights", "get_weights", "variables"), "; model.named_parameters() goes through them"),
+    **dict.fromkeys(("half", "bfloat16"), "; train.Trainer(..., precision='bf16') trains in bfloat16"),
+    "add": "; append(module) adds one to a Sequential",
+    "add_module": "; setattr(model, name, module) adds one",
+    "count_params": "; print(model.summary(input_shape)) counts them",
+    "layers": "; model.children() goes through them",
+    "register_module": "; setattr(model, name, module) adds one",
+    "trainable": "; model.requires_grad_(False) freezes it",
+}
 GUARDED = {"training", *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
 
 
@@ -84,7 +100,7 @@ def missing(module: Any, name: str) -> AttributeError:
     layer = type(module).__name__
     if "_modules" not in vars(module) and name in _BASICS:
         return AttributeError(f"{layer}: call {_FIRST}; a Module without it cannot be used")
-    return AttributeError(f"{layer} has no attribute {name!r}")
+    return AttributeError(f"{layer} has no attribute {name!r}{_HERE.get(name, '')}")
 
 
 def _refuse_name(module: Any, name: Any, kind: str) -> None:
@@ -124,14 +140,35 @@ def of_other_kind(module: Any, name: str, registered: Any, value: Any) -> TypeEr
     return TypeError(f"{type(module).__name__}.{name} is registered as a {kind}; cannot assign {type(value).__name__}")
 
 
-def checked_child(module: Any, child: Any) -> Any:
-    """What a container is given to hold."""
+def checked_child(module: Any, child: Any, place: Any) -> Any:
+    """What a container is given to hold at a place: a number or a name."""
     from .module import Module
 
     if not isinstance(child, Module):
-        raise TypeError(f"{type(module).__name__} holds modules, got {shown(child)}")
+        raise TypeError(f"{type(module).__name__} holds modules, got {shown(child)} as module {shown(place)}{_instead_of(child)}")
     refuse_cycle(module, child)
     return child
+
+
+def _instead_of(child: Any) -> str:
+    """What to write for something that is no module."""
+    if isinstance(child, type):
+        return f"; {child.__name__}(...) makes one"
+    if isinstance(child, (list, tuple)):
+        return "; nn.Sequential(*modules) makes one of them"
+    if child is None:
+        return "; leave it out, or give nn.Identity()"
+    return "; a function becomes one as the forward of a class of your own" if callable(child) else ""
+
+
+def no_forward(module: Any) -> NotImplementedError:
+    """For a module without the one method that it needs, which may be there under another name."""
+    own = [name for base in type(module).__mro__[:-1] if base.__module__.split(".")[0] != "fastnn" for name in vars(base)]
+    meant = next((name for name in own if name in ("call", "__call__")), None) or next(
+        iter(get_close_matches("forward", own, 1, 0.8)), None
+    )
+    hint = f"; is its {meant} meant to be it?" if meant else ""
+    return NotImplementedError(f"{type(module).__name__} has no forward method{hint}")
 
 
 def refuse_cycle(module: Any, child: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from ..arguments import integer, items, shown
 from .attributes import checked_child
+from .errors import say_who_gave
 from .module import Module
 
 
@@ -16,16 +17,21 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
     A Conv2d or Linear takes a ReLU behind it along; a BatchNorm2d a ReLU or SiLU; a Conv2d in training a BatchNorm2d with what that takes.
     A module with a hook runs by itself, and so does one of a class of your own.
     """
-    i = 0
+    i = before = 0
     if not isinstance(modules, (list, tuple)):
         raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(modules)}")
     while i < len(modules):
         module = modules[i]
         if not isinstance(module, Module):
-            raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(module)} among them")
+            raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(module)} as module {i}")
         count, keywords = module.absorbs(modules[i + 1 :])
-        i += 1 + count
-        x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
+        i, given = i + 1 + count, i
+        try:
+            x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
+        except TypeError as error:
+            say_who_gave(error, x, modules[before] if given else None)
+            raise
+        before = given
     return x
 
 
@@ -50,7 +56,7 @@ class _Numbered(Module):
         return part
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._modules[str(self._place(index))] = checked_child(self, module)
+        self._modules[str(self._place(index))] = checked_child(self, module, index)
 
     def __delitem__(self, index: int) -> None:
         modules = list(self._modules.values())  # those behind it move up
@@ -59,7 +65,7 @@ class _Numbered(Module):
         self._modules.update({str(i): module for i, module in enumerate(modules)})
 
     def append(self, module: Module) -> None:
-        self._modules[str(len(self._modules))] = checked_child(self, module)
+        self._modules[str(len(self))] = checked_child(self, module, len(self))
 
     def _place(self, index: int) -> int:
         place = integer(type(self).__name__, "index", index)

@@ -8,6 +8,8 @@ from typing import Any
 from ..arguments import array, shown
 from ..tensor import Tensor
 
+_MAKES = "; fastnn.tensor(array) makes one"
+
 
 def named(layer: Any) -> str:
     """A layer as an error says it: the error stands, whatever its repr makes of attributes that no layer has."""
@@ -21,7 +23,20 @@ def refuse_what_is_no_tensor(layer: Any, args: tuple[Any, ...], error: Attribute
     """TypeError, where a layer of the library was called with something else and tripped over it."""
     wrong = [x for x in args if not isinstance(x, Tensor)]
     if wrong and type(layer).__module__.startswith(__name__.rpartition(".")[0]) and not layer._modules:
-        raise TypeError(f"{named(layer)}: expected a Tensor, got {shown(wrong[0])}; fastnn.tensor(array) makes one") from None
+        better = TypeError(f"expected a Tensor, got {shown(wrong[0])}{_MAKES}")
+        locate(better, layer)
+        raise better from None
+
+
+def say_who_gave(error: Exception, x: Any, module: Any) -> None:
+    """Adds to a layer's error that the module in front of it gave what is no Tensor."""
+    where: tuple[Any, str, str] | None = getattr(error, "_fastnn_where", None)
+    if isinstance(x, Tensor) or module is None or where is None or "expected a Tensor" not in where[2]:
+        return
+    missing = ": is a return missing in its forward?" if x is None else ", which in front of another module has to be one Tensor"
+    text = f"{where[2].removesuffix(_MAKES)}: the result of {named(module)}{missing}"
+    error.args = (str(error.args[0]).replace(where[2], text), *error.args[1:])
+    error._fastnn_where = (*where[:2], text)  # type: ignore[attr-defined]
 
 
 def checked_state(module: Any, state: Any) -> Mapping[str, Any]:

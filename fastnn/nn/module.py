@@ -11,7 +11,7 @@ from .. import _C, devices, recording, scopes
 from ..arguments import flag, function, instance, text
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
-from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, of_other_kind, take_in
+from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, no_forward, of_other_kind, take_in
 from .errors import checked_state, locate, refuse_what_is_no_tensor
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Module:
     # --- calling
 
     def forward(self, *args: Any, **keywords: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} has no forward method")
+        raise no_forward(self)
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         depth = recording.see_module(self) if recording.under_way else None

@@ -25,7 +25,7 @@ class ModuleDict(Module):
             self[name] = module
 
     def __setitem__(self, name: str, module: Module) -> None:
-        checked_child(self, module)
+        checked_child(self, module, name)
         try:
             self._modules[checked_name(self, name, "module")] = module
         except ValueError as error:  # of a dict, a key

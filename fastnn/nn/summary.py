@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
 from ..ops.refusals import explained
-from ..tensor import no_grad, tensor
+from ..tensor import Tensor, no_grad, tensor
 from .attributes import refuse_unmade
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
@@ -76,7 +77,10 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         def note(layer: Module, args: tuple[Any, ...], output: Any) -> None:
             own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
             counted.update(map(id, own))
-            shape = (output[0] if isinstance(output, tuple) else output).shape[1:]  # of a pool with indices
+            first = output[0] if isinstance(output, tuple) and output else output  # of a pool with indices
+            if not isinstance(first, Tensor):
+                raise TypeError(f"summary: {name} ({layer!r}): forward returned {shown(output)}; expected a Tensor")
+            shape = first.shape[1:]
             row = LayerSummary(
                 name, repr(layer), shape, sum(p.size for p in own), macs(layer, args[0].shape[1:], shape), dropped(layer, args[0].shape)
             )

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _C, ops
 from ..arguments import shown
-from ..nn import Module
+from ..nn import Module, Sequential
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -47,7 +47,14 @@ def checked_output(model: Module, output: Any) -> Tensor:
         tuple: "; return the logits alone",
         np.ndarray: "; an array has no gradient, compute with Tensors",
     }
-    raise TypeError(f"{type(model).__name__}.forward returned {shown(output)}; expected a Tensor{hints.get(type(output), '')}")
+    raise TypeError(f"{_giver(model)}.forward returned {shown(output)}; expected a Tensor{hints.get(type(output), '')}")
+
+
+def _giver(model: Module, name: str = "") -> str:
+    """Whose forward gave the result: of a Sequential the last module."""
+    if isinstance(model, Sequential) and len(model):
+        return _giver(model[-1], f"{name}[{len(model) - 1}]" if name else f"Sequential[{len(model) - 1}]")
+    return f"{name} ({type(model).__name__})" if name else type(model).__name__
 
 
 def checked_precision(precision: str, device: str, what: str = "Trainer") -> str:
