@@ -14,11 +14,12 @@ import numpy as np
 
 from . import _C, devices
 from .arguments import integer, number, shown
+from .described import Described
 
 INIT, NET, ORDER, AUGMENTATION = range(4)
 
 
-class Generator:
+class Generator(Described):
     """A seed and the count of random operations so far (`draw`). Both are plain integers, so a checkpoint holds them exactly."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -34,6 +35,9 @@ class Generator:
     def __setstate__(self, state: tuple[int, int]) -> None:
         Generator.__init__(self, state[0])
         self.draw = state[1]
+
+    def _made_of(self) -> dict[str, int]:
+        return {"seed": self.seed, "draw": self.draw}
 
     def state_on(self, device: str) -> _C.Array:
         """`state` where kernels of that device read it."""

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from ..arguments import flag, integer, number, numbers, one_of, shown
+from ..described import Described
 from .frames import Draws, Fill, Frames, Size
 
 BORDERS = ("constant", "edge", "reflect")
 
 
-class Augmentation(ABC):
+class Augmentation(Described, ABC):
     """A change of images that is drawn anew for each sample and epoch. A subclass says how many `streams` of random words it uses and, in
     `place`, what it does to the frames."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from .. import _C, devices, random
 from ..arguments import array, instance, integer, items, number, shown
 from ..arguments import path as checked_path
+from ..described import described, plural
 from ..files import reading
 from .frames import Frames
 from .memory import must_fit
@@ -57,6 +58,28 @@ class Dataset(ABC):
     def num_classes(self) -> int:
         """The number of classes: that of `classes`, or the largest label + 1."""
         return len(self.classes) if self.classes is not None else int(self.labels.max(initial=-1)) + 1
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        """One sample as it is, (image, label), negative indices from the end; `take` gives several, a Loader batches."""
+        kind = type(self).__name__
+        if not hasattr(index, "__index__") or np.ndim(index):
+            raise TypeError(
+                f"{kind}: index {shown(index)} is not the number of one sample; take(positions) gives a set of several, a data.Loader batches"
+            )
+        at = integer(kind, "index", index)
+        if not -len(self) <= at < len(self):
+            raise IndexError(f"{kind}: there is no sample {at}; it has {len(self)}, counted from 0")
+        images, labels = self.raw(np.array([at % len(self)]))
+        return images[0], int(labels[0])
+
+    def __repr__(self) -> str:
+        classes = getattr(self, "classes", None)
+        samples = f"{plural(len(self), 'sample')} of shape {self.shape}{self._of()}"
+        return described(self, *([samples] if classes is None else [samples, plural(len(classes), "class")]))
+
+    def _of(self) -> str:
+        """For the repr, what the samples are of."""
+        return ""
 
     def batch(
         self, positions: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
@@ -140,6 +163,9 @@ class ArrayDataset(Dataset):
         raise TypeError(
             "ArrayDataset: images, labels = dataset.images, dataset.labels gives its arrays, data.Loader(dataset, batch_size) batches"
         )
+
+    def _of(self) -> str:
+        return f", {self._whole().dtype}{' mapped from a file' if _is_mapped(self._source) else ''}"
 
     @property
     def images(self) -> np.ndarray:

@@ -84,6 +84,9 @@ class ItemDataset(Dataset):
             images[place] = image
         return images, labels
 
+    def _of(self) -> str:
+        return f", {self._dtype}, from a {type(self._source).__name__}"
+
     def _split(self, i: int) -> tuple[np.ndarray, int]:
         try:
             item = self._source[i]

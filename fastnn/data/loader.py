@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C, collector, devices, random
 from ..arguments import array, flag, instance, integer, shown
+from ..described import described, plural
 from ..tensor import Tensor
 from .augment import Augmentation, frames_of
 from .dataset import Dataset
@@ -106,6 +107,11 @@ class Loader(Settled):
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         return len(self.bounds()) - 1
+
+    def __repr__(self) -> str:
+        settings = {"shuffle": self.shuffle, "seed": self.seed, "normalize": self.normalize, "augment": self.augment, "device": self.device}
+        given = {name: value for name, value in settings.items() if value and value != "cpu"}
+        return described(self, f"{plural(len(self), 'batch')} of {self.batch_size} of {self.dataset!r}", **given)
 
     def order(self, epoch: int) -> np.ndarray:
         """The positions in the data set in the order in which `epoch` takes them."""

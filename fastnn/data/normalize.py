@@ -45,6 +45,8 @@ class Normalize(Settled):
         return {"mean": list(self.mean), "std": list(self.std)}
 
     def __repr__(self) -> str:
+        if len(self.mean) > 4:
+            return f"Normalize(mean={self.mean[0]:.4g} ..., std={self.std[0]:.4g} ..., {len(self.mean)} features)"
         return f"Normalize(mean={list(self.mean)}, std={list(self.std)})"
 
 

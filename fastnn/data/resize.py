@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _C
 from ..arguments import instance, integer, one_of, shown, text
+from ..described import Described
 from .augment import checked_sides
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True, init=False)
-class Resize:
+class Resize(Described):
     """The rule by which an image file becomes a uint8 array (C, H, W): `Resize(224)`, `Resize((48, 64), channels=1)`.
 
     The image is turned upright (EXIF orientation); what is transparent becomes white; palettes, CMYK, 16-bit grey become RGB, or grey

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C, arguments, recording
 from ..arguments import shown
+from ..described import described, plural
 from ..exclusive import claimed
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
@@ -70,6 +71,16 @@ class Optimizer:
     def name(self) -> str:
         """What files and errors call it."""
         return type(self).__name__
+
+    def __repr__(self) -> str:
+        rates = {option: self._told_of(option) for option in self.defaults}
+        groups = f"{len(self.param_groups)} groups of " if len(self.param_groups) > 1 else ""
+        return described(self, groups + plural(len(self._parameters), "parameter"), f"{plural(self.steps, 'step')} done", **rates)
+
+    def _told_of(self, option: str) -> Any:
+        """Of all groups where they differ."""
+        values = [group.get(option) for group in self.param_groups]
+        return values[0] if all(value == values[0] for value in values) else values
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..arguments import array, figure, integer, number, numbers, one_of, shown, text
 from ..arguments import function as checked_function
+from ..described import described
 
 
 class Schedule:
@@ -34,6 +35,13 @@ class Schedule:
     def __reduce__(self) -> Any:
         """Copied and pickled as the call that made it; one of a function of one's own as that function."""
         return (_made_again, self.made_by) if self.made_by else super().__reduce__()
+
+    def __repr__(self) -> str:
+        """The call that made it."""
+        if self.made_by is None:
+            return f"Schedule({getattr(self.function, '__name__', 'function')}, unit={self.unit!r})"
+        maker, given, keywords = self.made_by
+        return f"{maker.__name__}({', '.join([*map(repr, given), *(f'{name}={value!r}' for name, value in keywords.items())])})"
 
     def __call__(self, t: float) -> float:
         try:
@@ -291,6 +299,9 @@ class _Scaled(Schedule):
     def __reduce__(self) -> Any:
         return _Scaled, (self.after, self.factor)
 
+    def __repr__(self) -> str:
+        return f"scaled({self.after!r}, {self.factor!r})"
+
     def __call__(self, t: float) -> float:
         return self.factor * self.after(t)
 
@@ -349,6 +360,9 @@ class ReduceOnPlateau(Schedule):
 
     def _now(self, t: float) -> float:
         return self.rate
+
+    def __repr__(self) -> str:
+        return described(self, rate=self.rate, monitor=self.monitor, factor=self.factor, patience=self.patience, bad_epochs=self.bad)
 
     def step(self, value: float) -> None:
         """An epoch's figure."""

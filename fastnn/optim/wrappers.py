@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C, recording
 from ..arguments import instance, integer, shown
+from ..described import described
 from ..nn import Module
 from ..tensor import Array, Tensor
 from .given import array_of, followed, steps_of
@@ -29,6 +30,9 @@ class _Wrapper(Optimizer):
                 )
         self.optimizers = optimizers
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+
+    def __repr__(self) -> str:
+        return described(self, *map(repr, self.optimizers))
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import integer, text
 from ..arguments import path as checked_path
+from ..described import Described
 from .history import heading, line
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
-class Callback:
+class Callback(Described):
     """Subclass and override what is needed. The trainer's `epoch`, `batch`, `history`, `best` say where it stands; `trainer.stop = True`
     ends the training after the epoch."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from .. import files
 from ..arguments import figure, items, shown, text
 from ..arguments import path as checked_path
+from ..described import described, plural
 
 # column: heading, format. Other metrics are shown under their own names.
 _COLUMNS = {
@@ -44,6 +45,12 @@ class History:
         if text("history", "column", column, "such as 'loss'") not in (self.rows[-1] if self.rows else ()):
             raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1]) if self.rows else 'no rows yet'}")
         return [row[column] for row in self.rows if column in row]
+
+    def __repr__(self) -> str:
+        if not self.rows:
+            return "History(no epoch yet)"
+        last = {name: value for name, value in self.rows[-1].items() if name not in ("epoch", "seconds")}
+        return described(self, plural(len(self), "epoch"), *(f"{name} {value:.4g}" for name, value in last.items()))
 
     def append(self, row: Mapping[str, float]) -> None:
         if not isinstance(row, Mapping):

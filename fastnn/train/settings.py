@@ -10,6 +10,7 @@ from ..arguments import function, instance, integer
 from ..data import Normalize, Resize
 from ..data.dataset import checked_classes
 from ..data.settled import Settled
+from ..described import described, plural
 from ..optim import Optimizer
 from .history import History
 from .metrics import by_name
@@ -27,6 +28,14 @@ class Settings(Settled):
     """The model and where it lies are fixed; what a fit, an evaluation or a file reads anew each time is checked."""
 
     _fixed = ("model", "device")
+
+    def __repr__(self) -> str:
+        own: Any = self
+        loss = getattr(own.loss, "__qualname__", None) or repr(own.loss)
+        return described(
+            self, f"{type(own.model).__name__} on {own.device}", repr(own.optimizer), loss, f"{plural(own.epoch, 'epoch')} done"
+        )
+
     _checks: ClassVar[Mapping[str, Check]] = {
         "optimizer": _of("optimizer", Optimizer, "an optimizer, such as optim.Adam(model.parameters())"),
         "loss": lambda trainer, value: checked_loss(value),

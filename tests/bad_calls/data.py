@@ -89,6 +89,7 @@ def subjects() -> list[Subject]:
     affine = {**constants(degrees=10.0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5.0, center=(2.0, 2.0)), **border}
     return [
         Subject("ArrayDataset", data.ArrayDataset, {"images": images, "labels": labels, **constants(classes=("a", "b", "c"), resize=None)}, ("label",)),
+        Subject("Dataset.__getitem__", lambda index: bytes_set()[index], constants(index=1), ("ArrayDataset",)),
         Subject("Dataset.take", lambda indices: bytes_set().take(indices), constants(indices=[0, 3, 5]), ("ArrayDataset",)),
         Subject("ItemDataset", data.ItemDataset, {"source": Items, **constants(classes=("a", "b", "c"), labels=[0, 1, 2, 0], resize=None, workers=1)},
                 ("item 0", "ArrayDataset", "data set", "label")),
