@@ -127,8 +127,13 @@ def flag(what: str, name: str, value: Any) -> bool:
 def instance(what: str, name: str, value: Any, kinds: type[T] | tuple[type[T], ...], wanted: str) -> T:
     """Something of a class; `wanted` says it in words."""
     if not isinstance(value, kinds):
-        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}{_made(value, kinds)}")
     return value
+
+
+def _made(value: Any, kinds: Any) -> str:
+    """What to do with a class, where one of its objects is wanted."""
+    return f"; {value.__name__}(...) makes one" if isinstance(value, type) and issubclass(value, kinds) else ""
 
 
 def items(what: str, name: str, value: Any, wanted: str) -> list[Any]:
@@ -148,7 +153,7 @@ def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> lis
     found = items(what, name, value, wanted)
     for one in found:
         if not isinstance(one, kind):
-            raise TypeError(f"{what}: {name} must be {wanted}, got {shown(one)} among them")
+            raise TypeError(f"{what}: {name} must be {wanted}, got {shown(one)} among them{_made(one, kind)}")
     return found
 
 
@@ -163,6 +168,7 @@ def array(what: str, name: str, values: Any) -> np.ndarray:
 def function(what: str, name: str, value: Any, wanted: str) -> Callable[..., Any]:
     """Something that can be called; `wanted` says of what."""
     if not callable(value) or isinstance(value, type):
-        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+        made = f"; {value.__name__}() is an object of it" if isinstance(value, type) and "__call__" in dir(value) else ""
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}{made}")
     checked: Callable[..., Any] = value
     return checked

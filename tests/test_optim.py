@@ -133,7 +133,10 @@ def test_parameters_without_a_gradient_are_left_alone(make: Callable[[Any], Any]
     assert a.numpy().tobytes() == kept and a._array.version == 0 and b._array.version == 1
     assert all(key.startswith("1.") for key in optimizer.state_arrays())
     optimizer.zero_grad()
-    optimizer.step()
+    with pytest.warns(
+        UserWarning, match=rf"^{optimizer.name}.step: no parameter has a gradient, nothing changes; call loss.backward\(\) first$"
+    ):
+        optimizer.step()
     assert b._array.version == 1 and optimizer.steps == 2
 
 
@@ -333,7 +336,7 @@ P = nn.Parameter(np.zeros(2))
         ),
         (lambda: SGD([{"params": [P]}, P], 0.1), TypeError, "expected parameter groups .* throughout, got Parameter"),
         (lambda: SGD([{"params": [P], "lr": -1}], 0.1), ValueError, "lr must not be negative"),
-        (lambda: SGD([P], 0.1, 0.9), TypeError, "positional"),
+        (lambda: SGD([P], 0.1, 0.9), TypeError, "SGD: 0.9 is one argument too many by its place; options behind lr are given by name"),
         (lambda: SGD([P], "0.1"), TypeError, "lr must be a number or a schedule, got '0.1'"),
         (lambda: SGD(P, 0.1), TypeError, "params must be an iterable of parameters, got a single Parameter"),
     ],

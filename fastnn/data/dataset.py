@@ -142,7 +142,12 @@ class ArrayDataset(Dataset):
         if images.ndim not in (2, 4):
             raise ValueError(f"ArrayDataset: images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
         if images.dtype != np.uint8 and images.dtype.kind != "f":
-            raise TypeError(f"ArrayDataset: images have dtype {images.dtype}; expected uint8 or a float type")
+            whole = (
+                "; astype(np.uint8) makes bytes of values from 0 to 255, astype(np.float32) keeps others"
+                if images.dtype.kind in "iu"
+                else ""
+            )
+            raise TypeError(f"ArrayDataset: images have dtype {images.dtype}; expected uint8 or a float type{whole}")
         self.classes = checked_classes("ArrayDataset", classes)
         self._labels = _checked_labels(labels, len(images), self.classes)
         self.shape = images.shape[1:]
@@ -290,12 +295,20 @@ def checked_resize(what: str, resize: Any) -> Resize | None:
     return resize  # type: ignore[no-any-return]
 
 
+_NUMBERED = dict.fromkeys("US", "classes, labels = np.unique(labels, return_inverse=True) numbers names")
+
+
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
     labels = array("ArrayDataset", "labels", labels)
+    rows = labels.ndim == 2 and labels.shape[1] > 1
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class numbers from 0)")
+        hint = "labels.argmax(1) makes them of one-hot rows" if rows else _NUMBERED.get(labels.dtype.kind, "labels.astype(int) makes them")
+        raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class numbers from 0){hint and '; '}{hint}")
     if labels.shape != (count,):
-        raise ValueError(f"labels have shape {labels.shape}; expected ({count},), one for each of the {count} images")
+        hint = (
+            "; labels.argmax(1) makes them of one-hot rows" if rows else "; labels.reshape(-1) is one" if labels.shape == (count, 1) else ""
+        )
+        raise ValueError(f"labels have shape {labels.shape}; expected ({count},), one for each of the {count} images{hint}")
     if count and labels.min() < 0:
         raise ValueError(f"label {labels.min()} at position {labels.argmin()}; class numbers start at 0")
     if count and classes is not None and labels.max() >= len(classes):

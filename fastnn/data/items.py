@@ -118,6 +118,8 @@ def as_dataset(data: Any, what: str = "data") -> Dataset:
         return data
     if isinstance(data, tuple) and len(data) == 2:
         return ArrayDataset(*data)
+    if isinstance(data, list) and len(data) == 2 and isinstance(data[1], (list, np.ndarray)) and len(data[1]) != 2:
+        raise TypeError(f"{what}: got a list of two; (images, labels) is a tuple")
     if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         wanted = "a data set, a Loader, (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
         raise TypeError(f"{what}: expected {wanted}, got {shown(data)}")

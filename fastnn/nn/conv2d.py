@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from . import init
 from .activation import ReLU, absorb
 from .batchnorm import BatchNorm2d
+from .errors import wrong_channels
 from .module import Module, Parameter
 from .sizes import checked_groups, checked_pair
 
@@ -59,7 +60,7 @@ class Conv2d(Module):
     def placed(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """The input, padded already unless with zeros, and the geometry as ops.conv2d takes it."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(f"got shape {x.shape}; expected (N, C, H, W) with C = {self.in_channels}")
+            raise wrong_channels(x.shape, self.in_channels)
         geometry: Any = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups}
         if self.padding_mode != "zeros":
             before, after = resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)

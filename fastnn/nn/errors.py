@@ -39,6 +39,22 @@ def say_who_gave(error: Exception, x: Any, module: Any) -> None:
     error._fastnn_where = (*where[:2], text)  # type: ignore[attr-defined]
 
 
+def wrong_channels(shape: tuple[int, ...], channels: int) -> ValueError:
+    """For images that are none, or have other channels."""
+    hint = ""
+    if len(shape) == 4 and shape[3] == channels:
+        hint = "; x.transpose(0, 3, 1, 2) makes that of images (N, H, W, C)"
+    elif len(shape) == 3:
+        hint = (
+            "; x[None] is a batch of one image"
+            if shape[0] == channels
+            else "; x[:, None] gives grey images a channel"
+            if channels == 1
+            else ""
+        )
+    return ValueError(f"got shape {shape}; expected (N, C, H, W) with C = {channels}{hint}")
+
+
 def checked_state(module: Any, state: Any) -> Mapping[str, Any]:
     """A dict of arrays by name."""
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,6 +36,14 @@ def _values(labels: Any) -> np.ndarray:
     return array("loss", "labels", labels)
 
 
+def _warn_of(loss: Loss, x: Any, makers: tuple[str, ...], takes: str) -> None:
+    """For a result that the loss takes, and learns nothing good from."""
+    op: Any = getattr(x, "_op", None)
+    name = op.arguments[0] if getattr(op, "name", "") == "Pointwise" else getattr(op, "name", "")
+    if name in makers:
+        warnings.warn(f"{type(loss).__name__} takes {takes.format(name)}", stacklevel=4)
+
+
 def _weight_of(labels: Any, weight: Tensor | None, ignore_index: int) -> float:
     """Of class numbers that are not ignored; the loss itself refuses those that are no class."""
     counted = _values(labels)[_values(labels) != ignore_index]
@@ -55,6 +64,7 @@ class CrossEntropyLoss(Loss):
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, logits: Tensor, labels: Any) -> Tensor:
+        _warn_of(self, logits, ("Softmax", "sigmoid"), "logits: leave out the {} in front of it")
         return ops.cross_entropy(
             logits, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction, label_smoothing=self.label_smoothing
         )
@@ -75,6 +85,12 @@ class NLLLoss(Loss):
         self.ignore_index = ignore_index
 
     def forward(self, log_probabilities: Tensor, labels: Any) -> Tensor:
+        _warn_of(
+            self,
+            log_probabilities,
+            ("Softmax", "sigmoid", "Linear"),
+            "log-probabilities: put LogSoftmax behind the {}, or take CrossEntropyLoss",
+        )
         return ops.nll_loss(log_probabilities, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
     def count(self, labels: Any) -> float:
@@ -161,6 +177,7 @@ class BCEWithLogitsLoss(Loss):
         super().__init__(reduction, weight=weight, pos_weight=pos_weight)
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
+        _warn_of(self, x, ("Softmax", "sigmoid"), "logits: leave out the {} in front of it")
         return ops.binary_cross_entropy_with_logits(x, target, self.weight, pos_weight=self.pos_weight, reduction=self.reduction)
 
 

@@ -128,8 +128,20 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
     else:
         array = _C.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))
     if array.device == "cpu":
-        _C.check_labels(what, array, shape, classes, ignore_index)
+        try:
+            _C.check_labels(what, array, shape, classes, ignore_index)
+        except ValueError as error:
+            raise ValueError(f"{error}{_meant(array.numpy(), classes)}") from None
     return array if array.device == device else array.to(device)
+
+
+def _meant(labels: np.ndarray, classes: int) -> str:
+    """Why labels may lie outside of the classes."""
+    if classes == 1:
+        return "; the last layer has one output: two classes take two"
+    if labels.min(initial=classes) == 1 and labels.max(initial=0) == classes:
+        return "; labels from 1 on become class numbers by labels - 1"
+    return ""
 
 
 def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:

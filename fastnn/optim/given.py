@@ -17,7 +17,12 @@ def groups_given(what: str, params: Any) -> list[Any]:
     if hasattr(params, "parameters"):
         raise TypeError(f"{what}: params must be an iterable of parameters, got a single {shown(params)}; model.parameters() is one")
     if isinstance(params, dict):
-        raise TypeError(f"{what}: params must be a list of parameter groups, got a single dict: [{{'params': ...}}]")
+        wanted = (
+            "a list of parameter groups, got a single dict: [{'params': ...}]"
+            if "params" in params
+            else "parameters, got a dict; model.parameters() are a model's"
+        )
+        raise TypeError(f"{what}: params must be {wanted}")
     given = _listed(what, params)
     if not given:
         raise ValueError(f"{what}: no parameters given")

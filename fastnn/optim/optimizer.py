@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from .. import _C, arguments, recording
 from ..arguments import shown
 from ..described import described, plural
 from ..exclusive import claimed
+from ..other_names import told
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
 from .given import array_of, followed, groups_given, numbers_of, parameters_given, steps_of
@@ -20,6 +22,15 @@ from .schedules import Schedule, checked_rate, memory_of, rate_at
 
 Rate = float | Schedule | Callable[[int], float]
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
+_NAMES = {
+    **dict.fromkeys(("learning_rate", "learning_rate_init", "eta", "rate"), "it is lr, a number or a schedule"),
+    **dict.fromkeys(("beta_1", "beta1", "beta_2", "beta2"), "both are betas=(beta1, beta2)"),
+    **dict.fromkeys(("epsilon", "rho"), "see the docstring for PyTorch's name and default"),
+    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "train.Trainer(..., clip_norm=...) or optim.clip_grad_norm_ clips"),
+    **dict.fromkeys(("decay", "l2"), "weight_decay decays weights, a schedule as lr decays the rate"),
+    **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"), "one kernel serves all parameters always"),
+}
+_BY_NAME = "options behind lr are given by name"
 
 
 @dataclass
@@ -50,6 +61,10 @@ class Optimizer:
     kernel = struct = ""
     slots: tuple[str, ...] = ()
     late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls) and cls.__module__.startswith(__name__.rpartition(".")[0]):
+            cls.__init__ = told(_NAMES, several=_BY_NAME)(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -238,6 +253,8 @@ class Optimizer:
                 if p.grad is not None:
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
+        if not together:
+            warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
         with claimed(f"{self.name}.step", within=True, optimizer=self):
             self._moved = []
             for (_, device, kind), members in together.items():  # all memory first: a step is done by every parameter or by none

@@ -43,6 +43,10 @@ class Schedule:
         maker, given, keywords = self.made_by
         return f"{maker.__name__}({', '.join([*map(repr, given), *(f'{name}={value!r}' for name, value in keywords.items())])})"
 
+    def __getattr__(self, name: str) -> Any:
+        there = "; nothing is to be called: an optimizer asks its lr at each step" if name in ("step", "get_last_lr") else ""
+        raise AttributeError(f"a {type(self).__name__.lstrip('_')} has no attribute {name!r}{there}")
+
     def __call__(self, t: float) -> float:
         try:
             rate: Any = self.function(t)
@@ -416,8 +420,9 @@ def notice(rates: Sequence[Any], row: dict[str, float]) -> None:
 
 def _rate(what: str, lr: float, total: float = 1, final: float = 0.0, unit: str = "step") -> None:
     one_of(what, "unit", unit, ("step", "epoch"))
-    if callable(lr):
-        raise TypeError(f"{what}: lr must be a number, got {shown(lr)}")
+    if callable(lr) or hasattr(lr, "param_groups"):
+        hint = "; a schedule is given to an optimizer as its lr: SGD(parameters, lr=schedule)" if hasattr(lr, "param_groups") else ""
+        raise TypeError(f"{what}: lr must be a number, got {shown(lr)}{hint}")
     number(what, "lr", lr, "[0, inf)"), number(what, "final", final, "[0, inf)")
     if number(what, "total", total) <= 0:
         raise ValueError(f"{what}: total must be at least 1 step, got {total}")

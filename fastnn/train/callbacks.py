@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import integer, text
 from ..arguments import path as checked_path
 from ..described import Described
+from ..other_names import told
 from .history import heading, line
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def checked_hooks(callback: Callback) -> None:
 class EarlyStopping(Callback):
     """Stops when `monitor` has not improved for `patience` epochs. The trainer keeps the best snapshot in any case."""
 
+    @told({"restore_best_weights": "fit keeps and restores the best weights by itself", "min_delta": "any improvement counts"})
     def __init__(self, patience: int, *, monitor: str = "val_loss") -> None:
         self.patience = integer("EarlyStopping", "patience", patience, 1)
         self.monitor = text("EarlyStopping", "monitor", monitor, "such as 'val_loss'")

@@ -22,6 +22,7 @@ from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
 from ..nn import CrossEntropyLoss, Module
+from ..other_names import told
 from . import evaluation
 from .evaluation import Data, Loss
 from .history import History
@@ -130,6 +131,7 @@ def save_model(
     files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
 
 
+@told({}, several="the net for its arrays is given by name: load_model(path, model=net)")
 def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> Trained:
     """Builds the model of a file of save_model or of a checkpoint (its best snapshot, if it has one), in evaluation mode.
 

@@ -15,7 +15,7 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .metrics import Metric, total
+from .metrics import Metric, asked, total
 from .precision import Forward
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
@@ -70,7 +70,7 @@ class Sums:
         self.values["counted"] += count
         self.values["loss"] += loss * count if count else 0.0
         for name, metric in self.metrics.items():
-            self.values[name] += total(name, metric(scores, truth), truth)
+            self.values[name] += total(name, asked(name, metric, scores, truth), truth)
 
     def means(self) -> dict[str, float]:
         loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan
@@ -117,6 +117,8 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
         if isinstance(data, Tensor):
             return _softmax(run(data).numpy())
         if not isinstance(data, (Dataset, Loader)):
+            if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) > np.ndim(data[1]) == 1:
+                raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
             images = array("predict", "data", data)
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
         with closing(_loader(data, normalize, device_of(forward.model)).batches(0)) as batches:
@@ -129,7 +131,7 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
 def _loader(data: Data, normalize: Normalize | None, device: str) -> Loader:
     if isinstance(data, Loader):
         return data
-    return Loader(as_dataset(data, "data"), _BATCH, normalize=normalize, device=device)
+    return Loader(as_dataset(data, "evaluate: data"), _BATCH, normalize=normalize, device=device)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

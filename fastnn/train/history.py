@@ -41,7 +41,13 @@ class History:
     def __iter__(self) -> Iterator[dict[str, float]]:
         return iter(self.rows)
 
+    def __getattr__(self, name: str) -> Any:
+        here = "; history['loss'] is a column, history.rows are its rows" if name in ("history", "epoch", "params", *_COLUMNS) else ""
+        raise AttributeError(f"a History has no attribute {name!r}{here}")
+
     def __getitem__(self, column: str) -> list[float]:
+        if hasattr(column, "__index__"):
+            raise TypeError(f"history: a column has a name, such as 'loss'; history.rows[{shown(column)}] is an epoch's row")
         if text("history", "column", column, "such as 'loss'") not in (self.rows[-1] if self.rows else ()):
             raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1]) if self.rows else 'no rows yet'}")
         return [row[column] for row in self.rows if column in row]

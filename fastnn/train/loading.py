@@ -38,6 +38,16 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
     return loader
 
 
+def checked_validation(data: Data | None) -> Data | None:
+    """What is evaluated after each epoch, looked at before the first one."""
+    if data is None or isinstance(data, Loader):
+        return data
+    dataset = as_dataset(data, "fit: validation")
+    if not len(dataset):
+        raise ValueError("fit: the validation set is empty; leave it out, or give it samples")
+    return dataset
+
+
 def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
     """Of the running epoch, as the callbacks hand them on, the first one last."""
     batches = loader.batches(trainer.epoch, trainer.batch)

@@ -66,6 +66,15 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
     return named
 
 
+def asked(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) -> Any:
+    """What a metric gives; ValueError with its arguments where it fails on them."""
+    try:
+        return metric(logits, labels)
+    except Exception as error:
+        what = f"{name}(logits of shape {logits.shape}, labels of shape {labels.shape})"
+        raise ValueError(f"metrics: {what} raised {type(error).__name__}: {error}; logits.argmax(1) are the classes it says") from error
+
+
 def total(name: str, told: Any, labels: np.ndarray) -> float:
     """The sum over samples of what a metric gave for a batch: one number for each, or one for each label of a map (then their mean counts)."""
     given, samples = array("metrics", name, told), len(labels)

@@ -24,10 +24,24 @@ def _of(name: str, kind: type, wanted: str, *, optional: bool = False) -> Check:
     return lambda trainer, value: None if optional and value is None else instance("Trainer", name, value, kind, wanted)
 
 
+_INSTEAD = {
+    **dict.fromkeys(("score", "test", "validate"), "; evaluate(data) gives loss and metrics"),
+    **dict.fromkeys(("predict_classes", "predict_proba"), "; predict(images) gives probabilities, their argmax(1) classes"),
+    **dict.fromkeys(("compile", "train"), "; train.Trainer(model, optimizer, loss) has it all, fit(data, epochs) trains"),
+    "summary": "; print(trainer.model.summary(input_shape))",
+    **dict.fromkeys(
+        ("load", "load_weights", "load_model"), "; fit(..., resume=path) goes on from a checkpoint, train.load_model(path) reads a model"
+    ),
+}
+
+
 class Settings(Settled):
     """The model and where it lies are fixed; what a fit, an evaluation or a file reads anew each time is checked."""
 
     _fixed = ("model", "device")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"a Trainer has no attribute {name!r}{_INSTEAD.get(name, '')}")
 
     def __repr__(self) -> str:
         own: Any = self

@@ -189,7 +189,7 @@ def warn_of_untrained(model: Module, optimizer: Optimizer) -> None:
         way = "make the optimizer when the model is whole, or set requires_grad = False"
         warnings.warn(
             f"fit: {len(left)} of {len(named)} parameters of the model are not the optimizer's and will not be trained: {names}; {way}",
-            stacklevel=5,  # whoever called fit
+            stacklevel=6,  # whoever called fit
         )
 
 

@@ -25,8 +25,9 @@ from .evaluation import Data, Loss, Sums, checked_value
 from .history import History
 from .inference import Inference
 from .interrupt import Interrupts
-from .loading import remaining_batches, training_loader
+from .loading import checked_validation, remaining_batches, training_loader
 from .metrics import Metric, by_name
+from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
 from .precision import Forward, checked_precision
 from .replays import Replays
 from .settings import Settings
@@ -54,6 +55,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
 
+    @names_of_trainer
     def __init__(
         self,
         model: Module,
@@ -104,6 +106,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
 
     # --- training
 
+    @names_of_fit
     @alone
     def fit(
         self,
@@ -131,9 +134,10 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
-        loader = training_loader(self, train, batch_size)
+        loader, validation = training_loader(self, train, batch_size), checked_validation(validation)
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
+        warn_of_short_schedules(self.optimizer, self.epochs)
         self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
         self._replays = Replays(self, replay)
         self.inference.release()
@@ -227,6 +231,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
 
     # --- using the model
 
+    @names_of_evaluate
     def evaluate(self, data: Data) -> dict[str, float]:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")

@@ -1,0 +1,50 @@
+"""Arguments under the names that other libraries have for them: refused, and the name here is said."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import wraps
+from typing import Any, TypeVar
+
+from .arguments import shown
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def told(names: Mapping[str, str], *, several: str = "", number: str = "") -> Callable[[F], F]:
+    """A decorator: TypeError for arguments that there are not, with what `names` says of them in words. `several`: what to write where too
+    many are given by place, or something of several elements where the argument `number` stands."""
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def call(*args: Any, **keywords: Any) -> Any:
+            try:
+                given = signature.bind(*args, **keywords).arguments.get(number)
+            except TypeError as error:
+                raise _better(function.__qualname__.removesuffix(".__init__"), signature, names, several, args, keywords, error) from None
+            if hasattr(given, "__len__") and not isinstance(given, str):
+                raise TypeError(f"{function.__qualname__}: {number} must be a number, got {shown(given)}; {several}")
+            return function(*args, **keywords)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _better(
+    what: str, signature: inspect.Signature, names: Mapping[str, str], several: str, args: Any, keywords: Any, error: TypeError
+) -> TypeError:
+    there = [name for name in signature.parameters if name != "self" and name != "trainer"]
+    unknown = next((name for name in keywords if name not in signature.parameters), None)
+    if unknown is not None:
+        near = get_close_matches(unknown, there, 1, 0.7)
+        hint = names.get(unknown) or (f"is {near[0]} meant?" if near else "")
+        return TypeError(f"{what}: there is no argument {unknown!r}{hint and '; '}{hint or '; it takes ' + ', '.join(there)}")
+    by_place = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if several and (len(args) > len(by_place) or any(p.name in keywords for p in by_place[: len(args)])):
+        return TypeError(f"{what}: {shown(args[-1])} is one argument too many by its place; {several}")
+    return TypeError(f"{what}: {error}")

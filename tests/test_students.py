@@ -1,0 +1,203 @@
+"""Naive programs of people who come from PyTorch, Keras or scikit-learn: the text says what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from refusals import Case, check
+
+import fastnn
+from fastnn import data, nn, ops, optim, train
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((24, 1, 8, 8)).astype(np.float32), np.arange(24) % 3
+NAMES = np.array(["cat", "dog", "cow"])
+
+
+def net(channels: int = 1, classes: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(channels, 2, 3, padding=1), nn.Flatten(), nn.Linear(128, classes))
+
+
+def trainer(model: nn.Module | None = None, **options: Any) -> train.Trainer:
+    model = model or net()
+    return train.Trainer(model, optim.SGD(model.parameters(), 0.1), **options)
+
+
+def fit(x: Any, y: Any, model: nn.Module | None = None, **options: Any) -> Any:
+    return trainer(model).fit((x, y), 1, progress=False, **options)
+
+
+def fit_with(**options: Any) -> Any:
+    return trainer().fit((X, Y), 1, progress=False, **options)
+
+
+LABELS: dict[str, Case] = {
+    "one-hot": (lambda: fit(X, np.eye(3, dtype=int)[Y]), ValueError, r"^labels have shape \(24, 3\).*; labels.argmax\(1\) makes them"),
+    "one-hot floats": (lambda: fit(X, np.eye(3)[Y]), TypeError, r"dtype float64; expected integers .*; labels.argmax\(1\) makes them"),
+    "floats": (lambda: fit(X, Y.astype(float)), TypeError, r"^labels have dtype float64; .*; labels.astype\(int\) makes them"),
+    "booleans": (lambda: fit(X, Y > 0), TypeError, r"^labels have dtype bool; .*; labels.astype\(int\)"),
+    "a column": (lambda: fit(X, Y[:, None]), ValueError, r"^labels have shape \(24, 1\); .*; labels.reshape\(-1\) is one$"),
+    "names": (
+        lambda: fit(X, NAMES[Y]),
+        TypeError,
+        r"^labels have dtype <U3; .*; classes, labels = np.unique\(labels, return_inverse=True\)",
+    ),
+    "from 1": (lambda: fit(X, Y + 1), ValueError, "label 3 of sample .*; labels from 1 on become class numbers by labels - 1"),
+    "one output": (lambda: fit(X, (Y > 0) * 1, net(classes=1)), ValueError, "; the last layer has one output: two classes take two$"),
+    "too few outputs": (lambda: fit(X, Y, net(classes=2)), ValueError, r"lies outside of \[0, 2\), the classes of the logits$"),
+}
+
+IMAGES: dict[str, Case] = {
+    "NHWC": (lambda: fit(X.transpose(0, 2, 3, 1), Y), ValueError, r"with C = 1; x.transpose\(0, 3, 1, 2\) makes that of images"),
+    "one image": (lambda: net()(fastnn.tensor(X[0])), ValueError, r"got shape \(1, 8, 8\); .*; x\[None\] is a batch of one image$"),
+    "no channel": (lambda: net()(fastnn.tensor(X[:, 0])), ValueError, r"got shape \(24, 8, 8\); .*; x\[:, None\] gives grey images"),
+    "integers": (lambda: fit(X.astype(int), Y), TypeError, r"images have dtype int64; .*; astype\(np.uint8\) makes bytes"),
+    "NaN": (lambda: fit(np.where(X > 2, np.nan, X), Y), ValueError, "^Normalize.fit: sample .* holds nan at .*; repair or leave out"),
+    "ragged": (lambda: fit([X[0], X[0, :, :7]], [0, 1]), ValueError, "^ArrayDataset: images must be an array, or lists of equal lengths"),
+    "a list of two": (lambda: trainer().fit([X, Y], 1), TypeError, r"^fit: train: got a list of two; \(images, labels\) is a tuple$"),  # type: ignore[arg-type]
+    "no labels": (lambda: trainer().fit(X, 1), TypeError, r"^fit: train: expected a data set, a Loader, \(images, labels\)"),
+}
+
+CALLS: dict[str, Case] = {
+    "fit(X, Y)": (
+        lambda: trainer().fit(X, Y),  # type: ignore[arg-type]
+        TypeError,
+        r"^Trainer.fit: epochs must be a number, got numpy.ndarray; images and labels are one: fit\(\(x, y\), epochs\)$",
+    ),
+    "fit(X, Y, epochs)": (
+        lambda: trainer().fit(X, Y, epochs=1),  # type: ignore[misc]
+        TypeError,
+        r"^Trainer.fit: numpy.ndarray is one argument too many by its place; images and labels are one",
+    ),
+    "evaluate(X, Y)": (
+        lambda: trainer().evaluate(X, Y),
+        TypeError,
+        r"^Trainer.evaluate: .* images and labels are one: evaluate\(\(x, y\)\)",
+    ),  # type: ignore[call-arg]
+    "predict((X, Y))": (lambda: trainer().predict((X, Y)), TypeError, "^predict: data must be images alone, got a pair"),
+    "validation_data": (lambda: fit_with(validation_data=(X, Y)), TypeError, r"no argument 'validation_data'; it is validation=\(x, y\)"),
+    "validation_split": (
+        lambda: fit_with(validation_split=0.1),
+        TypeError,
+        r"no argument 'validation_split'; .*data.split\(dataset, 0.1\)",
+    ),
+    "verbose": (lambda: fit_with(verbose=0), TypeError, "^Trainer.fit: there is no argument 'verbose'; progress=False prints nothing$"),
+    "misspelt": (lambda: fit_with(calbacks=[]), TypeError, r"^Trainer.fit: there is no argument 'calbacks'; is callbacks meant\?$"),
+    "validation": (lambda: fit_with(validation=0.2), TypeError, "^fit: validation: expected a data set, .* got 0.2$"),
+    "empty validation": (lambda: fit_with(validation=(X[:0], Y[:0])), ValueError, "^fit: the validation set is empty; leave it out"),
+    "learning_rate": (lambda: optim.Adam(net().parameters(), learning_rate=0.1), TypeError, "^Adam: .*'learning_rate'; it is lr, a num"),  # type: ignore[call-arg]
+    "momentum by place": (lambda: optim.SGD(net().parameters(), 0.1, 0.9), TypeError, "^SGD: 0.9 is one .*given by name$"),  # type: ignore[misc]
+    "epochs of a Trainer": (lambda: trainer(epochs=3), TypeError, "^Trainer: there is no argument 'epochs'; give it to fit$"),
+    "rate of a Trainer": (lambda: trainer(lr=0.1), TypeError, "^Trainer: there is no argument 'lr'; it is the optimizer's"),
+    "restore_best_weights": (
+        lambda: train.EarlyStopping(2, restore_best_weights=True),  # type: ignore[call-arg]
+        TypeError,
+        "^EarlyStopping: there is no argument 'restore_best_weights'; fit keeps and restores the best weights by itself$",
+    ),
+    "a net for a file": (lambda: train.load_model("a", net()), TypeError, r"^load_model: .*given by name: load_model\(path, model=net\)$"),  # type: ignore[misc]
+}
+
+OBJECTS: dict[str, Case] = {
+    "loss, class": (
+        lambda: trainer(loss=nn.CrossEntropyLoss),
+        TypeError,
+        r"got the class CrossEntropyLoss; CrossEntropyLoss\(\) is an object",
+    ),
+    "optimizer, class": (lambda: train.Trainer(net(), optim.Adam), TypeError, r"got the class Adam; Adam\(...\) makes one$"),  # type: ignore[arg-type]
+    "callback, class": (lambda: fit_with(callbacks=[train.EarlyStopping]), TypeError, r"EarlyStopping among them; EarlyStopping\(...\)"),
+    "state for parameters": (lambda: optim.Adam(net().state_dict()), TypeError, r"got a dict; model.parameters\(\) are a model's$"),
+    "optimizer for a rate": (
+        lambda: optim.schedules.step(optim.SGD(net().parameters()), (30,)),  # type: ignore[arg-type]
+        TypeError,
+        "^step: lr must be a number, got SGD; a schedule is given to an optimizer as its lr",
+    ),
+    "schedule.step()": (
+        lambda: optim.schedules.cosine(0.1, 10).step(),
+        AttributeError,
+        "^a Schedule has no attribute 'step'; nothing is to",
+    ),
+    "trainer.score": (lambda: trainer().score, AttributeError, r"^a Trainer has no attribute 'score'; evaluate\(data\)"),
+    "trainer.compile": (lambda: trainer().compile, AttributeError, "^a Trainer has no attribute 'compile'; train.Trainer"),
+    "history.history": (lambda: train.History().history, AttributeError, r"^a History has no attribute 'history'; history\['loss'\]"),
+    "history[0]": (lambda: train.History()[0], TypeError, r"^history: a column has a name, such as 'loss'; history.rows\[0\]"),  # type: ignore[index]
+}
+ALL = {**LABELS, **IMAGES, **CALLS, **OBJECTS}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_it_says(name: str) -> None:
+    check(ALL[name])
+
+
+def test_a_metric_that_fails_is_named_with_what_it_was_given() -> None:
+    def share(labels: Any, predictions: Any) -> Any:
+        return (labels == predictions) + np.zeros(7)
+
+    with pytest.raises(
+        ValueError, match=r"^metrics: share\(logits of shape \(24, 3\), labels of shape \(24,\)\) raised ValueError: "
+    ) as caught:
+        trainer(metrics=[share]).evaluate((X, Y))
+    assert caught.value.__cause__ is not None
+
+
+def test_validation_is_looked_at_before_the_first_epoch() -> None:
+    stays = trainer()
+    with pytest.raises(TypeError, match="^fit: validation: expected a data set"):
+        stays.fit((X, Y), 1, X)
+    assert stays.epoch == 0 and not len(stays.history)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "message"),
+    [
+        (nn.Softmax(1), nn.CrossEntropyLoss(), "^CrossEntropyLoss takes logits: leave out the Softmax in front of it$"),
+        (nn.Sigmoid(), nn.CrossEntropyLoss(), "^CrossEntropyLoss takes logits: leave out the sigmoid in front of it$"),
+        (nn.Softmax(1), nn.NLLLoss(), "^NLLLoss takes log-probabilities: put LogSoftmax behind the Softmax, or take CrossEntropyLoss$"),
+        (nn.Identity(), nn.NLLLoss(), "^NLLLoss takes log-probabilities: put LogSoftmax behind the Linear, or take CrossEntropyLoss$"),
+    ],
+)
+def test_an_activation_that_does_not_belong_to_the_loss(last: nn.Module, loss: Any, message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        loss(nn.Sequential(net(), last)(fastnn.tensor(X)), Y)
+    with pytest.warns(UserWarning, match=message):
+        trainer(nn.Sequential(net(), last), loss=loss).fit((X, Y), 1, progress=False)
+    loss(ops.log_softmax(net()(fastnn.tensor(X)), 1), Y)
+
+
+def test_sigmoid_before_a_loss_of_logits() -> None:
+    x = fastnn.tensor(X[:, 0, 0, 0], requires_grad=True)
+    with pytest.warns(UserWarning, match="^BCEWithLogitsLoss takes logits: leave out the sigmoid"):
+        nn.BCEWithLogitsLoss()(x.sigmoid(), np.ones(24))
+
+
+def test_a_schedule_that_was_told_epochs_and_counts_steps() -> None:
+    model = net()
+    short = train.Trainer(model, optim.SGD(model.parameters(), optim.schedules.cosine(0.1, 3)))
+    with pytest.warns(
+        UserWarning, match=r"^fit: the schedule cosine\(0.1, 3\) ends after 3 steps, 3 epochs have 9; unit='epoch' counts epochs$"
+    ):
+        short.fit((X, Y), 3, batch_size=8, progress=False)
+    model = net()
+    train.Trainer(model, optim.SGD(model.parameters(), optim.schedules.cosine(0.1, 3, unit="epoch"))).fit((X, Y), 3, progress=False)
+    train.Trainer(model, optim.SGD(model.parameters(), optim.schedules.linear(0.1, 2, 0.05))).fit((X, Y), 9, progress=False)
+
+
+def test_a_step_without_backward() -> None:
+    model = net()
+    with pytest.warns(UserWarning, match=r"^SGD.step: no parameter has a gradient, nothing changes; call loss.backward\(\) first$"):
+        optim.SGD(model.parameters(), 0.1).step()
+
+
+def test_what_works_as_meant(tmp_path: Path) -> None:
+    fit(X.tolist(), Y.tolist())
+    fit(list(X), list(Y))
+    fit(fastnn.tensor(X), fastnn.tensor(Y), batch_size=1000)
+    fit(X[:, 0], Y)
+    model = net()
+    train.save_model(str(tmp_path / "m"), model)
+    assert np.array_equal(train.load_model(tmp_path / "m", model=net()).model[2].weight.numpy(), model[2].weight.numpy())
+    image, label = data.ArrayDataset(X, Y)[0]
+    assert image.shape == (1, 8, 8) and label == 0
