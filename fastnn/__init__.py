@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
         f"fastnn's compiled core is not in {__path__[0]}: this is the source folder. "
         "Run `pip install .` in the checkout, then start Python from another folder"
     ) from error
+from .elsewhere import missing
 from .exchange import from_dlpack
 from .function import Function
 from .random import Generator, seed
@@ -76,4 +77,4 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _lazy:
         return getattr(importlib.import_module(f"{__name__}.{_lazy[name]}"), name)
-    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    raise missing(__name__, name)

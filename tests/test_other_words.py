@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import fastnn
-from fastnn import Tensor, nn, tensor
+from fastnn import Tensor, elsewhere, nn, tensor
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) % 7
 
@@ -132,3 +133,45 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
     loss = (VALUES * w + np.float32(2) * w + w * np.ones(4)).sum()
     loss.backward()
     assert w.grad is not None and np.allclose(w.grad.numpy(), VALUES + 3)
+
+
+# --- names of modules
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "here"),
+    [
+        (fastnn, "zeros", "fastnn.tensor(np.zeros(shape))"),
+        (fastnn, "relu", "fastnn.ops.relu"),
+        (fastnn, "Linear", "fastnn.nn.Linear"),
+        (fastnn, "manual_seed", "fastnn.seed(seed)"),
+        (fastnn, "device", 'devices are words: "cpu", "cuda", "cuda:1"'),
+        (nn, "Conv2D", "nn.Conv2d"),
+        (nn, "Dense", "nn.Linear(in_features, out_features)"),
+        (nn, "functional", "fastnn.ops"),
+        (fastnn.optim, "lr_scheduler", "optim.schedules; one is given to an optimizer as its lr"),
+        (fastnn.data, "DataLoader", "data.Loader(dataset, batch_size, shuffle=True)"),
+        (fastnn.data, "MNIST", "data.mnist"),
+        (fastnn.models, "ResNet18", "models.resnet18"),
+        (fastnn.train, "CSVLogger", "train.HistoryFile(path)"),
+        (fastnn.ops, "cat", "ops.concat([x, y], axis)"),
+    ],
+)
+def test_names_of_other_libraries_modules(module: Any, name: str, here: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(module, name)
+    assert str(caught.value) == f"module {module.__name__!r} has no attribute {name!r}; here: {here}" and not hasattr(module, "__wrapped__")
+
+
+def test_what_is_said_of_other_names_is_true() -> None:
+    """What stands before the parentheses of each hint is there, and the name that it is for is not."""
+    for module, names in elsewhere._HERE.items():
+        of = fastnn if module == "fastnn" else getattr(fastnn, module)
+        assert not [name for name in names if name in vars(of)]
+        for hint in names.values():
+            found = re.match(r"(?:fastnn\.)?(nn|ops|optim|data|train|models)\.([\w.]+)", hint)
+            target: Any = getattr(fastnn, found[1]) if found else None
+            for part in found[2].split(".") if found else ():
+                target = getattr(target, part)
+    with pytest.raises(AttributeError, match="^module 'fastnn.nn' has no attribute 'nonsense'$"):
+        _ = nn.nonsense  # type: ignore[attr-defined]

@@ -11,6 +11,9 @@ memory (`ArrayDataset`), arrays mapped from a file (the same, given np.memmap), 
 Files: `idx`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `arrays` (.npz, folders of .npy), `image_folder`; `recognise` tells which it is.
 """
 
+from typing import TYPE_CHECKING
+
+from ..elsewhere import absent
 from .augment import Augmentation, Flip, RandomCrop, Shift
 from .cifar import cifar10, cifar100
 from .colour import ColorJitter, RandomGrayscale
@@ -65,3 +68,6 @@ __all__ = [
     "stripes",
     "train_validation_test",
 ]
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import integer, shown, text
+from ..elsewhere import absent
 from ..nn import Module
 from .airbench import Airbench94, airbench94
 from .checks import image_shape
@@ -83,3 +84,7 @@ def register(name: str, maker: Callable[..., Module]) -> None:
     if _makers.get(text("register", "name", name), maker) is not maker:
         raise ValueError(f"register: there is a model named {name!r} already")
     _makers[name] = maker
+
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

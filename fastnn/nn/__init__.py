@@ -1,5 +1,8 @@
 """Layers, losses and initialisers, with PyTorch's names, arguments and state_dict keys."""
 
+from typing import TYPE_CHECKING
+
+from ..elsewhere import absent
 from . import init
 from .activation import ELU, GELU, SELU, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
 from .batchnorm import BatchNorm1d, BatchNorm2d
@@ -100,3 +103,6 @@ __all__ = [
     "monte_carlo",
     "summary",
 ]
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

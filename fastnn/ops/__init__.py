@@ -1,6 +1,9 @@
 """Every operation with a gradient: forward and backward side by side, one file per family. The bold rule: no arithmetic here, only kernels."""
 
+from typing import TYPE_CHECKING
+
 from .. import _C
+from ..elsewhere import absent
 from ..tensor import Tensor
 from .activation import elu, gelu, leaky_relu, relu, selu, sigmoid, silu, softplus, tanh
 from .batchnorm import batch_norm
@@ -128,3 +131,6 @@ for _name, _operation in {"add": add, "radd": add, "sub": subtract, "mul": multi
 from . import numpy_words as numpy_words  # noqa: E402  the words of the operations as they are now
 from . import python_words as python_words  # noqa: E402
 from . import torch_words as torch_words  # noqa: E402
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

@@ -1,5 +1,8 @@
 """Optimizers whose update of all parameters is one kernel call; schedules of the learning rate; averages, clipping, parameter groups."""
 
+from typing import TYPE_CHECKING
+
+from ..elsewhere import absent
 from . import schedules
 from .adagrad import Adagrad, RMSprop
 from .adam import Adam, AdamW
@@ -33,3 +36,6 @@ __all__ = [
     "schedules",
     "update_bn",
 ]
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

@@ -7,6 +7,9 @@
 A plain loop of one's own over a Loader (zero_grad, forward, backward, step) does the same, bit for bit.
 """
 
+from typing import TYPE_CHECKING
+
+from ..elsewhere import absent
 from .bad_step import reproduce
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
@@ -44,3 +47,6 @@ __all__ = [
     "top5_accuracy",
     "weight_images",
 ]
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

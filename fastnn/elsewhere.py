@@ -1,0 +1,103 @@
+"""Names that PyTorch's, Keras' and scikit-learn's modules have: an AttributeError says under which one, and where, it is here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_ARRAY = "fastnn.tensor(np.{}(shape))"
+_WORD = 'dtypes are words: "{}"'
+_HERE: dict[str, dict[str, str]] = {
+    "fastnn": {
+        **{name: _ARRAY.format(name) for name in ("zeros", "ones", "empty", "full", "arange", "eye", "linspace")},
+        **dict.fromkeys(("rand", "randn", "normal", "randint"), "fastnn.tensor(np.random.default_rng(0).standard_normal(shape))"),
+        **{name: _WORD.format(name) for name in ("float32", "float64", "bfloat16", "uint8", "int64")},
+        **dict.fromkeys(("from_numpy", "as_tensor"), "fastnn.tensor(array), or fastnn.from_dlpack(array) to share its memory"),
+        **dict.fromkeys(("manual_seed", "set_seed"), "fastnn.seed(seed)"),
+        **dict.fromkeys(("cat", "concatenate"), "fastnn.ops.concat([x, y], axis)"),
+        **dict.fromkeys(("set_grad_enabled", "enable_grad", "inference_mode"), "`with fastnn.no_grad():`"),
+        **dict.fromkeys(("autocast", "amp"), 'train.Trainer(..., precision="bf16")'),
+        **dict.fromkeys(("compile", "jit"), "fastnn.capture(step), nn.frozen(model)"),
+        "device": 'devices are words: "cpu", "cuda", "cuda:1"',
+        "load": "train.load_model(path)",
+        "save": "train.save_model(path, model)",
+        "utils": "fastnn.data for sets and loaders, optim.clip_grad_norm_ for clipping",
+    },
+    "nn": {
+        **dict.fromkeys(("BatchNormalization", "BatchNorm"), "nn.BatchNorm2d(channels), of features nn.BatchNorm1d"),
+        **dict.fromkeys(("BCELoss", "BinaryCrossentropy"), "nn.BCEWithLogitsLoss(), of logits without a sigmoid"),
+        **dict.fromkeys(("SparseCategoricalCrossentropy", "CategoricalCrossentropy", "CrossEntropy"), "nn.CrossEntropyLoss(), of logits"),
+        **dict.fromkeys(("LSTM", "GRU", "RNN", "Embedding", "Transformer", "Conv1d", "Conv3d"), "convolutional networks on images alone"),
+        "Activation": "nn.ReLU(), nn.Sigmoid(), ...",
+        "AveragePooling2D": "nn.AvgPool2d(size)",
+        "Dense": "nn.Linear(in_features, out_features)",
+        "GlobalAveragePooling2D": "nn.AdaptiveAvgPool2d(1)",
+        "MaxPooling2D": "nn.MaxPool2d(size)",
+        "functional": "fastnn.ops",
+        "utils": "optim.clip_grad_norm_, optim.clip_grad_value_",
+    },
+    "ops": {
+        **dict.fromkeys(("cat", "concatenate"), "ops.concat([x, y], axis)"),
+        "clamp": "ops.clip(x, min, max)",
+        "one_hot": "class numbers are labels as they are; np.eye(classes)[labels]",
+    },
+    "optim": {
+        **dict.fromkeys(("lr_scheduler", "LRScheduler", "schedulers"), "optim.schedules; one is given to an optimizer as its lr"),
+        **dict.fromkeys(("CosineAnnealingLR", "CosineDecay"), "optim.schedules.cosine(lr, total), as the lr of an optimizer"),
+        **dict.fromkeys(("StepLR", "MultiStepLR"), "optim.schedules.step(lr, milestones), as the lr of an optimizer"),
+        "OneCycleLR": "optim.schedules.one_cycle(lr, total), as the lr of an optimizer",
+        "ReduceLROnPlateau": "optim.schedules.ReduceOnPlateau(lr), as the lr of an optimizer",
+        "swa_utils": "optim.SWA, optim.EMA, optim.update_bn",
+    },
+    "data": {
+        **dict.fromkeys(("random_split", "train_test_split"), "data.split(dataset, fraction)"),
+        **dict.fromkeys(("transforms", "Compose"), "data.Loader(..., normalize=..., augment=[data.Flip(), data.RandomCrop(4)])"),
+        "DataLoader": "data.Loader(dataset, batch_size, shuffle=True)",
+        "ImageFolder": "data.image_folder(path)",
+        "FashionMNIST": "data.fashion_mnist(path)",
+        "Subset": "dataset.take(positions)",
+        "TensorDataset": "data.ArrayDataset(images, labels)",
+        "load_digits": "data.digits()",
+    },
+    "train": {
+        **dict.fromkeys(("Model", "Fit"), "train.Trainer(model, optimizer)"),
+        **dict.fromkeys(("LearningRateScheduler", "ReduceLROnPlateau"), "a schedule of optim.schedules, as the lr of the optimizer"),
+        "CSVLogger": "train.HistoryFile(path)",
+        "save": "train.save_model(path, model)",
+    },
+}
+
+
+def absent(module: str) -> Callable[[str], Any]:
+    """A module's `__getattr__`, for names that it lacks."""
+
+    def getattr_of_module(name: str) -> Any:
+        raise missing(module, name)
+
+    return getattr_of_module
+
+
+def missing(module: str, name: str) -> AttributeError:
+    """For a name that a module lacks."""
+    said = f"module {module!r} has no attribute {name!r}"
+    if name.startswith("_"):
+        return AttributeError(said)
+    here = _HERE.get(module.rpartition(".")[2], {}).get(name) or _named_alike(module, name) or _in_another(name)
+    return AttributeError(f"{said}{here and '; here: '}{here}")
+
+
+def _named_alike(module: str, name: str) -> str:
+    from difflib import get_close_matches
+
+    lower = {public.lower(): public for public in getattr(sys.modules[module], "__all__", ())}
+    near = get_close_matches(name.lower(), lower, 1, 0.85)
+    return f"{module.removeprefix('fastnn.')}.{lower[near[0]]}" if near else ""
+
+
+def _in_another(name: str) -> str:
+    """In one that is imported already."""
+    for module in ("nn", "ops", "optim", "data", "models", "train"):
+        if name in getattr(sys.modules.get(f"fastnn.{module}"), "__all__", ()):
+            return f"fastnn.{module}.{name}"
+    return ""
