@@ -159,6 +159,8 @@ def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> lis
 
 def array(what: str, name: str, values: Any) -> np.ndarray:
     """As numpy's array: a list, a Tensor, PyTorch's; one that is mapped from a file stays so."""
+    if hasattr(values, "toarray"):  # a sparse matrix, of which numpy would make a single object
+        raise TypeError(f"{what}: {name} must be an array, got {shown(values)}; its toarray() makes one")
     try:
         return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
     except (ValueError, TypeError):

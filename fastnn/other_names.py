@@ -27,7 +27,9 @@ def told(names: Mapping[str, str], *, several: str = "", number: str = "") -> Ca
             except TypeError as error:
                 raise _better(function.__qualname__.removesuffix(".__init__"), signature, names, several, args, keywords, error) from None
             if hasattr(given, "__len__") and not isinstance(given, str):
-                raise TypeError(f"{function.__qualname__}: {number} must be a number, got {shown(given)}; {several}")
+                raise TypeError(
+                    f"{function.__qualname__.removesuffix('.__init__')}: {number} must be a number, got {shown(given)}; {several}"
+                )
             return function(*args, **keywords)
 
         return call  # type: ignore[return-value]

@@ -50,7 +50,34 @@ LABELS: dict[str, Case] = {
     "too few outputs": (lambda: fit(X, Y, net(classes=2)), ValueError, r"lies outside of \[0, 2\), the classes of the logits$"),
 }
 
+
+class Sparse:
+    def toarray(self) -> np.ndarray:
+        return X
+
+
+def loss(logits: Any, labels: Any) -> Any:
+    return nn.CrossEntropyLoss()(logits, labels)
+
+
+def logits() -> fastnn.Tensor:
+    result: fastnn.Tensor = net()(fastnn.tensor(X))
+    return result
+
+
+LOSSES: dict[str, Case] = {
+    "argmax": (
+        lambda: loss(logits().argmax(1), Y),
+        TypeError,
+        "logits must be scores of a float type, got dtype int64; argmax takes classes from them",
+    ),
+    "a column": (lambda: loss(logits(), Y[:, None]), ValueError, r"labels have shape \(24, 1\); .*; labels.reshape\(-1\) is that$"),
+    "names": (lambda: loss(logits(), NAMES[Y]), TypeError, r"; np.unique\(labels, return_inverse=True\)\[1\] are the numbers of names$"),
+    "one score": (lambda: loss(logits()[:, 0], Y), ValueError, "; logits of one dimension are the classes of a single sample$"),
+}
+
 IMAGES: dict[str, Case] = {
+    "sparse": (lambda: fit(Sparse(), Y), TypeError, r"^ArrayDataset: images must be an array, got Sparse; its toarray\(\) makes one$"),
     "NHWC": (lambda: fit(X.transpose(0, 2, 3, 1), Y), ValueError, r"with C = 1; x.transpose\(0, 3, 1, 2\) makes that of images"),
     "one image": (lambda: net()(fastnn.tensor(X[0])), ValueError, r"got shape \(1, 8, 8\); .*; x\[None\] is a batch of one image$"),
     "no channel": (lambda: net()(fastnn.tensor(X[:, 0])), ValueError, r"got shape \(24, 8, 8\); .*; x\[:, None\] gives grey images"),
@@ -62,6 +89,13 @@ IMAGES: dict[str, Case] = {
 }
 
 CALLS: dict[str, Case] = {
+    "Loader(X, Y)": (
+        lambda: data.Loader(X, Y),
+        TypeError,
+        r"^Loader: batch_size must be a number, .* one: Loader\(\(x, y\), batch_size\)$",
+    ),  # type: ignore[arg-type]
+    "num_workers": (lambda: data.Loader((X, Y), 8, num_workers=2), TypeError, "^Loader: .*'num_workers'; it is workers, threads"),  # type: ignore[call-arg]
+    "split((X, Y))": (lambda: data.split((X, Y), 0.1), TypeError, r"^split: dataset must be a data set, such as data.ArrayDataset"),  # type: ignore[type-var]
     "fit(X, Y)": (
         lambda: trainer().fit(X, Y),  # type: ignore[arg-type]
         TypeError,
@@ -101,6 +135,12 @@ CALLS: dict[str, Case] = {
 }
 
 OBJECTS: dict[str, Case] = {
+    "layer.requires_grad": (
+        lambda: setattr(net()[0], "requires_grad", False),  # type: ignore[index]
+        AttributeError,
+        r"^Conv2d.requires_grad = ... would change nothing; requires_grad_\(False\) is for all parameters below$",
+    ),
+    "layer.trainable": (lambda: setattr(net(), "trainable", 0), AttributeError, r"^Sequential.trainable = .*; requires_grad_\(False\)"),
     "loss, class": (
         lambda: trainer(loss=nn.CrossEntropyLoss),
         TypeError,
@@ -124,7 +164,11 @@ OBJECTS: dict[str, Case] = {
     "history.history": (lambda: train.History().history, AttributeError, r"^a History has no attribute 'history'; history\['loss'\]"),
     "history[0]": (lambda: train.History()[0], TypeError, r"^history: a column has a name, such as 'loss'; history.rows\[0\]"),  # type: ignore[index]
 }
-ALL = {**LABELS, **IMAGES, **CALLS, **OBJECTS}
+ALL = {
+    f"{kind}, {name}": case
+    for kind, cases in (("labels", LABELS), ("losses", LOSSES), ("images", IMAGES), ("calls", CALLS), ("objects", OBJECTS))
+    for name, case in cases.items()
+}
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _C, collector, devices, random
 from ..arguments import array, flag, instance, integer, shown
 from ..described import described, plural
+from ..other_names import told
 from ..tensor import Tensor
 from .augment import Augmentation, frames_of
 from .dataset import Dataset
@@ -50,6 +51,18 @@ class Loader(Settled):
         "epoch": lambda loader, value: integer("Loader", "epoch", value, 0, 2**32)
     }
 
+    @told(
+        {
+            **dict.fromkeys(("num_workers", "n_jobs"), "it is workers, threads of this process"),
+            **dict.fromkeys(("transform", "transforms"), "it is augment, and normalize"),
+            **dict.fromkeys(
+                ("collate_fn", "sampler", "batch_sampler"), "an object with __len__ and __getitem__ may give samples as it likes"
+            ),
+            **dict.fromkeys(("pin_memory", "persistent_workers"), "it is done where it helps"),
+        },
+        several="images and labels are one: Loader((x, y), batch_size)",
+        number="batch_size",
+    )
     def __init__(
         self,
         dataset: Dataset | tuple[Any, Any] | Samples,

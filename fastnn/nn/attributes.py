@@ -33,7 +33,8 @@ _HERE = {  # what other libraries' models have
     "register_module": "; setattr(model, name, module) adds one",
     "trainable": "; model.requires_grad_(False) freezes it",
 }
-GUARDED = {"training", *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
+_FROZEN = ("requires_grad", "trainable")
+GUARDED = {"training", *_FROZEN, *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
 
 
 def guarded(module: C) -> C:
@@ -75,6 +76,10 @@ def checked(module: Any, name: str, value: Any) -> Any:
     layer = type(module).__name__
     if name == "training":
         return flag(layer, name, value)
+    if name in _FROZEN:
+        if name in vars(module) or name == "trainable" and type(module).__module__.split(".")[0] != "fastnn":
+            return value
+        raise AttributeError(f"{layer}.{name} = ... would change nothing; requires_grad_({bool(value)}) is for all parameters below")
     if name not in _LEAST:
         if callable(value) and not hasattr(value, "named_parameters"):
             return value

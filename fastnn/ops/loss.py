@@ -96,6 +96,10 @@ def expect_tensor(what: str, x: Any) -> None:
 def rows_of(what: str, name: str, x: Tensor, *, maps: bool) -> tuple[Tensor, Shape]:
     """What is to be judged - (N, C), (C) or, with `maps`, (N, C, d1, ...) - as rows of C, and the shape of their labels."""
     expect_tensor(what, x)
+    if x.dtype in ("int64", "uint8", "bool"):
+        raise TypeError(
+            f"{what}: {name} must be scores of a float type, got dtype {x.dtype}; argmax takes classes from them, after the loss"
+        )
     if x.ndim == 0 or (x.ndim > 2 and not maps):
         raise ValueError(f"{what}: {name} must have shape (N, C){', (N, C, d1, ...)' if maps else ''} or (C), got {x.shape}")
     if x.ndim <= 2:
@@ -119,10 +123,13 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
     """
     values = labels if isinstance(labels, Tensor) else as_array(what, "labels", labels)
     if np.dtype(values.dtype).kind not in "iu":
-        raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores")
+        names = "; np.unique(labels, return_inverse=True)[1] are the numbers of names" if np.dtype(values.dtype).kind in "US" else ""
+        raise TypeError(f"{what}: labels must be integers, got dtype {values.dtype}; class numbers are expected, not scores{names}")
     if values.shape != shape:
         each = "one per row of the logits" if len(shape) < 2 else f"one per pixel of the logits {(shape[0], classes, *shape[1:])}"
-        raise ValueError(f"{what}: labels have shape {values.shape}; expected {shape}, {each}")
+        hint = "; labels.reshape(-1) is that" if len(shape) == 1 and values.shape == (*shape, 1) else ""
+        hint = "; logits of one dimension are the classes of a single sample" if not shape and values.size != 1 else hint
+        raise ValueError(f"{what}: labels have shape {values.shape}; expected {shape}, {each}{hint}")
     if isinstance(values, Tensor) and values.dtype == "int64":
         array = reshaped(values._array, (values.size,))
     else:
