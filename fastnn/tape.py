@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _C
 from .arguments import function as checked_function
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 Array = _C.Array
+F = TypeVar("F")
 
 
 class _NoGrad(ContextDecorator, _C.NoGrad):
@@ -19,6 +20,10 @@ class _NoGrad(ContextDecorator, _C.NoGrad):
         return _NoGrad()
 
 
+@overload
+def no_grad() -> _NoGrad: ...
+@overload
+def no_grad(function: F) -> F: ...
 def no_grad(function: Any = None) -> Any:
     """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator, with () or without."""
     return _NoGrad() if function is None else _NoGrad()(checked_function("no_grad", "function", function, "a function that it decorates"))

@@ -135,6 +135,10 @@ class Tensor:
     def ndim(self) -> int:
         return len(self.shape)
 
+    @property
+    def size(self) -> int:
+        return self._array.size
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len(): a Tensor of rank 0 has no rows to count or to go through; x.item() is its number")
@@ -242,8 +246,6 @@ class Tensor:
 
     if TYPE_CHECKING:  # set by ops/__init__.py, ops/python_words.py and ops/torch_words.py
 
-        @property
-        def size(self) -> int: ...
         def __float__(self) -> float: ...
         def __int__(self) -> int: ...
         def __bool__(self) -> bool: ...

@@ -58,8 +58,6 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
     "both": (lambda x: x.sum(0, dim=1), TypeError, "^sum: axis and dim are the same; give one of them"),
     "dtype": (lambda x: x.sum(dtype="float64"), TypeError, "^sum: there is no argument 'dtype'; it takes axis and keepdims"),
     "unbiased": (lambda x: x.var(unbiased=False), TypeError, "^var: there is no argument 'unbiased'.*unbiased=False is correction=0"),
-    "size()": (lambda x: x.size(), TypeError, r"^x.size is the number of elements; x.shape is its shape, x.shape\[0\] the first size"),
-    "size(0)": (lambda x: x.size(0), TypeError, "^x.size is the number of elements"),
     "swap": (lambda x: x.transpose(0, 1), ValueError, r"^transpose: \(0, 1\) leaves a matrix as it is; x.T "),
     "swap of three": (lambda x: x.reshape(3, 2, 2).transpose(1, 2), ValueError, r"^transpose: axes \(1, 2\) .*all are given in their new"),
     "axes": (lambda x: x.transpose("T"), ValueError, "^transpose: axes "),

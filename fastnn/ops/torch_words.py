@@ -12,7 +12,6 @@ from ..arguments import flag, integer
 from ..tensor import Tensor
 from . import max, mean, min, norm, std, sum, transpose, var
 
-_SIZES = "x.shape is its shape, x.shape[0] the first size"
 _HERE = {
     "all": "x.numpy().all()",
     "any": "x.numpy().any()",
@@ -145,20 +144,7 @@ def _transpose(self: Tensor, *axes: Any) -> Tensor:
     return transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
-class Count(int):
-    """`x.size`, a number as numpy's; who calls it as PyTorch's method is told what to write."""
-
-    def __call__(self, *_: Any) -> Any:
-        raise TypeError(f"x.size is the number of elements; {_SIZES}")
-
-
-def _size(self: Tensor) -> Count:
-    """The number of elements."""
-    return Count(self._array.size)
-
-
 for _operation in (sum, mean, max, min, var, std, norm, _argmax):
     setattr(Tensor, _operation.__name__, _along(_operation))
 Tensor.transpose = _transpose  # type: ignore[method-assign]
-Tensor.size = property(_size)  # type: ignore[assignment, method-assign]
 Tensor.__getattr__ = _absent  # type: ignore[attr-defined]
