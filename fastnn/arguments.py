@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from math import inf, isnan
+from collections.abc import Callable, Mapping, Sequence, Set
+from math import inf, isfinite, isnan
 from numbers import Real
 from operator import index
 from typing import Any, TypeVar
@@ -60,6 +60,11 @@ def number(what: str, name: str, value: Any, within: str = "(-inf, inf)") -> flo
         raise ValueError(f"{what}: {name} must be a finite number, got {value}")
     wanted = f"lie in {within}" if high < inf else f"be {'at least' if within[0] == '[' else 'greater than'} {low:g}"
     raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {value}")
+
+
+def finite(what: str, name: str, value: Any) -> float:
+    """A number that is neither NaN nor infinite; soon done, for what each call of an operation asks."""
+    return float(value) if type(value) in (int, float) and isfinite(value) else number(what, name, value)
 
 
 def figure(what: str, name: str, value: Any) -> float:
@@ -137,13 +142,22 @@ def _made(value: Any, kinds: Any) -> str:
 
 
 def items(what: str, name: str, value: Any, wanted: str) -> list[Any]:
-    """What a list or another iterable holds."""
-    if not isinstance(value, (str, bytes, type)):
+    """What a list or another iterable holds. Sets have no order, of dicts nobody knows whether keys or values are meant."""
+    if not isinstance(value, (str, bytes, type, Mapping, Set)):
         try:
             return list(value)
         except TypeError:  # no iterable, or an array of rank 0
             pass
     raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
+
+
+def names(what: str, name: str, value: Any, wanted: str) -> list[str]:
+    """Words in order, or numbers that stand for some."""
+    found = items(what, name, value, wanted)
+    for one in found:
+        if isinstance(one, bool) or not isinstance(one, (str, int, np.integer)):
+            raise TypeError(f"{what}: {name} must be {wanted}, got {shown(one)} among them")
+    return [str(one) for one in found]
 
 
 def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> list[T]:

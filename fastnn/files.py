@@ -36,10 +36,21 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
     for name, values in arrays.items():
         given.array("files.write", given.text("files.write", "a name in arrays", name), values)
     if notes is not None:
-        given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold")
+        _check_keys(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"))
     dense = {name: np.asarray(a.numpy() if hasattr(a, "numpy") else a, order="C") for name, a in arrays.items()}
     text = json.dumps(dict(notes or {}))
     replace(path, *_in_order(save(dense, {"format": "pt", "fastnn": text, "crc32": _checksum(dense, text)})))
+
+
+def _check_keys(notes: Any) -> None:
+    """JSON would make words of them, in silence: what is read would be another dict."""
+    if isinstance(notes, Mapping):
+        for key, value in notes.items():
+            given.text("files.write", "a key in notes", key)
+            _check_keys(value)
+    elif isinstance(notes, (list, tuple)):
+        for value in notes:
+            _check_keys(value)
 
 
 def _in_order(data: bytes) -> tuple[bytes, memoryview]:

@@ -70,14 +70,15 @@ class Generator(Described):
     def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
         """float32 samples of [low, high) for initialisation; uses up one draw."""
         shape = _checked_shape("Generator.uniform", shape)
-        low, high = number("Generator.uniform", "low", low), number("Generator.uniform", "high", high)
+        if number("Generator.uniform", "low", low) > number("Generator.uniform", "high", high):
+            raise ValueError(f"Generator.uniform: low must not be larger than high, got low={low} and high={high}")
         words = self.bits(prod(shape), self.next_draw(), INIT)
         return _in_pieces(shape, lambda piece: low + (high - low) * (words[piece].astype(np.float64) / 2.0**32))
 
     def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
         """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
         shape = _checked_shape("Generator.normal", shape)
-        mean, std = number("Generator.normal", "mean", mean), number("Generator.normal", "std", std)
+        mean, std = number("Generator.normal", "mean", mean), number("Generator.normal", "std", std, "[0, inf)")
         n = prod(shape)
         words = self.bits(2 * n, self.next_draw(), INIT)
 

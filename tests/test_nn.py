@@ -355,7 +355,7 @@ def test_gains_are_pytorchs() -> None:
         assert nn.init.calculate_gain("leaky_relu", slope) == torch.nn.init.calculate_gain("leaky_relu", slope)
     with pytest.raises(ValueError, match="calculate_gain: 'swish' is not one of leaky_relu, linear"):
         nn.init.calculate_gain("swish")
-    with pytest.raises(TypeError, match="kaiming_normal_: a: expected a number, got 'fan_out'"):
+    with pytest.raises(TypeError, match="kaiming_normal_: a must be a number, got 'fan_out'"):
         nn.init.kaiming_normal_(nn.Parameter(np.ones((4, 6))), "fan_out")  # type: ignore[arg-type]
 
 

@@ -238,7 +238,7 @@ def test_every_noise_layer_takes_part_in_averages(name: str) -> None:
         (lambda: nn.StochasticDepth(0.1, "column"), ValueError, "mode must be 'row' or 'batch', got 'column'"),
         (lambda: ops.stochastic_depth(fastnn.tensor(X), 0.1, "column"), ValueError, "mode must be 'row' or 'batch'"),
         (lambda: nn.GaussianNoise(-0.1), ValueError, "std must not be negative, got -0.1"),
-        (lambda: ops.gaussian_noise(fastnn.tensor(X), float("nan")), ValueError, "std must not be negative, got nan"),
+        (lambda: ops.gaussian_noise(fastnn.tensor(X), float("nan")), ValueError, "std must be a finite number, got nan"),
         (lambda: nn.DropConnect(nn.ReLU()), TypeError, r"expected a module with a weight, such as nn.Linear, got ReLU\(\)"),
         (lambda: nn.DropConnect(nn.Linear(2, 2), 7), ValueError, r"DropConnect: p must lie in \[0, 1\], got 7"),
         (lambda: nn.depth_rates(3, 2), ValueError, r"depth_rates: p must lie in \[0, 1\], got 2"),

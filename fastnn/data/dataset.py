@@ -6,13 +6,13 @@ import copy
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
 from .. import _C, devices, random
-from ..arguments import array, instance, integer, items, number, shown
+from ..arguments import array, instance, integer, names, number, shown
 from ..arguments import path as checked_path
 from ..described import described, plural
 from ..files import reading
@@ -105,7 +105,7 @@ class Dataset(ABC):
 
         Raises IndexError for a position outside of the set.
         """
-        chosen = array(type(self).__name__, "indices", list(indices) if isinstance(indices, (range, set)) else indices)
+        chosen = array(type(self).__name__, "indices", list(indices) if isinstance(indices, range) else indices)
         if chosen.size and chosen.dtype.kind not in "iub":
             raise TypeError(f"{type(self).__name__}.take: indices must be positions or a mask, got {shown(indices)}")
         if chosen.ndim != 1 or (chosen.dtype == bool and len(chosen) != len(self)):
@@ -268,11 +268,7 @@ def checked_classes(what: str, classes: Any) -> tuple[str, ...] | None:
     if classes is None:
         return None
     wanted = "the names of the classes, in the order of their numbers"
-    names = items(what, "classes", None if isinstance(classes, (set, frozenset, Mapping)) else classes, wanted)
-    wrong = next((name for name in names if not isinstance(name, (str, int, np.integer))), None)
-    if wrong is not None:
-        raise TypeError(f"{what}: classes must be {wanted}, got {shown(wrong)} among them")
-    return tuple(str(name) for name in names)
+    return tuple(names(what, "classes", classes, wanted))
 
 
 def refuse_other_classes(what: str, training: Dataset, **others: Dataset | None) -> None:

@@ -41,6 +41,8 @@ class ImageFiles:
 
     def __init__(self, paths: Sequence[Any], labels: Sequence[int], classes: Sequence[str] | None, resize: Resize) -> None:
         self.paths = items("ImageFiles", "paths", paths, "paths of image files")
+        for one in self.paths:
+            checked_path("ImageFiles", "paths", one)
         self.resize = resize
         instance("ImageFiles", "resize", resize, Resize, "a data.Resize")
         self.labels = np.array(

@@ -39,6 +39,8 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
     """
     values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
     integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
+    if values.dtype.kind not in "iub":
+        raise TypeError(f"k_fold: labels have dtype {values.dtype}; expected integers (class numbers)")
     if values.ndim != 1:
         raise ValueError(f"k_fold: labels have shape {values.shape}; expected one per sample")
     if not 2 <= folds <= len(values):

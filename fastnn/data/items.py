@@ -98,6 +98,8 @@ class ItemDataset(Dataset):
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise TypeError(f"item {i} of the {type(self._source).__name__} is of type {type(item).__name__}; expected (image, label)")
         try:
+            if isinstance(item[1], bool):
+                raise TypeError
             label = operator.index(item[1])
         except TypeError:
             raise TypeError(f"item {i} has a label of type {type(item[1]).__name__}; expected an integer (class numbers from 0)") from None

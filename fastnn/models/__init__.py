@@ -81,7 +81,9 @@ def register(name: str, maker: Callable[..., Module]) -> None:
     num_classes and input_shape. A program that loads the file registers the same name first. ValueError for a name that is taken."""
     if not callable(maker):
         raise TypeError(f"register: maker must be a function or a class that makes a Module, got {shown(maker)}")
-    if _makers.get(text("register", "name", name), maker) is not maker:
+    if not text("register", "name", name):
+        raise ValueError("register: name is empty; models.create finds a model by it")
+    if _makers.get(name, maker) is not maker:
         raise ValueError(f"register: there is a model named {name!r} already")
     _makers[name] = maker
 

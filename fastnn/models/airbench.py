@@ -38,7 +38,7 @@ class Airbench94(nn.Module):
         self.layers = nn.Sequential(nn.GELU(), *groups, nn.MaxPool2d(3))
         features = widths[-1] * rows * columns
         self.head = nn.Linear(features, num_classes, bias=False)
-        self.scale = 1 / features if scale is None else number("airbench94", "scale", scale)
+        self.scale = 1 / features if scale is None else number("airbench94", "scale", scale, "(0, inf)")
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(ops.flatten(self.layers(self.whiten(x))))

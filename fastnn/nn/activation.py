@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..arguments import number
 from ..tensor import Tensor
 from .module import Module, Parameter
 from .sizes import checked_size
@@ -76,7 +77,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
-        self.negative_slope = negative_slope
+        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.leaky_relu(x, self.negative_slope)
@@ -94,7 +95,7 @@ class PReLU(Module):
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
         self.num_parameters = checked_size("PReLU", "num_parameters", num_parameters)
-        self.weight = Parameter(np.full(num_parameters, init, np.float32))
+        self.weight = Parameter(np.full(num_parameters, number("PReLU", "init", init), np.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.prelu(x, self.weight)
@@ -108,7 +109,7 @@ class ELU(Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha = number("ELU", "alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.elu(x, self.alpha)
@@ -135,9 +136,7 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
-        if not beta > 0:
-            raise ValueError(f"Softplus: beta must be positive, got {beta}")
-        self.beta, self.threshold = beta, threshold
+        self.beta, self.threshold = number("Softplus", "beta", beta, "(0, inf)"), number("Softplus", "threshold", threshold)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softplus(x, self.beta, self.threshold)

@@ -11,7 +11,7 @@ from .. import ops
 from ..tensor import Tensor, tensor
 from .activation import GELU, ReLU, SiLU, absorb
 from .module import Module, Parameter
-from .sizes import checked_eps, checked_size
+from .sizes import checked_eps, checked_momentum, checked_size
 
 
 class _BatchNorm(Module):
@@ -30,7 +30,8 @@ class _BatchNorm(Module):
     ) -> None:
         super().__init__()
         what = type(self).__name__
-        self.num_features, self.eps, self.momentum = checked_size(what, "num_features", num_features), checked_eps(what, eps), momentum
+        self.num_features, self.eps = checked_size(what, "num_features", num_features), checked_eps(what, eps)
+        self.momentum = checked_momentum(what, momentum)
         self.register_parameter("weight", Parameter(np.ones(num_features, np.float32)) if affine else None)
         self.register_parameter("bias", Parameter(np.zeros(num_features, np.float32)) if affine and bias else None)
         self.register_buffer("running_mean", tensor(np.zeros(num_features, np.float32)) if track_running_stats else None)

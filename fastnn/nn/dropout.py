@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..arguments import function, integer
+from ..arguments import function, integer, number
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
@@ -105,15 +105,13 @@ def depth_rates(blocks: int, p: float = 0.5) -> list[float]:
 
 
 class GaussianNoise(Module):
-    """x + std z in training, z standard normal; the identity in evaluation (Bishop 1995). Raises ValueError for a negative std."""
+    """x + std z in training, z standard normal; the identity in evaluation (Bishop 1995). Raises ValueError for a std that is negative or not finite."""
 
     noisy = True
 
     def __init__(self, std: float) -> None:
         super().__init__()
-        if not std >= 0:
-            raise ValueError(f"GaussianNoise: std must not be negative, got {std}")
-        self.std = std
+        self.std = number("GaussianNoise", "std", std, "[0, inf)")
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.gaussian_noise(x, self.std, training=self.training)
@@ -132,8 +130,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     """
     if activation is not None:
         function("monte_carlo", "activation", activation, "a function of the outputs")
-    if samples < 1:
-        raise ValueError(f"monte_carlo: samples must be at least 1, got {samples}")
+    integer("monte_carlo", "samples", samples, 1, 2**31)
     modes = [(module, module.training) for module in model.modules()]
     noisy = [module for module, _ in modes if getattr(module, "noisy", False)]
     if not noisy:

@@ -39,7 +39,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
+def _fill(tensor: Tensor, values: np.ndarray, fractions_of: str = "") -> Tensor:
+    """`fractions_of`: who asks, where the values are fractions, which a tensor of integers would cut off."""
+    if fractions_of and not tensor.dtype.startswith(("float", "bfloat")):
+        raise TypeError(f"{fractions_of}: tensor has dtype {tensor.dtype}; expected float32, float64 or bfloat16")
     tensor.copy_from(values.astype(tensor.dtype))
     return tensor
 
@@ -54,7 +57,8 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    return _fill(tensor, np.full(tensor.shape, val))
+    value = number("constant_", "val", val)
+    return _fill(tensor, np.full(tensor.shape, value), "" if value.is_integer() else "constant_")
 
 
 def eye_(tensor: Tensor) -> Tensor:
@@ -66,12 +70,15 @@ def eye_(tensor: Tensor) -> Tensor:
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Gaussian."""
-    return _fill(tensor, random.default_generator().normal(tensor.shape, mean, std))
+    number("normal_", "std", std, "[0, inf)")
+    return _fill(tensor, random.default_generator().normal(tensor.shape, mean, std), "normal_")
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform between a and b."""
-    return _fill(tensor, random.default_generator().uniform(tensor.shape, a, b))
+    if number("uniform_", "a", a) > number("uniform_", "b", b):
+        raise ValueError(f"uniform_: a must not be larger than b, got a={a} and b={b}")
+    return _fill(tensor, random.default_generator().uniform(tensor.shape, a, b), "uniform_")
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
@@ -80,25 +87,30 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return fans(tensor.shape)[mode == "fan_out"]
 
 
+def _gain(what: str, nonlinearity: str, a: float) -> float:
+    """Looks at `a` also where only leaky_relu would."""
+    return calculate_gain(nonlinearity, number(what, "a", a))
+
+
 def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Gaussian with std = gain / sqrt(fan) (He, Zhang, Ren, Sun 2015); a: the slope of leaky_relu, whose gain with 0 is relu's, sqrt 2."""
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / sqrt(_fan(tensor, mode)))
+    return normal_(tensor, 0.0, _gain("kaiming_normal_", nonlinearity, a) / sqrt(_fan(tensor, mode)))
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Uniform in +-gain sqrt(3 / fan); a = sqrt 5 is how Linear and Conv2d begin."""
-    bound = calculate_gain(nonlinearity, a) * sqrt(3.0 / _fan(tensor, mode))
+    bound = _gain("kaiming_uniform_", nonlinearity, a) * sqrt(3.0 / _fan(tensor, mode))
     return uniform_(tensor, -bound, bound)
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Gaussian with std = gain sqrt(2 / (fan_in + fan_out)) (Glorot, Bengio 2010)."""
-    return normal_(tensor, 0.0, gain * sqrt(2.0 / sum(fans(tensor.shape))))
+    return normal_(tensor, 0.0, number("xavier_normal_", "gain", gain, "[0, inf)") * sqrt(2.0 / sum(fans(tensor.shape))))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform in +-gain sqrt(6 / (fan_in + fan_out))."""
-    bound = gain * sqrt(6.0 / sum(fans(tensor.shape)))
+    bound = number("xavier_uniform_", "gain", gain, "[0, inf)") * sqrt(6.0 / sum(fans(tensor.shape)))
     return uniform_(tensor, -bound, bound)
 
 
@@ -110,7 +122,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     drawn = random.default_generator().normal((max(rows, columns), min(rows, columns)), 0.0, 1.0)
     q, r = np.linalg.qr(drawn.astype(np.float64))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # so that every orthogonal matrix is equally likely
-    return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.shape))
+    return _fill(tensor, number("orthogonal_", "gain", gain) * (q.T if rows < columns else q).reshape(tensor.shape), "orthogonal_")
 
 
 def dirac_values(shape: tuple[int, ...]) -> np.ndarray:

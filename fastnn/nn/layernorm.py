@@ -10,7 +10,7 @@ from .. import _C, ops
 from ..ops.elementwise import constant
 from ..tensor import Tensor, tensor
 from .module import Module, Parameter
-from .sizes import checked_eps, checked_size
+from .sizes import checked_eps, checked_momentum, checked_size
 
 
 class LayerNorm(Module):
@@ -84,7 +84,8 @@ class InstanceNorm2d(Module):
     ) -> None:
         super().__init__()
         self.num_features = checked_size("InstanceNorm2d", "num_features", num_features)
-        self.eps, self.momentum, self.affine = checked_eps("InstanceNorm2d", eps), momentum, affine
+        self.eps, self.affine = checked_eps("InstanceNorm2d", eps), affine
+        self.momentum = checked_momentum("InstanceNorm2d", momentum)
         ones, zeros = np.ones(num_features, np.float32), np.zeros(num_features, np.float32)
         self.register_parameter("weight", Parameter(ones) if affine else None)
         self.register_parameter("bias", Parameter(zeros) if affine and bias else None)

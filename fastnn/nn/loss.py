@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..arguments import array, number, several
+from ..ops.loss import finite_numbers
 from ..tensor import ArrayLike, Tensor, tensor
 from .module import Module
 
@@ -23,8 +24,10 @@ class Loss(Module):
             raise ValueError(f"{type(self).__name__}: reduction must be none, mean or sum, got {reduction!r}")
         self.reduction = reduction
         for name, values in weights.items():
+            if isinstance(values, Tensor) and values.requires_grad:
+                raise ValueError(f"{type(self).__name__}: {name} is a constant of the loss; pass {name}.detach()")
             dtype = values.dtype if isinstance(values, Tensor) else "float32"
-            self.register_buffer(name, None if values is None else tensor(values, dtype))
+            self.register_buffer(name, None if values is None else tensor(finite_numbers(type(self).__name__, name, values), dtype))
 
     def count(self, labels: Any) -> float:
         """What reduction="mean" divides by, for these labels or targets: their number, or what they weigh. Means of several batches, weighed
@@ -105,7 +108,7 @@ class MulticlassSVMLoss(Loss):
 
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = margin
+        self.margin = number("MulticlassSVMLoss", "margin", margin)
 
     def forward(self, scores: Tensor, labels: Any) -> Tensor:
         return ops.multiclass_svm_loss(scores, labels, margin=self.margin, reduction=self.reduction)
@@ -118,7 +121,7 @@ class MultiMarginLoss(Loss):
         super().__init__(reduction, weight=weight)
         if p not in (1, 2):
             raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p}")
-        self.p, self.margin = p, margin
+        self.p, self.margin = p, number("MultiMarginLoss", "margin", margin)
 
     def forward(self, scores: Tensor, labels: Any) -> Tensor:
         return ops.multi_margin_loss(scores, labels, p=self.p, margin=self.margin, weight=self.weight, reduction=self.reduction)
@@ -149,9 +152,7 @@ class SmoothL1Loss(Loss):
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not beta >= 0:
-            raise ValueError(f"SmoothL1Loss: beta must not be negative, got {beta}")
-        self.beta = beta
+        self.beta = number("SmoothL1Loss", "beta", beta, "[0, inf)")
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return ops.smooth_l1_loss(x, target, beta=self.beta, reduction=self.reduction)
@@ -162,9 +163,7 @@ class HuberLoss(Loss):
 
     def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not delta > 0:
-            raise ValueError(f"HuberLoss: delta must be positive, got {delta}")
-        self.delta = delta
+        self.delta = number("HuberLoss", "delta", delta, "(0, inf)")
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return ops.huber_loss(x, target, delta=self.delta, reduction=self.reduction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
+from ..arguments import number
 from ..ops.conv2d import Pair, pair
 
 
@@ -37,6 +38,9 @@ def checked_groups(layer: str, groups: int, inputs: int, outputs: int) -> tuple[
 
 
 def checked_eps(layer: str, eps: float) -> float:
-    if not eps >= 0:
-        raise ValueError(f"{layer}: eps must not be negative, got {eps}")
-    return eps
+    return number(layer, "eps", eps, "[0, inf)")
+
+
+def checked_momentum(layer: str, momentum: float | None) -> float | None:
+    """The weight of a batch in running statistics."""
+    return None if momentum is None else number(layer, "momentum", momentum, "[0, 1]")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from .. import _C
+from ..arguments import finite, number
 from ..scopes import serials
 from ..tensor import Array, Op, Tensor, apply
 
@@ -110,12 +111,12 @@ def tanh(x: Tensor) -> Tensor:
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x above 0, negative_slope * x below (Maas, Hannun, Ng 2013); the gradient at 0 is negative_slope."""
-    return apply(Pointwise("leaky_relu", float(negative_slope), keeps_result=negative_slope >= 0), x)
+    return apply(Pointwise("leaky_relu", finite("leaky_relu", "negative_slope", negative_slope), keeps_result=negative_slope >= 0), x)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner, Hochreiter 2015)."""
-    return apply(Pointwise("elu", float(alpha), 1.0), x)
+    return apply(Pointwise("elu", finite("elu", "alpha", alpha), 1.0), x)
 
 
 def selu(x: Tensor) -> Tensor:
@@ -136,9 +137,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold. Raises ValueError unless beta > 0."""
-    if not beta > 0:
-        raise ValueError(f"softplus: beta must be positive, got {beta}")
-    return apply(Pointwise("softplus", float(beta), float(threshold)), x)
+    return apply(Pointwise("softplus", number("softplus", "beta", beta, "(0, inf)"), finite("softplus", "threshold", threshold)), x)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "relu": relu, "silu": silu, "gelu": gelu}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from .. import _C
+from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .remade import MadeOf, geometry, remade
 
@@ -39,6 +41,12 @@ class BatchNorm(Op):
         return x, gamma, beta, mean, rstd, self.arguments[2]
 
 
+def check_rates(what: str, momentum: float, eps: float) -> None:
+    if not (0 <= momentum <= 1 and 0 <= eps < inf):  # soon said of each call
+        number(what, "momentum", momentum, "[0, 1]")
+        number(what, "eps", eps, "[0, inf)")
+
+
 def batch_norm(
     x: Tensor,
     running_mean: Tensor | None,
@@ -60,5 +68,6 @@ def batch_norm(
     """
     if not training and (running_mean is None or running_var is None):
         raise ValueError("batch_norm: evaluation needs running statistics; train with track_running_stats, or call train()")
+    check_rates("batch_norm", momentum, eps)
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
     return apply(BatchNorm(mean, var, training, eps, momentum, activation), x, weight, bias, residual)

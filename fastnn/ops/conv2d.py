@@ -26,7 +26,7 @@ def pair(value: int | Pair, what: str) -> Pair:
     if type(value) is int:
         return value, value
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) == 2 and all(hasattr(v, "__index__") for v in both):
+    if len(both) == 2 and all(hasattr(v, "__index__") and not isinstance(v, bool) for v in both):
         return index(both[0]), index(both[1])
     raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
+from .batchnorm import check_rates
 from .cast import like
 from .conv2d import Gradient, Padding, Pair, arguments_of, gradients
 from .remade import MadeOf, remade
@@ -80,6 +81,7 @@ def conv2d_batch_norm(
     few units in the last place, relative to the largest |z| and to 1 + |mean| / deviation. On the CPU all bits are the same.
     Arguments and errors are those of the two (Ioffe, Szegedy 2015).
     """
+    check_rates("conv2d_batch_norm", momentum, eps)
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
     conv = arguments_of(weight, stride, padding, dilation, groups)
     return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, weight, bias, gamma, beta, residual)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _C, random
+from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .activation import ReLU, pointwise
+from .shape import expect_tensor
 
 
 class Dropout(Op):
@@ -71,6 +73,7 @@ def checked_rate(what: str, p: float) -> float:
 
 
 def _dropped(what: str, x: Tensor, p: float, training: bool, inverted: bool, kind: Any, *arguments: Any) -> Tensor:
+    expect_tensor(what, x)
     checked_rate(what, p)
     if p == 0:
         return x
@@ -119,8 +122,8 @@ def gaussian_noise(x: Tensor, std: float, *, training: bool = True) -> Tensor:
     """x + std z, z standard normal (Bishop 1995: a penalty on the slope); the identity when not training. The gradient passes unchanged.
 
     z are made in pairs by Box and Muller's method out of the words 2 j and 2 j + 1 of the draw; |z| is at most 5.8.
-    Raises ValueError for a negative std.
+    Raises ValueError for a std that is negative or not finite.
     """
-    if not std >= 0:
-        raise ValueError(f"gaussian_noise: std must not be negative, got {std}")
+    expect_tensor("gaussian_noise", x)
+    number("gaussian_noise", "std", std, "[0, inf)")
     return apply(GaussianNoise(float(std)), x) if training and std > 0 else x

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from .. import _C
+from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply, tensor
 from .elementwise import constant
 from .loss import constant_beside, expect_tensor
@@ -95,15 +96,13 @@ def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
 
 def smooth_l1_loss(x: Tensor, target: Any, *, beta: float = 1.0, reduction: str = "mean") -> Tensor:
     """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, of d = x - target (Girshick 2015); beta = 0 is l1_loss. ValueError for beta < 0."""
-    if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: beta must not be negative, got {beta}")
+    number("smooth_l1_loss", "beta", beta, "[0, inf)")
     return _element_loss("smooth_l1_loss", x, target, float(beta), 0.5 / beta if beta else 0.0, 1.0, reduction)
 
 
 def huber_loss(x: Tensor, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), of d = x - target (Huber 1964). ValueError unless delta > 0."""
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be positive, got {delta}")
+    number("huber_loss", "delta", delta, "(0, inf)")
     return _element_loss("huber_loss", x, target, float(delta), 0.5, float(delta), reduction)
 
 
@@ -141,8 +140,7 @@ def penalty(weights: Sequence[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> T
     Both: the elastic net (Zou, Hastie 2005). Its slope is 2 l2 W + l1 sign(W), 0 for W = 0: l2 = d is weight_decay = 2 d of optim.SGD.
     ValueError for negative factors, or without weights.
     """
-    if not (l1 >= 0 and l2 >= 0):
-        raise ValueError(f"penalty: l1 and l2 must not be negative, got l1={l1}, l2={l2}")
+    number("penalty", "l1", l1, "[0, inf)"), number("penalty", "l2", l2, "[0, inf)")
     if isinstance(weights, Tensor):
         raise TypeError("penalty: weights must be a list of Tensors, got a Tensor; write penalty([weight])")
     if not weights:

@@ -61,7 +61,7 @@ class Concat(Op):
 
 
 def axis_of(axis: int, ndim: int, what: str, shape: Shape) -> int:
-    if not hasattr(axis, "__index__"):
+    if not hasattr(axis, "__index__") or isinstance(axis, bool):
         raise TypeError(f"{what}: axis must be an integer, got {axis!r}")
     if not -ndim <= axis < ndim:
         raise ValueError(f"{what}: axis {axis} does not exist in shape {shape}")
@@ -71,7 +71,7 @@ def axis_of(axis: int, ndim: int, what: str, shape: Shape) -> int:
 def whole_numbers(index: Any, size: int, what: str, *, negative: bool) -> np.ndarray:
     """The values of an index, each in [0, size); negative ones count from the end where that is allowed."""
     values = index.numpy() if isinstance(index, Tensor) else array(what, "index", index)
-    if values.size == 0 and not isinstance(index, Tensor):
+    if values.size == 0 and isinstance(index, (list, tuple)):  # no number says which type
         values = values.astype(np.int64)
     if values.dtype.kind == "b":
         hint = "ops.where(mask, x, 0.0) keeps the shape, np.flatnonzero(mask) gives the positions of a mask of rank 1"
@@ -116,18 +116,22 @@ def take(x: Tensor, index: Any, axis: int = 0) -> Tensor:
     return y if values.ndim == 1 else reshape(y, (*x.shape[:axis], *values.shape, *x.shape[axis + 1 :]))
 
 
-def expect_tensors(what: str, parts: Sequence[Any]) -> None:
+def several(what: str, tensors: Any) -> list[Tensor]:
+    """At least one Tensor. A Tensor alone is none of several, though its rows would pass for some."""
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{what}: tensors must be a list of Tensors, got a Tensor; write {what}([x, y])")
+    parts = list(tensors)
+    if not parts:
+        raise ValueError(f"{what}: needs at least one tensor")
     wrong = next((p for p in parts if not isinstance(p, Tensor)), None)
     if wrong is not None:
         raise TypeError(f"{what}: expected Tensors, got {type(wrong).__name__}")
+    return parts
 
 
 def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """The tensors one behind the other along `axis`; all other sizes must be the same. ValueError names the one that does not fit."""
-    parts = list(tensors)
-    if not parts:
-        raise ValueError("concat: needs at least one tensor")
-    expect_tensors("concat", parts)
+    parts = several("concat", tensors)
     first = parts[0]
     axis = axis_of(axis, first.ndim, "concat", first.shape)
     for i, p in enumerate(parts):
@@ -143,10 +147,7 @@ def concat(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new dimension `axis`."""
-    parts = list(tensors)
-    if not parts:
-        raise ValueError("stack: needs at least one tensor")
-    expect_tensors("stack", parts)
+    parts = several("stack", tensors)
     for i, p in enumerate(parts):
         if p.shape != parts[0].shape:
             raise ValueError(f"stack: tensor {i} has shape {p.shape}, tensor 0 {parts[0].shape}; they must be the same")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod
 
 from .. import _C
+from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .shape import reshape
 
@@ -56,6 +57,7 @@ def layer_norm(
     Mean and biased variance of each sample; weight and bias have the shape normalized_shape. For (N, C, H, W) these are the last of N, C, H, W:
     (C, H, W) or (H, W) or (W), whatever lies side by side in memory. Raises ValueError where x does not end in normalized_shape.
     """
+    number("layer_norm", "eps", eps, "[0, inf)")
     normalized = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     dims = len(normalized)
     if not dims or x.shape[-dims:] != normalized:
@@ -81,6 +83,7 @@ def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: T
     x (N, C, ...), weight and bias (C). One group per channel is instance normalisation (Ulyanov, Vedaldi,
     Lempitsky 2016). ValueError unless num_groups divides C.
     """
+    number("group_norm", "eps", eps, "[0, inf)")
     if x.ndim in (2, 4):
         return apply(GroupNorm(num_groups, eps), x, weight, bias)
     if x.ndim < 2:

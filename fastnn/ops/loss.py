@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _C
 from ..arguments import array as as_array
+from ..arguments import finite, shown
 from ..tensor import Array, Op, Tensor, apply, tensor
 from .shape import Shape, View, reshape, reshaped, transpose
 
@@ -151,6 +152,18 @@ def _meant(labels: np.ndarray, classes: int) -> str:
     return ""
 
 
+def finite_numbers(what: str, name: str, value: Any) -> np.ndarray:
+    """Weights of a loss as numpy's array."""
+    given = as_array(what, name, value)
+    if given.dtype.kind not in "iuf":
+        raise TypeError(f"{what}: {name} must be numbers, got {shown(value)} of dtype {given.dtype}")
+    if not np.isfinite(given).all():
+        raise ValueError(
+            f"{what}: {name} must be finite, got {given[~np.isfinite(given)][0]} at {tuple(map(int, np.argwhere(~np.isfinite(given))[0]))}"
+        )
+    return given
+
+
 def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:
     """Weights of a loss as an array where x lies, in its type; they have no gradient."""
     if value is None:
@@ -159,7 +172,7 @@ def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None
         if value.requires_grad:
             raise ValueError(f"{what}: {name} is a constant of the loss; pass {name}.detach()")
         return value.to(x.device)._array
-    return tensor(value, x.dtype, device=x.device)._array
+    return tensor(finite_numbers(what, name, value), x.dtype, device=x.device)._array
 
 
 def _is_soft(labels: Any, ndim: int) -> bool:
@@ -168,10 +181,14 @@ def _is_soft(labels: Any, ndim: int) -> bool:
     return dtype.startswith(("float", "bfloat")) and rank == ndim
 
 
+def _probabilities(labels: Any, logits: Tensor) -> Tensor:
+    return tensor(finite_numbers("cross_entropy", "labels", labels), logits.dtype, device=logits.device)
+
+
 def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
     if ignore_index >= 0:
         raise ValueError(f"cross_entropy: ignore_index {ignore_index} means nothing where the labels are probabilities; leave it out")
-    target = labels.to(logits.device) if isinstance(labels, Tensor) else tensor(labels, logits.dtype, device=logits.device)
+    target = labels.to(logits.device) if isinstance(labels, Tensor) else _probabilities(labels, logits)
     if target.shape != logits.shape:
         raise ValueError(
             f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
@@ -245,7 +262,7 @@ def multi_margin_loss(
     rows, shape = rows_of("multi_margin_loss", "scores", scores, maps=False)
     array = checked_labels("multi_margin_loss", labels, shape, rows.shape[1], None, rows.device)
     kept = constant_beside("multi_margin_loss", "weight", rows, weight)
-    loss = apply(MultiMargin(array, kept, p, float(margin), 1 / max(rows.shape[1], 1), reduction), rows)
+    loss = apply(MultiMargin(array, kept, p, finite("multi_margin_loss", "margin", margin), 1 / max(rows.shape[1], 1), reduction), rows)
     return as_labels(loss, shape, reduction)
 
 
@@ -257,4 +274,6 @@ def multiclass_svm_loss(scores: Tensor, labels: Any, *, margin: float = 1.0, red
     """
     rows, shape = rows_of("multiclass_svm_loss", "scores", scores, maps=False)
     array = checked_labels("multiclass_svm_loss", labels, shape, rows.shape[1], None, rows.device)
-    return as_labels(apply(MultiMargin(array, None, 1, float(margin), 1.0, reduction), rows), shape, reduction)
+    return as_labels(
+        apply(MultiMargin(array, None, 1, finite("multiclass_svm_loss", "margin", margin), 1.0, reduction), rows), shape, reduction
+    )

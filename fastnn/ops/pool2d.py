@@ -216,11 +216,15 @@ def max_unpool2d(
     """
     window, pad = pair(kernel_size, "kernel_size"), pair(padding, "padding")
     steps = window if stride is None else pair(stride, "stride")
+    if min(pad) < 0:
+        raise ValueError(f"max_unpool2d: padding must not be negative, got {pad}")
     if x.ndim != 4:
         raise ValueError(f"max_unpool2d expects an input of shape (N, C, P, Q), got {x.shape}")
     size = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(x.shape[2:], steps, pad, window))
     if output_size is not None:
         given = tuple(output_size)[-2:]
+        if tuple(output_size) not in (given, (*x.shape[:2], *given)):
+            raise ValueError(f"max_unpool2d: output_size must be (H, W) or {(*x.shape[:2], 'H', 'W')}, got {tuple(output_size)}")
         if len(given) != 2 or any(not n - s < g < n + s for n, g, s in zip(size, given, steps)):
             raise ValueError(
                 f"max_unpool2d: output_size {tuple(output_size)} is further than stride {steps} from {size}, which input {x.shape} gives"
@@ -248,10 +252,10 @@ def avg_pool2d(
 
     (N, C, H, W) -> (N, C, P, Q), P = floor((H + 2 padding - kernel) / stride) + 1; ceil with ceil_mode (the last window starts inside the map
     or its upper padding). Padding is 0 and counts, unless count_include_pad=False; what ceil_mode reaches beyond it never counts.
-    divisor_override divides instead of the number of pixels. Raises ValueError for windows that do not fit and a divisor of 0.
+    divisor_override divides instead of the number of pixels. Raises ValueError for windows that do not fit and a divisor below 1.
     """
-    if divisor_override == 0:
-        raise ValueError("avg_pool2d: divisor_override must not be 0")
+    if divisor_override is not None and divisor_override < 1:
+        raise ValueError(f"avg_pool2d: divisor_override must be at least 1, got {divisor_override}")
     window = pair(kernel_size, "kernel_size")
     steps = window if stride is None else pair(stride, "stride")
     return apply(AvgPool2d(window, steps, pair(padding, "padding"), ceil_mode, count_include_pad, divisor_override or 0), x)

@@ -9,7 +9,7 @@ from operator import index
 from .. import _C
 from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
-from .shape import expanded, reshaped
+from .shape import expanded, expect_tensor, reshaped
 
 Axes = tuple[int, ...]
 
@@ -36,7 +36,7 @@ def axes_of(what: str, x: Tensor, axis: int | Sequence[int] | None) -> Axes:
     if axis is None:
         return tuple(range(x.ndim))
     several = tuple(axis) if isinstance(axis, Sequence) else (axis,)
-    if isinstance(axis, (str, bytes)) or not all(hasattr(a, "__index__") for a in several):
+    if isinstance(axis, (str, bytes)) or not all(hasattr(a, "__index__") and not isinstance(a, bool) for a in several):
         raise TypeError(f"{what}: axis must be an integer, several, or None, got {shown(axis)}")
     wrong = next((a for a in several if not -x.ndim <= index(a) < x.ndim), None)
     if wrong is not None:
@@ -93,6 +93,9 @@ class BroadcastTo(Op):
 
 def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Repeats dimensions of size 1 until the shape is `shape` (of the same rank)."""
+    expect_tensor("broadcast_to", x)
+    if not all(hasattr(n, "__index__") for n in shape):
+        raise TypeError(f"broadcast_to: shape must be integers, got {shown(shape)}")
     if len(shape) != x.ndim or any(n != m and n != 1 for n, m in zip(x.shape, shape)):
         raise ValueError(f"broadcast_to: {x.shape} cannot be repeated to {shape}")
     return x if x.shape == shape else apply(BroadcastTo(shape), x)

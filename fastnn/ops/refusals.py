@@ -1,7 +1,8 @@
 """What an operation says of arguments that it cannot take.
 
-The operations themselves check shapes and values. Types are looked at here, and only once something went wrong: whatever happened further in,
-the caller reads which argument of which operation is of the wrong kind.
+The operations themselves check shapes and values. Types of numbers and switches are looked at here ahead of it: True would do as 1, a Tensor of
+one element as a number. Those of all others only once something went wrong: whatever happened further in, the caller reads which
+argument of which operation is of the wrong kind.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ def explained(operation: F) -> F:
     """The same, whose errors name it and the argument that is of a wrong kind."""
 
     kinds = {name: str(operation.__annotations__.get(name)) for name in inspect.signature(operation).parameters}
-    switches = tuple((i, name, "None" in kind) for i, (name, kind) in enumerate(kinds.items()) if kind in ("bool", "bool | None"))
+    plain = [(i, name, types) for i, (name, kind) in enumerate(kinds.items()) if (types := _plain_types(kind))]
 
     @wraps(operation)
     def call(*args: Any, **keywords: Any) -> Any:
-        for i, name, absent in switches:  # anything would do as one of them: x.sum(0, 1) is not meant as keepdims=1
-            value = keywords[name] if name in keywords else args[i] if i < len(args) else True
-            if value is not True and value is not False and not (absent and value is None):
-                flag(operation.__name__, name, value)
+        for i, name, types in plain:
+            if i < len(args):
+                if type(args[i]) not in types:
+                    _refuse_kind(operation.__name__, name, kinds[name], args[i])
+            elif name in keywords and type(keywords[name]) not in types:
+                _refuse_kind(operation.__name__, name, kinds[name], keywords[name])
         try:
             return operation(*args, **keywords)
         except _LOST as error:
@@ -48,6 +51,24 @@ def explained(operation: F) -> F:
         raise better
 
     return call  # type: ignore[return-value]
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {"None": (type(None),), "bool": (bool,), "int": (int,), "float": (int, float)}
+
+
+def _plain_types(annotation: str) -> frozenset[type]:
+    """The types that fit an annotation of numbers or switches; none of one that takes more than those."""
+    kinds = [kind.strip() for kind in annotation.split("|")]
+    fitting = all(kind in _PLAIN for kind in kinds) and kinds != ["None"]
+    return frozenset(one for kind in kinds for one in _PLAIN[kind]) if fitting else frozenset()
+
+
+def _refuse_kind(operation: str, name: str, annotation: str, value: Any) -> None:
+    """For what is of none of the plain types: numpy's numbers fit."""
+    if "bool" in annotation:
+        flag(operation, name, value)
+    elif (wanted := _wanted(annotation, value)) is not None:
+        raise TypeError(f"{operation}: {name} must be {wanted}{' or None' if 'None' in annotation else ''}, got {shown(value)}")
 
 
 def typed(init: F) -> F:

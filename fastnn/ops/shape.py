@@ -104,6 +104,12 @@ class ZeroPad2d(Op):
         return (_C.copy(self.walk, dy),)
 
 
+def expect_tensor(what: str, x: Any) -> None:
+    """For operations that may hand x on as it is: anything would pass."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what}: x: expected a Tensor, got {shown(x)}; fastnn.tensor(array) makes one")
+
+
 def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
     """Zeros around each map of (N, C, H, W): padding = (left, right, top, bottom)."""
     if not isinstance(padding, Sequence):
@@ -118,7 +124,10 @@ def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
 
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major (N, C, H, W) order under another shape; one size may be -1."""
+    expect_tensor("reshape", x)
     try:
+        if bool in map(type, shape):
+            raise TypeError
         wanted = tuple([as_integer(n) for n in shape])
     except TypeError:
         raise TypeError(f"reshape: shape must be integers, got {shown(shape)}") from None
@@ -159,7 +168,8 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     if axes is not None and not isinstance(axes, Sequence):
         raise TypeError(f"transpose: axes must be the dimensions in their new order, got {shown(axes)}")
     there, given = list(range(x.ndim)), () if axes is None else tuple(axes)
-    order = tuple(there[::-1]) if axes is None else tuple([a % x.ndim for a in given if isinstance(a, (int, np.integer)) and x.ndim])
+    fitting = [a % x.ndim for a in given if isinstance(a, (int, np.integer)) and not isinstance(a, bool) and -x.ndim <= a < x.ndim]
+    order = tuple(there[::-1] if axes is None else fitting)
     if sorted(order) != there or axes is not None and len(given) != x.ndim:
         pair = "; PyTorch's two are numpy's swapaxes, here all are given in their new order" if len(given) == 2 < x.ndim else ""
         raise ValueError(f"transpose: axes {shown(given)} are not a permutation of the {x.ndim} dimensions of {x.shape}{pair}")

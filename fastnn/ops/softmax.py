@@ -62,7 +62,7 @@ class LogSumExp(Op):
 
 
 def _dim(what: str, dim: Any) -> int:
-    if not hasattr(dim, "__index__"):
+    if not hasattr(dim, "__index__") or isinstance(dim, bool):
         raise TypeError(f"{what}: dim must be an integer, got {dim!r}")
     return index(dim)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import _C
+from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .activation import elements
 from .elementwise import binary, constant
@@ -69,6 +70,7 @@ class Norm(Op):
 
 def _spread(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool, correction: float, root: bool) -> Tensor:
     axes = axes_of(what, x, axis)
+    number(what, "correction", correction)
     count = reduction(x.shape, axes, keepdims).reduced_count
     if count - correction <= 0:
         raise ValueError(f"{what}: {count} elements (shape {x.shape}, axis {axis}) minus correction {correction} leave none to divide by")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Upsample2d(Op):
 def checked_scales(what: str, value: Any) -> tuple[float, float]:
     """A scale_factor of each direction."""
     factors = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(factors) != 2 or any(isinstance(f, (str, bool)) or not hasattr(f, "__float__") for f in factors):
+    if len(factors) != 2 or any(isinstance(f, bool) or not isinstance(f, Real) for f in factors):
         raise TypeError(f"{what}: scale_factor must be a number or a pair of numbers, got {value!r}")
     scales = float(factors[0]), float(factors[1])
     if not all(isfinite(s) and s > 0 for s in scales):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import array, integer, items, shown
+from ..arguments import array, integer, names, shown
 from ..arguments import path as checked_path
 from ..nn import Module
 from ..tensor import Tensor
@@ -58,7 +58,7 @@ def show_weights(
     from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
     columns, path = integer("show_weights", "columns", columns, 1, 2**31), checked_path("show_weights", "path", path)
-    titles = None if titles is None else [str(title) for title in items("show_weights", "titles", titles, "a title for each picture")]
+    titles = None if titles is None else names("show_weights", "titles", titles, "a title for each picture")
     pictures = weight_images(weights, shape)
     if pictures.shape[1] not in (1, 3):
         raise ValueError(f"show_weights: {pictures.shape[1]} channels make no picture; 1 (grey) or 3 (colours) do")

@@ -1,0 +1,148 @@
+"""Values that numpy or Python would take for others, in silence: True for 1, "" for nothing, a Tensor for its rows, NaN for a rate."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import data, files, models, nn, ops, train
+
+Case = tuple[Callable[[], Any], type[Exception], str]
+
+
+def x(*shape: int) -> fastnn.Tensor:
+    return fastnn.tensor(np.ones(shape, np.float32))
+
+
+NUMBERS: dict[str, Case] = {
+    "a word": (lambda: ops.elu(x(3), "3"), TypeError, "elu: alpha must be a number, got '3'"),
+    "a Tensor": (lambda: ops.dropout(x(3), x(1)), TypeError, "dropout: p must be a number, got Tensor"),
+    "True, a size": (lambda: ops.max_pool2d(x(1, 1, 4, 4), True), TypeError, "kernel_size: expected an integer or a pair of integers, got True"),
+    "True, two sizes": (lambda: ops.conv2d(x(1, 1, 4, 4), x(1, 1, 1, 1), stride=(True, True)), TypeError, r"conv2d: stride: expected .* got \(True, True\)"),
+    "True, an axis": (lambda: x(2, 3).sum(True), TypeError, "sum: axis must be an integer, several, or None, got True"),
+    "True, a dim": (lambda: ops.softmax(x(2, 3), True), TypeError, "softmax: dim must be an integer, got True"),
+    "True, a count": (lambda: ops.maxout(x(2, 4), True), TypeError, "maxout: pieces must be an integer, got True"),
+    "True, rows": (lambda: x(2, 3).reshape(True, -1), TypeError, r"reshape: shape must be integers, got \(True, -1\)"),
+    "True, a share": (lambda: ops.cross_entropy(x(2, 3), [0, 1], label_smoothing=True), TypeError, "label_smoothing must be a number"),
+    "a fraction, a class": (lambda: ops.nll_loss(x(2, 3), [0, 1], ignore_index=np.float32(0)), TypeError, "ignore_index must be an integer"),
+    "nan, a slope": (lambda: ops.leaky_relu(x(3), math.nan), ValueError, "leaky_relu: negative_slope must be a finite number, got nan"),
+    "nan, a layer's slope": (lambda: nn.LeakyReLU(math.nan), ValueError, "LeakyReLU: negative_slope must be a finite number, got nan"),
+    "nan, a margin": (lambda: nn.MultiMarginLoss(margin=math.nan), ValueError, "MultiMarginLoss: margin must be a finite number"),
+    "nan, a correction": (lambda: x(4).var(correction=math.nan), ValueError, "var: correction must be a finite number, got nan"),
+    "inf, a width": (lambda: ops.huber_loss(x(3), x(3), delta=math.inf), ValueError, "huber_loss: delta must be a finite number, got inf"),
+    "inf, a std": (lambda: nn.GaussianNoise(math.inf), ValueError, "GaussianNoise: std must be a finite number, got inf"),
+    "inf, eps": (lambda: ops.group_norm(x(2, 4, 3, 3), 2, eps=math.inf), ValueError, "group_norm: eps must be a finite number, got inf"),
+    "momentum of nan": (lambda: nn.BatchNorm2d(3, momentum=math.nan), ValueError, "BatchNorm2d: momentum must be a finite number, got nan"),
+    "momentum of 7": (
+        lambda: ops.batch_norm(x(4, 3), x(3), x(3), training=True, momentum=7),
+        ValueError,
+        r"batch_norm: momentum must lie in \[0, 1\], got 7",
+    ),
+    "a negative divisor": (lambda: ops.avg_pool2d(x(1, 1, 4, 4), 2, divisor_override=-1), ValueError, "divisor_override must be at least 1"),
+    "negative padding": (
+        lambda: ops.max_unpool2d(x(1, 1, 1, 1), [[[[0]]]], 2, padding=-1),
+        ValueError,
+        r"max_unpool2d: padding must not be negative, got \(-1, -1\)",
+    ),
+    "five sizes": (
+        lambda: ops.max_unpool2d(x(1, 1, 1, 1), [[[[0]]]], 2, output_size=(7, 7, 7, 2, 2)),
+        ValueError,
+        r"output_size must be \(H, W\) or \(1, 1, 'H', 'W'\), got \(7, 7, 7, 2, 2\)",
+    ),
+    "fractions of a shape": (lambda: ops.broadcast_to(x(1, 3), (2.0, 3.0)), TypeError, "broadcast_to: shape must be integers"),
+    "samples without end": (lambda: nn.monte_carlo(nn.Dropout(), x(1), 2**70), ValueError, r"samples must be less than 2\*\*31"),
+    "NaN among the weights": (
+        lambda: nn.CrossEntropyLoss([1.0, math.nan]),
+        ValueError,
+        r"CrossEntropyLoss: weight must be finite, got nan at \(1,\)",
+    ),
+    "a mask of weights": (
+        lambda: ops.cross_entropy(x(2, 3), [0, 1], np.array([True, False, True])),
+        TypeError,
+        "cross_entropy: weight must be numbers, got .* of dtype bool",
+    ),
+    "NaN among probabilities": (
+        lambda: ops.cross_entropy(x(1, 2), [[math.nan, 1.0]]),
+        ValueError,
+        r"cross_entropy: labels must be finite, got nan at \(0, 0\)",
+    ),
+}  # fmt: skip
+
+THINGS: dict[str, Case] = {
+    "numpy's array, handed on": (lambda: ops.flatten(np.ones((4, 3))), TypeError, "flatten: x: expected a Tensor, got numpy.ndarray"),
+    "a word, handed on": (lambda: ops.dropout("x", 0.0), TypeError, "dropout: x: expected a Tensor, got 'x'"),
+    "the rows of a Tensor": (lambda: ops.concat(x(4, 3)), TypeError, r"tensors must be a list of Tensors, got a Tensor; write concat\(\[x, y\]\)"),
+    "a set of axes": (lambda: ops.transpose(x(2, 3), {0, 1}), TypeError, r"transpose: axes must be the dimensions in their new order, got \{0, 1\}"),
+    "axes beyond": (lambda: x(2, 3).transpose(2, 3), ValueError, r"transpose: axes \(2, 3\) are not a permutation of the 2 dimensions"),
+    "an empty array of fractions": (lambda: x(3)[np.zeros(0)], TypeError, "the index must hold integers, got dtype float64"),
+    "nothing for modules": (lambda: nn.ModuleDict(""), TypeError, "ModuleDict: modules must be a dict of modules by name, got ''"),
+    "modules in no order": (lambda: nn.ModuleList({nn.ReLU(), nn.ReLU()}), TypeError, "ModuleList: modules must be several Modules"),
+    "a weight that learns": (
+        lambda: nn.CrossEntropyLoss(fastnn.tensor(np.ones(3), requires_grad=True)),
+        ValueError,
+        r"CrossEntropyLoss: weight is a constant of the loss; pass weight.detach\(\)",
+    ),
+    "numbers for paths": (lambda: data.ImageFiles([2, 3], [0, 1], None, data.Resize(4)), TypeError, "ImageFiles: paths must be a path, got 2"),
+    "True for a class": (lambda: train.save_model("m", nn.Linear(2, 2), classes=[True, False]), TypeError, "classes must be the names .* got True"),
+    "positions in no order": (
+        lambda: data.ArrayDataset(np.zeros((3, 2)), [0, 1, 0]).take({0, 1}),
+        TypeError,
+        "take: indices must be positions or a mask, got",
+    ),
+    "fractions for classes": (lambda: list(data.k_fold([0.5, 1.5, 0.5], 2)), TypeError, "k_fold: labels have dtype float64; expected integers"),
+    "numbers for keys": (lambda: files.write("f", {}, {"a": {1: 2}}), TypeError, "files.write: a key in notes must be a str, got 1"),
+    "a model without a name": (lambda: models.register("", nn.Linear), ValueError, "register: name is empty"),
+    "images of no shape": (lambda: models.linear(3, ()), ValueError, r"linear: input_shape is empty; expected .* \(C, H, W\)"),
+}  # fmt: skip
+
+INITIALISERS: dict[str, Case] = {
+    "None": (lambda: nn.init.constant_(x(3), None), TypeError, "constant_: val must be a number, got None"),
+    "a word": (lambda: nn.init.constant_(x(3), "3"), TypeError, "constant_: val must be a number, got '3'"),
+    "a negative std": (lambda: nn.init.normal_(x(3), std=-1), ValueError, "normal_: std must not be negative, got -1"),
+    "a from above b": (lambda: nn.init.uniform_(x(3), 2, 1), ValueError, "uniform_: a must not be larger than b, got a=2 and b=1"),
+    "a negative gain": (lambda: nn.init.xavier_normal_(x(3, 3), -1), ValueError, "xavier_normal_: gain must not be negative, got -1"),
+    "no gain": (lambda: nn.init.orthogonal_(x(3, 3), 1j), TypeError, "orthogonal_: gain must be a number, got complex"),
+    "a slope that relu does not read": (
+        lambda: nn.init.kaiming_normal_(x(3, 3), math.nan, nonlinearity="relu"),
+        ValueError,
+        "kaiming_normal_: a must be a finite number, got nan",
+    ),
+    "fractions in bytes": (
+        lambda: nn.init.kaiming_uniform_(fastnn.tensor(np.ones((2, 2), np.uint8))),
+        TypeError,
+        "tensor has dtype uint8; expected float32 or float64",
+    ),
+    "a half in bytes": (lambda: nn.init.constant_(fastnn.tensor([1, 2]), 0.5), TypeError, "constant_: tensor has dtype int64"),
+    "samples of a negative std": (lambda: fastnn.Generator(0).normal((3,), std=-1), ValueError, "Generator.normal: std must not be negative"),
+    "samples from above": (lambda: fastnn.Generator(0).uniform((3,), 2, 1), ValueError, "Generator.uniform: low must not be larger than high"),
+}  # fmt: skip
+
+CASES = {
+    f"{kind}, {name}": case
+    for kind, cases in [("number", NUMBERS), ("thing", THINGS), ("init", INITIALISERS)]
+    for name, case in cases.items()
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refusals(name: str) -> None:
+    call, error, message = CASES[name]
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value)), f"{str(caught.value)!r} does not say {message!r}"
+
+
+def test_what_they_may_be_mistaken_for_is_taken() -> None:
+    """numpy's numbers, a switch of numpy's, whole numbers in a tensor of integers, names of classes that are numbers."""
+    assert ops.max_pool2d(x(1, 1, 4, 4), np.int64(2)).shape == (1, 1, 2, 2)
+    assert ops.elu(x(3), np.float32(0.5)).shape == (3,)
+    assert x(2, 3).sum(np.int32(1), np.True_).shape == (2, 1)
+    assert nn.init.constant_(fastnn.tensor([1, 2]), 3).numpy().tolist() == [3, 3]
+    assert data.ArrayDataset(np.zeros((2, 3)), [0, 1], range(2)).classes == ("0", "1")
+    assert ops.concat((x(1, 2), x(1, 2))).shape == (2, 2) and x(3)[[]].shape == (0,)
