@@ -102,7 +102,7 @@ def test_moving_is_differentiable_and_moving_nowhere_is_free(gpu: str) -> None:
 @every_gpu
 def test_operands_of_two_devices_are_refused_by_name(gpu: str) -> None:
     layer = nn.Conv2d(3, 4, 3).to(gpu)
-    with pytest.raises(ValueError, match=r"Conv2d\(3->4.*conv2d: w lies on cuda.*:0, x on cpu; move one of them with .to\('cpu'\)"):
+    with pytest.raises(ValueError, match=r"Conv2d\(3->4.*conv2d: weight lies on cuda.*:0, x on cpu; move one of them with .to\('cpu'\)"):
         layer(fastnn.tensor(values(1, 3, 8, 8)))
 
 

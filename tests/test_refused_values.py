@@ -97,6 +97,7 @@ THINGS: dict[str, Case] = {
     ),
     "fractions for classes": (lambda: list(data.k_fold([0.5, 1.5, 0.5], 2)), TypeError, "k_fold: labels have dtype float64; expected integers"),
     "numbers for keys": (lambda: files.write("f", {}, {"a": {1: 2}}), TypeError, "files.write: a key in notes must be a str, got 1"),
+    "a model that is made": (lambda: models.register("mine", nn.ReLU()), TypeError, "register: maker must be a function or a class .* got ReLU"),
     "a model without a name": (lambda: models.register("", nn.Linear), ValueError, "register: name is empty"),
     "images of no shape": (lambda: models.linear(3, ()), ValueError, r"linear: input_shape is empty; expected .* \(C, H, W\)"),
 }  # fmt: skip

@@ -79,7 +79,7 @@ def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **
 def register(name: str, maker: Callable[..., Module]) -> None:
     """Makes a network of one's own known to `create`, and so to files: `register("mynet", MyNet)`, where MyNet takes the keywords
     num_classes and input_shape. A program that loads the file registers the same name first. ValueError for a name that is taken."""
-    if not callable(maker):
+    if not callable(maker) or isinstance(maker, Module):
         raise TypeError(f"register: maker must be a function or a class that makes a Module, got {shown(maker)}")
     if not text("register", "name", name):
         raise ValueError("register: name is empty; models.create finds a model by it")

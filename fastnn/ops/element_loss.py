@@ -85,7 +85,10 @@ def _element_loss(what: str, x: Tensor, target: Any, width: float, curve: float,
 
 
 def mse_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """(x - target)^2; any shape, the same for both (ValueError: nothing is broadcast). "mean" divides by the number of elements."""
+    """(x - target)^2; any shape, the same for both (ValueError: nothing is broadcast). "mean" divides by the number of elements.
+
+    A target that lies on another device is brought to that of x.
+    """
     return _element_loss("mse_loss", x, target, inf, 1.0, 1.0, reduction)
 
 

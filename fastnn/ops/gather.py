@@ -126,6 +126,10 @@ def several(what: str, tensors: Any) -> list[Tensor]:
     wrong = next((p for p in parts if not isinstance(p, Tensor)), None)
     if wrong is not None:
         raise TypeError(f"{what}: expected Tensors, got {type(wrong).__name__}")
+    first = parts[0].device
+    apart = next((i for i, p in enumerate(parts) if p.device != first), None)
+    if apart is not None:
+        raise ValueError(f"{what}: tensor {apart} lies on {parts[apart].device}, tensor 0 on {first}; move one of them with .to('{first}')")
     return parts
 
 

@@ -226,6 +226,7 @@ def cross_entropy(
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
     Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by
     the number of samples, both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
+    Labels and weights that lie on another device are brought to that of the logits.
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts. Labels that lie
     on a GPU are not looked at: one out of range makes the loss of its sample NaN.
     """

@@ -106,6 +106,8 @@ def _better(
     name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], error: Exception
 ) -> Exception | None:
     text, original = str(error), error
+    if type(error) is ValueError and _APART.search(text) and (apart := _of_other_device(name, operation, args, keywords)) is not None:
+        return apart
     row = text.partition(":")[0]
     if type(error) in (ValueError, TypeError) and row != name and row in _rows():  # a kernel's name, which the caller never wrote
         text = f"{name}: {text.partition(': ')[2]}"
@@ -136,6 +138,19 @@ def _better(
 @lru_cache(None)
 def _rows() -> set[str]:
     return {row["name"] for row in _C.rows()}
+
+
+_APART = re.compile(r"\w+ lies on .*; move one of them with")
+
+
+def _of_other_device(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
+    """What a kernel says of its operands, said of the arguments."""
+    given = inspect.signature(operation).bind(*args, **keywords).arguments
+    first, *others = [(argument, value.device) for argument, value in given.items() if isinstance(value, Tensor)] or [("", "")]
+    other = next(((argument, device) for argument, device in others if device != first[1]), None)
+    if other is None:
+        return None
+    return ValueError(f"{name}: {other[0]} lies on {other[1]}, {first[0]} on {first[1]}; move one of them with .to('{first[1]}')")
 
 
 _KIND = re.compile(r"^\w+: \w+ has dtype \w+; expected")
