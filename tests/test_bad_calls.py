@@ -1,4 +1,4 @@
-"""Every public function and class with arguments drawn at random: what cannot work is refused in a way that helps."""
+"""Every public function and class with bad arguments: what cannot work is refused in a way that helps, and what is not refused is meant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +16,7 @@ from threading import Event
 
 import numpy as np
 import pytest
-from bad_calls import RAW, Subject, attack, command, order, surface
+from bad_calls import RAW, Subject, accepted, attack, command, elsewhere, order, outcome, surface
 from bad_calls import data as of_data
 from bad_calls import nn as of_nn
 from bad_calls import ops as of_ops
@@ -23,7 +24,9 @@ from bad_calls import optim as of_optim
 from bad_calls import root as of_root
 from bad_calls import train as of_train
 from bad_calls.limit import Limit
+from bad_calls.values import LEFT_OUT
 from faults import in_child
+from kernel_calls import GPUS
 
 import fastnn
 from fastnn import cli, data, nn, ops, optim, train
@@ -44,7 +47,8 @@ SEED = int(os.environ.get("FASTNN_BAD_CALLS_SEED", "7"))  # the same calls each 
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty folder, and 8 GiB more at most; figures of numpy that overflow are no refusals."""
     monkeypatch.chdir(tmp_path)
-    fastnn.tensor(np.zeros(2**20))  # large arrays have addresses set aside, once: before the limit
+    for device in ("cpu", *GPUS):  # large arrays have addresses set aside, once, and so has a GPU: before the limit
+        fastnn.tensor(np.zeros(2**20), device=device)
     before = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**33, before[1]))
@@ -102,17 +106,63 @@ def test_every_public_name_and_argument_is_called(floor: str) -> None:
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_bad_arguments_are_refused_in_words_that_help(floor: str, limit: Limit) -> None:
-    subjects = SUBJECTS[floor]
+def test_every_bad_value_alone_is_refused_in_words_that_help_or_is_meant(floor: str, limit: Limit, tmp_path: Path) -> None:
+    """All of them for every argument. What is accepted is what tests/bad_calls/accepted lists; FASTNN_BAD_CALLS_ACCEPT=1 writes it."""
+    taken: accepted.Taken = {}
+    wrong, calls = [], 0
+    for subject, argument, name, values in accepted.alone(SUBJECTS[floor]):
+        os.chdir(_empty(tmp_path / "alone"))
+        for value in values:
+            calls += 1
+            answer = outcome(subject, {argument: value}, limit)
+            if answer.wrong:
+                wrong.append(f"{answer.words}\n    {answer.refusal}\n    {answer.wrong}")
+            elif answer.refusal is None and value[0] != LEFT_OUT:  # an argument that may be left out is no bad value
+                taken.setdefault(name, set()).add(value[0])
+    if "FASTNN_BAD_CALLS_ACCEPT" in os.environ:
+        accepted.write(floor, taken)
+    assert not wrong, "\n".join([f"{len(wrong)} of {calls} calls:", *wrong])
+    assert not (other := accepted.differences(floor, taken)), "\n".join(other)
+    assert calls > 1000 and sum(map(len, taken.values())) < 0.3 * calls
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_what_lies_on_another_device_is_refused_with_both_names_or_is_meant(gpu: str, limit: Limit) -> None:
+    """One Tensor, array or model there, all else on the CPU; accepted/elsewhere.txt has what is meant: x alone, labels that a loss fetches."""
+    taken: accepted.Taken = {}
+    wrong = []
+    for floor in ("fastnn", "optim", "train", "ops", "nn"):
+        for subject, argument, value in elsewhere.calls(SUBJECTS[floor], gpu):
+            answer = elsewhere.judged(subject, argument, value, gpu, limit)
+            if answer.wrong:
+                wrong.append(f"{answer.words}\n    {answer.refusal}\n    {answer.wrong}")
+            elif answer.refusal is None:
+                taken[f"{floor} {subject.name}.{argument}"] = {"another device"}
+    if "FASTNN_BAD_CALLS_ACCEPT" in os.environ:
+        accepted.write("elsewhere", taken)
+    assert not wrong, "\n".join(wrong)
+    assert not (other := accepted.differences("elsewhere", taken)), "\n".join(other)
+
+
+def _empty(folder: Path) -> Path:
+    """Files that one call wrote are nothing to read for the next."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_several_bad_arguments_are_refused_in_words_that_help(floor: str, limit: Limit) -> None:
+    subjects, each = SUBJECTS[floor], FLOORS[floor][2]
     rng, wrong, refused = random.Random(f"{SEED} {floor}"), [], 0
     for subject in subjects:
-        for _ in range(FLOORS[floor][2]):
-            outcome = attack(subject, rng, limit)
-            refused += outcome.refusal is not None
-            if outcome.wrong:
-                wrong.append(f"{outcome.words}\n    {outcome.refusal}\n    {outcome.wrong}")
-    assert not wrong, "\n".join([f"{len(wrong)} of {len(subjects) * FLOORS[floor][2]} calls:", *wrong])
-    assert refused > 0.4 * len(subjects) * FLOORS[floor][2]
+        for _ in range(each):
+            answer = attack(subject, rng, limit)
+            refused += answer.refusal is not None
+            if answer.wrong:
+                wrong.append(f"{answer.words}\n    {answer.refusal}\n    {answer.wrong}")
+    assert not wrong, "\n".join([f"{len(wrong)} of {len(subjects) * each} calls:", *wrong])
+    assert refused > 0.4 * len(subjects) * each
 
 
 def test_calls_in_any_order_are_answered_in_words_that_help(limit: Limit) -> None:

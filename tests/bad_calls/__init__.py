@@ -1,8 +1,8 @@
-"""Calls that cannot work, drawn at random: a public function or class, its good arguments, and one or two of them replaced by something else.
+"""Calls that cannot work: a public function or class, its good arguments, and one or two of them replaced by something else.
 
-What comes back may be a result (the value fitted after all), or one exception of a kind that tells: its type is one of `KINDS`, and its text
-names the argument, the function or the class, is one line, and is not Python's, numpy's or the compiled core's own complaint about what
-happened further in.
+What comes back may be a result (whether it should have been: accepted.py), or one exception of a kind that tells: its type is one of `KINDS`,
+and its text names the argument, the function or the class, is one line, and is not Python's, numpy's or the compiled core's own complaint
+about what happened further in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from fastnn.files import CorruptFile
 from fastnn.train import Diverged, Interrupted
 
 from .limit import Limit
-from .values import VALUES
+from .values import LEFT_OUT, VALUES
+
+Value = tuple[str, Callable[[], Any]]  # in words, and made anew
 
 KINDS = (ValueError, TypeError, RuntimeError, IndexError, FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError)
 OURS = (DeviceError, OutOfMemoryError, CorruptFile, Diverged, Interrupted, CaptureError)
@@ -44,6 +46,7 @@ class Subject:
     names: tuple[str, ...] = ()
     given: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # bad values of its own for some arguments
     kinds: tuple[type[Exception], ...] = ()  # that its protocol asks for
+    script: bool = False  # its arguments choose what is called in which order: there is nothing to refuse
 
 
 @dataclass
@@ -56,32 +59,31 @@ class Outcome:
 
 
 def attack(subject: Subject, rng: random.Random, limit: Limit) -> Outcome:
-    """One call with one or two bad arguments."""
+    """One call with one or two bad arguments, drawn at random."""
+    names = rng.sample(sorted(subject.good), min(len(subject.good), rng.choice((1, 2, 2, 2))))
+    return outcome(subject, {name: rng.choice(values_of(subject, name, rng.random() < 0.5)) for name in names}, limit)
+
+
+def outcome(subject: Subject, changed: dict[str, Value], limit: Limit) -> Outcome:
+    """The call with these arguments changed."""
     arguments = {name: make() for name, make in subject.good.items()}
-    changed = rng.sample(sorted(arguments), min(len(arguments), rng.choice((1, 1, 1, 2))))
-    told = []
-    for name in changed:
-        label, value = drawn(subject, name, rng)
-        if label == "(left out)":
+    for name, (label, make) in changed.items():
+        if label == LEFT_OUT:
             del arguments[name]
         else:
-            arguments[name] = value
-        told.append(f"{name}={label}")
-    words = f"{subject.name}({', '.join(told)})"
+            arguments[name] = make()
+    words = f"{subject.name}({', '.join(f'{name}={label}' for name, (label, _) in changed.items())})"
     try:
         limit.call(words, lambda: subject.call(**arguments))
     except BaseException as error:  # noqa: BLE001 - what comes is what is looked at
-        return Outcome(words, complaint(error, subject, changed), f"{type(error).__name__}: {error}")
+        return Outcome(words, complaint(error, subject, list(changed)), f"{type(error).__name__}: {error}")
     return Outcome(words, None, None)
 
 
-def drawn(subject: Subject, name: str, rng: random.Random) -> tuple[str, Any]:
-    own = subject.given.get(name, ())
-    if own and rng.random() < 0.5:
-        value = rng.choice(own)
-        return repr(value)[:60], value
-    label = rng.choice(sorted(VALUES))
-    return label, VALUES[label]()
+def values_of(subject: Subject, name: str, own: bool) -> list[Value]:
+    """What an argument is replaced by: the values of its own, if it has some, or everybody's."""
+    given: list[Value] = [(repr(value)[:60], lambda value=value: value) for value in subject.given.get(name, ())]
+    return given if own and given else sorted(VALUES.items())
 
 
 def complaint(error: BaseException, subject: Subject, changed: list[str]) -> str | None:

@@ -99,7 +99,7 @@ def subjects() -> list[Subject]:
         Subject("Loader.order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
         Subject("Loader.frames", lambda epoch: data.Loader(bytes_set(), 5, augment=data.Flip()).frames(epoch), constants(epoch=0)),
         Subject("Loader.batch", lambda positions: data.Loader(rows_set(), 5).batch(positions), {"positions": lambda: np.arange(3)}, ("ArrayDataset",)),
-        Subject("Resize.decode", lambda **a: data.Resize(4, channels=3).decode(**a), {"data": picture, **constants(name="a.png")}, ("a.png",)),
+        Subject("Resize.decode", lambda **a: data.Resize(4, channels=3).decode(**a), {"data": picture, **constants(name="a.png")}, ("a.png", "image")),
         Subject("ImageFiles.__getitem__", lambda i: stored()[i], constants(i=0)),
         Subject("ImageFiles.decoded", lambda progress: stored().decoded(progress), constants(progress=False)),
         Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),

@@ -257,7 +257,7 @@ def subjects() -> list[Subject]:
             {"group": lambda: {"params": parameters(), "lr": 0.1}},
             ("expected parameter groups",),
         ),
-        Subject("SGD", lambda params: optim.SGD([{"params": params, "lr": 0.1}]).step(), {"params": with_gradients}),
+        Subject("SGD", lambda params: optim.SGD([{"params": params, "lr": 0.1}]).step(), {"params": with_gradients}, ("sgd_step",)),
         Subject(
             "SGD", lambda grad: stepped_with(grad), {"grad": lambda: fastnn.tensor(np.ones((2, 3)))}, ("gradient", "sgd_step", "Parameter")
         ),

@@ -110,7 +110,7 @@ def of_models() -> list[Subject]:
     return [
         *(Subject(f"models.{name}", getattr(models, name), good, inside) for name, good in small.items()),
         Subject("models.create", created, {**SHAPE, **constants(name="lenet", options={})}, (*inside, "lenet", "no model", "Dropout", "options")),
-        Subject("models.register", lambda **a: models.register(**a), {"name": lambda: "mine", "maker": lambda: mine}, ("no model", "a model")),
+        Subject("models.register", registered, {"name": lambda: "mine", "maker": lambda: mine}, ("no model", "a model")),
         Subject("Airbench94.whiten_with", lambda **a: models.airbench94(4, width=0.1).whiten_with(**a), whiten),
         Subject("ResNet", models.ResNet, blocks, ("Linear", "Conv2d", "BatchNorm2d")),
         Subject("ConvNet", models.ConvNet, {"features": lambda: nn.Conv2d(3, 2, 3), "classifier": lambda: nn.Linear(2, 2)}),
@@ -122,6 +122,16 @@ def created(name: Any, options: Any = (), **arguments: Any) -> nn.Module:
     """options: the maker's, or a dropout."""
     named = type(options) is dict and all(isinstance(key, str) for key in options)
     return models.create(name, **arguments, **(options if named else {"dropout": options}))
+
+
+def registered(**arguments: Any) -> None:
+    """For this call alone."""
+    before = dict(models._makers)
+    try:
+        models.register(**arguments)
+    finally:
+        models._makers.clear()
+        models._makers.update(before)
 
 
 def mine(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:

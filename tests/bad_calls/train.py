@@ -175,8 +175,8 @@ def subjects() -> list[Subject]:
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
         Subject("show_weights", train.show_weights, pictures, ("weight_images",)),
-        Subject("swapped", swapped, constants(times=1, then="swap"), ("EMA",), {"times": (0, 1, 2), "then": ("update", "state", "swap")}),
-        Subject("in_order", in_order, constants(first="fit", second="save"), orders, {"first": ORDER, "second": ORDER}, (KeyError,)),
+        Subject("swapped", swapped, constants(times=1, then="swap"), ("EMA",), {"times": (0, 1, 2), "then": ("update", "state", "swap")}, script=True),
+        Subject("in_order", in_order, constants(first="fit", second="save"), orders, {"first": ORDER, "second": ORDER}, (KeyError,), script=True),
     ]  # fmt: skip
 
 

@@ -20,10 +20,12 @@ def nothing(*arguments: Any) -> None:
     """A function that gives nothing."""
 
 
+LEFT_OUT = "(left out)"
 VALUES: dict[str, Callable[[], Any]] = {
-    "(left out)": lambda: None,
+    LEFT_OUT: lambda: None,
     "None": lambda: None,
     "True": lambda: True,
+    "numpy True": lambda: np.True_,
     "0": lambda: 0,
     "1": lambda: 1,
     "7": lambda: 7,
@@ -46,6 +48,9 @@ VALUES: dict[str, Callable[[], Any]] = {
     "[1]": lambda: [1],
     "(2, 3)": lambda: (2, 3),
     "(-1, 0)": lambda: (-1, 0),
+    "(True, True)": lambda: (True, True),
+    "(2.0, 3.0)": lambda: (2.0, 3.0),
+    "(nan, nan)": lambda: (math.nan, math.nan),
     "(1, 2, 3, 4, 5)": lambda: (1, 2, 3, 4, 5),
     "[1, 'a']": lambda: [1, "a"],
     "[[1, 2], [3]]": lambda: [[1, 2], [3]],
@@ -71,6 +76,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "numpy bools": lambda: np.array([True, False, True]),
     "numpy words": lambda: np.array(["a", "b"]),
     "numpy objects": lambda: np.array([None, Thing()], object),
+    "numpy nan (3,)": lambda: np.full(3, np.nan),
     "numpy nan": lambda: np.full((4, 3), np.nan, np.float32),
     "numpy complex": lambda: np.ones((4, 3), np.complex64),
     "tensor ()": lambda: fastnn.tensor(2.0),
