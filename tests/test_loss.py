@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import reference
 import torch
-from kernel_calls import Table, call, plan
+from kernel_calls import Table, assert_within, call, plan
 from kernel_cases import Case
+from kernel_problems.loss import multi_margin_backward
 
 import fastnn
 from fastnn import _C
@@ -244,3 +245,17 @@ def test_labels_and_weight_changed_before_backward_are_refused(which: str) -> No
     kept[which].copy_from(np.full(kept[which].shape, 2))
     with pytest.raises(RuntimeError, match="overwritten after the forward pass"):
         loss.backward()
+
+
+@pytest.mark.parametrize(("seed", "classes"), [(15, 500), (39, 1500)])
+def test_the_labels_slope_of_many_equal_terms(seed: int, classes: int, table: Table) -> None:
+    """Found by problems drawn at random: every class beyond its margin takes the same number from the label's gradient, so the roundings of that
+    sum agree and grow with their number. Here they are more than the 8 that its bound once allowed, where vectors are narrow."""
+    fields = ((5, classes), 1, 100.0 if seed == 15 else 0.5, 0.1, "sum")
+    problem = multi_margin_backward(np.random.default_rng(seed), *fields, weighted=True)
+    (expected,), tolerance = problem.expected, problem.tolerance
+    got = call("multi_margin_backward", fields, problem.operands, table.dtype)["dx"]
+    assert_within(got, expected, tolerance, f"multi_margin_backward on {table}")
+    if table.where in ("portable", "avx2") and table.dtype == "float32":
+        with pytest.raises(AssertionError):
+            assert_within(got, expected, tolerance * 8 / (8 + classes / 64), "as it once was")
