@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, files, models, nn, ops, train
+from fastnn import data, files, models, nn, ops, optim, train
 
 Case = tuple[Callable[[], Any], type[Exception], str]
 
@@ -98,6 +98,9 @@ THINGS: dict[str, Case] = {
     "fractions for classes": (lambda: list(data.k_fold([0.5, 1.5, 0.5], 2)), TypeError, "k_fold: labels have dtype float64; expected integers"),
     "numbers for keys": (lambda: files.write("f", {}, {"a": {1: 2}}), TypeError, "files.write: a key in notes must be a str, got 1"),
     "a model that is made": (lambda: models.register("mine", nn.ReLU()), TypeError, "register: maker must be a function or a class .* got ReLU"),
+    "a word for a switch": (lambda: nn.Parameter([1.0], requires_grad="no"), TypeError, "Parameter: requires_grad must be True or False, got 'no'"),
+    "no batches": (lambda: optim.update_bn([], nn.BatchNorm1d(2)), ValueError, "update_bn: loader gives no batches"),
+    "a length that steps do not need": (lambda: optim.schedules.cosine(0.1, 10).at(3, "a"), TypeError, "steps_per_epoch must be an integer, got 'a'"),
     "a model without a name": (lambda: models.register("", nn.Linear), ValueError, "register: name is empty"),
     "images of no shape": (lambda: models.linear(3, ()), ValueError, r"linear: input_shape is empty; expected .* \(C, H, W\)"),
 }  # fmt: skip

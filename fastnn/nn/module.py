@@ -27,6 +27,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, values: ArrayLike, dtype: str | None = None, requires_grad: bool = True) -> None:
+        flag("Parameter", "requires_grad", requires_grad)
         made = tensor(values, dtype)
         super().__init__((made if dtype or made.dtype[:5] == "float" else tensor(made, "float32"))._array, requires_grad)
 

@@ -186,6 +186,10 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     norms = [m for m in model.modules() if isinstance(m._buffers.get("running_mean"), Tensor)]
     if not norms:
         return
+    batches = iter(loader)
+    first = next(batches, None)
+    if first is None:
+        raise ValueError("update_bn: loader gives no batches; an iterator that was gone through once is empty")
     before = [(m, m.training) for m in model.modules()]
     momenta = [m.momentum for m in norms]
     for m in norms:
@@ -196,7 +200,7 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     try:
         model.train()
         with no_grad():
-            for batch in loader:
+            for batch in chain([first], batches):
                 x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
                 if not isinstance(x, Tensor):
                     raise TypeError(f"update_bn: loader must give batches, or tuples that begin with one, got {shown(batch)}")

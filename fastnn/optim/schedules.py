@@ -60,7 +60,8 @@ class Schedule:
     def at(self, step: int, steps_per_epoch: int | None) -> float:
         """The rate at a step."""
         integer("Schedule.at", "step", step, 0)
-        return self(step if self.unit == "step" else step / self._epoch(steps_per_epoch))
+        length = self._epoch(steps_per_epoch) if self.unit == "epoch" or steps_per_epoch is not None else 1
+        return self(step if self.unit == "step" else step / length)
 
     def _epoch(self, steps_per_epoch: int | None) -> int:
         if steps_per_epoch is None:
