@@ -1,8 +1,7 @@
 // Functions of one number, written once for CPU and CUDA: the same steps, so the same bits wherever multiply-adds are fused.
 // Included at the end of cpu/math.h (vec: a vector) and cuda/math.cuh (vec: a float), which define set, zero, select, fma, max, min
 // (b where unordered), with_sign, horner, factors_of, nearest_whole and scale_by_power. Denormals count as zero; NaN and Inf as in C.
-// exp and log within 1.01 ulp, the logistic function, silu, tanh, e^x - 1 and softplus within 3, gelu within 4 (5 where they are not
-// fused).
+// exp and log within 1.01 ulp, the logistic function, silu, tanh, e^x - 1 and softplus within 3, gelu within 4.
 #pragma once
 
 namespace fastnn::FASTNN_TABLE {
@@ -58,11 +57,10 @@ INLINE vec expm1_below(vec x) {
 }
 
 // e^(-t^2 / 2) for 0 <= t <= 40: t in two parts, the square of the first being exact
-INLINE Exponential gaussian(vec t) {
+INLINE Reduced gaussian(vec t) {
   constexpr real rounder = real(is_float ? 49152.0 : 6442450944.0);  // its last bit stands for 2^-8, or 2^-20
   const vec coarse = t + set(rounder) - set(rounder), half = set(real(-0.5));
-  const Reduced e = reduce_exponent(half * coarse * coarse, half * (t - coarse) * (t + coarse));
-  return {e.rest + set(1), e.k};
+  return reduce_exponent(half * coarse * coarse, half * (t - coarse) * (t + coarse));
 }
 
 // --- logarithms
@@ -152,19 +150,20 @@ INLINE vec over_normal_tail(vec t) {
   return fma(t, set(real(2.5066282746310002)) - over / under, set(2));
 }
 
-// x Phi(x)
+// x Phi(x) = max(x, 0) - t Phi(-t), t = |x|
 INLINE vec gelu(vec x) {
-  const vec t = min(set(gelu_reach), absolute(x)), over = over_normal_tail(t);
-  const Exponential e = gaussian(t);
-  const vec below = select(x < set(-gelu_reach), x * zero(), scale_by_power(x * e.p / over, e.k));
-  return select(x < zero(), below, x * (set(1) - scale_by_power(e.p / over, e.k)));
+  const vec t = min(set(gelu_reach), absolute(x)), quotient = t / over_normal_tail(t);
+  const Reduced e = gaussian(t);
+  const vec rest = scale_by_power(fma(quotient, e.rest, quotient), e.k);
+  return select(x < zero(), select(x < set(-gelu_reach), x * zero(), -rest), x - rest);
 }
 
 // Phi(x) + x phi(x)
 INLINE vec gelu_slope(vec x) {
   const vec t = min(set(gelu_reach), absolute(x)), density = t * set(real(0.3989422804014327));
-  const Exponential e = gaussian(t);
-  const vec below = scale_by_power(e.p * (set(1) / over_normal_tail(t) - density), e.k);  // Phi(-t) - t phi(t), and 1 less that for t
+  const Reduced e = gaussian(t);
+  const vec below =
+      scale_by_power((e.rest + set(1)) * (set(1) / over_normal_tail(t) - density), e.k);  // Phi(-t) - t phi(t), and 1 less that for t
   return select(x < zero(), below, set(1) - below);
 }
 

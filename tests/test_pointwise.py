@@ -41,8 +41,7 @@ def test_within_4_ulp(function: tuple[str, float, float], numbers: object, table
         if table.dtype == "float64":
             error /= np.maximum(1, np.fmin(np.abs(exact), 40) ** 2)
     worst = int(error.argmax())
-    allowed = 5 if function[0] == "gelu" and table.where == "portable" else 4
-    assert error[worst] <= allowed, f"{function}({x[worst]!r}): {error[worst]} ulp from {expected[worst]!r}"
+    assert error[worst] <= 4, f"{function}({x[worst]!r}): {error[worst]} ulp from {expected[worst]!r}"
 
 
 @pytest.mark.parametrize("numbers", [sweep, dense, every_bfloat16])
