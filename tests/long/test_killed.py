@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from kernel_calls import GPUS
 from test_checkpoint import QUIET, make
 from test_interrupts import TRAIN, VALIDATION, goes_on, interrupted
 
@@ -39,6 +40,14 @@ RUNS = {
         else {}
     ),
 }  # fmt: skip
+for gpu in GPUS:
+    for precision in ("float32", "bf16"):
+        few = f"--device {gpu} --precision {precision} --samples 60 --batch-size 6".split()  # the emulated one takes its time
+        drawn = [*few, "--ema", "0.9", "--schedule", "plateau"]
+        RUNS[f"mlp, {precision} on {gpu}"] = ["--model", "mlp", *drawn, "--augment", "strong"]
+        RUNS[f"lenet, {precision} on {gpu}"] = ["--model", "lenet", *drawn, "--augment", "crop-flip"]
+        eager = ["--model", "lenet", "--replay", "off", "--schedule", "plateau", *few, *EVERYTHING]
+        RUNS[f"lenet, eager, everything, {precision} on {gpu}"] = eager
 
 
 @pytest.mark.parametrize("words", RUNS.values(), ids=list(RUNS))
@@ -47,7 +56,7 @@ def test_killed_ten_times(words: list[str], tmp_path: Path) -> None:
     sizes = ["--epochs", "3", "--samples", "400"]
     threads = [] if "--threads" in words else ["--threads", "1"]
     out = ["--out", str(tmp_path), "--seed", str(SEED)]
-    assert main(["verify-resume", "digits", *words, *sizes, *threads, "--kills", "10", *out]) == 0
+    assert main(["verify-resume", "digits", *sizes, *words, *threads, "--kills", "10", *out]) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
