@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,8 +154,26 @@ def test_busy_and_stolen_time_of_the_cpus_that_are_ours() -> None:
     assert load._stat("", {0}) == (None, None)
 
 
-def test_throttled_time() -> None:
-    assert load._throttled("nr_periods 3\nnr_throttled 1\nthrottled_usec 250000\n") == 0.25 and load._throttled("") is None
+@pytest.mark.parametrize(
+    ("groups", "files", "seconds"),
+    [
+        ("0::/\n", {"cpu.stat": "nr_periods 3\nnr_throttled 1\nthrottled_usec 250000\n"}, 0.25),
+        ("0::/a/b\n", {"a/b/cpu.stat": "throttled_usec 250000\n", "a/cpu.stat": "throttled_usec 500000\n"}, 0.75),
+        ("0::/path/of/the/host\n", {"cpu.stat": "throttled_usec 250000\n"}, 0.25),
+        ("4:cpu,cpuacct:/job\n0::/\n", {"cpu/job/cpu.stat": "nr_throttled 9\nthrottled_time 250000000\n"}, 0.25),
+        ("4:cpuacct,cpu:/\n", {"cpu,cpuacct/cpu.stat": "throttled_time 0\n"}, 0.0),
+        ("4:cpuset:/job\n", {"cpu/job/cpu.stat": "throttled_time 250000000\n"}, None),
+        ("", {}, None),
+    ],
+)
+def test_throttled_time(groups: str, files: dict[str, str], seconds: float | None, tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert load._throttled(str(tmp_path)) == seconds
 
 
 def test_loads_subtract_and_add() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 from typing import Any
 
 _TICK = 100.0 if not hasattr(os, "sysconf") else float(os.sysconf("SC_CLK_TCK"))
@@ -45,7 +47,7 @@ class Load:
 def look() -> Load:
     """Where the counters stand now."""
     busy, steal = _stat(_read("/proc/stat"), os.sched_getaffinity(0))
-    return Load(time.perf_counter(), time.process_time(), busy, steal, _waited(), _throttled(_read("/sys/fs/cgroup/cpu.stat")))
+    return Load(time.perf_counter(), time.process_time(), busy, steal, _waited(), _throttled())
 
 
 def _stat(text: str, cpus: set[int]) -> tuple[float | None, float | None]:
@@ -67,11 +69,22 @@ def _waited() -> float | None:
     return sum(known) if known else None
 
 
-def _throttled(text: str) -> float | None:
-    for line in text.splitlines():
-        if line.startswith("throttled_usec "):
-            return 1e-6 * float(line.split()[1])
-    return None
+def _throttled(root: str = "") -> float | None:
+    """Of the process's control groups and of those around them, each of which may have a quota."""
+    texts = [_read(path) for path in sorted(set(map(os.path.realpath, _cpu_stats(root))))]
+    units = {"throttled_usec": 1e-6, "throttled_time": 1e-9}  # version 2, version 1
+    rows = [line.split() for text in texts for line in text.splitlines()]
+    known = [units[name] * float(count) for name, count in rows if name in units]
+    return sum(known) if known else None
+
+
+def _cpu_stats(root: str) -> Iterator[str]:
+    """Where they may be. In a container the path may be the host's, which is not there: its own group is the root then."""
+    for line in _read(f"{root}/proc/self/cgroup").splitlines():  # "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1
+        _, controllers, path = line.split(":", 2)
+        mounts = ("cpu", "cpu,cpuacct") if "cpu" in controllers.split(",") else () if controllers else ("",)
+        for group in (path, *map(str, PurePosixPath(path).parents)):
+            yield from (os.path.join(root or "/", "sys/fs/cgroup", mount, group.lstrip("/"), "cpu.stat") for mount in mounts)
 
 
 def _read(path: str) -> str:
