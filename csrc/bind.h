@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include "array.h"
+#include "made.h"
 #include "thunk.h"
 #include "unlocked.h"
 
@@ -20,8 +21,6 @@ void bind_elementwise(py::module_&);
 // --- what is called for each eager operation goes around pybind11's look-ups
 
 py::detail::type_info* array_type();  // Array's in Python
-
-py::object wrapped(fastnn::Array&&);
 
 // The C++ object in a Python object of that type; null where it is of another.
 inline void* held(py::detail::type_info* type, PyObject* object) {

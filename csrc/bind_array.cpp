@@ -385,10 +385,11 @@ py::detail::type_info* array_type() {
   return type;
 }
 
+// pybind11 gets the holder: an object that it owned before it could remember it would lose what it holds.
 py::object wrapped(Array&& array) {
-  auto* moved = new Array(std::move(array));
+  auto moved = std::make_unique<Array>(std::move(array));
   return py::reinterpret_steal<py::object>(
-      py::detail::type_caster_generic::cast(moved, py::return_value_policy::take_ownership, {}, array_type(), nullptr, nullptr));
+      py::detail::type_caster_generic::cast(moved.get(), py::return_value_policy::reference, {}, array_type(), nullptr, nullptr, &moved));
 }
 
 py::object tape::shape_of(PyObject* array) { return checked(array_shape(array, nullptr)); }

@@ -165,7 +165,7 @@ void bind_backends(py::module_& m) {
         "Results of at least so many bytes are written past the CPU's caches by what only moves memory; the bits are the same.");
   m.def("get_past_caches_from", &past_caches_from);
   py::class_<Stream>(m, "Stream")
-      .def(py::init<const std::string&>(), py::arg("device") = "cuda")
+      .def(made<const std::string&>(), py::arg("device") = "cuda")
       .def("synchronize", [](const Stream& s) { unlocked([&] { s.device.check(s.device.backend->synchronize(s.handle)); }); })
       .def("wait", [](const Stream& s, const Event& e) { s.device.check(s.device.backend->wait(s.handle, e.handle)); })
       .def("use", [](const Stream& s) { s.device.set_stream(s.handle); })
@@ -174,7 +174,7 @@ void bind_backends(py::module_& m) {
   m.def("current_stream", [](const std::string& device) { return reinterpret_cast<uintptr_t>(device_named(device).stream()); });
   m.def("use_own_stream", [](const std::string& device) { device_named(device).set_stream(nullptr); });
   py::class_<Event>(m, "Event")
-      .def(py::init<const std::string&>(), py::arg("device") = "cuda")
+      .def(made<const std::string&>(), py::arg("device") = "cuda")
       .def("record", [](const Event& e) { e.device.check(e.device.backend->record(e.handle, e.device.stream())); })
       .def("synchronize", [](const Event& e) { unlocked([&] { e.device.check(e.device.backend->synchronize_event(e.handle)); }); })
       .def(

@@ -9,7 +9,7 @@ void bind_replay(py::module_& m) {
   using unlocked = py::call_guard<Unlocked>;
   py::register_exception<CaptureRefused>(m, "CaptureError", PyExc_RuntimeError);
   py::class_<Recording, std::shared_ptr<Recording>>(m, "Recording", "A step as a list, written down while it runs.")
-      .def(py::init<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)
+      .def(made<const std::vector<Array>&, bool>(), arg("arguments"), arg("keeps_packed") = false)
       .def("start", &Recording::start)
       .def("stop", &Recording::stop)
       .def(
@@ -25,9 +25,9 @@ void bind_replay(py::module_& m) {
                                return py::make_tuple(reinterpret_cast<uintptr_t>(e.table), e.workers, int(e.precision), e.winograd);
                              })
       .def_property_readonly("names", &Recording::names);
-  py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.").def(py::init<>());
+  py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.").def(made<>());
   py::class_<Replay>(m, "Replay", "A recorded step, ready to run again.")
-      .def(py::init<std::shared_ptr<Recording>, const std::vector<Array>&, const std::vector<Array>&, std::shared_ptr<ReplayMemory>>(),
+      .def(made<std::shared_ptr<Recording>, const std::vector<Array>&, const std::vector<Array>&, std::shared_ptr<ReplayMemory>>(),
            arg("recording"), arg("results"), arg("kept"), arg("memory"))
       .def("begin", &Replay::begin, arg("arguments"), unlocked())
       .def("run", &Replay::run, unlocked())

@@ -19,7 +19,7 @@ class NoGrad {
 
 inline void bind_no_grad(py::module_& m) {
   py::class_<NoGrad>(m, "NoGrad", "Inside the block (of this thread) no operation is recorded.")
-      .def(py::init<>())
+      .def(fastnn::made<>())
       .def("__enter__", &NoGrad::enter)
       .def("__exit__", &NoGrad::exit);
   m.def("is_grad_enabled", [] { return grad_enabled; }, "Whether operations of this thread are recorded.");

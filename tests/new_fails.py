@@ -1,12 +1,11 @@
 """`python new_fails.py WHAT STEP`, with new_fails.cpp before all other libraries (LD_PRELOAD): a training step in which the k-th `operator new` of
-the core fails, for every STEP-th k, each in a process of its own. Prints how many there were and, in words, what went wrong. WHAT may also be "given back".
-
-Not counted is what pybind11 does while it makes an object of a bound class: it cannot do without memory there, and ends the process.
-"""
+the core, or of pybind11 in it, fails, for every STEP-th k, each in a process of its own. Prints how many there were and, in words, what went wrong.
+WHAT may also be "given back" and "objects"."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -23,26 +22,15 @@ library = ctypes.CDLL(None)
 library.new_fails.argtypes, library.new_fails.restype = [ctypes.c_long], ctypes.c_long
 
 
-def made_in_peace(function: Callable[..., Any]) -> Callable[..., Any]:
-    def make(*arguments: Any, **keywords: Any) -> Any:
-        library.new_waits(1)
-        try:
-            return function(*arguments, **keywords)
-        finally:
-            library.new_waits(-1)
-
-    return make
+def allocated() -> int:
+    gc.collect()
+    return fastnn.memory_stats("cpu")["allocated"]
 
 
-for module, names in ((_C, ("Adam", "Recording", "Replay")), (fastnn.tape, ("_NoGrad",))):
-    for name in names:
-        setattr(module, name, made_in_peace(getattr(module, name)))
-
-
-def refused(act: Callable[[Training], object], t: Training, k: int) -> bool:
+def refused(k: int, act: Callable[..., object], *arguments: Training) -> bool:
     library.new_fails(k)
     try:
-        act(t)
+        act(*arguments)
     except fastnn.OutOfMemoryError as error:
         told: Any = error
         assert told.free > 0 and told.held > 0 and "out of memory" in str(error)
@@ -63,6 +51,23 @@ def give_back() -> None:
         print(fastnn.memory_stats("cpu")["allocated"] - held, "bytes held", fastnn.tensor(np.ones(count, np.float32)).sum().item())
 
 
+def objects() -> None:
+    """One of a class of each kind, in Python as in pybind11: refused call by call until it is made."""
+    x = fastnn.tensor(np.ones(3))._array
+    for make in (
+        lambda: _C.Power((3,), 2.0),
+        lambda: _C.Reduce((3, 4), [0]),
+        lambda: _C.ReplayMemory(),
+        lambda: _C.Recording([x]),
+        lambda: x.view((3, 1)),
+    ):
+        make()
+        k, before = 0, allocated()
+        while refused(k := k + 1, make):
+            pass
+        print(f"{type(make()).__name__}: {k - 1} refused, {allocated() - before} bytes held")
+
+
 def main(what: str, step: int) -> None:
     start = steps.begun()
     buffers, drawn = start.model.state_dict(), start.generator.draw
@@ -78,19 +83,23 @@ def main(what: str, step: int) -> None:
         "replayed": (lambda: steps.Captured(1), lambda t: t.call(t.captured, *t.data[0]), lambda t: None),
     }[what]
     act(make())  # what is made once
+    before = allocated()
     t = make()
     library.new_fails(10**9)
     act(t)
-    calls, expected = 10**9 - library.new_fails(0), t.state()
+    calls, expected, arrays = 10**9 - library.new_fails(0), t.state(), allocated() - before
 
     def attack(k: int) -> int:
-        """0: refused, and done the next time; 1: done without that memory, or never asked for it; 2: with other bits."""
+        """0: refused, and done the next time; 1: done without that memory, or never asked for it; 2: with other bits; 4: arrays stayed behind."""
+        before = allocated()
         t = make()
-        failed = refused(act, t, k)
+        failed = refused(k, act, t)
         if failed:
             recover(t)
             act(t)
-        return (0 if failed else 1) if t.state() == expected else 2
+        if t.state() != expected:
+            return 2
+        return 4 if allocated() - before != arrays else 0 if failed else 1
 
     ends = []
     for k in range(1, calls + 1, step):
@@ -107,4 +116,4 @@ def main(what: str, step: int) -> None:
 
 
 if __name__ == "__main__":
-    give_back() if sys.argv[1] == "given back" else main(sys.argv[1], int(sys.argv[2]))
+    {"given back": give_back, "objects": objects}.get(sys.argv[1], lambda: main(sys.argv[1], int(sys.argv[2])))()

@@ -266,6 +266,15 @@ def test_a_block_is_given_back_where_nothing_can_be_remembered(failing_new: Path
     assert ran.stdout.splitlines() == expected, ran.stdout + ran.stderr
 
 
+def test_objects_that_pybind11_cannot_remember(failing_new: Path) -> None:
+    """By its own ways the process would end, or what the object holds be lost."""
+    lines = with_failing_new(failing_new, "objects").stdout.splitlines()
+    told = [re.fullmatch(r"(\w+): (\d+) refused, 0 bytes held", line) for line in lines]
+    assert [t and t[1] for t in told] == ["Power", "Reduce", "ReplayMemory", "Recording", "Array"] and all(
+        t and int(t[2]) > 1 for t in told
+    ), lines
+
+
 @pytest.mark.parametrize("what, step", [("eager", 5), ("recorded", 29), ("replayed", 1)])
 def test_every_operator_new_of_a_step(failing_new: Path, what: str, step: int) -> None:
     """As above, by `operator new`: every one in tests/long, some of them here."""
