@@ -27,7 +27,7 @@ from test_checkpoint import QUIET, SaveAtStep, blobs, make, state
 
 from fastnn import files, models, optim
 from fastnn.cli import main
-from fastnn.train import ModelCheckpoint, Trainer, load_model
+from fastnn.train import Diverged, History, ModelCheckpoint, Trainer, load_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the children only write a file
 
@@ -94,7 +94,18 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Replaced:
     return Replaced(old.read_bytes(), new.read_bytes(), trainer.save_model, predictions)
 
 
-@pytest.fixture(params=["halfway", "retrained"], ids=["checkpoint", "model"])
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Replaced:
+    """A history's file that is to be replaced by that of an epoch later."""
+    old, new = (tmp_path_factory.mktemp("longer") / name for name in ("old", "new"))
+    history = History({"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 30))
+    history.save(old)
+    history.append({"epoch": 30, "loss": 0.1})
+    history.save(new)
+    return Replaced(old.read_bytes(), new.read_bytes(), history.save, Path.read_text)
+
+
+@pytest.fixture(params=["halfway", "retrained", "longer"], ids=["checkpoint", "model", "history"])
 def replaced(request: pytest.FixtureRequest) -> Replaced:
     """Each kind of file that a user would not like to lose."""
     found: Replaced = request.getfixturevalue(request.param)
@@ -178,20 +189,35 @@ def test_power_lost_after_every_call(replaced: Replaced, tmp_path: Path) -> None
     assert looks[0] == {"old"} and {"old", "new"} in looks and looks[-1] == {"new"}  # once save has returned, it is on the disk
 
 
-@pytest.mark.parametrize("room", [0, 1, 500, 1500])
-def test_a_full_disk(halfway: Halfway, tmp_path: Path, room: int) -> None:
-    path = tmp_path / "c.safetensors"
-    path.write_bytes(halfway.old)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_full_disk(replaced: Replaced, tmp_path: Path, share: float) -> None:
+    """With room for a share of the file."""
+    path, size = tmp_path / "c.safetensors", len(replaced.new)
+    path.write_bytes(replaced.old)
 
     def save() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        with pytest.raises(
-            OSError, match=f"File too large; {len(halfway.new):,} bytes were to be written; the old contents are untouched: '{path}"
-        ):
-            halfway.trainer.save(path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size),) * 2)
+        with pytest.raises(OSError, match=f"File too large; {size:,} bytes were to be written; the old contents are untouched: '{path}"):
+            replaced.save(path)
 
     assert in_child(save) == 0
-    assert path.read_bytes() == halfway.old and os.listdir(tmp_path) == ["c.safetensors"]
+    assert path.read_bytes() == replaced.old and os.listdir(tmp_path) == ["c.safetensors"]
+
+
+def test_a_bad_step_on_a_full_disk(tmp_path: Path) -> None:
+    """What diverged is the news; that its file could not be written is told behind it."""
+
+    def train() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        trainer = make("adam")
+        weight = next(iter(trainer.model.parameters()))
+        weight.copy_from(np.full(weight.shape, np.inf))
+        with pytest.raises(Diverged, match="The file that repeats it could not be written: .*File too large; ") as caught:
+            trainer.fit(blobs(100), 1, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+        assert caught.value.file is None
+
+    assert in_child(train) == 0
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_command_line_on_a_full_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -214,35 +240,35 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_folder_that_cannot_be_written(halfway: Halfway, open_folder: Path) -> None:
+def test_a_folder_that_cannot_be_written(replaced: Replaced, open_folder: Path) -> None:
     """root may write everywhere; its child becomes nobody."""
     path = open_folder / "c.safetensors"
-    path.write_bytes(halfway.old)
+    path.write_bytes(replaced.old)
     open_folder.chmod(0o555)
 
     def save() -> None:
         if os.getuid() == 0:
             os.setgid(65534), os.setuid(65534)
         with pytest.raises(PermissionError, match=f"Permission denied; the old contents are untouched: '{path}"):
-            halfway.trainer.save(path)
-        assert files.read(path)[1]["epoch"] == 0
+            replaced.save(path)
+        assert path.read_bytes() == replaced.old
 
     assert in_child(save) == 0
-    assert path.read_bytes() == halfway.old and os.listdir(open_folder) == ["c.safetensors"]
+    assert path.read_bytes() == replaced.old and os.listdir(open_folder) == ["c.safetensors"]
 
 
-def test_a_folder_that_can_be_written_but_not_read(halfway: Halfway, open_folder: Path) -> None:
+def test_a_folder_that_can_be_written_but_not_read(replaced: Replaced, open_folder: Path) -> None:
     path = open_folder / "c.safetensors"
     open_folder.chmod(0o333)
 
     def save() -> None:
         if os.getuid() == 0:
             os.setgid(65534), os.setuid(65534)
-        halfway.trainer.save(path)
+        replaced.save(path)
 
     assert in_child(save) == 0
     open_folder.chmod(0o755)
-    assert halfway.which(path) == "new"
+    assert replaced.which(path) == "new"
 
 
 def test_places_where_no_file_can_be(halfway: Halfway, tmp_path: Path) -> None:
