@@ -346,7 +346,7 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
-        f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; float32 on {where}"
+        f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; {trainer.precision} on {where}"
     )
 
 
