@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfenv>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -46,8 +45,14 @@ void FloatState::count_exceptions() {
   _mm_setcsr(_mm_getcsr() & ~flags);
 }
 #else
-FloatState::FloatState() { std::feclearexcept(FE_ALL_EXCEPT); }
-FloatState::~FloatState() { count_exceptions(); }
+FloatState::FloatState() {
+  std::fegetexceptflag(&saved_, FE_ALL_EXCEPT);
+  std::feclearexcept(FE_ALL_EXCEPT);
+}
+FloatState::~FloatState() {
+  count_exceptions();
+  std::fesetexceptflag(&saved_, FE_ALL_EXCEPT);
+}
 void FloatState::count_exceptions() {
   if (!std::fetestexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW)) return;
   count_float_exception();

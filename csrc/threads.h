@@ -1,5 +1,6 @@
 // The pool of threads that kernels run on. One per process; a caller that finds it busy runs its blocks itself.
 #pragma once
+#include <cfenv>
 #include <string>
 
 #include "context.h"
@@ -15,7 +16,11 @@ class FloatState {
   void count_exceptions();  // so far, and flags are down again
 
  private:
-  unsigned int saved_ = 0;
+#if defined(__SSE__)
+  const unsigned int saved_;
+#else
+  std::fexcept_t saved_;
+#endif
 };
 uint64_t float_exceptions();   // how many of them met some, in any thread
 void count_float_exception();  // of what sets no flag

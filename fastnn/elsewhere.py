@@ -78,6 +78,11 @@ def absent(module: str) -> Callable[[str], Any]:
     return getattr_of_module
 
 
+def of_property(owner: Any, name: str) -> str:
+    """What to add where Python asks `__getattr__` because a property of that name has raised AttributeError."""
+    return f"; {type(owner).__name__}.{name} is a property: its own code raised AttributeError" if hasattr(type(owner), name) else ""
+
+
 def missing(module: str, name: str) -> AttributeError:
     """For a name that a module lacks."""
     said = f"module {module!r} has no attribute {name!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import _C
 from .arguments import array, several, shown
 from .tensor import Array, Op, Tensor, apply, no_grad, tensor
 
@@ -63,6 +64,7 @@ class _UserOp(Op):
         with no_grad():
             result = self.function.forward(self.context, *args)
         self.args = ()
+        _C.count_float_exception()  # what is not computed by kernels raises no flag that is counted
         self.inputs = [("", "") if a is None else (a.shape, a.dtype) for a in arrays]
         self.save(*[t._array for t in self.context.saved_tensors])
         dtype, device = next(((a.dtype, a.device) for a in arrays if a is not None), ("float32", "cpu"))
@@ -71,6 +73,7 @@ class _UserOp(Op):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         _ = self.saved  # checks the versions
         result = self.function.backward(self.context, Tensor(dy))
+        _C.count_float_exception()
         gradients, name = result if isinstance(result, (tuple, list)) else (result,), f"{self.function.__name__}.backward"
         if len(gradients) != len(self.needs):
             raise ValueError(f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -149,11 +150,12 @@ def at_the_end(what: Callable[[], None]) -> None:
 
 
 def look(tensor: Tensor, at: Callable[[Tensor], None], *, unless_finite: bool = False) -> None:
-    """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there. unless_finite: a
-    replay calls it only where the tensor, a single number, is not finite."""
+    """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there. unless_finite: only
+    where the tensor, a single number, is not finite."""
     recorder = current()
     if recorder is None or recorder.core is None:
-        at(tensor)
+        if not (unless_finite and math.isfinite(tensor.item())):
+            at(tensor)
         return
     recorder.core.look(tensor._array, unless_finite)
     recorder.looks.append(at)

@@ -232,6 +232,60 @@ def ignoring(logits: Tensor, labels: Tensor) -> Tensor:
     return fastnn.ops.cross_entropy(logits, labels, ignore_index=3)
 
 
+class Scaled(fastnn.Function):
+    """Its gradient is computed outside of the kernels, where no flag is counted."""
+
+    calls = 0
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor) -> Any:
+        return w.numpy().copy()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        Scaled.calls += 1
+        return dy.numpy() * (np.nan if Scaled.calls > 3 else 1)
+
+
+class OfItsOwn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(np.random.default_rng(0).standard_normal((3, 36)).astype(np.float32))
+        self.bias = nn.Parameter(np.zeros(3, np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1) @ Scaled.apply(self.weight).T + self.bias
+
+
+def test_a_weights_gradient_from_outside_of_the_kernels() -> None:
+    Scaled.calls = 0
+    images = np.random.default_rng(0).integers(0, 256, (N, 1, 6, 6)).astype(np.uint8)
+    model = OfItsOwn()
+    t, error = diverge(model, ArrayDataset(images, np.arange(N) % 3), rate=1e-6)
+    assert t.optimizer.steps == 3 and error.found is not None and error.found.op == "Scaled"
+    assert all(np.isfinite(p.numpy()).all() for p in model.parameters())
+
+
+def test_steps_of_ones_own_look_at_the_model_as_it_is() -> None:
+    """Also at a layer that has taken another one's place since the last step."""
+    model = plain()
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.0), normalize=AS_IT_IS)
+    images, labels = samples().raw(np.arange(N))
+    x = fastnn.tensor(np.abs(images) + 1)
+    trainer.step(x, fastnn.tensor(labels))
+    model[2] = nn.Linear(8, 3)
+    model[1].requires_grad_(False)
+    trainer.optimizer, trainer.loss = optim.SGD(model[2].parameters(), 0.1), huge
+    with pytest.raises(Diverged):
+        trainer.step(x * 1e3, fastnn.tensor(labels))
+    assert np.isfinite(model[2].weight.numpy()).all()
+
+
+def huge(logits: Tensor, labels: Tensor) -> Tensor:
+    """A gradient of 1e36 at each logit."""
+    return ((logits - logits.detach()) * 1e36).sum()
+
+
 def test_the_samples_of_a_part_are_those_of_the_whole_too() -> None:
     part = samples(nan_at=29).take(np.arange(20, 40))
     _, error = diverge(plain(), part)

@@ -109,3 +109,12 @@ def test_what_others_have_left_behind_does_not_count() -> None:
     with np.errstate(over="raise"):
         assert np.isinf((fastnn.tensor(np.full(40, 3e38, np.float32)) * 10.0).numpy()).all() and _C.float_exceptions() > before
         assert float(np.float32(1.0) * np.ones(40, np.float32).sum()) == 40
+
+
+def test_a_step_without_a_recording_has_none_either() -> None:
+    """On float images, which are looked at."""
+    model = models.vgg_small(4)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.01))
+    before = _C.float_exceptions()
+    trainer.fit((numbers((32, 1, 8, 8)), np.arange(32) % 4), 2, batch_size=8, progress=False, replay=False)
+    assert _C.float_exceptions() == before

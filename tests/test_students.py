@@ -245,3 +245,66 @@ def test_what_works_as_meant(tmp_path: Path) -> None:
     assert np.array_equal(train.load_model(tmp_path / "m", model=net()).model[2].weight.numpy(), model[2].weight.numpy())
     image, label = data.ArrayDataset(X, Y)[0]
     assert image.shape == (1, 8, 8) and label == 0
+
+
+def test_what_classes_of_ones_own_mean_is_theirs() -> None:
+    class Takes(nn.Module):
+        requires_grad = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.requires_grad = False
+
+        @property
+        def broken(self) -> Any:
+            return self.head.nowhere
+
+    assert Takes().requires_grad is False
+    with pytest.raises(
+        AttributeError, match=r"^Takes has no attribute 'broken'; Takes.broken is a property: its own code raised AttributeError$"
+    ):
+        _ = Takes().broken
+
+    class Net(nn.Sequential):
+        pass
+
+    model = Net(nn.Linear(2, 2))
+    with pytest.warns(UserWarning, match=r"^Net.requires_grad = ... would change no parameter; requires_grad_\(False\) is for all"):
+        model.requires_grad = False  # type: ignore[assignment, method-assign]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_part_without_gradients_is_none_of_a_mistake() -> None:
+    """A frozen backbone beside a head, each with an optimizer of its own."""
+    model = net()
+    model[0].requires_grad_(False)
+    together = optim.Together(optim.SGD(model[0].parameters(), 0.1), optim.Adam(model[2].parameters(), 1e-3))
+    train.Trainer(model, together).fit((X, Y), 1, progress=False)
+
+
+def test_a_metric_may_end_the_training_as_it_likes() -> None:
+    class Pruned(Exception):
+        pass
+
+    def metric(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        raise Pruned("enough")
+
+    with pytest.raises(Pruned, match="^enough$"):
+        trainer(metrics=[metric]).fit((X, Y), 1, progress=False)
+
+
+def test_each_item_is_fetched_once_an_epoch() -> None:
+    class Items:
+        fetched = 0
+
+        def __len__(self) -> int:
+            return 24
+
+        def __getitem__(self, i: int) -> Any:
+            Items.fetched += 1
+            return X[i], int(Y[i])
+
+    loader = data.Loader(data.ItemDataset(Items(), labels=Y), 8, normalize=data.Normalize([0.0], [1.0]))
+    made = Items.fetched
+    trainer(normalize=data.Normalize([0.0], [1.0])).fit(loader, 3, progress=False)
+    assert Items.fetched - made == 3 * 24

@@ -55,6 +55,11 @@ class Dataset(ABC):
         """The samples at these positions as they are: images (n, *shape), uint8 or float32, and labels."""
 
     @property
+    def of_bytes(self) -> bool:
+        """Whether images are bytes, among which there is no NaN; False where that is not known."""
+        return False
+
+    @property
     def num_classes(self) -> int:
         """The number of classes: that of `classes`, or the largest label + 1."""
         return len(self.classes) if self.classes is not None else int(self.labels.max(initial=-1)) + 1
@@ -168,6 +173,10 @@ class ArrayDataset(Dataset):
         raise TypeError(
             "ArrayDataset: images, labels = dataset.images, dataset.labels gives its arrays, data.Loader(dataset, batch_size) batches"
         )
+
+    @property
+    def of_bytes(self) -> bool:
+        return bool(self._whole().dtype == np.uint8)
 
     def _of(self) -> str:
         return f", {self._whole().dtype}{' mapped from a file' if _is_mapped(self._source) else ''}"

@@ -84,6 +84,10 @@ class ItemDataset(Dataset):
             images[place] = image
         return images, labels
 
+    @property
+    def of_bytes(self) -> bool:
+        return bool(self._dtype == np.uint8)
+
     def _of(self) -> str:
         return f", {self._dtype}, from a {type(self._source).__name__}"
 

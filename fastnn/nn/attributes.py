@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from ..arguments import flag, shown, text
+from ..elsewhere import of_property
 from ..ops.conv2d import resolve_padding
 from ..ops.pad import four_sides
 from .sizes import checked_pair
@@ -77,9 +79,12 @@ def checked(module: Any, name: str, value: Any) -> Any:
     if name == "training":
         return flag(layer, name, value)
     if name in _FROZEN:
-        if name in vars(module) or name == "trainable" and type(module).__module__.split(".")[0] != "fastnn":
-            return value
-        raise AttributeError(f"{layer}.{name} = ... would change nothing; requires_grad_({bool(value)}) is for all parameters below")
+        nothing = f"{layer}.{name} = ... would change nothing; requires_grad_({bool(value)}) is for all parameters below"
+        if type(module).__module__.split(".")[0] == "fastnn":
+            raise AttributeError(nothing)
+        if name not in vars(module) and not hasattr(type(module), name):  # else it means something to a class of one's own
+            warnings.warn(nothing.replace("nothing", "no parameter"), stacklevel=4)
+        return value
     if name not in _LEAST:
         if callable(value) and not hasattr(value, "named_parameters"):
             return value
@@ -105,7 +110,7 @@ def missing(module: Any, name: str) -> AttributeError:
     layer = type(module).__name__
     if "_modules" not in vars(module) and name in _BASICS:
         return AttributeError(f"{layer}: call {_FIRST}; a Module without it cannot be used")
-    return AttributeError(f"{layer} has no attribute {name!r}{_HERE.get(name, '')}")
+    return AttributeError(f"{layer} has no attribute {name!r}{of_property(module, name) or _HERE.get(name, '')}")
 
 
 def _refuse_name(module: Any, name: Any, kind: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _C, arguments, recording
 from ..arguments import shown
 from ..described import described, plural
+from ..elsewhere import of_property
 from ..exclusive import claimed
 from ..other_names import told
 from ..tensor import Array, Tensor
@@ -97,6 +98,8 @@ class Optimizer:
         values = [group.get(option) for group in self.param_groups]
         return values[0] if all(value == values[0] for value in values) else values
 
+    _part = False  # of several: others of them may have what this one lacks
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""
         if name not in self.__dict__:
@@ -107,7 +110,7 @@ class Optimizer:
 
     def __getattr__(self, name: str) -> Any:  # of what is not there
         self._refuse_option(name)
-        raise AttributeError(f"{self.name} has no attribute {name!r}")
+        raise AttributeError(f"{self.name} has no attribute {name!r}{of_property(self, name)}")
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what belongs to recorded steps. Together with their parameters ((model, optimizer)) they go on."""
@@ -253,7 +256,7 @@ class Optimizer:
                 if p.grad is not None:
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
-        if not together:
+        if not together and not self._part:
             warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
         with claimed(f"{self.name}.step", within=True, optimizer=self):
             self._moved = []

@@ -29,6 +29,8 @@ class _Wrapper(Optimizer):
                     f"{type(self).__name__}: expected an optimizer, such as optim.SGD(model.parameters(), 0.1), got {shown(optimizer)}"
                 )
         self.optimizers = optimizers
+        for optimizer in optimizers:
+            optimizer._part = True
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def __repr__(self) -> str:

@@ -35,40 +35,35 @@ class Diverged(FloatingPointError):
         self.file: str | None = None
 
 
-class Looks:
-    """Which gradients are looked at before an update, and how, so that it costs next to nothing: a model's parameters as they are now.
+def look_at_gradients(trainer: Trainer, since: int) -> None:
+    """Before an update: which gradients are looked at, and how, so that it costs next to nothing.
 
-    The norm of `telling`, always: of each layer its vectors' (bias, gain, shift), which sum up what comes down from its results; of a layer
-    without any, and on a GPU, all. `others` only after a kernel of the CPU has overflowed, divided by 0 or had no result: the processor's own
-    flags tell, for nothing (IEEE 754-2019, 7), and no number becomes infinite or NaN without one of them but by being given such a number."""
+    The norm of the telling ones, always: of each layer its vectors' (bias, gain, shift), which sum up what comes down from its results; of a
+    layer without any, and on a GPU, all. The others only after a kernel of the CPU has overflowed, divided by 0 or had no result, `since`
+    there were so many: the processor's own flags tell, for nothing (IEEE 754-2019, 7), and no kernel makes infinity or NaN of numbers without one.
+    """
+    telling, others = _telling(trainer.model)
+    for norm in global_norms(telling):
+        recording.look(Tensor(norm), lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
 
-    def __init__(self, model: Module) -> None:
-        own = ([p for p in module._parameters.values() if p is not None] for module in model.modules())
-        self._layers = [parameters for parameters in own if parameters]
-        self._since = -1
+    def at(*gradients: Tensor) -> None:
+        for norm in global_norms(gradients):
+            check_norm(trainer, float(norm.item()))
 
-    def before_update(self, trainer: Trainer) -> None:
-        telling, others = self._sorted()
-        for norm in global_norms(telling):
-            recording.look(Tensor(norm), lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
+    if others:
+        recording.look_after_exceptions(others, at, since)
 
-        def at(*gradients: Tensor) -> None:
-            for norm in global_norms(gradients):
-                check_norm(trainer, float(norm.item()))
 
-        if others:
-            recording.look_after_exceptions(others, at, self._since)
-        self._since = _C.float_exceptions()
-
-    def _sorted(self) -> tuple[list[Tensor], list[Tensor]]:
-        telling: dict[int, Tensor] = {}
-        others: dict[int, Tensor] = {}
-        for layer in self._layers:
-            gradients = [p.grad for p in layer if p.grad is not None]
-            vectors = [g for g in gradients if g.ndim < 2 or g.device != "cpu"] or gradients
-            telling.update((id(g), g) for g in vectors)
-            others.update((id(g), g) for g in gradients)
-        return list(telling.values()), [g for key, g in others.items() if key not in telling]
+def _telling(model: Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients that tell of all, and the others."""
+    telling: dict[int, Tensor] = {}
+    all_of_them: dict[int, Tensor] = {}
+    for module in model.modules():
+        gradients = [p.grad for p in module._parameters.values() if p is not None and p.grad is not None]
+        vectors = [g for g in gradients if g.ndim < 2 or g.device != "cpu"] or gradients
+        telling.update((id(g), g) for g in vectors)
+        all_of_them.update((id(g), g) for g in gradients)
+    return list(telling.values()), [g for key, g in all_of_them.items() if key not in telling]
 
 
 def look_at_input(x: Tensor) -> None:

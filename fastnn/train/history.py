@@ -11,6 +11,7 @@ from .. import files
 from ..arguments import figure, items, shown, text
 from ..arguments import path as checked_path
 from ..described import described, plural
+from ..elsewhere import of_property
 
 # column: heading, format. Other metrics are shown under their own names.
 _COLUMNS = {
@@ -43,7 +44,7 @@ class History:
 
     def __getattr__(self, name: str) -> Any:
         here = "; history['loss'] is a column, history.rows are its rows" if name in ("history", "epoch", "params", *_COLUMNS) else ""
-        raise AttributeError(f"a History has no attribute {name!r}{here}")
+        raise AttributeError(f"a History has no attribute {name!r}{of_property(self, name) or here}")
 
     def __getitem__(self, column: str) -> list[float]:
         if hasattr(column, "__index__"):

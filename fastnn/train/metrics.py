@@ -67,10 +67,10 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
 
 
 def asked(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) -> Any:
-    """What a metric gives; ValueError with its arguments where it fails on them."""
+    """What a metric gives; ValueError with its arguments where it fails on them. What it raises to say something else goes its way."""
     try:
         return metric(logits, labels)
-    except Exception as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = f"{name}(logits of shape {logits.shape}, labels of shape {labels.shape})"
         raise ValueError(f"metrics: {what} raised {type(error).__name__}: {error}; logits.argmax(1) are the classes it says") from error
 

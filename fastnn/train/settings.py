@@ -11,6 +11,7 @@ from ..data import Normalize, Resize
 from ..data.dataset import checked_classes
 from ..data.settled import Settled
 from ..described import described, plural
+from ..elsewhere import of_property
 from ..optim import Optimizer
 from .history import History
 from .metrics import by_name
@@ -41,7 +42,7 @@ class Settings(Settled):
     _fixed = ("model", "device")
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"a Trainer has no attribute {name!r}{_INSTEAD.get(name, '')}")
+        raise AttributeError(f"a Trainer has no attribute {name!r}{of_property(self, name) or _INSTEAD.get(name, '')}")
 
     def __repr__(self) -> str:
         own: Any = self

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-
-from .. import recording
+from .. import _C, recording
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
 from ..data.settled import Settled
@@ -22,7 +20,7 @@ from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
 from .callbacks import Callback, checked_hooks
-from .diverged import Diverged, Looks, check_loss, check_norm, look_at_input
+from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
 from .op_by_op import Part
 
@@ -53,8 +51,8 @@ class Stepping(Settled):
         self.clip_norm, self.clip_value = _limit("clip_norm", clip_norm), _limit("clip_value", clip_value)
         self._loader: Loader | None = None
         self._parts: list[Part] = []  # of the step under way
-        self._given = True  # whether batches may hold what is no number
-        self._looks: Looks | None = None  # at the model's gradients, as they are at an epoch's beginning
+        self._given = True  # whether batches of a fit may hold what is no number
+        self._exceptions = -1  # that kernels had met before the step
         self._settle()
 
     def steps(self, loader: Loader) -> int:
@@ -63,8 +61,8 @@ class Stepping(Settled):
 
     def counts(self, loader: Loader, first: int) -> Iterator[list[int]]:
         """For each step from batch `first` on: the samples of its batches."""
-        self._loader, self._looks, bounds = loader, None, loader.bounds()
-        self._given = loader.dataset.raw(loader.order(0)[:1])[0].dtype != np.uint8
+        self._loader, bounds = loader, loader.bounds()
+        self._given = not loader.dataset.of_bytes
         sizes = [end - begin for begin, end in zip(bounds, bounds[1:])]
         for begin in range(first, len(sizes), self.accumulate):
             yield sizes[begin : begin + self.accumulate]
@@ -120,7 +118,7 @@ class Stepping(Settled):
 
     def begin(self, x: Tensor) -> None:
         """Ahead of the forward pass of each batch."""
-        if self._given and x.device == "cpu" and self.clip_norm is None:
+        if (self._given or not self._parts) and x.device == "cpu" and self.clip_norm is None:
             look_at_input(x)
 
     def finish(self, trainer: Trainer) -> None:
@@ -131,8 +129,8 @@ class Stepping(Settled):
             norm = clip_grad_norm_(trainer.model.parameters(), self.clip_norm)
             recording.look(norm, lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
         else:
-            self._looks = self._looks or Looks(trainer.model)
-            self._looks.before_update(trainer)
+            look_at_gradients(trainer, self._exceptions)
+            self._exceptions = _C.float_exceptions()
         trainer.optimizer.step()
         if self.ema is not None:
             self.ema.update()
