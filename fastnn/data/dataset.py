@@ -324,11 +324,8 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
 
 def split(dataset: D, fraction: float, seed: int = 0) -> tuple[D, D]:
     """(the rest, a part): of each class a `fraction`, drawn by `seed`, goes to the part. Both keep the order of the whole."""
-    (
-        instance("split", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)"),
-        integer("split", "seed", seed, 0, 2**63),
-    )
-    number("split", "fraction", fraction, "(0, 1)")
+    instance("split", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")
+    integer("split", "seed", seed, 0, 2**63), number("split", "fraction", fraction, "(0, 1)")
     words = random.Generator(seed).bits(len(dataset), _SPLIT_DRAW, random.ORDER)
     chosen = np.zeros(len(dataset), bool)
     labels = dataset.labels

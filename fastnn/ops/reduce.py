@@ -114,15 +114,16 @@ def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
-    axes = axes_of("max", x, axis)
-    if reduction(x.shape, axes, keepdims).reduced_count == 0:
-        raise ValueError(f"max over no elements: shape {x.shape}, axis {axis}")
-    return apply(Max(axes, keepdims), x)
+    return apply(_largest("max", x, axis, keepdims), x)
 
 
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
-    axes = axes_of("min", x, axis)
+    return -apply(_largest("min", x, axis, keepdims), -x)
+
+
+def _largest(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool) -> Max:
+    axes = axes_of(what, x, axis)
     if reduction(x.shape, axes, keepdims).reduced_count == 0:
-        raise ValueError(f"min over no elements: shape {x.shape}, axis {axis}")
-    return -max(-x, axis, keepdims)
+        raise ValueError(f"{what} over no elements: shape {x.shape}, axis {axis}")
+    return Max(axes, keepdims)
