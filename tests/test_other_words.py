@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import fastnn
-from fastnn import Tensor, elsewhere, nn, tensor
+from fastnn import Tensor, elsewhere, nn, ops, tensor
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) % 7
 
@@ -58,9 +58,8 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
     "both": (lambda x: x.sum(0, dim=1), TypeError, "^sum: axis and dim are the same; give one of them"),
     "dtype": (lambda x: x.sum(dtype="float64"), TypeError, "^sum: there is no argument 'dtype'; it takes axis and keepdims"),
     "unbiased": (lambda x: x.var(unbiased=False), TypeError, "^var: there is no argument 'unbiased'.*unbiased=False is correction=0"),
-    "swap": (lambda x: x.transpose(0, 1), ValueError, r"^transpose: \(0, 1\) leaves a matrix as it is; x.T "),
     "swap of three": (lambda x: x.reshape(3, 2, 2).transpose(1, 2), ValueError, r"^transpose: axes \(1, 2\) .*all are given in their new"),
-    "axes": (lambda x: x.transpose("T"), ValueError, "^transpose: axes "),
+    "axes": (lambda x: x.transpose("T"), TypeError, "^transpose: axes must be the dimensions in their new order, got 'T'"),
     "dtype of to": (lambda x: x.to("float64"), ValueError, r"^device 'float64' is not one of .*; ops.cast\(x, dtype\)"),
     "list beside a slice": (lambda x: x[:, [0, 1]], TypeError, r"got list; ops.take\(x, positions, axis=1\) takes several"),
     "sum of a mask": (lambda x: (x > 1).sum(), TypeError, r"^sum: x has dtype bool; .*; x.numpy\(\) has sum\(\) and mean\(\) of any type"),
@@ -85,6 +84,19 @@ def test_axes_in_a_tuple_and_size_as_a_number() -> None:
     x = tensor(VALUES)
     assert np.array_equal(x.transpose((1, 0)).numpy(), VALUES.T) and np.array_equal(x.transpose(1, 0).numpy(), VALUES.T)
     assert x.size == 12 and isinstance(x.size, int) and f"{x.size}" == "12" and x.reshape(x.size).shape == (12,)
+
+
+def test_the_order_of_dimensions_as_an_array() -> None:
+    x, order = tensor(VALUES.reshape(3, 2, 2)), np.array([2, 0, 1])
+    for moved in (ops.transpose(x, order), x.transpose(order), x.transpose(*order), x.transpose(order.tolist())):
+        assert np.array_equal(moved.numpy(), x.numpy().transpose(order))
+
+
+@pytest.mark.parametrize("axes", [(0, 1), range(2)], ids=str)
+def test_a_swap_that_leaves_a_matrix_as_it_is(axes: Any) -> None:
+    with pytest.warns(UserWarning, match=r"^transpose: \(0, 1\) leaves a matrix as it is; x.T ") as told:
+        assert np.array_equal(tensor(VALUES).transpose(*axes).numpy(), VALUES)
+    assert told[0].filename == __file__
 
 
 # --- numpy's functions

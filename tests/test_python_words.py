@@ -182,12 +182,17 @@ def test_format() -> None:
         f"{tensor([1.0, 2.0]):.2f}"
 
 
+def test_round() -> None:
+    loss = tensor([1.23456])
+    assert round(loss, 3) == round(loss.item(), 3) and round(loss) == 1 and type(round(loss)) is int and round(tensor(7), 1) == 7
+
+
 NOT_HERE: dict[str, Callable[[Any], Any]] = {
     r"^x\[...\] = value: Tensors do not change in parts; ops.where": lambda x: operator.setitem(x, 0, 5),
     r"^del x\[...\]: ": lambda x: operator.delitem(x, 0),
     r"^//: Tensors have no such operation; compute with x.numpy\(\)": lambda x: x // 2,
     "^%: ": lambda x: 3 % x,
-    r"^round\(\): ": lambda x: round(x, 1),
+    r"^round\(\): a Tensor of shape \(2,\) is not one number; np.round\(x.numpy\(\)\)": lambda x: round(x, 1),
     "^&: .*combine masks in numpy": lambda x: (x > 1) & (x < 3),
     r"^\|: ": lambda x: (x > 1) | (x < 3),
     "^~: ": lambda x: ~(x > 1),

@@ -75,6 +75,13 @@ def _number(kind: type[Any]) -> Callable[[Tensor], Any]:
     return convert
 
 
+def _round(self: Tensor, digits: int | None = None) -> Any:
+    """Python's number, rounded, of the only element."""
+    if self.size != 1:
+        raise TypeError(f"round(): a Tensor of shape {self.shape} is not one number; np.round(x.numpy()) rounds all of them")
+    return round(self.item(), digits)
+
+
 def _refusing(sign: str, instead: str) -> Callable[..., Any]:
     """For signs that numpy's arrays have."""
 
@@ -91,7 +98,7 @@ def _set_item(self: Tensor, key: Any, value: Any) -> None:
 
 
 _WHOLE = "compute with x.numpy(), and fastnn.tensor(...) makes a Tensor of the result"
-_WHOLE_NUMBERS = {"//": ("floordiv", "rfloordiv"), "%": ("mod", "rmod"), "divmod()": ("divmod", "rdivmod"), "round()": ("round",)}
+_WHOLE_NUMBERS = {"//": ("floordiv", "rfloordiv"), "%": ("mod", "rmod"), "divmod()": ("divmod", "rdivmod")}
 _OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~": ("invert",)}
 _MASKS = "combine masks in numpy: (x > 1).numpy() & (x < 3).numpy()"
 
@@ -106,6 +113,7 @@ for _name, _method in {
     "float": _number(float),
     "int": _number(int),
     "bool": _number(bool),
+    "round": _round,
     "setitem": _set_item,
     "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),
     **{name: _refusing(sign, _WHOLE) for sign, names in _WHOLE_NUMBERS.items() for name in names},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import prod
 from operator import index as as_integer
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import shown
+from ..arguments import items, shown
 from ..tensor import Array, Op, Tensor, apply
 
 Shape = tuple[int, ...]
@@ -104,10 +104,10 @@ class ZeroPad2d(Op):
         return (_C.copy(self.walk, dy),)
 
 
-def expect_tensor(what: str, x: Any) -> None:
-    """For operations that may hand x on as it is: anything would pass."""
+def expect_tensor(what: str, x: Any, name: str = "x") -> None:
+    """For operations that may hand x on as it is: anything would pass; and for those that look at it before a kernel does."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{what}: x: expected a Tensor, got {shown(x)}; fastnn.tensor(array) makes one")
+        raise TypeError(f"{what}: {name}: expected a Tensor, got {shown(x)}; fastnn.tensor(array) makes one")
 
 
 def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
@@ -163,11 +163,9 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(x, (*x.shape[:at], *parts, *x.shape[at + 1 :]))
 
 
-def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+def transpose(x: Tensor, axes: Iterable[int] | None = None) -> Tensor:
     """Dimensions in the order `axes`; reversed without it."""
-    if axes is not None and not isinstance(axes, Sequence):
-        raise TypeError(f"transpose: axes must be the dimensions in their new order, got {shown(axes)}")
-    there, given = list(range(x.ndim)), () if axes is None else tuple(axes)
+    there, given = list(range(x.ndim)), () if axes is None else tuple(items("transpose", "axes", axes, "the dimensions in their new order"))
     fitting = [a % x.ndim for a in given if isinstance(a, (int, np.integer)) and not isinstance(a, bool) and -x.ndim <= a < x.ndim]
     order = tuple(there[::-1] if axes is None else fitting)
     if sorted(order) != there or axes is not None and len(given) != x.ndim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -138,10 +139,11 @@ def _along(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _transpose(self: Tensor, *axes: Any) -> Tensor:
-    """Dimensions in the order `axes`, one by one or in a tuple; reversed without them. ValueError for (0, 1) of a matrix, which moves nothing."""
+    """Dimensions in the order `axes`, one by one or in a tuple; reversed without them. (0, 1) moves nothing in a matrix, of which a warning tells."""
     if self.ndim == 2 and all(type(a) is int for a in axes) and axes == (0, 1):
-        raise ValueError("transpose: (0, 1) leaves a matrix as it is; x.T or x.transpose(1, 0) is what PyTorch's transpose(0, 1) does")
-    return transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+        text = "transpose: (0, 1) leaves a matrix as it is; x.T or x.transpose(1, 0) is what PyTorch's transpose(0, 1) does"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes or None)
 
 
 for _operation in (sum, mean, max, min, var, std, norm, _argmax):
