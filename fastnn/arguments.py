@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, MappingView, Sequence, Set
+from functools import lru_cache
 from math import inf, isfinite, isnan
 from numbers import Real
 from operator import index
@@ -50,16 +51,21 @@ def integer(what: str, name: str, value: Any, least: int | None = None, below: i
 
 def number(what: str, name: str, value: Any, within: str = "(-inf, inf)") -> float:
     """A number in an interval: "[0, 1)" is 0 <= value < 1, "[0, inf)" anything finite that is not negative. NaN lies in none."""
-    given = figure(what, name, value)
-    low, high = (float(end) for end in within[1:-1].split(","))
-    low_fits = given >= low if within[0] == "[" else given > low
-    high_fits = given <= high if within[-1] == "]" else given < high
-    if low_fits and high_fits:
+    given = float(value) if type(value) in (float, int) else figure(what, name, value)
+    low, high, ends = _interval(within)
+    if low < given < high or given in ends:
         return given
     if isnan(given) or (given in (inf, -inf) and high == inf):
-        raise ValueError(f"{what}: {name} must be a finite number, got {value}")
+        raise ValueError(f"{what}: {name} must be a {'number' if inf in ends else 'finite number'}, got {value}")
     wanted = f"lie in {within}" if high < inf else f"be {'at least' if within[0] == '[' else 'greater than'} {low:g}"
     raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {value}")
+
+
+@lru_cache(None)
+def _interval(within: str) -> tuple[float, float, tuple[float, ...]]:
+    """Where an interval begins, where it ends, and which of both lie in it."""
+    low, high = (float(end) for end in within[1:-1].split(","))
+    return low, high, (low,) * (within[0] == "[") + (high,) * (within[-1] == "]")
 
 
 def finite(what: str, name: str, value: Any) -> float:
@@ -67,8 +73,14 @@ def finite(what: str, name: str, value: Any) -> float:
     return float(value) if type(value) in (int, float) and isfinite(value) else number(what, name, value)
 
 
+def unwrapped(value: Any) -> Any:
+    """What an array of rank 0 holds, which is numpy's number; anything else as it is."""
+    return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
+
+
 def figure(what: str, name: str, value: Any) -> float:
     """A number, NaN and infinities too: something that was measured."""
+    value = unwrapped(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{what}: {name} must be a number, got {shown(value)}")
     return float(value)
@@ -81,7 +93,7 @@ def numbers(what: str, name: str, value: Any, count: int | None = None, within: 
     """Several numbers (`count` of them) in an interval."""
     words = {2: "two", 3: "three"}.get(count or 0, "several")
     wanted = f"{words} numbers{'' if within in ('(-inf, inf)', '[0, inf]') else f' in {within}'}"
-    given = list(value) if isinstance(value, (tuple, list, range)) or getattr(value, "ndim", 0) == 1 else None
+    given = [unwrapped(v) for v in value] if isinstance(value, (tuple, list, range)) or getattr(value, "ndim", 0) == 1 else None
     if given is None or not all(isinstance(v, Real) for v in given):
         raise TypeError(f"{what}: {name} must be {wanted}, got {shown(value)}")
     try:
@@ -142,8 +154,10 @@ def _made(value: Any, kinds: Any) -> str:
 
 
 def items(what: str, name: str, value: Any, wanted: str) -> list[Any]:
-    """What a list or another iterable holds. Sets have no order, of dicts nobody knows whether keys or values are meant."""
-    if not isinstance(value, (str, bytes, type, Mapping, Set)):
+    """What a list or another iterable holds. Sets have no order, of dicts nobody knows whether keys or values are meant; their keys(), values()
+    and items() are in order."""
+    ordered = not isinstance(value, Set) or isinstance(value, (MappingView, Sequence)) or hasattr(value, "__reversed__")
+    if ordered and not isinstance(value, (str, bytes, type, Mapping)):
         try:
             return list(value)
         except TypeError:  # no iterable, or an array of rank 0

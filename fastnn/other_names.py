@@ -26,7 +26,7 @@ def told(names: Mapping[str, str], *, several: str = "", number: str = "") -> Ca
                 given = signature.bind(*args, **keywords).arguments.get(number)
             except TypeError as error:
                 raise _better(function.__qualname__.removesuffix(".__init__"), signature, names, several, args, keywords, error) from None
-            if hasattr(given, "__len__") and not isinstance(given, str):
+            if _has_length(given):
                 raise TypeError(
                     f"{function.__qualname__.removesuffix('.__init__')}: {number} must be a number, got {shown(given)}; {several}"
                 )
@@ -35,6 +35,14 @@ def told(names: Mapping[str, str], *, several: str = "", number: str = "") -> Ca
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _has_length(given: Any) -> bool:
+    """Classes and arrays of rank 0 have a `__len__` that says nothing."""
+    try:
+        return not isinstance(given, str) and len(given) >= 0
+    except TypeError:
+        return False
 
 
 def _better(

@@ -35,7 +35,8 @@ NUMBERS: dict[str, Case] = {
     "nan, a layer's slope": (lambda: nn.LeakyReLU(math.nan), ValueError, "LeakyReLU: negative_slope must be a finite number, got nan"),
     "nan, a margin": (lambda: nn.MultiMarginLoss(margin=math.nan), ValueError, "MultiMarginLoss: margin must be a finite number"),
     "nan, a correction": (lambda: x(4).var(correction=math.nan), ValueError, "var: correction must be a finite number, got nan"),
-    "inf, a width": (lambda: ops.huber_loss(x(3), x(3), delta=math.inf), ValueError, "huber_loss: delta must be a finite number, got inf"),
+    "nan, a width": (lambda: ops.huber_loss(x(3), x(3), delta=math.nan), ValueError, "huber_loss: delta must be a number, got nan"),
+    "one number in an array": (lambda: ops.leaky_relu(x(3), np.array([0.1])), TypeError, "leaky_relu: negative_slope must be a number, got numpy"),
     "inf, a std": (lambda: nn.GaussianNoise(math.inf), ValueError, "GaussianNoise: std must be a finite number, got inf"),
     "inf, eps": (lambda: ops.group_norm(x(2, 4, 3, 3), 2, eps=math.inf), ValueError, "group_norm: eps must be a finite number, got inf"),
     "momentum of nan": (lambda: nn.BatchNorm2d(3, momentum=math.nan), ValueError, "BatchNorm2d: momentum must be a finite number, got nan"),
@@ -62,10 +63,10 @@ NUMBERS: dict[str, Case] = {
         ValueError,
         r"CrossEntropyLoss: weight must be finite, got nan at \(1,\)",
     ),
-    "a mask of weights": (
-        lambda: ops.cross_entropy(x(2, 3), [0, 1], np.array([True, False, True])),
+    "words for weights": (
+        lambda: ops.cross_entropy(x(2, 3), [0, 1], np.array(["a", "b", "c"])),
         TypeError,
-        "cross_entropy: weight must be numbers, got .* of dtype bool",
+        "cross_entropy: weight must be numbers, got .* of dtype <U1",
     ),
     "NaN among probabilities": (
         lambda: ops.cross_entropy(x(1, 2), [[math.nan, 1.0]]),
@@ -78,6 +79,8 @@ THINGS: dict[str, Case] = {
     "numpy's array, handed on": (lambda: ops.flatten(np.ones((4, 3))), TypeError, "flatten: x: expected a Tensor, got numpy.ndarray"),
     "a word, handed on": (lambda: ops.dropout("x", 0.0), TypeError, "dropout: x: expected a Tensor, got 'x'"),
     "the rows of a Tensor": (lambda: ops.concat(x(4, 3)), TypeError, r"tensors must be a list of Tensors, got a Tensor; write concat\(\[x, y\]\)"),
+    "a word for axes": (lambda: ops.transpose(x(2, 3), "01"), TypeError, "transpose: axes must be the dimensions in their new order, got '01'"),
+    "fractions for axes": (lambda: ops.transpose(x(2, 3), np.array([1.0, 0.0])), ValueError, "transpose: axes .* are not a permutation"),
     "a set of axes": (lambda: ops.transpose(x(2, 3), {0, 1}), TypeError, r"transpose: axes must be the dimensions in their new order, got \{0, 1\}"),
     "axes beyond": (lambda: x(2, 3).transpose(2, 3), ValueError, r"transpose: axes \(2, 3\) are not a permutation of the 2 dimensions"),
     "an empty array of fractions": (lambda: x(3)[np.zeros(0)], TypeError, "the index must hold integers, got dtype float64"),
@@ -95,7 +98,9 @@ THINGS: dict[str, Case] = {
         TypeError,
         "take: indices must be positions or a mask, got",
     ),
-    "fractions for classes": (lambda: list(data.k_fold([0.5, 1.5, 0.5], 2)), TypeError, "k_fold: labels have dtype float64; expected integers"),
+    "fractions for classes": (lambda: data.k_fold([0.5, 1.5, 0.5], 2), TypeError, "k_fold: labels have dtype float64; expected integers .*whole"),
+    "NaN for a class": (lambda: data.k_fold([0.0, math.nan, 0.0], 2), TypeError, "k_fold: labels have dtype float64; expected integers .*whole"),
+    "objects for classes": (lambda: data.k_fold(np.array(["a", None], object), 2), TypeError, r"k_fold: .* object; .* labels.astype\(str\)"),
     "numbers for keys": (lambda: files.write("f", {}, {"a": {1: 2}}), TypeError, "files.write: a key in notes must be a str, got 1"),
     "a model that is made": (lambda: models.register("mine", nn.ReLU()), TypeError, "register: maker must be a function or a class .* got ReLU"),
     "a word for a switch": (lambda: nn.Parameter([1.0], requires_grad="no"), TypeError, "Parameter: requires_grad must be True or False, got 'no'"),
@@ -108,6 +113,7 @@ THINGS: dict[str, Case] = {
 INITIALISERS: dict[str, Case] = {
     "None": (lambda: nn.init.constant_(x(3), None), TypeError, "constant_: val must be a number, got None"),
     "a word": (lambda: nn.init.constant_(x(3), "3"), TypeError, "constant_: val must be a number, got '3'"),
+    "NaN": (lambda: nn.init.constant_(x(3), math.nan), ValueError, "constant_: val must be a number, got nan"),
     "a negative std": (lambda: nn.init.normal_(x(3), std=-1), ValueError, "normal_: std must not be negative, got -1"),
     "a from above b": (lambda: nn.init.uniform_(x(3), 2, 1), ValueError, "uniform_: a must not be larger than b, got a=2 and b=1"),
     "a negative gain": (lambda: nn.init.xavier_normal_(x(3, 3), -1), ValueError, "xavier_normal_: gain must not be negative, got -1"),
@@ -150,3 +156,66 @@ def test_what_they_may_be_mistaken_for_is_taken() -> None:
     assert nn.init.constant_(fastnn.tensor([1, 2]), 3).numpy().tolist() == [3, 3]
     assert data.ArrayDataset(np.zeros((2, 3)), [0, 1], range(2)).classes == ("0", "1")
     assert ops.concat((x(1, 2), x(1, 2))).shape == (2, 2) and x(3)[[]].shape == (0,)
+
+
+def test_the_views_of_a_dict_are_in_order() -> None:
+    net, numbers = nn.Sequential(nn.Linear(3, 2)), {"a": 0, "b": 1}
+    dataset = data.ArrayDataset(np.zeros((4, 3)), [0, 1, 0, 1], classes=numbers.keys())
+    assert dataset.classes == ("a", "b")
+    optimizer = optim.SGD(dict(net.named_parameters()).items(), 0.1)
+    assert optimizer.param_groups[0]["param_names"] == ["0.weight", "0.bias"]
+    trainer = train.Trainer(net, optimizer, metrics={"accuracy": 1}.keys())
+    stops = {train.EarlyStopping(2, monitor="loss"): "early"}
+    assert "accuracy" in trainer.fit(dataset, 1, callbacks=stops.keys(), progress=False).rows[0]
+    assert train.Trainer(net, optimizer, metrics={1: "accuracy"}.values()).metrics
+    for unordered in ({"a", "b"}, frozenset("ab"), {"a": 0}):
+        with pytest.raises(TypeError, match="classes must be the names of the classes"):
+            data.ArrayDataset(np.zeros((2, 3)), [0, 1], classes=unordered)
+
+
+@pytest.mark.parametrize("mask", [np.array([True, False, True]), fastnn.tensor(np.array([True, False, True]))], ids=["numpy", "Tensor"])
+def test_masks_are_weights_of_0_and_1(mask: Any) -> None:
+    logits, weights = fastnn.tensor(np.arange(6, dtype=np.float32).reshape(2, 3)), np.array([1.0, 0.0, 1.0])
+    for loss in (
+        lambda w: ops.cross_entropy(logits, [0, 2], w),
+        lambda w: nn.CrossEntropyLoss(w)(logits, [0, 2]),
+        lambda w: ops.binary_cross_entropy_with_logits(logits, np.ones((2, 3)), w),
+    ):
+        assert loss(mask).item() == loss(weights).item() > 0
+
+
+def test_infinities_that_mean_something() -> None:
+    assert nn.init.constant_(x(2), -math.inf).numpy().tolist() == [-math.inf, -math.inf]
+    far = fastnn.tensor(np.array([-3.0, 2.0], np.float32), requires_grad=True)
+    nn.HuberLoss(delta=math.inf, reduction="sum")(far, np.zeros(2)).backward()
+    assert far.grad is not None and far.grad.numpy().tolist() == [-3, 2]
+    assert nn.HuberLoss(delta=math.inf)(far, np.zeros(2)).item() == (9 + 4) / 4
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(list("aabbaabb")), list("aabbaabb"), [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0]], ids=["str", "list", "float"]
+)
+def test_folds_of_names_and_of_whole_floats(labels: Any) -> None:
+    expected = list(data.k_fold(np.array([0, 0, 1, 1, 0, 0, 1, 1]), 2))
+    for ours, same in zip(data.k_fold(labels, 2), expected, strict=True):
+        assert all(map(np.array_equal, ours, same))
+
+
+def test_an_array_of_rank_0_is_a_number() -> None:
+    a, dataset = np.array, data.ArrayDataset(np.zeros((4, 3)), [0, 1, 0, 1])
+    assert data.Loader(dataset, a(2)).batch_size == 2 and data.Resize(a(4)).size == (4, 4)
+    net = nn.Sequential(nn.Linear(a(3), a(2)), nn.LeakyReLU(a(0.1)), nn.LayerNorm(2, eps=a(1e-5)))
+    assert type(net[1].negative_slope) is float and "array" not in repr(net)
+    assert len(train.Trainer(net, optim.SGD(net.parameters(), 0.1)).fit(dataset, a(1), progress=False)) == 1
+    with pytest.raises(TypeError, match=r"epochs must be a number, got numpy.ndarray; images and labels are one"):
+        train.Trainer(net, optim.SGD(net.parameters(), 0.1)).fit(np.zeros((4, 3)), np.zeros(4, int))
+    values = fastnn.tensor(np.array([[-1.0, 0.5, 2.0]], np.float32))
+    for call, plain, boxed in (
+        (ops.leaky_relu, (0.1,), (a(0.1),)),
+        (ops.clip, (0.0, 1.0), (a(0.0), a(1.0))),
+        (ops.power, (2,), (a(2),)),
+        (ops.softmax, (1,), (a(1),)),
+        (lambda *given: ops.layer_norm(*given[:2], eps=given[2]), (3, 0.5), (3, a(0.5))),
+        (lambda *given: nn.Upsample(scale_factor=given[1])(given[0].reshape(1, 1, 1, 3)), (2.0,), (a(2.0),)),
+    ):
+        assert np.array_equal(call(values, *boxed).numpy(), call(values, *plain).numpy())

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import flag, integer, number, numbers, one_of, shown
+from ..arguments import flag, integer, number, numbers, one_of, shown, unwrapped
 from ..described import Described
 from .frames import Draws, Fill, Frames, Size
 
@@ -109,7 +109,7 @@ def checked_border(name: str, mode: str) -> str:
 
 def checked_fill(name: str, fill: Fill, argument: str = "fill") -> Fill:
     """One number for all channels, or one each."""
-    return number(name, argument, fill) if isinstance(fill, Real) else numbers(name, argument, fill)
+    return number(name, argument, fill) if isinstance(unwrapped(fill), Real) else numbers(name, argument, fill)
 
 
 def checked_range(name: str, argument: str, given: Any, within: str) -> tuple[float, float]:
@@ -122,6 +122,7 @@ def checked_range(name: str, argument: str, given: Any, within: str) -> tuple[fl
 
 def checked_sides(name: str, size: Any) -> Size:
     """A number of pixels, or (height, width)."""
+    size = unwrapped(size)
     if hasattr(size, "__index__") and not isinstance(size, np.ndarray):
         size = (size, size)
     if not isinstance(size, (tuple, list)) or len(size) != 2:

@@ -32,15 +32,16 @@ def train_validation_test(dataset: D, validation: float = 0.1, test: float = 0.1
 def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each of `folds` folds the positions (of the rest, of the fold): every sample is in one fold, sizes differ by at most 1.
 
-    labels: the class numbers of the samples, or a data set. The members of each class, shuffled by `seed`, are dealt out in turn.
+    labels: the class numbers of the samples, or their names, or a data set. The members of each class, shuffled by `seed`, are dealt out in turn.
     ValueError unless there are at least 2 folds and as many samples as folds.
 
         for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
     """
     values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
     integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
-    if values.dtype.kind not in "iub":
-        raise TypeError(f"k_fold: labels have dtype {values.dtype}; expected integers (class numbers)")
+    whole = values.dtype.kind == "f" and bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())
+    if not whole and values.dtype.kind not in "iubUS":
+        raise TypeError(f"k_fold: labels have dtype {values.dtype}; expected integers (class numbers) or names{_why(values)}")
     if values.ndim != 1:
         raise ValueError(f"k_fold: labels have shape {values.shape}; expected one per sample")
     if not 2 <= folds <= len(values):
@@ -49,3 +50,10 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
     dealt = np.empty(len(values), np.int64)
     dealt[np.lexsort((words, np.unique(values, return_inverse=True)[1].reshape(-1)))] = np.arange(len(values)) % folds
     return ((np.flatnonzero(dealt != fold), np.flatnonzero(dealt == fold)) for fold in range(folds))
+
+
+def _why(values: np.ndarray) -> str:
+    """What is wrong with labels of this type."""
+    if values.dtype.kind == "O":
+        return "; labels.astype(str) makes names of objects"
+    return ", and whole numbers among floats" if values.dtype.kind == "f" else ""

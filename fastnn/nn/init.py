@@ -57,7 +57,8 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    value = number("constant_", "val", val)
+    """All `val`, which may be infinite: -inf masks logits."""
+    value = number("constant_", "val", val, "[-inf, inf]")
     return _fill(tensor, np.full(tensor.shape, value), "" if value.is_integer() else "constant_")
 
 

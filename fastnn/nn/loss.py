@@ -11,6 +11,7 @@ import numpy as np
 from .. import ops
 from ..arguments import array, number, several
 from ..ops.loss import finite_numbers
+from ..ops.shape import floats
 from ..tensor import ArrayLike, Tensor, tensor
 from .module import Module
 
@@ -26,7 +27,7 @@ class Loss(Module):
         for name, values in weights.items():
             if isinstance(values, Tensor) and values.requires_grad:
                 raise ValueError(f"{type(self).__name__}: {name} is a constant of the loss; pass {name}.detach()")
-            dtype = values.dtype if isinstance(values, Tensor) else "float32"
+            dtype = values.dtype if isinstance(values, Tensor) and values.dtype in floats else "float32"
             self.register_buffer(name, None if values is None else tensor(finite_numbers(type(self).__name__, name, values), dtype))
 
     def count(self, labels: Any) -> float:
@@ -163,7 +164,7 @@ class HuberLoss(Loss):
 
     def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = number("HuberLoss", "delta", delta, "(0, inf)")
+        self.delta = number("HuberLoss", "delta", delta, "(0, inf]")
 
     def forward(self, x: Tensor, target: Any) -> Tensor:
         return ops.huber_loss(x, target, delta=self.delta, reduction=self.reduction)

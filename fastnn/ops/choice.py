@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import array, shown
+from ..arguments import array, shown, unwrapped
 from ..tensor import Array, Op, Scalar, Tensor, apply
 from .activation import Pointwise
 from .elementwise import binary, constant, operands, sum_to
@@ -113,6 +113,7 @@ def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Ten
     """
     if min is None and max is None:
         raise ValueError("clip: min and max are both None; give at least one of them")
+    min, max = unwrapped(min), unwrapped(max)
     for name, bound in (("min", min), ("max", max)):
         if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
             raise TypeError(f"clip: {name} must be a number or None, got {type(bound).__name__}; maximum and minimum take Tensors")

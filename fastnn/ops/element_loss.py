@@ -11,8 +11,8 @@ from .. import _C
 from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply, tensor
 from .elementwise import constant
-from .loss import constant_beside, expect_tensor
-from .shape import expanded, reshaped
+from .loss import constant_beside
+from .shape import expanded, expect_tensor, reshaped
 
 element_loss_of = lru_cache(1024)(_C.ElementLoss)
 binary_of = lru_cache(1024)(_C.BinaryCrossEntropy)
@@ -104,8 +104,11 @@ def smooth_l1_loss(x: Tensor, target: Any, *, beta: float = 1.0, reduction: str 
 
 
 def huber_loss(x: Tensor, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), of d = x - target (Huber 1964). ValueError unless delta > 0."""
-    number("huber_loss", "delta", delta, "(0, inf)")
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), of d = x - target (Huber 1964). ValueError unless delta > 0.
+
+    delta = inf: d^2 / 2 everywhere.
+    """
+    number("huber_loss", "delta", delta, "(0, inf]")
     return _element_loss("huber_loss", x, target, float(delta), 0.5, float(delta), reduction)
 
 

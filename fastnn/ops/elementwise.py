@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import shown
+from ..arguments import shown, unwrapped
 from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
 from .activation import elements, elementwise
 from .reduce import reduction
@@ -216,6 +216,7 @@ def divide(a: Any, b: Any) -> Tensor:
 
 def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
     """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive constant x: exp(exponent log x)."""
+    x, exponent = unwrapped(x), unwrapped(exponent)
     if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
         if not isinstance(x, (int, float, np.integer, np.floating)) or not x > 0:
             raise ValueError(f"power: the base of a Tensor of exponents must be a positive number, got {x!r}")

@@ -12,7 +12,7 @@ from .. import _C
 from ..arguments import array as as_array
 from ..arguments import finite, shown
 from ..tensor import Array, Op, Tensor, apply, tensor
-from .shape import Shape, View, reshape, reshaped, transpose
+from .shape import Shape, View, expect_tensor, floats, reshape, reshaped, transpose
 
 geometry = lru_cache(1024)(_C.CrossEntropy)
 soft_geometry = lru_cache(1024)(_C.SoftCrossEntropy)
@@ -89,14 +89,9 @@ class MultiMargin(Op):
 # --- what comes in
 
 
-def expect_tensor(what: str, x: Any) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{what}: expected a Tensor, got {type(x).__module__}.{type(x).__name__}; fastnn.tensor(array) makes one")
-
-
 def rows_of(what: str, name: str, x: Tensor, *, maps: bool) -> tuple[Tensor, Shape]:
     """What is to be judged - (N, C), (C) or, with `maps`, (N, C, d1, ...) - as rows of C, and the shape of their labels."""
-    expect_tensor(what, x)
+    expect_tensor(what, x, name)
     if x.dtype in ("int64", "uint8", "bool"):
         raise TypeError(
             f"{what}: {name} must be scores of a float type, got dtype {x.dtype}; argmax takes classes from them, after the loss"
@@ -153,9 +148,9 @@ def _meant(labels: np.ndarray, classes: int) -> str:
 
 
 def finite_numbers(what: str, name: str, value: Any) -> np.ndarray:
-    """Weights of a loss as numpy's array."""
+    """Weights of a loss as numpy's array; masks are weights of 0 and 1."""
     given = as_array(what, name, value)
-    if given.dtype.kind not in "iuf":
+    if given.dtype.kind not in "iufb":
         raise TypeError(f"{what}: {name} must be numbers, got {shown(value)} of dtype {given.dtype}")
     if not np.isfinite(given).all():
         raise ValueError(
@@ -171,7 +166,7 @@ def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None
     if isinstance(value, Tensor):
         if value.requires_grad:
             raise ValueError(f"{what}: {name} is a constant of the loss; pass {name}.detach()")
-        return value.to(x.device)._array
+        return (value.to(x.device) if value.dtype in floats else tensor(value, x.dtype, device=x.device))._array
     return tensor(finite_numbers(what, name, value), x.dtype, device=x.device)._array
 
 
@@ -230,7 +225,7 @@ def cross_entropy(
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts. Labels that lie
     on a GPU are not looked at: one out of range makes the loss of its sample NaN.
     """
-    expect_tensor("cross_entropy", logits)
+    expect_tensor("cross_entropy", logits, "logits")
     kept = constant_beside("cross_entropy", "weight", logits, weight)
     if logits.ndim and _is_soft(labels, logits.ndim):
         return _soft(logits, labels, kept, ignore_index, reduction, label_smoothing)

@@ -1,8 +1,8 @@
 """What an operation says of arguments that it cannot take.
 
 The operations themselves check shapes and values. Types of numbers and switches are looked at here ahead of it: True would do as 1, a Tensor of
-one element as a number. Those of all others only once something went wrong: whatever happened further in, the caller reads which
-argument of which operation is of the wrong kind.
+one element as a number. Types of all other arguments are looked at only once something went wrong: whatever happened further in, the caller
+reads which argument of which operation is of the wrong kind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import _C
-from ..arguments import flag, shown
+from ..arguments import flag, shown, unwrapped
 from ..tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,9 +37,9 @@ def explained(operation: F) -> F:
         for i, name, types in plain:
             if i < len(args):
                 if type(args[i]) not in types:
-                    _refuse_kind(operation.__name__, name, kinds[name], args[i])
+                    args = (*args[:i], _fitting(operation.__name__, name, kinds[name], args[i]), *args[i + 1 :])
             elif name in keywords and type(keywords[name]) not in types:
-                _refuse_kind(operation.__name__, name, kinds[name], keywords[name])
+                keywords[name] = _fitting(operation.__name__, name, kinds[name], keywords[name])
         try:
             return operation(*args, **keywords)
         except _LOST as error:
@@ -63,12 +63,17 @@ def _plain_types(annotation: str) -> frozenset[type]:
     return frozenset(one for kind in kinds for one in _PLAIN[kind]) if fitting else frozenset()
 
 
-def _refuse_kind(operation: str, name: str, annotation: str, value: Any) -> None:
-    """For what is of none of the plain types: numpy's numbers fit."""
+def _fitting(operation: str, name: str, annotation: str, value: Any) -> Any:
+    """For what is of none of the plain types: numpy's numbers fit, an array of rank 0 as the number that it holds."""
     if "bool" in annotation:
         flag(operation, name, value)
     elif (wanted := _wanted(annotation, value)) is not None:
         raise TypeError(f"{operation}: {name} must be {wanted}{' or None' if 'None' in annotation else ''}, got {shown(value)}")
+    return _number_of(value)
+
+
+def _number_of(value: Any) -> Any:
+    return unwrapped(value) if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" else value
 
 
 def typed(init: F) -> F:
@@ -77,6 +82,7 @@ def typed(init: F) -> F:
     @wraps(init)
     def call(self: Any, *args: Any, **keywords: Any) -> None:
         name, better = type(self).__name__, None
+        args, keywords = tuple(map(_number_of, args)), {word: _number_of(value) for word, value in keywords.items()}
         try:
             init(self, *args, **keywords)
         except _LOST as error:
@@ -190,10 +196,12 @@ def _wanted(annotation: str, value: Any) -> str | None:
 
 
 def _whole(value: Any) -> bool:
+    value = _number_of(value)
     return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray, Tensor)) and -(2**63) <= int(value) < 2**63
 
 
 def _number(value: Any) -> bool:
+    value = _number_of(value)
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

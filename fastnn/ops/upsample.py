@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices
+from ..arguments import unwrapped
 from ..tensor import Array, Op, Tensor, apply
 from .conv2d import Pair, pair
 from .gather import Gather
@@ -36,7 +37,7 @@ class Upsample2d(Op):
 def checked_scales(what: str, value: Any) -> tuple[float, float]:
     """A scale_factor of each direction."""
     factors = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(factors) != 2 or any(isinstance(f, bool) or not isinstance(f, Real) for f in factors):
+    if len(factors) != 2 or any(isinstance(f, bool) or not isinstance(unwrapped(f), Real) for f in factors):
         raise TypeError(f"{what}: scale_factor must be a number or a pair of numbers, got {value!r}")
     scales = float(factors[0]), float(factors[1])
     if not all(isfinite(s) and s > 0 for s in scales):
