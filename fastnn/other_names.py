@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .arguments import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,13 +25,17 @@ def told(names: Mapping[str, str], *, several: str = "", number: str = "") -> Ca
         @wraps(function)
         def call(*args: Any, **keywords: Any) -> Any:
             try:
-                given = signature.bind(*args, **keywords).arguments.get(number)
+                bound = signature.bind(*args, **keywords)
             except TypeError as error:
                 raise _better(function.__qualname__.removesuffix(".__init__"), signature, names, several, args, keywords, error) from None
+            given = bound.arguments.get(number)
             if _has_length(given):
                 raise TypeError(
                     f"{function.__qualname__.removesuffix('.__init__')}: {number} must be a number, got {shown(given)}; {several}"
                 )
+            if isinstance(given, (np.generic, np.ndarray)):  # Python's number, which a file's notes can hold
+                bound.arguments[number] = given.item()
+                return function(*bound.args, **bound.kwargs)
             return function(*args, **keywords)
 
         return call  # type: ignore[return-value]

@@ -206,7 +206,8 @@ def test_an_array_of_rank_0_is_a_number() -> None:
     assert data.Loader(dataset, a(2)).batch_size == 2 and data.Resize(a(4)).size == (4, 4)
     net = nn.Sequential(nn.Linear(a(3), a(2)), nn.LeakyReLU(a(0.1)), nn.LayerNorm(2, eps=a(1e-5)))
     assert type(net[1].negative_slope) is float and "array" not in repr(net)
-    assert len(train.Trainer(net, optim.SGD(net.parameters(), 0.1)).fit(dataset, a(1), progress=False)) == 1
+    trainer = train.Trainer(net, optim.SGD(net.parameters(), 0.1))
+    assert len(trainer.fit(dataset, a(1), progress=False)) == 1 and type(trainer.epochs) is int  # as a checkpoint holds it
     with pytest.raises(TypeError, match=r"epochs must be a number, got numpy.ndarray; images and labels are one"):
         train.Trainer(net, optim.SGD(net.parameters(), 0.1)).fit(np.zeros((4, 3)), np.zeros(4, int))
     values = fastnn.tensor(np.array([[-1.0, 0.5, 2.0]], np.float32))
