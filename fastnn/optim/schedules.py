@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, overload
 
 import numpy as np
 
-from ..arguments import array, figure, integer, number, numbers, one_of, shown, text
+from ..arguments import array, figure, integer, number, numbers, one_of, shown, text, unwrapped
 from ..arguments import function as checked_function
 from ..described import described
 
@@ -105,6 +105,7 @@ def _asked(function: Callable[[int], Any], step: int, what: str) -> Any:
 
 def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any:
     """A rate: a number, a schedule, or a function of the step."""
+    lr = unwrapped(lr)
     if isinstance(lr, type) or hasattr(lr, "parameters") or not (callable(lr) or isinstance(lr, Real)) or isinstance(lr, bool):
         raise TypeError(f"{what}: {name} must be a number or a schedule, got {shown(lr)}")
     return lr if callable(lr) else number(what, name, lr, within)
