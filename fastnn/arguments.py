@@ -55,7 +55,7 @@ def number(what: str, name: str, value: Any, within: str = "(-inf, inf)") -> flo
     low, high, ends = _interval(within)
     if low < given < high or given in ends:
         return given
-    if isnan(given) or (given in (inf, -inf) and high == inf):
+    if isnan(given) or (given in (inf, -inf) and high == inf and inf not in ends):
         raise ValueError(f"{what}: {name} must be a {'number' if inf in ends else 'finite number'}, got {value}")
     wanted = f"lie in {within}" if high < inf else f"be {'at least' if within[0] == '[' else 'greater than'} {low:g}"
     raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {value}")

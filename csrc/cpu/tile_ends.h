@@ -38,13 +38,14 @@ INLINE void finish(vec (&sum)[Q][Z], const Target<Y>& to) {
       }
     }
   }
-  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) raise_flags(sum[q][z]);
   if (to.activation == Activation::relu) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = relu(sum[q][z]);
   }
-  constexpr bool rounds = sizeof(Y) < sizeof(real);
+  constexpr bool rounds = sizeof(Y) < sizeof(real);  // what convolutions write
   if constexpr (rounds) {
     if (to.activation > Activation::relu) activate_sums(sum, to.activation);
+  } else {
+    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) raise_flags(sum[q][z]);
   }
   if (to.columns == Z * N_LANES) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);

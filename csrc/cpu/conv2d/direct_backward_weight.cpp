@@ -267,6 +267,7 @@ void add_parts(const Context& context, int64_t parts, int64_t size, const real* 
     for_vectors(block * step, smaller(size, (block + 1) * step), [&](int64_t i, auto load, auto store) {
       vec sum = load(partial + i);
       for (int64_t part = 1; part < parts; part++) sum += load(partial + part * size + i);
+      raise_flags(sum);
       store(dw + i, sum);
     });
   });
@@ -295,7 +296,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
         real* const dw = sums + part * size + group * d.weights();
         if (multiplies) multiply_chunk(d, v, parts, o, chunk, split, dw, number > first);
         const int64_t k = split * d.split_k, per_k = d.taps * d.C;
-        if (multiplies && number + 1 == last) raise_flags(dw + k * per_k, smaller(d.K - k, d.split_k) * per_k);
+        if (multiplies && number + 1 == last && d.chunks.parts == 1) raise_flags(dw + k * per_k, smaller(d.K - k, d.split_k) * per_k);
       }
     });
   };
