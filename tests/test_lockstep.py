@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch_twins
-from kernel_calls import plan
+from kernel_calls import Table, plan, using
 from torch_twins import load
 
 import fastnn
@@ -56,10 +56,8 @@ def strided(layers: Any) -> Any:
 
 @pytest.fixture
 def precision(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _C.get_precision()
-    _C.set_precision(request.param)
-    yield request.param
-    _C.set_precision(before)
+    with using(Table(_C.isa(), "float32", request.param)):
+        yield request.param
 
 
 LOSS = {"highest": 1e-6, "high": 1e-5}
