@@ -61,6 +61,7 @@ class Optimizer:
 
     kernel = struct = ""
     slots: tuple[str, ...] = ()
+    _part = False  # of several: others of them may have what this one lacks
     late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
 
     def __init_subclass__(cls) -> None:
@@ -97,8 +98,6 @@ class Optimizer:
         """Of all groups where they differ."""
         values = [group.get(option) for group in self.param_groups]
         return values[0] if all(value == values[0] for value in values) else values
-
-    _part = False  # of several: others of them may have what this one lacks
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""
