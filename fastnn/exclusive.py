@@ -16,18 +16,18 @@ os.register_at_fork(after_in_child=lambda: _only_of(threading.get_ident()))
 def claimed(doing: str, *, within: bool = False, **parts: Any) -> Iterator[None]:
     """Inside the block the parts belong to this piece of work alone: RuntimeError for one that another one has, of this thread or another.
 
-    within: it may be part of a larger one of this thread, whose claim stays.
+    within: it may be part of a larger one of this thread, whose claim stays. A list stands for several parts of one name.
     """
     claim = threading.get_ident(), f"{doing} in thread {threading.current_thread().name!r}"
-    keys = [id(part) for part in parts.values()]
+    named = [(name, id(one)) for name, part in parts.items() for one in (part if isinstance(part, list) else [part])]
     try:
-        for name, key in zip(parts, keys):
+        for name, key in named:
             owner = _owners.setdefault(key, claim)
             if owner is not claim and not (within and owner[0] == claim[0]):
                 raise RuntimeError(f"{doing}: the {name} is in use by {owner[1]}; one at a time: wait for it, or give each thread its own")
         yield
     finally:
-        for key in keys:  # no calls: behind each Ctrl-C could come
+        for _, key in named:  # no calls: behind each Ctrl-C could come
             if key in _owners and _owners[key] is claim:
                 del _owners[key]
 

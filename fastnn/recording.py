@@ -149,6 +149,22 @@ def at_the_end(what: Callable[[], None]) -> None:
         recorder.put_off(what)
 
 
+def at_once(launches: Sequence[Callable[[], None]]) -> None:
+    """Calls kernels that write in place, all of them or none: several are written down first, so that all memory is there before one runs."""
+    again = 100  # when another thread sets the number of threads or the precision meanwhile
+    while len(launches) > 1 and again and current() is None and not _C.instrumented():
+        core, again = _C.Recording([]), again - 1
+        with Recorder(core):
+            for launch in launches:
+                launch()
+        replay = _C.Replay(core, [], [], _C.ReplayMemory())
+        if replay.begin([]):
+            replay.run()
+            return
+    for launch in launches:
+        launch()
+
+
 def look(tensor: Tensor, at: Callable[[Tensor], None], *, unless_finite: bool = False) -> None:
     """Calls at(tensor): now, or when one is recorded, in each replay at this place. What it raises ends the step there. unless_finite: only
     where the tensor, a single number, is not finite."""

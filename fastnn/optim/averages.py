@@ -69,7 +69,7 @@ class EMA:
         self._averages: list[Array] = [t._array.to(t.device) for t in self._tensors]
         self._share = Told()
         for t in self._tensors:
-            self._share.on(0.0, t.device)
+            self._share.reach(t.device)
         self.calls = self.updates = 0  # of update(), and those that took the weights in
         self._swapped = False
 

@@ -47,6 +47,19 @@ class FullBatch(Optimizer):
             raise ValueError(f"{self.name}: takes one group of parameters, got 2; the search is along one line")
         super().add_param_group(param_group)
 
+    def step(self, closure: Closure | None = None) -> Tensor | None:
+        self.rates()
+        before = dict(vars(self)), self._get()
+        try:
+            return self._step(closure)
+        except BaseException:
+            vars(self).update(before[0])
+            self._set(before[1])
+            raise
+
+    def _step(self, closure: Closure | None) -> Tensor:
+        raise NotImplementedError
+
     def _get(self) -> Vector:
         return np.concatenate([np.ravel(p.numpy()).astype(np.float64) for p in self.options["params"]])
 

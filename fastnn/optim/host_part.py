@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -10,6 +12,29 @@ from .. import recording
 
 if TYPE_CHECKING:
     from .optimizer import Launch, Optimizer
+
+
+class Part(Protocol):
+    """Of a step whose memory is all there."""
+
+    def calls(self) -> list[Callable[[], None]]:
+        """Its kernels."""
+
+    def done(self) -> None:
+        """They have run, or are recorded."""
+
+
+class Behind:
+    """What comes behind the kernels of the others."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self.what = what
+
+    def calls(self) -> list[Callable[[], None]]:
+        return []
+
+    def done(self) -> None:
+        self.what()
 
 
 class Update:
@@ -20,8 +45,14 @@ class Update:
         self.lrs: list[float] | None = None  # of the step that fits() was asked about
         self.before = self.state() if recording.current() is not None else None
 
-    def report(self) -> None:
-        """To the recording, if there is one."""
+    def calls(self) -> list[Callable[[], None]]:
+        return [partial(self.optimizer._launch, kind, launch) for kind, launch in self.launches]
+
+    def done(self) -> None:
+        """Counts the step; and tells the recording, if there is one."""
+        for _, launch in self.launches:
+            self.optimizer._counts[launch.positions] += 1
+        self.optimizer.steps += 1
         recorder = recording.current()
         if recorder is None:
             return

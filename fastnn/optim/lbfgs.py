@@ -62,7 +62,12 @@ class LBFGS(FullBatch):
         self._number(group, "[0, inf)", "tolerance_grad", "tolerance_change")
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
-        """Up to max_iter iterations. ValueError without a closure, and where the loss is not the same function each time."""
+        """Up to max_iter iterations. ValueError without a closure, and where the loss is not the same function each time.
+
+        Whatever raises within it, weights and optimizer are as they were."""
+        return super().step(closure)
+
+    def _step(self, closure: Closure | None) -> Tensor:
         first, loss, gradient = self._begin(closure)
         assert closure is not None
         o, lr, begun = self.options, self.rates()[0], self.evaluations

@@ -33,10 +33,14 @@ class Told:
     def __init__(self) -> None:
         self._on: dict[str, Array] = {}
 
+    def reach(self, device: str) -> None:
+        """Takes the memory for it there."""
+        if device not in self._on:
+            self._on[device] = scalar(0.0, device)
+
     def on(self, value: float, device: str) -> Array:
         """Where kernels of that device read it."""
-        if device not in self._on:
-            self._on[device] = scalar(value, device)
+        self.reach(device)
         self._on[device].write(np.asarray(value, np.float64))
         return self._on[device]
 

@@ -41,7 +41,12 @@ class NewtonCG(FullBatch):
                 )
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
-        """One Newton step. ValueError without a closure, and where the loss is not the same function each time."""
+        """One Newton step. ValueError without a closure, and where the loss is not the same function each time.
+
+        Whatever raises within it, weights and optimizer are as they were."""
+        return super().step(closure)
+
+    def _step(self, closure: Closure | None) -> Tensor:
         first, loss, gradient = self._begin(closure)
         assert closure is not None
         x = self._get()

@@ -18,7 +18,7 @@ from ..other_names import told
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
 from .given import array_of, followed, groups_given, numbers_of, parameters_given, steps_of
-from .host_part import Update
+from .host_part import Part, Update
 from .schedules import Schedule, checked_rate, memory_of, rate_at
 
 Rate = float | Schedule | Callable[[int], float]
@@ -61,7 +61,6 @@ class Optimizer:
 
     kernel = struct = ""
     slots: tuple[str, ...] = ()
-    _part = False  # of several: others of them may have what this one lacks
     late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
 
     def __init_subclass__(cls) -> None:
@@ -247,6 +246,22 @@ class Optimizer:
         if closure is not None:
             arguments.function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         loss = closure() if closure is not None else None
+        with claimed(f"{self.name}.step", within=True, optimizer=self._leaves()):
+            updates = self._updates()  # all memory first: a step is done by every parameter or by none
+            launches = [launch for update in updates for launch in update.calls()]
+            if not launches and self._leaves() == [self]:
+                warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
+            recording.at_once(launches)
+            for update in updates:
+                update.done()
+        return loss
+
+    def _leaves(self) -> list[Optimizer]:
+        """Those with parameters: of one that is made of others, these."""
+        return [self]
+
+    def _updates(self) -> list[Part]:
+        """What each of them is about to do, with the memory for it."""
         lrs, update = self.rates(), Update(self)
         together: dict[tuple[str, str, Any], list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter) of what one launch takes
         position = 0
@@ -255,19 +270,11 @@ class Optimizer:
                 if p.grad is not None:
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
-        if not together and not self._part:
-            warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
-        with claimed(f"{self.name}.step", within=True, optimizer=self):
-            self._moved = []
-            for (_, device, kind), members in together.items():  # all memory first: a step is done by every parameter or by none
-                rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
-                update.launches.append((kind, self._gather(members, np.array(rates, np.float64), device)))
-            for kind, launch in update.launches:
-                self._launch(kind, launch)
-                self._counts[launch.positions] += 1
-            self.steps += 1
-            update.report()
-        return loss
+        self._moved = []
+        for (_, device, kind), members in together.items():
+            rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
+            update.launches.append((kind, self._gather(members, np.array(rates, np.float64), device)))
+        return [update]
 
     def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str) -> Launch:
         positions = [i for i, _, _ in members]

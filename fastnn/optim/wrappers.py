@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -14,7 +15,8 @@ from ..described import described
 from ..nn import Module
 from ..tensor import Array, Tensor
 from .given import array_of, followed, steps_of
-from .lists import Told, by_place, floats_of, scalar
+from .host_part import Behind, Part
+from .lists import Told, by_place, floats_of
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, rate_at
 
@@ -29,8 +31,6 @@ class _Wrapper(Optimizer):
                     f"{type(self).__name__}: expected an optimizer, such as optim.SGD(model.parameters(), 0.1), got {shown(optimizer)}"
                 )
         self.optimizers = optimizers
-        for optimizer in optimizers:
-            optimizer._part = True
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def __repr__(self) -> str:
@@ -77,12 +77,12 @@ class _Wrapper(Optimizer):
         self._refuse_other_parameters()
         return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
 
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        loss = closure() if closure is not None else None
-        self.rates()  # what one of them refuses, all refuse before the first has stepped
-        for optimizer in self.optimizers:
-            optimizer.step()
-        return loss
+    def _leaves(self) -> list[Optimizer]:
+        return [leaf for optimizer in self.optimizers for leaf in optimizer._leaves()]
+
+    def _updates(self) -> list[Part]:
+        self.rates()  # what one of them refuses, all refuse
+        return [part for optimizer in self.optimizers for part in _parts(optimizer)]
 
     def weights_replaced(self) -> None:
         for optimizer in self.optimizers:
@@ -119,6 +119,11 @@ class _Wrapper(Optimizer):
 
     def _own(self, key: str) -> bool:
         return False
+
+
+def _parts(optimizer: Optimizer) -> list[Part]:
+    """One with a step of its own does it when the others are done."""
+    return optimizer._updates() if type(optimizer).step is Optimizer.step else [Behind(optimizer.step)]
 
 
 class Together(_Wrapper):
@@ -162,28 +167,34 @@ class Lookahead(_Wrapper):
         super().weights_replaced()
         self._slow, self._share = [t._array.to(t.device) for t in self._fast], Told()
 
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        loss = super().step(closure)
-        recording.at_the_end(self._follow)
-        return loss
+    def _updates(self) -> list[Part]:
+        parts = super()._updates()
+        self._settle()
+        return [*parts, Behind(partial(recording.at_the_end, self._follow))]
 
-    def _follow(self) -> None:
-        if self.steps % self.k == 0:
-            alpha = rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha")
-            self._meet(lambda device: self._share.on(alpha, device))
-
-    def finish(self) -> None:
-        """The slow weights become the weights."""
-        self._meet(lambda device: scalar(0.0, device))
-
-    def _meet(self, alpha: Callable[[str], Array]) -> None:
+    def _settle(self) -> None:
+        """Slow weights and the share lie where the weights do, so that to follow them takes no memory."""
         self._slow = [
             a if (a.device, a.dtype) == (t.device, t.dtype) else followed(f"Lookahead: slow weight {i}", a, t)
             for i, (a, t) in enumerate(zip(self._slow, self._fast))
         ]
+        for device in {t.device for t in self._fast}:
+            self._share.reach(device)
+
+    def _follow(self) -> None:
+        if self.steps % self.k == 0:
+            alpha = rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha")
+            self._meet(alpha)
+
+    def finish(self) -> None:
+        """The slow weights become the weights."""
+        self._settle()
+        self._meet(0.0)
+
+    def _meet(self, alpha: float) -> None:
         for device, members in by_place(self._fast).items():
             slow, fast = [self._slow[i] for i in members], [self._fast[i]._array for i in members]
-            _C.lookahead(_C.ParameterList(len(members)), slow, fast, alpha(device[1]))
+            _C.lookahead(_C.ParameterList(len(members)), slow, fast, self._share.on(alpha, device[1]))
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), **{f"slow.{i}": np.array(a.numpy(), order="C") for i, a in enumerate(self._slow)}}

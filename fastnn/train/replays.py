@@ -10,6 +10,7 @@ from ..captured import capture
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
+from .put_back import put_back
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -39,7 +40,7 @@ class Replays:
     def step(self, trainer: Trainer, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of one step on one batch."""
         if self.captured is None:
-            return trainer._whole_step(x, labels)
+            return self._eager(trainer, x, labels)
         trainer._batch = x, labels
         if (settings := _settings(trainer)) != self.settings:  # a callback changed them
             self.captured.release()
@@ -51,8 +52,12 @@ class Replays:
                 raise
             self.end()
             trainer.replayed = f"eager: {error}"
-            return trainer._whole_step(x, labels)
+            return self._eager(trainer, x, labels)
         return result
+
+    def _eager(self, trainer: Trainer, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with put_back(trainer):
+            return trainer._whole_step(x, labels)
 
     def end(self) -> None:
         """Gives the memory back."""

@@ -23,6 +23,7 @@ from .callbacks import Callback, checked_hooks
 from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
 from .op_by_op import Part
+from .put_back import put_back
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -71,9 +72,13 @@ class Stepping(Settled):
         """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
         what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts.
         Diverged says what the step shows when it is repeated op by op."""
-        self._parts, drawn, sums = [], trainer.generator.draw, dict(trainer.sums)
+        self._parts, drawn, sums, steps = [], trainer.generator.draw, dict(trainer.sums), trainer.optimizer.steps
         try:
             return self._take(trainer, batches, counts, see)
+        except MemoryError:
+            if trainer.optimizer.steps == steps:
+                trainer.sums.update(sums)
+            raise
         except Diverged as error:
             trainer.generator.draw = drawn
             trainer.sums.update(sums)
@@ -88,6 +93,13 @@ class Stepping(Settled):
             whole, logits = trainer._replays.step(trainer, x, labels)
             see(float(whole), logits, labels)
             return float(whole)
+        with put_back(trainer):
+            return self._accumulated(trainer, batches, counts, see)
+
+    def _accumulated(
+        self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]
+    ) -> float:
+        """Of several batches."""
         adds_up = getattr(trainer.loss, "reduction", "mean") == "sum"
         trainer.optimizer.zero_grad()
         total = counted = 0.0
