@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..tensor import Tensor
+from .bad_step import explained
+from .diverged import Diverged
+
 if TYPE_CHECKING:
     from .trainer import Trainer
 
@@ -23,3 +27,15 @@ def put_back(trainer: Trainer) -> Iterator[None]:
             for b, before in buffers:
                 b._array.assign(before)
         raise
+
+
+@contextmanager
+def told(trainer: Trainer, x: Tensor, labels: Tensor) -> Iterator[None]:
+    """Around a step on a batch of the caller's own: as above, and Diverged says what the step shows when it is repeated op by op."""
+    drawn = trainer.generator.draw
+    try:
+        with put_back(trainer):
+            yield
+    except Diverged as error:
+        trainer.generator.draw = drawn
+        raise explained(trainer, None, [(x, labels, 1.0, 1.0)], error) from None

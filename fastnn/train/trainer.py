@@ -29,7 +29,7 @@ from .loading import checked_validation, remaining_batches, training_loader
 from .metrics import Metric, by_name
 from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
 from .precision import Forward, checked_precision
-from .put_back import put_back
+from .put_back import told
 from .replays import Replays
 from .settings import Settings
 from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts
@@ -159,7 +159,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
         """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
         checked_batch(self, x, labels)
-        with put_back(self):
+        with told(self, x, labels):
             loss, logits = self._whole_step(x, labels)
         return float(loss), logits
 
