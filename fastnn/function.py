@@ -76,7 +76,9 @@ class _UserOp(Op):
         _C.count_float_exception()
         gradients, name = result if isinstance(result, (tuple, list)) else (result,), f"{self.function.__name__}.backward"
         if len(gradients) != len(self.needs):
-            raise ValueError(f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments")
+            raise ValueError(
+                f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments, each of which needs one or None"
+            )
         return tuple([self._gradient(name, i, g, dy.device) for i, g in enumerate(gradients)])
 
     def _gradient(self, name: str, i: int, given: Any, device: str) -> Array | None:

@@ -27,7 +27,7 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
     values = [array("gradcheck", "inputs", x) for x in items("gradcheck", "inputs", inputs, "a list of arrays or Tensors")]
     float_inputs = [i for i, v in enumerate(values) if v.dtype.kind == "f"]
     if not float_inputs:
-        raise ValueError("gradcheck: none of the inputs is of a float type")
+        raise ValueError("gradcheck: none of the inputs is of a float type; at least one must be")
     doubles = [v.astype(np.float64) if i in float_inputs else v for i, v in enumerate(values)]
 
     leaves = [tensor(v, dtype="float64", requires_grad=True) if i in float_inputs else tensor(v) for i, v in enumerate(doubles)]

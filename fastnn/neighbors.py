@@ -33,7 +33,9 @@ def _rows(what: str, x: Any) -> np.ndarray:
         raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
     rows = np.ascontiguousarray(values, np.float32).reshape(len(values), int(np.prod(values.shape[1:])))
     if not np.isfinite(rows).all():
-        raise ValueError(f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; nothing is near to it")
+        raise ValueError(
+            f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; it must be finite: nothing is near to those"
+        )
     return rows
 
 

@@ -52,7 +52,7 @@ class ItemDataset(Dataset):
         except TypeError:  # an array of rank 0
             raise TypeError(f"ItemDataset: source must have a length, got {shown(source)}") from None
         if not self._count:
-            raise ValueError(f"the {type(source).__name__} given as data set is empty")
+            raise ValueError(f"the {type(source).__name__} given as data set is empty; it needs at least one sample")
         named = classes if classes is not None else getattr(source, "classes", None)
         self.classes = checked_classes("ItemDataset", named)
         self.resize = checked_resize("ItemDataset", resize) or getattr(source, "resize", None)

@@ -20,7 +20,9 @@ class Normalize(Settled):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = numbers("Normalize", "mean", mean), numbers("Normalize", "std", std)
         if len(self.mean) != len(self.std):
-            raise ValueError(f"Normalize: {len(self.mean)} means and {len(self.std)} standard deviations")
+            raise ValueError(
+                f"Normalize: {len(self.mean)} means and {len(self.std)} standard deviations; expected as many of one as of the other"
+            )
         if not all(0 < s < float("inf") for s in self.std):
             raise ValueError(f"Normalize: std {self.std} must be positive and finite")
         self.scale = (1 / np.array(self.std)).astype(np.float32)
@@ -34,7 +36,7 @@ class Normalize(Settled):
         The set is read block by block; floats twice.
         """
         if not len(instance("Normalize.fit", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")):
-            raise ValueError("Normalize.fit: the data set is empty")
+            raise ValueError("Normalize.fit: the data set is empty; it needs at least one sample")
         blocks = dataset.blocks()
         first = next(blocks)
         mean, variance = _byte_moments(first, blocks) if first.dtype == np.uint8 else _float_moments(first, blocks, dataset)

@@ -82,9 +82,9 @@ def register(name: str, maker: Callable[..., Module]) -> None:
     if not callable(maker) or isinstance(maker, Module):
         raise TypeError(f"register: maker must be a function or a class that makes a Module, got {shown(maker)}")
     if not text("register", "name", name):
-        raise ValueError("register: name is empty; models.create finds a model by it")
+        raise ValueError("register: name is empty; give one, by which models.create finds the model")
     if _makers.get(name, maker) is not maker:
-        raise ValueError(f"register: there is a model named {name!r} already")
+        raise ValueError(f"register: there is a model named {name!r} already; choose another name")
     _makers[name] = maker
 
 

@@ -116,9 +116,11 @@ def missing(module: Any, name: str) -> AttributeError:
 def _refuse_name(module: Any, name: Any, kind: str) -> None:
     layer = type(module).__name__
     if not text(layer, "name", name) or "." in name:
-        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: it {'has a dot' if name else 'is empty'}")
+        raise ValueError(
+            f"{layer}: {name!r} cannot name a {kind}: it {'has a dot' if name else 'is empty'}; give one of letters without dots"
+        )
     if hasattr(type(module), name):
-        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: the class {layer} has an attribute of that name")
+        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: the class {layer} has an attribute of that name; choose another")
 
 
 def checked_name(module: Any, name: str, kind: str) -> str:
@@ -127,7 +129,7 @@ def checked_name(module: Any, name: str, kind: str) -> str:
     owners = {"an attribute": vars(module), "a parameter": module._parameters, "a buffer": module._buffers, "a module": module._modules}
     for other, names in owners.items():
         if name in names and other != f"a {kind}":
-            raise ValueError(f"{type(module).__name__}: {name!r} cannot name a {kind}: it names {other} already")
+            raise ValueError(f"{type(module).__name__}: {name!r} cannot name a {kind}: it names {other} already; choose another")
     return name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..arguments import function, integer, number
+from ..arguments import function, integer, number, shown
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
@@ -120,6 +120,12 @@ class GaussianNoise(Module):
         return f"std={self.std}"
 
 
+def _checked(y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise TypeError(f"monte_carlo: activation must return a Tensor, got {shown(y)}")
+    return y
+
+
 @explained
 def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callable[[Any], Tensor] | None = None) -> Tensor:
     """The mean of `samples` outputs with the noise of training (Gal, Ghahramani 2016): noise layers (those with `noisy`) draw, all others,
@@ -134,7 +140,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     modes = [(module, module.training) for module in model.modules()]
     noisy = [module for module, _ in modes if getattr(module, "noisy", False)]
     if not noisy:
-        raise ValueError("monte_carlo: the model has no noise layer, so that all samples would be the same")
+        raise ValueError("monte_carlo: the model has no noise layer, so that all samples would be the same; it needs one, like nn.Dropout")
     try:
         model.eval()
         for module in noisy:
@@ -142,7 +148,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
         with no_grad():
             total: Tensor | None = None
             for _ in range(samples):
-                y = model(x) if activation is None else activation(model(x))
+                y = model(x) if activation is None else _checked(activation(model(x)))
                 total = y if total is None else total + y
             assert total is not None
             return total / float(samples)

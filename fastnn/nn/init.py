@@ -85,7 +85,10 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 def _fan(tensor: Tensor, mode: str) -> int:
     if mode not in ("fan_in", "fan_out"):
         raise ValueError(f"mode must be fan_in or fan_out, got {mode!r}")
-    return fans(tensor.shape)[mode == "fan_out"]
+    fan = fans(tensor.shape)[mode == "fan_out"]
+    if not fan:
+        raise ValueError(f"tensor of shape {tensor.shape}: {mode} must be at least 1")
+    return fan
 
 
 def _gain(what: str, nonlinearity: str, a: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
-from ..arguments import number
+from ..arguments import number, shown
 from ..ops.conv2d import Pair, pair
 
 
@@ -17,7 +17,7 @@ def _least(layer: str, name: str, smallest: int, least: int, value: object) -> N
 def checked_size(layer: str, name: str, value: Any, least: int = 1) -> int:
     """An integer, numpy's too, of at least `least`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{layer}: {name} must be an integer, got {value!r}")
+        raise TypeError(f"{layer}: {name} must be an integer, got {shown(value)}")
     _least(layer, name, index(value), least, value)
     return index(value)
 

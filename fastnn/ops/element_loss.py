@@ -150,5 +150,5 @@ def penalty(weights: Sequence[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> T
     if isinstance(weights, Tensor):
         raise TypeError("penalty: weights must be a list of Tensors, got a Tensor; write penalty([weight])")
     if not weights:
-        raise ValueError("penalty: there are no weights to penalise")
+        raise ValueError("penalty: there are no weights to penalise; give at least one")
     return apply(Penalty(float(l1), float(l2)), *weights)

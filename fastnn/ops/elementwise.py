@@ -24,7 +24,10 @@ power_of = lru_cache(1024)(_C.Power)
 @lru_cache(1024)
 def constant(value: float, dtype: str, device: str, sign: float = 1.0) -> Tensor:
     """`sign` is part of the key: to the cache 0.0 and -0.0 are the same number."""
-    return Tensor(_C.constant(np.asarray(value, "float32" if dtype == "bfloat16" else dtype), device, dtype))
+    try:
+        return Tensor(_C.constant(np.asarray(value, "float32" if dtype == "bfloat16" else dtype), device, dtype))
+    except OverflowError:
+        raise ValueError(f"dtype {dtype} does not hold {value:g}; fastnn.tensor(x, 'float32') makes one that does") from None
 
 
 def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:

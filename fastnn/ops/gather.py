@@ -123,9 +123,9 @@ def several(what: str, tensors: Any) -> list[Tensor]:
     parts = list(tensors)
     if not parts:
         raise ValueError(f"{what}: needs at least one tensor")
-    wrong = next((p for p in parts if not isinstance(p, Tensor)), None)
-    if wrong is not None:
-        raise TypeError(f"{what}: expected Tensors, got {type(wrong).__name__}")
+    for part in parts:
+        if not isinstance(part, Tensor):
+            raise TypeError(f"{what}: expected Tensors, got {type(part).__name__}")
     first = parts[0].device
     apart = next((i for i, p in enumerate(parts) if p.device != first), None)
     if apart is not None:

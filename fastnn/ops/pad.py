@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from .. import _C, devices
+from ..arguments import shown
 from ..tensor import Tensor, apply
 from .gather import Gather
 from .shape import zero_pad2d
@@ -36,9 +37,9 @@ def frame(size: tuple[int, int], sides: Sides, value: float, dtype: str) -> devi
 def four_sides(what: str, padding: int | Sequence[int]) -> Sides:
     sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
     if len(sides) != 4:
-        raise ValueError(f"{what}: padding must be an int or (left, right, top, bottom), got {padding}")
+        raise ValueError(f"{what}: padding must be an int or (left, right, top, bottom), got {shown(padding)}")
     if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in sides):
-        raise TypeError(f"{what}: padding must be an int or (left, right, top, bottom), got {padding!r}")
+        raise TypeError(f"{what}: padding must be an int or (left, right, top, bottom), got {shown(padding)}")
     left, right, top, bottom = (int(n) for n in sides)
     if min(left, right, top, bottom) < 0:
         raise ValueError(f"{what}: padding must not be negative, got {padding}")

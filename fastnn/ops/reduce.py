@@ -97,7 +97,7 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     if not all(hasattr(n, "__index__") for n in shape):
         raise TypeError(f"broadcast_to: shape must be integers, got {shown(shape)}")
     if len(shape) != x.ndim or any(n != m and n != 1 for n, m in zip(x.shape, shape)):
-        raise ValueError(f"broadcast_to: {x.shape} cannot be repeated to {shape}")
+        raise ValueError(f"broadcast_to: {x.shape} cannot be repeated to {shape}; sizes must be equal, or 1 in the first")
     return x if x.shape == shape else apply(BroadcastTo(shape), x)
 
 

@@ -115,7 +115,9 @@ def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
     if not isinstance(padding, Sequence):
         raise TypeError(f"zero_pad2d: padding must be (left, right, top, bottom), got {padding!r}")
     if x.ndim != 4 or len(padding) != 4 or min(padding) < 0:
-        raise ValueError(f"zero_pad2d: expected (N, C, H, W) and 4 numbers that are not negative, got shape {x.shape} and {tuple(padding)}")
+        raise ValueError(
+            f"zero_pad2d: expected (N, C, H, W) and 4 numbers that are not negative, got shape {x.shape} and {shown(tuple(padding))}"
+        )
     left, right, top, bottom = padding
     n, c, h, w = x.shape
     shape = (n, c, h + top + bottom, w + left + right)
@@ -156,10 +158,12 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     at = dim + x.ndim if dim < 0 else dim
     if not 0 <= at < x.ndim:
         raise ValueError(f"unflatten: dimension {dim} does not exist in shape {x.shape}")
+    if not all(hasattr(n, "__index__") for n in sizes):
+        raise TypeError(f"unflatten: sizes must be integers, got {shown(sizes)}")
     whole, known = x.shape[at], prod(n for n in sizes if n != -1)
     parts = tuple(whole // max(known, 1) if n == -1 else n for n in sizes)
     if tuple(sizes).count(-1) > 1 or prod(parts) != whole:
-        raise ValueError(f"unflatten: dimension {dim} of {x.shape} cannot become {tuple(sizes)}")
+        raise ValueError(f"unflatten: dimension {dim} of {x.shape} cannot become {tuple(sizes)}; their product must be {whole}")
     return reshape(x, (*x.shape[:at], *parts, *x.shape[at + 1 :]))
 
 

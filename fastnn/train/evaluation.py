@@ -98,7 +98,7 @@ def evaluate(
     """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
     loader = _loader(data, normalize, device_of(forward.model))
     if not len(loader):
-        raise ValueError("evaluate: the data set is empty")
+        raise ValueError("evaluate: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics)
     with mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
         run = forward.evaluating()

@@ -29,7 +29,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
             trainer.normalize = Normalize.fit(dataset)
         loader = Loader(dataset, batch_size, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device)
     if not len(loader):
-        raise ValueError("fit: the training set is empty")
+        raise ValueError("fit: the training set is empty; it needs at least one sample")
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
     position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
     if trainer.batch and position != trainer.data:
