@@ -16,7 +16,7 @@ from threading import Event
 
 import numpy as np
 import pytest
-from bad_calls import RAW, Subject, accepted, attack, command, elsewhere, order, outcome, surface
+from bad_calls import RAW, Subject, accepted, attack, command, complaint, elsewhere, order, outcome, surface
 from bad_calls import data as of_data
 from bad_calls import nn as of_nn
 from bad_calls import ops as of_ops
@@ -163,6 +163,21 @@ def test_several_bad_arguments_are_refused_in_words_that_help(floor: str, limit:
                 wrong.append(f"{answer.words}\n    {answer.refusal}\n    {answer.wrong}")
     assert not wrong, "\n".join([f"{len(wrong)} of {len(subjects) * each} calls:", *wrong])
     assert refused > 0.4 * len(subjects) * each
+
+
+@pytest.mark.parametrize(
+    ("error", "wrong"),
+    [
+        (ValueError("Linear: out_features is wrong"), "does not say what would be right"),
+        (ValueError("something must be positive"), "names none of Linear, out_features"),
+        (ValueError("Linear: out_features must be positive, got -1"), None),
+        (FileNotFoundError("there is no such file"), "names no file"),
+        (FileNotFoundError("m: there is no such file"), None),
+        (fastnn.files.CorruptFile("n: its end is missing"), "names no file"),
+    ],
+)
+def test_what_is_wanted_of_a_refusal(error: Exception, wrong: str | None) -> None:
+    assert complaint(error, Subject("Linear", int, {}), ["out_features"], ["m"]) == wrong
 
 
 def test_calls_in_any_order_are_answered_in_words_that_help(limit: Limit) -> None:

@@ -1,15 +1,16 @@
 """Calls that cannot work: a public function or class, its good arguments, and one or two of them replaced by something else.
 
 What comes back may be a result (whether it should have been: accepted.py), or one exception of a kind that tells: its type is one of `KINDS`,
-and its text names the argument, the function or the class, is one line, and is not Python's, numpy's or the compiled core's own complaint
-about what happened further in.
+and its text names the argument, the function or the class, or the file, says what would be right (expectations.py), is one line, and is not
+Python's, numpy's or the compiled core's own complaint about what happened further in.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastnn._C import CaptureError
 from fastnn.files import CorruptFile
 from fastnn.train import Diverged, Interrupted
 
+from .expectations import says_what_would_do
 from .limit import Limit
 from .values import LEFT_OUT, VALUES
 
@@ -46,6 +48,7 @@ class Subject:
     names: tuple[str, ...] = ()
     given: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # bad values of its own for some arguments
     kinds: tuple[type[Exception], ...] = ()  # that its protocol asks for
+    files: tuple[str, ...] = ()  # that it reads, whatever its arguments
     script: bool = False  # its arguments choose what is called in which order: there is nothing to refuse
 
 
@@ -76,7 +79,8 @@ def outcome(subject: Subject, changed: dict[str, Value], limit: Limit) -> Outcom
     try:
         limit.call(words, lambda: subject.call(**arguments))
     except BaseException as error:  # noqa: BLE001 - what comes is what is looked at
-        return Outcome(words, complaint(error, subject, list(changed)), f"{type(error).__name__}: {error}")
+        wrong = complaint(error, subject, list(changed), _paths(arguments.values()))
+        return Outcome(words, wrong, f"{type(error).__name__}: {error}")
     return Outcome(words, None, None)
 
 
@@ -86,7 +90,14 @@ def values_of(subject: Subject, name: str, own: bool) -> list[Value]:
     return given if own and given else sorted(VALUES.items())
 
 
-def complaint(error: BaseException, subject: Subject, changed: list[str]) -> str | None:
+def _paths(arguments: Iterable[Any]) -> list[str]:
+    """What may be a file's path, as an error says it."""
+    return [
+        os.fsdecode(one) if isinstance(one, bytes) else str(one) for one in arguments if isinstance(one, (str, bytes, int, os.PathLike))
+    ]
+
+
+def complaint(error: BaseException, subject: Subject, changed: list[str], paths: Sequence[str] = ()) -> str | None:
     """What is wrong with an exception as an answer to these arguments."""
     text = str(error)
     if not isinstance(error, OURS) and type(error) not in (*KINDS, *subject.kinds):
@@ -95,9 +106,18 @@ def complaint(error: BaseException, subject: Subject, changed: list[str]) -> str
         return "not one line"
     if raw := RAW.search(text):
         return f"{raw.group()!r} is what happened inside"
-    if isinstance(error, (OSError, CorruptFile)):  # names its file
-        return None
+    if isinstance(error, (OSError, CorruptFile)):
+        return None if names_its_file(error, (*paths, *subject.files)) else "names no file"
+    if not says_what_would_do(text):
+        return "does not say what would be right"
     words = (subject.name, *subject.name.split("."), *changed, *subject.names)
     if not any(re.search(rf"\b{re.escape(word)}\b", text) for word in words):
         return f"names none of {', '.join(dict.fromkeys(words))}"
     return None
+
+
+def names_its_file(error: BaseException, paths: Iterable[str]) -> bool:
+    """The system's errors know theirs; ours begin with it."""
+    if filename := getattr(error, "filename", None):
+        return str(filename) in str(error)
+    return any(path and str(error).startswith(f"{path}: ") for path in paths)

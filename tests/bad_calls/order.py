@@ -12,8 +12,9 @@ import numpy as np
 import fastnn
 from fastnn import files, models, neighbors, nn, optim, train
 
-from . import RAW
+from . import RAW, names_its_file
 from .data import rows_set
+from .expectations import says_what_would_do
 
 
 class World:
@@ -192,6 +193,8 @@ def wrong(error: BaseException) -> str | None:
         return "not one line"
     if raw := RAW.search(text):
         return f"{raw.group()!r} is what happened inside"
-    if isinstance(error, OSError) or any(name in text for name in NAMES):
-        return None
-    return "names nothing"
+    if isinstance(error, (OSError, files.CorruptFile)):
+        return None if names_its_file(error, ("saved",)) else "names no file"
+    if not says_what_would_do(text):
+        return "does not say what would be right"
+    return None if any(name in text for name in NAMES) else "names nothing"

@@ -116,6 +116,8 @@ def in_order(first: str, second: str) -> None:
 ORDER = ("fit", "fit other data", "fit nothing", "evaluate", "predict", "save", "resume", "resume a model", "resume junk", "resume a folder",
          "restore_best", "no gradients", "save elsewhere", "backward twice", "plot", "load elsewhere")  # fmt: skip
 
+FILES = ("junk", "folder", "model", "order")  # that those calls read
+
 
 def subjects() -> list[Subject]:
     parts: Good = {
@@ -176,7 +178,7 @@ def subjects() -> list[Subject]:
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
         Subject("show_weights", train.show_weights, pictures, ("weight_images",)),
         Subject("swapped", swapped, constants(times=1, then="swap"), ("EMA",), {"times": (0, 1, 2), "then": ("update", "state", "swap")}, script=True),
-        Subject("in_order", in_order, constants(first="fit", second="save"), orders, {"first": ORDER, "second": ORDER}, (KeyError,), script=True),
+        Subject("in_order", in_order, constants(first="fit", second="save"), orders, {"first": ORDER, "second": ORDER}, (KeyError,), FILES, script=True),
     ]  # fmt: skip
 
 
