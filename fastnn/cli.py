@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import option_types as kinds
+
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
     from .nn import Module
@@ -194,7 +196,8 @@ def _settle(options: argparse.Namespace, checkpoint: str) -> None:
         size = options.size or recipe["size"]
         recipe["model"] = next(model for most, model in _MODELS_BY_SIZE if size <= most)
     elif options.size is not None or options.skip_broken:
-        raise ValueError(f"--size and --skip-broken are for folders of photos; {options.dataset} has images of one size")
+        given = "--skip-broken" if options.size is None else "--size"
+        raise ValueError(f"{given}: only for folders of photos; {options.dataset} has images of one size")
     exists = os.path.exists(checkpoint)
     if options.resume:
         if not exists:
@@ -385,22 +388,8 @@ def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message += "''" if message == "unrecognized arguments: " else ""  # the word is an empty one
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
-
-
-def _number(kind: type, low: float, high: float, words: str) -> Callable[[str], Any]:
-    """An argparse type: a number with low <= value < high."""
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value < high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
-        return value
-
-    return parse
 
 
 def _dataset(text: str) -> str:
@@ -418,29 +407,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_train(commands.add_parser("train", help="train a model on a data set", description=train.__doc__))
     command = commands.add_parser("evaluate", help="test accuracy of a saved model", description=evaluate.__doc__)
-    command.add_argument("model_file", metavar="MODEL_FILE", help="model.safetensors or a checkpoint (its best snapshot)")
+    command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
     command.add_argument("--dataset", choices=list(_RECIPES), help="default: the one it was trained on")
-    command.add_argument("--data", metavar="PATH", help="where the data set lies")
+    command.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
     command.set_defaults(run=evaluate)
     command = commands.add_parser("predict", help="classes of image files", description=predict.__doc__)
-    command.add_argument("model_file", metavar="MODEL_FILE", help="model.safetensors or a checkpoint (its best snapshot)")
-    command.add_argument("images", metavar="IMAGE", nargs="+", help="JPEG, PNG and what else Pillow reads")
-    command.add_argument("--top", metavar="N", type=_number(int, 1, 2**31, "a whole number from 1 on"), default=5, help="default: 5")
+    command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
+    command.add_argument("images", metavar="IMAGE", type=kinds.path, nargs="+", help="JPEG, PNG and what else Pillow reads")
+    command.add_argument("--top", metavar="N", type=kinds.number(int, 1, 2**31, "a whole number from 1 on"), default=5, help="default: 5")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
+    command.add_argument("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     command.set_defaults(run=predict)
     command = commands.add_parser(
         "verify-resume", help="whether a killed and resumed training has the same bits", description=verify_resume.__doc__
     )
     _add_train(command)
-    count = _number(int, 1, 2**31, "a whole number from 1 on")
+    count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
     command.add_argument("--kills", metavar="N", type=count, default=5, help="how often the second run is killed (default: 5)")
     command.add_argument("--samples", metavar="N", type=count, default=2000, help="of the training set, at most (default: 2000)")
     command.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     command.set_defaults(run=verify_resume)
     command = commands.add_parser("reproduce", help="repeats a bad step from its file", description=reproduce.__doc__)
-    command.add_argument("file", metavar="FILE", help="bad-step.safetensors, named in the error of fastnn train")
-    command.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: the training's)")
+    command.add_argument("file", metavar="FILE", type=kinds.path, help="bad-step.safetensors, named in the error of fastnn train")
+    command.add_argument("--device", metavar="NAME", type=kinds.device, help="cpu, cuda, cuda:1 (default: the training's)")
     command.set_defaults(run=reproduce)
     command = commands.add_parser("info", help="instruction set, threads, memory", description=info.__doc__)
     command.set_defaults(run=info)
@@ -451,22 +440,22 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     from .models import names
     from .optim.presets import OPTIMIZERS, SCHEDULES
 
-    count = _number(int, 1, 2**31, "a whole number from 1 on")
+    count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
     add = command.add_argument
     add("dataset", metavar="DATASET", type=_dataset, help=f"one of {', '.join(_RECIPES)}, or a path: {_PATHS}")
     add("--model", metavar="NAME", choices=names(), help=f"one of {', '.join(names())}")
-    add("--data", metavar="PATH", help="where a data set given by name lies (default: $FASTNN_DATA/DATASET)")
+    add("--data", metavar="PATH", type=kinds.path, help="where a data set given by name lies (default: $FASTNN_DATA/DATASET)")
     add("--size", metavar="N", type=count, help="photos become N x N pixels (default: 64)")
     add("--skip-broken", action="store_true", help="pass over files that are no whole images, instead of ending there")
     add("--epochs", metavar="N", type=count)
     add("--batch-size", metavar="N", type=count)
-    add("--lr", metavar="RATE", type=_number(float, 0, float("inf"), "a rate of 0 or more"), help="rate at the start")
+    add("--lr", metavar="RATE", type=kinds.number(float, 0, float("inf"), "a rate of 0 or more"), help="rate at the start")
     add("--optimizer", choices=list(OPTIMIZERS), help="default: adam; sgd has momentum 0.9, muon takes AdamW for biases and norms")
     add("--schedule", choices=list(SCHEDULES), help="of the rate; default: cosine; step: times 0.1 at 30, 60, 90 %%")
     add(
         "--val-fraction",
         metavar="F",
-        type=_number(float, 0, 1, "a fraction from 0 to below 1"),
+        type=kinds.number(float, 0, 1, "a fraction from 0 to below 1"),
         help="share of the training set for validation",
     )
     add(
@@ -476,21 +465,21 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "saturation within 20 %%; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",
     )
     add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
-    positive = _number(float, 5e-324, float("inf"), "a number above 0")
+    positive = kinds.number(float, 5e-324, float("inf"), "a number above 0")
     add("--clip-norm", metavar="NORM", type=positive, help="limit of the norm of the gradients (default: none)")
-    decay = _number(float, 0, 1, "a decay from 0 to below 1")
+    decay = kinds.number(float, 0, 1, "a decay from 0 to below 1")
     add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")
     add("--replay", choices=["auto", "off"], default="auto", help="whether steps are replayed without Python (default: auto)")
-    add("--seed", metavar="N", type=_number(int, 0, 2**63, "a whole number from 0 on"))
+    add("--seed", metavar="N", type=kinds.number(int, 0, 2**63, "a whole number from 0 on"))
     add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
-    add("--device", metavar="NAME", default="cpu", help="cpu (default), cuda, cuda:1")
+    add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     add(
         "--precision",
         choices=["float32", "bf16"],
         default="float32",
         help="bf16: mixed training, activations in bfloat16 (default: float32)",
     )
-    add("--out", metavar="DIR", help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
+    add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
     command.set_defaults(run=train)

@@ -176,7 +176,7 @@ def test_refusals_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert "photos/val/red/0.jpg: not a whole safetensors file" in refusal(capsys, "predict", "photos/val/red/0.jpg", model)
     assert "words.txt: not a data set of a known kind" in refusal(capsys, "train", "words.txt")
     assert "the data set was given twice" in refusal(capsys, "train", "photos", "--data", "photos")
-    assert "--size and --skip-broken are for folders of photos; digits has images" in refusal(capsys, "train", "digits", "--size", "8")
+    assert "--size: only for folders of photos; digits has images" in refusal(capsys, "train", "digits", "--size", "8")
     assert "images needs --data: the folder of photos" in refusal(capsys, "evaluate", model)
     write_folder(Path("other"), ("train", "val"), n=3, classes=("red", "blue"))
     assert "the data set has the classes blue, red; the model blue, green, red" in refusal(capsys, "evaluate", model, "--data", "other")

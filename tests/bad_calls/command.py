@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -71,12 +72,29 @@ def words(rng: random.Random, name: str = "", option: str = "") -> list[str]:
     ]
     if name == "train":
         out = rng.choice(("runs", "junk"))
-        return [name, rng.choice(("tiny.npz", "tiny.npz", *WORDS)), "--model", "linear", "--epochs", "1", "--out", out, *several]
+        dataset = "tiny.npz" if option else rng.choice(("tiny.npz", "tiny.npz", *WORDS))
+        return [name, dataset, "--model", "linear", "--epochs", "1", "--out", out, *several]
     if name == "verify-resume":  # nothing that begins two trainings
-        return [name, rng.choice(("absent", "junk", "folder", "digits")), *several, "--out", "."]
+        return [name, "digits" if option else rng.choice(("absent", "junk", "folder", "digits")), *several, "--out", "."]
     return [name, *(rng.choice(("junk", "tiny.npz", *WORDS)) for _ in range(rng.choice((0, 1, 1, 2)))), *several]
 
 
 def _option(parser: argparse.ArgumentParser, option: str, rng: random.Random) -> list[str]:
     takes = next((action.nargs != 0 for action in parser._actions if option in action.option_strings), True)
     return [option, rng.choice(WORDS)] if takes else [option]
+
+
+def names(said: str, words: list[str], option: str) -> bool:
+    """Whether a refusal begins with an option, an argument or a file of these words; with this option, where argparse looked at it."""
+    text = said.split("error: ", 1)[1]
+    if option and text.startswith("argument "):
+        return text.startswith(f"argument {option}: ")
+    listed = _LISTED.sub("", text)
+    places = [place.metavar or place.dest for parser in (cli._parser(), *commands().values()) for place in parser._get_positional_actions()]
+    ends = "[:, ]|$" if listed != text else "[:/]"
+    return any(
+        re.match(re.escape(word or "''") + (r"[: ]" if word.startswith("--") else rf"({ends})"), listed) for word in (*words, *places)
+    )
+
+
+_LISTED = re.compile(r"(argument|the following arguments are required:|unrecognized arguments:|the data set was given twice, as) +")
