@@ -128,10 +128,11 @@ def test_every_bad_value_alone_is_refused_in_words_that_help_or_is_meant(floor: 
 
 @pytest.mark.parametrize("gpu", GPUS)
 def test_what_lies_on_another_device_is_refused_with_both_names_or_is_meant(gpu: str, limit: Limit) -> None:
-    """One Tensor, array or model there, all else on the CPU; accepted/elsewhere.txt has what is meant: x alone, labels that a loss fetches."""
+    """One Tensor, array or model there, all else on the CPU; accepted/elsewhere.txt has what is meant: x alone, labels that a loss
+    fetches, what data sets keep as arrays of numpy, which are copies."""
     taken: accepted.Taken = {}
     wrong = []
-    for floor in ("fastnn", "optim", "train", "ops", "nn"):
+    for floor in FLOORS:
         for subject, argument, value in elsewhere.calls(SUBJECTS[floor], gpu):
             answer = elsewhere.judged(subject, argument, value, gpu, limit)
             if answer.wrong:
