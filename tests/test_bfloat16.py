@@ -15,10 +15,13 @@ from conv2d_geometries import CONV2D_GEOMETRIES, Geometry
 from kernel_calls import NARROW_TABLES, ROWS, Array, Table, call, using
 from kernel_cases import CASES, Case, describe
 from kernel_problems import MATRICES
+from kernel_problems.activation import FUNCTIONS
+from test_activation import every_bfloat16
 
 from fastnn import _C
 
 FLOAT32_EPS, BFLOAT16_EPS = 2.0**-23, 2.0**-7
+CPU_TABLES = [table for table in NARROW_TABLES if table.device == "cpu"]
 DIRECTIONS = ["forward", "backward_input", "backward_weight"]
 
 
@@ -88,6 +91,28 @@ def test_bfloat16_is_float32_rounded_once(case: Case, narrow_table: Table) -> No
         assert (same | (np.isnan(expected) & np.isnan(narrow[name]))).all(), f"{name} of {case}"
 
 
+ELEMENTWISE = [
+    *((row, ()) for row in ("relu_forward", "silu_forward", "exp", "log", "sqrt")),
+    *(("power", (exponent,)) for exponent in (2.0, -1.0, 1.7)),
+    *(("pointwise_forward", function) for function in FUNCTIONS),
+]
+
+
+@pytest.mark.parametrize("narrow", CPU_TABLES, ids=str)
+@pytest.mark.parametrize(("row", "constants"), ELEMENTWISE, ids=str)
+def test_every_bfloat16_gives_what_float32_does_rounded_once(row: str, constants: tuple[Any, ...], narrow: Table) -> None:
+    """To the bit, for all 65,536; denormals count as zero."""
+    x = every_bfloat16("float32")
+    with using(Table(narrow.where, "float32")):
+        expected = rounded(call(row, (x.shape, *constants), [x], "float32")["y"])
+    with using(narrow):
+        got = call(row, (x.shape, *constants), [x], "bfloat16")["y"]
+        assert _C.last_call()["table"] == narrow.name
+    got, expected = (np.where(np.abs(y) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), y), y) for y in (got, expected))
+    other = (got.view(np.uint32) != expected.view(np.uint32)) & ~(np.isnan(got) & np.isnan(expected))
+    assert not other.any(), f"{row}{constants}({x[other][0]!r}) = {got[other][0]!r}, in float32 {expected[other][0]!r}"
+
+
 # --- products
 
 
@@ -99,7 +124,7 @@ def directly() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("directly")
-@pytest.mark.parametrize("narrow", [table for table in NARROW_TABLES if table.device == "cpu"], ids=str)
+@pytest.mark.parametrize("narrow", CPU_TABLES, ids=str)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("geometry", CONV2D_GEOMETRIES[::3], ids=lambda g: "-".join(map(describe, g)))
 def test_convolutions_of_small_integers_on_the_cpu_are_exact(geometry: Geometry, direction: str, narrow: Table) -> None:
@@ -110,7 +135,7 @@ def test_convolutions_of_small_integers_on_the_cpu_are_exact(geometry: Geometry,
     assert np.array_equal(got, written(case.row, case.problem.expected[0]))
 
 
-@pytest.mark.parametrize("narrow", [table for table in NARROW_TABLES if table.device == "cpu"], ids=str)
+@pytest.mark.parametrize("narrow", CPU_TABLES, ids=str)
 @pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False)], ids=str)
 @pytest.mark.parametrize("shapes", [*MATRICES, ((70, 2500), (2500, 33))], ids=lambda s: "-".join(map(describe, s)))
 def test_matrix_products_of_small_integers_on_the_cpu_are_exact(shapes: Any, transposed: tuple[bool, bool], narrow: Table) -> None:

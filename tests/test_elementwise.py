@@ -7,15 +7,39 @@ import itertools
 import numpy as np
 import pytest
 import reference
-from kernel_calls import Table, call, ulps
+from kernel_calls import ROWS, Table, call, ulps
 from kernel_cases import Case
-from test_activation import dense, sweep, wide
+from test_activation import dense, every_bfloat16, sweep, wide
 
 from fastnn import _C
 
+IN_ULPS = ["exp", "log", "sqrt"]
+# The other rows that make one array of one, with where each is held to what.
+OTHERS = {
+    "power": "test_powers_within_4_ulp",
+    "relu_forward": "test_activation.py: exact",
+    "silu_forward": "test_activation.py: within 4 ulp",
+    "pointwise_forward": "test_pointwise.py: each of its functions",
+    "copy": "moves numbers",
+    "maxpool2d_inference": "picks one number of several",
+    "upsample2d_forward": "a sum of four: its case's bound",
+    "avgpool2d_forward": "a sum: its case's bound",
+    "global_avgpool_forward": "a sum: its case's bound",
+    "sum": "a sum: its case's bound",
+    "softmax_forward": "over sums: its case's bound",
+    "log_softmax_forward": "over sums: its case's bound",
+    "logsumexp_forward": "over sums: its case's bound",
+}
 
-@pytest.mark.parametrize("numbers", [sweep, dense])
-@pytest.mark.parametrize("row", ["exp", "log", "sqrt"])
+
+def test_every_function_of_one_array_has_its_bound() -> None:
+    kinds = {row: [(o["name"], o["type"], o["direction"]) for o in about["operands"]] for row, about in ROWS.items()}
+    functions = {row for row, operands in kinds.items() if operands == [("x", "T", "in"), ("y", "T", "out")]}
+    assert functions == {*IN_ULPS, *OTHERS}
+
+
+@pytest.mark.parametrize("numbers", [sweep, dense, every_bfloat16])
+@pytest.mark.parametrize("row", IN_ULPS)
 def test_within_4_ulp(row: str, numbers: object, table: Table) -> None:
     x = numbers(table.dtype)  # type: ignore[operator]
     y = call(row, (x.shape,), [x], table.dtype)["y"]
