@@ -93,12 +93,12 @@ def _cuda() -> str:
     return "; ".join(f"cuda:{i} {cuda.device_name(f'cuda:{i}')}" for i in range(cuda.device_count()))
 
 
-def _processor() -> str:
+def _processor(path: str = "/proc/cpuinfo") -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open(path, errors="replace") as file:
             for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+                if line.startswith("model name") and (name := line.partition(":")[2].strip()):
+                    return name
     except OSError:
         pass
     return platform.processor() or platform.machine()

@@ -128,12 +128,14 @@ class _Run:
         return f"after step {lines[-1]['step'] if lines else 0}" if result.returncode else "it had ended before"
 
     def steps(self) -> list[dict[str, Any]]:
-        """The log, without a last line that was cut off."""
+        """The log, without a last line that was cut off, or any other that no step has written: that step counts as missing."""
         lines = []
-        with contextlib.suppress(FileNotFoundError), open(os.path.join(self.folder, "steps.jsonl"), encoding="utf-8") as log:
-            for line in log:
-                with contextlib.suppress(ValueError):
-                    lines.append(json.loads(line))
+        path = os.path.join(self.folder, "steps.jsonl")
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as log:
+            for text in log:
+                with contextlib.suppress(ValueError, RecursionError):
+                    if _is_a_step(line := json.loads(text)):
+                        lines.append(line)
         return lines
 
     def end_differs(self, other: _Run) -> str | None:
@@ -141,6 +143,11 @@ class _Run:
         ours, theirs = (_end(os.path.join(run.folder, "end.safetensors")) for run in (self, other))
         differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         return f"differs in what is saved at the end: {_few(differing)}" if differing else None
+
+
+def _is_a_step(line: Any) -> bool:
+    kinds = dict.fromkeys(("step", "since", "epochs", "epoch", "batch"), int) | {"arrays": dict}
+    return isinstance(line, dict) and all(type(line.get(name)) is kind for name, kind in kinds.items())
 
 
 def _end(path: str) -> dict[str, Any]:

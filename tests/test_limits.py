@@ -12,6 +12,8 @@ from test_threads import STEP, python
 
 import fastnn
 from fastnn import _C
+from fastnn.config import _processor
+from fastnn.data.memory import most_memory
 
 
 def test_an_affinity_mask_smaller_than_the_machine() -> None:
@@ -48,6 +50,13 @@ V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
         ("7:memory:/x\n4:cpuacct,cpu:/job\n", {f"cpu,cpuacct/job/{V1[0]}": "90000", f"cpu,cpuacct/job/{V1[1]}": "100000"}, 1),
         ("4:cpuset:/job\n", {f"cpu/job/{V1[0]}": "90000", f"cpu/job/{V1[1]}": "100000"}, 0),
         ("", {}, 0),
+        *(
+            ("0::/\n", {"cpu.max": text}, 0)
+            for text in ("", "letters 100000", "-5 100000", "100000 -5", "100000 0", "nan nan", "\x01\ufffd")
+        ),
+        *((f"{text}\n0::/\n", {"cpu.max": "100000 100000"}, 1) for text in ("", "letters", ":", "9" * 400, "0:/", "\x01\ufffd:")),
+        ("4:cpu:/\n", {f"cpu/{V1[0]}": "letters", f"cpu/{V1[1]}": "100000"}, 0),
+        ("4:cpu:/\n", {f"cpu/{V1[0]}": "100000", f"cpu/{V1[1]}": "-1"}, 0),
     ],
 )
 def test_quotas_of_control_groups(cgroup: str, files: dict[str, str], granted: int, tmp_path: Path) -> None:
@@ -61,6 +70,27 @@ def test_quotas_of_control_groups(cgroup: str, files: dict[str, str], granted: i
     assert reason.endswith(" physical cores, no control-group quota") and f"min of {len(os.sched_getaffinity(0))} CPUs" in reason
     words = f"a control-group quota of {granted}" if granted else "no control-group quota"
     assert _C.processors(str(tmp_path)) == (min(unlimited, granted or unlimited), reason.replace("no control-group quota", words))
+
+
+@pytest.mark.parametrize(
+    ("text", "granted"),
+    [(b"max\n", 0), (b"4096\n", 4096), *((text, 0) for text in (b"", b"letters", b"-1", b"0", b"1.5", b"9" * 400, b"9" * 5000, b"\xff\0"))],
+    ids=lambda value: repr(value)[:12],
+)
+def test_memory_of_control_groups(text: bytes, granted: int, tmp_path: Path) -> None:
+    """What is no number of bytes above 0 is no limit."""
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    unlimited = most_memory(str(tmp_path))
+    (tmp_path / "sys/fs/cgroup/memory.max").write_bytes(text)
+    assert most_memory(str(tmp_path)) == (granted or unlimited) and unlimited > 2**28
+
+
+@pytest.mark.parametrize("text", [b"", b"model name", b"model name :\n", b"letters\n", b"\xff\0\n" * 99], ids=lambda text: repr(text[:12]))
+def test_a_processor_without_a_name(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_bytes(text)
+    assert _processor(str(tmp_path / "cpuinfo")) == _processor(str(tmp_path / "absent"))
+    (tmp_path / "cpuinfo").write_bytes(text + b"\nmodel name\t: A \xff: 3 GHz\n")
+    assert _processor(str(tmp_path / "cpuinfo")) == "A \ufffd: 3 GHz"
 
 
 THREADPOOLCTL = """

@@ -137,6 +137,32 @@ def test_a_log_that_was_cut_off_is_read(tmp_path: Path) -> None:
     assert run.steps() == [line(1)]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"nonsense",
+        b"7",
+        b"[1]",
+        b"null",
+        b"{}",
+        b'{"step": -1}',
+        b'{"step": "a"}',
+        b"9" * 5000,
+        b"1e999",
+        b"[" * 100_000,
+        b"\xff\0\x80",
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_lines_of_the_log_that_are_no_step_count_for_nothing(damaged: bytes, tmp_path: Path) -> None:
+    run = verify_resume._Run(str(tmp_path / "run"), [])
+    whole = [line(1), line(2), line(3)]
+    (tmp_path / "run" / "steps.jsonl").write_bytes(b"\n".join([json.dumps(whole[0]).encode(), damaged, json.dumps(whole[2]).encode()]))
+    assert run.steps() == [whole[0], whole[2]]
+    assert verify_resume.first_difference(whole, run.steps()) == "differs: step 2 is missing"
+
+
 def test_the_command_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As users call it, with a folder of their own."""
     monkeypatch.chdir(tmp_path)

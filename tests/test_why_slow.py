@@ -154,6 +154,19 @@ def test_busy_and_stolen_time_of_the_cpus_that_are_ours() -> None:
     assert load._stat("", {0}) == (None, None)
 
 
+NO_COUNTS = ["letters", "-5", "1.5", "nan", "9" * 5000, "²", "\0", "\ufffd\ufffd"]
+
+
+@pytest.mark.parametrize("word", NO_COUNTS, ids=lambda word: repr(word[:9]))
+def test_counters_that_are_none(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is known then; a CPU that is told of as it ought to be still counts."""
+    good = "cpu1 10 0 0 0 0 0 0 5 0 0\n"
+    assert load._stat(f"cpu0 {word} 20 30 1000 x 1 2 40 7 7\n{good}", {0, 1}) == load._stat(good, {1})
+    assert load._stat(f"cpu{word} 1 1 1 1 1 1 1 1\ncpu{word}\n", {0}) == (None, None)
+    monkeypatch.setattr(load, "_read", lambda path: f"7 {word} 1" if path.endswith("schedstat") else "")
+    assert load._waited() is None
+
+
 @pytest.mark.parametrize(
     ("groups", "files", "seconds"),
     [
@@ -164,6 +177,8 @@ def test_busy_and_stolen_time_of_the_cpus_that_are_ours() -> None:
         ("4:cpuacct,cpu:/\n", {"cpu,cpuacct/cpu.stat": "throttled_time 0\n"}, 0.0),
         ("4:cpuset:/job\n", {"cpu/job/cpu.stat": "throttled_time 250000000\n"}, None),
         ("", {}, None),
+        *(("0::/\n", {"cpu.stat": f"nr_periods 3\nthrottled_usec {word}\n{word}\n"}, None) for word in ("", "1 2", *NO_COUNTS)),
+        *((f"{word}\n0:{word}\n\n:\n0::{word}\n0::/\n", {"cpu.stat": "throttled_usec 250000\n"}, 0.25) for word in NO_COUNTS),
     ],
 )
 def test_throttled_time(groups: str, files: dict[str, str], seconds: float | None, tmp_path: Path) -> None:
@@ -174,6 +189,13 @@ def test_throttled_time(groups: str, files: dict[str, str], seconds: float | Non
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     assert load._throttled(str(tmp_path)) == seconds
+
+
+def test_counters_that_are_no_text(tmp_path: Path) -> None:
+    for name in ("proc/self/cgroup", "sys/fs/cgroup/cpu.stat"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(range(256)) * 20)
+    assert load._throttled(str(tmp_path)) is None
 
 
 def test_loads_subtract_and_add() -> None:

@@ -11,11 +11,12 @@ def must_fit(name: str, size: int) -> None:
         raise ValueError(f"{name}: says that it holds {size:,} bytes; this machine has {most:,}: damaged, or to be mapped from .npy files")
 
 
-def most_memory() -> int:
+def most_memory(root: str = "/") -> int:
     """Bytes of this machine, or of the container it runs in."""
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        with open("/sys/fs/cgroup/memory.max") as file:
-            return min(most, int(file.read()))
+        with open(os.path.join(root, "sys/fs/cgroup/memory.max")) as file:
+            limit = int(file.read())
     except (OSError, ValueError):  # none, or "max"
         return most
+    return min(most, limit) if limit > 0 else most

@@ -53,19 +53,24 @@ def look() -> Load:
 def _stat(text: str, cpus: set[int]) -> tuple[float | None, float | None]:
     """user nice system idle iowait irq softirq steal ... of each CPU, in ticks."""
     busy = steal = 0.0
-    rows = [line.split() for line in text.splitlines() if line.startswith("cpu")]
-    rows = [row for row in rows if row[0][3:].isdigit() and int(row[0][3:]) in cpus and len(row) >= 9]
+    words = [line.split() for line in text.splitlines() if line.startswith("cpu")]
+    rows = [ticks for row in words if len(row) >= 9 and _count(row[0][3:]) in cpus and None not in (ticks := [_count(n) for n in row[1:9]])]
     for row in rows:
-        user, nice, system, _, _, irq, softirq, stolen = (float(n) / _TICK for n in row[1:9])
+        user, nice, system, _, _, irq, softirq, stolen = (float(n or 0) / _TICK for n in row)
         busy += user + nice + system + irq + softirq
         steal += stolen
     return (busy, steal) if rows else (None, None)
 
 
+def _count(word: str) -> int | None:
+    """What the kernel counts in 64 bits; None for anything else that may stand there."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 20 else None
+
+
 def _waited() -> float | None:
     """The second number of each thread's schedstat: nanoseconds on a run queue."""
     texts = [_read(path).split() for path in glob.glob("/proc/self/task/*/schedstat")]
-    known = [1e-9 * float(numbers[1]) for numbers in texts if len(numbers) >= 2]
+    known = [1e-9 * count for numbers in texts if len(numbers) >= 2 and (count := _count(numbers[1])) is not None]
     return sum(known) if known else None
 
 
@@ -73,15 +78,18 @@ def _throttled(root: str = "") -> float | None:
     """Of the process's control groups and of those around them, each of which may have a quota."""
     texts = [_read(path) for path in sorted(set(map(os.path.realpath, _cpu_stats(root))))]
     units = {"throttled_usec": 1e-6, "throttled_time": 1e-9}  # version 2, version 1
-    rows = [line.split() for text in texts for line in text.splitlines()]
-    known = [units[name] * float(count) for name, count in rows if name in units]
+    rows = [line.partition(" ") for text in texts for line in text.splitlines()]
+    known = [units[name] * count for name, _, word in rows if name in units and (count := _count(word.strip())) is not None]
     return sum(known) if known else None
 
 
 def _cpu_stats(root: str) -> Iterator[str]:
     """Where they may be. In a container the path may be the host's, which is not there: its own group is the root then."""
     for line in _read(f"{root}/proc/self/cgroup").splitlines():  # "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1
-        _, controllers, path = line.split(":", 2)
+        _, colon, rest = line.partition(":")
+        controllers, second, path = rest.partition(":")
+        if not (colon and second) or "\0" in path:
+            continue
         mounts = ("cpu", "cpu,cpuacct") if "cpu" in controllers.split(",") else () if controllers else ("",)
         for group in (path, *map(str, PurePosixPath(path).parents)):
             yield from (os.path.join(root or "/", "sys/fs/cgroup", mount, group.lstrip("/"), "cpu.stat") for mount in mounts)
@@ -89,7 +97,7 @@ def _cpu_stats(root: str) -> Iterator[str]:
 
 def _read(path: str) -> str:
     try:
-        with open(path) as file:
+        with open(path, errors="replace") as file:
             return file.read()
     except OSError:
         return ""
