@@ -135,7 +135,7 @@ def _compare(a: Any, b: Any, relation: str) -> Tensor:
         return Tensor(_compared(a._array, b._array, relation))
     left, right = array(relation, "a", a), array(relation, "b", b)
     binary(left.shape, right.shape)  # ValueError where they do not broadcast
-    if "O" in (left.dtype.kind, right.dtype.kind):
+    if not {left.dtype.kind, right.dtype.kind} <= set("biufc"):
         raise TypeError(f"{relation}: expected a Tensor and a Tensor, an array or a number, got {shown(a)} and {shown(b)}")
     return Tensor(_C.from_numpy(np.asarray(getattr(np, relation)(left, right)), first.device))
 

@@ -85,12 +85,12 @@ def _option(parser: argparse.ArgumentParser, option: str, rng: random.Random) ->
 
 
 def names(said: str, words: list[str], option: str) -> bool:
-    """Whether a refusal begins with an option, an argument or a file of these words; with this option, where argparse looked at it."""
+    """Whether a refusal begins with an option, an argument or a file of these words; with no other option than this one, if there is one."""
     text = said.split("error: ", 1)[1]
-    if option and text.startswith("argument "):
-        return text.startswith(f"argument {option}: ")
-    listed = _LISTED.sub("", text)
     places = [place.metavar or place.dest for parser in (cli._parser(), *commands().values()) for place in parser._get_positional_actions()]
+    if option and text.startswith("argument "):
+        return any(text.startswith(f"argument {one}: ") for one in (option, *places))
+    listed = _LISTED.sub("", text)
     ends = "[:, ]|$" if listed != text else "[:/]"
     return any(
         re.match(re.escape(word or "''") + (r"[: ]" if word.startswith("--") else rf"({ends})"), listed) for word in (*words, *places)

@@ -16,7 +16,7 @@ ASKS = re.compile(
 OTHERWISE = {
     r"(index|shape|window) .* does not fit (into )?(shape|images)": "both shapes, one of which is to be changed",
     r"is out of bounds for dimension \d+ of size \d+": "the size is the bound",
-    r"lies outside of the axis, which has \d+ elements": "the bound",
+    r"lies outside of (the axis, which has \d+ elements|\[)": "the bound",
     r"reaches beyond x of shape": "both shapes",
     r"positions go from .* the data set has \d+ samples": "the bound",
     r"do(es)? not exist in shape \(": "the shape says which do",
