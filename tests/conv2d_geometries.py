@@ -126,6 +126,22 @@ LONG_SUMS = [  # of several stretches on a GPU, of several passes over the chann
     plain_geometry(2, 256, 5, 16, 3),
     plain_geometry(1, 2100, 3, 33, 1),
 ]
+EACH_ALGORITHM = [  # about the smallest problem of each, with a rest behind its vectors or tiles where it takes any (test_algorithms.py)
+    plain_geometry(2, 19, 5, 19, 3, 1, 19),  # depthwise
+    ((2, 9, 5, 6), (6, 3, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 3),  # plain
+    ((2, 1, 9, 8), (17, 1, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # direct_small_c, on tiles too
+    ((2, 3, 7, 6), (17, 3, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # windows
+    ((2, 10, 4, 5), (12, 5, 3, 3), (1, 1), (1, 1), (1, 1), (2, 1), 2),  # direct_taps3: pairs of bfloat16
+    ((1, 10, 4, 5), (12, 5, 3, 3), (1, 1), (1, 1), (1, 1), (2, 1), 2),  # and of one image, which has none
+    ((2, 10, 5, 7), (12, 5, 2, 2), (2, 1), (1, 0), (0, 1), (1, 1), 2),  # direct
+    ((1, 10, 5, 7), (12, 5, 2, 2), (2, 1), (1, 0), (0, 1), (1, 1), 2),
+    ((2, 17, 6, 7), (18, 17, 8, 9), (1, 1), (4, 4), (3, 4), (1, 1), 1),  # of two parts
+    ((1, 32, 15, 12), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd2
+    ((8, 32, 6, 6), (33, 32, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd4
+    ((65, 16, 8, 5), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd4_narrow
+    ((64, 16, 15, 5), (16, 16, 3, 3), (2, 2), (1, 1), (2, 1), (1, 1), 1),  # winograd_strided
+    ((2, 3, 20, 43), (32, 3, 7, 7), (2, 2), (0, 3), (0, 5), (1, 1), 1),  # winograd_first
+]
 WIDE_TILES = [  # as many outputs as fill a large GPU with tiles of 128 x 128 and of 128 x 64; 1521 pixels are no multiple of anything
     plain_geometry(1, 8, 39, 1408, 1),
     plain_geometry(1, 8, 39, 704, 1),

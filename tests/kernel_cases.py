@@ -11,7 +11,7 @@ from typing import Any
 
 import kernel_problems
 import numpy as np
-from kernel_calls import Array, Table, assert_within, call
+from kernel_calls import ROWS, Array, Table, assert_within, call, plan, using
 from kernel_problems import FAMILIES
 from kernel_problems.problem import Problem
 
@@ -64,6 +64,18 @@ CASES = [Case(*sketch) for family in FAMILIES for sketch in family.cases()]
 def elements(parameters: Any) -> int:
     """Of the largest shape among a struct's parameters."""
     return max((math.prod(p) for p in parameters if isinstance(p, tuple)), default=0)
+
+
+@functools.cache
+def least_cases(table: Table) -> dict[tuple[str, str], Case]:
+    """By (row, algorithm): the smallest case that is not empty which this table's plan gives to the algorithm; "" where rows have no plan."""
+    least: dict[tuple[str, str], Case] = {}
+    with using(table):
+        for case in sorted(CASES, key=lambda case: elements(case.parameters)):
+            if np.prod(case.parameters[0]) > 0:
+                algorithm = plan(case.row, case.parameters, table.dtype)[0] if ROWS[case.row]["planned"] else ""
+                least.setdefault((case.row, algorithm), case)
+    return least
 
 
 @functools.cache

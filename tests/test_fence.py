@@ -6,15 +6,17 @@ Sentinels (conftest.py) see what is written there; this sees what is read, too.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import fenced_rows
 import pytest
 from kernel_calls import CPU_TABLES, FLOAT_ISAS, ROWS
+from kernel_cases import least_cases
 
 from fastnn import _C
 
@@ -30,11 +32,15 @@ def fenced(*arguments: str, script: str = "fenced_rows.py", arena: str = "fenced
 
 
 def test_every_row_keeps_to_its_operands() -> None:
+    """And every algorithm: on each table, those that the cases have (test_algorithms.py: all there are)."""
     done = fenced()
-    lines = done.stdout.splitlines()
-    assert done.returncode == 0, f"{lines[-1] if lines else 'nothing'}: exit code {done.returncode}\n{done.stderr[-2000:]}"
-    found = re.fullmatch(r"ran (\d+) of (\d+) rows on (\d+) tables", lines[-1])
-    assert found is not None and int(found[2]) == len(ROWS) and int(found[1]) > 5 * len(ROWS) and int(found[3]) >= len(CPU_TABLES)
+    *_, last = done.stdout.splitlines() or [""]
+    assert done.returncode == 0, f"{last}: exit code {done.returncode}\n{done.stderr[-2000:]}"
+    ran = {(table, row, algorithm): count for table, row, algorithm, count in json.loads(last)}
+    planned = {(str(t), row, name) for t in fenced_rows.TABLES for row, name in least_cases(t) if fenced_rows.differs(row, t)}
+    assert set(ran) >= planned, f"not run: {sorted(planned - set(ran))}"
+    assert {row for _, row, _ in ran} == set(ROWS) and sum(ran.values()) > 5000
+    assert {table for table, *_ in ran} == set(map(str, fenced_rows.TABLES))
 
 
 def test_the_fence_stands() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import reference
-from conv2d_geometries import LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, y_shape_of
+from conv2d_geometries import EACH_ALGORITHM, LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, y_shape_of
 from numpy.random import Generator
 
 from .problem import BATCHES, Array, Problem, Shape, Sketch, case, largest, normal
@@ -213,7 +213,7 @@ def cases() -> list[Sketch]:
         cases.append(case("batchnorm_forward", shape, 1e-5, 0.1, activation, True, residual))
         cases.append(case("batchnorm_inference", shape, 1e-5, 0.1, activation, False, residual))
         cases += [case("batchnorm_backward", shape, 1e-5, 0.1, activation, training, residual) for training in (True, False)]
-    geometries = [g for g in NETWORK_GEOMETRIES if g[0][0]] + NARROW_GROUPS[1:3] + LONG_SUMS
+    geometries = [g for g in NETWORK_GEOMETRIES if g[0][0]] + NARROW_GROUPS[1:3] + LONG_SUMS + EACH_ALGORITHM
     for i, geometry in enumerate(geometries):
         norm = 1e-5, 0.1, ("none", "relu", "silu")[i % 3], i % 2 == 0
         absent = {} if i % 4 else {"bias": False, "affine": i % 8 == 0, "running": i % 8 == 0}

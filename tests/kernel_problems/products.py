@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import reference
-from conv2d_geometries import LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, plain_geometry, y_shape_of
+from conv2d_geometries import EACH_ALGORITHM, LONG_SUMS, NARROW_GROUPS, NETWORK_GEOMETRIES, plain_geometry, y_shape_of
 from numpy.random import Generator
 
 from .problem import BATCHES, Array, Problem, Shape, Sketch, case, integers, largest, normal
@@ -104,6 +104,7 @@ MATRICES = [
     ((257, 129), (129, 65)),
     ((64, 700), (700, 130)),
     ((65, 5000), (5000, 33)),
+    ((13, 2050), (2050, 17)),
 ]
 VECTORS = [((1, 1), (3, 1)), ((1, 33), (1, 33)), ((1, 784), (130, 784)), ((1, 0), (5, 0)), ((1, 4095), (1001, 4095))]  # a layer at batch 1
 
@@ -115,11 +116,11 @@ def _transposed(shape: Shape, transpose: bool) -> Shape:
 def cases() -> list[Sketch]:
     cases = []
     for direction in ("forward", "backward_input", "backward_weight"):
-        cases += [case(f"conv2d_{direction}", *geometry) for geometry in NETWORK_GEOMETRIES]
+        cases += [case(f"conv2d_{direction}", *geometry) for geometry in [*NETWORK_GEOMETRIES, *EACH_ALGORITHM]]
     cases.append(case("conv2d_forward", *plain_geometry(2, 16, 8, 16, 3), bias=False))
     for i, geometry in enumerate([*NETWORK_GEOMETRIES[1::2], NARROW_GROUPS[1], *LONG_SUMS]):
         cases.append(case("conv2d_forward", *geometry, ("relu", "silu")[i % 2]))
-    for i, geometry in enumerate([*NETWORK_GEOMETRIES, NARROW_GROUPS[1], *LONG_SUMS]):
+    for i, geometry in enumerate([*NETWORK_GEOMETRIES, NARROW_GROUPS[1], *LONG_SUMS, *EACH_ALGORITHM]):
         cases.append(case("conv2d_add_forward", *geometry, ("relu", "none", "silu", "gelu")[i % 4], bias=i % 3 > 0))
         cases.append(case("conv2d_add_backward_input", *geometry))
         cases.append(case("conv2d_normalized_backward_weight", *geometry, ("relu", "none", "silu", "gelu")[i % 4], affine=i % 3 > 0))
