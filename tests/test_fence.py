@@ -1,4 +1,4 @@
-"""No kernel touches a byte beyond its operands, on any instruction set, alone and in whole trainings: a page behind each of them stops it
+"""No kernel touches a byte beyond its operands, on any instruction set, alone, in steps and in whole trainings: a page behind each of them stops it
 (csrc/fence.h).
 
 Sentinels (conftest.py) see what is written there; this sees what is read, too.
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import fenced_rows
+import fenced_steps
 import pytest
 from kernel_calls import CPU_TABLES, FLOAT_ISAS, ROWS
 from kernel_cases import least_cases
@@ -63,3 +64,11 @@ def test_whole_trainings_keep_to_their_arrays_and_have_the_same_bits() -> None:
     assert len(found) == 2 * len(FLOAT_ISAS) + 2 * len(_C.isas("bfloat16"))
     for name, digest in found.items():
         assert digest == found[name.replace("replayed", "eager")], name
+
+
+def test_each_layer_loss_and_optimizer_keeps_to_its_arrays() -> None:
+    outside, inside = fenced(script="fenced_steps.py", arena=""), fenced(script="fenced_steps.py")
+    lines = inside.stdout.splitlines()
+    assert inside.returncode == 0, f"{lines[-1] if lines else 'nothing'}: exit code {inside.returncode}\n{inside.stderr[-2000:]}"
+    assert outside.returncode == 0 and outside.stdout == inside.stdout, outside.stderr
+    assert len(lines) == len(FLOAT_ISAS) * len(list(fenced_steps.parts())) > 50 * len(FLOAT_ISAS)
