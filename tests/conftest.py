@@ -13,7 +13,7 @@ from zlib import crc32
 
 import kernel_calls
 import pytest
-from kernel_cases import Case, elements, least_elements
+from kernel_cases import Case, elements, least_cases, least_elements
 
 import fastnn
 from fastnn import _C
@@ -47,8 +47,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """FASTNN_TEST_MOST_ELEMENTS=n, for the sanitizers: they see in cases of a few blocks what there is to see, and take minutes for large ones.
-    Every row keeps its least case. FASTNN_TEST_SHARD=k/n: the k-th (from 0) of n parts, to which tests belong by their names, so that a long
-    run goes in pieces that can be repeated."""
+    Every row keeps its least case, and on the CPU that of each algorithm. FASTNN_TEST_SHARD=k/n: the k-th (from 0) of n parts, to which tests
+    belong by their names, so that a long run goes in pieces that can be repeated."""
     if "FASTNN_TEST_MOST_ELEMENTS" in os.environ:
         _leave_out_large_cases(config, items)
     if shard := os.environ.get("FASTNN_TEST_SHARD"):
@@ -67,12 +67,18 @@ def pytest_collection_finish() -> None:
 def _leave_out_large_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
     most = int(os.environ["FASTNN_TEST_MOST_ELEMENTS"])
 
-    def too_large(value: object) -> bool:
+    def too_large(value: object, tables: list[kernel_calls.Table]) -> bool:
         if isinstance(value, Case):
-            return elements(value.parameters) > max(most, least_elements(value.row))
+            least = [case for table in tables for case in least_cases(table).values()]
+            return elements(value.parameters) > max(most, least_elements(value.row)) and value not in least
         return isinstance(value, tuple) and elements(value) > most
 
-    large = [item for item in items if hasattr(item, "callspec") and any(map(too_large, item.callspec.params.values()))]
+    def is_large(item: pytest.Item) -> bool:
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        tables = [value for value in values if isinstance(value, kernel_calls.Table) and value.device == "cpu"]
+        return any(too_large(value, tables) for value in values)
+
+    large = [item for item in items if is_large(item)]
     config.hook.pytest_deselected(items=large)
     dropped = set(large)
     items[:] = [item for item in items if item not in dropped]
