@@ -74,7 +74,7 @@ int quota(const std::string& root) {
   for (const double found :
        {least(granted_v2, mount, v2), least(granted_v1, mount + "/cpu", v1), least(granted_v1, mount + "/cpu,cpuacct", v1)})
     if (found > 0 && (granted == 0 || found < granted)) granted = found;
-  return granted > 0 ? std::max(1, int(granted + 0.999)) : 0;
+  return granted > 0 && granted < CPU_SETSIZE ? std::max(1, int(granted + 0.999)) : 0;  // more is none
 }
 
 }  // namespace

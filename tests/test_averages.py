@@ -317,3 +317,12 @@ def test_update_bn_counts_every_call_of_a_layer() -> None:
     np.testing.assert_allclose(ours.bn.running_mean.numpy(), theirs.bn.running_mean.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ours.bn.running_var.numpy(), theirs.bn.running_var.numpy(), rtol=1e-5)
     assert ours.bn.momentum == 0.1
+
+
+@pytest.mark.parametrize("doing", ["update", "swap"])
+def test_a_model_that_became_another_type_needs_another_average(doing: str) -> None:
+    model = nn.Linear(2, 3)
+    ema = EMA(model)
+    model.double()
+    with pytest.raises(TypeError, match=rf"^EMA.{doing}\(\): weight has become float64, its average is float32; make a new one$"):
+        getattr(ema, doing)()

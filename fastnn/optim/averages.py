@@ -101,11 +101,7 @@ class EMA:
         if self.calls <= self.start or (self.calls - self.start) % self.every:
             return
         share = 1 / (self.updates + 1) if self.decay is None or not self.updates else 1 - self.decay
-        self._follow()
-        changed = next(((n, t, a) for n, t, a in zip(self._names, self._tensors, self._averages) if t.dtype != a.dtype), None)
-        if changed is not None:
-            name, now, begun = changed
-            raise TypeError(f"{type(self).__name__}.update(): {name} has become {now.dtype}, its average is {begun.dtype}; make a new one")
+        self._follow("update")
         for (_, device), members in by_place(self._tensors).items():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
             _C.average(_C.ParameterList(len(members)), averages, weights, self._share.on(share, device))
@@ -115,7 +111,7 @@ class EMA:
         """Exchanges the model's weights and the averages, bit for bit."""
         if not self._swapped:
             self._refuse_other_tensors("swap")
-        self._follow()
+        self._follow("swap")
         for members in by_place(self._tensors).values():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
             _C.exchange(_C.ParameterList(len(members)), averages, weights)
@@ -133,7 +129,11 @@ class EMA:
         finally:
             self.swap()
 
-    def _follow(self) -> None:
+    def _follow(self, doing: str) -> None:
+        changed = next(((n, t, a) for n, t, a in zip(self._names, self._tensors, self._averages) if t.dtype != a.dtype), None)
+        if changed is not None:
+            name, now, begun = changed
+            raise TypeError(f"{type(self).__name__}.{doing}(): {name} has become {now.dtype}, its average is {begun.dtype}; make a new one")
         self._averages = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._averages, self._tensors)]
 
     def state_dict(self) -> dict[str, Any]:
