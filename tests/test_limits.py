@@ -52,7 +52,18 @@ V1 = "cpu.cfs_quota_us", "cpu.cfs_period_us"
         ("", {}, 0),
         *(
             ("0::/\n", {"cpu.max": text}, 0)
-            for text in ("", "letters 100000", "-5 100000", "100000 -5", "100000 0", "nan nan", "inf 100000", "9" * 30, "100000 1e-300", "\x01\ufffd")
+            for text in (
+                "",
+                "letters 100000",
+                "-5 100000",
+                "100000 -5",
+                "100000 0",
+                "nan nan",
+                "inf 100000",
+                "9" * 30,
+                "100000 1e-300",
+                "\x01\ufffd",
+            )
         ),
         *((f"{text}\n0::/\n", {"cpu.max": "100000 100000"}, 1) for text in ("", "letters", ":", "9" * 400, "0:/", "\x01\ufffd:")),
         ("4:cpu:/\n", {f"cpu/{V1[0]}": "letters", f"cpu/{V1[1]}": "100000"}, 0),
