@@ -2,6 +2,7 @@
 
 The format is safetensors (a JSON header, then bytes; nothing in it can run). Arrays lie row-major, rank 4 as (N, C, H, W), so that
 any reader of safetensors sees PyTorch's shapes. Numbers and names travel in the header as JSON, with a checksum over everything.
+It is written and read here, an array at a time: the library of its name copies the whole, and ends the process where there is no memory.
 """
 
 from __future__ import annotations
@@ -16,11 +17,21 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from math import prod
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import _C
 from . import arguments as given
+
+# The format's types, in the order in which safetensors lays out arrays of them. Numpy has no bfloat16.
+_TYPES = {
+    **{"U64": "<u8", "I64": "<i8", "F64": "<f8", "C64": "<c8", "F32": "<f4", "U32": "<u4", "I32": "<i4"},
+    **{"BF16": "<u2", "F16": "<f2", "U16": "<u2", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
+}
+_NAMES = {np.dtype(kind): name for name, kind in _TYPES.items() if name != "BF16"}
+_METADATA, _MOST_HEADER = "__metadata__", 100_000_000  # bytes, by the format
 
 
 class CorruptFile(ValueError):
@@ -29,17 +40,18 @@ class CorruptFile(ValueError):
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mapping[str, Any] | None = None) -> None:
     """Writes arrays (numpy, Tensor or Array) and `notes` (anything JSON can hold) to a safetensors file, whole or not at all."""
-    from safetensors.numpy import save
-
-    # safetensors writes the memory as it lies and ignores strides: without order="C" a channels-last array would be scrambled.
     given.path("files.write", "path", path), given.instance("files.write", "arrays", arrays, Mapping, "a dict of arrays by name")
-    for name, values in arrays.items():
-        given.array("files.write", given.text("files.write", "a name in arrays", name), values)
-    if notes is not None:
-        _check_keys(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"))
-    dense = {name: np.asarray(a.numpy() if hasattr(a, "numpy") else a, order="C") for name, a in arrays.items()}
-    text = json.dumps(dict(notes or {}))
-    replace(path, *_in_order(save(dense, {"format": "pt", "fastnn": text, "crc32": _checksum(dense, text)})))
+    with memory_for(path, "written"):
+        for name, values in arrays.items():
+            given.array("files.write", given.text("files.write", "a name in arrays", name), values)
+        if notes is not None:
+            _check_keys(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"))
+        dense = {name: _dense(name, values) for name, values in arrays.items()}
+        places = {kind: place for place, kind in enumerate(_NAMES)}
+        ordered = dict(sorted(dense.items(), key=lambda item: (places[item[1].dtype], item[0])))
+        text = json.dumps(dict(notes or {}))
+        header = _header(ordered, {"crc32": _checksum(ordered, text), "fastnn": text, "format": "pt"})
+        replace(path, header, *map(_bytes, ordered.values()))
 
 
 def _check_keys(notes: Any) -> None:
@@ -53,75 +65,149 @@ def _check_keys(notes: Any) -> None:
             _check_keys(value)
 
 
-def _in_order(data: bytes) -> tuple[bytes, memoryview]:
-    """A safetensors file whose metadata stand in order, as header and contents: the same arrays and notes make the same bytes."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    metadata = dict(sorted(header.pop("__metadata__").items()))
-    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+def _dense(name: str, values: Any) -> np.ndarray:
+    """As it lies in a file."""
+    array = np.asarray(values.numpy() if hasattr(values, "numpy") else values, order="C")
+    if name == _METADATA:
+        raise ValueError(f"files.write: no array may be called {name}, which is the format's own")
+    little = array.dtype.newbyteorder("<")
+    if little not in _NAMES:
+        raise TypeError(f"files.write: {name[:80]} holds {array.dtype}; the format has booleans, integers and floats of up to 64 bits")
+    return array.astype(little, copy=False)
+
+
+def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    header: dict[str, Any] = {_METADATA: metadata}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": array.shape, "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a safetensors file and its notes (empty when another program wrote it). bfloat16, which numpy has not, becomes float32.
 
-    Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be read. The header is
-    checked against the file's size before anything is made from it.
+    Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be read; OutOfMemoryError. The
+    header is checked against the file's size before anything is made from it.
     """
-    data = _contents(given.path("files.read", "path", path))
-    try:
-        arrays = _arrays(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])  # safetensors has found it sound
-        metadata = header.get("__metadata__") or {}
-        notes = json.loads(metadata.get("fastnn", "{}"))
-        if not isinstance(notes, dict):
-            raise ValueError(f"its notes are a {type(notes).__name__}")
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever the parser trips over, the file is at fault
-        raise CorruptFile(
-            f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({_short(error)}); restore it from a copy"
-        ) from error
-    if metadata.keys() & {"fastnn", "crc32"} and metadata.get("crc32") != _checksum(arrays, metadata.get("fastnn", "{}")):
+    with memory_for(given.path("files.read", "path", path), "read"), _opened(path) as file:
+        try:
+            entries, metadata = _described(file)
+            notes = json.loads(metadata.get("fastnn", "{}"))
+            if not isinstance(notes, dict):
+                raise ValueError(f"its notes are a {type(notes).__name__}")
+            arrays = {name: _values(file, *entry) for name, entry in entries.items()}
+            sound = not metadata.keys() & {"fastnn", "crc32"} or metadata.get("crc32") == _checksum(arrays, metadata.get("fastnn", "{}"))
+        except MemoryError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        except Exception as error:  # whatever reading trips over, the file is at fault
+            raise CorruptFile(
+                f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({_short(error)}); restore it from a copy"
+            ) from error
+    if not sound:
         raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy")
     return arrays, notes
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    from safetensors import deserialize
-    from safetensors.numpy import load
-
-    try:
-        return load(data)
-    except KeyError as error:
-        if error.args != ("BF16",):
-            raise
-    # numpy's reader stops at the first bfloat16, which becomes float32 here
-    entries: dict[str, Any] = dict(deserialize(data))  # type: ignore[no-untyped-call]
-    return {name: _values(entry).reshape(entry["shape"]) for name, entry in entries.items()}
-
-
-_NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", **{f"{k}{8 * n}": f"<{k.lower()}{n}" for k in "IU" for n in (1, 2, 4, 8)}}
-
-
-def _values(entry: Mapping[str, Any]) -> np.ndarray:
-    if entry["dtype"] == "BF16":
-        wide: np.ndarray = np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16
-        return wide.view(np.float32)
-    values: np.ndarray = np.frombuffer(entry["data"], _NUMPY[entry["dtype"]]).copy()
-    return values
-
-
-def _contents(path: str | os.PathLike[str]) -> bytes:
-    """Read, not mapped: under a mapped file an error of the disk, or a program that shortens it meanwhile, ends the process."""
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    """To be read, not mapped: under a mapped file an error of the disk, or a program that shortens it meanwhile, ends the process."""
     if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "neither a file nor a folder", os.fspath(path))
-    with open(path, "rb") as file:  # the system's own words for a missing or unreadable file
-        try:
-            return file.read()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    return open(path, "rb")  # the system's own words for a missing or unreadable file
+
+
+def _described(file: BinaryIO) -> tuple[dict[str, tuple[str, list[int]]], dict[str, str]]:
+    """Type and shape of each array, as they lie one behind the other, and the metadata. ValueError, or what else reading trips over, unless the
+    header describes the file to the last byte."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(size - 8, _MOST_HEADER):
+        raise ValueError(f"its header would have {length:,} bytes, the file has {size:,}")
+    text = file.read(length)
+    if text[:1] != b"{":
+        raise ValueError("its header is no JSON object")
+    header = json.loads(text.decode(), object_pairs_hook=_each_once)
+    metadata = {} if header.get(_METADATA) is None else header[_METADATA]
+    header.pop(_METADATA, None)
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are no words")
+    entries, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        kind, shape = entry["dtype"], entry["shape"]
+        if not isinstance(kind, str) or kind not in _TYPES:
+            raise ValueError(f"{name[:80]} is of dtype {given.shown(kind)}")
+        if not isinstance(shape, list) or len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+            raise ValueError(f"{name[:80]} has shape {given.shown(shape)}")
+        begin, end = end, end + prod(shape) * np.dtype(_TYPES[kind]).itemsize
+        if entry["data_offsets"] != [begin, end] or any(type(n) is not int for n in entry["data_offsets"]):
+            raise ValueError(f"{name[:80]} lies at {given.shown(entry['data_offsets'])}; expected {[begin, end]}")
+        entries[name] = kind, shape
+    if 8 + length + end != size:
+        raise ValueError(f"{8 + length + end:,} bytes are described, the file has {size:,}")
+    return entries, metadata
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("its header has a name twice")
+    return found
+
+
+def _values(file: BinaryIO, kind: str, shape: list[int]) -> np.ndarray:
+    """The next array of the file."""
+    array: np.ndarray = np.empty(shape, _TYPES[kind])
+    if file.readinto(_bytes(array)) != array.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("it became shorter while it was read")
+    if kind != "BF16":
+        return array
+    wide = array.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
+@contextmanager
+def memory_for(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
+    """A MemoryError inside the block becomes an OutOfMemoryError that names the file and what was done with it ("written", "read")."""
+    try:
+        yield
+    except MemoryError as error:
+        wanted, (free, held) = requested(error), _free_and_held(error)
+        words = f"{wanted} bytes requested, {free} free, {held} held by live arrays"
+        told = _C.OutOfMemoryError(f"{os.fspath(path)}: out of memory while it was {doing}: {words}")
+        told.requested, told.free, told.held = wanted, free, held
+        raise told from error
+
+
+def requested(error: MemoryError) -> int:
+    """Bytes that there were not; 0 when the error does not say it."""
+    if isinstance(error, _C.OutOfMemoryError):
+        return error.requested
+    shape, dtype = getattr(error, "shape", None), getattr(error, "dtype", None)  # numpy's error has them
+    return prod(shape) * dtype.itemsize if isinstance(shape, tuple) and isinstance(dtype, np.dtype) else 0
+
+
+def _free_and_held(error: MemoryError) -> tuple[int, int]:
+    if isinstance(error, _C.OutOfMemoryError):
+        return error.free, error.held
+    try:
+        _C.empty((2**62,))  # larger than any memory: the core says what there is
+    except _C.OutOfMemoryError as told:
+        return told.free, told.held
+    except MemoryError:  # not even for its answer
+        pass
+    return 0, 0
 
 
 @contextmanager
@@ -218,9 +304,11 @@ def _beside(folder: str, name: str) -> tuple[int, str]:
 
 
 def _discard(file: int, temporary: str) -> None:
-    with suppress(OSError):
-        os.unlink(temporary)
-    os.close(file)
+    try:
+        with suppress(OSError):
+            os.unlink(temporary)
+    finally:
+        os.close(file)
 
 
 def _locked(file: int, wait: bool = False) -> bool:
@@ -289,5 +377,5 @@ def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")
         crc = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, crc)
+        crc = zlib.crc32(_bytes(array), crc)
     return f"{crc:08x}"

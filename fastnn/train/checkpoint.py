@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 _OPTIMIZER, _AVERAGE, _BEST = "optimizer/", "average/", "best/"
+_POSITION = ("epoch", "batch", "sums", "data", "generator", "history", "best", "normalize", "resize", "notes")
 
 
 @dataclass
@@ -127,8 +129,9 @@ def save_model(
         instance("save_model", "normalize", normalize, Normalize, "a data.Normalize")
     checked_resize("save_model", resize)
     classes = checked_classes("save_model", classes)
-    about = _description(architecture_of(model, architecture), classes, normalize, resize)
-    files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
+    with files.memory_for(path, "written"):
+        about = _description(architecture_of(model, architecture), classes, normalize, resize)
+        files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
 
 
 @told({}, several="the net for its arrays is given by name: load_model(path, model=net)")
@@ -153,7 +156,11 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
             Resize(**resize) if resize else None,
         )
         begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
-        trained.model.load_state_dict(_below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})})
+        state = _below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})}
+        if model is None:
+            trained.model.load_state_dict(state)
+        else:
+            _load_all([(model, state)])
     trained.model.eval()
     return trained
 
@@ -185,12 +192,15 @@ def _lines(model: Module) -> list[str]:
     return [type(model).__name__, *shapes, "no more parameters", *(line.strip() for line in repr(model).splitlines()), "no more layers"]
 
 
-def build(architecture: Mapping[str, Any] | None) -> Module:
+def build(architecture: Mapping[str, Any] | None, most: int = 2**46) -> Module:
+    """most: bytes that a model may want at once; the architecture is at fault when it wants more, else there is too little memory."""
     if not architecture:
         raise ValueError("says no architecture; build the model yourself and give it: load_model(path, model=MyNet())")
     try:
         return models.create(**{**architecture, "input_shape": tuple(architecture["input_shape"])})
     except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError, MemoryError) as error:
+        if isinstance(error, MemoryError) and files.requested(error) <= most:
+            raise
         hint = "models.register makes nets of your own known, load_model(path, model=...) takes one that is built"
         raise ValueError(f"its architecture {str(dict(architecture))[:400]} cannot be built: {error}; {hint}") from error
 
@@ -198,9 +208,9 @@ def build(architecture: Mapping[str, Any] | None) -> Module:
 class _Sparing(random.Generator):
     """The initial weights of a model that is built for the arrays of a file: not many more than the file has, whatever it says of the model."""
 
-    def __init__(self, elements: int) -> None:
+    def __init__(self, numbers: int) -> None:
         super().__init__(0)
-        self._left = 16 * elements + 2**16  # initialisers draw more than once for a weight
+        self._left = numbers
 
     def bits(self, n: int, draw: int, purpose: int) -> np.ndarray:
         self._left -= n
@@ -210,14 +220,16 @@ class _Sparing(random.Generator):
 
 
 def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]) -> Module:
-    with random.using(_Sparing(sum(a.size for a in arrays.values()))):
-        return build(architecture)
+    numbers = 16 * sum(a.size for a in arrays.values()) + 2**16  # initialisers draw more than once for a weight
+    with random.using(_Sparing(numbers)):
+        return build(architecture, most=8 * numbers)
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened."""
     checked_path("Trainer.save", "path", path)
-    files.write(path, *contents(trainer))
+    with files.memory_for(path, "written"):
+        files.write(path, *contents(trainer))
 
 
 def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -263,9 +275,21 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         parts.append((trainer.optimizer, {"steps": notes["steps"], **_below(_OPTIMIZER, arrays)}))
         if trainer.stepping.ema is not None:
             parts.append((trainer.stepping.ema, {**notes["averaged"], **_below(_AVERAGE, arrays)}))
-        _load_all(parts)
-    for name, value in apply.items():
-        setattr(trainer, name, value)
+        _load_all([*parts, (_Position(trainer), apply)])
+
+
+class _Position:
+    """The trainer's own attributes, as a part of what is loaded."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self._trainer, name) for name in _POSITION}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self._trainer, name, value)
 
 
 def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
@@ -274,9 +298,11 @@ def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
     for done, (part, state) in enumerate(parts):
         try:
             part.load_state_dict(state)
-        except BaseException:
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # what was made of the new states makes room for the old ones
             for (changed, _), old in zip(parts[: done + 1], before):
-                changed.load_state_dict(old)
+                with suppress(MemoryError):  # of the part that failed, whose state is the old one still
+                    changed.load_state_dict(old)
             raise
 
 
@@ -389,8 +415,9 @@ def _with(averages: bool) -> str:
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Puts the file's name in front of an error's message: whatever is of a wrong type came from there."""
+    """Puts the file's name in front of an error's message: whatever is of a wrong type came from there. For want of memory OutOfMemoryError."""
     try:
-        yield
+        with files.memory_for(path, "loaded"):
+            yield
     except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error

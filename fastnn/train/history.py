@@ -82,7 +82,8 @@ class History:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes JSON Lines: one row per line."""
         checked_path("History.save", "path", path)
-        files.replace(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        with files.memory_for(path, "written"):
+            files.replace(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and accuracy, training beside validation, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import devices, random, recording
+from .. import devices, files, random, recording
 from ..data import Loader, Normalize, Resize
 from ..data.dataset import checked_classes
 from ..nn import CrossEntropyLoss, Module, Penalty
@@ -256,7 +256,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its classes and preprocessing; `train.load_model(path)` makes it ready to predict."""
-        with self.stepping.averaged():
+        with files.memory_for(path, "written"), self.stepping.averaged():
             checkpoint.save_model(path, self.model, **checkpoint.about(self), notes=self.notes)
 
     # --- inside
