@@ -315,6 +315,8 @@ PLAIN = {
     "ResNet.block": "one of three classes, for resnet50 and so on",
     "reading": "called by the loaders",
     "replace": "called by write",
+    "memory_for": "called around reading and writing",
+    "requested": "takes a MemoryError that was caught",
     "DeviceError": "an exception",
     "OutOfMemoryError": "an exception",
     "CorruptFile": "an exception",
