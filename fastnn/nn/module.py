@@ -222,8 +222,8 @@ class Module:
         problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
         if problems:
             raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
-        for key, value in values.items():
-            own[key].copy_from(value.astype(own[key].dtype, copy=False))
+        for key, value in [(k, v.astype(own[k].dtype, copy=False)) for k, v in values.items()]:  # all memory first
+            own[key].copy_from(value)
 
     def train(self: M, mode: bool = True) -> M:
         """Training mode: dropout drops, batch normalisation uses the batch."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -158,6 +159,10 @@ class EMA:
         averages = [array_of(what, k, state[k], t) for k, t in zip(self._names, self._tensors)]
         updates, calls = (integer(what, k, state[k], 0) for k in ("updates", "calls"))
         self._averages, self.updates, self.calls = averages, updates, calls
+
+    def _as_it_is(self) -> Callable[[], None]:
+        """What puts its state back and takes no memory."""
+        return partial(vars(self).update, dict(vars(self)))
 
 
 class SWA(EMA):

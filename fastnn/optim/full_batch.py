@@ -49,12 +49,12 @@ class FullBatch(Optimizer):
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         self.rates()
-        before = dict(vars(self)), self._get()
+        put_back, x = self._as_it_is(), self._get()
         try:
             return self._step(closure)
         except BaseException:
-            vars(self).update(before[0])
-            self._set(before[1])
+            put_back()
+            self._set(x)
             raise
 
     def _step(self, closure: Closure | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import is_
 from typing import Any
@@ -108,14 +108,22 @@ class _Wrapper(Optimizer):
                 parts[int(number)][rest] = value
             elif key != "steps" and not self._own(key):
                 raise ValueError(f"{self.name}.load_state_dict: unexpected {key!r}; expected <optimizer>/<what its state_dict gives>")
-        before = [optimizer.state_dict() for optimizer in self.optimizers]
+        put_back = self._as_it_is()
         try:
             for optimizer, part in zip(self.optimizers, parts):
                 optimizer.load_state_dict(part)
-        except (ValueError, TypeError):
-            for optimizer, part in zip(self.optimizers, before):
-                optimizer.load_state_dict(part)
+        except BaseException:
+            put_back()
             raise
+
+    def _as_it_is(self) -> Callable[[], None]:
+        parts = [super()._as_it_is(), *(optimizer._as_it_is() for optimizer in self.optimizers)]
+
+        def put_back() -> None:
+            for part in parts:
+                part()
+
+        return put_back
 
     def _own(self, key: str) -> bool:
         return False

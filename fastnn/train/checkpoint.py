@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any
 
@@ -284,8 +285,8 @@ class _Position:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
-    def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self._trainer, name) for name in _POSITION}
+    def _as_it_is(self) -> Callable[[], None]:
+        return partial(self.load_state_dict, {name: getattr(self._trainer, name) for name in _POSITION})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, value in state.items():
@@ -294,16 +295,15 @@ class _Position:
 
 def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
     """Each part's state, or, when one does not fit or there is no memory, none."""
-    before = [part.state_dict() for part, _ in parts]
-    for done, (part, state) in enumerate(parts):
-        try:
+    before = [partial(part.load_state_dict, part.state_dict()) if isinstance(part, Module) else part._as_it_is() for part, _ in parts]
+    try:
+        for part, state in parts:
             part.load_state_dict(state)
-        except BaseException as error:
-            clear_frames(error.__traceback__)  # what was made of the new states makes room for the old ones
-            for (changed, _), old in zip(parts[: done + 1], before):
-                with suppress(MemoryError):  # of the part that failed, whose state is the old one still
-                    changed.load_state_dict(old)
-            raise
+    except BaseException as error:
+        clear_frames(error.__traceback__)  # what was made of the new states
+        for put_back in reversed(before):
+            put_back()
+        raise
 
 
 def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
