@@ -25,7 +25,8 @@ void bind_replay(py::module_& m) {
                                return py::make_tuple(reinterpret_cast<uintptr_t>(e.table), e.workers, int(e.precision), e.winograd);
                              })
       .def_property_readonly("names", &Recording::names);
-  py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.").def(made<>());
+  py::class_<ReplayMemory, std::shared_ptr<ReplayMemory>>(m, "ReplayMemory", "What replays of one step share.")
+      .def(made<bool>(), arg("lasting") = true);
   py::class_<Replay>(m, "Replay", "A recorded step, ready to run again.")
       .def(made<std::shared_ptr<Recording>, const std::vector<Array>&, const std::vector<Array>&, std::shared_ptr<ReplayMemory>>(),
            arg("recording"), arg("results"), arg("kept"), arg("memory"))

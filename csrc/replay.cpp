@@ -64,7 +64,7 @@ void ReplayMemory::need(Device& device, size_t bytes) {
   const auto found = blocks_.find(&device);
   if (found != blocks_.end() && found->second.bytes() >= bytes) return;
   blocks_.erase(&device);
-  device.arena.empty_cache();  // the recorded steps' memory is not needed a second time
+  if (lasting_) device.arena.empty_cache();  // the recorded steps' memory is not needed a second time
   Shape shape;
   shape.rank = 1, shape.d[0] = int64_t(bytes);
   blocks_.emplace(&device, Array::empty(shape, Dtype::uint8, device));

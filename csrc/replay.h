@@ -23,6 +23,7 @@ size_t place_all(std::vector<Tenant>&, size_t alignment);
 // The blocks, one per device, that replays of the same step share: one runs at a time.
 class ReplayMemory {
  public:
+  explicit ReplayMemory(bool lasting = true) : lasting_(lasting) {}  // false: of one run, behind which the arena goes on as before
   void need(Device&, size_t bytes);
   const Array* of(const Device&) const;  // null where nothing is needed
   int64_t changes() const { return changes_; }
@@ -30,6 +31,7 @@ class ReplayMemory {
  private:
   std::map<const Device*, Array> blocks_;
   int64_t changes_ = 0;
+  const bool lasting_;
 };
 
 class Replay {

@@ -557,7 +557,7 @@ class NoGrad:
 class ReplayMemory:
     """What replays of one step share."""
 
-    def __init__(self) -> None: ...
+    def __init__(self, lasting: bool = True) -> None: ...
 
 class Replay:
     """A recorded step, ready to run again."""

@@ -154,10 +154,14 @@ def at_once(launches: Sequence[Callable[[], None]]) -> None:
     again = 100  # when another thread sets the number of threads or the precision meanwhile
     while len(launches) > 1 and again and current() is None and not _C.instrumented():
         core, again = _C.Recording([]), again - 1
-        with Recorder(core):
-            for launch in launches:
-                launch()
-        replay = _C.Replay(core, [], [], _C.ReplayMemory())
+        recorder = Recorder(core)
+        try:
+            with recorder:
+                for launch in launches:
+                    launch()
+        finally:
+            recorder.leave()
+        replay = _C.Replay(core, [], [], _C.ReplayMemory(lasting=False))
         if replay.begin([]):
             replay.run()
             return

@@ -29,7 +29,14 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "sgd": lambda p: optim.SGD(p, lambda step: 0.05 / (1 + step % 3), momentum=0.9, weight_decay=1e-3),
     "adam": lambda p: optim.Adam(p, lambda step: 1e-2 * 0.9**step),
+    "muon and adam": lambda p: muon_and_adam(list(p)),
 }
+
+
+def muon_and_adam(parameters: list[fastnn.Tensor]) -> optim.Optimizer:
+    """Several launches in each step."""
+    matrices, vectors = ([p for p in parameters if (p.ndim > 1) == which] for which in (True, False))
+    return optim.Together(optim.Muon(matrices, 0.02), optim.Adam(vectors, 0.01))
 
 
 class Training:

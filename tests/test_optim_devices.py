@@ -74,6 +74,35 @@ def test_steps_and_averages_are_those_of_the_cpu(gpu: str, name: str) -> None:
 
 
 @every_gpu
+@pytest.mark.parametrize("name", ["sgd", "lookahead"])
+def test_state_follows_into_a_captured_step(gpu: str, name: str, without_memory_checks: None) -> None:
+    """State that was made, or stepped, on the CPU and is first used there while a step is recorded."""
+
+    def trained(captured: bool) -> dict[str, Any]:
+        model = net()
+        optimizer = OPTIMIZERS[name](model)
+        gradients(model, 0)
+        optimizer.step()
+        model.to(gpu)
+
+        def step(x: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        act = fastnn.capture(step) if captured else step
+        for number in range(4):
+            act(fastnn.tensor(normal(number, 5, 2, 4, 4), device=gpu))
+        assert all(a.device == devices.resolve(gpu) for a in optimizer.state_arrays().values())
+        return {**model.state_dict(), **optimizer.state_dict()}
+
+    eager, captured = trained(False), trained(True)
+    assert all(np.array_equal(value, captured[key]) for key, value in eager.items())
+
+
+@every_gpu
 def test_batch_statistics_there(gpu: str) -> None:
     values = []
     for device in ("cpu", gpu):

@@ -49,12 +49,14 @@ class FullBatch(Optimizer):
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         self.rates()
-        put_back, x = self._as_it_is(), self._get()
+        put_back = self._as_it_is()
+        weights = [(p._array, p._array.to(p.device)) for p in self.options["params"]]  # now: putting them back must not need memory
         try:
             return self._step(closure)
         except BaseException:
             put_back()
-            self._set(x)
+            for array, before in weights:
+                array.assign(before)
             raise
 
     def _step(self, closure: Closure | None) -> Tensor:

@@ -78,7 +78,7 @@ def array_of(what: str, key: str, value: Any, beside: Tensor) -> Array:
 def followed(what: str, array: Array, t: Tensor) -> Array:
     """State where its tensor is now, and in the type of that where nothing is lost: float32 becomes float64. ValueError the other way."""
     if array.dtype == t.dtype:
-        return array.to(t.device)
+        return array.constant_on(t.device)  # at once, also while a step is recorded
     if (array.dtype, t.dtype) != ("float32", "float64"):
         raise ValueError(
             f"{what} was made in {array.dtype}; in {t.dtype}, as the parameter is now, it would lose digits: make a new optimizer"

@@ -11,7 +11,7 @@ import numpy as np
 from .. import recording
 
 if TYPE_CHECKING:
-    from .optimizer import Launch, Optimizer
+    from .optimizer import Launch, Moved, Optimizer
 
 
 class Part(Protocol):
@@ -41,7 +41,7 @@ class Update:
     """Rates and counts of one step of an optimizer: written where its kernels read them."""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer, self.launches = optimizer, list[tuple[Any, "Launch"]]()
+        self.optimizer, self.launches, self.moved = optimizer, list[tuple[Any, "Launch"]](), list["Moved"]()
         self.lrs: list[float] | None = None  # of the step that fits() was asked about
         self.before = self.state() if recording.current() is not None else None
 
@@ -53,13 +53,13 @@ class Update:
         for _, launch in self.launches:
             self.optimizer._counts[launch.positions] += 1
         self.optimizer.steps += 1
+        self.optimizer._moved = self.moved
         recorder = recording.current()
         if recorder is None:
             return
         self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one
         self.kept, self.form = self.optimizer._state, self._form()
         self.where = [_span(launch.positions) for _, launch in self.launches]
-        self.moved = self.optimizer._moved
         recording.host_part(self, self.before)
 
     def _form(self) -> list[Any]:

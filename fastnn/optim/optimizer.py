@@ -18,10 +18,11 @@ from ..other_names import told
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
 from .given import array_of, followed, groups_given, numbers_of, parameters_given, steps_of
-from .host_part import Part, Update
+from .host_part import Behind, Part, Update
 from .schedules import Schedule, checked_rate, memory_of, rate_at
 
 Rate = float | Schedule | Callable[[int], float]
+Moved = tuple[list[int], list[int], Array]  # positions, numbers of pieces, sums
 Parameters = Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
 _NAMES = {
     **dict.fromkeys(("learning_rate", "learning_rate_init", "eta", "rate"), "it is lr, a number or a schedule"),
@@ -79,7 +80,7 @@ class Optimizer:
         self._checked: list[dict[str, Any]] = []  # the groups, as they were last checked
         for group in groups_given(self.name, params):
             self.add_param_group(group)
-        self._moved: list[tuple[list[int], list[int], Array]] = []  # of the last step: positions, numbers of pieces, sums
+        self._moved: list[Moved] = []  # of the last step
         self._tables: dict[Any, list[Array]] = {}  # of recorded steps
         self._rates_at: dict[int, Any] = {}  # what was last written in which of them
 
@@ -246,13 +247,14 @@ class Optimizer:
         if closure is not None:
             arguments.function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         loss = closure() if closure is not None else None
-        with claimed(f"{self.name}.step", within=True, optimizer=self._leaves()):
+        leaves = self._leaves()
+        with claimed(f"{self.name}.step", within=True, optimizer=leaves):
             updates = self._updates()  # all memory first: a step is done by every parameter or by none
             launches = [launch for update in updates for launch in update.calls()]
-            if not launches and self._leaves() == [self]:
+            if not launches and leaves == [self]:
                 warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
             recording.at_once(launches)
-            for update in updates:
+            for update in sorted(updates, key=lambda update: isinstance(update, Behind)):  # what may raise comes last
                 update.done()
         return loss
 
@@ -270,13 +272,12 @@ class Optimizer:
                 if p.grad is not None:
                     together.setdefault((p.dtype, p.device, self._kind(p, group)), []).append((position, number, p))
                 position += 1
-        self._moved = []
         for (_, device, kind), members in together.items():
             rates = [self._columns(group, lr, kind) for group, lr in zip(self.param_groups, lrs)]
-            update.launches.append((kind, self._gather(members, np.array(rates, np.float64), device)))
+            update.launches.append((kind, self._gather(members, np.array(rates, np.float64), device, update.moved)))
         return [update]
 
-    def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str) -> Launch:
+    def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str, measured: list[Moved]) -> Launch:
         positions = [i for i, _, _ in members]
         gradients = [p.grad._array for _, _, p in members if p.grad is not None]
         state = [
@@ -292,7 +293,7 @@ class Optimizer:
             counts = [-(-p.size // _C.update_piece) for _, _, p in members]
             pieces = sum(counts)
             (moved,) = self._told(("moved", *positions), device, np.zeros((pieces, 2)))
-            self._moved.append((positions, counts, moved))
+            measured.append((positions, counts, moved))
         w, (group, table, t) = [p._array for _, _, p in members], self._told(positions, device, numbers, rates, steps)
         return Launch(positions, w, gradients, state, group, table, t, moved, len(rates), pieces)
 

@@ -14,6 +14,7 @@ from ..arguments import instance, integer, shown
 from ..described import described
 from ..nn import Module
 from ..tensor import Array, Tensor
+from .full_batch import FullBatch
 from .given import array_of, followed, steps_of
 from .host_part import Behind, Part
 from .lists import Told, by_place, floats_of
@@ -29,6 +30,11 @@ class _Wrapper(Optimizer):
             if not isinstance(optimizer, Optimizer):
                 raise TypeError(
                     f"{type(self).__name__}: expected an optimizer, such as optim.SGD(model.parameters(), 0.1), got {shown(optimizer)}"
+                )
+            if isinstance(optimizer, FullBatch):
+                raise TypeError(
+                    f"{type(self).__name__}: {optimizer.name} evaluates the loss as often as it likes and cannot be a part of others; call its "
+                    "step(closure) by itself"
                 )
         self.optimizers = optimizers
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
@@ -178,6 +184,8 @@ class Lookahead(_Wrapper):
     def _updates(self) -> list[Part]:
         parts = super()._updates()
         self._settle()
+        if (self.steps + 1) % self.k == 0:
+            self._alpha(self.steps + 1)  # refused, if at all, while nothing is done yet
         return [*parts, Behind(partial(recording.at_the_end, self._follow))]
 
     def _settle(self) -> None:
@@ -191,8 +199,10 @@ class Lookahead(_Wrapper):
 
     def _follow(self) -> None:
         if self.steps % self.k == 0:
-            alpha = rate_at(self.alpha, self.steps, self.steps_per_epoch, "Lookahead: alpha")
-            self._meet(alpha)
+            self._meet(self._alpha(self.steps))
+
+    def _alpha(self, steps: int) -> float:
+        return rate_at(self.alpha, steps, self.steps_per_epoch, "Lookahead: alpha")
 
     def finish(self) -> None:
         """The slow weights become the weights."""
