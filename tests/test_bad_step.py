@@ -456,3 +456,27 @@ def test_a_step_of_ones_own_loop_is_explained_too(tmp_path: Path, monkeypatch: p
     assert error.found is not None and error.samples is None and error.file is not None and Path(error.file).parent == tmp_path
     found = reproduce(error.file, model=plain(Root()))
     assert found is not None and found.state() == error.found.state() and t.optimizer.steps == 0
+
+
+def test_a_step_of_ones_own_loop_is_repeated_with_its_own_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout draws from the trainer's generator in it, which stands afterwards where it stood."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def model() -> nn.Sequential:
+        fastnn.seed(1)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Dropout(0.5), Divides(1.5), nn.Linear(8, 3))
+
+    t = Trainer(made := model(), optim.SGD(made.parameters(), 1e-3), seed=5)
+    x, labels = Loader(samples(), 8).batch(np.arange(8))
+    drawn = []
+    with pytest.raises(Diverged, match=r"at step [2-9]\d*[:,].* Repeated op by op: ") as caught:
+        while True:  # until a sum that is not dropped is above the bound
+            drawn.append((t.generator.draw, fastnn.random.default_generator().draw))
+            t.step(x * (0.2 * len(drawn)), labels)
+    found = caught.value.found
+    assert found is not None and "does not repeat itself" not in str(caught.value)
+    assert (t.generator.draw, fastnn.random.default_generator().draw) == drawn[-1] and drawn[-1][0] > drawn[0][0]
+    assert drawn[-1][1] == drawn[0][1], "the thread's generator was drawn from"
+    assert caught.value.file is not None
+    again = reproduce(caught.value.file, model=model())
+    assert again is not None and again.state() == found.state()

@@ -298,6 +298,33 @@ def test_callbacks_say_early_what_they_lack(tmp_path: Path) -> None:
 # --- what a user gives or sets, and nobody would read
 
 
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_metric_that_raises_once_costs_no_batch_and_trains_none_twice(replay: bool, without_memory_checks: None) -> None:
+    """It is asked behind the update; the fit that is called again goes on behind that, to the weights of an undisturbed one."""
+
+    def run(fails_at: int) -> tuple[list[bytes], list[int]]:
+        asked = [0]
+
+        def metric(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+            asked[0] += 1
+            if asked[0] == fails_at:
+                raise RuntimeError("no more paper")
+            return logits.argmax(1) == labels
+
+        fastnn.seed(1)
+        model = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.ReLU(), nn.Linear(4, 3))
+        t = Trainer(model, optim.Adam(model.parameters(), 0.01), metrics=[metric], seed=2)
+        images, labels = np.random.default_rng(0).standard_normal((40, 2)).astype(np.float32), np.arange(40) % 3
+        if fails_at:
+            with pytest.raises(RuntimeError, match="no more paper"):
+                t.fit((images, labels), 2, batch_size=8, progress=False, replay=replay)
+            assert (t.optimizer.steps, t.epoch, t.batch) == (fails_at, 0, fails_at)
+        t.fit((images, labels), 2 - t.epoch, batch_size=8, progress=False, replay=replay)
+        return [p.numpy().tobytes() for p in model.parameters()], [t.optimizer.steps, t.generator.draw]
+
+    assert run(3) == run(0)
+
+
 @pytest.mark.parametrize("metric, words", [
     (lambda logits, labels: (logits.argmax(1) == labels).mean(), r"gave the one number 0\.\d+ for 50 samples; expected a number for each sample"),
     (lambda logits, labels: 1.0, r"gave the one number 1\.0 for 50 samples; expected a number for each sample, of shape \(50,\)"),

@@ -84,15 +84,21 @@ def check_norm(trainer: Trainer, norm: float) -> None:
         raise Diverged(why_gradients(trainer, norm), norm=norm)
 
 
+def _place(trainer: Trainer) -> str:
+    """In a fit, or in a loop of the caller's own."""
+    in_fit = trainer.stepping.under_way
+    return f"epoch {trainer.epoch + 1}, batch {trainer.batch + 1}" if in_fit else f"step {trainer.optimizer.steps + 1}"
+
+
 def why_gradients(trainer: Trainer, norm: float) -> str:
     """A sentence that begins with the place."""
-    where = f"the norm of the gradients is {norm} at epoch {trainer.epoch + 1}, batch {trainer.batch + 1}"
+    where = f"the norm of the gradients is {norm} at {_place(trainer)}"
     return f"{where}, though the loss is a number: a backward pass divides by 0 or overflows"
 
 
 def why_diverged(trainer: Trainer, value: float) -> str:
     """A sentence that begins with the place."""
-    where = f"the loss is {value} at epoch {trainer.epoch + 1}, batch {trainer.batch + 1}"
+    where = f"the loss is {value} at {_place(trainer)}"
     if trainer._batch is not None and evaluation.count_of(trainer.loss, trainer._batch[1]) == 0:
         return f"{where}: every label of the batch is ignored or weighs nothing, so its mean divides by 0; larger batches or fewer such labels do"
     if trainer._batch is not None and not np.isfinite(trainer._batch[0].numpy()).all():

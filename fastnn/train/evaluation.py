@@ -66,11 +66,10 @@ class Sums:
         if truth.ndim == scores.ndim > 1:  # soft labels: the likeliest class counts as the right one
             truth = truth.argmax(1)
         count = count_of(self.loss, labels)
-        self.values["samples"] += len(truth)
-        self.values["counted"] += count
-        self.values["loss"] += loss * count if count else 0.0
-        for name, metric in self.metrics.items():
-            self.values[name] += total(name, asked(name, metric, scores, truth), truth)
+        more = {"samples": len(truth), "counted": count, "loss": loss * count if count else 0.0}
+        more.update({name: total(name, asked(name, metric, scores, truth), truth) for name, metric in self.metrics.items()})
+        for name, value in more.items():  # all of them, or none where a metric raises
+            self.values[name] += value
 
     def means(self) -> dict[str, float]:
         loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .. import random
+from ..optim import Optimizer
 from ..tensor import Tensor
 from .bad_step import explained
 from .diverged import Diverged
@@ -14,15 +16,20 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
+def steps_of(optimizer: Optimizer) -> list[int]:
+    """Another list once any part of it has stepped."""
+    return [part.steps for part in optimizer._leaves()]
+
+
 @contextmanager
 def put_back(trainer: Trainer) -> Iterator[None]:
     """Around a step: on MemoryError, the generator and the model's buffers (running statistics) are as they were, unless the step is done."""
     buffers = [(b, b._array.to(b.device)) for b in trainer.model.buffers()]
-    drawn, steps = trainer.generator.draw, trainer.optimizer.steps
+    drawn, steps = trainer.generator.draw, steps_of(trainer.optimizer)
     try:
         yield
     except MemoryError:
-        if trainer.optimizer.steps == steps:
+        if steps_of(trainer.optimizer) == steps:
             trainer.generator.draw = drawn
             for b, before in buffers:
                 b._array.assign(before)
@@ -31,11 +38,13 @@ def put_back(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def told(trainer: Trainer, x: Tensor, labels: Tensor) -> Iterator[None]:
-    """Around a step on a batch of the caller's own: as above, and Diverged says what the step shows when it is repeated op by op."""
+    """Around a step on a batch of the caller's own: as above, with the trainer's generator, as in a fit; Diverged says what the step shows when
+    it is repeated op by op."""
     drawn = trainer.generator.draw
-    try:
-        with put_back(trainer):
-            yield
-    except Diverged as error:
-        trainer.generator.draw = drawn
-        raise explained(trainer, None, [(x, labels, 1.0, 1.0)], error) from None
+    with random.using(trainer.generator):
+        try:
+            with put_back(trainer):
+                yield
+        except Diverged as error:
+            trainer.generator.draw = drawn
+            raise explained(trainer, None, [(x, labels, 1.0, 1.0)], error) from None

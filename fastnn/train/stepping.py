@@ -23,7 +23,7 @@ from .callbacks import Callback, checked_hooks
 from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
 from .op_by_op import Part
-from .put_back import put_back
+from .put_back import put_back, steps_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -56,6 +56,11 @@ class Stepping(Settled):
         self._exceptions = -1  # that kernels had met before the step
         self._settle()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a fit is within a step."""
+        return bool(self._parts)
+
     def steps(self, loader: Loader) -> int:
         """How many an epoch has."""
         return -(-len(loader) // self.accumulate)
@@ -71,20 +76,25 @@ class Stepping(Settled):
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
         what its loss's mean divides by (samples, or what their labels weigh; see evaluation.count_of), and a sum is the sum of its parts.
-        Diverged says what the step shows when it is repeated op by op."""
-        self._parts, drawn, sums, steps = [], trainer.generator.draw, dict(trainer.sums), trainer.optimizer.steps
+        Diverged says what the step shows when it is repeated op by op. `trainer.batch` has passed these batches once the update is done, whatever
+        raises behind it, and has not before."""
+        self._parts, drawn, sums, steps = [], trainer.generator.draw, dict(trainer.sums), steps_of(trainer.optimizer)
         try:
-            return self._take(trainer, batches, counts, see)
-        except MemoryError:
-            if trainer.optimizer.steps == steps:
-                trainer.sums.update(sums)
-            raise
+            loss = self._take(trainer, batches, counts, see)
         except Diverged as error:
             trainer.generator.draw = drawn
             trainer.sums.update(sums)
             raise explained(trainer, self._loader, self._parts, error) from None
+        except BaseException:
+            if steps_of(trainer.optimizer) == steps:
+                trainer.sums.update(sums)
+            else:
+                trainer.batch += len(counts)
+            raise
         finally:
             self._parts = []
+        trainer.batch += len(counts)
+        return loss
 
     def _take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         if len(counts) == 1:

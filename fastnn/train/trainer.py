@@ -157,7 +157,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         return self.history
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-        """One step on one batch: forward, loss, backward, update. Returns the loss before the update and the logits."""
+        """One step on one batch: forward, loss, backward, update; dropout draws from the trainer's generator, as in `fit`. Returns the loss
+        before the update and the logits."""
         checked_batch(self, x, labels)
         with told(self, x, labels):
             loss, logits = self._whole_step(x, labels)
@@ -207,7 +208,6 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
             for counts in self.stepping.counts(loader, self.batch):
                 self._emit("before_step")
                 loss = self.stepping.take(self, batches, counts, sums.add)
-                self.batch += len(counts)
                 self.sums["seconds"] = time.perf_counter() - start
                 self._emit("after_step", loss)
                 self._interrupts.check()
