@@ -2,7 +2,7 @@
 
 The format is safetensors (a JSON header, then bytes; nothing in it can run). Arrays lie row-major, rank 4 as (N, C, H, W), so that
 any reader of safetensors sees PyTorch's shapes. Numbers and names travel in the header as JSON, with a checksum over everything.
-It is written and read here, an array at a time: the library of its name copies the whole, and ends the process where there is no memory.
+It is written and read here, one array after the other: the library of its name ends the process where there is no memory.
 """
 
 from __future__ import annotations
@@ -45,24 +45,33 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
         for name, values in arrays.items():
             given.array("files.write", given.text("files.write", "a name in arrays", name), values)
         if notes is not None:
-            _check_keys(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"))
+            _check_notes(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"), "notes")
         dense = {name: _dense(name, values) for name, values in arrays.items()}
         places = {kind: place for place, kind in enumerate(_NAMES)}
         ordered = dict(sorted(dense.items(), key=lambda item: (places[item[1].dtype], item[0])))
         text = json.dumps(dict(notes or {}))
         header = _header(ordered, {"crc32": _checksum(ordered, text), "fastnn": text, "format": "pt"})
+        if len(header) - 8 > _MOST_HEADER:
+            raise ValueError(
+                f"files.write: {os.fspath(path)}: names, shapes and notes take {len(header) - 8:,} bytes, of which the format allows "
+                f"{_MOST_HEADER:,}, {len(text):,} of them the notes; what is large belongs into arrays"
+            )
         replace(path, header, *map(_bytes, ordered.values()))
 
 
-def _check_keys(notes: Any) -> None:
-    """JSON would make words of them, in silence: what is read would be another dict."""
-    if isinstance(notes, Mapping):
-        for key, value in notes.items():
-            given.text("files.write", "a key in notes", key)
-            _check_keys(value)
-    elif isinstance(notes, (list, tuple)):
-        for value in notes:
-            _check_keys(value)
+def _check_notes(value: Any, where: str) -> None:
+    """JSON would make words of other keys, in silence: what is read would be another dict."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _check_notes(entry, f"{where}[{given.text('files.write', 'a key in notes', key)!r}]")
+    elif isinstance(value, (list, tuple)):
+        for i, entry in enumerate(value):
+            _check_notes(entry, f"{where}[{i}]")
+    elif not isinstance(value, (str, int, float, type(None))):
+        raise TypeError(
+            f"files.write: {where} is {given.shown(value)}, of {type(value).__module__}.{type(value).__qualname__}; JSON has Python's words, "
+            "numbers, lists and dicts: float(x), int(x) or x.tolist() makes them"
+        )
 
 
 def _dense(name: str, values: Any) -> np.ndarray:
@@ -70,9 +79,11 @@ def _dense(name: str, values: Any) -> np.ndarray:
     array = np.asarray(values.numpy() if hasattr(values, "numpy") else values, order="C")
     if name == _METADATA:
         raise ValueError(f"files.write: no array may be called {name}, which is the format's own")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise ValueError(f"files.write: the name {name[:80]!a} has half a pair of surrogates, which is no letter that a file can hold")
     little = array.dtype.newbyteorder("<")
     if little not in _NAMES:
-        raise TypeError(f"files.write: {name[:80]} holds {array.dtype}; the format has booleans, integers and floats of up to 64 bits")
+        raise TypeError(f"files.write: {name[:80]} holds {array.dtype}; the format has booleans and numbers of up to 64 bits")
     return array.astype(little, copy=False)
 
 
@@ -183,11 +194,16 @@ def memory_for(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        wanted, (free, held) = requested(error), _free_and_held(error)
-        words = f"{wanted} bytes requested, {free} free, {held} held by live arrays"
-        told = _C.OutOfMemoryError(f"{os.fspath(path)}: out of memory while it was {doing}: {words}")
-        told.requested, told.free, told.held = wanted, free, held
-        raise told from error
+        raise _out_of_memory(path, doing, error) from error
+
+
+def _out_of_memory(path: str | os.PathLike[str], doing: str, error: MemoryError) -> MemoryError:
+    """Made here, not where it is raised: a frame that refers to its own error keeps what it holds until the collector comes."""
+    wanted, (free, held) = requested(error), _free_and_held(error)
+    words = f"{wanted} bytes requested, {free} free, {held} held by live arrays"
+    told = _C.OutOfMemoryError(f"{os.fspath(path)}: out of memory while it was {doing}: {words}")
+    told.requested, told.free, told.held = wanted, free, held
+    return told
 
 
 def requested(error: MemoryError) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +266,60 @@ def test_loading_a_loader_position(tmp_path: Path) -> None:
     make("sgd").fit(loader, 2, callbacks=[SaveAtStep(path, 9), ModelCheckpoint(end)], **QUIET)
     make("sgd", 1).fit(loader, 2, resume=path, callbacks=[ModelCheckpoint(again)], **QUIET)
     assert state(end) == state(again)
+
+
+# --- what cannot be written is refused while the old file is there
+
+
+@pytest.mark.parametrize(
+    ("arrays", "notes", "error", "words"),
+    [
+        (
+            {},
+            {"mean": {"of": [0.5, np.float32(1)]}},
+            TypeError,
+            r"notes\['mean'\]\['of'\]\[1\] is 1.0, of numpy.float32; .*: float\(x\), int\(x\)",
+        ),
+        ({}, {"shape": np.zeros(2)}, TypeError, r"notes\['shape'\] is .*x\.tolist\(\)"),
+        ({"a\ud800": np.zeros(2)}, {}, ValueError, r"the name 'a\\ud800' has half a pair"),
+        (
+            {},
+            {"list": "x" * 100_000_001},
+            ValueError,
+            r"file: names, shapes and notes take 100,\d+,\d+ bytes, of which the format allows 100,000,000",
+        ),
+    ],
+    ids=["a number of numpy", "an array", "no letter", "too long"],
+)
+def test_what_a_file_cannot_hold_is_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], notes: dict[str, object], error: type[Exception], words: str
+) -> None:
+    path = tmp_path / "file"
+    files.write(path, sample(), {"good": 1})
+    with pytest.raises(error, match=words):
+        files.write(path, arrays, notes)
+    assert files.read(path)[1] == {"good": 1} and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_for_want_of_memory_holds_nothing_by_itself(tmp_path: Path) -> None:
+    """Without the garbage collector: what the failed call had made is there for the next try."""
+
+    class Held:
+        def __init__(self) -> None:
+            self.arrays = [np.zeros(3)]
+
+    held = Held()
+    seen = weakref.ref(held)
+
+    def fails(held: Held) -> None:
+        with files.memory_for(tmp_path / "a", "written"):
+            raise MemoryError
+
+    gc.disable()
+    try:
+        with pytest.raises(fastnn.OutOfMemoryError, match="a: out of memory while it was written") as caught:
+            fails(held)
+        del caught, held
+        assert seen() is None
+    finally:
+        gc.enable()

@@ -81,8 +81,8 @@ def reproduce(
         )
     with checkpoint.naming(path):
         model = model if model is not None else checkpoint.build_for(notes["architecture"], arrays)
-        model.load_state_dict(_below(_MODEL, arrays))
-        loss = loss if loss is not None else _loss_from(notes["loss"], _below(_LOSS, arrays))
+        model.load_state_dict(checkpoint.below(_MODEL, arrays))
+        loss = loss if loss is not None else _loss_from(notes["loss"], checkpoint.below(_LOSS, arrays))
         model.to(notes["device"] if device is None else device)
         for key, module in model.named_modules():
             module.__dict__["training"] = key not in notes["evaluating"]
@@ -271,7 +271,3 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("seed", "draw"), (int,)),
     "state": (bool,),
 }
-
-
-def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

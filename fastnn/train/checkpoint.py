@@ -157,7 +157,7 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
             Resize(**resize) if resize else None,
         )
         begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
-        state = _below(_BEST, arrays) or {**_model_arrays(arrays), **(_below(_AVERAGE, arrays) if begun else {})}
+        state = below(_BEST, arrays) or {**_model_arrays(arrays), **(below(_AVERAGE, arrays) if begun else {})}
         if model is None:
             trained.model.load_state_dict(state)
         else:
@@ -273,9 +273,9 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         _check_same(trainer, notes)
         apply = _position(trainer, arrays, notes)
         parts: list[tuple[Any, dict[str, Any]]] = [(trainer.model, _model_arrays(arrays))]  # first: another model's optimizer fits neither
-        parts.append((trainer.optimizer, {"steps": notes["steps"], **_below(_OPTIMIZER, arrays)}))
+        parts.append((trainer.optimizer, {"steps": notes["steps"], **below(_OPTIMIZER, arrays)}))
         if trainer.stepping.ema is not None:
-            parts.append((trainer.stepping.ema, {**notes["averaged"], **_below(_AVERAGE, arrays)}))
+            parts.append((trainer.stepping.ema, {**notes["averaged"], **below(_AVERAGE, arrays)}))
         _load_all([*parts, (_Position(trainer), apply)])
 
 
@@ -326,7 +326,7 @@ def _position(trainer: Trainer, arrays: Mapping[str, np.ndarray], notes: Mapping
         **_within_epoch(notes["batch"], notes["sums"], notes["data"]),
         "generator": generator,
         "history": History(notes["history"]),
-        "best": None if best is None else _snapshot(_below(_BEST, arrays), **best),
+        "best": None if best is None else _snapshot(below(_BEST, arrays), **best),
         "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else None,
         "resize": Resize(**notes["resize"]) if notes.get("resize") else trainer.resize,
         "notes": notes["notes"],
@@ -396,7 +396,7 @@ def _description(architecture: Any, classes: Any, normalize: Normalize | None, r
     }
 
 
-def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
 
 
