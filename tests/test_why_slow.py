@@ -141,7 +141,22 @@ def test_the_lines_of_the_report() -> None:
         lines[9].strip()
         == "peak      most to win: conv1 (Conv2d), backward, conv2d_backward_weight: 40 % of the time at 80 % of what it could reach"
     )
-    assert len(lines) == 11
+    assert [line.strip() for line in lines[10:12]] == [
+        "layer     conv1 (Conv2d): 70 % of the time at 80 % of what it could reach",
+        "layer     relu (Conv2d): 10 % of the time at 80 % of what it could reach",
+    ]
+    assert len(lines) == 13
+
+
+def test_the_slowest_layers_have_a_line_each() -> None:
+    costs = [cost("conv2d_forward", 0.01 * i, 1e8 * i, layer=f"conv{i}") for i in range(1, 9)]
+    lines = [line.split(maxsplit=1) for line in report(with_costs(*costs)).splitlines()]
+    assert [text for first, text in lines if first == "layer"] == [
+        *(f"conv{i} (Conv2d): {i} % of the time at 10 % of what it could reach" for i in (8, 7, 6, 5, 4)),
+        "3 other layers: 6 %",
+    ]
+    unknown = report(with_costs(*costs, peak=None))
+    assert "conv8 (Conv2d): 8 % of the time\n" in unknown
 
 
 # --- what Linux tells

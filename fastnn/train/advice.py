@@ -289,7 +289,7 @@ def advice(f: Facts) -> list[Advice]:
 
 
 def report(f: Facts) -> str:
-    """Some ten lines with a number each, and the advice."""
+    """Some fifteen lines with a number each, and the advice."""
     each = f.seconds / f.steps
     lines = [
         f"why slow: {f.steps} steps of {f.samples / f.steps:.0f} samples, {1e3 * each:.2f} ms each, {f.samples / f.seconds:,.0f} samples a second"
@@ -310,6 +310,7 @@ def report(f: Facts) -> str:
     ]
     lines += [f"  threads   {_threads(f)}"] if f.device == "cpu" else []
     lines += [f"  peak      {line}" for line in _peak(f)]
+    lines += [f"  layer     {line}" for line in _slowest(f)]
     said = advice(f)
     lines += [f"  {i}. {a.text}" for i, a in enumerate(said, 1)]
     if not said:
@@ -350,6 +351,18 @@ def _peak(f: Facts) -> list[str]:
         ", ".join(parts),
         f"most to win: {name}, {worst.row}: {_percent(f.part(worst.seconds))} of the time at {_percent(worst.share(f.peak))} of what it could reach",
     ]
+
+
+def _slowest(f: Facts, most: int = 5) -> list[str]:
+    """The layers that take most time, all directions and kernels of each together."""
+    layers = {name: [c for c in costs if c.phase != "data"] for name, costs in f.profile.layers().items()}
+    lines = []
+    for name, costs in list(layers.items())[:most]:
+        reached = f.reached(costs)
+        share = "" if reached is None else f" at {_percent(reached)} of what it could reach"
+        lines.append(f"{name} ({costs[0].kind}): {_percent(f.part(sum(c.seconds for c in costs)))} of the time{share}")
+    left = [c.seconds for costs in list(layers.values())[most:] for c in costs]
+    return lines + ([f"{_count(len(layers) - most, 'other layer', 'other layers')}: {_percent(f.part(sum(left)))}"] if left else [])
 
 
 def _how(replayed: str) -> str:
