@@ -1,7 +1,7 @@
 """What the host costs beyond the kernels: `python -m bench.overhead [--nets mlp] [--turns 30]`.
 
-A training step of one sample, eager and captured, beside its list of kernels alone; and small operations with a tape beside PyTorch's. Processor
-time of one thread, in turns.
+A training step of one sample, eager and captured, beside its list of kernels alone; small operations with a tape beside PyTorch's; and what only
+moves memory, on tensors that lie in the caches, beside numpy's best. Processor time of one thread, in turns.
 """
 
 from __future__ import annotations
@@ -29,6 +29,60 @@ SMALL: dict[str, tuple[Callable[..., object], Callable[..., object], list[tuple[
     "relu": (ops.relu, torch.relu, [(1, 8, 4, 4)]),
     "conv2d": (partial(ops.conv2d, padding=1), partial(F.conv2d, padding=1), [(1, 8, 4, 4), (8, 8, 3, 3), (8,)]),
 }
+
+
+SIZES = {"1 KiB": (1, 4, 4, 16), "64 KiB": (4, 16, 16, 16), "1 MiB": (16, 32, 32, 16)}  # N, H, W, C: both sides lie channels-last
+Sides = tuple[Callable[[], object], Callable[[], object]]  # fastnn, numpy
+
+
+def _add(x: np.ndarray, y: np.ndarray) -> Sides:
+    a, b = map(_tensor, (x, x))
+    return lambda: a + b, lambda: np.add(x, x, out=y)
+
+
+def _relu(x: np.ndarray, y: np.ndarray) -> Sides:
+    a = _tensor(x)
+    return lambda: ops.relu(a), lambda: np.maximum(x, 0, out=y)
+
+
+def _batch_norm(x: np.ndarray, y: np.ndarray) -> Sides:
+    a, norm = _tensor(x), fastnn.nn.BatchNorm2d(x.shape[3]).eval()
+    scale, shift = np.ones((2, x.shape[3]), np.float32)
+    return lambda: norm(a), lambda: np.add(np.multiply(x, scale, out=y), shift, out=y)
+
+
+def _max_pool(x: np.ndarray, y: np.ndarray) -> Sides:
+    a, rows, result = _tensor(x), np.empty_like(x[:, ::2]), np.empty_like(x[:, ::2, ::2])
+    return lambda: ops.max_pool2d(a, 2), lambda: np.maximum(
+        np.maximum(x[:, ::2], x[:, 1::2], out=rows)[:, :, ::2], rows[:, :, 1::2], out=result
+    )
+
+
+def _sgd(x: np.ndarray, y: np.ndarray) -> Sides:
+    w = fastnn.tensor(x, requires_grad=True)
+    w.grad = fastnn.tensor(x)
+    optimizer = fastnn.optim.SGD([w], 1e-3)
+    return optimizer.step, lambda: np.subtract(x, np.multiply(x, np.float32(1e-3), out=y), out=x)
+
+
+PASSES: dict[str, Callable[[np.ndarray, np.ndarray], Sides]] = {
+    "x + y": _add, "relu": _relu, "batch norm (evaluation)": _batch_norm, "max pool 2 x 2": _max_pool, "sgd step": _sgd
+}  # fmt: skip
+
+
+def _tensor(x: np.ndarray) -> fastnn.Tensor:
+    return fastnn.tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+
+
+def beside_numpy(name: str, size: str, turns: int) -> dict[str, float]:
+    """Microseconds a call; numpy writes to arrays that are there already."""
+    x = np.random.default_rng(0).standard_normal(SIZES[size]).astype(np.float32)
+    ours, theirs = PASSES[name](x, np.empty_like(x))
+    with fastnn.no_grad():
+        taken = take_turns({"fastnn": ours, "numpy": theirs}, turns, least_seconds=0.02, stopwatch=PROCESSOR_TIME)
+    ratios = taken.ratios("numpy", "fastnn")
+    return {"fastnn us": 1e6 * taken.median("fastnn"), "numpy us": 1e6 * taken.median("numpy"), "ratio": median(ratios),
+            "lower quartile": quantile(ratios, 0.25)}  # fmt: skip
 
 
 def measure(name: str, turns: int) -> dict[str, float]:
@@ -85,6 +139,12 @@ def main() -> None:
         report.rows.append({"operation": name, **row})
         report.say(f"{name} of {SMALL[name][2][0]}: {row['fastnn us']:.2f} us, PyTorch {row['torch us']:.2f}; ratio {row['ratio']:.2f} "
                    f"(lower quartile {row['lower quartile']:.2f})")  # fmt: skip
+    for name in PASSES:
+        for size in SIZES:
+            row = beside_numpy(name, size, options.turns)
+            report.rows.append({"pass": name, "size": size, **row})
+            report.say(f"{name}, {size}: {row['fastnn us']:.2f} us, numpy {row['numpy us']:.2f}; ratio {row['ratio']:.2f} "
+                       f"(lower quartile {row['lower quartile']:.2f})")  # fmt: skip
     report.write()
 
 

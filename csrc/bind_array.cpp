@@ -59,13 +59,22 @@ py::array to_numpy(const Array& array) {
   return strided_view(here.dtype == Dtype::bfloat16 ? widened(here) : here, false);
 }
 
+// The usual ones without numpy's name for them, which is a walk through Python.
+Dtype dtype_of(const py::array& a) {
+  const py::dtype type = a.dtype();
+  if (type.byteorder() == '=' && type.kind() == 'f' && type.itemsize() == 4) return Dtype::float32;
+  if (type.byteorder() == '=' && type.kind() == 'f' && type.itemsize() == 8) return Dtype::float64;
+  if (type.byteorder() == '=' && type.kind() == 'i' && type.itemsize() == 8) return Dtype::int64;
+  return dtype_named(py::cast<std::string>(py::str(type)));
+}
+
 Array from_host(const py::array& a, const std::string& device_name, const std::string& dtype) {
   Device& device = device_named(device_name);
   Shape shape;
   if (a.ndim() > max_rank) throw std::invalid_argument("rank " + std::to_string(a.ndim()) + " exceeds " + std::to_string(max_rank));
   shape.rank = int(a.ndim());
   for (int i = 0; i < shape.rank; i++) shape.d[i] = a.shape(i);
-  const Dtype wanted = dtype_named(dtype.empty() ? py::cast<std::string>(py::str(a.dtype())) : dtype);
+  const Dtype wanted = dtype.empty() ? dtype_of(a) : dtype_named(dtype);
   Array array = Array::lasting(shape, wanted == Dtype::bfloat16 ? Dtype::float32 : wanted);
   py::module_::import("numpy").attr("copyto")(strided_view(array, true), a);
   if (wanted == Dtype::bfloat16) array = narrowed(array);
