@@ -166,12 +166,33 @@ def test_others_run_as_they_are_and_say_why() -> None:
 
 
 @pytest.mark.skipif(not _C.isas("bfloat16") and DEVICE == "cpu", reason="no bfloat16 arithmetic here")
-def test_mixed_precision_evaluates_as_it_trains() -> None:
-    if DEVICE == "cpu" and _C.isa() not in _C.isas("bfloat16"):
+@pytest.mark.parametrize("name", NETS)
+def test_mixed_precision_evaluates_frozen(name: str) -> None:
+    """In bfloat16, as it trains; as near to float32 as the model itself in bfloat16 is (here a rounding less, behind the convolution)."""
+    before = _C.isa()
+    if DEVICE == "cpu" and before not in _C.isas("bfloat16"):
         _C.set_isa(_C.isas("bfloat16")[0])
-    t = trainer(NETS["Sequential"](), precision="bf16")
-    t.predict(photos(4))
-    assert t.inference.form == "eager: precision='bf16'"
+    try:
+        fastnn.seed(0)
+        model, data = NETS[name](), photos(40)
+        t = trainer(model, precision="bf16")
+        t.fit(data, 1, batch_size=8, progress=False)
+        x = first_batch(t, data)[0]
+        t.model.eval()
+        with fastnn.no_grad():
+            exact, narrow = t.model(x).numpy(), t.forward(x).numpy()
+            frozen = t.forward.evaluating()
+            seen = [frozen(x).numpy() for _ in range(3)]
+        assert t.inference.frozen is not None and t.inference.form.startswith("frozen, ") and t.inference.form.endswith("replayed")
+        assert t.inference.frozen.folded and not any(row.startswith("to_bfloat16") for row in t.inference.frozen.kernels), (
+            "weights are narrow already"
+        )
+        assert all(again.tobytes() == seen[0].tobytes() and again.dtype == np.float32 for again in seen)
+        error, allowed = (np.linalg.norm(y - exact) / np.linalg.norm(exact) for y in (seen[0], narrow))
+        assert 1e-5 < error < 1.3 * allowed < 0.1
+        assert np.abs(t.predict(data) - eagerly(t, data)).max() < 0.05
+    finally:
+        _C.set_isa(before)
 
 
 def test_a_loaded_model_predicts_frozen(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from .. import _C, ops, recording
 from ..arguments import instance, one_of
 from ..captured import Captured
+from ..ops.cast import beside
 from ..ops.inference import conv2d_inference
 from ..tensor import Tensor, no_grad, tensor
 from .activation import GELU, ReLU, SiLU, absorb
@@ -41,19 +42,23 @@ def folded(weight: Tensor, bias: Tensor | None, norm: Norm) -> Affine:
     return new_weight, new_bias
 
 
-class _Folds(dict[Norm | None, Affine]):
-    """The parameters of a layer folded with the normalisation behind it; made when they are first needed, since only running the model tells
-    what stands behind what."""
+class _Folds(dict[tuple[Norm | None, str], Affine]):
+    """The parameters of a layer folded with the normalisation behind it, in the type of its products; made when they are first needed, since
+    only running the model tells what stands behind what."""
 
     def __reduce__(self) -> tuple[type[_Folds], tuple[()]]:
         return _Folds, ()  # a copy makes its own, where it lies then
 
-    def of(self, layer: Conv2d | Linear, norm: Norm | None) -> Affine:
-        if norm is None:
-            return layer.weight, layer.bias
-        if norm not in self:
-            self[norm] = folded(layer.weight, layer.bias, norm)
-        return self[norm]
+    def of(self, layer: Conv2d | Linear, norm: Norm | None, x: Tensor) -> Affine:
+        if (norm, x.dtype) not in self:
+            weight, bias = (layer.weight, layer.bias) if norm is None else folded(layer.weight, layer.bias, norm)
+            self[norm, x.dtype] = beside(x, weight), bias
+        return self[norm, x.dtype]
+
+    @property
+    def norms(self) -> bool:
+        """Whether there is one among them."""
+        return any(norm is not None for norm, _ in self)
 
 
 def _foldable(norm: Module, kind: type[Norm], channels: int) -> bool:
@@ -68,7 +73,7 @@ class FrozenConv2d(Conv2d):
 
     def forward(self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
         x, geometry = self.placed(x)
-        return conv2d_inference(x, *self.folds.of(self, norm), **geometry, residual=residual, activation=activation)
+        return conv2d_inference(x, *self.folds.of(self, norm, x), **geometry, residual=residual, activation=activation)
 
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
         if self._hooks or not following or not _foldable(following[0], BatchNorm2d, self.out_channels):
@@ -87,11 +92,13 @@ class FrozenLinear(Linear):
         self.__dict__.update(linear.__dict__, folds=_Folds())
 
     def forward(self, x: Tensor, activation: str = "none", norm: BatchNorm1d | None = None, residual: Tensor | None = None) -> Tensor:
+        if not x.shape or x.shape[-1] != self.in_features:
+            return super().forward(x)  # which refuses it
         if norm is None:
-            return super().forward(x, activation)
+            return ops.linear(x, *self.folds.of(self, None, x), activation=activation)
         if x.ndim != 2 or residual is not None:  # the channels of a batch norm are then not the features
             return norm(super().forward(x), residual, activation)  # type: ignore[no-any-return]
-        return ops.linear(x, *self.folds.of(self, norm), activation=activation)
+        return ops.linear(x, *self.folds.of(self, norm, x), activation=activation)
 
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
         if self._hooks or not following or not _foldable(following[0], BatchNorm1d, self.out_features):
@@ -159,7 +166,9 @@ class Frozen:
 
     @property
     def folded(self) -> list[str]:
-        return [name for name, module in self.model.named_modules() if isinstance(module, (FrozenConv2d, FrozenLinear)) and module.folds]
+        return [
+            name for name, module in self.model.named_modules() if isinstance(module, (FrozenConv2d, FrozenLinear)) and module.folds.norms
+        ]
 
     @property
     def form(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import nn
+from .. import nn, ops
 from ..nn import Frozen, Module
 from ..nn.frozen import as_it_is
 from ..tensor import Tensor
@@ -36,7 +36,12 @@ class Inference:
         if self.frozen is None or _standing(forward.model) != self._standing:
             self.frozen = None  # before the next one needs memory
             self.frozen, self._standing = nn.frozen(forward.model), _standing(forward.model)
-        return self.frozen
+        return self.frozen if forward.precision == "float32" else self._narrow
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        """As Forward does it: bfloat16 between the layers."""
+        assert self.frozen is not None
+        return ops.cast(self.frozen(ops.cast(x, "bfloat16")), "float32")
 
     def __reduce__(self) -> tuple[type[Inference], tuple[()]]:
         return Inference, ()  # a copy makes its own
@@ -47,8 +52,6 @@ class Inference:
 
 
 def _reason_against(forward: Forward) -> str:
-    if forward.precision != "float32":
-        return f"precision={forward.precision!r}"
     return next((f"{type(m).__name__} {why}" for m in forward.model.modules() if (why := as_it_is(m))), "")
 
 

@@ -51,7 +51,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
     evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a
-    model in float32 that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a
+    model that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a
     model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
     and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
