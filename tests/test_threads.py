@@ -188,11 +188,13 @@ def test_import_is_quiet_and_loads_little() -> None:
     assert all(part.isidentifier() for name in loaded for part in name.split(".")), f"something was printed: {done.stderr[:200]}"
 
 
-def test_import_costs_little_beyond_numpy() -> None:
-    """At most 40 ms of processor time, the best of five."""
-    code = "import time, numpy; start = time.process_time(); import fastnn; print(time.process_time() - start)"
-    compiled = {"PYTHONDONTWRITEBYTECODE": ""}  # an installed package has its bytecode beside it
-    assert min(float(python(code, **compiled).stdout) for _ in range(5)) < 0.04
+def test_import_loads_little_beyond_numpy() -> None:
+    """What it costs is `python -m bench.imports`' business; what it is made of stays little."""
+    code = "import sys, numpy; before = set(sys.modules); import fastnn; print(*sorted(set(sys.modules) - before))"
+    loaded = python(code).stdout.split()
+    others = [name for name in loaded if name.partition(".")[0] != "fastnn"]
+    assert len(others) <= 12, others  # threading, heapq and what they are made of
+    assert 20 < len(loaded) - len(others) <= 60, loaded
 
 
 def test_submodules_come_when_asked_for() -> None:
