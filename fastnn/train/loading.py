@@ -48,6 +48,15 @@ def checked_validation(data: Data | None) -> Data | None:
     return dataset
 
 
+def validation_of(trainer: Trainer, data: Data | None) -> Data | None:
+    """For `fit`. A best snapshot that was judged by other data is no measure of this fit's epochs: it is forgotten, unless training is resumed."""
+    checked, judged_by = checked_validation(data), [id(part) for part in (data if isinstance(data, tuple) else (data,))]
+    if data is None or not (trainer.resumed or judged_by == trainer._validated):
+        trainer.best = None
+    trainer._validated = judged_by
+    return checked
+
+
 def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
     """Of the running epoch, as the callbacks hand them on, the first one last."""
     batches = loader.batches(trainer.epoch, trainer.batch)

@@ -25,7 +25,7 @@ from .evaluation import Data, Loss, Sums, checked_value
 from .history import History
 from .inference import Inference
 from .interrupt import Interrupts
-from .loading import checked_validation, remaining_batches, training_loader
+from .loading import remaining_batches, training_loader, validation_of
 from .metrics import Metric, by_name
 from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
 from .precision import Forward, checked_precision
@@ -91,6 +91,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
         self.history = History()
         self.best: Snapshot | None = None
+        self._validated: list[int] = []  # which data it was judged by
         self.epoch = self.batch = 0
         self.epochs = self.batches = 0  # where `fit` is heading
         self.stop = self.resumed = False  # resumed: whether the running fit goes on from a checkpoint
@@ -125,9 +126,9 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
 
         train: a data set (shuffled by the trainer's seed), a Loader, (images, labels), or any object whose items are (image, label).
-        With validation data the best snapshot is kept and, unless restore_best=False, put back at the end. Ctrl-C and SIGTERM end the
-        step, let the callbacks save, and raise Interrupted. Raises Diverged when the loss or the norm of the gradients is no number: the step
-        is repeated op by op, and the message names op, layer, element and sample.
+        With validation data the best snapshot is kept and, unless restore_best=False, put back at the end (that of an earlier fit only
+        where the same data judged it). Ctrl-C and SIGTERM end the step, let the callbacks save, and raise Interrupted. Diverged when
+        the loss or the norm of the gradients is no number: the step is repeated op by op, and the message names op, layer, element and sample.
         replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where model, loss and optimizer are
         fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
@@ -135,7 +136,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
-        loader, validation = training_loader(self, train, batch_size), checked_validation(validation)
+        loader, validation = training_loader(self, train, batch_size), validation_of(self, validation)
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         warn_of_short_schedules(self.optimizer, self.epochs)
@@ -157,8 +158,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         return self.history
 
     def step(self, x: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-        """One step on one batch: forward, loss, backward, update; dropout draws from the trainer's generator, as in `fit`. Returns the loss
-        before the update and the logits."""
+        """One step on one batch, with the trainer's generator for dropout, as in `fit`. Returns the loss before the update and the logits."""
         checked_batch(self, x, labels)
         with told(self, x, labels):
             loss, logits = self._whole_step(x, labels)

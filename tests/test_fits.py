@@ -1,0 +1,60 @@
+"""Several fits of one trainer, one after the other: what belongs to which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_trainer import bits, blobs, net
+
+import fastnn
+from fastnn import optim
+from fastnn.data import ArrayDataset
+from fastnn.train import ModelCheckpoint, Trainer
+
+TRAIN, OTHER = blobs(96), blobs(96, 5)
+VALIDATION, ANOTHER = blobs(40, 1), blobs(40, 6)
+
+
+def trainer() -> Trainer:
+    fastnn.seed(0)
+    model = net()
+    return Trainer(model, optim.SGD(model.parameters(), 0.05))
+
+
+def fit(t: Trainer, data: ArrayDataset, epochs: int, validation: ArrayDataset | None = None, **options: object) -> list[bytes]:
+    """The weights that are there afterwards."""
+    t.fit(data, epochs, validation, batch_size=16, progress=False, **options)  # type: ignore[arg-type]
+    return bits(t.model)
+
+
+@pytest.mark.parametrize("validation", [None, ANOTHER], ids=["no validation", "other validation"])
+def test_a_fit_is_not_undone_by_what_an_earlier_one_found_best(validation: ArrayDataset | None) -> None:
+    """Retraining on everything, or on another task."""
+    t = trainer()
+    first = fit(t, TRAIN, 2, VALIDATION)
+    assert t.best is not None
+    last = fit(t, OTHER, 3, validation)
+    assert last != first and (t.best is None if validation is None else t.best.epoch > 2)
+    plain = trainer()
+    fit(plain, TRAIN, 2, VALIDATION)
+    expected = fit(plain, OTHER, 3, validation, restore_best=False)
+    assert validation is not None or last == expected
+
+
+def test_what_the_same_data_found_best_stays_over_fits() -> None:
+    t = trainer()
+    best = fit(t, TRAIN, 3, VALIDATION)
+    at = t.best
+    t.optimizer.param_groups[0]["lr"] = 30.0  # from here on it gets worse
+    assert fit(t, TRAIN, 2, VALIDATION) == best and t.best is at
+
+
+def test_what_was_best_before_a_resume_still_counts(tmp_path: Path) -> None:
+    t, path = trainer(), tmp_path / "c.safetensors"
+    fit(t, TRAIN, 3, VALIDATION, callbacks=[ModelCheckpoint(path)], restore_best=False)
+    best = t.best
+    again = trainer()
+    again.optimizer.param_groups[0]["lr"] = 0.05
+    fit(again, TRAIN, 3, VALIDATION, resume=path, restore_best=False)
+    assert best is not None and again.best is not None and again.best.epoch == best.epoch
