@@ -49,7 +49,9 @@ Storage::Storage(Device& d, void* p, size_t n, std::function<void()> f) : device
 // Whoever gets the memory next may begin at once: a block of the arena on its own stream, memory of others on any.
 Storage::~Storage() {
   try {
-    if (release)
+    if (several || (release && used))
+      device.finish();
+    else if (release)
       device.synchronize();
     else if (used)
       device.let_go(used, stream);
@@ -62,9 +64,7 @@ Storage::~Storage() {
   }
 }
 
-namespace {
-
-Array make(const Shape& shape, Dtype dtype, Device& device, bool lasting) {
+size_t bytes_of(const Shape& shape, Dtype dtype, Device& device) {
   int64_t n = 1;
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
@@ -72,14 +72,16 @@ Array make(const Shape& shape, Dtype dtype, Device& device, bool lasting) {
       throw OutOfMemory("shape " + text(shape) + " is larger than any memory", INT64_MAX, device.arena.free(),
                         device.arena.stats().allocated);
   }
-  return {shape, dtype, std::make_shared<Storage>(device, size_t(n) * item_size(dtype), lasting)};
+  return size_t(n) * item_size(dtype);
 }
 
-}  // namespace
+Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {
+  return {shape, dtype, std::make_shared<Storage>(device, bytes_of(shape, dtype, device))};
+}
 
-Array Array::empty(const Shape& shape, Dtype dtype, Device& device) { return make(shape, dtype, device, false); }
-
-Array Array::lasting(const Shape& shape, Dtype dtype, Device& device) { return make(shape, dtype, device, true); }
+Array Array::lasting(const Shape& shape, Dtype dtype, Device& device) {
+  return {shape, dtype, std::make_shared<Storage>(device, bytes_of(shape, dtype, device), true)};
+}
 
 Array Array::view(const Shape& to) const {
   if (fastnn::count(to) != count()) throw std::invalid_argument("cannot view shape " + text(shape) + " as " + text(to));
@@ -98,31 +100,12 @@ Array Array::to(Device& there) const {
   } else if (there.is_cpu()) {
     here.copy_out(copy.data(), data(), bytes());
   } else if (here.backend == there.backend) {
-    if (&here != &there) here.synchronize();
+    &here != &there ? here.synchronize() : storage->used_on(there.stream());
     there.copy(copy.data(), data(), bytes());
     if (&here != &there) there.order(there.stream(), here.stream());  // the source may be freed at once
   } else {
     return to(cpu()).to(there);
   }
-  return copy;
-}
-
-Array Array::pinned(Device& device) const {
-  if (device.is_cpu() || !this->device().is_cpu())
-    throw std::invalid_argument("pinned memory is the host's, for copies to a GPU: an array on " + this->device().name +
-                                " cannot be pinned for " + device.name);
-  device.select();
-  void* const block = device.pinned.allocate(bytes());
-  void* event = nullptr;
-  device.check(device.backend->create_event(&event));
-  const size_t n = bytes();
-  Array copy{shape, dtype, std::make_shared<Storage>(cpu(), block, n, [&device, block, event, n] {
-               device.backend->synchronize_event(event);
-               device.backend->destroy_event(event);
-               device.pinned.release(block, n);
-             })};
-  copy.storage->copied = event;
-  cpu().copy(copy.data(), data(), n);
   return copy;
 }
 

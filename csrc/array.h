@@ -12,8 +12,9 @@ namespace fastnn {
 
 int64_t count(const Shape&);
 bool operator==(const Shape&, const Shape&);
-std::string text(const Shape&);  // "(2, 3)"
-Shape strides_of(const Shape&);  // in elements, per logical dimension
+std::string text(const Shape&);                 // "(2, 3)"
+Shape strides_of(const Shape&);                 // in elements, per logical dimension
+size_t bytes_of(const Shape&, Dtype, Device&);  // throws where a size is negative, or no memory has them
 
 // Bytes shared by arrays of the same memory order (reshape). `version` counts in-place writes; backward compares it.
 struct Storage {
@@ -23,7 +24,8 @@ struct Storage {
   std::atomic<int64_t> version{0};
   std::function<void()> release;     // for memory that is not the arena's
   void* stream = nullptr;            // whose block of the arena it is
-  std::atomic<void*> used{nullptr};  // another stream that was given work with it, the last such
+  std::atomic<void*> used{nullptr};  // another stream that was given work with it
+  std::atomic<bool> several{false};  // there are more of them
   void* copied = nullptr;            // pinned memory: the event behind the last copy out of it
   bool imagined = false;             // of a recorded step: an address that nobody has, and no bytes (recording.h)
   Storage(Device& device, size_t bytes, bool lasting = false);
@@ -31,7 +33,8 @@ struct Storage {
   ~Storage();
   bool from_arena() const { return !release; }
   void used_on(void* other) {
-    if (other != stream) used = other;
+    if (other == stream) return;
+    if (void* const before = used.exchange(other); before && before != other) several = true;
   }
 };
 

@@ -94,6 +94,7 @@ Array constant(const py::array& a, const std::string& device, const std::string&
 }
 
 Array constant_on(const Array& array, const std::string& device) {
+  refuse_without_bytes(array);
   const Array copy = array.to(device_named(device));
   if (Recording* r = recording()) r->constant(copy);
   return copy;
@@ -104,15 +105,17 @@ void copy_from(Array& array, const py::array& source) {
   refuse_while_recording("an array is overwritten with the host's values (copy_from, load_state_dict)");
   refuse_imagined(array);
   Device& device = array.device();
-  Array here = device.is_cpu() ? array : Array::empty(array.shape, array.dtype);
+  const bool narrow = array.dtype == Dtype::bfloat16;
+  Array here = device.is_cpu() && !narrow ? array : Array::empty(array.shape, narrow ? Dtype::float32 : array.dtype);
   py::module_::import("numpy").attr("copyto")(strided_view(here, true), source);
-  if (!device.is_cpu()) device.copy_in(array.data(), here.data(), here.bytes());
+  if (narrow) here = narrowed(here);
+  if (here.storage != array.storage) device.copy_in(array.data(), here.data(), here.bytes());
   array.storage->version++;
 }
 
 // The same in its cheapest form, for what steps are told anew: a row-major source of the same type.
 void overwrite(Array& array, const py::array& source) {
-  refuse_imagined(array);
+  refuse_without_bytes(array);
   const bool plain = source.flags() & py::array::c_style && lies_row_major(array.shape);
   if (!plain || size_t(source.nbytes()) != array.bytes() || size_t(source.itemsize()) != item_size(array.dtype))
     throw std::invalid_argument("write: expected a row-major array of " + std::to_string(array.bytes()) + " bytes");
@@ -121,8 +124,8 @@ void overwrite(Array& array, const py::array& source) {
 }
 
 void assign(Array& array, const Array& source) {
-  refuse_imagined(array);
-  refuse_imagined(source);
+  refuse_without_bytes(array);
+  refuse_without_bytes(source);
   if (!(array.shape == source.shape) || array.dtype != source.dtype || &array.device() != &source.device())
     throw std::invalid_argument("assign: expected an array of shape " + text(array.shape) + " on " + array.device().name);
   array.device().copy(array.data(), source.data(), array.bytes());
@@ -231,6 +234,9 @@ Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const
                                   " in dimension " + std::to_string(i) + ", fastnn needs " + std::to_string(wanted.d[i]) +
                                   (shape.rank == 4 ? " (rank 4 lies N, H, W, C)" : " (row-major)") + "; fastnn.tensor(a) makes a copy");
   }
+  if (const size_t item = item_size(dtype); reinterpret_cast<uintptr_t>(data) % item)
+    throw std::invalid_argument(std::string(what) + ": its memory begins " + std::to_string(reinterpret_cast<uintptr_t>(data) % item) +
+                                " bytes behind a boundary of its elements; fastnn.tensor(a) makes a copy");
   array.storage = std::make_shared<Storage>(device, data, array.bytes(), std::move(release));
   return array;
 }
@@ -240,7 +246,10 @@ Shape shape_of(const char* what, int64_t rank, const int64_t* sizes) {
     throw std::invalid_argument(std::string(what) + ": rank " + std::to_string(rank) + " exceeds " + std::to_string(max_rank));
   Shape shape;
   shape.rank = int(rank);
-  for (int i = 0; i < shape.rank; i++) shape.d[i] = sizes[i];
+  for (int i = 0; i < shape.rank; i++) {
+    if (sizes[i] < 0) throw std::invalid_argument(std::string(what) + ": a dimension of size " + std::to_string(sizes[i]));
+    shape.d[i] = sizes[i];
+  }
   return shape;
 }
 
@@ -334,6 +343,8 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
       if (bytes % item) throw std::invalid_argument("from_cuda_array: a stride of " + std::to_string(bytes) + " bytes cuts elements");
       strides.push_back(bytes / item);
     }
+  if (given("strides") && strides.size() != sizes.size())
+    throw std::invalid_argument("from_cuda_array: shape " + text(shape) + " with " + std::to_string(strides.size()) + " strides");
   const py::sequence data(d["data"]);
   if (given("mask") || py::cast<bool>(data[1]))
     refuse_buffer(std::string("from_cuda_array: the array is ") + (given("mask") ? "masked" : "read-only") +
@@ -342,15 +353,22 @@ Array from_cuda_array(const py::object& owner, const std::string& device_name) {
   expect_on(device, reinterpret_cast<void*>(address), count(shape));
   if (!given("version") || py::cast<int>(d["version"]) < 3) device.finish();  // which say nothing about who still writes there
   if (given("stream")) device.order(stream_of(py::cast<int64_t>(d["stream"]), "from_cuda_array"), device.stream());
-  auto* held = new py::object(owner);
+  const std::shared_ptr<py::object> held(new py::object(owner), [](py::object* object) {
+    py::gil_scoped_acquire gil;
+    delete object;
+  });
   return share("from_cuda_array", reinterpret_cast<void*>(address), dtype, shape, strides.empty() ? nullptr : strides.data(), device,
-               [held] {
-                 py::gil_scoped_acquire gil;
-                 delete held;
-               });
+               [held] {});
 }
 
 // --- what every eager operation reads
+
+// The array in an object; null, with the exception set, where it was never made (Array.__new__).
+const Array* array_in(PyObject* self) {
+  const auto* array = static_cast<const Array*>(held(array_type(), self));
+  if (!array) PyErr_SetString(PyExc_TypeError, "an Array that was never made");
+  return array;
+}
 
 // The tuples of shapes seen lately: nothing is built for the next array of that shape, and as keys they are told to be the same at once.
 PyObject* array_shape(PyObject* self, void*) {
@@ -358,7 +376,9 @@ PyObject* array_shape(PyObject* self, void*) {
     Shape shape;
     PyObject* tuple;
   } seen[256];
-  const Shape& shape = static_cast<const Array*>(held(array_type(), self))->shape;
+  const Array* const array = array_in(self);
+  if (!array) return nullptr;
+  const Shape& shape = array->shape;
   uint64_t hash = uint64_t(shape.rank);
   for (int i = 0; i < shape.rank; i++) hash = hash * 0x9e3779b97f4a7c15u + uint64_t(shape.d[i]);
   auto& entry = seen[hash * 0x9e3779b97f4a7c15u >> 56];
@@ -372,14 +392,16 @@ PyObject* array_shape(PyObject* self, void*) {
 }
 
 PyObject* array_version(PyObject* self, void*) {
-  return PyLong_FromLongLong(static_cast<const Array*>(held(array_type(), self))->storage->version.load());
+  const Array* const array = array_in(self);
+  return array ? PyLong_FromLongLong(array->storage->version.load()) : nullptr;
 }
 
 PyObject* array_dtype(PyObject* self, void*) {
   static PyObject* names[8];
-  const Dtype dtype = static_cast<const Array*>(held(array_type(), self))->dtype;
-  PyObject*& known = names[int(dtype)];
-  if (!known) known = PyUnicode_InternFromString(name(dtype));
+  const Array* const array = array_in(self);
+  if (!array) return nullptr;
+  PyObject*& known = names[int(array->dtype)];
+  if (!known) known = PyUnicode_InternFromString(name(array->dtype));
   return Py_XNewRef(known);
 }
 
@@ -417,8 +439,12 @@ void bind_array(py::module_& m) {
       .def(
           "to", [](const Array& a, const std::string& device) { return on(a, device_named(device)); }, arg("device"), "A copy on a device.")
       .def(
-          "pinned", [](const Array& a, const std::string& device) { return a.pinned(device_named(device)); }, arg("device"),
-          "A copy in memory of the host that copies to the device need not wait for.")
+          "pinned",
+          [](const Array& a, const std::string& device) {
+            refuse_without_bytes(a);
+            return a.pinned(device_named(device));
+          },
+          arg("device"), "A copy in memory of the host that copies to the device need not wait for.")
       .def(
           "follow", [](const Array& a) { a.device().order(a.storage->stream, a.device().stream()); },
           "What this thread's stream is given from now on waits for the stream on which the array was made.")
@@ -439,7 +465,13 @@ void bind_array(py::module_& m) {
              const DLDevice d = dlpack_device(a.device());
              return py::make_tuple(d.device_type, d.device_id);
            })
-      .def_property_readonly("__array_interface__", [](const Array& a) -> py::object { return to_numpy(a).attr("__array_interface__"); })
+      .def_property_readonly(
+          "__array_interface__",
+          [](const Array& a) -> py::object {
+            if (!a.device().is_cpu() || a.dtype == Dtype::bfloat16)  // numpy(), a copy, would not outlive this
+              throw py::attribute_error("only an array in the CPU's memory, of a type that numpy has, has it; numpy() copies");
+            return to_numpy(a).attr("__array_interface__");
+          })
       .def_property_readonly("__cuda_array_interface__",
                              [](const Array& a) {
                                if (a.device().is_cpu())

@@ -49,8 +49,8 @@ void bind_replay(py::module_& m) {
         if (labels.dtype != Dtype::int64) throw TypeMismatch(what + ": labels must be int64, got " + name(labels.dtype));
         const LabelCheck check{what, shape, classes, ignored};
         if (!labels.device().is_cpu()) refuse_while_recording("labels on a GPU are looked at by the host; leave them on the CPU");
-        check(labels);
         if (Recording* r = recording()) r->check(check, labels);
+        check(labels);
       },
       arg("what"), arg("labels"), arg("shape"), arg("classes"), arg("ignored"),
       "ValueError naming the first label outside of [0, classes).");

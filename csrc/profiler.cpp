@@ -75,7 +75,7 @@ void Watch::start() {
   started_ = std::chrono::steady_clock::now();
 }
 
-void Watch::finish() {
+void Watch::finish() noexcept try {
   try {
     device_.synchronize();
   } catch (const DeviceError&) {  // stays with the device: the next call of it reports it
@@ -87,6 +87,7 @@ void Watch::finish() {
   Cost& cost = book().costs.try_emplace({call_.row, call_.scope, call_.algorithm, work, call_.bytes}, fresh).first->second;
   cost.least = cost.calls ? std::min(cost.least, spent) : spent;
   cost.calls++, cost.nanoseconds += spent;
+} catch (const std::bad_alloc&) {  // this call is not told of
 }
 
 }  // namespace fastnn::profiler

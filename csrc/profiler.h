@@ -48,7 +48,7 @@ class Watch {
 
  private:
   void start();
-  void finish();
+  void finish() noexcept;
   Device& device_;
   const Call call_;
   const bool on_;

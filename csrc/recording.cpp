@@ -57,14 +57,18 @@ void refuse_while_recording(const char* what) {
 Array imagined(const Shape& shape, Dtype dtype, Device& device) {
   static std::atomic<uintptr_t> next{uintptr_t{1} << 56};  // not an address that any processor has
   Array array{shape, dtype, nullptr};
-  const size_t bytes = array.bytes();
+  const size_t bytes = bytes_of(shape, dtype, device);
   array.storage = std::make_shared<Storage>(device, reinterpret_cast<void*>(next.fetch_add(bytes + 64)), bytes, [] {});
   array.storage->imagined = true;
   return array;
 }
 
 void refuse_imagined(const Array& array) {
-  if (array.storage->imagined && !active)
+  if (!active) refuse_without_bytes(array);
+}
+
+void refuse_without_bytes(const Array& array) {
+  if (array.storage->imagined)
     throw CaptureRefused("an array of shape " + text(array.shape) +
                          " was made while a captured step was recorded, and nothing was computed then: let the step return it");
 }
@@ -128,6 +132,7 @@ void Recording::settle() {
 
 int Recording::block_of(const Array& array) {
   const auto [at, fresh] = known_.try_emplace(array.storage.get(), int(blocks_.size()));
+  if (fresh) refuse_without_bytes(array);  // of another recording
   if (fresh) blocks_.push_back({Origin::outside, 0, &array.device(), array.storage->bytes, false, -1, -1, array.storage, array});
   return at->second;
 }

@@ -131,6 +131,7 @@ Recording* recording();                         // this thread's, or null
 void refuse_while_recording(const char* what);  // throws CaptureRefused
 void increment(const Array& counter);           // int64, on the CPU
 Array imagined(const Shape&, Dtype, Device&);
-void refuse_imagined(const Array&);  // throws CaptureRefused, but while a step is recorded
+void refuse_imagined(const Array&);       // throws CaptureRefused, but while a step is recorded
+void refuse_without_bytes(const Array&);  // then as well: where bytes are read or written at once
 
 }  // namespace fastnn

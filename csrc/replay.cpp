@@ -211,6 +211,7 @@ bool Replay::fits(const std::vector<Array>& arguments) const {
     const Array& given = arguments[i];
     if (!(given.shape == recorded[i].shape) || given.dtype != recorded[i].dtype || &given.device() != recorded[i].device) return false;
     if (arguments[size_t(recorded[i].number)].storage != given.storage) return false;
+    if (std::find(written_.begin(), written_.end(), given.storage) != written_.end()) return false;  // recorded anew, and refused there
   }
   for (size_t d = 0; d < devices_.size(); d++)
     if (devices_[d]->stream() != streams_[d]) return false;
@@ -218,6 +219,7 @@ bool Replay::fits(const std::vector<Array>& arguments) const {
 }
 
 bool Replay::begin(const std::vector<Array>& arguments) {
+  for (const Array& array : arguments) refuse_without_bytes(array);
   if (!fits(arguments)) return false;
   bind();
   for (const auto& entry : recording_->entries())
@@ -230,8 +232,11 @@ bool Replay::begin(const std::vector<Array>& arguments) {
     copies.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
   copies_ = std::move(copies);
   for (const auto& block : recording_->blocks())
-    if (block.origin == Origin::argument && block.first >= 0)
-      block.device->copy(address(int(&block - recording_->blocks().data())), arguments[size_t(block.number)].data(), block.bytes);
+    if (block.origin == Origin::argument && block.first >= 0) {
+      const Array& from = arguments[size_t(block.number)];
+      from.storage->used_on(block.device->stream());
+      block.device->copy(address(int(&block - recording_->blocks().data())), from.data(), block.bytes);
+    }
   for (size_t e = 0; e < steps_.size(); e++)
     if (early_[e]) devices_[steps_[e].device]->copy_in(steps_[e].operands[1], steps_[e].operands[0], steps_[e].bytes);
   at_ = 0, exceptions_ = float_exceptions();
@@ -348,14 +353,14 @@ int Replay::run_to_look() {
     runs_++;
     for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
     copies_.clear();
-    for (const auto& storage : written_) storage->version++;
-    for (const Array& array : kept_) array.storage->version++;
   }
+  for (const auto& storage : written_) storage->version++;  // at a look as well: a step may end there
+  for (const Array& array : kept_) array.storage->version++;
   return look;
 }
 
 std::vector<Array> Replay::looked(int look) const {
-  const auto& entry = recording_->entries()[looks_[size_t(look)]];
+  const auto& entry = recording_->entries()[looks_.at(size_t(look))];
   std::vector<Array> all;
   for (size_t i = 0; i < entry.looked.size(); i++)
     all.push_back(array({entry.operands[0].blocks[i], entry.looked[i].shape, entry.looked[i].dtype}));

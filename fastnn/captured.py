@@ -32,6 +32,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self._thread = threading.get_ident()
         self._memory = _C.ReplayMemory()
         self._takes: list[_Take] = []  # newest use first
+        self._last: _Take | None = None  # which ran last
         self._state = _C.from_numpy(np.zeros(2, np.int64))
         self._copies = devices.Copies(self._state)
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
@@ -46,16 +47,29 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         tensors, rest = _split(args, keywords)
         arrays = [t._array for t in tensors]
         for take in self._takes:
-            if take.rest == rest and take.fits() and take.replay is not None and take.replay.begin(arrays):
+            if take.rest == rest and take.fits() and take.replay is not None and self._begun(take, arrays):
                 if take is not self._takes[0]:
                     self._takes.remove(take)
                     self._takes.insert(0, take)
                 return self._replayed(take, args, keywords)
         for _ in range(100):  # more than one when another thread sets the number of threads or the precision meanwhile
             recorded = self._recorded(tensors, arrays, rest, args, keywords)
-            if recorded is not None and recorded.replay is not None and recorded.replay.begin(arrays):
+            if recorded is not None and recorded.replay is not None and self._begun(recorded, arrays):
                 return self._replayed(recorded, args, keywords)
         raise _C.CaptureError("capture: threads, precision or instruction set change again and again while the step is recorded")
+
+    def _begun(self, take: _Take, arrays: list[_C.Array]) -> bool:
+        """All recordings share one memory: gradients of the last one that this one does not make anew are copied before it is written to."""
+        assert take.replay is not None
+        if self._last is not take:
+            anew = set(map(id, (*take.leaves, *take.bare)))
+            for leaf, grad in zip(self._last.leaves, self._last.grads) if self._last is not None else ():
+                if leaf.grad is grad and id(leaf) not in anew:
+                    leaf.grad = Tensor(grad._array.to(grad.device))
+        if not take.replay.begin(arrays):
+            return False
+        self._last = take
+        return True
 
     # --- before the first step
 
@@ -188,7 +202,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
     def release(self) -> None:
         """Forgets the recordings and lets go of their memory; gradients that lie in it are copied (OutOfMemoryError: forgotten)."""
         lying = [(leaf, grad) for take in self._takes for leaf, grad in zip(take.leaves, take.grads) if leaf.grad is grad]
-        self._takes, self._memory = [], _C.ReplayMemory()
+        self._takes, self._memory, self._last = [], _C.ReplayMemory(), None
         try:
             copies = [Tensor(grad._array.to(grad.device)) for _, grad in lying]
         except _C.OutOfMemoryError:

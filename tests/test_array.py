@@ -366,3 +366,32 @@ def test_item_needs_one_element() -> None:
     assert float(fastnn.tensor([1.5])) == 1.5 and int(fastnn.tensor(3)) == 3 and bool(fastnn.tensor(True)) is True
     with pytest.raises(ValueError, match=r"one element, got shape \(2,\)"):
         fastnn.tensor([1.0, 2.0]).item()
+
+
+# --- what is refused where it was not looked at
+
+
+def test_no_address_of_a_copy_that_is_gone() -> None:
+    with pytest.raises(AttributeError, match="numpy\\(\\) copies"):
+        _ = _C.from_numpy(np.arange(8.0), dtype="bfloat16").__array_interface__
+    assert _C.from_numpy(np.arange(8.0)).__array_interface__["shape"] == (8,)
+
+
+def test_narrow_arrays_are_overwritten_from_numpy() -> None:
+    array = _C.from_numpy(np.zeros(4, np.float32), dtype="bfloat16")
+    version = array.version
+    array.copy_from(np.array([1, 2.5, 1e30, -3], np.float32))
+    assert array.numpy().tolist() == [1.0, 2.5, pytest.approx(1e30, rel=4e-3), -3.0] and array.version > version
+
+
+def test_an_array_that_was_never_made() -> None:
+    nothing = _C.Array.__new__(_C.Array)
+    for name in ("shape", "dtype", "version"):
+        with pytest.raises(TypeError, match="never made"):
+            getattr(nothing, name)
+
+
+def test_memory_off_the_boundary_of_its_elements_is_refused() -> None:
+    bytes_before = np.zeros(129, np.uint8)[1:]
+    with pytest.raises(ValueError, match="from_dlpack: its memory begins [123] bytes behind a boundary of its elements; fastnn.tensor"):
+        fastnn.from_dlpack(bytes_before.view(np.float32))

@@ -409,3 +409,11 @@ def test_a_normalisation_is_fixed() -> None:
 def test_a_set_is_not_its_two_arrays() -> None:
     with pytest.raises(TypeError, match=r"ArrayDataset: images, labels = dataset\.images, dataset\.labels gives its arrays"):
         _, _ = data.digits()[0]  # type: ignore[misc]
+
+
+def test_positions_that_are_not_there_are_refused_where_kernels_would_read() -> None:
+    dataset = ArrayDataset(np.zeros((4, 1, 2, 2), np.uint8), [0, 1, 0, 1])
+    one = np.ones(1, np.float32)
+    for wrong in ([-1], [4], [0, 10**12]):
+        with pytest.raises(IndexError, match="ArrayDataset.gather: positions from .* there are 4 samples"):
+            dataset.gather(np.array(wrong), one, one)

@@ -262,3 +262,25 @@ def test_the_labels_slope_of_many_equal_terms(seed: int, classes: int, table: Ta
     if table.where in ("portable", "avx2") and table.dtype == "float32":
         with pytest.raises(AssertionError):
             assert_within(got, expected, tolerance * 8 / (8 + classes / 64), "as it once was")
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll", "multi_margin"])
+@pytest.mark.parametrize("label", [-1, 3, 10**12])
+def test_labels_that_others_change_after_they_were_looked_at_touch_no_other_row(loss: str, label: int) -> None:
+    """Memory that is shared (from_dlpack) may be written to between forward and backward: NaN in that sample's gradient, and nowhere else."""
+    function = {"cross_entropy": fastnn.ops.cross_entropy, "nll": fastnn.ops.nll_loss, "multi_margin": fastnn.ops.multi_margin_loss}[loss]
+    scores = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    given = np.array([0, 1, 2, 0])
+
+    def gradient(change: bool) -> np.ndarray:
+        shared = given.copy()
+        x = fastnn.tensor(scores, requires_grad=True)
+        value = function(x, fastnn.from_dlpack(shared))
+        if change:
+            shared[1] = label
+        value.backward()
+        assert x.grad is not None
+        return x.grad.numpy()
+
+    right, found = gradient(False), gradient(True)
+    assert np.isnan(found[1]).all() and (found[[0, 2, 3]] == right[[0, 2, 3]]).all()

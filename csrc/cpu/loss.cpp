@@ -1,4 +1,6 @@
 // Softmax and cross-entropy in one: the log-sum-exp of each row is kept, the softmax never stored. And its second half alone, nll.
+#include <cmath>
+
 #include "rows.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -8,6 +10,13 @@ INLINE double sum_weights(int64_t C, const R* w) {
   double total = w ? 0 : double(C);
   for (int64_t c = 0; w && c < C; c++) total += w[c];
   return total;
+}
+
+// Labels are looked at ahead of a loss; its memory may be others', who write meanwhile. NaN then, as on a GPU, and nothing beyond the row.
+INLINE bool names_class(int64_t label, int64_t C) { return uint64_t(label) < uint64_t(C); }
+
+INLINE void fill_with_nan(T* p, int64_t n) {
+  for (int64_t c = 0; c < n; c++) p[c] = T(real(NAN));
 }
 
 INLINE double weight_of(const R* weight, int64_t c) { return weight ? double(weight[c]) : 1; }
@@ -35,7 +44,10 @@ void cross_entropy_forward(const Context& context, const CrossEntropy& s, const 
     const LogSumExp lse(z, s.C);
     top[i] = lse.top, log_sum[i] = R(lse.log_sum);
     Counted of;
-    if (const int64_t label = labels[i]; label != s.ignore_index) {
+    const int64_t label = labels[i];
+    if (label != s.ignore_index && !names_class(label, s.C)) {
+      of = {NAN, NAN};
+    } else if (label != s.ignore_index) {
       of.weight = weight_of(weight, label);
       of.loss = of.weight * (1 - s.smoothing) * (lse.log_sum + (double(lse.top) - double(z[label])));
       if (s.smoothing > 0) {
@@ -62,6 +74,7 @@ void cross_entropy_backward(const Context& context, const CrossEntropy& s, const
     T* dz = dx + i * s.C;
     const int64_t label = labels[i];
     if (label == s.ignore_index) return clear(dz, s.C);
+    if (!names_class(label, s.C)) return fill_with_nan(dz, s.C);
     const double scale = scale_of(s.reduction, dloss, i, double(*divisor)), hit = weight_of(weight, label) * (1 - s.smoothing);
     const vec share = set(real(scale * (hit + spread * all_weights))), even = set(real(scale * spread));
     const vec highest = set(top[i]), rest = set(log_sum[i]);
@@ -128,7 +141,10 @@ void nll_forward(const Context& context, const CrossEntropy& s, const T* log_p, 
                  void*) {
   const Counted total = add_rows(context, s.N, 1, [&](int64_t i) {
     Counted of;
-    if (const int64_t label = labels[i]; label != s.ignore_index) {
+    const int64_t label = labels[i];
+    if (label != s.ignore_index && !names_class(label, s.C)) {
+      of = {NAN, NAN};
+    } else if (label != s.ignore_index) {
       of.weight = weight_of(weight, label);
       of.loss = -of.weight * double(log_p[i * s.C + label]);
     }
@@ -142,9 +158,10 @@ void nll_forward(const Context& context, const CrossEntropy& s, const T* log_p, 
 void nll_backward(const Context& context, const CrossEntropy& s, const T*, const i64* labels, const R* weight, const R* divisor,
                   const R* dloss, T* dx) {
   for_rows(context, s.N, s.C, [&](int64_t i) {
+    const int64_t label = labels[i];
+    if (label != s.ignore_index && !names_class(label, s.C)) return fill_with_nan(dx + i * s.C, s.C);
     clear(dx + i * s.C, s.C);
-    if (const int64_t label = labels[i]; label != s.ignore_index)
-      dx[i * s.C + label] = T(-weight_of(weight, label) * scale_of(s.reduction, dloss, i, double(*divisor)));
+    if (label != s.ignore_index) dx[i * s.C + label] = T(-weight_of(weight, label) * scale_of(s.reduction, dloss, i, double(*divisor)));
   });
 }
 
@@ -164,6 +181,10 @@ void multi_margin_forward(const Context& context, const MultiMargin& s, const T*
   const Counted total = add_rows(context, s.N, s.C, [&](int64_t i) {
     const T* z = scores + i * s.C;
     const int64_t label = labels[i];
+    if (!names_class(label, s.C)) {
+      if (s.reduction == Reduction::none) loss[i] = R(NAN);
+      return Counted{NAN, 1};
+    }
     const vec shift = set(shift_of(s, z, label));
     const auto side = [&](int64_t begin, int64_t end) {
       return sum_terms(begin, end, [&](int64_t c, auto load, auto) {
@@ -186,6 +207,7 @@ void multi_margin_backward(const Context& context, const MultiMargin& s, const T
     const T* z = scores + i * s.C;
     T* dz = dx + i * s.C;
     const int64_t label = labels[i];
+    if (!names_class(label, s.C)) return fill_with_nan(dz, s.C);
     const double scale = scale_of(s.reduction, dloss, i, divisor) * s.scale * weight_of(weight, label);
     const vec shift = set(shift_of(s, z, label)), once = set(real(scale)), twice = set(real(2 * scale));
     const auto side = [&](int64_t begin, int64_t end) {

@@ -216,7 +216,10 @@ class ArrayDataset(Dataset):
             return normalized(self.raw(indices)[0], scale, shift, device, frames)
         near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
         source = self._source.on(device if near else "cpu")
-        batch = _gathered(source, self._source_rows(indices), scale, shift, frames)
+        rows, samples = self._source_rows(indices), self._source.array.shape[0]
+        if len(rows) and not 0 <= rows.min() <= rows.max() < samples:  # kernels read where they are told to
+            raise IndexError(f"ArrayDataset.gather: positions from {rows.min()} to {rows.max()}; there are {samples} samples, counted from 0")
+        batch = _gathered(source, rows, scale, shift, frames)
         return batch if near else _sent(batch, device)
 
     def _whole(self) -> np.ndarray:

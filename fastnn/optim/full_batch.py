@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import _C, random, recording
 from ..arguments import function, instance
 from ..profiler import profile
 from ..tensor import Tensor
@@ -48,6 +48,9 @@ class FullBatch(Optimizer):
         super().add_param_group(param_group)
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
+        recorder = recording.current()
+        if recorder is not None and recorder.core is not None:
+            raise _C.CaptureError(f"{self.name} looks at the loss while it steps; step it outside of what is captured")
         self.rates()
         put_back = self._as_it_is()
         weights = [(p._array, p._array.to(p.device)) for p in self.options["params"]]  # now: putting them back must not need memory
