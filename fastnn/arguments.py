@@ -134,6 +134,17 @@ def dtype_name(value: Any) -> str:
     return value if isinstance(value, str) else value.name if isinstance(value, np.dtype) else ""
 
 
+def refuse_other_integers(what: str, values: np.ndarray, dtype: str) -> None:
+    """ValueError where the cast would make other numbers of them: 300 as uint8, 2**63 or NaN as int64."""
+    if dtype not in ("uint8", "int64") or np.can_cast(values.dtype, dtype) or not values.size:
+        return
+    least, beyond = np.iinfo(dtype).min, np.iinfo(dtype).max + 1
+    fits = (values > least - 1) & (values < beyond) if values.dtype.kind != "f" else (values >= least) & (values < float(beyond))
+    if not fits.all():
+        at = np.unravel_index(fits.argmin(), fits.shape)
+        raise ValueError(f"{what}: {values[at]} at {tuple(map(int, at))} is no {dtype}; expected {least} to {beyond - 1}")
+
+
 def flag(what: str, name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):

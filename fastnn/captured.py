@@ -7,6 +7,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,10 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
 
 def _settings(module: Any) -> tuple[dict[str, Any], ...]:
     """What a module is made of: attributes (its mode among them), parameters, buffers, modules below."""
-    return tuple([dict(part) for part in (module.__dict__, module._parameters, module._buffers, module._modules)])
+    own = {
+        name: copy(value) if type(value) in (list, dict, set) else value for name, value in module.__dict__.items()
+    }  # may change in place
+    return (own, *[dict(part) for part in (module._parameters, module._buffers, module._modules)])
 
 
 class _Take:

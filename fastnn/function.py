@@ -98,9 +98,10 @@ class _UserOp(Op):
 
 
 def _array_of(name: str, value: Any, kinds: str, dtype: str, device: str) -> Array:
-    """The array in a Tensor, or one made of numbers; those of these kinds become of that type."""
+    """A copy of a Tensor, which may be somebody's (a saved one, a constant) and will be a gradient of its own; or an array made of numbers, of
+    which those of these kinds become of that type."""
     if isinstance(value, Tensor):
-        return value._array
+        return value._array.to(value.device)
     values = array(name, "what it returns", value)
     if isinstance(value, tuple) or values.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected it to return one Tensor or array of numbers, got {shown(value)}")

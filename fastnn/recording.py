@@ -193,14 +193,19 @@ def look_after_exceptions(tensors: Sequence[Tensor], at: Callable[..., None], si
 
 
 def see_module(module: Any) -> int:
-    """A module that the step calls: its mode and its parameters are part of what was recorded. Returns what `scopes.leave` takes."""
+    """A module that the step calls. Returns what `scopes.leave` takes."""
+    know(module)
+    return scopes.enter(module)
+
+
+def know(module: Any) -> None:
+    """A module of the step, called or run inside another one's kernel: its mode and its parameters are part of what was recorded."""
     recorder = current()
     if recorder is not None and id(module) not in recorder.modules:
         for each in module.modules():
             if each._hooks and recorder.core is not None:
                 raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
             recorder.modules[id(each)] = each
-    return scopes.enter(module)
 
 
 def see_leaf(leaf: Tensor) -> None:

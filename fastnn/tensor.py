@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _C, devices, leaves, recording
 from .arguments import array as checked_array
-from .arguments import dtype_name, flag, shown
+from .arguments import dtype_name, flag, refuse_other_integers, shown
 from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
@@ -385,7 +385,7 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
 
     Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
     "float64", "bfloat16" (see ops.cast), "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers or
-    bfloat16 are to require a gradient.
+    bfloat16 are to require a gradient; ValueError for numbers that an integer type has not.
     """
     values = array.numpy() if isinstance(array, Tensor) else checked_array("fastnn.tensor", "array", array)
     if values.dtype.kind in "OSUMmcV":
@@ -404,6 +404,7 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
         raise TypeError(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")
     if flag("fastnn.tensor", "requires_grad", requires_grad) and name not in ("float32", "float64"):
         raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {name}")
+    refuse_other_integers("fastnn.tensor", values, name)
     held = values if name == "bfloat16" else values.astype(name, copy=False)  # numpy has no bfloat16
     return Tensor(_C.from_numpy(held, devices.resolve(device), name), requires_grad)
 

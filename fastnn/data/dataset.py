@@ -218,7 +218,9 @@ class ArrayDataset(Dataset):
         source = self._source.on(device if near else "cpu")
         rows, samples = self._source_rows(indices), self._source.array.shape[0]
         if len(rows) and not 0 <= rows.min() <= rows.max() < samples:  # kernels read where they are told to
-            raise IndexError(f"ArrayDataset.gather: positions from {rows.min()} to {rows.max()}; there are {samples} samples, counted from 0")
+            raise IndexError(
+                f"ArrayDataset.gather: positions from {rows.min()} to {rows.max()}; there are {samples} samples, counted from 0"
+            )
         batch = _gathered(source, rows, scale, shift, frames)
         return batch if near else _sent(batch, device)
 

@@ -36,11 +36,14 @@ class HookHandle:
     """What register_forward_hook returns; `remove()` takes the hook out again."""
 
     def __init__(self, hooks: list[Hook], hook: Hook) -> None:
-        self._hooks, self._hook = hooks, hook
+        self._hooks, self._hook = hooks, [hook]
 
     def remove(self) -> None:
-        if self._hook in self._hooks:
-            self._hooks.remove(self._hook)
+        """Once: the same function may be registered several times."""
+        for hook in self._hook:
+            if hook in self._hooks:
+                self._hooks.remove(hook)
+        self._hook = []
 
 
 @guarded
@@ -193,13 +196,12 @@ class Module:
 
     # --- state
 
-    def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = {}
-        for prefix, module in self.named_modules():
-            for registry in (module._parameters, module._buffers):
-                for name, value in registry.items():
-                    if value is not None:
-                        state[f"{prefix}.{name}" if prefix else name] = value
+    def _state(self, prefix: str = "") -> dict[str, Tensor]:
+        """Under every name: a module that is held under two has both, as in PyTorch."""
+        own = (*self._parameters.items(), *self._buffers.items())
+        state: dict[str, Tensor] = {prefix + name: value for name, value in own if value is not None}
+        for name, child in self.named_children():
+            state.update(child._state(f"{prefix}{name}."))
         return state
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -226,9 +228,10 @@ class Module:
             own[key].copy_from(value)
 
     def train(self: M, mode: bool = True) -> M:
-        """Training mode: dropout drops, batch normalisation uses the batch."""
-        for module in self.modules():
-            module.__dict__["training"] = flag("Module.train", "mode", mode)
+        """Training mode: dropout drops, batch normalisation uses the batch. Calls train(mode) of each module below, which may see to its own."""
+        self.__dict__["training"] = flag("Module.train", "mode", mode)
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self: M) -> M:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _C
 from ..arguments import array as as_array
-from ..arguments import finite, shown
+from ..arguments import finite, refuse_other_integers, shown
 from ..tensor import Array, Op, Tensor, apply, tensor
 from .shape import Shape, View, expect_tensor, floats, reshape, reshaped, transpose
 
@@ -129,7 +129,9 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
     if isinstance(values, Tensor) and values.dtype == "int64":
         array = reshaped(values._array, (values.size,))
     else:
-        array = _C.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))
+        given = np.asarray(values)
+        refuse_other_integers(what, given, "int64")
+        array = _C.from_numpy(given.astype(np.int64).reshape(-1))
     if array.device == "cpu":
         try:
             _C.check_labels(what, array, shape, classes, ignore_index)

@@ -14,6 +14,7 @@ from ..arguments import shown
 from ..described import described, plural
 from ..elsewhere import of_property
 from ..exclusive import claimed
+from ..ops.reduce import broadcast_to
 from ..other_names import told
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
@@ -49,6 +50,10 @@ class Launch:
     moved: Array | None
     groups: int
     pieces: int
+
+
+def _zeros_like(p: Tensor) -> Tensor:
+    return broadcast_to(Tensor(_C.constant(np.zeros((1,) * p.ndim, p.dtype), p.device)), p.shape)
 
 
 class Optimizer:
@@ -240,7 +245,7 @@ class Optimizer:
         for group in self.param_groups:
             for p in group["params"]:
                 recording.see_leaf(p)
-                p.grad = None if set_to_none or p.grad is None else p.grad.detach() * 0.0
+                p.grad = None if set_to_none or p.grad is None else _zeros_like(p)
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
