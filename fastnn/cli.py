@@ -97,23 +97,30 @@ def train(options: argparse.Namespace) -> None:
     except Interrupted as error:
         error.args = (f"{error.where}; go on with: {again}",)
         raise
-    print(_test(trainer, sets.test, fit["validation"]))
-    _write_results(trainer, out, history_file)
+    trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
+    try:
+        print(_test(trainer, sets.test, fit["validation"]))
+    finally:
+        _write_results(trainer, out, history_file)
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Prints loss and accuracy of a saved model on a test set."""
+    from .data.recognise import names_below
     from .train import load_model
 
     trained = load_model(options.model_file)
     dataset = options.dataset or trained.notes.get("dataset")
     if dataset is None:
         raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(_RECIPES)}")
-    sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0))
+    skip = options.skip_broken or bool(trained.notes.get("skip_broken"))
+    sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
+    if "kept for the test" in sets.origin and trained.notes.get("photos") != names_below(_place(dataset, options.data)):
+        _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
     result = trained.evaluate(part)
-    print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} %")
+    print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images")
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -263,11 +270,7 @@ def _load(
         if path is not None:
             raise ValueError("--data: digits lie inside the package; leave it out")
         return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
-    if path is None and "FASTNN_DATA" in os.environ:
-        path = os.path.join(os.environ["FASTNN_DATA"], dataset)
-    if path is None:
-        here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
-        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{here}")
+    path = _place(dataset, path)
     if dataset == "images":
         where = data.recognise(path)[1] if os.path.isdir(path) else path  # the folder inside, where that is all there is
         return data.image_folder(where, size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
@@ -282,6 +285,15 @@ def _load(
     return data.Sets(*_train_and_test(loaders[dataset](path)), path)
 
 
+def _place(dataset: str, path: str | None) -> str:
+    if path is None and "FASTNN_DATA" in os.environ:
+        path = os.path.join(os.environ["FASTNN_DATA"], dataset)
+    if path is None:
+        here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
+        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{here}")
+    return path
+
+
 def _train_and_test(pair: tuple[Dataset, Dataset]) -> tuple[Dataset, None, Dataset]:
     return pair[0], None, pair[1]
 
@@ -289,6 +301,7 @@ def _train_and_test(pair: tuple[Dataset, Dataset]) -> tuple[Dataset, None, Datas
 def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str, Any]]:
     """The trainer, and what its fit takes."""
     from . import data, models, seed
+    from .data.recognise import names_below
     from .train import Trainer
 
     training, validation = sets.train, sets.validation
@@ -309,6 +322,8 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     step = {name: getattr(options, name) for name in _STEP}
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
+    if options.dataset == "images":
+        trainer.notes |= {"photos": names_below(_place("images", options.data)), "skip_broken": options.skip_broken}
     replay = {"auto": "auto", "off": False}[options.replay]
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
 
@@ -363,7 +378,6 @@ def _passed_over(sets: Sets) -> str:
 
 def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) -> str:
     """The one look at the test set: with the best snapshot by validation, without validation with the last epoch's weights."""
-    trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
     which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}"
     if test is not None:
         return f"{which}\ntest accuracy {100 * trainer.evaluate(test)['accuracy']:.1f} %"
@@ -410,6 +424,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
     command.add_argument("--dataset", choices=list(_RECIPES), help="default: the one it was trained on")
     command.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
+    command.add_argument("--skip-broken", action="store_true", help="leave out photos that cannot be read (as the training did)")
     command.set_defaults(run=evaluate)
     command = commands.add_parser("predict", help="classes of image files", description=predict.__doc__)
     command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")

@@ -58,3 +58,16 @@ def test_what_was_best_before_a_resume_still_counts(tmp_path: Path) -> None:
     again.optimizer.param_groups[0]["lr"] = 0.05
     fit(again, TRAIN, 3, VALIDATION, resume=path, restore_best=False)
     assert best is not None and again.best is not None and again.best.epoch == best.epoch
+
+
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+def test_a_schedule_that_an_earlier_fit_has_used_up_is_warned_of(unit: str) -> None:
+    fastnn.seed(0)
+    model = net()
+    total = 2 if unit == "epoch" else 2 * 6
+    t = Trainer(model, optim.SGD(model.parameters(), optim.schedules.cosine(0.1, total, unit=unit)))
+    fit(t, TRAIN, 2)
+    with pytest.warns(
+        UserWarning, match=r"fit: the schedule .* is at its end, where the rate is .*: set param_groups.*counted from step 12"
+    ):
+        fit(t, TRAIN, 2)

@@ -327,3 +327,42 @@ def test_a_file_of_another_program_goes_into_a_model_of_ones_own() -> None:
     assert trained.classes is None and trained.notes == {} and all(
         (a == trained.model.state_dict()[name]).all() for name, a in model.state_dict().items()
     )  # fmt: skip
+
+
+def test_photos_of_which_others_are_drawn_for_the_test_than_at_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("photos"), n=20)
+    run(capsys, "train", "photos", "--size", "8", "--model", "linear", "--epochs", "1", "--batch-size", "8")
+    evaluate = ["evaluate", "runs/photos/model.safetensors", "--data", "photos"]
+    assert main(evaluate) == 0
+    told = capsys.readouterr()
+    assert not told.err and re.search(r"^test accuracy \d+\.\d % of 12 images$", told.out, re.M)
+    paint(Path("photos/red/another.png"), (210, 20, 20), (9, 9))
+    assert main(evaluate) == 0
+    assert "not the photos of the training: the 12 drawn for the test may be some that the model was trained on" in capsys.readouterr().err
+
+
+def test_broken_photos_that_the_training_left_out_are_left_out_again(capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("photos"), n=10)
+    Path("photos/red/broken.jpg").write_bytes(b"no image")
+    quick = ["--size", "8", "--model", "linear", "--epochs", "1", "--batch-size", "8"]
+    run(capsys, "train", "photos", *quick, "--skip-broken")
+    assert "test accuracy" in run(capsys, "evaluate", "runs/photos/model.safetensors", "--data", "photos")
+    write_folder(Path("others"), n=10)
+    run(capsys, "train", "others", *quick)
+    Path("others/red/broken.jpg").write_bytes(b"no image")
+    assert "broken.jpg: not an image" in refusal(capsys, "evaluate", "runs/others/model.safetensors", "--data", "others")
+    assert "test accuracy" in run(capsys, "evaluate", "runs/others/model.safetensors", "--data", "others", "--skip-broken")
+
+
+def test_a_run_keeps_its_model_where_the_test_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(Path("photos"), n=10)
+    evaluated = Trainer.evaluate
+
+    def evaluate(trainer: Trainer, *data: Any) -> dict[str, float]:
+        if trainer._batch is None:  # no fit is under way
+            raise ValueError("no test today")
+        return evaluated(trainer, *data)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    assert "no test today" in refusal(capsys, "train", "photos", "--size", "8", "--model", "linear", "--epochs", "1", "--batch-size", "8")
+    assert load_model("runs/photos/model.safetensors").classes == ("blue", "green", "red")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 
 from ..arguments import path as checked_path
 from . import cifar, folder
@@ -20,6 +21,12 @@ _EXPECTED = (
     "a folder of photos (CLASS/*.jpg, or train/CLASS/*.jpg beside val/CLASS/...), of IDX files, of CIFAR batches or of .npy files, "
     "an .npz file, or a CIFAR .tar.gz"
 )
+
+
+def names_below(path: str | os.PathLike[str]) -> str:
+    """A checksum of the names of all files below a folder: with others, other ones are drawn for the test."""
+    names = (os.path.relpath(os.path.join(folder, file), path) for folder, _, files in os.walk(path) for file in files)
+    return f"{zlib.crc32(chr(0).join(sorted(names)).encode(errors='surrogateescape')):08x}"
 
 
 def recognise(path: str | os.PathLike[str]) -> tuple[str, str]:

@@ -50,15 +50,22 @@ names_of_trainer = told(
 
 
 def warn_of_short_schedules(optimizer: Optimizer, epochs: int) -> None:
-    """A schedule that counts steps and was told epochs is at its end after a few batches, and nothing is learned from then on."""
+    """A schedule that counts steps and was told epochs is at its end after a few batches, and one that an earlier fit has used up at its first:
+    nothing is learned from then on."""
     for group in optimizer.param_groups:
         schedule, steps = group["lr"], optimizer.steps_per_epoch or 1
-        if not isinstance(schedule, Schedule) or schedule.unit != "step" or schedule.total is None:
+        if not isinstance(schedule, Schedule) or schedule.total is None:
             continue
-        highest = max(rate_at(schedule, int(part * schedule.total), steps) for part in (0, 0.25, 0.5))
-        if 2 * schedule.total < epochs * steps and rate_at(schedule, epochs * steps - 1, steps) < 0.01 * highest:
-            warnings.warn(
-                f"fit: the schedule {schedule!r} ends after {schedule.total:g} steps, {epochs} epochs have {epochs * steps}; unit='epoch' counts epochs",
-                stacklevel=5,
-            )
-            return
+        total = int(schedule.total * (1 if schedule.unit == "step" else steps))
+        highest, last = max(rate_at(schedule, int(part * total), steps) for part in (0, 0.25, 0.5)), epochs * steps - 1
+        if rate_at(schedule, max(last, 0), steps) >= 0.01 * highest:
+            continue
+        if total <= optimizer.steps <= last:
+            now = rate_at(schedule, optimizer.steps, steps)
+            said = f"is at its end, where the rate is {now:.3g}: set param_groups[...]['lr'] to a new one (counted from step {optimizer.steps})"
+        elif schedule.unit == "step" and 2 * total < epochs * steps:
+            said = f"ends after {schedule.total:g} steps, {epochs} epochs have {epochs * steps}; unit='epoch' counts epochs"
+        else:
+            continue
+        warnings.warn(f"fit: the schedule {schedule!r} {said}", stacklevel=5)
+        return
