@@ -94,8 +94,11 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch."""
-    loader = _loader(data, normalize, device_of(forward.model))
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch.
+
+    ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments.
+    """
+    loader = _loader("evaluate", data, normalize, device_of(forward.model))
     if not len(loader):
         raise ValueError("evaluate: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics)
@@ -110,7 +113,10 @@ def evaluate(
 
 
 def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
-    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is)."""
+    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is).
+
+    Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses.
+    """
     with mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
@@ -120,17 +126,38 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
                 raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
             images = array("predict", "data", data)
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
-        with closing(_loader(data, normalize, device_of(forward.model)).batches(0)) as batches:
+        with closing(_loader("predict", data, normalize, device_of(forward.model)).batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]
     if not logits:
         raise ValueError("predict: there are no images")
     return _softmax(np.concatenate(logits))
 
 
-def _loader(data: Data, normalize: Normalize | None, device: str) -> Loader:
-    if isinstance(data, Loader):
-        return data
-    return Loader(as_dataset(data, "evaluate: data"), _BATCH, normalize=normalize, device=device)
+def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
+    if not isinstance(data, Loader):
+        return Loader(as_dataset(data, "evaluate: data"), _BATCH, normalize=normalize, device=device)
+    refuse_other_samples(what, data, normalize, device)
+    moved = [f"{name}=True" for name in ("shuffle", "drop_last") if getattr(data, name)]
+    if what == "predict" and moved:
+        raise ValueError(f"predict: the loader has {' and '.join(moved)}; row i is to be sample i: leave it out, {_INSTEAD}")
+    return data
+
+
+_INSTEAD = "or give the data set itself, loader.dataset"
+
+
+def refuse_other_samples(what: str, loader: Loader, normalize: Normalize | None, device: str) -> None:
+    """ValueError for a Loader whose samples are not what a model with this preprocessing takes: figures of them say nothing of it."""
+    if loader.device != device:
+        raise ValueError(f"{what}: the loader gives batches on {loader.device}, the model lies on {device}; give both the same, {_INSTEAD}")
+    if not same_normalize(loader.normalize, normalize):
+        raise ValueError(f"{what}: the loader has normalize={loader.normalize}, the model {normalize}; give both the same, {_INSTEAD}")
+    if loader.augment:
+        raise ValueError(f"{what}: the loader has augment={loader.augment}, which changes the samples; leave it out, {_INSTEAD}")
+
+
+def same_normalize(a: Normalize | None, b: Normalize | None) -> bool:
+    return (a and a.state()) == (b and b.state())
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

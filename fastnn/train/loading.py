@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
-from .evaluation import Data
+from .evaluation import Data, refuse_other_samples, same_normalize
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -21,7 +21,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         trainer.normalize = trainer.normalize or loader.normalize
         if loader.device != trainer.device:
             raise ValueError(f"fit: the loader gives batches on {loader.device}, the trainer works on {trainer.device}; give both the same")
-        if trainer.normalize is not None and (loader.normalize is None or loader.normalize.state() != trainer.normalize.state()):
+        if not same_normalize(loader.normalize, trainer.normalize):
             raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
     else:
         dataset = as_dataset(data, "fit: train")
@@ -38,8 +38,10 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
     return loader
 
 
-def checked_validation(data: Data | None) -> Data | None:
-    """What is evaluated after each epoch, looked at before the first one."""
+def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Data | None:
+    """What is evaluated after each epoch, looked at before the first one; the trainer knows how its training set is prepared by then."""
+    if isinstance(data, Loader) and trainer is not None:
+        refuse_other_samples("fit: validation", data, trainer.normalize, trainer.device)
     if data is None or isinstance(data, Loader):
         return data
     dataset = as_dataset(data, "fit: validation")

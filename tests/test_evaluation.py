@@ -1,0 +1,83 @@
+"""What evaluate and predict make of Loaders, losses and metrics: figures that say of the model what they seem to say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from test_trainer import blobs, trainer
+
+from fastnn.data import Flip, Loader, Normalize
+from fastnn.train import Trained, Trainer, load_model
+from fastnn.train.loading import checked_validation
+
+OTHER = Normalize([128.0], [64.0])
+TEST = blobs(30, 1)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Trainer:
+    t = trainer()
+    t.fit(blobs(60), 1, batch_size=16, progress=False)
+    return t
+
+
+@pytest.fixture(scope="module")
+def loaded(fitted: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    path = tmp_path_factory.mktemp("models") / "m"
+    fitted.save_model(path)
+    return load_model(path, model=trainer().model)
+
+
+@pytest.fixture(params=["fitted", "loaded"])
+def model(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+# --- Loaders of one's own
+
+
+@pytest.mark.parametrize("what", ["evaluate", "predict"])
+def test_a_loader_prepares_samples_as_the_model_takes_them(model: Any, what: str) -> None:
+    """Others gave figures of a model that nobody has."""
+    given, wanted = getattr(model, what)(Loader(TEST, 7, normalize=model.normalize)), getattr(model, what)(TEST)
+    if what == "predict":
+        np.testing.assert_allclose(given, wanted, rtol=1e-5)
+    else:
+        assert given == pytest.approx(wanted)
+    for other in (None, OTHER):
+        with pytest.raises(
+            ValueError, match=rf"^{what}: the loader has normalize={'None' if other is None else 'Normalize'}.*loader.dataset$"
+        ):
+            getattr(model, what)(Loader(TEST, 7, normalize=other))
+    with pytest.raises(ValueError, match=rf"^{what}: the loader has augment=\(Flip.* which changes the samples; leave it out"):
+        getattr(model, what)(Loader(TEST, 7, normalize=model.normalize, augment=Flip()))
+
+
+def test_a_model_trained_on_samples_as_they_are_evaluates_them_so() -> None:
+    t = trainer()
+    t.fit(Loader(blobs(60), 16), 1, progress=False)
+    assert t.evaluate(Loader(TEST, 7))["loss"] == pytest.approx(t.evaluate(TEST)["loss"])
+    with pytest.raises(ValueError, match=r"^evaluate: the loader has normalize=Normalize\(.*, the model None; give both the same"):
+        t.evaluate(Loader(TEST, 7, normalize=OTHER))
+
+
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"drop_last": True}, {"shuffle": True, "drop_last": True}], ids="-".join)
+def test_predictions_come_in_the_order_of_the_samples(model: Any, options: dict[str, bool]) -> None:
+    loader = Loader(TEST, 7, normalize=model.normalize, **options)
+    with pytest.raises(ValueError, match=f"^predict: the loader has {'=True and '.join(options)}=True; row i is to be sample i"):
+        model.predict(loader)
+    assert model.evaluate(loader)["loss"] > 0  # a mean does not mind the order, and who drops samples has asked for it
+
+
+def test_validation_is_looked_at_before_the_first_epoch(fitted: Trainer) -> None:
+    """Its figures choose the best snapshot."""
+    for loader, words in (
+        (Loader(TEST, 7), "normalize=None"),
+        (Loader(TEST, 7, normalize=fitted.normalize, augment=Flip()), "augment="),
+    ):
+        with pytest.raises(ValueError, match=f"^fit: validation: the loader has {words}"):
+            checked_validation(loader, fitted)
+        with pytest.raises(ValueError, match=f"the loader has {words}"):
+            trainer().fit(blobs(60), 1, loader, progress=False)
