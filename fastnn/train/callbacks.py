@@ -11,7 +11,7 @@ from ..arguments import integer, text
 from ..arguments import path as checked_path
 from ..described import Described
 from ..other_names import told
-from .history import heading, line
+from .history import best_row, heading, line
 
 if TYPE_CHECKING:
     from ..data import Loader
@@ -68,14 +68,17 @@ def checked_hooks(callback: Callback) -> None:
 
 
 class EarlyStopping(Callback):
-    """Stops when `monitor` has not improved for `patience` epochs. The trainer keeps the best snapshot in any case."""
+    """Stops when `monitor` has not improved for `patience` epochs of the running fit (of all of them where it goes on from a checkpoint, which
+    does not say how many fits there were). The trainer keeps the best snapshot in any case."""
 
     @told({"restore_best_weights": "fit keeps and restores the best weights by itself", "min_delta": "any improvement counts"})
     def __init__(self, patience: int, *, monitor: str = "val_loss") -> None:
         self.patience = integer("EarlyStopping", "patience", patience, 1)
         self.monitor = text("EarlyStopping", "monitor", monitor, "such as 'val_loss'")
+        self._since = 0  # the first row that counts
 
     def before_fit(self, trainer: Trainer) -> None:
+        self._since = 0 if trainer.resumed else len(trainer.history)
         if (
             len(trainer.history) and trainer.resumed and self.monitor in trainer.history.rows[-1]
         ):  # the rows alone decide, as if never interrupted
@@ -90,8 +93,8 @@ class EarlyStopping(Callback):
         self._judge(trainer)
 
     def _judge(self, trainer: Trainer) -> None:
-        rows = len(trainer.history) - 1
-        if rows - trainer.history.best(self.monitor) >= self.patience:
+        rows = trainer.history.rows[self._since :]
+        if len(rows) - 1 - best_row(rows, self.monitor) >= self.patience:
             trainer.stop = True
 
 

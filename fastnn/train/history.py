@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import files
@@ -65,13 +65,11 @@ class History:
         self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in row.items()})
 
     def best(self, monitor: str) -> int:
-        """The index of the best row by one column: the lowest for losses, else the highest; the earliest of equal ones."""
-        sign = 1 if text("History.best", "monitor", monitor).endswith("loss") else -1
-        if not self.rows or monitor not in self.rows[-1]:
-            there = ", ".join(self.rows[-1]) if self.rows else "no rows yet"
-            raise ValueError(f"History.best: monitor {monitor!r} is no column; there are {there}")
-        values = self[monitor]
-        return min(range(len(values)), key=lambda i: sign * values[i])
+        """The index in `rows` of the best one by a column: the lowest for losses, else the highest; the earliest of equal ones. Rows without
+        the column are passed over; ValueError when none has it."""
+        if text("History.best", "monitor", monitor) not in (there := _columns(self.rows)):
+            raise ValueError(f"History.best: monitor {monitor!r} is no column; there are {', '.join(there) or 'no rows yet'}")
+        return best_row(self.rows, monitor)
 
     def table(self) -> str:
         """The rows as a table to print."""
@@ -100,6 +98,17 @@ class History:
             axes.grid(alpha=0.3)
             axes.legend()
         figure.savefig(path, dpi=120)
+
+
+def best_row(rows: Sequence[Mapping[str, float]], monitor: str) -> int:
+    """The index of the best of those that have the column."""
+    sign = 1 if monitor.endswith("loss") else -1
+    return min((i for i, row in enumerate(rows) if monitor in row), key=lambda i: sign * rows[i][monitor])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of all rows; those of the longest row first, as they stand there."""
+    return list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
 
 
 def _cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,49 @@
+"""The history of several fits, and what is judged by it."""
+
+from __future__ import annotations
+
+import pytest
+from test_trainer import blobs, trainer
+
+from fastnn.train import Callback, EarlyStopping, History, Trainer
+
+
+def rows(column: str, *values: float | None) -> History:
+    """An epoch for each; None: it has no such column."""
+    return History([{"epoch": i + 1, "loss": 1.0, **({} if v is None else {column: v})} for i, v in enumerate(values)])
+
+
+class Says(Callback):
+    """Puts the figures into the history that a test needs there, ahead of callbacks that judge them."""
+
+    def __init__(self, column: str, *values: float) -> None:
+        self.column, self.values = column, iter(values)
+
+    def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+        row[self.column] = trainer.history.rows[-1][self.column] = next(self.values)
+
+
+# --- which row is the best
+
+
+def test_the_best_is_a_row_also_where_others_lack_the_column() -> None:
+    assert rows("val_loss", None, None, 0.5, 0.3, 0.4).best("val_loss") == 3
+    assert rows("val_loss", 0.1, 0.5, 0.3, None).best("val_loss") == 0
+    with pytest.raises(ValueError, match="monitor 'val_loss' is no column; there are epoch, loss$"):
+        rows("val_loss", None).best("val_loss")
+
+
+# --- stopping early
+
+
+def test_early_stopping_judges_the_running_fit() -> None:
+    """Neither epochs without validation before it nor those in which an earlier fit had stopped count."""
+    t, training, stop = trainer(), blobs(32), [EarlyStopping(3, monitor="val_loss")]
+    t.fit(training, 5, progress=False)
+    falling = [Says("val_loss", *(1 - i / 100 for i in range(10))), *stop]
+    t.fit(training, 10, blobs(9, 1), callbacks=falling, progress=False)
+    assert len(t.history) == 15
+    t.fit(training, 10, blobs(9, 1), callbacks=[Says("val_loss", 0.2, *[0.5] * 9), *stop], progress=False)
+    assert len(t.history) == 15 + 4  # the first was the best: three without progress
+    t.fit(training, 10, blobs(9, 1), callbacks=[Says("val_loss", *[0.6, 0.5, 0.4] * 2, *[0.5] * 4), *stop], progress=False)
+    assert len(t.history) == 19 + 6
