@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from test_trainer import blobs, trainer
 
-from fastnn.train import Callback, EarlyStopping, History, Trainer
+from fastnn.train import Callback, EarlyStopping, History, Snapshot, Trainer
+
+NAN = float("nan")
 
 
 def rows(column: str, *values: float | None) -> History:
@@ -31,6 +33,16 @@ def test_the_best_is_a_row_also_where_others_lack_the_column() -> None:
     assert rows("val_loss", 0.1, 0.5, 0.3, None).best("val_loss") == 0
     with pytest.raises(ValueError, match="monitor 'val_loss' is no column; there are epoch, loss$"):
         rows("val_loss", None).best("val_loss")
+
+
+def test_what_is_no_number_is_the_worst() -> None:
+    """It was never beaten where it came first: every comparison with it is false."""
+    assert rows("val_loss", NAN, 0.5, 0.4).best("val_loss") == 2
+    assert rows("val_accuracy", NAN, 0.5, NAN, 0.4).best("val_accuracy") == 1
+    assert rows("val_loss", NAN, NAN).best("val_loss") == 0
+    first, second = Snapshot(1, 0.0, NAN, {}), Snapshot(2, 0.0, 0.5, {})
+    assert second.better_than(first) and not first.better_than(second) and not first.better_than(first)
+    assert Snapshot(2, 0.1, 0.5, {}).better_than(Snapshot(1, NAN, 0.1, {})) and not Snapshot(2, NAN, 0.1, {}).better_than(second)
 
 
 # --- stopping early

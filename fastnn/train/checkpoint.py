@@ -7,6 +7,7 @@ position (epoch, batch, steps), seed and draw, the running sums of the epoch, th
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +50,11 @@ class Snapshot:
     arrays: dict[str, np.ndarray]
 
     def better_than(self, other: Snapshot | None) -> bool:
-        """Higher accuracy, or the same at a lower loss; the earlier of equal ones stays."""
-        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        """Higher accuracy, or the same at a lower loss; the earlier of equal ones stays. NaN is the worst of both."""
+        return other is None or self._rank() > other._rank()
+
+    def _rank(self) -> tuple[float, ...]:
+        return tuple(-math.inf if math.isnan(figure) else figure for figure in (self.accuracy, -self.loss))
 
 
 @dataclass

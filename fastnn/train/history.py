@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -65,8 +66,8 @@ class History:
         self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in row.items()})
 
     def best(self, monitor: str) -> int:
-        """The index in `rows` of the best one by a column: the lowest for losses, else the highest; the earliest of equal ones. Rows without
-        the column are passed over; ValueError when none has it."""
+        """The index in `rows` of the best one by a column: the lowest for losses, else the highest; the earliest of equal ones, NaN the worst.
+        Rows without the column are passed over; ValueError when none has it."""
         if text("History.best", "monitor", monitor) not in (there := _columns(self.rows)):
             raise ValueError(f"History.best: monitor {monitor!r} is no column; there are {', '.join(there) or 'no rows yet'}")
         return best_row(self.rows, monitor)
@@ -103,7 +104,8 @@ class History:
 def best_row(rows: Sequence[Mapping[str, float]], monitor: str) -> int:
     """The index of the best of those that have the column."""
     sign = 1 if monitor.endswith("loss") else -1
-    return min((i for i, row in enumerate(rows) if monitor in row), key=lambda i: sign * rows[i][monitor])
+    values = {i: sign * row[monitor] for i, row in enumerate(rows) if monitor in row}
+    return min(values, key=lambda i: (math.isnan(values[i]), values[i]))
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
