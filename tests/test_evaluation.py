@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from test_trainer import blobs, trainer
 
+import fastnn
+from fastnn import models, nn, optim
 from fastnn.data import Flip, Loader, Normalize
 from fastnn.train import Trained, Trainer, load_model
 from fastnn.train.loading import checked_validation
@@ -81,3 +83,18 @@ def test_validation_is_looked_at_before_the_first_epoch(fitted: Trainer) -> None
             checked_validation(loader, fitted)
         with pytest.raises(ValueError, match=f"the loader has {words}"):
             trainer().fit(blobs(60), 1, loader, progress=False)
+
+
+# --- losses that are sums
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_sum_is_shown_as_what_a_sample_has(accumulate: int) -> None:
+    """In training and validation the same for any size of batches, and the mean that the other reduction shows."""
+    fastnn.seed(0)
+    model, training, shown = models.linear(num_classes=3, input_shape=(1, 6, 6)), blobs(50), []
+    for reduction, size in (("mean", 16), ("sum", 16), ("sum", 7), ("sum", 50)):
+        t = Trainer(model, optim.SGD(model.parameters(), 0.0), nn.CrossEntropyLoss(reduction=reduction), accumulate=accumulate)
+        [row] = t.fit(training, 1, Loader(training, 11, normalize=Normalize.fit(training)), batch_size=size, progress=False)
+        shown += [row["loss"], row["val_loss"], t.evaluate(training)["loss"]]
+    assert shown == pytest.approx([shown[0]] * len(shown), rel=1e-6)

@@ -52,9 +52,14 @@ def count_of(loss: Loss, labels: Tensor) -> float:
     return float(labels.shape[0]) if counting is None or getattr(loss, "reduction", "mean") != "mean" else float(counting(labels))
 
 
+def adds_up(loss: Loss) -> bool:
+    """Whether it says (`loss.reduction`) that it gives a batch's sum; any other is taken for a mean."""
+    return getattr(loss, "reduction", "mean") == "sum"
+
+
 class Sums:
     """Metrics summed over samples, and losses over what their means divide by (`count_of`), in float64; a plain dict of numbers underneath,
-    so that a checkpoint can hold it."""
+    so that a checkpoint can hold it. Of a loss that is a sum, what the samples have on average: the same for any size of batches."""
 
     def __init__(self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
         self.loss, self.metrics = loss, metrics
@@ -66,7 +71,7 @@ class Sums:
         if truth.ndim == scores.ndim > 1:  # soft labels: the likeliest class counts as the right one
             truth = truth.argmax(1)
         count = count_of(self.loss, labels)
-        more = {"samples": len(truth), "counted": count, "loss": loss * count if count else 0.0}
+        more = {"samples": len(truth), "counted": count, "loss": loss if adds_up(self.loss) else loss * count if count else 0.0}
         more.update({name: total(name, asked(name, metric, scores, truth), truth) for name, metric in self.metrics.items()})
         for name, value in more.items():  # all of them, or none where a metric raises
             self.values[name] += value
@@ -94,7 +99,8 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch.
+    """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. A loss that is a
+    sum (reduction="sum") is divided by the samples; the penalty is added to that whole.
 
     ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments.
     """
