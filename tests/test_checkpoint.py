@@ -163,7 +163,7 @@ def test_a_finished_training_resumes_to_nothing_more(tmp_path: Path) -> None:
 
 
 def test_early_stopping_stays_stopped(tmp_path: Path) -> None:
-    callbacks = [EarlyStopping(1, monitor="lr"), ModelCheckpoint(tmp_path / "c")]  # a rate that falls never improves
+    callbacks = [EarlyStopping(1, monitor="lr", mode="max"), ModelCheckpoint(tmp_path / "c")]  # a rate that falls never improves
     make("adam").fit(blobs(64), 9, callbacks=callbacks, **QUIET)
     resumed = make("adam").fit(blobs(64), 9, callbacks=callbacks, resume=tmp_path / "c", **QUIET)
     assert len(resumed) == 2

@@ -45,7 +45,29 @@ def test_what_is_no_number_is_the_worst() -> None:
     assert Snapshot(2, 0.1, 0.5, {}).better_than(Snapshot(1, NAN, 0.1, {})) and not Snapshot(2, NAN, 0.1, {}).better_than(second)
 
 
+def test_a_name_says_what_is_better_or_mode_does() -> None:
+    """An error rate was taken for something to be as high as can be."""
+    for name in ("val_loss", "val_error", "top5_error", "word_error_rate", "Perplexity"):
+        assert rows(name, 0.5, 0.3, 0.4).best(name) == 1 and rows(name, 0.5, 0.3, 0.6).best(name, "max") == 2
+    for name in ("val_accuracy", "top5_accuracy", "macro_F1", "val_auc"):
+        assert rows(name, 0.5, 0.3, 0.6).best(name) == 2 and rows(name, 0.5, 0.3, 0.6).best(name, mode="min") == 1
+    words = r"the name of monitor 'dist' does not say what is better; give mode='min' \(the lower\) or mode='max'$"
+    with pytest.raises(ValueError, match=f"^History.best: {words}"):
+        rows("dist", 1).best("dist")
+    with pytest.raises(ValueError, match=f"^EarlyStopping: {words}"):
+        EarlyStopping(3, monitor="dist")
+    with pytest.raises(ValueError, match="^EarlyStopping: mode 'low' is not one of min, max$"):
+        EarlyStopping(3, monitor="dist", mode="low")
+
+
 # --- stopping early
+
+
+@pytest.mark.parametrize(("column", "mode"), [("val_error", None), ("dist", "min")])
+def test_an_error_that_falls_is_progress(column: str, mode: str | None) -> None:
+    t, falling = trainer(), Says(column, *(1 - i / 100 for i in range(6)), *[0.99] * 9)
+    t.fit(blobs(32), 15, callbacks=[falling, EarlyStopping(3, monitor=column, mode=mode)], progress=False)
+    assert len(t.history) == 6 + 3
 
 
 def test_early_stopping_judges_the_running_fit() -> None:

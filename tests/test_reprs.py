@@ -61,7 +61,7 @@ LOOKS: dict[str, tuple[Any, str]] = {
     "Resize": (lambda: data.Resize(8), "Resize(size=(8, 8), channels=3, highest=255, filter='bilinear')"),
     "History, empty": (train.History, "History(no epoch yet)"),
     "History": (lambda: train.History([{"epoch": 1, "loss": 0.123456}]), "History(1 epoch, loss 0.1235)"),
-    "EarlyStopping": (lambda: train.EarlyStopping(3), "EarlyStopping(patience=3, monitor='val_loss')"),
+    "EarlyStopping": (lambda: train.EarlyStopping(3), "EarlyStopping(patience=3, monitor='val_loss', mode='min')"),
     "ModelCheckpoint": (lambda: train.ModelCheckpoint("a.safetensors"), "ModelCheckpoint(path='a.safetensors', every=1)"),
     "Callback": (type("Mine", (train.Callback,), {}), "Mine()"),
     "Generator": (lambda: fastnn.Generator(7), "Generator(seed=7, draw=0)"),

@@ -156,7 +156,7 @@ def test_a_callback_sees_the_finished_epoch_and_can_stop() -> None:
 def test_early_stopping_counts_epochs_without_progress() -> None:
     t = trainer(lr=0.0)  # the running statistics move, so judge by what cannot: the first epoch stays the best
     t.model.eval()
-    history = t.fit(blobs(32), 10, blobs(9, 1), callbacks=[EarlyStopping(3, monitor="lr")], progress=False)
+    history = t.fit(blobs(32), 10, blobs(9, 1), callbacks=[EarlyStopping(3, monitor="lr", mode="max")], progress=False)
     assert len(history) == 4
     with pytest.raises(ValueError, match="patience must be at least 1, got 0"):
         EarlyStopping(0)

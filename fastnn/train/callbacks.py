@@ -11,7 +11,7 @@ from ..arguments import integer, text
 from ..arguments import path as checked_path
 from ..described import Described
 from ..other_names import told
-from .history import best_row, heading, line
+from .history import best_row, checked_mode, heading, line
 
 if TYPE_CHECKING:
     from ..data import Loader
@@ -69,12 +69,16 @@ def checked_hooks(callback: Callback) -> None:
 
 class EarlyStopping(Callback):
     """Stops when `monitor` has not improved for `patience` epochs of the running fit (of all of them where it goes on from a checkpoint, which
-    does not say how many fits there were). The trainer keeps the best snapshot in any case."""
+    does not say how many fits there were). The trainer keeps the best snapshot in any case.
+
+    mode: "min" where the lower is the better, "max" where the higher is; left out, the column's name says it (see History.best), or ValueError.
+    """
 
     @told({"restore_best_weights": "fit keeps and restores the best weights by itself", "min_delta": "any improvement counts"})
-    def __init__(self, patience: int, *, monitor: str = "val_loss") -> None:
+    def __init__(self, patience: int, *, monitor: str = "val_loss", mode: str | None = None) -> None:
         self.patience = integer("EarlyStopping", "patience", patience, 1)
         self.monitor = text("EarlyStopping", "monitor", monitor, "such as 'val_loss'")
+        self.mode = checked_mode("EarlyStopping", self.monitor, mode)
         self._since = 0  # the first row that counts
 
     def before_fit(self, trainer: Trainer) -> None:
@@ -94,7 +98,7 @@ class EarlyStopping(Callback):
 
     def _judge(self, trainer: Trainer) -> None:
         rows = trainer.history.rows[self._since :]
-        if len(rows) - 1 - best_row(rows, self.monitor) >= self.patience:
+        if len(rows) - 1 - best_row(rows, self.monitor, self.mode) >= self.patience:
             trainer.stop = True
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import files
-from ..arguments import figure, items, shown, text
+from ..arguments import figure, items, one_of, shown, text
 from ..arguments import path as checked_path
 from ..described import described, plural
 from ..elsewhere import of_property
@@ -65,12 +65,16 @@ class History:
             raise TypeError(f"History: rows must be dicts of numbers, got {shown(row)}")
         self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in row.items()})
 
-    def best(self, monitor: str) -> int:
-        """The index in `rows` of the best one by a column: the lowest for losses, else the highest; the earliest of equal ones, NaN the worst.
-        Rows without the column are passed over; ValueError when none has it."""
+    def best(self, monitor: str, mode: str | None = None) -> int:
+        """The index in `rows` of the best one by a column; the earliest of equal ones, NaN the worst. Rows without the column are passed over.
+
+        mode: "min", the lowest is the best, or "max". Left out, the name says it: ...loss, ...error, ...error_rate, ...perplexity are the better
+        the lower, ...accuracy, ...precision, ...recall, ...f1, ...iou, ...auc the higher. ValueError for a name that does not, and for a
+        column that no row has.
+        """
         if text("History.best", "monitor", monitor) not in (there := _columns(self.rows)):
             raise ValueError(f"History.best: monitor {monitor!r} is no column; there are {', '.join(there) or 'no rows yet'}")
-        return best_row(self.rows, monitor)
+        return best_row(self.rows, monitor, checked_mode("History.best", monitor, mode))
 
     def table(self) -> str:
         """The rows as a table to print."""
@@ -101,9 +105,23 @@ class History:
         figure.savefig(path, dpi=120)
 
 
-def best_row(rows: Sequence[Mapping[str, float]], monitor: str) -> int:
+_LOW = ("loss", "error", "error_rate", "perplexity")
+_HIGH = ("accuracy", "precision", "recall", "f1", "iou", "auc")
+
+
+def checked_mode(what: str, monitor: str, mode: str | None) -> str:
+    """ "min" or "max": as it is given, or as the column's name ends."""
+    if mode is not None:
+        return one_of(what, "mode", mode, ("min", "max"))
+    ends = "min" if monitor.lower().endswith(_LOW) else "max" if monitor.lower().endswith(_HIGH) else None
+    if ends is None:
+        raise ValueError(f"{what}: the name of monitor {monitor!r} does not say what is better; give mode='min' (the lower) or mode='max'")
+    return ends
+
+
+def best_row(rows: Sequence[Mapping[str, float]], monitor: str, mode: str) -> int:
     """The index of the best of those that have the column."""
-    sign = 1 if monitor.endswith("loss") else -1
+    sign = 1 if mode == "min" else -1
     values = {i: sign * row[monitor] for i, row in enumerate(rows) if monitor in row}
     return min(values, key=lambda i: (math.isnan(values[i]), values[i]))
 
