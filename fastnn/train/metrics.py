@@ -25,18 +25,21 @@ def _checked(what: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarra
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether the highest logit is the label's (the first of equal ones counts)."""
+    """Whether the highest logit is the label's (the first of equal ones counts). False where that is NaN."""
     logits, labels = _checked("accuracy", logits, labels)
-    right: np.ndarray = logits.argmax(1) == labels
+    highest = logits.max(1)  # NaN, if one of them is
+    right: np.ndarray = (logits.argmax(1) == labels) & (highest == highest)
     return right
 
 
 def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether fewer than five logits exceed the label's."""
+    """Whether fewer than five logits are ahead of the label's: higher, equal and before it, or NaN. False where the label's own is NaN."""
     logits, labels = _checked("top5_accuracy", logits, labels)
     inside = (labels >= 0) & (labels < logits.shape[1])  # a label that is ignored is never right
-    own = np.where(inside[:, None], np.take_along_axis(logits, np.where(inside, labels, 0)[:, None], 1), np.nan)
-    right: np.ndarray = ((logits > own).sum(1) < 5) & inside
+    label = np.where(inside, labels, 0)[:, None]
+    own, place = np.take_along_axis(logits, label, 1), np.arange(logits.shape[1]).reshape(-1, *[1] * (logits.ndim - 2))
+    ahead = ~(logits <= own) | ((logits == own) & (place < label))
+    right: np.ndarray = (ahead.sum(1) < 5) & inside & (own == own)[:, 0]
     return right
 
 
