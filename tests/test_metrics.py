@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from fastnn.train import accuracy, top5_accuracy
+from fastnn.train.metrics import by_name
 
 NAN = float("nan")
 
@@ -39,3 +42,21 @@ def test_top5_is_the_place_in_a_stable_order() -> None:
     first = np.argsort(-logits, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(top5_accuracy(logits, labels), (first == labels[:, None]).any(1))
     np.testing.assert_array_equal(accuracy(logits, labels), first[:, 0] == labels)
+
+
+# --- names
+
+
+def test_two_metrics_of_one_name_are_refused() -> None:
+    """One of them was left out in silence."""
+
+    def at_least(share: float) -> partial[np.ndarray]:
+        return partial(lambda logits, labels, share: logits.max(1) > share, share=share)
+
+    few, many = at_least(0.1), at_least(0.9)
+    for pair, name in (((few, many), "partial"), ((lambda x, y: y, lambda x, y: y + 1), "<lambda>")):
+        with pytest.raises(ValueError, match=f"^metrics: two of them are named '{name}'; give each a name of its own: metric.__name__ = "):
+            by_name(pair)
+    few.__name__, many.__name__ = "few", "many"  # type: ignore[attr-defined]
+    assert by_name((few, many)) == {"few": few, "many": many}
+    assert by_name(("accuracy", accuracy)) == {"accuracy": accuracy}  # one metric, twice

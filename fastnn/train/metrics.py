@@ -50,7 +50,8 @@ _TAKEN = {"epoch", "loss", "lr", "seconds", "samples", "counted"}
 
 
 def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]:
-    """Metrics under their names, from names and functions, or a single one."""
+    """Metrics under their names, from names and functions, or a single one. A function goes by its __name__, any other object by its class's;
+    ValueError for a name that two of them have."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = [metrics]
     metrics = items("Trainer", "metrics", metrics, "names or functions of (logits, labels)")
@@ -63,7 +64,11 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
             f"metrics: no metric is named {unknown[0]!r}; there are {', '.join(_named)}, or pass a function of (logits, labels)"
         )
     functions = [_named[m] if isinstance(m, str) else m for m in metrics]
-    named = {getattr(function, "__name__", type(function).__name__): function for function in functions}
+    named: dict[str, Metric] = {}
+    for function in functions:
+        name = getattr(function, "__name__", type(function).__name__)
+        if named.setdefault(name, function) is not function:
+            raise ValueError(f"metrics: two of them are named {name!r}; give each a name of its own: metric.__name__ = 'top3', or a def")
     if taken := _TAKEN & set(named):
         raise ValueError(f"metrics: {sorted(taken)[0]!r} is a column of its own; call the function otherwise")
     return named
