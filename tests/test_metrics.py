@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
+from test_trainer import blobs
 
-from fastnn.train import accuracy, top5_accuracy
+import fastnn
+from fastnn import nn, optim
+from fastnn.data import ArrayDataset
+from fastnn.train import Trained, Trainer, accuracy, top5_accuracy
 from fastnn.train.metrics import by_name
 
 NAN = float("nan")
@@ -42,6 +47,36 @@ def test_top5_is_the_place_in_a_stable_order() -> None:
     first = np.argsort(-logits, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(top5_accuracy(logits, labels), (first == labels[:, None]).any(1))
     np.testing.assert_array_equal(accuracy(logits, labels), first[:, 0] == labels)
+
+
+# --- a single logit
+
+
+def one_output() -> tuple[nn.Module, Any]:
+    model, loss = nn.Sequential(nn.Flatten(), nn.Linear(36, 1)), nn.BCEWithLogitsLoss()
+    return model, lambda logits, labels: loss(logits, labels.numpy()[:, None].astype(np.float32))
+
+
+def test_one_logit_says_no_class() -> None:
+    """The highest of one is class 0, and its softmax 1, whatever it is."""
+    dataset = ArrayDataset(blobs(30).images, blobs(30).labels % 2)
+    model, loss = one_output()
+    two = "give the model two outputs and CrossEntropyLoss"
+    for metric in ("accuracy", "top5_accuracy"):
+        t = Trainer(model, optim.SGD(model.parameters(), 0.1), loss, metrics=metric)
+        words = f"^metrics: {metric}.* logits have shape \\(30, 1\\), and the highest of one is always class 0; {two}, .*> 0\\) == labels$"
+        with pytest.raises(ValueError, match=words):
+            t.fit(dataset, 1, progress=False)
+    t = Trainer(model, optim.SGD(model.parameters(), 0.1), loss, metrics=[lambda logits, labels: (logits[:, 0] > 0) == labels])
+    assert t.fit(dataset, 20, progress=False)["<lambda>"][-1] > 0.7
+    for given in (dataset, dataset.images, fastnn.tensor(np.ones((2, 1, 6, 6)))):
+        with pytest.raises(
+            ValueError, match=rf"^predict: the model gives shape \(\d+, 1\), and softmax of one number is always 1; {two}, or take"
+        ):
+            t.predict(given)
+    flat = Trained(nn.Sequential(model, nn.Flatten(0)), None, None, {})
+    with pytest.raises(ValueError, match=r"^predict: the model gives shape \(30,\)"):
+        flat.predict(dataset)
 
 
 # --- names

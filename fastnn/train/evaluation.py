@@ -15,7 +15,7 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .metrics import Metric, asked, total
+from .metrics import TWO_OUTPUTS, Metric, asked, total
 from .precision import Forward
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
@@ -121,7 +121,8 @@ def evaluate(
 def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
     """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is).
 
-    Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses.
+    Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses. ValueError for a model with
+    one output, whose softmax is 1 whatever it is.
     """
     with mode(forward.model, False), no_grad():
         run = forward.evaluating()
@@ -167,6 +168,9 @@ def same_normalize(a: Normalize | None, b: Normalize | None) -> bool:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    if logits.ndim < 2 or logits.shape[1] == 1:
+        own = "or take ops.sigmoid(model(x)) yourself"
+        raise ValueError(f"predict: the model gives shape {logits.shape}, and softmax of one number is always 1; {TWO_OUTPUTS}, {own}")
     e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities: np.ndarray = (e / e.sum(1, keepdims=True)).astype(np.float32)
     return probabilities

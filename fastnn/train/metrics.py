@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arguments import array, items, shown
 
+TWO_OUTPUTS = "give the model two outputs and CrossEntropyLoss"
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -21,11 +22,14 @@ def _checked(what: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarra
         raise ValueError(
             f"{what}: logits have shape {logits.shape}, labels {labels.shape}; expected (N, C) and (N,), or (N, C, ...) and (N, ...)"
         )
+    if logits.shape[1] == 1:
+        own = "or write a metric of your own: (logits[:, 0] > 0) == labels"
+        raise ValueError(f"{what}: logits have shape {logits.shape}, and the highest of one is always class 0; {TWO_OUTPUTS}, {own}")
     return logits, labels
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether the highest logit is the label's (the first of equal ones counts). False where that is NaN."""
+    """Whether the highest logit is the label's (the first of equal ones counts). False where that is NaN. ValueError for a single logit."""
     logits, labels = _checked("accuracy", logits, labels)
     highest = logits.max(1)  # NaN, if one of them is
     right: np.ndarray = (logits.argmax(1) == labels) & (highest == highest)
@@ -80,7 +84,8 @@ def asked(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) -> 
         return metric(logits, labels)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = f"{name}(logits of shape {logits.shape}, labels of shape {labels.shape})"
-        raise ValueError(f"metrics: {what} raised {type(error).__name__}: {error}; logits.argmax(1) are the classes it says") from error
+        hint = "" if logits.shape[1:2] == (1,) else "; logits.argmax(1) are the classes it says"
+        raise ValueError(f"metrics: {what} raised {type(error).__name__}: {error}{hint}") from error
 
 
 def total(name: str, told: Any, labels: np.ndarray) -> float:
