@@ -13,6 +13,7 @@ import fastnn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset
 from fastnn.train import Trained, Trainer, accuracy, top5_accuracy
+from fastnn.train.evaluation import Sums
 from fastnn.train.metrics import by_name
 
 NAN = float("nan")
@@ -77,6 +78,55 @@ def test_one_logit_says_no_class() -> None:
     flat = Trained(nn.Sequential(model, nn.Flatten(0)), None, None, {})
     with pytest.raises(ValueError, match=r"^predict: the model gives shape \(30,\)"):
         flat.predict(dataset)
+
+
+# --- labels that the loss ignores
+
+
+class Given(nn.Module):
+    """What the net says of each sample is the sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Linear(1, 1)
+
+    def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+        return x + 0 * self.unused.weight.sum()
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_labels_that_the_loss_ignores_are_neither_right_nor_wrong(maps: bool, reduction: str, ignored: int) -> None:
+    """The same figures as over the others alone, in training and in evaluation, for any size of batches."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 7, *[3, 2] * maps)).astype(np.float32), rng.integers(0, 7, (40, *[3, 2] * maps))
+    labels[rng.random(labels.shape) < 0.3] = ignored
+    labels[:5] = ignored  # a whole batch
+    keep = labels != ignored
+    first = np.argsort(-logits, axis=1, kind="stable") == labels[:, None]
+    wanted = {"accuracy": first[:, :1].any(1)[keep].mean(), "top5_accuracy": first[:, :5].any(1)[keep].mean(), "every": 1.0}
+
+    def every(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return np.ones(len(labels))
+
+    model, loss = Given(), nn.CrossEntropyLoss(ignore_index=ignored, reduction=reduction)
+    sums = Sums(loss, by_name(["accuracy", "top5_accuracy", every]))
+    for begin, end in ((0, 5), (5, 12), (12, 40)):
+        x, y = fastnn.tensor(logits[begin:end]), fastnn.tensor(labels[begin:end])
+        sums.add(float(loss(model(x), y)) if end > 5 or reduction == "sum" else NAN, x, y)
+    means = sums.means()
+    assert {name: means[name] for name in wanted} == pytest.approx(wanted) and np.isfinite(means["loss"])
+    none = Sums(loss, by_name("accuracy"))
+    none.add(NAN, fastnn.tensor(logits[:5]), fastnn.tensor(labels[:5]))
+    assert np.isnan(none.means()["accuracy"])
+
+
+def test_training_and_evaluation_pass_over_ignored_labels() -> None:
+    dataset, model = blobs(60), nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    t = Trainer(model, optim.SGD(model.parameters(), 0.0), nn.CrossEntropyLoss(ignore_index=2))
+    others = t.fit(dataset.take(np.flatnonzero(dataset.labels != 2)), 1, dataset, progress=False).rows[0]
+    assert t.fit(dataset, 1, progress=False)["accuracy"][-1] == others["val_accuracy"] == others["accuracy"]
 
 
 # --- names

@@ -15,7 +15,7 @@ from ..data.items import Samples, as_dataset
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .metrics import TWO_OUTPUTS, Metric, asked, total
+from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
@@ -63,22 +63,31 @@ class Sums:
 
     def __init__(self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
         self.loss, self.metrics = loss, metrics
-        begun = {"samples": 0, "counted": (values or {}).get("samples", 0), "loss": 0.0}
+        seen = (values or {}).get("samples", 0)
+        begun = {"samples": 0, "counted": seen, "rated": seen, "loss": 0.0}
         self.values: dict[str, float] = {**begun, **dict.fromkeys(metrics, 0.0), **(values or {})}
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
+        ignored = getattr(self.loss, "ignore_index", None)
         if truth.ndim == scores.ndim > 1:  # soft labels: the likeliest class counts as the right one
-            truth = truth.argmax(1)
+            truth, ignored = truth.argmax(1), None
+        rated = np.full(truth.shape, True) if ignored is None else truth != ignored
         count = count_of(self.loss, labels)
-        more = {"samples": len(truth), "counted": count, "loss": loss if adds_up(self.loss) else loss * count if count else 0.0}
-        more.update({name: total(name, asked(name, metric, scores, truth), truth) for name, metric in self.metrics.items()})
+        summed = loss if adds_up(self.loss) else loss * count if count else 0.0
+        more = {"samples": len(truth), "counted": count, "rated": int(rated.sum()), "loss": summed}
+        for name, metric in self.metrics.items():
+            told = asked(name, metric, scores, truth)
+            more[name] = float(np.sum(told, where=rated)) if passes_over_ignored(metric) else total(name, told, truth)
         for name, value in more.items():  # all of them, or none where a metric raises
             self.values[name] += value
 
     def means(self) -> dict[str, float]:
-        loss = self.values["loss"] / self.values["counted"] if self.values["counted"] else math.nan
-        return {"loss": loss, **{name: self.values[name] / self.values["samples"] for name in self.metrics}}
+        parts = {name: "rated" if passes_over_ignored(metric) else "samples" for name, metric in self.metrics.items()}
+        return {name: self._mean(name, of) for name, of in {"loss": "counted", **parts}.items()}
+
+    def _mean(self, name: str, of: str) -> float:
+        return self.values[name] / self.values[of] if self.values[of] else math.nan
 
 
 def checked_value(loss: Any, what: str = "Trainer") -> Tensor:

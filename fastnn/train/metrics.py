@@ -1,5 +1,6 @@
 """Metrics: functions of (logits, labels), as numpy arrays, that give one figure per sample. An epoch's figure is their mean:
-a metric that gives the batch's mean is refused, unless the batch is a single sample, of which the figure and the mean are one number."""
+a metric that gives the batch's mean is refused, unless the batch is a single sample, of which the figure and the mean are one number.
+Labels that the loss ignores (its ignore_index) do not count in accuracy and top5_accuracy; a metric of one's own is given them as well."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 _named: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
 
 
-_TAKEN = {"epoch", "loss", "lr", "seconds", "samples", "counted"}
+_TAKEN = {"epoch", "loss", "lr", "seconds", "samples", "counted", "rated"}
 
 
 def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]:
@@ -86,6 +87,11 @@ def asked(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) -> 
         what = f"{name}(logits of shape {logits.shape}, labels of shape {labels.shape})"
         hint = "" if logits.shape[1:2] == (1,) else "; logits.argmax(1) are the classes it says"
         raise ValueError(f"metrics: {what} raised {type(error).__name__}: {error}{hint}") from error
+
+
+def passes_over_ignored(metric: Metric) -> bool:
+    """Whether its figures are of labels alone, and those that the loss ignores do not count."""
+    return metric is accuracy or metric is top5_accuracy
 
 
 def total(name: str, told: Any, labels: np.ndarray) -> float:
