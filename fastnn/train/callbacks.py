@@ -102,6 +102,15 @@ class EarlyStopping(Callback):
             trainer.stop = True
 
 
+def _check_place(what: str, path: str | os.PathLike[str]) -> None:
+    """ValueError, before the first epoch, where no file can be."""
+    path = os.path.abspath(os.fspath(path))
+    if not os.path.isdir(folder := os.path.dirname(path)):
+        raise ValueError(f"{what}: there is no folder {folder}; make it before training")
+    if os.path.isdir(path):
+        raise ValueError(f"{what}: path {path} is a folder; give the file in it that is to be written")
+
+
 class ModelCheckpoint(Callback):
     """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C or SIGTERM."""
 
@@ -109,9 +118,7 @@ class ModelCheckpoint(Callback):
         self.path, self.every = checked_path("ModelCheckpoint", "path", path), integer("ModelCheckpoint", "every", every, 1)
 
     def before_fit(self, trainer: Trainer) -> None:
-        folder = os.path.dirname(os.path.abspath(os.fspath(self.path)))
-        if not os.path.isdir(folder):
-            raise ValueError(f"ModelCheckpoint: there is no folder {folder}; make it before training")
+        _check_place("ModelCheckpoint", self.path)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         if trainer.epoch % self.every == 0:
@@ -130,6 +137,9 @@ class HistoryFile(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checked_path("HistoryFile", "path", path)
+
+    def before_fit(self, trainer: Trainer) -> None:
+        _check_place("HistoryFile", self.path)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         trainer.history.save(self.path)
