@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from test_trainer import blobs, trainer
 
@@ -23,6 +26,50 @@ class Says(Callback):
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         row[self.column] = trainer.history.rows[-1][self.column] = next(self.values)
+
+
+# --- columns
+
+
+def test_a_column_is_that_of_the_rows_that_have_it() -> None:
+    """Also when the last fit had no validation."""
+    history = rows("val_loss", None, 0.5, 0.25, None)
+    assert history["val_loss"] == [0.5, 0.25] and history["epoch"] == [1, 2, 3, 4]
+    with pytest.raises(KeyError, match="history has no column 'val_los'; it has epoch, loss, val_loss"):
+        history["val_los"]
+
+
+def test_figures_stand_below_their_headings() -> None:
+    """The validation's loss stood below "rate"."""
+    plain = {"epoch": 1, "loss": 0.5, "accuracy": 0.25, "lr": 0.1, "seconds": 2}
+    seen = {"epoch": 2, "loss": 0.4, "accuracy": 0.5, "val_loss": 0.75, "val_accuracy": 0.125, "lr": 0.1, "seconds": 3}
+    first, second, third, fourth = History([plain, seen, {**plain, "epoch": 3, "mine": 7}]).table().splitlines()
+    assert first.split() == "epoch loss accuracy val loss val accuracy rate seconds mine".split()
+    ends = {title: first.index(title) + len(title) for title in ("loss", "val loss", "val accuracy", "rate", "seconds", "mine")}
+    for row, given in ((second, plain), (third, seen), (fourth, plain)):
+        assert row[: ends["loss"]].split()[-1] == f"{given['loss']:.4f}" and row[: ends["rate"]].split()[-1] == "0.1"
+        assert row[: ends["seconds"]].split()[-1] == f"{given['seconds']:.1f}"
+    assert second.split() == ["1", "0.5000", "25.00%", "0.1", "2.0"] and fourth[: ends["mine"]].split()[-1] == "7.0000"
+    assert third[: ends["val loss"]].endswith("0.7500") and third[: ends["val accuracy"]].endswith("12.50%")
+
+
+def test_progress_says_what_changed_columns_are(capsys: pytest.CaptureFixture[str]) -> None:
+    t = trainer()
+    t.fit(blobs(32), 1)
+    t.fit(blobs(32), 2, blobs(9, 1))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    plain, seen = "epoch loss accuracy rate seconds".split(), "epoch loss accuracy val loss val accuracy rate seconds".split()
+    assert [line if line[0] == "epoch" else line[0] for line in lines] == [plain, "1", plain, "1", seen, "2", "3"]
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
+    rows("val_loss", NAN, 0.5, float("inf")).save(tmp_path / "h")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    read = [json.loads(line, parse_constant=refuse) for line in (tmp_path / "h").read_text().splitlines()]
+    assert [row["val_loss"] for row in read] == [None, 0.5, None]
 
 
 # --- which row is the best

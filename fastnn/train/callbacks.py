@@ -146,14 +146,16 @@ class HistoryFile(Callback):
 
 
 class Progress(Callback):
-    """A bar for the running epoch (on a terminal) and one line of the table for each that is done."""
+    """A bar for the running epoch (on a terminal) and one line of the table for each that is done, with a heading where columns change."""
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._columns: list[str] = []  # of the last heading
 
     def before_fit(self, trainer: Trainer) -> None:
-        for i, row in enumerate(trainer.history):
-            self._print(i == 0, row)
+        self._columns = []
+        for row in trainer.history:
+            self._print(row)
 
     def before_epoch(self, trainer: Trainer) -> None:
         from tqdm.auto import tqdm
@@ -173,13 +175,14 @@ class Progress(Callback):
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         self._bar.close()
-        self._print(len(trainer.history) == 1, row)
+        self._print(row)
 
     def after_interrupt(self, trainer: Trainer) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def _print(self, first: bool, row: dict[str, float]) -> None:
-        if first:
+    def _print(self, row: dict[str, float]) -> None:
+        if list(row) != self._columns:
+            self._columns = list(row)
             print(heading(row))
-        print(line(row), flush=True)
+        print(line(row, row), flush=True)

@@ -29,7 +29,7 @@ _COLUMNS = {
 class History:
     """One row (a dict of numbers) per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, lr (of the first step), seconds.
 
-    `history["val_accuracy"]` is that column as a list; `rows` are the rows.
+    `history["val_accuracy"]` is that column as a list, of the rows that have it; `rows` are the rows.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
@@ -50,8 +50,8 @@ class History:
     def __getitem__(self, column: str) -> list[float]:
         if hasattr(column, "__index__"):
             raise TypeError(f"history: a column has a name, such as 'loss'; history.rows[{shown(column)}] is an epoch's row")
-        if text("history", "column", column, "such as 'loss'") not in (self.rows[-1] if self.rows else ()):
-            raise KeyError(f"history has no column {column!r}; it has {', '.join(self.rows[-1]) if self.rows else 'no rows yet'}")
+        if text("history", "column", column, "such as 'loss'") not in (there := _columns(self.rows)):
+            raise KeyError(f"history has no column {column!r}; it has {', '.join(there) or 'no rows yet'}")
         return [row[column] for row in self.rows if column in row]
 
     def __repr__(self) -> str:
@@ -77,16 +77,18 @@ class History:
         return best_row(self.rows, monitor, checked_mode("History.best", monitor, mode))
 
     def table(self) -> str:
-        """The rows as a table to print."""
+        """The rows as a table to print, with room for the columns of all of them."""
         if not self.rows:
             return "no epoch yet"
-        return "\n".join([heading(self.rows[0]), *(line(row) for row in self.rows)])
+        columns = _columns(self.rows)
+        return "\n".join([heading(columns), *(line(row, columns) for row in self.rows)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON Lines: one row per line."""
+        """Writes JSON Lines: one row per line, null for what is no finite number (JSON has none)."""
         checked_path("History.save", "path", path)
         with files.memory_for(path, "written"):
-            files.replace(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+            rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows]
+            files.replace(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and accuracy, training beside validation, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
@@ -131,15 +133,18 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
 
 
-def _cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [_COLUMNS.get(name, (name, f"{{:{max(8, len(name))}.4f}}")) for name in row]
+def _cells(columns: Iterable[str]) -> Iterator[tuple[str, str, str, int]]:
+    """Of each: its name, heading, format and width."""
+    for name in columns:
+        title, form = _COLUMNS.get(name, (name, f"{{:{max(8, len(name))}.4f}}"))
+        yield name, title, form, len(form.format(0))
 
 
-def heading(row: Mapping[str, Any]) -> str:
+def heading(columns: Iterable[str]) -> str:
     """The table's first line for rows with these columns."""
-    return "  ".join(title.rjust(len(form.format(0))) for title, form in _cells(row))
+    return "  ".join(title.rjust(width) for _, title, _, width in _cells(columns))
 
 
-def line(row: Mapping[str, Any]) -> str:
-    """One row of the table."""
-    return "  ".join(form.format(value) for (_, form), value in zip(_cells(row), row.values()))
+def line(row: Mapping[str, Any], columns: Iterable[str]) -> str:
+    """One row of the table; nothing stands in columns that it lacks."""
+    return "  ".join(form.format(row[name]) if name in row else " " * width for name, _, form, width in _cells(columns))
