@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,49 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
         paint(tmp_path / name / "a.png", RED)
         paint(tmp_path / name / "b.png", RED)
     assert data.image_folder(tmp_path, 4, test_fraction=0.5).train.classes == ("car", "test", "train")
+
+
+@pytest.mark.parametrize("beside", [(), ("test",), ("test", "Validation")])
+def test_train_alone_is_used_where_the_folders_beside_it_have_no_classes(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    """As Kaggle's sets are: to tell the training images from the test images would be learnt else."""
+    write_folder(tmp_path / "photos", ("train",), classes=("green", "red"))
+    for name in beside:
+        paint(tmp_path / "photos" / name / "1.png", BLUE)
+    (tmp_path / "photos" / "tables").mkdir()  # without images: passed over
+    said = contextlib.nullcontext() if not beside else pytest.warns(UserWarning, match="photos/test: left out, no val or test folder with")
+    assert data.recognise(tmp_path / "photos") == ("images", str(tmp_path / "photos"))
+    with said:
+        sets = data.image_folder(tmp_path / "photos", 8)
+    assert sets.train.classes == ("green", "red") and sets.validation is None and sets.test is not None
+    assert (len(sets.train), len(sets.test)) == (8, 2)
+    assert sets.origin == "a folder of photos in train/, 20% of each class kept for the test"
+    assert (colours(sets.train).argmax(1) == 1 - sets.train.labels).all()
+
+
+def test_a_test_folder_without_classes_beside_parts_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("train", "val"))
+    paint(tmp_path / "test" / "1.png", BLUE)
+    with pytest.warns(UserWarning, match="test: left out, .*; the photos in train/, val/ are used"):
+        sets = data.image_folder(tmp_path, 8)
+    assert sets.validation is not None and sets.test is None and len(sets.train) == 15
+
+
+def test_folders_that_may_be_a_part_or_a_class_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "more", ("train",))
+    paint(tmp_path / "more" / "extra" / "1.png", BLUE)
+    for read in (data.image_folder, data.recognise):
+        with pytest.raises(
+            ValueError, match="more: train/ has the sub-folders of images blue, green, red, and extra/ beside it is no val or"
+        ):
+            read(tmp_path / "more")
+    for name in ("test", "train"):
+        paint(tmp_path / "flat" / name / "1.png", BLUE)
+    with pytest.raises(ValueError, match="flat: test, train hold no sub-folder of images for each class, .*; expected .*flat/train/CLASS"):
+        data.image_folder(tmp_path / "flat")
+    for name in ("car", "train/steam"):  # a class whose images lie deeper
+        for i in range(5):
+            paint(tmp_path / "deep" / name / f"{i}.png", BLUE)
+    assert data.image_folder(tmp_path / "deep", 4).train.classes == ("car", "train")
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:

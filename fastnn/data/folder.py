@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,12 +104,14 @@ def image_folder(
     """`Sets` of the photos in a folder: path/CLASS/*.jpg, or path/train/CLASS/*.jpg beside path/val/CLASS/... and path/test/CLASS/...
 
     Classes are the names of the folders, sorted; images lie in them at any depth, other files are passed over. Every image becomes
-    `size` x `size` (or (H, W)) by the rule `Resize(size, channels=channels)`, or by the `resize` given. Where neither val nor test is there,
-    a `test_fraction` of each class, drawn by `seed`, is kept for the test. keep: decode all images once and hold them as bytes (True), or
+    `size` x `size` (or (H, W)) by the rule `Resize(size, channels=channels)`, or by the `resize` given. Where neither val nor test is there
+    with classes inside, a `test_fraction` of each class, drawn by `seed`, is kept for the test. Folders of images beside train that are no such
+    part (a test/ whose images lie in no class) are left out, with a warning that names them. keep: decode all images once and hold them as bytes (True), or
     decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held. progress: a bar while they are read, on a terminal.
 
     Raises ValueError naming the file that is no whole image (skip_broken=True passes over them and lists them in `skipped`), the folder without
-    images, or the class that training does not have; FileNotFoundError when there is no such folder. Needs Pillow.
+    images, the class that training does not have, or the folder of which it is not clear whether it is a part or a class; FileNotFoundError
+    when there is no such folder. Needs Pillow.
     """
     root, rule = checked_path("image_folder", "path", path), checked_resize("image_folder", resize) or Resize(size, channels=channels)
     number("image_folder", "test_fraction", test_fraction, "(0, 1)"), integer("image_folder", "seed", seed, 0, 2**63)
@@ -125,16 +128,23 @@ def image_folder(
     def read(folder: str) -> Dataset:
         return _read(folder, classes, rule, keep, skipped if skip_broken else None, progress)
 
-    sets = {part: read(folder) for part, folder in parts.items()}
-    if not parts:
-        rest, test = split(read(root), test_fraction, seed)
-        return Sets(rest, None, test, f"a folder of photos, {test_fraction:.0%} of each class kept for the test", skipped)
     names = ", ".join(f"{os.path.basename(folder)}/" for folder in parts.values())
+    if left := _left_out(root, parts):
+        warnings.warn(
+            f"{', '.join(left)}: left out, no val or test folder with a sub-folder of images for each class; the photos in {names} are used",
+            stacklevel=2,
+        )
+    if len(parts) < 2:
+        rest, test = split(read(parts.get("train", root)), test_fraction, seed)
+        where = f" in {names}" if parts else ""
+        return Sets(rest, None, test, f"a folder of photos{where}, {test_fraction:.0%} of each class kept for the test", skipped)
+    sets = {part: read(folder) for part, folder in parts.items()}
     return Sets(sets["train"], sets.get("validation"), sets.get("test"), f"a folder of photos in {names}", skipped)
 
 
 def parts_of(root: str) -> dict[str, str]:
-    """{"train": folder, "validation": ..., "test": ...} as far as they are there; empty when the classes lie directly in `root`."""
+    """{"train": folder, "validation": ..., "test": ...} as far as they are there, train alone where no other has classes inside; empty when the
+    classes lie directly in `root`. ValueError where neither is clear."""
     parts: dict[str, str] = {}
     for part, names in _PARTS.items():
         there = [os.path.join(root, name) for name in subfolders(root) if name.lower() in names]
@@ -145,7 +155,33 @@ def parts_of(root: str) -> dict[str, str]:
             parts[part] = there[0]
     if parts and "train" not in parts:
         raise ValueError(f"{root}: has {', '.join(os.path.basename(f) for f in parts.values())} but no train folder beside it")
-    return parts if len(parts) > 1 else {}
+    return parts if len(parts) > 1 or _train_alone(root, parts.get("train")) else {}
+
+
+def _train_alone(root: str, train: str | None) -> bool:
+    """Whether the classes lie in `train`, the other folders being no parts; else they lie in `root`."""
+    beside = [name for name in subfolders(root) if train != os.path.join(root, name) and holds_images(os.path.join(root, name))]
+    classes = [name for name in subfolders(train) if holds_images(os.path.join(train, name))] if train else []
+    others = [name for name in beside if not any(name.lower() in names for names in _PARTS.values())]
+    if train and len(classes) > 1 and others:
+        name = os.path.basename(train)
+        raise ValueError(
+            f"{root}: {name}/ has the sub-folders of images {', '.join(classes)}, and {others[0]}/ beside it is no val or test folder: give {train} "
+            f"itself if these are the classes; if {name} is one, move its images up out of them"
+        )
+    if not classes and not others and len(beside) + bool(train) > 1:
+        parts = sorted([*beside, *([os.path.basename(train)] if train else [])])
+        raise ValueError(
+            f"{root}: {', '.join(parts)} hold no sub-folder of images for each class, which alone says what an image shows; "
+            f"expected {os.path.join(root, 'train', 'CLASS')} with those of one class"
+        )
+    return bool(classes) and not others
+
+
+def _left_out(root: str, parts: dict[str, str]) -> list[str]:
+    """The folders of images beside the parts."""
+    beside = [os.path.join(root, name) for name in subfolders(root)] if parts else []
+    return [folder for folder in beside if folder not in parts.values() and holds_images(folder)]
 
 
 def subfolders(folder: str) -> list[str]:
@@ -155,11 +191,18 @@ def subfolders(folder: str) -> list[str]:
 
 def images_below(folder: str) -> list[str]:
     """The paths of the image files in a folder and below it, sorted."""
-    found = []
+    return sorted(_images_below(folder))
+
+
+def holds_images(folder: str) -> bool:
+    """Whether an image file lies in a folder or below it."""
+    return any(True for _ in _images_below(folder))
+
+
+def _images_below(folder: str) -> Iterator[str]:
     for where, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__"))]
-        found += [os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith(".")]
-    return sorted(found)
+        yield from (os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
 
 
 def _refuse(error: OSError) -> None:

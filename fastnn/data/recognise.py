@@ -57,10 +57,6 @@ def _kind(path: str) -> str | None:
     if "train_images.npy" in names:
         return "arrays"
     classes = folder.subfolders(path)
-    if folder.parts_of(path) or (len(classes) > 1 and any(_has_images(os.path.join(path, name)) for name in classes)):
+    if folder.parts_of(path) or (len(classes) > 1 and any(folder.holds_images(os.path.join(path, name)) for name in classes)):
         return "images"
     return None
-
-
-def _has_images(path: str) -> bool:
-    return any(name.lower().endswith(folder.EXTENSIONS) for _, _, names in os.walk(path) for name in names)
