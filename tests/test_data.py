@@ -174,6 +174,34 @@ def test_split_is_stratified_and_a_partition() -> None:
         data.split(whole, 1.5)
 
 
+@pytest.mark.parametrize("sizes, fraction, total", [
+    ([5] * 100, 0.1, 50), ([5] * 100, 0.3, 150), ([4] * 100, 0.15, 60), ([1] * 10, 0.2, 2), ([3, 13, 23, 1], 0.1, 4), ([7], 0.2, 1),
+    ([2, 2], 0.2, 1), ([99, 1], 0.5, 50), ([5, 15], 0.1, 2),
+])  # fmt: skip
+def test_the_part_is_that_share_of_all_and_of_each_class_within_one(sizes: list[int], fraction: float, total: int) -> None:
+    """Of many small classes each rounded by itself none would be left, or far too many."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    whole = ArrayDataset(np.zeros((len(labels), 1), np.uint8), labels)
+    parts = [data.split(whole, fraction, seed)[1] for seed in range(20)]
+    counts = np.array([np.bincount(part.labels, minlength=len(sizes)) for part in parts])
+    assert (counts.sum(1) == total).all() and (np.abs(counts - fraction * np.array(sizes)) < 1).all()
+    if len(sizes) > 10:
+        assert 0.3 < (counts[:, : len(sizes) // 2].sum(1) / total).mean() < 0.7  # the first classes are not favoured
+        assert len({tuple(row) for row in counts.tolist()}) > 10
+
+
+def test_no_part_of_a_split_is_empty() -> None:
+    whole = ArrayDataset(np.zeros((4, 1), np.uint8), [0, 0, 1, 1])
+    with pytest.raises(
+        ValueError, match=r"fraction 0.1 of 4 samples puts 0 into the part, 4 into the rest; expected one above 0.125 and below"
+    ):
+        data.split(whole, 0.1)
+    with pytest.raises(ValueError, match="puts 4 into the part, 0 into the rest"):
+        data.split(whole, 0.9)
+    with pytest.raises(ValueError, match="of 1 sample puts 0 into the part, 1 into the rest; expected at least two samples"):
+        data.split(whole.take([0]), 0.5)
+
+
 def test_normalize_is_exact_for_bytes() -> None:
     images = np.random.default_rng(1).integers(0, 256, (1500, 3, 5, 4), np.uint8)  # more than one block
     images[:, 2] = 255

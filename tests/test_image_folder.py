@@ -244,6 +244,21 @@ def test_without_parts_a_share_of_each_class_is_kept_for_the_test(tmp_path: Path
     assert (colours(again.test) == colours(sets.test)).all() and (colours(other.test) != colours(sets.test)).any()
 
 
+def test_of_few_photos_neither_part_is_empty(tmp_path: Path) -> None:
+    write_folder(tmp_path / "two", n=2, classes=("green", "red"))
+    test = data.image_folder(tmp_path / "two", 8).test
+    assert test is not None and len(test) == 1
+    write_folder(tmp_path / "one", n=1, classes=("green", "red"))
+    with pytest.raises(
+        ValueError, match="one: test_fraction 0.2 of 2 photos keeps 0 for the test, 2 for training; expected at least 3 photos, or"
+    ):
+        data.image_folder(tmp_path / "one", 8)
+    with pytest.raises(
+        ValueError, match="one/(green|red): test_fraction 0.4 keeps for the test all of its 1 photo; expected at least 2, for one"
+    ):
+        data.image_folder(tmp_path / "one", 8, test_fraction=0.4)
+
+
 def test_what_counts_as_an_image_and_as_a_class(tmp_path: Path) -> None:
     write_folder(tmp_path / "train", ("",))
     write_folder(tmp_path / "valid", ("",), classes=("red",))

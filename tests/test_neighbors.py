@@ -192,6 +192,17 @@ def test_three_sets() -> None:
         data.train_validation_test(whole, 0.5, 0.5)
 
 
+def test_three_sets_of_small_classes() -> None:
+    labels = np.repeat(np.arange(100), 5)
+    parts = data.train_validation_test(data.ArrayDataset(np.zeros((500, 1), np.uint8), labels), 0.2, 0.1)
+    assert [len(part) for part in parts] == [350, 100, 50] and all(np.bincount(part.labels).max() <= 4 for part in parts)
+    few = data.ArrayDataset(np.zeros((4, 1), np.uint8), [0, 0, 1, 1])
+    with pytest.raises(
+        ValueError, match="shares 0.1 and 0.3 of 4 samples leave 3 to train on, 0 for validation and 1 for the test; expected"
+    ):
+        data.train_validation_test(few, 0.1, 0.3)
+
+
 def test_cross_validation_is_that_of_one_classifier_per_k_and_fold(tmp_path: Path) -> None:
     train, _ = data.digits()
     images, labels = train.images[:200], train.labels[:200]

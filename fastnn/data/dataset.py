@@ -26,6 +26,7 @@ D = TypeVar("D", bound="Dataset")
 
 MOST_RESIDENT_BYTES = 4 << 30  # of images kept in a GPU's memory
 _SPLIT_DRAW = 2**48 - 1  # the last draw there is: no epoch's order uses its words
+_CLASS_DRAW = 2**48 - 3  # nor these (k_fold has the one between)
 _BLOCK_BYTES = 32 << 20  # of raw images looked at together
 
 
@@ -328,17 +329,39 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
 
 
 def split(dataset: D, fraction: float, seed: int = 0) -> tuple[D, D]:
-    """(the rest, a part): of each class a `fraction`, drawn by `seed`, goes to the part. Both keep the order of the whole."""
+    """(the rest, a part): round(fraction n) of the n samples go to the part, of each class its share rounded up or down, drawn by `seed`. Both
+    keep the order of the whole.
+
+    Classes are rounded by their largest remainders; which of equal ones are rounded up is drawn too. ValueError where the part or the rest
+    would be empty.
+    """
     instance("split", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")
     integer("split", "seed", seed, 0, 2**63), number("split", "fraction", fraction, "(0, 1)")
-    words = random.Generator(seed).bits(len(dataset), _SPLIT_DRAW, random.ORDER)
-    chosen = np.zeros(len(dataset), bool)
-    labels = dataset.labels
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        drawn = members[np.argsort(words[members], kind="stable")]
-        chosen[drawn[: round(fraction * len(members))]] = True
+    n, part = len(dataset), round(fraction * len(dataset))
+    if not 0 < part < n:
+        some = f"one above {0.5 / n:.6g} and below {1 - 0.5 / n:.6g}, or more samples" if n > 1 else "at least two samples"
+        raise ValueError(
+            f"split: fraction {fraction:g} of {plural(n, 'sample')} puts {part} into the part, {n - part} into the rest; expected {some}"
+        )
+    words = random.Generator(seed).bits(n, _SPLIT_DRAW, random.ORDER)
+    chosen = np.zeros(n, bool)
+    _, codes, sizes = np.unique(dataset.labels, return_inverse=True, return_counts=True)
+    by_class = np.split(np.lexsort((words, codes.reshape(-1))), np.cumsum(sizes)[:-1])
+    for members, count in zip(by_class, _shares(sizes, fraction, part, seed)):
+        chosen[members[:count]] = True
     return dataset.take(np.flatnonzero(~chosen)), dataset.take(np.flatnonzero(chosen))
+
+
+def _shares(sizes: np.ndarray, fraction: float, total: int, seed: int) -> np.ndarray:
+    """fraction * sizes as integers that add up to `total`: rounded, then those that lie farthest off rounded the other way."""
+    quotas = fraction * sizes
+    counts = np.rint(quotas).astype(np.int64)
+    missing = total - counts.sum()
+    sign = np.sign(missing)
+    ties = random.Generator(seed).bits(len(sizes), _CLASS_DRAW, random.ORDER)
+    off = np.round(sign * (quotas - counts), 9)  # 0.1 * 3 and 0.1 * 13 lie equally far off
+    counts[np.lexsort((ties, -off))[: abs(missing)]] += sign
+    return counts
 
 
 _NAMES = ("train_images", "train_labels", "test_images", "test_labels")

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from .. import _C
 from ..arguments import flag, instance, integer, items, number
 from ..arguments import path as checked_path
+from ..described import plural
 from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize, split
 from .items import ItemDataset
 from .resize import Resize, each
@@ -135,7 +137,7 @@ def image_folder(
             stacklevel=2,
         )
     if len(parts) < 2:
-        rest, test = split(read(parts.get("train", root)), test_fraction, seed)
+        rest, test = _with_test(parts.get("train", root), read(parts.get("train", root)), test_fraction, seed)
         where = f" in {names}" if parts else ""
         return Sets(rest, None, test, f"a folder of photos{where}, {test_fraction:.0%} of each class kept for the test", skipped)
     sets = {part: read(folder) for part, folder in parts.items()}
@@ -227,6 +229,25 @@ def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skip
     _check_classes(folder, files)
     kept = keep if keep is not None else len(files) * int(np.prod(rule.shape)) <= MOST_DECODED_BYTES
     return files.decoded(progress) if kept else ItemDataset(files)
+
+
+def _with_test(folder: str, whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(training, test), neither empty, with photos of each class to train on."""
+    part, least = round(fraction * len(whole)), int(0.5 / min(fraction, 1 - fraction)) + 1
+    if not 0 < part < len(whole):
+        raise ValueError(
+            f"{folder}: test_fraction {fraction:g} of {plural(len(whole), 'photo')} keeps {part} for the test, {len(whole) - part} for training; "
+            f"expected at least {least} photos, or train and test folders"
+        )
+    rest, test = split(whole, fraction, seed)
+    for label, name in enumerate(whole.classes or ()):
+        if label not in rest.labels:
+            held = plural(int((whole.labels == label).sum()), "photo")
+            raise ValueError(
+                f"{os.path.join(folder, name)}: test_fraction {fraction:g} keeps for the test all of its {held}; "
+                f"expected at least {ceil(1 / (1 - fraction))}, for one to be left for training"
+            )
+    return rest, test
 
 
 def _check_classes(folder: str, files: ImageFiles) -> None:

@@ -9,21 +9,30 @@ import numpy as np
 
 from .. import random
 from ..arguments import array, instance, integer, number
+from ..described import plural
 from .dataset import D, Dataset, split
 
 _FOLD_DRAW = 2**48 - 2  # a draw that no epoch's order uses, nor split
 
 
 def train_validation_test(dataset: D, validation: float = 0.1, test: float = 0.1, *, seed: int = 0) -> tuple[D, D, D]:
-    """(train, validation, test), the last two with that share of each class, drawn by `seed`.
+    """(train, validation, test), the last two with that share of all and, up to one sample, of each class, drawn by `seed`.
 
     Choose by the validation set, as often as you like; look at the test set once, at the very end. ValueError for shares that do not lie
-    between 0 and 1 or leave nothing to train on.
+    between 0 and 1, leave nothing to train on, or leave one of the three empty.
     """
     number("train_validation_test", "validation", validation), number("train_validation_test", "test", test)
     instance("train_validation_test", "dataset", dataset, Dataset, "a data set"), integer("train_validation_test", "seed", seed, 0, 2**62)
     if not (validation > 0 and test > 0 and validation + test < 1):
         raise ValueError(f"train_validation_test: shares {validation} and {test} must be positive and leave something to train on")
+    last_size = round(test * len(dataset))
+    middle_size = round(validation / (1 - test) * (len(dataset) - last_size))
+    if 0 in (sizes := (len(dataset) - last_size - middle_size, middle_size, last_size)):
+        given = "{} to train on, {} for validation and {} for the test".format(*sizes)
+        raise ValueError(
+            f"train_validation_test: shares {validation:g} and {test:g} of {plural(len(dataset), 'sample')} leave {given}; expected at least one "
+            "each: larger shares, or more samples"
+        )
     rest, last = split(dataset, test, seed)
     train, middle = split(rest, validation / (1 - test), seed + 1)
     return train, middle, last
