@@ -177,6 +177,32 @@ def test_labels_of_an_object_are_its_own_or_are_looked_up_once() -> None:
     same(Loader(named.take([3, -1]), 2), Loader(items.whole.take([3, -1]), 2))
 
 
+class Even(Items):
+    """Its labels say which numbers are even."""
+
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
+        return self.whole.images[i], i % 2
+
+
+@pytest.mark.parametrize("attributes", [
+    {"resize": 224}, {"resize": lambda image: image}, {"workers": None}, {"workers": 0}, {"workers": "two"}, {"workers": True},
+    {"labels": ["even", "odd"] * 20}, {"labels": ["even", "odd"]}, {"labels": {"even": 0}}, {"labels": np.eye(2)[[0, 1] * 20]},
+    {"labels": [1, 2] * 20}, {"labels": [0.0, 1.0] * 20}, {"labels": [[0], [0, 1]]}, {"labels": lambda: [0, 1]},
+    {"classes": {"even": 0, "odd": 1}}, {"classes": 2}, {"classes": "even odd"}, {"classes": lambda: ["even", "odd"]},
+])  # fmt: skip
+def test_attributes_that_only_have_the_name_of_ours_are_the_objects_own(attributes: dict[str, Any]) -> None:
+    items = Even(40, (1, 4, 4))
+    vars(items).update(attributes)
+    dataset = ItemDataset(items)
+    assert (dataset.resize, dataset.workers, dataset.classes) == (None, 1, None) and dataset.labels.tolist() == [0, 1] * 20
+    model = fastnn.nn.Sequential(fastnn.nn.Flatten(), fastnn.nn.Linear(16, 2))
+    trainer = fastnn.train.Trainer(model, fastnn.optim.SGD(model.parameters(), 0.01))
+    trainer.fit(items, 1, batch_size=8, progress=False)
+    items.resize, items.workers, items.classes = data.Resize(4, channels=1), 3, ("even", "odd")  # type: ignore[attr-defined]
+    meant = ItemDataset(items)
+    assert (meant.resize, meant.workers, meant.classes) == (data.Resize(4, channels=1), 3, ("even", "odd"))
+
+
 @pytest.mark.parametrize("items, error, words", [
     ([], ValueError, "the list given as data set is empty"),
     ([3, 4], TypeError, r"item 0 of the list is of type int; expected \(image, label\)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from ..arguments import array as array_of
 from ..arguments import integer, shown
 from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize
 from .resize import Resize
+
+T = TypeVar("T")
 
 
 class Samples(Protocol):
@@ -30,8 +32,10 @@ class ItemDataset(Dataset):
     while the model works; `Loader(..., workers=n)` in n of them, in an order that is the same for any n. What `__getitem__` draws at
     random is its own affair and repeats only if it is a function of i.
 
-    `classes` and `labels` are the object's attributes of that name, or those given. Without any the labels are found by going through
-    all items once, when something asks for them (`split`, `num_classes`). Raises ValueError or TypeError, naming the item, when one does not fit.
+    `classes`, `labels`, `resize` and `workers` are those given, or the object's attributes of that name as far as they are what is meant here:
+    words, an integer for each sample (the first that of item 0), a Resize, an integer of at least 1; others are the object's own affair.
+    Without labels they are found by going through all items once, when something asks for them (`split`, `num_classes`). Raises
+    ValueError or TypeError, naming the item, when one does not fit.
     """
 
     def __init__(
@@ -53,13 +57,12 @@ class ItemDataset(Dataset):
             raise TypeError(f"ItemDataset: source must have a length, got {shown(source)}") from None
         if not self._count:
             raise ValueError(f"the {type(source).__name__} given as data set is empty; it needs at least one sample")
-        named = classes if classes is not None else getattr(source, "classes", None)
-        self.classes = checked_classes("ItemDataset", named)
-        self.resize = checked_resize("ItemDataset", resize) or getattr(source, "resize", None)
-        self.workers = int(getattr(source, "workers", 1)) if workers is None else integer("ItemDataset", "workers", workers, 1)
-        image, _ = self._split(0)
+        self.classes = checked_classes("ItemDataset", classes) if classes is not None else _own_classes(source)
+        self.resize = checked_resize("ItemDataset", resize) if resize is not None else _own(source, "resize", Resize)
+        self.workers = _own_workers(source) if workers is None else integer("ItemDataset", "workers", workers, 1)
+        image, label = self._split(0)
         self.shape, self._dtype = image.shape, image.dtype
-        found = labels if labels is not None else getattr(source, "labels", None)
+        found = labels if labels is not None else _own_labels(source, self._count, label)
         self._labels: list[np.ndarray] = []  # one array once they are known; shared with the parts of this set
         if found is not None:
             self._labels.append(ArrayDataset(np.zeros((self._count, 1), np.uint8), found, self.classes).labels)
@@ -111,6 +114,31 @@ class ItemDataset(Dataset):
             last = f" to {len(self.classes) - 1}" if self.classes is not None else ""
             raise ValueError(f"item {i} has the label {label}; class numbers go from 0{last}")
         return _pixels(item[0], i), label
+
+
+def _own(source: Samples, name: str, kind: type[T]) -> T | None:
+    """An attribute of a user's object that has the name of one of ours, if it is of our kind."""
+    value = getattr(source, name, None)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _own_workers(source: Samples) -> int:
+    return max(1, _own(source, "workers", int) or 1)
+
+
+def _own_classes(source: Samples) -> tuple[str, ...] | None:
+    try:
+        return checked_classes("ItemDataset", getattr(source, "classes", None))
+    except TypeError:  # a dict, a method, a number
+        return None
+
+
+def _own_labels(source: Samples, count: int, first: int) -> np.ndarray | None:
+    try:
+        labels = array_of("ItemDataset", "labels", getattr(source, "labels", None))
+    except (TypeError, ValueError):
+        return None
+    return labels if labels.dtype.kind in "iu" and labels.shape == (count,) and labels[0] == first else None
 
 
 def _note(error: Exception, text: str) -> None:
