@@ -76,6 +76,24 @@ def test_shapes_and_types_of_arrays() -> None:
     assert part.labels.tolist() == [7, 3] and part.images[:, 0, 0, 0].tolist() == [7, 3]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_whose_channels_lie_last_are_refused(dtype: type) -> None:
+    """They would train, as images of 32 channels and three columns."""
+    for shape in ((6, 32, 32, 3), (6, 5, 5, 1), (6, 28, 28, 4)):
+        images = np.zeros(shape, dtype)
+        with pytest.raises(
+            ValueError, match=r"ArrayDataset: images have shape .*, as if the channels lay last; .*images.transpose\(0, 3, 1, 2\)"
+        ):
+            ArrayDataset(images, np.zeros(6, int))
+        assert ArrayDataset(images.transpose(0, 3, 1, 2), np.zeros(6, int)).shape == (shape[3], *shape[1:3])
+        with pytest.raises(
+            ValueError, match=r"item 0 has an image of shape .*; expected \(C, H, W\), which image.transpose\(2, 0, 1\) makes"
+        ):
+            data.ItemDataset([(image, 0) for image in images])
+    for shape in ((6, 4, 4, 3), (6, 8, 7, 3), (6, 16, 16, 2), (6, 3, 32, 32), (6, 64, 1, 1), (6, 28, 28)):
+        assert len(ArrayDataset(np.zeros(shape, dtype), np.zeros(6, int))) == 6
+
+
 def test_npz_of_arrays(tmp_path: Path) -> None:
     path = tmp_path / "cells.npz"
     images = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)

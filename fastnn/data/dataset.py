@@ -138,7 +138,7 @@ class ArrayDataset(Dataset):
     Bytes stay bytes until a batch is made; floats become float32. An array mapped from a file (np.memmap, np.load(..., mmap_mode="r"))
     is never read whole: each batch reads its images. resize: the rule by which an image file becomes one of these images; left out,
     bytes of one or three channels are taken as grey or RGB values from 0 to 255. Raises ValueError or TypeError when shapes, lengths or
-    types do not fit.
+    types do not fit, or when the channels seem to lie last: (N, S, S, C) with S above 4 and 1, 3 or 4 channels.
     """
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
@@ -147,6 +147,11 @@ class ArrayDataset(Dataset):
             images = images[:, None]
         if images.ndim not in (2, 4):
             raise ValueError(f"ArrayDataset: images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
+        if channels_last(images.shape[1:]):
+            raise ValueError(
+                f"ArrayDataset: images have shape {images.shape}, as if the channels lay last; expected (N, C, H, W), which "
+                "images.transpose(0, 3, 1, 2) makes"
+            )
         if images.dtype != np.uint8 and images.dtype.kind != "f":
             whole = (
                 "; astype(np.uint8) makes bytes of values from 0 to 255, astype(np.float32) keeps others"
@@ -268,6 +273,11 @@ def _is_mapped(array: Any) -> bool:
             return True
         array = array.base
     return False
+
+
+def channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether an image of this shape is (H, W, C), as Pillow, OpenCV and TensorFlow have it: S channels of S x 3 pixels are no images of anybody's."""
+    return len(shape) == 3 and shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4
 
 
 def _natural_resize(images: np.ndarray) -> Resize | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import array as array_of
 from ..arguments import integer, shown
-from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize
+from .dataset import ArrayDataset, Dataset, channels_last, checked_classes, checked_resize
 from .resize import Resize
 
 T = TypeVar("T")
@@ -169,6 +169,10 @@ def _pixels(image: Any, i: int) -> np.ndarray:
     array = array[None] if array.ndim == 2 else array
     if array.ndim not in (1, 3):
         raise ValueError(f"item {i} has an image of shape {array.shape}; expected (C, H, W), (H, W) or (F,)")
+    if channels_last(array.shape):
+        raise ValueError(
+            f"item {i} has an image of shape {array.shape}, as if the channels lay last; expected (C, H, W), which image.transpose(2, 0, 1) makes"
+        )
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f":
