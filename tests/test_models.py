@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,20 @@ def test_the_classifiers_fit_images_of_224() -> None:
             return (inputs + 1) * hidden + (hidden + 1) * hidden + (hidden + 1) * 1000
 
         assert small - head(8) + head(4096) == total
+
+
+def test_networks_that_flatten_take_features(tmp_path: Path) -> None:
+    """By their name as well, from a file too."""
+    for name in ("linear", "mlp"):
+        model = models.create(name, input_shape=(20,), num_classes=3)
+        assert model(fastnn.tensor(np.zeros((2, 20)))).shape == (2, 3)
+        trainer = fastnn.train.Trainer(model, fastnn.optim.SGD(model.parameters(), 0.1))
+        trainer.fit((np.zeros((8, 20)), np.arange(8) % 3), 1, batch_size=4, progress=False)
+        trainer.save_model(tmp_path / "model.safetensors")
+        again = fastnn.train.load_model(tmp_path / "model.safetensors")
+        assert again.predict(np.ones((2, 20))).tolist() == trainer.predict(np.ones((2, 20))).tolist()
+    with pytest.raises(ValueError, match=r"models.create: input_shape must be \(C, H, W\), three integers of at least 1, got \(20,\)"):
+        models.create("lenet", input_shape=(20,))
 
 
 def test_vgg16_starts_as_torchvisions() -> None:

@@ -55,6 +55,7 @@ _makers: dict[str, Callable[..., Module]] = {
     "vgg16": vgg16,
     "airbench94": airbench94,
 }
+_OF_IMAGES = {*_makers} - {"linear", "mlp"}  # which flatten what they get
 
 
 def names() -> list[str]:
@@ -63,14 +64,16 @@ def names() -> list[str]:
 
 
 def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **options: Any) -> Module:
-    """The network `name` for inputs of shape (C, H, W). options are the maker's own: `create("vgg", ..., widths=(32, 64))`.
+    """The network `name` for inputs of `input_shape`: (C, H, W); for "linear", "mlp" and registered ones of any rank, as (F,). options are the
+    maker's own: `create("vgg", ..., widths=(32, 64))`.
 
     Its attribute `architecture` holds these arguments: files of the model say by them how to build it again. Raises ValueError for an
-    unknown name, or a shape that is too small for its pools.
+    unknown name, a shape of another rank, or one that is too small for its pools.
     """
     if text("models.create", "name", name) not in _makers:
         raise ValueError(f"no model is named {name!r}; there are {', '.join(_makers)}")
-    integer("models.create", "num_classes", num_classes, 1), image_shape("models.create", "input_shape", input_shape)
+    integer("models.create", "num_classes", num_classes, 1)
+    image_shape("models.create", "input_shape", input_shape, of_any_rank=name not in _OF_IMAGES)
     model = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
     model.architecture = {"name": name, "input_shape": tuple(input_shape), "num_classes": num_classes, **options}
     return model

@@ -45,8 +45,8 @@ def sizes(what: str, name: str, value: Any, words: str = "several integers of at
     raise kind(f"{what}: {name} must be {words}, got {shown(value)}")
 
 
-def image_shape(what: str, name: str, value: Any) -> tuple[int, ...]:
-    flat = what in ("linear", "mlp")  # any shape is flattened
+def image_shape(what: str, name: str, value: Any, of_any_rank: bool = False) -> tuple[int, ...]:
+    flat = of_any_rank or what in ("linear", "mlp")  # any shape is flattened
     if isinstance(value, (tuple, list)) and not value:
         raise ValueError(f"{what}: {name} is empty; expected the shape of one image, as (C, H, W)")
     return sizes(what, name, value, *(() if flat else ("(C, H, W), three integers of at least 1", 3)))
