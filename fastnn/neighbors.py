@@ -24,19 +24,39 @@ from .data.folds import k_fold
 _CHUNK_BYTES = 64 << 20  # of distances at a time
 
 
-def _rows(what: str, x: Any) -> np.ndarray:
-    """Samples as float32 rows: (N, D), or images, flattened in row-major order."""
-    values = array(what, "x", x)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
-    if values.ndim < 2:
-        raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
-    rows = np.ascontiguousarray(values, np.float32).reshape(len(values), int(np.prod(values.shape[1:])))
+def _rows(what: str, x: Any, origin: np.ndarray | None = None) -> np.ndarray:
+    """Samples as float32 rows: (N, D), or images, flattened in row-major order; less `origin`, if it is given and of as many features."""
+    values = _numbers(what, x)
+    if origin is not None and origin.shape == values.shape[1:] and origin.any():
+        values = values - origin  # in float64
+    rows = np.ascontiguousarray(values, np.float32)
     if not np.isfinite(rows).all():
         raise ValueError(
             f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; it must be finite: nothing is near to those"
         )
     return rows
+
+
+def _origin(what: str, x: Any) -> np.ndarray:
+    """(D,) float64, what float32 rows are counted from, so that they tell samples apart which lie far from 0: the least value of each feature
+    that varies by less than half of its distance from there, else 0. Differences stay what they are; whole numbers stay whole."""
+    values = _numbers(what, x)
+    if not len(values) or values.dtype.itemsize < (4 if values.dtype.kind in "iu" else 8):  # float32 holds all of them
+        return np.zeros(values.shape[1])
+    least, most = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        far = most - least < np.maximum(np.abs(least), np.abs(most)) / 2
+    return np.where(far & np.isfinite(least), least, 0.0)
+
+
+def _numbers(what: str, x: Any) -> np.ndarray:
+    """Samples as rows of what they are."""
+    values = array(what, "x", x)
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
+    if values.ndim < 2:
+        raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
+    return values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
 def _labels(what: str, y: Any, count: int) -> np.ndarray:
@@ -57,11 +77,13 @@ def distances(a: Any, b: Any, *, p: int = 2, device: str = "cpu") -> np.ndarray:
     """(M, N) distances between the rows of a (M, D) and of b (N, D): sum |a - b| for p = 1, the root of sum (a - b)^2 for p = 2.
 
     Sums of differences, computed in float32 without an M x N x D array: exact for integers as long as sums stay below 2^24 (bytes: 258
-    features of full contrast). ValueError for shapes that do not fit.
+    features of full contrast). Features of float64 and wide integers that lie far from 0 are first counted from their least value in b, in
+    float64. ValueError for shapes that do not fit.
     """
     _checked_power("distances", p)
     there = devices.resolve(device)
-    first, second = (_C.from_numpy(_rows("distances", x), there) for x in (a, b))
+    origin = _origin("distances", b)
+    first, second = (_C.from_numpy(_rows("distances", x, origin), there) for x in (a, b))
     summed = _summed(first, second, p)
     return np.sqrt(summed) if p == 2 else np.array(summed)
 
@@ -106,7 +128,8 @@ class KNeighborsClassifier:
 
     def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
         """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours."""
-        rows = _rows("fit", x)
+        self._origin = _origin("fit", x)
+        rows = _rows("fit", x, self._origin)
         labels = _labels("fit", y, len(rows))
         self._enough(self.n_neighbors, len(rows))
         self.classes_, codes = np.unique(labels, return_inverse=True)
@@ -138,7 +161,7 @@ class KNeighborsClassifier:
         if not hasattr(self, "_rows"):
             raise RuntimeError("KNeighborsClassifier: call fit(x, y) first")
         self._enough(k, self.n_samples_fit_)
-        rows, features = _rows("KNeighborsClassifier", x), self._rows.shape[1]
+        rows, features = _rows("KNeighborsClassifier", x, self._origin), self._rows.shape[1]
         if rows.shape[1] != features:
             raise ValueError(f"KNeighborsClassifier: samples have {rows.shape[1]} features, those of fit {features}")
         chunk = max(1, _CHUNK_BYTES // (4 * self.n_samples_fit_))
@@ -200,7 +223,7 @@ def cross_validate(
 
     The neighbours of a fold are found once for all k. Folds: data.k_fold. ValueError when the largest k exceeds the samples outside a fold.
     """
-    rows = _rows("cross_validate", x)
+    rows = _rows("cross_validate", x, _origin("cross_validate", x))
     labels = _labels("cross_validate", y, len(rows))
     if not isinstance(ks, (tuple, list, range, np.ndarray)) or getattr(ks, "ndim", 1) != 1:
         raise TypeError(f"cross_validate: ks must be several numbers of neighbours, got {shown(ks)}")

@@ -61,6 +61,25 @@ def test_distances_of_python() -> None:
     assert neighbors.distances(a, b, p=1).tolist() == [[0, 14, 3], [7, 7, 4]]
 
 
+@pytest.mark.parametrize("p", [1, 2])
+def test_samples_far_from_zero_are_told_apart(p: int) -> None:
+    """float32 has steps of 64 there."""
+    random = np.random.default_rng(4)
+    x, y = random.standard_normal((60, 5)), random.integers(0, 4, 60)
+    far = x + 1e9
+    near = neighbors.distances(far[:20], far, p=p)
+    np.testing.assert_allclose(near, neighbors.distances(far[:20] - 1e9, far - 1e9, p=p), rtol=1e-4, atol=1e-6)
+    classifier = KNeighborsClassifier(1, p=p).fit(far, y)
+    assert classifier.score(far, y) == 1 and not classifier.kneighbors(far)[0].any()
+    assert np.array_equal(cross_validate(far, y, ks=(1, 3), p=p).accuracies, cross_validate(far - 1e9, y, ks=(1, 3), p=p).accuracies)
+    whole = random.integers(0, 100, (60, 5)) + 2**40  # exact, in ties too
+    assert np.array_equal(neighbors.distances(whole, whole, p=p), neighbors.distances(whole - 2**40, whole - 2**40, p=p))
+    mixed = np.array([[1e-3, 1e12], [2e-3, 1e12], [-1e12, 1e12 + 1e5]])  # one feature about 0, though it has an outlier, one far from it
+    assert np.allclose(neighbors.distances(mixed[:2], mixed[:2], p=1), [[0, 1e-3], [1e-3, 0]])
+    assert np.allclose(neighbors.distances(mixed[:2], mixed, p=1)[0, :2], [0, 1e-3])
+    assert neighbors.distances(np.zeros((2, 3)), np.zeros((0, 3))).shape == (2, 0)
+
+
 # --- the classifier
 
 
