@@ -63,9 +63,31 @@ def _labels(what: str, y: Any, count: int) -> np.ndarray:
     labels = array(what, "y", y)
     if labels.shape != (count,):
         raise ValueError(f"{what}: labels have shape {labels.shape}; expected ({count},), one for each sample")
-    if labels.dtype.kind not in "biuUS":
+    if labels.dtype.kind == "O":
+        labels = _of_one_kind(what, labels)
+    if labels.dtype.kind == "f" and not (whole := np.isfinite(labels) & (labels == np.floor(labels))).all():
+        wrong = int(np.argmin(whole))
+        raise TypeError(f"{what}: labels must be classes, integers or words, got {labels[wrong]} at position {wrong}")
+    if labels.dtype.kind not in "biufUS":
         raise TypeError(f"{what}: labels must be integers or words, got dtype {labels.dtype}")
     return labels
+
+
+def _of_one_kind(what: str, labels: np.ndarray) -> np.ndarray:
+    """Of an array of objects, as a table's column is, one of words or of numbers."""
+    kinds = sorted({type(label).__name__ for label in labels.tolist()})
+    made = np.array(labels.tolist())
+    words = all(isinstance(label, (str, np.str_)) for label in labels.tolist())
+    if made.shape != labels.shape or (made.dtype.kind not in "biuf" and not words):
+        raise TypeError(
+            f"{what}: labels must be all integers or all words, got {' and '.join(kinds)}; labels.astype(str) makes words of all"
+        )
+    return made
+
+
+def _words(labels: np.ndarray) -> str:
+    """str, bytes, or int for numbers of any type."""
+    return {"U": "str", "S": "bytes"}.get(labels.dtype.kind, "int")
 
 
 def _summed(a: _C.Array, b: _C.Array, p: int) -> np.ndarray:
@@ -116,7 +138,7 @@ class KNeighborsClassifier:
     """Remembers the training set; a sample gets the class that most of its `n_neighbors` nearest training samples have.
 
     p: 1 for L1 (Manhattan) distances, 2 for L2 (Euclidean). `fit(x, y)`, `predict(x)`, `score(x, y)`, `kneighbors(x)`; x are rows (N, D) or
-    images (N, C, H, W), of any number type, y labels of any type. Fields after fit: `classes_`, `n_samples_fit_`.
+    images (N, C, H, W), of any number type, y labels: integers (also as floats) or words, not both. Fields after fit: `classes_`, `n_samples_fit_`.
     Where several classes have the most votes, the one whose neighbour is nearest wins (scikit-learn takes the lowest class); of equally
     distant samples the one that came first in training is nearer. Queries are worked off in chunks: beside both sets there is memory for
     64 MB of distances. With device="cuda" both sets go to the GPU. (Cover, Hart 1967)
@@ -151,9 +173,12 @@ class KNeighborsClassifier:
         return found
 
     def score(self, x: Any, y: Any) -> float:
-        """The share of samples whose class is predicted. ValueError unless there is one label for each sample."""
+        """The share of samples whose class is predicted. ValueError unless there is one label for each sample, TypeError for numbers where fit
+        had words, or the other way round."""
         predicted = self.predict(x)
         labels = _labels("score", y, len(predicted))
+        if len(labels) and (mine := _words(self.classes_)) != (theirs := _words(labels)):  # numpy would find none equal
+            raise TypeError(f"score: labels are {theirs}, those of fit {mine}; expected the same: labels.astype({mine}) makes them")
         return float(np.mean(predicted == labels))
 
     def _neighbors(self, x: Any, k: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

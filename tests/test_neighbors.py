@@ -146,6 +146,40 @@ def test_labels_of_any_type_and_images_of_bytes() -> None:
     assert classifier.predict(images[:0]).tolist() == [] and classifier.kneighbors(images[:0])[1].shape == (0, 1)
 
 
+@pytest.mark.parametrize("labels", [
+    np.array(["a", "b"]), np.array(["a", "b"], object), ["a", "b"], np.array([b"a", b"b"]), np.array([3, 5]), np.array([3, 5], object),
+    np.array([3.0, 5.0]), np.array([True, False]), np.array([3, np.int8(5)], object),
+])  # fmt: skip
+def test_labels_are_words_or_whole_numbers(labels: object) -> None:
+    x = np.eye(2)
+    classifier = KNeighborsClassifier(1).fit(x, labels)
+    assert classifier.predict(x).tolist() == list(labels) and classifier.score(x, labels) == 1  # type: ignore[call-overload]
+    assert cross_validate(np.eye(2).repeat(6, 0), np.repeat(labels, 6), ks=(1,), folds=2).mean.tolist() == [1]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("labels, words", [
+    (np.array([1, "b"], object), "fit: labels must be all integers or all words, got int and str; labels.astype.str. makes words of all"),
+    (np.array(["a", None], object), "fit: labels must be all integers or all words, got NoneType and str"),
+    (np.array(["a", np.nan], object), "fit: labels must be all integers or all words, got float and str"),
+    ([0.5, 1.0], "fit: labels must be classes, integers or words, got 0.5 at position 0"),
+    ([1.0, np.nan], "fit: labels must be classes, integers or words, got nan at position 1"),
+    ([1j, 2j], "fit: labels must be integers or words, got dtype complex128"),
+])  # fmt: skip
+def test_other_labels_are_refused(labels: object, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        KNeighborsClassifier(1).fit(np.eye(2), labels)
+
+
+def test_words_are_not_scored_by_numbers() -> None:
+    """None of them would be right, and nothing said."""
+    of_words, of_numbers = (KNeighborsClassifier(1).fit(np.eye(2), labels) for labels in (["a", "b"], [0, 1]))
+    with pytest.raises(TypeError, match=r"score: labels are int, those of fit str; expected the same: labels.astype\(str\) makes them"):
+        of_words.score(np.eye(2), [0, 1])
+    with pytest.raises(TypeError, match="score: labels are str, those of fit int"):
+        of_numbers.score(np.eye(2), ["0", "1"])
+    assert of_numbers.score(np.eye(2), [0.0, 1.0]) == 1 and of_numbers.score(np.eye(2), [False, True]) == 1
+
+
 def test_digits() -> None:
     train, test = data.digits()
     assert KNeighborsClassifier(3).fit(train.images, train.labels).score(test.images, test.labels) > 0.98
