@@ -339,6 +339,37 @@ def test_summary_of_special_cases() -> None:
         nn.Sequential(nn.Linear(3, 2)).summary((4,))
 
 
+class Scaled(nn.Module):
+    """A layer inside, and a parameter of its own."""
+
+    def __init__(self, bare: bool = False) -> None:
+        super().__init__()
+        self.inside, self.scale, self.bare = nn.Linear(8, 4), nn.Parameter(np.ones(4)), bare
+
+    def forward(self, x: fastnn.Tensor) -> object:
+        y = self.inside(x) * self.scale
+        return {"y": y} if self.bare else y
+
+
+def test_summary_counts_what_a_module_of_several_owns_itself() -> None:
+    net = nn.Sequential(nn.Linear(5, 8), Scaled(), nn.Linear(4, 4))
+    summary = net.summary((5,))
+    assert summary.parameters == sum(p.size for p in net.parameters()) == 48 + 36 + 4 + 20
+    assert [(row.name, row.parameters) for row in summary.layers] == [("0", 48), ("1.inside", 36), ("1", 4), ("2", 20)]
+    assert summary.layers[2].layer == "Scaled" and summary.layers[2].output_shape == (4,)
+    assert Scaled(bare=True).summary((8,)).parameters == 40  # of whose output there is no shape
+
+
+def test_summary_marks_frozen_parameters() -> None:
+    net = nn.Sequential(nn.Linear(5, 8), Scaled())
+    assert net.summary((5,)).frozen == 0 and "frozen" not in str(net.summary((5,)))
+    net[0].requires_grad_(False)
+    net[1].inside.bias.requires_grad = False
+    summary = net.summary((5,))
+    assert (summary.parameters, summary.frozen) == (88, 52) and [row.frozen for row in summary.layers] == [48, 4, 0]
+    assert str(summary).splitlines()[-1].split() == ["total", "88", "72", "52", "frozen"]
+
+
 # --- assigning attributes
 
 

@@ -28,11 +28,12 @@ class LayerSummary:
     parameters: int
     macs: int
     note: str = ""
+    frozen: int = 0
 
 
 @dataclass
 class Summary:
-    """Per layer: output shape (without the batch), trained parameters, multiply-adds; `print` it."""
+    """Per layer: output shape (without the batch), parameters, how many of them are frozen, multiply-adds; `print` it."""
 
     input_shape: tuple[int, ...]
     layers: list[LayerSummary] = field(default_factory=list)
@@ -42,6 +43,11 @@ class Summary:
         return sum(row.parameters for row in self.layers)
 
     @property
+    def frozen(self) -> int:
+        """The parameters that are not trained (requires_grad=False)."""
+        return sum(row.frozen for row in self.layers)
+
+    @property
     def macs(self) -> int:
         return sum(row.macs for row in self.layers)
 
@@ -49,7 +55,7 @@ class Summary:
         cells = [("layer", "", "output", "parameters", "multiply-adds", "")]
         cells += [("input", "", _text(self.input_shape), "", "", "")]
         cells += [(r.name, r.layer, _text(r.output_shape), f"{r.parameters:,}", f"{r.macs:,}", r.note) for r in self.layers]
-        cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", "")]
+        cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", _frozen(self.frozen))]
         widths = [max(len(row[i]) for row in cells) for i in range(6)]
         return "\n".join(
             "  ".join(c.rjust(w) if 2 < i < 5 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells
@@ -60,11 +66,16 @@ def _text(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "1"
 
 
+def _frozen(count: int) -> str:
+    return f"{count:,} frozen" if count else ""
+
+
 @explained
 def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """Runs one sample of zeros of `input_shape` (C, H, W) in evaluation mode and notes every layer's output, parameters and multiply-adds.
 
-    A layer called twice is listed twice, its parameters once. MaxPool2d marks rows and columns that the floor rule drops.
+    A module of several that has parameters of its own comes after them, with those alone. A layer called twice is listed twice, its parameters
+    once; frozen ones count, and are marked. MaxPool2d marks rows and columns that the floor rule drops.
     """
     if isinstance(model, Module):
         refuse_unmade("summary", model)
@@ -78,18 +89,20 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
             own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
             counted.update(map(id, own))
             first = output[0] if isinstance(output, tuple) and output else output  # of a pool with indices
-            if not isinstance(first, Tensor):
+            if not isinstance(first, Tensor) and not layer._modules:
                 raise TypeError(f"summary: {name} ({layer!r}): forward returned {shown(output)}; expected a Tensor")
-            shape = first.shape[1:]
-            row = LayerSummary(
-                name, repr(layer), shape, sum(p.size for p in own), macs(layer, args[0].shape[1:], shape), dropped(layer, args[0].shape)
-            )
+            given = args[0].shape if args and isinstance(args[0], Tensor) else ()
+            shape = first.shape[1:] if isinstance(first, Tensor) else ()
+            fixed = sum(p.size for p in own if not p.requires_grad)
+            notes = ", ".join(filter(None, (dropped(layer, given), _frozen(fixed))))
+            kind = type(layer).__name__ if layer._modules else repr(layer)
+            row = LayerSummary(name, kind, shape, sum(p.size for p in own), macs(layer, given[1:], shape), notes, fixed)
             result.layers.append(row)
 
         handles.append(module.register_forward_hook(note))
 
     for name, module in model.named_modules():
-        if not module._modules:
+        if not module._modules or module._parameters:
             watch(name or type(module).__name__, module)
     try:
         model.eval()
