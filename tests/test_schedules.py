@@ -122,6 +122,19 @@ def test_schedules_stay_at_their_end() -> None:
         schedules.cosine_restarts(0.3, 0)
 
 
+@pytest.mark.parametrize("total, part", [(3, 0.1), (3, 0.0), (10, 0.05), (2, 0.3), (1, 0.3), (4, 0.3), (20, 0.0), (5, 1.0)])
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+def test_one_cycle_is_torchs_where_its_top_lies_before_the_first_step(total: int, part: float, strategy: str) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
+    theirs = LR.OneCycleLR(optimizer, 0.1, total, pct_start=part, anneal_strategy=strategy)
+    ours = schedules.one_cycle(0.1, total, pct_start=part, anneal_strategy=strategy)
+    for step in range(total):
+        assert ours(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9), step
+        optimizer.step()
+        if step + 1 < total:
+            theirs.step()
+
+
 def test_an_optimizer_follows_its_schedules() -> None:
     a, b = nn.Parameter(np.zeros(1), "float64"), nn.Parameter(np.zeros(1), "float64")
     cosine, linear = schedules.cosine(0.3, 10), schedules.linear(0.2, 10)

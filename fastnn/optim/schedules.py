@@ -213,7 +213,7 @@ def one_cycle(
     number("one_cycle", "div_factor", div_factor, "(0, inf)"), number("one_cycle", "final_div_factor", final_div_factor, "(0, inf)")
     low, least = lr / div_factor, lr / div_factor / final_div_factor
     last = 1 if unit == "step" else 0  # the first and the last step are among `total`
-    top, end = max(pct_start * total - last, 0.0), total - last
+    top, end = pct_start * total - last, total - last  # a top before the first step is one that the way down comes from
 
     def between(a: float, b: float, part: float) -> float:
         return a + (b - a) * ((1 - cos(pi * part)) / 2 if anneal_strategy == "cos" else part)
