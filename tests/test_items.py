@@ -160,6 +160,18 @@ def test_kinds_of_images_and_labels() -> None:
     assert x.shape == (2, 3, 3, 4) and x.numpy()[0, :, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_a_pillow_image_with_a_palette_has_its_colours() -> None:
+    """The numbers of a palette are no shades of grey."""
+    pillow = pytest.importorskip("PIL.Image")
+    palette = pillow.new("P", (4, 3), 1)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    dataset = ItemDataset([(palette, 0), (pillow.new("RGB", (4, 3), (1, 2, 3)), 1)])
+    assert dataset.shape == (3, 3, 4) and dataset[0][0][:, 0, 0].tolist() == [200, 100, 50]
+    palette.info["transparency"] = 1
+    assert dataset[0][0][:, 0, 0].tolist() == [255, 255, 255]
+    assert ItemDataset([(pillow.new("1", (4, 3), 1), 0)])[0][0].tolist() == [[[255] * 4] * 3]
+
+
 def test_labels_of_an_object_are_its_own_or_are_looked_up_once() -> None:
     items = Items(20)
     dataset = ItemDataset(items)

@@ -11,9 +11,11 @@ import numpy as np
 from ..arguments import array as array_of
 from ..arguments import integer, shown
 from .dataset import ArrayDataset, Dataset, channels_last, checked_classes, checked_resize
-from .resize import Resize
+from .resize import Resize, plain
 
 T = TypeVar("T")
+
+_PLAIN = {"P": "RGB", "PA": "RGB", "1": "L"}  # modes whose numbers are no brightness: of a palette, or of bits
 
 
 class Samples(Protocol):
@@ -27,10 +29,10 @@ class Samples(Protocol):
 class ItemDataset(Dataset):
     """An object whose `source[i]` is (image, label) for i from 0 to len(source) - 1, as PyTorch's map-style data sets are.
 
-    The image is an array (numpy, Tensor, PyTorch tensor) of shape (C, H, W), (H, W) or (F,), of bytes or floats, or a Pillow image; the
-    label an integer. All images have the shape and the type of the first: resize them in `__getitem__`. A Loader fetches items in a thread
-    while the model works; `Loader(..., workers=n)` in n of them, in an order that is the same for any n. What `__getitem__` draws at
-    random is its own affair and repeats only if it is a function of i.
+    The image is an array (numpy, Tensor, PyTorch tensor) of shape (C, H, W), (H, W) or (F,), of bytes or floats, or a Pillow image (one with
+    a palette becomes RGB); the label an integer. All images have the shape and the type of the first: resize them in `__getitem__`. A Loader
+    fetches items in a thread while the model works; `Loader(..., workers=n)` in n of them, in an order that is the same for any n. What
+    `__getitem__` draws at random is its own affair and repeats only if it is a function of i.
 
     `classes`, `labels`, `resize` and `workers` are those given, or the object's attributes of that name as far as they are what is meant here:
     words, an integer for each sample (the first that of item 0), a Resize, an integer of at least 1; others are the object's own affair.
@@ -162,7 +164,7 @@ def as_dataset(data: Any, what: str = "data") -> Dataset:
 
 def _pixels(image: Any, i: int) -> np.ndarray:
     if hasattr(image, "getbands"):  # a Pillow image: (H, W) or (H, W, C)
-        array = np.asarray(image)
+        array = np.asarray(plain(image, _PLAIN[image.mode]) if image.mode in _PLAIN else image)
         array = array.transpose(2, 0, 1) if array.ndim == 3 else array
     else:
         array = array_of(f"item {i}", "image", image)

@@ -97,7 +97,7 @@ class Resize(Described):
 
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
-        image = _plain(image, "L" if self.channels == 1 else "RGB")
+        image = plain(image, "L" if self.channels == 1 else "RGB")
         height, width = self.size
         scale = min(image.width / width, image.height / height)
         left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)  # rounding may give -1e-14
@@ -109,7 +109,7 @@ class Resize(Described):
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _plain(image: Any, mode: str) -> Any:
+def plain(image: Any, mode: str) -> Any:
     """The image in mode L or RGB."""
     from PIL import Image
 
