@@ -262,6 +262,28 @@ def test_training_on_an_object_or_a_mapped_array_gives_the_same_bits(tmp_path: P
     assert results[0] == results[1] == results[2]
 
 
+class Counting(data.Dataset):
+    """What a Dataset has to have, and nothing else."""
+
+    shape = (3,)
+    labels = np.arange(12) % 2  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return 12
+
+    def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.repeat(positions[:, None], 3, 1).astype(np.float32), self.labels[positions]
+
+
+def test_a_dataset_of_ones_own_needs_no_classes() -> None:
+    dataset = Counting()
+    assert dataset.classes is None and dataset.num_classes == 2 and repr(dataset) == "Counting(12 samples of shape (3,))"
+    model = fastnn.nn.Linear(3, 2)
+    trainer = fastnn.train.Trainer(model, fastnn.optim.SGD(model.parameters(), 0.01))
+    trainer.fit(dataset, 1, batch_size=4, progress=False)
+    assert set(trainer.evaluate(dataset)) >= {"loss", "accuracy"}
+
+
 # --- made-up sets
 
 

@@ -37,7 +37,7 @@ class Dataset(ABC):
     which an image file becomes such an image, or None), `workers` (how many batches a Loader makes at a time unless told).
     """
 
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None = None
     shape: tuple[int, ...]
     resize: Resize | None = None
     workers: int = 1
