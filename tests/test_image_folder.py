@@ -127,6 +127,7 @@ def test_every_mode_becomes_rgb() -> None:
     for value, byte in ((257 * 90, 90), (257 * 90 + 128, 90), (257 * 90 + 129, 91), (65535, 255)):
         wide = Image.fromarray(np.full((8, 9), value, np.uint16))
         assert wide.mode == "I;16" and colour(wide) == [byte] * 3
+        assert colour(wide, transparency=value) == [255] * 3 and colour(wide, transparency=257) == [byte] * 3
     cmyk = colour(Image.new("CMYK", (9, 8), (0, 255, 255, 0)), "JPEG")
     assert cmyk[0] > 230 and max(cmyk[1:]) < 25
     with pytest.raises(ValueError, match="x: .*floats, which have no fixed white"):

@@ -117,6 +117,9 @@ def plain(image: Any, mode: str) -> Any:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"grey values from {values.min()} to {values.max()}; expected 0 to 65535")
+        clear = image.info.get("transparency")  # a PNG's: the value of what is transparent
+        if isinstance(clear, int):
+            values[values == clear] = 65535
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("pixels are floats, which have no fixed white")
