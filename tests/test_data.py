@@ -233,6 +233,20 @@ def test_normalize_is_exact_for_bytes() -> None:
     assert Normalize(**fitted.state()).scale.tobytes() == fitted.scale.tobytes()
 
 
+def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:
+    """torchvision's figures would give values up to 1,132."""
+    bytes_, labels = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 4), np.uint8), np.arange(9)
+    theirs = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with pytest.warns(
+        UserWarning, match=r"as for values from 0 to 1, but .* bytes .*; Normalize\(\[123.675, 116.28, 103.53\], \[58.395,"
+    ) as said:
+        Loader((bytes_, labels), 4, normalize=theirs)
+    assert said[0].filename == __file__
+    Loader((bytes_ / 255, labels), 4, normalize=theirs)
+    Loader((bytes_ % 2, labels), 4, normalize=Normalize.fit(ArrayDataset(bytes_ % 2, labels)))
+    Loader((bytes_, labels), 4, normalize=Normalize([0.0] * 3, [1.0] * 3))
+
+
 def test_normalize_of_floats_and_features() -> None:
     values = np.random.default_rng(2).normal(1e3, 2, (2000, 5)).astype(np.float32)
     values[:, 4] = 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,11 +23,25 @@ from .settled import Settled
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
 
+_MOST_OF_SMALL = 32  # a byte above it is none of a set whose mean and deviation lie below 1
+
 
 def _handed_over(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The batch, for which the caller's stream waits: a thread made it on the device's own."""
     batch[0]._array.follow()
     return batch
+
+
+def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
+    """torchvision's means and deviations are those of values from 0 to 1. Bytes that are 0 or 1 have such ones too: a sample tells."""
+    small = len(normalize.mean) in (1, 3, 4) and max(*normalize.mean, *normalize.std) < 1 and min(normalize.mean) > 0
+    if small and len(dataset) and dataset.of_bytes and dataset.raw(np.zeros(1, np.int64))[0].max(initial=0) > _MOST_OF_SMALL:
+        mean, std = ([round(255 * v, 3) for v in values] for values in (normalize.mean, normalize.std))
+        warnings.warn(
+            f"Loader: normalize is {normalize}, as for values from 0 to 1, but the data set holds bytes from 0 to 255, whose values it is in; "
+            f"Normalize({mean}, {std}) is the same for those",
+            stacklevel=4,
+        )
 
 
 class Loader(Settled):
@@ -41,7 +56,8 @@ class Loader(Settled):
 
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
-    photos; the batches are the same and come in the same order for any number.
+    photos; the batches are the same and come in the same order for any number. Warns of a normalize in torchvision's units, values from 0 to 1, for
+    a set of bytes.
 
     All of it is fixed once the Loader is made; `epoch`, the next one's number, may be set.
     """
@@ -91,6 +107,8 @@ class Loader(Settled):
         channels = self.dataset.shape[0]
         if normalize is not None and len(instance("Loader", "normalize", normalize, Normalize, "a Normalize").mean) != channels:
             raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
+        if normalize is not None:
+            _warn_of_units(normalize, self.dataset)
         self.batch_size, self.shuffle, self.seed, self.normalize = batch_size, shuffle, seed, normalize
         steps = (augment,) if isinstance(augment, Augmentation) else tuple(augment) if isinstance(augment, (list, tuple)) else None
         if steps is None or not all(isinstance(step, Augmentation) for step in steps):

@@ -13,7 +13,8 @@ from .settled import Settled
 
 
 class Normalize(Settled):
-    """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data; fixed."""
+    """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data (of bytes: 0 to
+    255, torchvision's mean and std times 255); fixed."""
 
     _fixed = ("mean", "std", "scale", "shift")
 
