@@ -273,6 +273,23 @@ def test_what_counts_as_an_image_and_as_a_class(tmp_path: Path) -> None:
     assert sets.validation is not None and sets.validation.labels.tolist() == [2] * 5 and sets.test is None
 
 
+def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:
+    write_folder(tmp_path / "store", classes=("red", "green"))
+    root = tmp_path / "photos"
+    for name in ("red", "green"):
+        (root / name).mkdir(parents=True)
+        (root / name / "all").symlink_to(tmp_path / "store" / name)
+    (root / "red" / "again").symlink_to(tmp_path / "store" / "red")
+    (root / "green" / "back").symlink_to(root)  # to where it lies
+    (tmp_path / "store" / "red" / "round").symlink_to(tmp_path / "store" / "red")
+    (tmp_path / "store" / "red" / "up").symlink_to(tmp_path / "store")
+    (root / "blue").symlink_to(tmp_path / "store" / "red")
+    sets = data.image_folder(root, 8)
+    assert sets.test is not None and sets.train.classes == ("blue", "green", "red")
+    assert np.bincount([*sets.train.labels, *sets.test.labels]).tolist() == [5, 5, 5]
+    assert data.recognise(root)[0] == "images"
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     for name in ("car", "test", "train"):
         paint(tmp_path / name / "a.png", RED)

@@ -105,7 +105,7 @@ def image_folder(
 ) -> Sets:
     """`Sets` of the photos in a folder: path/CLASS/*.jpg, or path/train/CLASS/*.jpg beside path/val/CLASS/... and path/test/CLASS/...
 
-    Classes are the names of the folders, sorted; images lie in them at any depth, other files are passed over. Every image becomes
+    Classes are the names of the folders, sorted; images lie in them at any depth, behind links too, other files are passed over. Every image becomes
     `size` x `size` (or (H, W)) by the rule `Resize(size, channels=channels)`, or by the `resize` given. Where neither val nor test is there
     with classes inside, a `test_fraction` of each class, drawn by `seed`, is kept for the test. Folders of images beside train that are no such
     part (a test/ whose images lie in no class) are left out, with a warning that names them. keep: decode all images once and hold them as bytes (True), or
@@ -202,8 +202,15 @@ def holds_images(folder: str) -> bool:
 
 
 def _images_below(folder: str) -> Iterator[str]:
-    for where, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+    """Through links too, as where photos are sorted by links to them; each folder once, and none by a link up to what it lies in."""
+    seen: set[str] = set()
+    for where, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real, above = os.path.realpath(where), os.path.realpath(os.path.dirname(where))
+        if real in seen or (where != folder and os.path.join(above, "").startswith(os.path.join(real, ""))):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         yield from (os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
 
 
