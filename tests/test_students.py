@@ -78,7 +78,16 @@ LOSSES: dict[str, Case] = {
 
 IMAGES: dict[str, Case] = {
     "sparse": (lambda: fit(Sparse(), Y), TypeError, r"^ArrayDataset: images must be an array, got Sparse; its toarray\(\) makes one$"),
-    "NHWC": (lambda: fit(X.transpose(0, 2, 3, 1), Y), ValueError, r"with C = 1; x.transpose\(0, 3, 1, 2\) makes that of images"),
+    "NHWC": (
+        lambda: fit(X.transpose(0, 2, 3, 1), Y),
+        ValueError,
+        r"^ArrayDataset: .*\(24, 8, 8, 1\), .*; expected .*images.transpose\(0, 3, 1, 2\)",
+    ),
+    "NHWC to a net": (
+        lambda: net()(fastnn.tensor(X.transpose(0, 2, 3, 1))),
+        ValueError,
+        r"with C = 1; x.transpose\(0, 3, 1, 2\) makes that of",
+    ),
     "one image": (lambda: net()(fastnn.tensor(X[0])), ValueError, r"got shape \(1, 8, 8\); .*; x\[None\] is a batch of one image$"),
     "no channel": (lambda: net()(fastnn.tensor(X[:, 0])), ValueError, r"got shape \(24, 8, 8\); .*; x\[:, None\] gives grey images"),
     "integers": (lambda: fit(X.astype(int), Y), TypeError, r"images have dtype int64; .*; astype\(np.uint8\) makes bytes"),
