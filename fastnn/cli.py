@@ -306,11 +306,11 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
 
     training, validation = sets.train, sets.validation
     if validation is None and options.val_fraction:
-        training, validation = data.split(training, options.val_fraction, options.seed)
-        if not len(training):
-            raise ValueError(f"--val-fraction: {options.val_fraction} of {len(sets.train)} images leaves nothing to train on")
-    if validation is not None and not len(validation):  # a fraction of very few
-        training, validation = sets.train, None
+        part = round(options.val_fraction * len(training))
+        if part == len(training):
+            raise ValueError(f"--val-fraction: {options.val_fraction} of {part} images leaves nothing to train on")
+        if part:  # else a fraction of very few
+            training, validation = data.split(training, options.val_fraction, options.seed)
     normalize = data.Normalize.fit(training)
     augment = _augmentation(options.augment, training.shape)
     loader = data.Loader(

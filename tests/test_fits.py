@@ -9,8 +9,8 @@ from test_trainer import bits, blobs, net
 
 import fastnn
 from fastnn import optim
-from fastnn.data import ArrayDataset
-from fastnn.train import ModelCheckpoint, Trainer
+from fastnn.data import ArrayDataset, Loader
+from fastnn.train import Callback, ModelCheckpoint, Trainer
 
 TRAIN, OTHER = blobs(96), blobs(96, 5)
 VALIDATION, ANOTHER = blobs(40, 1), blobs(40, 6)
@@ -71,3 +71,27 @@ def test_a_schedule_that_an_earlier_fit_has_used_up_is_warned_of(unit: str) -> N
         UserWarning, match=r"fit: the schedule .* is at its end, where the rate is .*: set param_groups.*counted from step 12"
     ):
         fit(t, TRAIN, 2)
+
+
+def test_an_interrupted_epoch_may_begin_anew_on_other_data() -> None:
+    class Stops(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            if trainer.batch == 3:
+                raise RuntimeError("enough")
+
+    t = trainer()
+    with pytest.raises(RuntimeError, match="enough"):
+        fit(t, TRAIN, 1, callbacks=[Stops()])
+    small = blobs(64, 3)
+    with pytest.raises(ValueError, match=r"within an epoch of 96 samples .* or set trainer.batch = 0, and the epoch begins anew"):
+        fit(t, small, 1)
+    t.batch = 0
+    fit(t, small, 1)
+    assert t.sums == {} and t.epoch == 1 and 0 < t.history["accuracy"][0] <= 1
+
+
+def test_a_loader_that_prepares_validation_otherwise_is_refused_before_the_first_step() -> None:
+    t = trainer()
+    with pytest.raises(ValueError, match="fit: validation: the loader has normalize=None"):
+        fit(t, TRAIN, 1, Loader(VALIDATION, 8))  # type: ignore[arg-type]
+    assert t.optimizer.steps == 0

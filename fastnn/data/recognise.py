@@ -24,8 +24,8 @@ _EXPECTED = (
 
 
 def names_below(path: str | os.PathLike[str]) -> str:
-    """A checksum of the names of all files below a folder: with others, other ones are drawn for the test."""
-    names = (os.path.relpath(os.path.join(folder, file), path) for folder, _, files in os.walk(path) for file in files)
+    """A checksum of the names of all photos below a folder: with others, other ones are drawn for the test."""
+    names = (os.path.relpath(file, path) for file in folder.images_below(os.fspath(path)))
     return f"{zlib.crc32(chr(0).join(sorted(names)).encode(errors='surrogateescape')):08x}"
 
 

@@ -33,7 +33,12 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
     position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
     if trainer.batch and position != trainer.data:
-        raise ValueError(f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}")
+        raise ValueError(
+            f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}: give it what it began with, "
+            "or set trainer.batch = 0, and the epoch begins anew"
+        )
+    if not trainer.batch:
+        trainer.sums = {}
     trainer.data = position
     return loader
 
@@ -52,7 +57,7 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
 
 def validation_of(trainer: Trainer, data: Data | None) -> Data | None:
     """For `fit`. A best snapshot that was judged by other data is no measure of this fit's epochs: it is forgotten, unless training is resumed."""
-    checked, judged_by = checked_validation(data), [id(part) for part in (data if isinstance(data, tuple) else (data,))]
+    checked, judged_by = checked_validation(data, trainer), [id(part) for part in (data if isinstance(data, tuple) else (data,))]
     if data is None or not (trainer.resumed or judged_by == trainer._validated):
         trainer.best = None
     trainer._validated = judged_by
