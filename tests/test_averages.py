@@ -319,6 +319,40 @@ def test_update_bn_counts_every_call_of_a_layer() -> None:
     assert ours.bn.momentum == 0.1
 
 
+def test_update_bn_leaves_other_norms_to_themselves() -> None:
+    """InstanceNorm2d moves as in training, beside PyTorch's, and where there is no batch normalisation not at all."""
+    batches = [normal(i, 4, 2, 5, 5) + i for i in range(3)]
+    ours = nn.Sequential(nn.InstanceNorm2d(2, track_running_stats=True), nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False))
+    theirs = torch.nn.Sequential(
+        torch.nn.InstanceNorm2d(2, track_running_stats=True),
+        torch.nn.BatchNorm2d(2),
+        torch.nn.BatchNorm2d(2, track_running_stats=False),
+    )
+    theirs(torch.tensor(batches[2]))
+    ours.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    update_bn(map(fastnn.tensor, batches), ours)
+    swa_utils.update_bn(map(torch.tensor, batches), theirs)
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[name], value.numpy(), rtol=1e-5, atol=1e-6, err_msg=name)
+    assert ours[0].momentum == 0.1
+    before = bits(ours[0])
+    update_bn([fastnn.tensor(batches[0])], ours[0])
+    assert bits(ours[0]) == before
+
+
+@pytest.mark.parametrize("good", [0, 2])
+@pytest.mark.parametrize("bad", [normal(0, 8, 2, 4, 4), fastnn.tensor(normal(0, 8, 3, 4, 4))])
+def test_update_bn_that_is_refused_changes_nothing(good: int, bad: Any) -> None:
+    """Whether the first batch is what no layer takes, or one behind it."""
+    model = net().eval()
+    model[1].train()
+    model[1](fastnn.tensor(normal(1, 8, 4, 2, 2) + 3))
+    before = bits(model)
+    with pytest.raises((TypeError, ValueError)):
+        update_bn([fastnn.tensor(normal(i, 8, 2, 4, 4)) for i in range(good)] + [bad], model)
+    assert bits(model) == before and [m.training for m in model.modules()] == [False, False, True, False, False, False]
+
+
 @pytest.mark.parametrize("doing", ["update", "swap"])
 def test_a_model_that_became_another_type_needs_another_average(doing: str) -> None:
     model = nn.Linear(2, 3)

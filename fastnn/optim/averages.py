@@ -15,6 +15,7 @@ import numpy as np
 from .. import _C, recording
 from ..arguments import instance, integer, number, shown
 from ..nn import Module
+from ..nn.batchnorm import _BatchNorm
 from ..tensor import Array, Tensor, no_grad
 from .given import array_of
 from .lists import Told, by_place, floats_of
@@ -182,36 +183,47 @@ class SWA(EMA):
 def update_bn(loader: Iterable[Any], model: Module) -> None:
     """Running statistics of every batch normalisation anew: the mean over one pass through `loader`, in training mode without gradients.
 
-    `loader` gives batches or tuples that begin with one, as torch.optim.swa_utils.update_bn. Nothing else of the model changes; a model
-    without such layers is left alone.
+    `loader` gives batches or tuples that begin with one, as torch.optim.swa_utils.update_bn. Other layers do what they do in training:
+    dropout draws, InstanceNorm2d(track_running_stats=True) moves its statistics by its momentum; no weight changes. A model without batch
+    normalisation is left alone. Whatever is raised, all statistics are as they were: TypeError for what gives no batches, ValueError where
+    there are none.
     """
     instance("update_bn", "model", model, Module, "a Module")
     if not hasattr(loader, "__iter__") or isinstance(loader, (Tensor, type)) or getattr(loader, "shape", None) == ():
         raise TypeError(f"update_bn: loader must give batches, got {shown(loader)}")
-    norms = [m for m in model.modules() if isinstance(m._buffers.get("running_mean"), Tensor)]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    batches = iter(loader)
+    batches = map(_batch_of, loader)
     first = next(batches, None)
     if first is None:
         raise ValueError("update_bn: loader gives no batches; an iterator that was gone through once is empty")
-    before = [(m, m.training) for m in model.modules()]
+    modes = [(m, m.training) for m in model.modules()]
     momenta = [m.momentum for m in norms]
-    for m in norms:
-        m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
-        m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
-        m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
-        m.momentum = None  # every call counts the same
+    kept = [(t, t._array.to(t.device)) for m in model.modules() for t in m._buffers.values() if t is not None]
     try:
+        for m in norms:
+            m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
+            m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
+            m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
+            m.momentum = None  # every call counts the same
         model.train()
         with no_grad():
-            for batch in chain([first], batches):
-                x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-                if not isinstance(x, Tensor):
-                    raise TypeError(f"update_bn: loader must give batches, or tuples that begin with one, got {shown(batch)}")
+            for x in chain([first], batches):
                 model(x)
+    except BaseException:
+        for t, array in kept:
+            t._array.assign(array)
+        raise
     finally:
         for m, momentum in zip(norms, momenta):
             m.momentum = momentum
-        for m, training in before:
-            m.training = training
+        for module, training in modes:
+            module.training = training
+
+
+def _batch_of(given: Any) -> Tensor:
+    x = given[0] if isinstance(given, (tuple, list)) and given else given
+    if not isinstance(x, Tensor):
+        raise TypeError(f"update_bn: loader must give batches, or tuples that begin with one, got {shown(given)}")
+    return x
