@@ -71,14 +71,14 @@ def test_averages_take_running_statistics_along_and_come_back_bit_for_bit() -> N
         ema.update()
         for name, value in model.state_dict().items():
             expected[name] = value.astype(np.float64) if not number else 0.5 * expected[name] + 0.5 * value
-    kept, versions = bits(model), [p._array.version for p in model.parameters()]
+    kept, versions, state = bits(model), [p._array.version for p in model.parameters()], ema.state_dict()
     ema.swap()
     for name, value in model.state_dict().items():
         if name != "1.num_batches_tracked":
             assert_close(value, expected[name].astype(np.float32), 8, name)
     assert [p._array.version for p in model.parameters()] == [v + 1 for v in versions]  # the tape notices
-    for call in (ema.update, ema.state_dict):
-        with pytest.raises(RuntimeError, match="the averages are in the model's place; swap"):
+    for call in (ema.update, ema.state_dict, ema.reset, lambda: ema.load_state_dict(state)):
+        with pytest.raises(RuntimeError, match=r"^EMA.\w+\(\): the averages are in the model's place; swap"):
             call()
     ema.swap()
     assert bits(model) == kept

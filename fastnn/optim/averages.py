@@ -39,6 +39,7 @@ class EMA:
         self._names, self._tensors = list(named), list(named.values())
         self._registries: list[dict[str, Any]] = []  # of the model's modules, and what they held when it was last looked through
         self._held: list[Any] = []
+        self._swapped = False
         self.reset()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -67,18 +68,22 @@ class EMA:
         return copied
 
     def reset(self) -> None:
-        """Forgets: the averages are the model's weights, and the next update takes them as they are then."""
+        """Forgets: the averages are the model's weights, and the next update takes them as they are then. RuntimeError while swapped."""
+        self._refuse_swapped("reset")
         self._averages: list[Array] = [t._array.to(t.device) for t in self._tensors]
         self._share = Told()
         for t in self._tensors:
             self._share.reach(t.device)
         self.calls = self.updates = 0  # of update(), and those that took the weights in
-        self._swapped = False
+
+    def _refuse_swapped(self, doing: str) -> None:
+        """The weights lie where the averages did: they would be lost, or be taken for averages."""
+        if self._swapped:
+            raise RuntimeError(f"{type(self).__name__}.{doing}(): the averages are in the model's place; swap() back first")
 
     def update(self) -> None:
-        """Takes the model's weights in."""
-        if self._swapped:
-            raise RuntimeError(f"{type(self).__name__}.update(): the averages are in the model's place; swap() back first")
+        """Takes the model's weights in. RuntimeError while swapped."""
+        self._refuse_swapped("update")
         recording.at_the_end(self._update)
 
     def _refuse_other_tensors(self, doing: str) -> None:
@@ -139,9 +144,8 @@ class EMA:
         self._averages = [a if a.device == t.device else a.to(t.device) for a, t in zip(self._averages, self._tensors)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the averages by name, "updates" and "calls"."""
-        if self._swapped:
-            raise RuntimeError(f"{type(self).__name__}.state_dict(): the averages are in the model's place; swap() back first")
+        """Copies of the averages by name, "updates" and "calls". RuntimeError while swapped."""
+        self._refuse_swapped("state_dict")
         return {
             "updates": self.updates,
             "calls": self.calls,
@@ -149,10 +153,11 @@ class EMA:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
+        """Takes what state_dict gave. ValueError names what does not fit, RuntimeError while swapped; nothing is changed then."""
         what, expected = f"{type(self).__name__}.load_state_dict", {"updates", "calls", *self._names}
         if not isinstance(state, Mapping):
             raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
+        self._refuse_swapped("load_state_dict")
         wrong = [f"{k} is missing" for k in sorted(expected - set(state))]
         wrong += [f"unexpected {k}" for k in state if k not in expected]
         if wrong:
