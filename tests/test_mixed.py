@@ -47,6 +47,7 @@ LAYERS: list[tuple[Any, tuple[int, ...]]] = [
     (lambda: nn.Conv2d(64, 64, 3, padding=1), (4, 64, 16, 16)),
     (lambda: nn.Conv2d(8, 8, 3, groups=8), (4, 8, 9, 9)),
     (lambda: nn.ConvTranspose2d(6, 4, 3, stride=2), (2, 6, 5, 5)),
+    (lambda: nn.ConvTranspose2d(6, 4, 3, dilation=2, output_padding=1), (2, 6, 5, 5)),  # its last rows are the bias alone
     (
         lambda: nn.Sequential(
             nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 5)
@@ -56,6 +57,7 @@ LAYERS: list[tuple[Any, tuple[int, ...]]] = [
     (lambda: nn.BatchNorm2d(6), (4, 6, 5, 5)),
     (lambda: nn.LayerNorm(20), (5, 20)),
     (lambda: nn.GroupNorm(2, 6), (4, 6, 5, 5)),
+    (lambda: nn.InstanceNorm2d(6, affine=True, track_running_stats=True), (4, 6, 5, 5)),
     (lambda: nn.PReLU(6), (4, 6, 5, 5)),
     (lambda: nn.GELU(), (5, 20)),
     (lambda: nn.AvgPool2d(2), (4, 6, 5, 5)),
@@ -85,6 +87,52 @@ def test_layers_keep_bfloat16_and_their_weights_float32(make: Any, shape: tuple[
     errors = [np.linalg.norm(narrow - wide) / (np.linalg.norm(wide) + 1e-6) for wide, narrow in zip(*results, strict=True)]
     assert max(errors) < 6 * EPS, errors
     assert max(errors) > 0, "the bits of float32: it was not narrow at all"
+
+
+def test_statistics_of_bfloat16_are_float32(device: str) -> None:
+    """Of the same numbers in float32: the same."""
+    x = fastnn.tensor(normal(0, 4, 6, 5, 5), "bfloat16", device=device)
+    narrow, wide = (nn.InstanceNorm2d(6, track_running_stats=True).to(device) for _ in range(2))
+    narrow(x), wide(ops.cast(x, "float32"))
+    for name, array in wide.state_dict().items():
+        np.testing.assert_array_equal(narrow.state_dict()[name], array, name)
+    assert not np.array_equal(narrow.running_mean.numpy(), np.zeros(6, np.float32))
+
+
+CLASSES = np.arange(5) % 3
+SHARES = np.exp(normal(1, 5, 3)) / np.exp(normal(1, 5, 3)).sum(1, keepdims=True)
+WEIGHTS = np.array([1.0, 2.0, 0.5], np.float32)
+LOSSES: dict[str, Any] = {
+    "probabilities": lambda x: ops.cross_entropy(x, SHARES, label_smoothing=0.1),
+    "weighted probabilities": lambda x: ops.cross_entropy(x, SHARES, fastnn.tensor(WEIGHTS, device=x.device)),
+    "probabilities of numpy and weights": lambda x: nn.CrossEntropyLoss(WEIGHTS).to(x.device)(x, SHARES),
+    "weights of numpy": lambda x: ops.cross_entropy(x, CLASSES, WEIGHTS),
+    "a teacher that learns": lambda x: ops.cross_entropy(x, fastnn.tensor(SHARES, device=x.device, requires_grad=True)),
+    "nll": lambda x: ops.nll_loss(x, CLASSES, WEIGHTS),
+    "margins": lambda x: ops.multi_margin_loss(x, CLASSES, weight=WEIGHTS),
+    "binary": lambda x: ops.binary_cross_entropy_with_logits(x, (SHARES > 0.3).astype(np.float32), pos_weight=WEIGHTS),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_bfloat16_take_what_those_of_float32_take(name: str, device: str) -> None:
+    """Losses and gradients of the same numbers, these rounded once."""
+    values = fastnn.tensor(normal(0, 5, 3), "bfloat16").numpy()
+    results = []
+    for dtype in ("float32", "bfloat16"):
+        x = fastnn.tensor(values, device=device, requires_grad=True)
+        loss = LOSSES[name](ops.cast(x, dtype))
+        assert loss.dtype == "float32"
+        loss.backward()
+        assert x.grad is not None
+        results.append((loss.item(), x.grad.numpy()))
+    (wide, wide_grad), (narrow, narrow_grad) = results
+    assert narrow == pytest.approx(wide, rel=1e-6) and np.linalg.norm(narrow_grad - wide_grad) < EPS * np.linalg.norm(wide_grad)
+
+
+def test_probabilities_may_be_bfloat16_as_well(device: str) -> None:
+    x, target = (fastnn.tensor(a, "bfloat16", device=device) for a in (normal(0, 5, 3), SHARES))
+    assert float(ops.cross_entropy(x, target)) == float(ops.cross_entropy(x, target.numpy()))
 
 
 CONVOLUTIONS: list[Any] = [

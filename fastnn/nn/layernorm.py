@@ -107,6 +107,8 @@ class InstanceNorm2d(Module):
     def _follow(self, x: Tensor) -> None:
         if x.device != self.running_mean.device:
             raise ValueError(f"running_mean lies on {self.running_mean.device}, x on {x.device}; move one of them with .to('{x.device}')")
+        if x.dtype == "bfloat16":  # statistics are float32
+            x = ops.cast(x, "float32")
         new = ops.mean(x, (0, 2, 3)), ops.mean(ops.var(x, (2, 3)), 0)
         share = constant(float(self.momentum or 0), "float64", x.device)
         running = [self.running_mean._array, self.running_var._array]

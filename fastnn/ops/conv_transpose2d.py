@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import _C
 from ..tensor import Array, Op, Tensor, apply
-from .cast import converted, like
+from .cast import beside, converted, like
 from .conv2d import Pair, geometry, pair
 from .elementwise import binary
 from .linear import channels
@@ -78,4 +78,4 @@ def conv_transpose2d(
     y_shape = (x.shape[0], k, size[0] - beyond[0], size[1] - beyond[1])
     after = (max(behind[0], 0), max(behind[1], 0))
     y = zero_pad2d(apply(ConvTranspose2d(y_shape, steps, pad, after, spread, groups), x, weight, None), (0, beyond[1], 0, beyond[0]))
-    return y if bias is None else y + reshape(bias, (1, k, 1, 1))
+    return y if bias is None else y + reshape(beside(y, bias), (1, k, 1, 1))

@@ -12,6 +12,7 @@ from .. import _C
 from ..arguments import array as as_array
 from ..arguments import finite, refuse_other_integers, shown
 from ..tensor import Array, Op, Tensor, apply, tensor
+from .cast import cast
 from .shape import Shape, View, expect_tensor, floats, reshape, reshaped, transpose
 
 geometry = lru_cache(1024)(_C.CrossEntropy)
@@ -161,15 +162,20 @@ def finite_numbers(what: str, name: str, value: Any) -> np.ndarray:
     return given
 
 
+def summed(x: Tensor) -> str:
+    """The type in which a loss of x is added up, and in which its weights and probabilities are: float32 of bfloat16."""
+    return "float32" if x.dtype == "bfloat16" else x.dtype
+
+
 def constant_beside(what: str, name: str, x: Tensor, value: Any) -> Array | None:
-    """Weights of a loss as an array where x lies, in its type; they have no gradient."""
+    """Weights of a loss as an array where x lies, in the type of its sums; they have no gradient."""
     if value is None:
         return None
     if isinstance(value, Tensor):
         if value.requires_grad:
             raise ValueError(f"{what}: {name} is a constant of the loss; pass {name}.detach()")
-        return (value.to(x.device) if value.dtype in floats else tensor(value, x.dtype, device=x.device))._array
-    return tensor(finite_numbers(what, name, value), x.dtype, device=x.device)._array
+        return (value.to(x.device) if value.dtype in floats else tensor(value, summed(x), device=x.device))._array
+    return tensor(finite_numbers(what, name, value), summed(x), device=x.device)._array
 
 
 def _is_soft(labels: Any, ndim: int) -> bool:
@@ -179,13 +185,16 @@ def _is_soft(labels: Any, ndim: int) -> bool:
 
 
 def _probabilities(labels: Any, logits: Tensor) -> Tensor:
-    return tensor(finite_numbers("cross_entropy", "labels", labels), logits.dtype, device=logits.device)
+    if not isinstance(labels, Tensor):
+        return tensor(finite_numbers("cross_entropy", "labels", labels), summed(logits), device=logits.device)
+    there = labels.to(logits.device)
+    return cast(there, "float32") if logits.dtype == there.dtype == "bfloat16" else there
 
 
 def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
     if ignore_index >= 0:
         raise ValueError(f"cross_entropy: ignore_index {ignore_index} means nothing where the labels are probabilities; leave it out")
-    target = labels.to(logits.device) if isinstance(labels, Tensor) else _probabilities(labels, logits)
+    target = _probabilities(labels, logits)
     if target.shape != logits.shape:
         raise ValueError(
             f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
@@ -199,6 +208,7 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
         return as_labels(apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits), shape, reduction)
     from . import log_softmax, sum  # a teacher that learns too
 
+    logits = cast(logits, summed(logits))
     share = target * (1 - smoothing) + smoothing / logits.shape[1]
     losses = -sum(log_softmax(logits, 1) * (share if weight is None else share * Tensor(weight)), 1)
     return reshape(losses, shape) if reduction == "none" else losses.sum() / float(logits.shape[0]) if reduction == "mean" else losses.sum()
@@ -223,7 +233,8 @@ def cross_entropy(
     labels that count. Samples with label `ignore_index` count nothing. reduction: "mean", "sum" or "none".
     Of probabilities t (mixup, distillation) the loss is -sum_c weight_c ((1 - e) t_c + e / C) log softmax(logits)_c, and "mean" divides by
     the number of samples, both as in PyTorch; a class with t = 0 counts nothing even where its logit is -inf.
-    Labels and weights that lie on another device are brought to that of the logits.
+    Labels and weights that lie on another device are brought to that of the logits. Beside bfloat16 logits weights and probabilities are
+    float32, as the loss is.
     Raises TypeError for labels that are not integers, ValueError for wrong shapes or labels out of range. Never broadcasts. Labels that lie
     on a GPU are not looked at: one out of range makes the loss of its sample NaN.
     """
