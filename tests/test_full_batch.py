@@ -248,3 +248,18 @@ def test_a_state_before_the_first_step_goes_round() -> None:
     other.load_state_dict(state)
     with pytest.raises(ValueError, match=r"numbers \(4,\)"):
         other.load_state_dict({**state, "numbers": np.zeros(4)})
+
+
+@pytest.mark.parametrize("kind", [LBFGS, NewtonCG])
+def test_decay_is_refused_where_the_search_would_not_see_it(kind: Any) -> None:
+    net = model()
+    message = r"weight_decay must be 0, got 0.1: the search goes by the loss .* nn.Penalty\(model, l2=...\)"
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: {message}"):
+        kind([{"params": list(net.parameters()), "weight_decay": 0.1}])
+    optimizer, before = kind([{"params": list(net.parameters()), "weight_decay": 0}]), net.state_dict()
+    optimizer.param_groups[0]["weight_decay"] = 0.1
+    with pytest.raises(ValueError, match=message):
+        optimizer.step(closure_of(net))
+    assert all(np.array_equal(array, before[name]) for name, array in net.state_dict().items())
+    with pytest.raises(TypeError, match="weight_decay must be a number, got 'a'"):
+        kind([{"params": list(net.parameters()), "weight_decay": "a"}])

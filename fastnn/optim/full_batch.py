@@ -23,7 +23,7 @@ class FullBatch(Optimizer):
 
     The closure must compute the loss of all data and its gradients (zero_grad, forward, backward), the same at the same weights. Refused
     with ValueError, before any weight is changed: dropout and other random layers that are active, batch normalisation in training (call
-    model.eval() for both), a closure that gives two losses at the same weights: minibatches, augmentation.
+    model.eval() for both), a closure that gives two losses at the same weights: minibatches, augmentation; a weight_decay other than 0.
     """
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
@@ -46,6 +46,14 @@ class FullBatch(Optimizer):
         if self.param_groups:
             raise ValueError(f"{self.name}: takes one group of parameters, got 2; the search is along one line")
         super().add_param_group(param_group)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        super()._check(group)
+        if group["weight_decay"] != 0:
+            raise ValueError(
+                f"{self.name}: weight_decay must be 0, got {group['weight_decay']}: the search goes by the loss that the closure gives; add a "
+                "penalty to that, nn.Penalty(model, l2=...)()"
+            )
 
     def step(self, closure: Closure | None = None) -> Tensor | None:
         recorder = recording.current()
