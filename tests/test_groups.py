@@ -34,6 +34,43 @@ def test_biases_and_norms_are_spared_the_decay() -> None:
     assert len(groups(model, weight_decay=0.1, no_decay=())) == 1
 
 
+class RMSNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(np.ones(3))
+
+
+class WeightNormConv2d(nn.Conv2d):
+    pass
+
+
+class NormalizedLinear(RMSNorm):
+    pass
+
+
+class WeightNorm(RMSNorm):
+    pass
+
+
+class Affine(nn.BatchNorm2d):
+    pass
+
+
+class NetOfNorms(RMSNorm):
+    def __init__(self) -> None:
+        super().__init__()
+        self.below = RMSNorm()
+
+
+def test_what_a_normalisation_is() -> None:
+    """The library's and what derives from them, and leaves that are called so; no convolution, no net, whatever they are called."""
+    norms = [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.GroupNorm(1, 2), nn.InstanceNorm2d(2, affine=True), nn.LayerNorm(2), RMSNorm()]
+    model = nn.Sequential(*norms, Affine(2), WeightNormConv2d(1, 1, 1), NormalizedLinear(), WeightNorm(), NetOfNorms())
+    decay = options_by_name(model, groups(model, weight_decay=0.1, no_decay=["norm"]), "weight_decay")
+    assert {name for name, d in decay.items() if d} == {"7.weight", "7.bias", "8.gain", "9.gain", "10.gain"}
+    assert len(decay) == len(list(model.parameters()))
+
+
 def test_rates_by_name_and_depth() -> None:
     model = net()
     rates = options_by_name(model, groups(model, lr=0.1, factors={"0": 0.1, "0.3": 0.5}), "lr")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..arguments import instance, items, number, shown, text
-from ..nn import Module, Parameter
+from ..nn import GroupNorm, InstanceNorm2d, LayerNorm, Module, Parameter
+from ..nn.batchnorm import _BatchNorm
 from .schedules import checked_rate, scaled
+
+_NORMS = (_BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm)
+_NORM = re.compile(r"(?<!Weight)(?<!Spectral)Norm(?![a-z])")  # of activations: neither Normalized nor WeightNorm
 
 
 def groups(
@@ -21,8 +26,9 @@ def groups(
 ) -> list[dict[str, Any]]:
     """Groups for any optimizer: SGD(groups(model, weight_decay=5e-4), 0.1). Frozen parameters (requires_grad False) are left out.
 
-    no_decay: these get weight_decay 0. "bias" stands for every bias, "norm" for every parameter of a normalisation layer, anything else for a
-    name (see below). The others get `weight_decay`, or without it the optimizer's.
+    no_decay: these get weight_decay 0. "bias" stands for every bias, "norm" for every parameter of a normalisation layer: the library's, and
+    modules of your own that hold no others and are called so, RMSNorm; anything else for a name (see below). The others get `weight_decay`, or
+    without it the optimizer's.
     factors: {name: factor} multiplies `lr` (a number or a schedule; needed then) for parameters whose dotted name is that or lies below it:
     {"features": 0.1}; the longest name that fits counts. depth_factor: another factor for each child of the model that stands between a
     parameter and the output: 0.5 halves the rate from child to child towards the input (Howard, Ruder 2018). ValueError for a name that
@@ -44,7 +50,7 @@ def groups(
     if lr is None and (factors or depth_factor != 1):
         raise ValueError("groups: factors and depth_factor multiply a rate: give lr as well")
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    norms = {id(p) for m in model.modules() if "Norm" in type(m).__name__ for p in m._parameters.values() if p is not None}
+    norms = {id(p) for m in model.modules() if _normalises(m) for p in m._parameters.values() if p is not None}
     children = [name for name, child in model.named_children() if next(child.parameters(), None) is not None]
     for word in (*(w for w in no_decay if w not in ("bias", "norm")), *(factors or ())):
         if not any(_below(name, word) for name, _ in model.named_parameters()):
@@ -68,6 +74,15 @@ def groups(
             made[key] = {"params": [], **({} if lr is None else {"lr": scaled(lr, key[0]) if key[0] != 1 else lr}), **decay}
         made[key]["params"].append(p)
     return list(made.values())
+
+
+def _normalises(module: Module) -> bool:
+    """What derives from another layer is that layer, and what holds layers may be anything: WeightNormConv2d(Conv2d), NormalizedNet."""
+    if isinstance(module, _NORMS):
+        return True
+    layers = Module.__module__.rpartition(".")[0]
+    own = not any(kind is not Module and kind.__module__.startswith(f"{layers}.") for kind in type(module).__mro__)
+    return own and not module._modules and _NORM.search(type(module).__name__) is not None
 
 
 def _below(name: str, word: str) -> bool:
