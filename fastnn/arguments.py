@@ -197,13 +197,30 @@ def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> lis
 
 
 def array(what: str, name: str, values: Any) -> np.ndarray:
-    """As numpy's array: a list, a Tensor, PyTorch's; one that is mapped from a file stays so."""
+    """As numpy's array: a list, a Tensor, PyTorch's (parameters and bfloat16 too); one that is mapped from a file stays so."""
     if hasattr(values, "toarray"):  # a sparse matrix, of which numpy would make a single object
         raise TypeError(f"{what}: {name} must be an array, got {shown(values)}; its toarray() makes one")
+    if hasattr(values, "detach") and any(kind.__module__.partition(".")[0] == "torch" for kind in type(values).__mro__):
+        return _of_torch(what, name, values)
     try:
         return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
     except (ValueError, TypeError):
         raise ValueError(f"{what}: {name} must be an array, or lists of equal lengths, got {shown(values)}") from None
+
+
+_NUMPYS = ("torch.float16", "torch.float32", "torch.float64")
+
+
+def _of_torch(what: str, name: str, values: Any) -> np.ndarray:
+    """PyTorch's own numpy() gives neither parameters, nor what a GPU holds, nor bfloat16, which float32 holds. In the memory it has, where it can."""
+    try:
+        host = values.detach().cpu()
+        host = host.float() if host.is_floating_point() and str(host.dtype) not in _NUMPYS else host
+        given: np.ndarray = host.numpy()
+    except (ValueError, TypeError, RuntimeError):
+        kind = f"{shown(values)} of {values.dtype} ({values.layout}, on {values.device})"
+        raise ValueError(f"{what}: {name} must be an array that numpy can hold, dense and on the CPU, got {kind}") from None
+    return given
 
 
 def function(what: str, name: str, value: Any, wanted: str) -> Callable[..., Any]:
