@@ -156,3 +156,15 @@ def test_frozen_parameters_cost_nothing() -> None:
 def test_impossible_shapes_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("momentum", [None, 0.0])
+def test_statistics_that_are_told_of_no_momentum_stay(momentum: float | None) -> None:
+    ours = nn.InstanceNorm2d(3, momentum=momentum, track_running_stats=True)
+    theirs = TN.InstanceNorm2d(3, momentum=momentum, track_running_stats=True)
+    for i in range(2):
+        x = normal(i, 4, 3, 5, 5) + 2
+        assert_close(ours(fastnn.tensor(x)), theirs(torch.tensor(x)), 16)
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_array_equal(ours.state_dict()[name], value.numpy(), name)
+    assert_close(ours.eval()(fastnn.tensor(x)), theirs.eval()(torch.tensor(x)), 16)

@@ -69,14 +69,15 @@ class InstanceNorm2d(Module):
     channel. affine=True adds weight and bias (bias=False: the weight alone). Maps of one pixel raise ValueError.
 
     track_running_stats=True: training moves running_mean and running_var by `momentum`, the weight of the new value, towards the samples'
-    average of mean and unbiased variance; evaluation normalises by those, as BatchNorm2d does.
+    average of mean and unbiased variance; evaluation normalises by those, as BatchNorm2d does. momentum=None leaves them as they are, as 0
+    does and as with PyTorch: there is no average over all batches as BatchNorm2d has.
     """
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
         *,
