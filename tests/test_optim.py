@@ -140,6 +140,56 @@ def test_parameters_without_a_gradient_are_left_alone(make: Callable[[Any], Any]
     assert b._array.version == 1 and optimizer.steps == 2
 
 
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("options", [{"dampening": 0.5}, {"dampening": 0.25, "weight_decay": 0.1, "maximize": True}, {"dampening": 0.0}])
+def test_a_momentum_that_is_switched_on_begins_with_the_gradient(
+    options: dict[str, Any], captured: bool, without_memory_checks: None
+) -> None:
+    """As PyTorch's does; it goes on where it was when it is off for a while."""
+    w, q = nn.Parameter(normal(0, 4), "float64"), torch.nn.Parameter(torch.tensor(normal(0, 4), dtype=torch.float64))
+    a, b = SGD([w], 0.1, **options), torch.optim.SGD([q], 0.1, **options)
+
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        a.zero_grad()
+        loss = ((w * x) ** 2).sum()
+        loss.backward()
+        a.step()
+        return loss
+
+    ours = fastnn.capture(step) if captured else step
+    for number, momentum in enumerate([0.0, 0.0, 0.9, 0.9, 0.9, 0.0, 0.0, 0.9, 0.9]):
+        a.param_groups[0]["momentum"] = b.param_groups[0]["momentum"] = momentum
+        x = normal(number + 1, 4).astype(np.float64)
+        ours(fastnn.tensor(x, "float64"))
+        b.zero_grad()
+        ((q * torch.tensor(x)) ** 2).sum().backward()
+        b.step()
+        assert_close(w, q, 8, f"step {number}")
+
+
+def test_a_momentum_begins_for_each_parameter_with_its_gradient() -> None:
+    """Also after a state that was saved without one; another optimizer goes on from there."""
+    ours, theirs = twin_parameters("float64")
+    a, b = SGD(ours, 0.1, dampening=0.5), torch.optim.SGD(theirs, 0.1, dampening=0.5)
+    for number in range(2):
+        give_gradients(ours, theirs, number)
+        a.step(), b.step()
+    again = SGD(ours, 0.1, momentum=0.9, dampening=0.5)
+    again.load_state_dict(a.state_dict())
+    b.param_groups[0]["momentum"] = 0.9
+    for number in range(2, 6):
+        give_gradients(ours, theirs, number)
+        if number < 4:
+            ours[1].grad = theirs[1].grad = None
+        again.step(), b.step()
+        if number == 4:
+            resumed = SGD(ours, 0.1, momentum=0.9, dampening=0.5)
+            resumed.load_state_dict(again.state_dict())
+            again = resumed
+    for p, q in zip(ours, theirs):
+        assert_close(p, q, 20)
+
+
 @pytest.mark.parametrize(
     "name", ["momentum", "sgd, lr, momentum, dampening", "adam", "adagrad, lr, lr_decay, weight_decay, initial_accumulator_value, eps"]
 )
