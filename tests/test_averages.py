@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from torch.optim import swa_utils
 from torch_twins import assert_close, normal
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import nn, ops, optim
 from fastnn.optim import EMA, SGD, SWA, Adam, Lookahead, Muon, Together, schedules, update_bn
 
 
@@ -82,6 +83,41 @@ def test_averages_take_running_statistics_along_and_come_back_bit_for_bit() -> N
             call()
     ema.swap()
     assert bits(model) == kept
+
+
+class Running(nn.Module):
+    """A buffer that forward assigns anew, as a centre of classes is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("centre", fastnn.tensor(np.zeros(3)))
+
+    def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+        y: fastnn.Tensor = self.linear(x)
+        self.centre = self.centre * 0.5 + ops.mean(y.detach(), 0) * 0.5
+        return y - self.centre
+
+
+def test_a_buffer_that_is_assigned_anew_is_averaged_by_its_name() -> None:
+    model = Running()
+    ema, expected = EMA(model, 0.5), np.zeros(3)
+    for number in range(4):
+        model(fastnn.tensor(normal(number, 5, 3)))
+        ema.update()
+        centre = model.centre.numpy().astype(np.float64)
+        expected = 0.5 * expected + 0.5 * centre if number else centre
+    assert_close(ema.state_dict()["centre"], expected.astype(np.float32), 8)
+    before = bits(model)
+    with ema.averaged():
+        assert_close(model.centre, expected.astype(np.float32), 8)
+        model(fastnn.tensor(normal(9, 5, 3)))
+    assert bits(model) == before
+    twin = copy.deepcopy(ema)
+    twin.update()
+    model.centre = fastnn.tensor(np.zeros(4))
+    with pytest.raises(ValueError, match=r"^EMA.update\(\): the model no longer has the 3 tensors .* now it has centre;"):
+        ema.update()
 
 
 def test_an_average_before_its_first_update_is_the_model() -> None:

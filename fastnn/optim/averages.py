@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import _C, recording
 from ..arguments import instance, integer, number, shown
-from ..nn import Module
+from ..nn import Module, Parameter
 from ..nn.batchnorm import _BatchNorm
 from ..tensor import Array, Tensor, no_grad
 from .given import array_of
@@ -87,18 +87,23 @@ class EMA:
         recording.at_the_end(self._update)
 
     def _refuse_other_tensors(self, doing: str) -> None:
-        """A layer that was replaced or appended has no average. The model is looked through only where what its modules hold has changed."""
+        """A layer that was replaced or appended has no average; a buffer that forward assigned anew is the buffer still. The model is looked
+        through only where what its modules hold has changed. What is swapped comes back, whatever the model has become."""
         now = [self.model, *chain.from_iterable(map(dict.values, self._registries))]
         if len(now) == len(self._held) and all(map(is_, now, self._held)):
             return
         floats = floats_of(self.model)
-        if list(map(id, floats.values())) != list(map(id, self._tensors)):
+        same = list(floats) == self._names and all(map(_is_still, self._tensors, floats.values()))
+        if not same and list(map(id, floats.values())) != list(map(id, self._tensors)):
+            if self._swapped:
+                return
             own = set(map(id, self._tensors))
             other = [name for name, t in floats.items() if id(t) not in own] or ["a weight fewer, or in another order"]
             raise ValueError(
                 f"{type(self).__name__}.{doing}(): the model no longer has the {len(self._tensors)} tensors that are averaged: now it has "
                 f"{', '.join(other[:3])}{', ...' if other[3:] else ''}; make a new one of the model as it is"
             )
+        self._tensors = list(floats.values())
         self._registries = [r for m in self.model.modules() for r in (m._parameters, m._buffers, m._modules)]
         self._held = [self.model, *chain.from_iterable(map(dict.values, self._registries))]
 
@@ -116,8 +121,7 @@ class EMA:
 
     def swap(self) -> None:
         """Exchanges the model's weights and the averages, bit for bit."""
-        if not self._swapped:
-            self._refuse_other_tensors("swap")
+        self._refuse_other_tensors("swap")
         self._follow("swap")
         for members in by_place(self._tensors).values():
             averages, weights = [self._averages[i] for i in members], [self._tensors[i]._array for i in members]
@@ -169,6 +173,10 @@ class EMA:
     def _as_it_is(self) -> Callable[[], None]:
         """What puts its state back and takes no memory."""
         return partial(vars(self).update, dict(vars(self)))
+
+
+def _is_still(before: Tensor, now: Tensor) -> bool:
+    return now is before or (now.shape == before.shape and not isinstance(before, Parameter) and not isinstance(now, Parameter))
 
 
 class SWA(EMA):
