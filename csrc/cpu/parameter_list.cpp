@@ -15,6 +15,13 @@ INLINE void for_each_vector(const Context& context, const int64_t* size, int64_t
 constexpr int64_t most_parts = 256;  // of a norm; each a stretch of the whole list
 constexpr int64_t stretch = 4096;    // elements whose squares are added up as R, before they join a double
 
+// Where float32's squares overflow and their elements do not
+double wide_squares(const R* g, int64_t begin, int64_t end) {
+  double total = 0;
+  for (int64_t i = begin; i < end; i++) total += double(g[i]) * double(g[i]);
+  return total;
+}
+
 INLINE double squares(const R* g, int64_t begin, int64_t end) {
   double total = 0;
   for (int64_t first = begin; first < end; first += stretch) {
@@ -23,7 +30,8 @@ INLINE double squares(const R* g, int64_t begin, int64_t end) {
       const vec x = load(g + i);
       sum = fma(x, x, sum);
     });
-    total += double(sum_lanes(sum));
+    const double part = double(sum_lanes(sum));
+    total += part - part == 0 ? part : wide_squares(g, first, smaller(end, first + stretch));
   }
   return total;
 }

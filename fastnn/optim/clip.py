@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from .. import _C, ops, recording
+from .. import _C, ops
 from ..arguments import flag, number
 from ..tensor import Array, Tensor, no_grad
 from .lists import by_place, gradients_of, scalar
@@ -27,8 +27,8 @@ def p_norm(gradients: Sequence[Tensor], p: float) -> float:
 
 
 def global_norms(gradients: Sequence[Tensor]) -> list[Array]:
-    """sqrt(sum g^2) over those that lie together: one number for each dtype and device, which nobody has to wait for. It is float64, but the
-    squares are of the gradients' type: of float32 beyond 1.8e19 they are infinite."""
+    """sqrt(sum g^2) over those that lie together: one float64 for each dtype and device, which nobody has to wait for. On a GPU the squares are
+    of the gradients' type: of float32 beyond 1.8e19 they are infinite."""
     lists = [[gradients[i]._array for i in members] for members in by_place(gradients).values()]
     return [_C.global_norm(_C.ParameterList(len(g)), g) for g in lists]
 
@@ -42,9 +42,8 @@ def clip_grad_norm_(
     In place, between backward() and step(); parameters without a gradient are passed over. Returns the norm before (float64, rank 0), which
     nobody has to wait for otherwise. As torch.nn.utils.clip_grad_norm_: a norm that is not finite spoils the gradients, or with
     error_if_nonfinite raises RuntimeError and leaves them alone. The sum is taken in a fixed order: the same bits every time.
-    Squares are of the gradients' type, so that the norm of float32 gradients beyond 1.8e19 comes out as inf though all are finite. On the CPU
-    outside of captured steps, and with error_if_nonfinite, it is then taken again in units of the largest, and the gradients are clipped by
-    that; elsewhere it stays inf and the gradients become 0, as PyTorch's do everywhere.
+    On a GPU squares are of the gradients' type, so that the norm of float32 gradients beyond 1.8e19 comes out as inf though all are finite, and
+    the gradients become 0, as PyTorch's do everywhere; on the CPU squares that overflow are taken again in float64.
     """
     number("clip_grad_norm_", "max_norm", max_norm, "[0, inf]")
     flag("clip_grad_norm_", "error_if_nonfinite", error_if_nonfinite)
@@ -59,8 +58,6 @@ def clip_grad_norm_(
         norm = norms[0]
     else:
         norm = scalar(math.sqrt(sum(float(n.item()) ** 2 for n in norms)), gradients[0].device if gradients else "cpu")
-    if p == 2 and recording.current() is None and (error_if_nonfinite or norm.device == "cpu") and math.isinf(norm.item()):
-        norm = scalar(p_norm(gradients, p), norm.device)  # squares overflow where gradients do not
     if error_if_nonfinite and not math.isfinite(norm.item()):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {norm.item()}; they are left as they are")
     for (_, device), g in lists.items():
