@@ -238,7 +238,7 @@ def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:
     bytes_, labels = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 4), np.uint8), np.arange(9)
     theirs = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with pytest.warns(
-        UserWarning, match=r"as for values from 0 to 1, but .* bytes .*; Normalize\(\[123.675, 116.28, 103.53\], \[58.395,"
+        UserWarning, match=r"as for values from 0 to 1, but .* bytes, .*; expected Normalize\(\[123.675, 116.28, 103.53\], \[58.395,"
     ) as said:
         Loader((bytes_, labels), 4, normalize=theirs)
     assert said[0].filename == __file__

@@ -317,7 +317,7 @@ class Meanwhile(Callback):
 
 def test_two_threads_do_not_train_one_model() -> None:
     t, undisturbed = trainer(), trainer()
-    twin = Trainer(t.model, optim.SGD(t.model.parameters(), 0.1), normalize=fastnn.data.Normalize([0.5], [0.5]))
+    twin = Trainer(t.model, optim.SGD(t.model.parameters(), 0.1), normalize=fastnn.data.Normalize([127.5], [127.5]))
     x, labels = fastnn.tensor(np.zeros((2, 1, 6, 6), np.float32)), fastnn.tensor(np.array([0, 1]))
     meanwhile = Meanwhile(
         lambda: t.fit(blobs(20), 1, progress=False),

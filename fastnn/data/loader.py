@@ -38,8 +38,8 @@ def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
     if small and len(dataset) and dataset.of_bytes and dataset.raw(np.zeros(1, np.int64))[0].max(initial=0) > _MOST_OF_SMALL:
         mean, std = ([round(255 * v, 3) for v in values] for values in (normalize.mean, normalize.std))
         warnings.warn(
-            f"Loader: normalize is {normalize}, as for values from 0 to 1, but the data set holds bytes from 0 to 255, whose values it is in; "
-            f"Normalize({mean}, {std}) is the same for those",
+            f"Loader: normalize is {normalize}, as for values from 0 to 1, but the data set holds bytes, from 0 to 255; "
+            f"expected Normalize({mean}, {std})",
             stacklevel=4,
         )
 
