@@ -350,7 +350,8 @@ class Optimizer:
         return {f"{i}.{slot}": a for slot, arrays in self._state.items() for i, a in enumerate(arrays) if a is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the arrays kept per parameter, "counts" (the steps of each), "steps", and what schedules with a memory remember."""
+        """Copies of the arrays kept per parameter, "counts" (the steps of each), "steps", and what schedules with a memory remember. Not the groups'
+        options (lr, momentum, ...), as PyTorch's: they are those that an optimizer is made with."""
         arrays = {k: np.array(a.numpy(), order="C") for k, a in self.state_arrays().items()}
         return {"steps": self.steps, "counts": self._counts.copy(), **arrays, **self._schedule_state()}
 
