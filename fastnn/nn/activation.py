@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import ops, recording
 from ..arguments import number
 from ..tensor import Tensor
 from .module import Module, Parameter
@@ -150,3 +150,13 @@ def absorb(module: Module, following: Sequence[Module], *kinds: type[Module]) ->
     if following and type(following[0]) in kinds and following[0].activation is not None and not module._hooks and not following[0]._hooks:
         return 1, {"activation": following[0].activation}
     return 0, {}
+
+
+def absorbed(module: Module, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
+    """What module.absorbs says, but where a function took the place of a forward; a recorded step knows what runs inside another's kernel."""
+    count, keywords = module.absorbs(following)
+    if any("forward" in m.__dict__ for m in (module, *following[:count])):
+        return 0, {}
+    for inside in following[:count] if recording.under_way else ():
+        recording.know(inside)
+    return count, keywords

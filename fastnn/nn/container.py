@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from .. import recording
 from ..arguments import integer, items, shown
+from .activation import absorbed
 from .attributes import checked_child
 from .errors import say_who_gave
 from .module import Module
@@ -25,11 +25,7 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
         module = modules[i]
         if not isinstance(module, Module):
             raise TypeError(f"in_turn: modules must be a list of Modules, got {shown(module)} as module {i}")
-        count, keywords = module.absorbs(modules[i + 1 :]) if "forward" not in module.__dict__ else (0, {})
-        if any("forward" in absorbed.__dict__ for absorbed in modules[i + 1 : i + 1 + count]):  # a function took its place
-            count, keywords = 0, {}
-        for absorbed in modules[i + 1 : i + 1 + count] if recording.under_way else ():
-            recording.know(absorbed)
+        count, keywords = absorbed(module, modules[i + 1 :])
         i, given = i + 1 + count, i
         try:
             x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
