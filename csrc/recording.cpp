@@ -70,7 +70,8 @@ void refuse_imagined(const Array& array) {
 void refuse_without_bytes(const Array& array) {
   if (array.storage->imagined)
     throw CaptureRefused("an array of shape " + text(array.shape) +
-                         " was made while a captured step was recorded, and nothing was computed then: let the step return it; one in which gradients would pile up begins with zero_grad()");
+                         " was made while a captured step was recorded, and nothing was computed then: let the step return it; one in "
+                         "which gradients would pile up begins with zero_grad()");
 }
 
 void increment(const Array& counter) {
