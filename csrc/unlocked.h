@@ -28,11 +28,11 @@ class Unlocked {
 
   // Of a call on these: some thousand numbers in all, of its results as well.
   static bool worth(const fastnn::RowInfo& row, const void* parameters, const std::vector<fastnn::Argument>& arguments) {
-    int64_t bytes = 0;
+    double bytes = 0;  // a shape that is refused later may have any number
     for (const fastnn::Argument& argument : arguments)
-      for (const fastnn::Array& array : argument) bytes += int64_t(array.bytes());
+      for (const fastnn::Array& array : argument) bytes += double(array.bytes());
     for (const fastnn::Operand& operand : row.operands)
-      if (operand.direction == fastnn::Direction::out) bytes += 4 * fastnn::count(operand.shape(parameters));
+      if (operand.direction == fastnn::Direction::out) bytes += 4.0 * double(fastnn::count(operand.shape(parameters)));
     return bytes > 8192;
   }
 
