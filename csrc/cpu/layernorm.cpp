@@ -7,6 +7,7 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t most_blocks = 64;  // of backward: each keeps sums for gamma and beta
+constexpr int64_t rows_of_sum = 64;  // of those: as many numbers in a row are added up, then their sums, which loses fewer digits
 
 int64_t rows_of_block(const LayerNorm& s) { return larger(1, 32768 / s.D); }
 int64_t rows_of_backward_block(const LayerNorm& s) { return larger(rows_of_block(s), divide_up(s.rows, most_blocks)); }
@@ -49,8 +50,8 @@ INLINE RowMoments moments_of_row(const T* x, int64_t D, double eps) {
   return {real(double(center) + drift), real(1 / __builtin_sqrt(variance + eps))};
 }
 
-struct Parts {  // of backward's scratch: rows of D, one per block
-  real *dgamma, *dbeta;
+struct Parts {  // of backward's scratch: rows of D, one per block; the two last ones hold what is added up next
+  real *dgamma, *dbeta, *next_gamma, *next_beta;
   int64_t bytes;
 };
 
@@ -59,8 +60,14 @@ Parts lay_out(const LayerNorm& s, void* base) {
   const int64_t partial = s.affine ? divide_up(s.rows, rows_of_backward_block(s)) * s.D : 0;
   Parts p;
   p.dgamma = scratch.take<real>(partial), p.dbeta = scratch.take<real>(partial);
+  p.next_gamma = scratch.take<real>(partial), p.next_beta = scratch.take<real>(partial);
   p.bytes = scratch.bytes();
   return p;
+}
+
+// to += from; from = 0
+INLINE void move_sums(int64_t D, real* from, real* to) {
+  for_vectors(0, D, [=](int64_t i, auto load, auto store) { store(to + i, load(to + i) + load(from + i)), store(from + i, zero()); });
 }
 
 void join_blocks(const Context& context, int64_t blocks, int64_t D, const real* part, R* sum) {
@@ -98,9 +105,12 @@ void layernorm_backward(const Context& context, const LayerNorm& s, const T* x, 
   const Parts p = lay_out(s, scratch);
   const int64_t per_block = rows_of_backward_block(s), blocks = divide_up(s.rows, per_block);
   parallel(context, blocks, [&](int64_t block, int) {
-    real *const to_gamma = p.dgamma + block * s.D, *const to_beta = p.dbeta + block * s.D;
-    if (s.affine) for_vectors(0, s.D, [=](int64_t i, auto, auto store) { store(to_gamma + i, zero()), store(to_beta + i, zero()); });
-    for (int64_t row = block * per_block; row < smaller((block + 1) * per_block, s.rows); row++) {
+    const int64_t begin = block * per_block, end = smaller(begin + per_block, s.rows), offset = block * s.D;
+    real *const to_gamma = p.next_gamma + offset, *const to_beta = p.next_beta + offset;
+    real* const all[] = {p.dgamma + offset, p.dbeta + offset, to_gamma, to_beta};
+    if (s.affine)
+      for (real* sum : all) for_vectors(0, s.D, [=](int64_t i, auto, auto store) { store(sum + i, zero()); });
+    for (int64_t row = begin; row < end; row++) {
       const T *const from = x + row * s.D, *const dfrom = dy + row * s.D;
       const vec center = set(mean[row]), scale = set(rstd[row]);
       real sums[2];
@@ -116,6 +126,8 @@ void layernorm_backward(const Context& context, const LayerNorm& s, const T* x, 
         store(to_gamma + i, fma(d, normal, load(to_gamma + i)));
         store(to_beta + i, load(to_beta + i) + d);
       });
+      if (s.affine && ((row + 1 - begin) % rows_of_sum == 0 || row + 1 == end))
+        move_sums(s.D, to_gamma, p.dgamma + offset), move_sums(s.D, to_beta, p.dbeta + offset);
     }
   });
   if (!s.affine) return;
