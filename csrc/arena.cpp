@@ -30,7 +30,7 @@ std::string mode() {
 }
 
 bool fenced() {
-  static const bool on = mode() == "fenced";
+  static const bool on = mode() == "fenced" || mode() == "fenced-before";
   return on;
 }
 
@@ -67,7 +67,7 @@ Arena::Source host_memory() {
     void* block = nullptr;
     return posix_memalign(&block, 64, bytes) == 0 ? block : nullptr;
   };
-  if (fenced()) return {fence::allocate, fence::release, available_on_host};
+  if (fenced()) return {mode() == "fenced" ? fence::allocate_at_end : fence::allocate_at_start, fence::release, available_on_host};
   if (exact()) return {small, [](void* block) { std::free(block); }, available_on_host};
   // Parameters, their gradients and what optimizers keep lie in a heap of their own: among the arrays of a step they would stay where those
   // need room again. Never destroyed, as the lock.

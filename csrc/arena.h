@@ -29,7 +29,7 @@ class Arena {
  public:
   // Writable bytes behind every block: kernels may not touch them, the sentinels of the tests lie there. With FASTNN_ARENA=off there are
   // none: every block is as long as it was asked for and goes back to the system at once, so that memory checkers see each byte beyond.
-  // FASTNN_ARENA=fenced is the same with pages that nobody may touch around each block of the host (see fence.h).
+  // FASTNN_ARENA=fenced (and fenced-before) is the same with pages that nobody may touch around each block of the host (see fence.h).
   static constexpr size_t most_slack = 64;
   static size_t slack();
 
