@@ -88,6 +88,7 @@ INLINE real max(real a, real b) { return a > b ? a : b; }
 INLINE real min(real a, real b) { return a < b ? a : b; }
 
 INLINE real power(real x, double exponent) {
+  if (x == 0) x = __builtin_copysign(real(0), x);  // denormals too, which the library below would take as they are
   if constexpr (sizeof(real) == sizeof(float)) return __builtin_powf(float(x), float(exponent));
   return real(__builtin_pow(double(x), exponent));
 }

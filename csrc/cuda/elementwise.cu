@@ -34,7 +34,7 @@ struct InverseSquare {  // x * x may overflow where the result does not
 };
 struct AnyPower {
   float exponent;
-  __device__ __forceinline__ float operator()(float x) const { return powf(x, exponent); }
+  __device__ __forceinline__ float operator()(float x) const { return powf(x == 0 ? copysignf(0, x) : x, exponent); }  // a denormal is 0
 };
 
 // --- two operands
