@@ -30,7 +30,8 @@ def below_normal(case: Case, dtype: str) -> tuple[list[Any], list[Any]]:
     """The case's operands with every third number denormal, and with zeros of the same signs in the same places."""
     random = np.random.default_rng(zlib.crc32(str(case).encode()))
     inputs = [operand for operand in ROWS[case.row]["operands"] if operand["direction"] != "out"]
-    denormal, zero = [], []
+    denormal: list[Any] = []
+    zero: list[Any] = []
     for operand, value in zip(inputs, case.problem.operands, strict=True):
         if value is None or operand["type"] not in ("T", "R"):
             for made in (denormal, zero):
