@@ -67,7 +67,7 @@ class Op:
             if array is not None and array.version != version:
                 raise RuntimeError(
                     f"backward of {self.name}: saved array {i} of shape {array.shape} was overwritten after the forward pass "
-                    f"(version {array.version}, saved at {version}); call backward() before optimizer.step() or load_state_dict()"
+                    f"(version {array.version}, saved at {version}); call backward() before optimizer.step() or load_state_dict(), also those of other threads"
                 )
         return self._saved
 

@@ -358,15 +358,18 @@ def test_a_fit_that_fails_leaves_the_model_free() -> None:
     t.fit(blobs(20), 1, progress=False)
 
 
-def test_a_step_of_an_optimizer_that_steps_already(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("of_its_own", [False, True])
+def test_a_step_of_an_optimizer_that_steps_already(of_its_own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of another one that has the same parameters."""
     p = fastnn.tensor(np.ones(3), requires_grad=True)
     p.grad = fastnn.tensor(np.ones(3, np.float32))
     optimizer, raised = optim.SGD([p], 0.1), list[str]()
+    second = optim.SGD([p], 0.1) if of_its_own else optimizer
     launch = optimizer._launch
 
     def other() -> None:
         try:
-            optimizer.step()
+            second.step()
         except RuntimeError as error:
             raised.append(str(error))
 
@@ -378,7 +381,8 @@ def test_a_step_of_an_optimizer_that_steps_already(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(optimizer, "_launch", slow)
     optimizer.step()
-    assert len(raised) == 1 and raised[0].startswith("SGD.step: the optimizer is in use by SGD.step in thread 'MainThread'")
+    shared = "parameter" if of_its_own else "optimizer"
+    assert len(raised) == 1 and raised[0].startswith(f"SGD.step: the {shared} is in use by SGD.step in thread 'MainThread'")
     np.testing.assert_allclose(p.numpy(), 0.9, rtol=1e-6)
 
 

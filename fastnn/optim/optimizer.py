@@ -253,7 +253,10 @@ class Optimizer:
             arguments.function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         loss = closure() if closure is not None else None
         leaves = self._leaves()
-        with claimed(f"{self.name}.step", within=True, optimizer=leaves):
+        first = [
+            one.param_groups[0]["params"][0] for one in leaves if one.param_groups[0]["params"]
+        ]  # all of them would cost as much as the step
+        with claimed(f"{self.name}.step", within=True, optimizer=leaves, parameter=first):
             updates = self._updates()  # all memory first: a step is done by every parameter or by none
             launches = [launch for update in updates for launch in update.calls()]
             if not launches and leaves == [self]:
