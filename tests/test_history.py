@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_trainer import blobs, trainer
@@ -73,6 +74,26 @@ def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
 
 
 # --- which row is the best
+
+
+def test_curves_stay_until_new_ones_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between the picture's header and its pixels."""
+    pixels = pytest.importorskip("PIL.ImageFile")
+    pytest.importorskip("matplotlib")
+    history = rows("accuracy", 0.5, 0.75)
+    history.plot(tmp_path / "c.png")
+    before = (tmp_path / "c.png").read_bytes()
+
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pixels, "_save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        history.plot(tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.undo()
+    history.plot(tmp_path / "c.svg"), history.plot(tmp_path / "bare")
+    assert b"<svg" in (tmp_path / "c.svg").read_bytes() and (tmp_path / "bare.png").read_bytes() == before
 
 
 def test_the_best_is_a_row_also_where_others_lack_the_column() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -104,7 +105,10 @@ class History:
             axes.set(xlabel="epoch", ylabel=name)
             axes.grid(alpha=0.3)
             axes.legend()
-        figure.savefig(path, dpi=120)
+        name, drawn = os.fspath(path), io.BytesIO()
+        kind = os.path.splitext(name)[1][1:]
+        figure.savefig(drawn, format=kind or "png", dpi=120)
+        files.replace(name if kind else f"{name}.png", drawn.getbuffer())  # as every file of ours: whole, or as it was
 
 
 _LOW = ("loss", "error", "error_rate", "perplexity")
