@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from . import first_line
+
+if first_line.is_command():  # before anything that takes time
+    first_line.answer()
+
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any

@@ -9,9 +9,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from . import option_types as kinds
+from . import signals
+from .options import Run, parser
+from .recipes import RECIPES, STEP, settle
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
@@ -19,22 +21,6 @@ if TYPE_CHECKING:
     from .optim import Optimizer
     from .train import Trainer
 
-# What `fastnn train DATASET` does without further options.
-_STEP = {"accumulate": 1, "clip_norm": None, "ema": None}
-_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **_STEP}
-_PICTURES = {**_DEFAULTS, "augment": "crop-flip"}
-_RECIPES: dict[str, dict[str, Any]] = {
-    "digits": {**_DEFAULTS, "model": "vgg_small", "epochs": 20, "batch_size": 32, "lr": 1e-3},
-    "mnist": {**_DEFAULTS, "model": "lenet", "epochs": 6, "batch_size": 64, "lr": 1e-3, "val_fraction": 0.05},
-    "fashion-mnist": {**_DEFAULTS, "model": "lenet", "epochs": 6, "batch_size": 64, "lr": 1e-3, "val_fraction": 0.05},
-    "idx": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
-    "arrays": {**_DEFAULTS, "model": "lenet", "epochs": 10, "batch_size": 64, "lr": 1e-3},
-    "cifar10": {**_PICTURES, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
-    "cifar100": {**_PICTURES, "model": "resnet20", "epochs": 20, "batch_size": 128, "lr": 2e-3, "val_fraction": 0.05},
-    "images": {**_PICTURES, "model": None, "epochs": 30, "batch_size": 32, "lr": 1e-3, "size": 64},
-}
-_MODELS_BY_SIZE = ((16, "vgg_small"), (64, "resnet20"), (2**31, "resnet18"))  # for photos: the first whose size is not below theirs
-_PATHS = "a folder of photos, IDX files, CIFAR batches or .npy files, an .npz file, a CIFAR .tar.gz"
 _PLACES = {
     "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
     "cifar10": "the folder of its batches, the .tar.gz, or an .npz of JPEG files",
@@ -49,17 +35,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from . import DeviceError
     from .error_words import words
 
+    answers = signals.Answers(held=False)
+    try:
+        with answers.given():
+            different = _run(arguments) is False
+    except KeyboardInterrupt as error:
+        return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
+    except Exception as error:
+        ours = isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError))
+        told = f"error: {' '.join(words(error).split())}"
+        if answers.seen:  # an import that is interrupted may fail in any way; but that results could not be written has to be said
+            return _say(f"interrupted, then {told}" if isinstance(error, OSError) else "interrupted", 128 + answers.seen)
+        if not ours:
+            raise
+        return _say(told, 2)
+    if answers.seen:  # it was not raised, or what it was raised in passed over it, as Python does in a __del__
+        return _say("interrupted", 128 + answers.seen)
+    return int(different)
+
+
+def _run(arguments: Sequence[str] | None) -> bool | None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files and classes may have letters that the terminal has not
-    options = _parser().parse_args(arguments)
+    options = parser(COMMANDS).parse_args(arguments)
     options.words = list(sys.argv[1:] if arguments is None else arguments)[1:]
-    try:
-        return int(options.run(options) is False)
-    except KeyboardInterrupt as error:
-        return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
-    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError) as error:
-        return _say(f"error: {' '.join(words(error).split())}", 2)
+    result: bool | None = options.run(options)
+    print(end="", flush=True)  # what the standard output does not take is an error here, at Python's exit it would be none
+    return result
 
 
 def _say(message: str, code: int) -> int:
@@ -80,7 +83,7 @@ def train(options: argparse.Namespace) -> None:
     name = _recognise(options)
     out = options.out or os.path.join("runs", name)
     checkpoint, history_file = (os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl"))
-    _settle(options, checkpoint)
+    settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
     try:
@@ -93,15 +96,12 @@ def train(options: argparse.Namespace) -> None:
     print(_description(options, trainer, fit, sets), flush=True)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
-        trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
+        with signals.held():
+            trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
+            _finish(trainer, sets.test, fit["validation"], out, history_file)
     except Interrupted as error:
         error.args = (f"{error.where}; go on with: {again}",)
         raise
-    trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
-    try:
-        print(_test(trainer, sets.test, fit["validation"]))
-    finally:
-        _write_results(trainer, out, history_file)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -112,7 +112,7 @@ def evaluate(options: argparse.Namespace) -> None:
     trained = load_model(options.model_file)
     dataset = options.dataset or trained.notes.get("dataset")
     if dataset is None:
-        raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(_RECIPES)}")
+        raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(RECIPES)}")
     skip = options.skip_broken or bool(trained.notes.get("skip_broken"))
     sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
@@ -162,7 +162,7 @@ def _begin_short(options: argparse.Namespace) -> tuple[Trainer, dict[str, Any]]:
         open_emulated(os.environ["FASTNN_CUDA_EMULATED"])
     _recognise(options)
     options.epochs = options.epochs or 3
-    _settle(options, os.path.join(options.child["folder"], "none"))
+    settle(options, os.path.join(options.child["folder"], "none"))
     if options.threads:
         set_num_threads(options.threads)
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
@@ -191,45 +191,17 @@ def info(options: argparse.Namespace) -> None:
     print(show_config())
 
 
+COMMANDS: dict[str, Run] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "verify-resume": verify_resume,
+    "reproduce": reproduce,
+    "info": info,
+}
+
+
 # --- the steps of a training
-
-
-def _settle(options: argparse.Namespace, checkpoint: str) -> None:
-    """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe."""
-    from .train.checkpoint import notes_of
-
-    recipe = dict(_RECIPES[options.dataset])
-    if options.dataset == "images":
-        size = options.size or recipe["size"]
-        recipe["model"] = next(model for most, model in _MODELS_BY_SIZE if size <= most)
-    elif options.size is not None or options.skip_broken:
-        given = "--skip-broken" if options.size is None else "--size"
-        raise ValueError(f"{given}: only for folders of photos; {options.dataset} has images of one size")
-    exists = os.path.exists(checkpoint)
-    if options.resume:
-        if not exists:
-            raise ValueError(f"--resume: there is no {checkpoint} to go on from")
-        saved = notes_of(checkpoint)
-        recipe = {
-            "augment": "none",  # a run that began before there was any
-            **_STEP,
-            **saved["notes"],
-            "epochs": saved["epochs"],  # it may have been given more than it began with
-        }
-        for name in ("dataset", *(name for name in _RECIPES[options.dataset] if name != "epochs")):
-            given = getattr(options, name)
-            if name not in recipe:
-                raise ValueError(f"{checkpoint} was not written by fastnn train: it does not say its {name}")
-            if given is not None and given != recipe[name]:
-                raise ValueError(f"--resume: {checkpoint} was started with {name.replace('_', '-')} {recipe[name]}, not {given}")
-    elif exists:
-        notes = notes_of(checkpoint)
-        if notes["epoch"] < notes["epochs"]:
-            done = f"{notes['epoch']} of {notes['epochs']} epochs are done"
-            raise ValueError(f"{checkpoint} is of an unfinished run ({done}): add --resume to go on, or choose another folder with --out")
-    for name, value in recipe.items():
-        if getattr(options, name, None) is None:
-            setattr(options, name, value)
 
 
 def _recognise(options: argparse.Namespace) -> str:
@@ -237,7 +209,7 @@ def _recognise(options: argparse.Namespace) -> str:
     from .data import recognise
     from .data.recognise import KINDS
 
-    if options.dataset in _RECIPES:
+    if options.dataset in RECIPES:
         return str(options.dataset)
     path: str = options.dataset
     if options.data is not None:
@@ -319,9 +291,9 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     seed(options.seed)
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
-    step = {name: getattr(options, name) for name in _STEP}
+    step = {name: getattr(options, name) for name in STEP}
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision, **step)
-    trainer.notes = {name: getattr(options, name) for name in ("dataset", *_RECIPES[options.dataset])}
+    trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
     if options.dataset == "images":
         trainer.notes |= {"photos": names_below(_place("images", options.data)), "skip_broken": options.skip_broken}
     replay = {"auto": "auto", "off": False}[options.replay]
@@ -376,6 +348,22 @@ def _passed_over(sets: Sets) -> str:
     return f"\nskipped: {len(sets.skipped)}, the first {sets.skipped[0][1]}" if sets.skipped else ""
 
 
+def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, out: str, history_file: str) -> None:
+    """The test, which a signal cuts short, and the results, which are written whatever comes of it: a signal waits for them."""
+    from .train import interrupt
+
+    trainer.restore_best()  # not before the last checkpoint is written: that one goes on from the last weights
+    try:
+        try:
+            print(_test(trainer, test, validation))
+        finally:
+            _write_results(trainer, out, history_file)
+        interrupt.check()
+    except interrupt.Interrupted as error:
+        error.where = f"interrupted at the end, after epoch {trainer.epoch}; the model is written"
+        raise
+
+
 def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) -> str:
     """The one look at the test set: with the best snapshot by validation, without validation with the last epoch's weights."""
     which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}"
@@ -395,106 +383,3 @@ def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
         print(f"curves   {curves}")
     except ModuleNotFoundError:
         print("curves   not drawn: they need matplotlib (in the checkout: pip install '.[plot]')")
-
-
-# --- the options
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        message += "''" if message == "unrecognized arguments: " else ""  # the word is an empty one
-        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
-
-
-def _dataset(text: str) -> str:
-    """An argparse type: a data set's name, or a path."""
-    if text not in _RECIPES and not os.path.exists(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither one of {', '.join(_RECIPES)} nor a file or folder that is there")
-    return text
-
-
-def _parser() -> argparse.ArgumentParser:
-    from . import __version__
-
-    parser = _Parser(prog="fastnn", description="Trains convolutional networks with hand-written kernels.")
-    parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="command")
-    _add_train(commands.add_parser("train", help="train a model on a data set", description=train.__doc__))
-    command = commands.add_parser("evaluate", help="test accuracy of a saved model", description=evaluate.__doc__)
-    command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
-    command.add_argument("--dataset", choices=list(_RECIPES), help="default: the one it was trained on")
-    command.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
-    command.add_argument("--skip-broken", action="store_true", help="leave out photos that cannot be read (as the training did)")
-    command.set_defaults(run=evaluate)
-    command = commands.add_parser("predict", help="classes of image files", description=predict.__doc__)
-    command.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
-    command.add_argument("images", metavar="IMAGE", type=kinds.path, nargs="+", help="JPEG, PNG and what else Pillow reads")
-    command.add_argument("--top", metavar="N", type=kinds.number(int, 1, 2**31, "a whole number from 1 on"), default=5, help="default: 5")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
-    command.set_defaults(run=predict)
-    command = commands.add_parser(
-        "verify-resume", help="whether a killed and resumed training has the same bits", description=verify_resume.__doc__
-    )
-    _add_train(command)
-    count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
-    command.add_argument("--kills", metavar="N", type=count, default=5, help="how often the second run is killed (default: 5)")
-    command.add_argument("--samples", metavar="N", type=count, default=2000, help="of the training set, at most (default: 2000)")
-    command.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
-    command.set_defaults(run=verify_resume)
-    command = commands.add_parser("reproduce", help="repeats a bad step from its file", description=reproduce.__doc__)
-    command.add_argument("file", metavar="FILE", type=kinds.path, help="bad-step.safetensors, named in the error of fastnn train")
-    command.add_argument("--device", metavar="NAME", type=kinds.device, help="cpu, cuda, cuda:1 (default: the training's)")
-    command.set_defaults(run=reproduce)
-    command = commands.add_parser("info", help="instruction set, threads, memory", description=info.__doc__)
-    command.set_defaults(run=info)
-    return parser
-
-
-def _add_train(command: argparse.ArgumentParser) -> None:
-    from .models import names
-    from .optim.presets import OPTIMIZERS, SCHEDULES
-
-    count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
-    add = command.add_argument
-    add("dataset", metavar="DATASET", type=_dataset, help=f"one of {', '.join(_RECIPES)}, or a path: {_PATHS}")
-    add("--model", metavar="NAME", choices=names(), help=f"one of {', '.join(names())}")
-    add("--data", metavar="PATH", type=kinds.path, help="where a data set given by name lies (default: $FASTNN_DATA/DATASET)")
-    add("--size", metavar="N", type=count, help="photos become N x N pixels (default: 64)")
-    add("--skip-broken", action="store_true", help="pass over files that are no whole images, instead of ending there")
-    add("--epochs", metavar="N", type=count)
-    add("--batch-size", metavar="N", type=count)
-    add("--lr", metavar="RATE", type=kinds.number(float, 0, float("inf"), "a rate of 0 or more"), help="rate at the start")
-    add("--optimizer", choices=list(OPTIMIZERS), help="default: adam; sgd has momentum 0.9, muon takes AdamW for biases and norms")
-    add("--schedule", choices=list(SCHEDULES), help="of the rate; default: cosine; step: times 0.1 at 30, 60, 90 %%")
-    add(
-        "--val-fraction",
-        metavar="F",
-        type=kinds.number(float, 0, 1, "a fraction from 0 to below 1"),
-        help="share of the training set for validation",
-    )
-    add(
-        "--augment",
-        choices=["none", "flip", "crop-flip", "colour", "strong"],
-        help="of the training images; default for photos and CIFAR: crop-flip, else none; colour: crop-flip with brightness, contrast and "
-        "saturation within 20 %%; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",
-    )
-    add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
-    positive = kinds.number(float, 5e-324, float("inf"), "a number above 0")
-    add("--clip-norm", metavar="NORM", type=positive, help="limit of the norm of the gradients (default: none)")
-    decay = kinds.number(float, 0, 1, "a decay from 0 to below 1")
-    add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")
-    add("--replay", choices=["auto", "off"], default="auto", help="whether steps are replayed without Python (default: auto)")
-    add("--seed", metavar="N", type=kinds.number(int, 0, 2**63, "a whole number from 0 on"))
-    add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
-    add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
-    add(
-        "--precision",
-        choices=["float32", "bf16"],
-        default="float32",
-        help="bf16: mixed training, activations in bfloat16 (default: float32)",
-    )
-    add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
-    add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
-    add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
-    command.set_defaults(run=train)

@@ -123,21 +123,26 @@ def test_errors_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str],
     assert code == 2 and re.search(words, err) and err.count("\n") == 1
 
 
-def test_an_output_that_takes_no_more() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_no_more(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line says what was written to; a standard error that is closed is nobody's business."""
-    words = ["train", "digits", "--model", "linear", "--epochs", "1"]
-    run = [sys.executable, "-m", "fastnn", *words]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([*run, "--out", "a"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (2, "fastnn: error: cannot write to the standard output: No space left on device\n")
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    training = ["train", "digits", "--model", "linear", "--epochs", "1"]
+    run = [sys.executable, "-m", "fastnn"]
+    for words in (["info"], [*training, "--out", "a"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([*run, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (2, "fastnn: error: cannot write to the standard output: No space left on device\n")
     ours, theirs = os.pipe()
     os.close(ours)
-    done = subprocess.run([*run, "--out", "b"], stdout=theirs, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*run, *training, "--out", "b"], stdout=theirs, stderr=subprocess.PIPE, text=True)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (2, "fastnn: error: cannot write to the standard output: Broken pipe\n")
     for closed in ("2>&-", ">&-", ">&- 2>&- <&-"):
         done = subprocess.run(
-            ["bash", "-c", f'exec "$@" {closed}', "bash", *run, "--why-slow", "--out", f"c{closed}"], capture_output=True, text=True
+            ["bash", "-c", f'exec "$@" {closed}', "bash", *run, *training, "--why-slow", "--out", f"c{closed}"],
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0 and done.stderr == "" and Path(f"c{closed}/model.safetensors").exists()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -20,11 +19,10 @@ import numpy as np
 import pytest
 from captured_steps import Training
 from test_checkpoint import QUIET, make, state
-from test_cli import command
 from test_trainer import blobs
 
 import fastnn
-from fastnn import captured, data, exclusive, files, recording
+from fastnn import captured, data, exclusive, files, recording, signals
 from fastnn.train import Callback, Interrupted, ModelCheckpoint, Trainer
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
@@ -303,33 +301,32 @@ def test_handlers_stand_during_a_fit_in_the_main_thread_alone() -> None:
     assert here.seen[0] is not before[0] and here.seen[1] is not before[1]
 
 
-# --- the command line
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_nobody_asked_for_is_raised_at_the_end(number: int) -> None:
+    with pytest.raises(signals.Ended) as caught, signals.held():
+        send(number)
+    assert caught.value.signal == number and not signals.waiting()
 
 
-def test_sigterm_to_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with command("train", "digits", "--model", "linear", "--epochs", "500", "--threads", "1") as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            if re.match(r" +1 ", line):
-                process.send_signal(signal.SIGTERM)
-                break
-        process.stdout.read()
-        err = process.stderr.read()
-    assert process.returncode == 143
-    [[epoch, batch]] = re.findall(
-        r"^fastnn: interrupted in epoch (\d+), after batch (\d+) of 41; go on with: fastnn train digits --resume\n$", err
-    )
-    notes = files.read("runs/digits/checkpoint.safetensors")[1]
-    assert (notes["epoch"] + 1, notes["batch"]) == (int(epoch), int(batch))
+def test_a_signal_while_handlers_are_put_back_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    answers = signals.Answers(held=False)
+    with answers.given():
+        monkeypatch.setattr(signal, "signal", Once(signal.signal))
+    assert answers.seen == signal.SIGINT
+    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt), signals.held():
+        monkeypatch.setattr(signal, "signal", Once(signal.signal))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_ctrl_c_while_the_data_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("slow.npz")
-    with command("train", "arrays", "--data", "slow.npz") as process:
-        with open("slow.npz", "wb"):  # returns when the other side has opened it
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err == "fastnn: interrupted\n"
-    assert os.listdir("runs/arrays") == []
+def test_who_raises_signals_remembers_them_during_a_fit(tmp_path: Path) -> None:
+    """As the command line does around one; one that came before, and was passed over, ends it at its first step."""
+    answers = signals.Answers(held=False)
+    with answers.given():
+        interrupted(tmp_path / "c", Sends("after_step", 10, signal.SIGTERM), number=signal.SIGTERM)
+        send(signal.SIGTERM)  # a further one changes nothing
+        assert interrupted(tmp_path / "d", number=signal.SIGTERM).where == "interrupted in epoch 1, after batch 1 of 7"
+        with pytest.raises(signals.Ended):
+            send(signal.SIGINT)
+    goes_on(tmp_path / "c")

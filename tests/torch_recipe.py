@@ -12,14 +12,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fastnn import data
-from fastnn.cli import _RECIPES
+from fastnn.recipes import RECIPES
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def recipe(dataset: str, **changed: Any) -> dict[str, Any]:
     """The numbers of the recipe, as `accuracy_by_torch` takes them."""
-    given = {**_RECIPES[dataset], **changed}
+    given = {**RECIPES[dataset], **changed}
     assert (given["optimizer"], given["schedule"], given["augment"]) == ("adam", "cosine", "none")
     return {name: given[name] for name in ("epochs", "batch_size", "lr", "val_fraction")}
 

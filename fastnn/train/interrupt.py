@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .. import signals
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -23,48 +23,22 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"{where}; {how}")
 
 
-class Interrupts:
-    """Around a fit: the first Ctrl-C or SIGTERM is remembered until `check()`, callbacks save (still inside the block), Interrupted is raised.
-
-    A further Ctrl-C stops at once; further SIGTERMs change nothing, since batch systems send several. Handlers are installed in the main
-    thread alone and put back at the end; a signal that is ignored (nohup) stays ignored, and a SIGTERM handler of one's own stays.
-    """
-
-    def __init__(self) -> None:
-        self.seen = 0  # the first signal that came
-        self._before: dict[int, Any] = {}
-
-    @contextmanager
-    def around(self, trainer: Trainer) -> Iterator[None]:
-        self.seen = 0
+@contextmanager
+def around(trainer: Trainer) -> Iterator[None]:
+    """Around a fit: the first Ctrl-C or SIGTERM is remembered until `check()`, callbacks save (still inside the block), Interrupted is raised."""
+    with signals.held() as answers:
         try:
-            self._install()
             yield
-            self.check()
+            check()
         except Interrupted as error:
             trainer._emit("after_interrupt")
-            raise Interrupted(_where(trainer), trainer._saved, self.seen or error.signal) from None
-        finally:
-            while self._before:
-                signal.signal(*self._before.popitem())
-            self.seen = 0
+            raise Interrupted(_where(trainer), trainer._saved, answers.seen or error.signal) from None
 
-    def _install(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
-                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._remember)
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._remember)
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.seen = self.seen or number
-
-    def check(self) -> None:
-        """Raises Interrupted when a signal came since the block began."""
-        if self.seen:
-            raise Interrupted(signal=self.seen)
+def check() -> None:
+    """Raises Interrupted when a signal waits for it: between steps, and between the batches of an evaluation."""
+    if number := signals.waiting():
+        raise Interrupted(signal=number)
 
 
 def _where(trainer: Trainer) -> str:

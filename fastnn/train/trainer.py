@@ -17,14 +17,13 @@ from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
 from ..uncopied import Uncopied
-from . import checkpoint, evaluation
+from . import checkpoint, evaluation, interrupt
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
 from .diverged import check_loss
 from .evaluation import Data, Loss, Sums, checked_value
 from .history import History
 from .inference import Inference
-from .interrupt import Interrupts
 from .loading import remaining_batches, training_loader, validation_of
 from .metrics import Metric, by_name
 from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
@@ -98,7 +97,6 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.sums: dict[str, float] = {}  # of the running epoch
         self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
-        self._interrupts = Interrupts()
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
         self._replays = Replays(self, False)
@@ -144,7 +142,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self._replays = Replays(self, replay)
         self.inference.release()
         try:
-            with self._interrupts.around(self), random.using(self.generator), evaluation.mode(self.model, True):
+            with interrupt.around(self), random.using(self.generator), evaluation.mode(self.model, True):
                 self._emit("before_fit")
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(loader, validation)
@@ -210,7 +208,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
                 loss = self.stepping.take(self, batches, counts, sums.add)
                 self.sums["seconds"] = time.perf_counter() - start
                 self._emit("after_step", loss)
-                self._interrupts.check()
+                interrupt.check()
         row = {"epoch": self.epoch + 1, **sums.means()}
         if validation is not None:
             row.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
@@ -229,7 +227,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
                     snapshot.arrays = self.model.state_dict()
                 self.best = snapshot
         self._emit("after_epoch", row)
-        self._interrupts.check()
+        interrupt.check()
 
     # --- using the model
 
@@ -238,7 +236,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, self._interrupts.check, self.penalty)
+            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, interrupt.check, self.penalty)
         self._emit("after_evaluate", result)
         return result
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastnn import cli
+from fastnn.options import parser
 
 WORDS = (
     "",
@@ -40,7 +41,7 @@ WORDS = (
 
 
 def commands() -> Mapping[str, argparse.ArgumentParser]:
-    found = next(action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    found = next(action for action in parser(cli.COMMANDS)._actions if isinstance(action, argparse._SubParsersAction))
     return dict(found.choices)
 
 
@@ -87,7 +88,9 @@ def _option(parser: argparse.ArgumentParser, option: str, rng: random.Random) ->
 def names(said: str, words: list[str], option: str) -> bool:
     """Whether a refusal begins with an option, an argument or a file of these words; with no other option than this one, if there is one."""
     text = said.split("error: ", 1)[1]
-    places = [place.metavar or place.dest for parser in (cli._parser(), *commands().values()) for place in parser._get_positional_actions()]
+    places = [
+        place.metavar or place.dest for one in (parser(cli.COMMANDS), *commands().values()) for place in one._get_positional_actions()
+    ]
     if option and text.startswith("argument "):
         return any(text.startswith(f"argument {one}: ") for one in (option, *places))
     listed = _LISTED.sub("", text)
