@@ -10,6 +10,7 @@ Names and arguments are scikit-learn's; where the two differ the docstring says 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,41 +23,71 @@ from .arguments import path as checked_path
 from .data.folds import k_fold
 
 _CHUNK_BYTES = 64 << 20  # of distances at a time
-
-
-def _rows(what: str, x: Any, origin: np.ndarray | None = None) -> np.ndarray:
-    """Samples as float32 rows: (N, D), or images, flattened in row-major order; less `origin`, if it is given and of as many features."""
-    values = _numbers(what, x)
-    if origin is not None and origin.shape == values.shape[1:] and origin.any():
-        values = values - origin  # in float64
-    rows = np.ascontiguousarray(values, np.float32)
-    if not np.isfinite(rows).all():
-        raise ValueError(
-            f"{what}: sample {int(np.argmin(np.isfinite(rows).all(1)))} holds NaN or infinity; it must be finite: nothing is near to those"
-        )
-    return rows
-
-
-def _origin(what: str, x: Any) -> np.ndarray:
-    """(D,) float64, what float32 rows are counted from, so that they tell samples apart which lie far from 0: the least value of each feature
-    that varies by less than half of its distance from there, else 0. Differences stay what they are; whole numbers stay whole."""
-    values = _numbers(what, x)
-    if not len(values) or values.dtype.itemsize < (4 if values.dtype.kind in "iu" else 8):  # float32 holds all of them
-        return np.zeros(values.shape[1])
-    least, most = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        far = most - least < np.maximum(np.abs(least), np.abs(most)) / 2
-    return np.where(far & np.isfinite(least), least, 0.0)
+_USUAL = 20  # rows whose largest value lies between 2^-20 and 2^20 are taken as they are
+_MOST = 2.0**50  # of a row's values: the sum of millions of their squares is a float32
 
 
 def _numbers(what: str, x: Any) -> np.ndarray:
-    """Samples as rows of what they are."""
+    """Samples as rows of what they are: (N, D), or images, flattened in row-major order."""
     values = array(what, "x", x)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
     if values.ndim < 2:
         raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
-    return values.reshape(len(values), int(np.prod(values.shape[1:])))
+    rows = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        wrong = int(np.argmin(np.isfinite(rows).all(1)))
+        raise ValueError(f"{what}: sample {wrong} holds NaN or infinity; it must be finite: nothing is near to those")
+    return rows
+
+
+def _origin(values: np.ndarray) -> np.ndarray:
+    """(D,) float64, what float32 rows are counted from, so that they tell samples apart which lie far from 0: the median of each feature from which
+    float32 is the nearer to at least twice as many samples as from 0, else 0. Not the mean or the least: a single far value moves those.
+
+    A thousand samples or so tell. Differences stay what they are; whole numbers stay whole, the median being one of the values."""
+    if not len(values) or values.dtype.itemsize < (4 if values.dtype.kind in "iu" else 8):  # float32 holds all of them
+        return np.zeros(values.shape[1])
+    some = values[:: max(1, len(values) // 1000)].astype(np.float64)
+    middle = np.partition(some, (len(some) - 1) // 2, axis=0)[(len(some) - 1) // 2]
+    with np.errstate(over="ignore", invalid="ignore"):
+        lost, lost_from_there = (np.abs(x - x.astype(np.float32)) for x in (some, some - middle))
+    better, worse = ((a < b).sum(0) for a, b in ((lost_from_there, lost), (lost, lost_from_there)))
+    return np.where(better >= 2 * worse, middle, 0.0)
+
+
+def _moved(values: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """Less the origin, in float64, if there is one, and of as many features."""
+    with np.errstate(over="ignore"):
+        return values - origin if origin.shape == values.shape[1:] and origin.any() else values
+
+
+def _most(*sets: np.ndarray) -> float:
+    return max(max(float(values.max(initial=0)), -float(values.min(initial=0))) for values in sets)
+
+
+def _exponent(what: str, *moved: np.ndarray) -> int:
+    """Of the power of two by which rows are divided: 0 unless their largest value lies outside of 2^-20 to 2^20. Squares of larger and smaller
+    ones would soon be infinity or 0 in float32, from 1e19 and 1e-20 on."""
+    most = _most(*moved)
+    if most == np.inf:
+        raise ValueError(f"{what}: values of one feature lie farther apart than float64 goes, {np.finfo(np.float64).max:.3g}")
+    highest = math.frexp(most)[1]
+    return 0 if not most else highest - min(max(highest, -_USUAL), _USUAL)
+
+
+def _rows(what: str, moved: np.ndarray, exponent: int) -> np.ndarray:
+    """Divided by 2^exponent, as float32. ValueError for what overflows all the same, which only queries can do."""
+    with np.errstate(over="ignore", under="ignore"):
+        if exponent:
+            moved = np.ldexp(moved if moved.dtype == np.float32 else moved.astype(np.float64), -exponent)
+        rows = np.ascontiguousarray(moved, np.float32)
+    if _most(rows) > _MOST:
+        far = int(np.argmax(np.abs(rows).max(1) > _MOST))
+        raise ValueError(
+            f"{what}: sample {far} lies too far from those of fit, by more than {_MOST / 2.0**_USUAL:.0e} times their own extent"
+        )
+    return rows
 
 
 def _labels(what: str, y: Any, count: int) -> np.ndarray:
@@ -95,19 +126,32 @@ def _summed(a: _C.Array, b: _C.Array, p: int) -> np.ndarray:
     return _C.distance(_C.Distance(a.shape, b.shape, p), a, b).numpy()
 
 
+def _lengths(summed: np.ndarray, p: int, exponent: int) -> np.ndarray:
+    """Distances in the samples' own units, of sums of rows that were divided by 2^exponent."""
+    lengths: np.ndarray = np.sqrt(summed) if p == 2 else np.array(summed)
+    if not exponent:
+        return lengths
+    with np.errstate(over="ignore", under="ignore"):
+        found: np.ndarray = np.ldexp(lengths.astype(np.float64), exponent)
+    return found.astype(np.float32) if abs(exponent) <= 60 else found  # else many would be none in float32
+
+
 def distances(a: Any, b: Any, *, p: int = 2, device: str = "cpu") -> np.ndarray:
     """(M, N) distances between the rows of a (M, D) and of b (N, D): sum |a - b| for p = 1, the root of sum (a - b)^2 for p = 2.
 
     Sums of differences, computed in float32 without an M x N x D array: exact for integers as long as sums stay below 2^24 (bytes: 258
-    features of full contrast). Features of float64 and wide integers that lie far from 0 are first counted from their least value in b, in
-    float64. ValueError for shapes that do not fit.
+    features of full contrast). Features of float64 and wide integers that lie far from 0 are first counted from their median in b, in
+    float64. Values above 2^20 or all below 2^-20 are divided by a power of two meanwhile. float32, or float64 where values go beyond 1e24 or
+    all lie below 1e-24. ValueError for shapes that do not fit.
     """
     _checked_power("distances", p)
     there = devices.resolve(device)
-    origin = _origin("distances", b)
-    first, second = (_C.from_numpy(_rows("distances", x, origin), there) for x in (a, b))
-    summed = _summed(first, second, p)
-    return np.sqrt(summed) if p == 2 else np.array(summed)
+    values = [_numbers("distances", x) for x in (a, b)]
+    origin = _origin(values[1])
+    moved = [_moved(x, origin) for x in values]
+    exponent = _exponent("distances", *moved)
+    first, second = (_C.from_numpy(_rows("distances", x, exponent), there) for x in moved)
+    return _lengths(_summed(first, second, p), p, exponent)
 
 
 def _checked_power(what: str, p: int) -> int:
@@ -149,22 +193,30 @@ class KNeighborsClassifier:
         self.n_neighbors, self.p, self.device = n_neighbors, p, devices.resolve(device)
 
     def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
-        """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours."""
-        self._origin = _origin("fit", x)
-        rows = _rows("fit", x, self._origin)
-        labels = _labels("fit", y, len(rows))
-        self._enough(self.n_neighbors, len(rows))
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        self._codes, self.n_samples_fit_ = codes.reshape(-1), len(rows)
-        self._rows = _C.from_numpy(rows, devices.resolve(self.device))
+        """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours; what an earlier fit kept stays
+        then."""
+        values = _numbers("fit", x)
+        labels = _labels("fit", y, len(values))
+        self._enough(self.n_neighbors, len(values))
+        origin = _origin(values)
+        moved = _moved(values, origin)
+        exponent = _exponent("fit", moved)
+        rows = _C.from_numpy(_rows("fit", moved, exponent), devices.resolve(self.device))
+        classes, codes = np.unique(labels, return_inverse=True)
+        self._rows, self._origin, self._exponent = rows, origin, exponent  # together, now that nothing is refused any more
+        self.classes_, self._codes, self.n_samples_fit_ = classes, codes.reshape(-1), len(values)
         return self
 
     def kneighbors(self, x: Any, n_neighbors: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(distances, positions in the training set) of each sample's nearest neighbours, both (N, n_neighbors), nearest first."""
+        """(distances, positions in the training set) of each sample's nearest neighbours, both (N, n_neighbors), nearest first.
+
+        Distances are float32, or float64 where the training set goes beyond 1e24 or all of it lies below 1e-24. ValueError for a sample that
+        lies very much farther out than the training set, a billion times and more: float32 does not tell its neighbours apart.
+        """
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         parts = list(self._neighbors(x, k))
         summed, positions = (np.concatenate([part[i] for part in parts]) if parts else np.zeros((0, k)) for i in (1, 0))
-        return np.sqrt(summed) if self.p == 2 else summed, positions.astype(np.int64)
+        return _lengths(summed, self.p, self._exponent), positions.astype(np.int64)
 
     def predict(self, x: Any) -> np.ndarray:
         """The class of each sample."""
@@ -173,11 +225,13 @@ class KNeighborsClassifier:
         return found
 
     def score(self, x: Any, y: Any) -> float:
-        """The share of samples whose class is predicted. ValueError unless there is one label for each sample, TypeError for numbers where fit
-        had words, or the other way round."""
+        """The share of samples whose class is predicted. ValueError for no samples, and unless there is one label for each, TypeError for numbers
+        where fit had words, or the other way round."""
         predicted = self.predict(x)
         labels = _labels("score", y, len(predicted))
-        if len(labels) and (mine := _words(self.classes_)) != (theirs := _words(labels)):  # numpy would find none equal
+        if not len(labels):
+            raise ValueError("score: got no samples; expected at least one, of none there is no share")
+        if (mine := _words(self.classes_)) != (theirs := _words(labels)):  # numpy would find none equal
             raise TypeError(f"score: labels are {theirs}, those of fit {mine}; expected the same: labels.astype({mine}) makes them")
         return float(np.mean(predicted == labels))
 
@@ -186,9 +240,10 @@ class KNeighborsClassifier:
         if not hasattr(self, "_rows"):
             raise RuntimeError("KNeighborsClassifier: call fit(x, y) first")
         self._enough(k, self.n_samples_fit_)
-        rows, features = _rows("KNeighborsClassifier", x, self._origin), self._rows.shape[1]
-        if rows.shape[1] != features:
-            raise ValueError(f"KNeighborsClassifier: samples have {rows.shape[1]} features, those of fit {features}")
+        values, features = _numbers("KNeighborsClassifier", x), self._rows.shape[1]
+        if values.shape[1] != features:
+            raise ValueError(f"KNeighborsClassifier: samples have {values.shape[1]} features, those of fit {features}")
+        rows = _rows("KNeighborsClassifier", _moved(values, self._origin), self._exponent)
         chunk = max(1, _CHUNK_BYTES // (4 * self.n_samples_fit_))
         for first in range(0, len(rows), chunk):
             queries = _C.from_numpy(rows[first : first + chunk], self._rows.device)
@@ -248,8 +303,10 @@ def cross_validate(
 
     The neighbours of a fold are found once for all k. Folds: data.k_fold. ValueError when the largest k exceeds the samples outside a fold.
     """
-    rows = _rows("cross_validate", x, _origin("cross_validate", x))
-    labels = _labels("cross_validate", y, len(rows))
+    values = _numbers("cross_validate", x)
+    labels = _labels("cross_validate", y, len(values))
+    moved = _moved(values, _origin(values))
+    rows = _rows("cross_validate", moved, _exponent("cross_validate", moved))
     if not isinstance(ks, (tuple, list, range, np.ndarray)) or getattr(ks, "ndim", 1) != 1:
         raise TypeError(f"cross_validate: ks must be several numbers of neighbours, got {shown(ks)}")
     if not len(ks):

@@ -80,6 +80,50 @@ def test_samples_far_from_zero_are_told_apart(p: int) -> None:
     assert neighbors.distances(np.zeros((2, 3)), np.zeros((0, 3))).shape == (2, 0)
 
 
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("size", [1e-300, 1e-40, 1e-24, 1e-19, 1e19, 1e24, 1e200])
+def test_samples_of_any_size_are_told_apart(size: float, p: int) -> None:
+    """Their squares would be 0 or infinity in float32."""
+    random = np.random.default_rng(5)
+    y = random.integers(0, 2, 60)
+    x = random.standard_normal((60, 5)) + 4 * y[:, None]
+    sized, queries = x * size, x[:9] + 0.1
+    usual, other = KNeighborsClassifier(3, p=p).fit(x, y), KNeighborsClassifier(3, p=p).fit(sized, y)
+    (lengths, positions), (found, found_positions) = usual.kneighbors(queries), other.kneighbors(queries * size)
+    assert np.array_equal(found_positions, positions) and found.dtype == (np.float32 if 1e-24 <= size < 1e24 else np.float64)
+    np.testing.assert_allclose(found / size, lengths, rtol=1e-5)
+    np.testing.assert_allclose(neighbors.distances(sized, sized, p=p) / size, neighbors.distances(x, x, p=p), rtol=1e-5, atol=1e-5)
+    assert other.score(sized, y) == usual.score(x, y) > 0.9
+    assert np.array_equal(cross_validate(sized, y, ks=(1, 3), p=p).accuracies, cross_validate(x, y, ks=(1, 3), p=p).accuracies)
+    if 1e-30 < size < 1e30:
+        narrow = sized.astype(np.float32)
+        assert KNeighborsClassifier(3, p=p).fit(narrow, y).score(narrow, y) == usual.score(x, y)
+
+
+def test_what_lies_too_far_away_is_refused() -> None:
+    fitted = KNeighborsClassifier(1).fit(np.eye(2), [0, 1])
+    assert fitted.predict([[1e6, 0], [0, 1e6]]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="sample 1 lies too far from those of fit, by more than 1e.09 times their own extent"):
+        fitted.predict([[0, 1], [0, 1e200]])
+    with pytest.raises(ValueError, match="fit: values of one feature lie farther apart than float64 goes, 1.8e.308"):
+        KNeighborsClassifier(1).fit([[-1e308], [1e308], [-1e308]], [0, 1, 0])
+
+
+@pytest.mark.parametrize("strays", [[0.0], [0.0, 1e12], [-1e13]])
+def test_a_stray_value_does_not_undo_that(strays: list[float]) -> None:
+    """Times of day with a missing one among them: 0."""
+    times = np.array([1.7e9 + 3 * i for i in range(30)] + strays)[:, None]
+    y = np.arange(len(times))
+    assert KNeighborsClassifier(1).fit(times, y).score(times, y) == 1
+    assert neighbors.distances(times[:1], times, p=1)[0, :30].tolist() == [3 * i for i in range(30)]
+
+
+def test_small_values_beside_many_ones_keep_their_digits() -> None:
+    """Probabilities: to count from their median, 1, would round the small ones away."""
+    x = np.array([[1.0]] * 6 + [[1e-9], [2e-9], [3e-9]])
+    np.testing.assert_allclose(neighbors.distances(x[6:7], x, p=1)[0, 6:], [0, 1e-9, 2e-9], rtol=1e-6)
+
+
 # --- the classifier
 
 
@@ -189,6 +233,17 @@ def scored(labels: object) -> float:
     return KNeighborsClassifier(1).fit(np.eye(2), [0, 1]).score(np.eye(2), labels)
 
 
+def test_a_refused_fit_changes_nothing() -> None:
+    x, y = np.random.default_rng(6).standard_normal((20, 3)) + 5, np.arange(20)
+    fitted = KNeighborsClassifier(1).fit(x, y)
+    for other, labels, k in ((x + 1e9, y[:3], 1), (x + 1e9, y, 30), (x * np.nan, y, 1), (x + 1e9, y + 0.5, 1)):
+        fitted.n_neighbors = k
+        with pytest.raises((ValueError, TypeError)):
+            fitted.fit(other, labels)
+    fitted.n_neighbors = 1
+    assert fitted.score(x, y) == 1 and fitted.n_samples_fit_ == 20
+
+
 def test_refusals() -> None:
     fitted = KNeighborsClassifier(2).fit(np.zeros((3, 4)), [0, 1, 1])
     for call_, message in (
@@ -204,6 +259,8 @@ def test_refusals() -> None:
         (lambda: cross_validate(np.zeros((9, 2)), np.zeros(9, int), ks=()), "ks must be numbers of at least 1"),
         (lambda: neighbors.distances(np.zeros((2, 3)), np.zeros((2, 4))), "have 3 features"),
         (lambda: scored([[0], [1]]), r"score: labels have shape \(2, 1\); expected \(2,\), one for each sample"),
+        (lambda: fitted.score(np.zeros((0, 4)), np.zeros(0, int)), "score: got no samples; expected at least one"),
+        (lambda: KNeighborsClassifier(1).fit([[1e200], [np.inf]], [0, 1]), "fit: sample 1 holds NaN or infinity"),
         (lambda: scored(0), r"score: labels have shape \(\); expected \(2,\)"),
         (lambda: scored([0]), r"score: labels have shape \(1,\); expected \(2,\)"),
     ):
