@@ -203,9 +203,16 @@ def array(what: str, name: str, values: Any) -> np.ndarray:
     if hasattr(values, "detach") and any(kind.__module__.partition(".")[0] == "torch" for kind in type(values).__mro__):
         return _of_torch(what, name, values)
     try:
-        return np.asanyarray(values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values)
+        given: np.ndarray = np.asanyarray(
+            values.numpy() if hasattr(values, "numpy") and not isinstance(values, (np.ndarray, type)) else values
+        )
     except (ValueError, TypeError):
         raise ValueError(f"{what}: {name} must be an array, or lists of equal lengths, got {shown(values)}") from None
+    if np.ma.is_masked(given):  # what lies below the mask would count
+        raise ValueError(
+            f"{what}: {name} has masked values, which nothing here passes over; expected none: {name}.filled(value) replaces them"
+        )
+    return given
 
 
 _NUMPYS = ("torch.float16", "torch.float32", "torch.float64")

@@ -109,6 +109,84 @@ def test_npz_of_arrays(tmp_path: Path) -> None:
         data.arrays(path)
 
 
+def test_the_set_keeps_the_labels_that_were_checked() -> None:
+    labels = np.array([0, 1, 2])
+    whole = ArrayDataset(np.zeros((3, 4), np.float32), labels)
+    labels[0] = 77
+    items = data.ItemDataset([(np.zeros(4, np.float32), i) for i in range(3)])
+    for one in (whole, whole.take([0, 1, 2]), items, items.take([0, 1, 2])):
+        assert one.labels.tolist() == [0, 1, 2]
+        with pytest.raises(ValueError, match="read-only"):
+            one.labels[0] = 77
+
+
+def test_which_images_are_shared() -> None:
+    """As the docstring says: nothing is copied that need not be."""
+    for dtype, shared in ((np.uint8, False), (np.float16, False), (np.float32, True), (np.float64, False)):
+        images = np.zeros((3, 4), dtype)
+        dataset = ArrayDataset(images, [0, 1, 2])
+        images[:] = 9
+        assert dataset.images.max() == (9 if shared else 0)
+
+
+@pytest.mark.parametrize("images, labels, words", [
+    (np.zeros((3, 1, 0, 5), np.uint8), [0, 1, 2], r"images have shape \(3, 1, 0, 5\), without rows; expected at least one of each"),
+    (np.zeros((3, 0, 5, 5), np.uint8), [0, 1, 2], "without channels"),
+    (np.zeros((3, 0, 5), np.float32), [0, 1, 2], "without rows"),
+    (np.zeros((3, 0), np.float32), [0, 1, 2], "without features"),
+    (np.zeros((2, 3), np.uint8), np.array([0, 2**64 - 1], np.uint64), "label 18446744073709551615 at position 1; class numbers are int64"),
+    (np.ma.array(np.zeros((2, 3)), mask=[[0, 0, 0], [0, 1, 0]]), [0, 1], r"images has masked values.*images.filled\(value\) replaces them"),
+    (np.zeros((2, 3)), np.ma.array([0, 1], mask=[0, 1]), r"labels has masked values"),
+])  # fmt: skip
+def test_what_is_no_image_or_label_is_refused(tmp_path: Path, images: np.ndarray, labels: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ArrayDataset(images, labels)
+    if not isinstance(images, np.ma.MaskedArray) and not isinstance(labels, np.ma.MaskedArray):
+        np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        with pytest.raises(ValueError, match=f"a.npz: .*{words}"):
+            data.arrays(tmp_path / "a.npz")
+
+
+def test_an_item_without_pixels_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"item 0 has an image of shape \(1, 0, 5\), without a pixel"):
+        data.ItemDataset([(np.zeros((0, 5), np.uint8), 0)])
+
+
+@pytest.mark.parametrize("shape", [(200, 3), (50, 3, 2, 4)])
+def test_float64_that_float32_does_not_tell_apart(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Seconds since 1970: of ten minutes float32 makes six."""
+    random = np.random.default_rng(0)
+    images, labels = random.standard_normal(shape), np.zeros(shape[0], int)
+    images[:, 1] += 1.7e9 + random.integers(0, 600, images[:, 1].shape)
+    what = "feature" if len(shape) == 2 else "channel"
+    with pytest.warns(
+        UserWarning, match=f"{what} 1 has values from 17000000.* to 17000005.*, for which float32.* has only [3-6] different"
+    ) as caught:
+        ArrayDataset(images, labels)
+    assert caught[0].filename == __file__
+    ArrayDataset(images - images.mean(0), labels)
+    ArrayDataset(images.astype(np.float32), labels)  # nothing was lost here
+    np.save(tmp_path / "x.npy", images)
+    if len(shape) == 2:
+        with pytest.warns(UserWarning, match="feature 1"):
+            ArrayDataset(np.load(tmp_path / "x.npy", mmap_mode="r"), labels)
+
+
+@pytest.mark.parametrize("shape, augment", [((64, 3), ()), ((64, 3, 4, 4), ()), ((64, 3, 4, 4), (data.Flip(0.0),))])
+def test_features_far_from_zero_are_standardised_exactly(shape: tuple[int, ...], augment: Any) -> None:
+    """16,000,000 + {0, 1, 2, 3}: x * scale alone is rounded to whole numbers of them."""
+    images = np.random.default_rng(1).integers(0, 4, shape).astype(np.float32)
+    images[:, 0] += 16_000_000
+    images[:, 1] -= 3_000_000
+    dataset = ArrayDataset(images, np.zeros(64, int))
+    normalize = Normalize.fit(dataset)
+    x = next(iter(Loader(dataset, 64, normalize=normalize, augment=augment)))[0].numpy()
+    axes = (0, *range(2, len(shape)))
+    wide = images.astype(np.float64)
+    expected = (wide - wide.mean(axes, keepdims=True)) / wide.std(axes, keepdims=True)
+    np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
+
+
 # --- IDX files
 
 

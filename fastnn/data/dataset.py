@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from ..arguments import array, instance, integer, names, number, shown
 from ..arguments import path as checked_path
 from ..described import described, plural
 from ..files import reading
-from .frames import Frames
+from .frames import Frames, standard
 from .memory import must_fit
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def labels(self) -> np.ndarray:
-        """The class numbers of all samples (int64)."""
+        """The class numbers of all samples (int64); of the library's sets not to be written to: they were checked when the set was made."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -90,7 +91,8 @@ class Dataset(ABC):
     def batch(
         self, positions: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str = "cpu", frames: Frames | None = None
     ) -> tuple[_C.Array, np.ndarray]:
-        """float32 images * scale + shift on a device, and labels; scale and shift have one value per channel (feature).
+        """float32 images * scale + shift on a device, and labels; scale and shift have one value per channel (feature), a Loader's in float64
+        unless the set is of bytes.
 
         frames: what is to be seen of each of these images.
         """
@@ -136,9 +138,11 @@ class ArrayDataset(Dataset):
     """Images (N, C, H, W), (N, H, W) or features (N, F) with one integer label each.
 
     Bytes stay bytes until a batch is made; floats become float32. An array mapped from a file (np.memmap, np.load(..., mmap_mode="r"))
-    is never read whole: each batch reads its images. resize: the rule by which an image file becomes one of these images; left out,
+    is never read whole: each batch reads its images. Labels, bytes and floats of other sizes are copied; float32 and mapped images are shared: what
+    is written into them afterwards is in the set. resize: the rule by which an image file becomes one of these images; left out,
     bytes of one or three channels are taken as grey or RGB values from 0 to 255. Raises ValueError or TypeError when shapes, lengths or
-    types do not fit, or when the channels seem to lie last: (N, S, S, C) with S above 4 and 1, 3 or 4 channels.
+    types do not fit, for images without a pixel, or when the channels seem to lie last: (N, S, S, C) with S above 4 and 1, 3 or 4 channels. Warns
+    of float64 values so close to each other that float32 takes many for the same.
     """
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
@@ -147,6 +151,9 @@ class ArrayDataset(Dataset):
             images = images[:, None]
         if images.ndim not in (2, 4):
             raise ValueError(f"ArrayDataset: images have shape {images.shape}; expected (N, C, H, W), (N, H, W) or (N, F)")
+        if 0 in images.shape[1:]:
+            without = _without_pixels(images.shape[1:])
+            raise ValueError(f"ArrayDataset: images have shape {images.shape}, {without}; expected at least one of each")
         if channels_last(images.shape[1:]):
             raise ValueError(
                 f"ArrayDataset: images have shape {images.shape}, as if the channels lay last; expected (N, C, H, W), which "
@@ -164,6 +171,7 @@ class ArrayDataset(Dataset):
         self.shape = images.shape[1:]
         self.resize = checked_resize("ArrayDataset", resize) or _natural_resize(images)
         self._source: np.ndarray | devices.Copies = images
+        _warn_of_steps(images)
         if not _is_mapped(images):
             stays = images.dtype == np.uint8
             self._source = devices.Copies(_C.from_numpy(images)) if stays else images.astype(np.float32, copy=False)
@@ -173,7 +181,7 @@ class ArrayDataset(Dataset):
 
     @property
     def labels(self) -> np.ndarray:
-        return self._labels if self._rows is None else self._labels[self._rows]
+        return self._labels if self._rows is None else read_only(self._labels[self._rows])
 
     def __iter__(self) -> NoReturn:
         raise TypeError(
@@ -189,7 +197,7 @@ class ArrayDataset(Dataset):
 
     @property
     def images(self) -> np.ndarray:
-        """All images as a numpy array, raw (a view unless this set is a part of another)."""
+        """All images as a numpy array, raw: a view, or of a part (`take`) a copy."""
         source = self._whole()
         return source if self._rows is None else source[self._rows]
 
@@ -239,8 +247,7 @@ def normalized(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, device:
     if images.dtype != np.uint8:
         if frames is not None:
             return _C.from_numpy(frames.show(images, scale, shift), device)
-        channels = (slice(None),) + (None,) * (images.ndim - 2)
-        return _C.from_numpy(images * scale[channels] + shift[channels], device)
+        return _C.from_numpy(standard(images, scale, shift), device)
     source = _C.from_numpy(images)
     if device != devices.CPU:
         source = _sent(source, device)
@@ -257,6 +264,7 @@ def _sent(batch: _C.Array, device: str) -> _C.Array:
 
 
 def _gathered(source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray, frames: Frames | None) -> _C.Array:
+    scale, shift = scale.astype(np.float32, copy=False), shift.astype(np.float32, copy=False)
     if frames is not None:
         return frames.gather(source, rows, scale, shift)
     return _C.gather_normalize(_C.Gather(source.shape, len(rows)), source, *(_C.from_numpy(a, source.device) for a in (rows, scale, shift)))
@@ -281,7 +289,7 @@ def channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def _natural_resize(images: np.ndarray) -> Resize | None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape[2:]:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         return None
     from .resize import Resize
 
@@ -334,8 +342,44 @@ def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> n
         raise ValueError(f"label {labels.min()} at position {labels.argmin()}; class numbers start at 0")
     if count and classes is not None and labels.max() >= len(classes):
         raise ValueError(f"label {labels.max()} at position {labels.argmax()}; {len(classes)} classes go from 0 to {len(classes) - 1}")
-    numbers: np.ndarray = labels.astype(np.int64)
-    return numbers
+    if count and labels.max() >= 2**63:  # of uint64: as int64 it would be a negative one
+        raise ValueError(f"label {labels.max()} at position {labels.argmax()}; class numbers are int64")
+    return read_only(np.array(labels, np.int64))
+
+
+def read_only(labels: np.ndarray) -> np.ndarray:
+    """The same; whoever writes to it is told."""
+    labels.flags.writeable = False
+    return labels
+
+
+def _without_pixels(shape: tuple[int, ...]) -> str:
+    names = ("channels", "rows", "columns") if len(shape) == 3 else ("features",)
+    return f"without {' or '.join(name for name, size in zip(names, shape) if not size)}"
+
+
+_LOOKED_AT = 64  # samples
+_FEWEST_STEPS = 16
+
+
+def _warn_of_steps(images: np.ndarray) -> None:
+    """Seconds since 1970 of one day are seven hundred different numbers in float32; of a few minutes, hardly any. Of a file of images not even these
+    samples are read: they may be large."""
+    if images.dtype.itemsize <= 4 or not len(images) or (images.ndim != 2 and _is_mapped(images)):
+        return
+    some = images[:: max(1, len(images) // _LOOKED_AT)]
+    axes = (0, *range(2, images.ndim))
+    with np.errstate(over="ignore", invalid="ignore"):
+        least, most = some.min(axes), some.max(axes)
+        steps = (most - least) / np.spacing(np.maximum(abs(least), abs(most)).astype(np.float32))
+    close = np.flatnonzero((steps > 0) & (steps < _FEWEST_STEPS))
+    if len(close):
+        at, what = int(close[0]), "feature" if images.ndim == 2 else "channel"
+        warnings.warn(
+            f"ArrayDataset: {what} {at} has values from {least[at]} to {most[at]}, for which float32, as which they are kept, has only "
+            f"{int(steps[at]) + 1} different ones; subtract the mean in {images.dtype} first",
+            stacklevel=3,
+        )
 
 
 def split(dataset: D, fraction: float, seed: int = 0) -> tuple[D, D]:

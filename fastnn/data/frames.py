@@ -165,7 +165,7 @@ class Frames:
             offset = np.matmul(colours[:, :, channels : 2 * channels], mean[:, :, None])[:, :, 0] + colours[:, :, -1]
             picked = np.einsum("nkc,nchw->nkhw", colours[:, :, :channels], picked) + offset[:, :, None, None] * inside
         outside = np.broadcast_to(np.asarray(fill, np.float32), (channels,))[:, None, None] * (1 - inside)
-        shown: np.ndarray = ((picked + outside) * scale[:, None, None] + shift[:, None, None]).astype(np.float32)
+        shown = standard(picked + outside, scale, shift).astype(np.float32, copy=False)
         if self.box is not None:
             top, left, height, width = (self.box[:, i, None, None] for i in range(4))
             p, q = np.arange(self.size[0])[None, :, None], np.arange(self.size[1])[None, None, :]
@@ -226,6 +226,19 @@ class Frames:
                 value, here = _values_at(images, h + i, w + j, border)
                 picked, inside = picked + weight * value, inside + weight * here
         return picked, inside
+
+
+def standard(images: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """images * scale + shift as (images - middle) * scale + rest: where the mean is many times the deviation, the product would already have lost
+    what tells images apart, while their distance from a float32 near the mean is exact."""
+    wide_scale, wide_shift = scale.astype(np.float64), shift.astype(np.float64)
+    middle = (-wide_shift / wide_scale).astype(np.float32)
+    rest = (wide_shift + middle * wide_scale).astype(np.float32)
+    channels = (slice(None),) + (None,) * (images.ndim - 2)
+    made: np.ndarray = images - middle[channels]
+    made *= scale.astype(np.float32)[channels]
+    made += rest[channels]
+    return made
 
 
 def _values_at(images: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: str) -> tuple[np.ndarray, np.ndarray]:

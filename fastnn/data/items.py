@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import array as array_of
 from ..arguments import integer, shown
-from .dataset import ArrayDataset, Dataset, channels_last, checked_classes, checked_resize
+from .dataset import ArrayDataset, Dataset, channels_last, checked_classes, checked_resize, read_only
 from .resize import Resize, plain
 
 T = TypeVar("T")
@@ -75,8 +75,8 @@ class ItemDataset(Dataset):
     @property
     def labels(self) -> np.ndarray:
         if not self._labels:
-            self._labels.append(np.array([self._split(i)[1] for i in range(self._count)], np.int64))
-        return self._labels[0] if self._rows is None else self._labels[0][self._rows]
+            self._labels.append(read_only(np.array([self._split(i)[1] for i in range(self._count)], np.int64)))
+        return self._labels[0] if self._rows is None else read_only(self._labels[0][self._rows])
 
     def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images, labels = np.empty((len(positions), *self.shape), self._dtype), np.empty(len(positions), np.int64)
@@ -171,6 +171,8 @@ def _pixels(image: Any, i: int) -> np.ndarray:
     array = array[None] if array.ndim == 2 else array
     if array.ndim not in (1, 3):
         raise ValueError(f"item {i} has an image of shape {array.shape}; expected (C, H, W), (H, W) or (F,)")
+    if 0 in array.shape:
+        raise ValueError(f"item {i} has an image of shape {array.shape}, without a pixel; expected at least one")
     if channels_last(array.shape):
         raise ValueError(
             f"item {i} has an image of shape {array.shape}, as if the channels lay last; expected (C, H, W), which image.transpose(2, 0, 1) makes"

@@ -120,8 +120,10 @@ class Loader(Settled):
         self.drop_last, self.device = drop_last, devices.resolve(device)
         self.prefetch = max(self.workers, prefetch) if prefetch or self.workers > 1 else 0
         self.epoch = 0
-        self._scale: np.ndarray = np.ones(channels, np.float32) if normalize is None else normalize.scale
-        self._shift: np.ndarray = np.zeros(channels, np.float32) if normalize is None else normalize.shift
+        self._scale: np.ndarray = np.ones(channels, np.float32)
+        self._shift: np.ndarray = np.zeros(channels, np.float32)
+        if normalize is not None:
+            self._scale, self._shift = (normalize.scale, normalize.shift) if self.dataset.of_bytes else normalize._exact
         self._settle()
 
     def bounds(self) -> list[int]:

@@ -26,8 +26,11 @@ class Normalize(Settled):
             )
         if not all(0 < s < float("inf") for s in self.std):
             raise ValueError(f"Normalize: std {self.std} must be positive and finite")
-        self.scale = (1 / np.array(self.std)).astype(np.float32)
-        self.shift = (-np.array(self.mean) / np.array(self.std)).astype(np.float32)
+        self._exact = (
+            1 / np.array(self.std),
+            -np.array(self.mean) / np.array(self.std),
+        )  # for floats, whose mean may be a million deviations
+        self.scale, self.shift = (values.astype(np.float32) for values in self._exact)
         self._settle()
 
     @classmethod
