@@ -77,6 +77,39 @@ def test_a_hundred_forks_after_use(busy: bool) -> None:
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
 
 
+def test_a_fork_goes_on_with_a_loaders_batches() -> None:
+    """The threads that prepare them are the parent's: without their batches the child would wait for ever."""
+    code = """
+loader = fastnn.data.Loader((np.arange(640, dtype=np.float32).reshape(64, 10), np.arange(64)), 4, shuffle=True, seed=3, prefetch=PREFETCH, workers=2)
+expected = [(x.numpy().tolist(), y.numpy().tolist()) for x, y in loader.batches(0)]
+def same(batches, first): return [(x.numpy().tolist(), y.numpy().tolist()) for x, y in batches] == expected[first:]
+for taken in (1, 5, 14, 16):
+    batches, left = loader.batches(0), loader.batches(0)
+    for _ in range(taken): next(batches)
+    next(left)
+    child = os.fork()
+    if child == 0:
+        try:
+            fine = same(batches, taken) and same(loader.batches(0), 0)
+            del left  # nor does it end the parent's threads
+            os._exit(0 if fine else 1)
+        finally:
+            os._exit(2)
+    deadline = time.monotonic() + 30
+    while (done := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            sys.exit(f"the child hangs after {taken}")
+        time.sleep(0.002)
+    assert os.waitstatus_to_exitcode(done[1]) == 0, (taken, done)
+    assert same(batches, taken)
+print("fine")
+"""
+    for prefetch in (1, 4):
+        done = python(STEP + code.replace("PREFETCH", str(prefetch)), timeout=120)
+        assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
+
+
 def test_a_fork_forgets_what_other_threads_were_doing() -> None:
     """A fit and a recording of another thread are not under way in the child, which may train the same model."""
     code = """

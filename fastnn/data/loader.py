@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -167,7 +168,7 @@ class Loader(Settled):
         return self.batches(epoch)
 
     def batches(self, epoch: int, first: int = 0) -> Batches:
-        """The batches of one epoch, from number `first` on."""
+        """The batches of one epoch, from number `first` on. A forked child may go on with them: it makes each when it is asked for."""
         from concurrent.futures import ThreadPoolExecutor
 
         integer("Loader.batches", "first", first, 0)
@@ -178,17 +179,20 @@ class Loader(Settled):
                 yield self.batch(part, frames)
             return
         collector.watch()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader")
+        pool, process = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader"), os.getpid()
         try:
             ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
-            for part in parts[self.prefetch :]:
+            for place, part in enumerate(parts):
+                if os.getpid() != process:  # forked since: the threads, and the batches they were at, are the parent's
+                    yield self.batch(part, frames)
+                    continue
                 ready = ahead.popleft()
-                ahead.append(pool.submit(self.batch, part, frames))
+                if place + self.prefetch < len(parts):
+                    ahead.append(pool.submit(self.batch, parts[place + self.prefetch], frames))
                 yield _handed_over(ready.result())
-            while ahead:
-                yield _handed_over(ahead.popleft().result())
         finally:
-            pool.shutdown(wait=not collector.collects(), cancel_futures=True)
+            if os.getpid() == process:
+                pool.shutdown(wait=not collector.collects(), cancel_futures=True)
 
     def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
         """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
