@@ -128,6 +128,16 @@ def test_every_mode_becomes_rgb() -> None:
         wide = Image.fromarray(np.full((8, 9), value, np.uint16))
         assert wide.mode == "I;16" and colour(wide) == [byte] * 3
         assert colour(wide, transparency=value) == [255] * 3 and colour(wide, transparency=257) == [byte] * 3
+    for form, options in (("TIFF", {}), ("PPM", {})):
+        narrow = Image.fromarray(np.full((8, 9), 257 * 90, np.uint16))
+        assert colour(narrow, form, **options) == [90] * 3
+    for value in (90, 257 * 90):  # nothing tells whether these are 8 bits or 16
+        deep = Image.fromarray(np.full((8, 9), value, np.int32))
+        assert deep.mode == "I"
+        with pytest.raises(ValueError, match="x: .*grey values of 32 bits, .*; expected 8 or 16 bits: Image.fromarray"):
+            colour(deep, "TIFF")
+        with pytest.raises(ValueError, match="grey values of 32 bits"):
+            rule(deep)
     cmyk = colour(Image.new("CMYK", (9, 8), (0, 255, 255, 0)), "JPEG")
     assert cmyk[0] > 230 and max(cmyk[1:]) < 25
     with pytest.raises(ValueError, match="x: .*floats, which have no fixed white"):
@@ -267,10 +277,20 @@ def test_what_counts_as_an_image_and_as_a_class(tmp_path: Path) -> None:
     (tmp_path / "train" / "red" / ".hidden.png").write_bytes(b"no image")
     (tmp_path / "train" / "red" / "notes.txt").write_text("no image")
     (tmp_path / "train" / ".cache").mkdir()
-    (tmp_path / "train" / "__MACOSX").mkdir()
+    for name in ("__MACOSX", "__pycache__"):
+        paint(tmp_path / "train" / name / "x.png", RED)
+        paint(tmp_path / "train" / "red" / name / "x.png", RED)
     sets = data.image_folder(tmp_path, (6, 9))
     assert sets.train.classes == ("blue", "green", "red") and len(sets.train) == 16 and sets.train.shape == (3, 6, 9)
     assert sets.validation is not None and sets.validation.labels.tolist() == [2] * 5 and sets.test is None
+
+
+def test_a_class_may_begin_with_underscores(tmp_path: Path) -> None:
+    write_folder(tmp_path, ("",), classes=("green", "red"))
+    (tmp_path / "green").rename(tmp_path / "__background__")
+    paint(tmp_path / "red" / "__more" / "x.png", RED)
+    sets = data.image_folder(tmp_path, 8)
+    assert sets.train.classes == ("__background__", "red") and sets.test is not None and len(sets.train) + len(sets.test) == 11
 
 
 def test_folders_behind_links_are_read_once(tmp_path: Path) -> None:

@@ -188,7 +188,12 @@ def _left_out(root: str, parts: dict[str, str]) -> list[str]:
 
 def subfolders(folder: str) -> list[str]:
     """The names of the visible folders inside, sorted."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith((".", "__")))
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _counts(entry.name))
+
+
+def _counts(name: str) -> bool:
+    """Whether a folder of this name is the user's, not one that a program has put there unasked. A class may be called __background__."""
+    return not name.startswith(".") and name not in ("__MACOSX", "__pycache__")
 
 
 def images_below(folder: str) -> list[str]:
@@ -210,7 +215,7 @@ def _images_below(folder: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = sorted(name for name in folders if _counts(name))
         yield from (os.path.join(where, name) for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
 
 

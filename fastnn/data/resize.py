@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 _ORIENTATION = 0x0112  # the number of the EXIF entry
 _TASK = 16  # images that a thread decodes before it asks for more
-_WIDE_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+_SIXTEEN_AS_32 = ("PNG", "PPM")  # formats whose 16 bits Pillow gives in mode I, always or in its older versions
 
 
 @dataclass(frozen=True, init=False)
@@ -32,7 +33,8 @@ class Resize(Described):
     The image is turned upright (EXIF orientation); what is transparent becomes white; palettes, CMYK, 16-bit grey become RGB, or grey
     with `channels=1` (ITU-R 601: 0.299 R + 0.587 G + 0.114 B); the shorter side is resized to the wanted one and the centre cut out (that is:
     the largest centred rectangle of the wanted proportions is resized), by Pillow's antialiased `filter`. JPEG files that are more than twice
-    too large are decoded at a half, a quarter or an eighth. An image that has the size already keeps its bytes. highest: the value of white,
+    too large are decoded at a half, a quarter or an eighth. Grey of 32 bits is refused, and what has more pixels than Pillow opens
+    (PIL.Image.MAX_IMAGE_PIXELS, twice). An image that has the size already keeps its bytes. highest: the value of white,
     255 unless the model was trained on a smaller range (the digits: 16).
     Raises ValueError for a size, number of channels or filter that do not exist.
     """
@@ -87,6 +89,10 @@ class Resize(Described):
                 return self._array(image)
         except MemoryError:
             raise
+        except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+            raise ValueError(
+                f"{name}: larger than Pillow opens, for fear of bombs ({error}); make it smaller, or set PIL.Image.MAX_IMAGE_PIXELS if it is to be trusted"
+            ) from error
         except pillow.UnidentifiedImageError:
             raise ValueError(f"{name}: not an image that Pillow knows; expected JPEG, PNG or the like") from None
         except Exception as error:  # Pillow's decoders have a dozen ways to say that it is damaged
@@ -95,6 +101,11 @@ class Resize(Described):
     def _array(self, image: Any) -> np.ndarray:
         from PIL import Image, ImageOps
 
+        if image.mode == "I" and image.format not in _SIXTEEN_AS_32:
+            raise ValueError(
+                "grey values of 32 bits, of which nothing says what is white; expected 8 or 16 bits: "
+                "Image.fromarray(np.asarray(image).astype(np.uint8)) makes 8 of values from 0 to 255"
+            )
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         image = plain(image, "L" if self.channels == 1 else "RGB")
@@ -113,7 +124,7 @@ def plain(image: Any, mode: str) -> Any:
     """The image in mode L or RGB."""
     from PIL import Image
 
-    if image.mode in _WIDE_GREY:
+    if image.mode in ("I", *_WIDE_GREY):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"grey values from {values.min()} to {values.max()}; expected 0 to 65535")
