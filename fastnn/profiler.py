@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -163,21 +165,49 @@ def _cost(entry: dict[str, Any]) -> Cost:
     )  # fmt: skip
 
 
+_open: dict[int, list[Cost]] = {}  # of each block that is under way, by the id of its Profile: what ran until another one began or ended
+_lock = threading.RLock()  # the garbage collector may end another block of this thread within these lines
+
+
+def _forked() -> None:
+    """In a child: another thread may have held the lock."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def _share() -> None:
+    """The core has one list, which begins anew with each block: what stands there now goes to all that are under way."""
+    if _open:
+        since = [_cost(entry) for entry in _C.profile()]
+        for seen in _open.values():
+            seen.extend(since)
+
+
 @contextmanager
 def profile() -> Iterator[Profile]:
     """What every kernel costs that runs inside the block, in any thread: `with fastnn.profile() as p: ...`, then `print(p)`, or read `p`
     ({"calls", "seconds", "bytes"} by kernel, slowest first), `p.costs`, `p.layers()`, `p.phases()`.
 
     Each call is timed by itself, in replayed steps too (on a GPU the host waits for each, and CUDA graphs are not used), with the operations
-    and bytes of its row and the layer it belongs to. It costs about a microsecond a call, and nothing when it is off. One at a time.
+    and bytes of its row and the layer it belongs to. It costs about a microsecond a call, and nothing when it is off. Of blocks within
+    each other, or in several threads at a time, each has all that runs meanwhile.
     """
     result = Profile()
-    _C.set_profiling(True)
+    with _lock:
+        _share()
+        _open[id(result)] = []
+        _C.set_profiling(True)
     start = time.perf_counter()
     try:
         with recording.watched():
             yield result
     finally:
         seconds = time.perf_counter() - start
-        _C.set_profiling(False)
-        result.take([_cost(entry) for entry in _C.profile()], seconds)
+        with _lock:
+            _share()
+            costs = _open.pop(id(result))
+            _C.set_profiling(bool(_open))
+        result.take(costs, seconds)

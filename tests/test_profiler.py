@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _C, nn, ops, optim
+from fastnn import _C, nn, ops, optim, profiler, train
 from fastnn.profiler import Cost, Peak, Profile
 
 Key = tuple[str, str, str]
@@ -171,6 +172,43 @@ def test_off_again_and_each_profile_begins_anew() -> None:
     assert p["relu_forward"]["calls"] == 1 and not q and not q.costs
 
 
+def test_of_blocks_within_each_other_each_has_all() -> None:
+    x = fastnn.tensor(np.ones(5, np.float32))
+    with fastnn.profile() as outer:
+        ops.relu(x)
+        with fastnn.profile() as inner:
+            ops.exp(x)
+        ops.relu(x)
+        with fastnn.profile() as other:
+            ops.relu(x)
+    ops.relu(x)
+    assert {row: cost["calls"] for row, cost in outer.items()} == {"relu_forward": 3, "exp": 1}
+    assert list(inner) == ["exp"] and list(other) == ["relu_forward"] and other["relu_forward"]["calls"] == 1
+    first, second = (contextlib.ExitStack() for _ in range(2))
+    a = first.enter_context(fastnn.profile())
+    ops.relu(x)
+    b = second.enter_context(fastnn.profile())
+    ops.exp(x)
+    first.close()
+    ops.relu(x)
+    second.close()
+    assert sorted(a) == sorted(b) == ["exp", "relu_forward"] and not profiler._open
+
+
+def test_a_fit_that_is_profiled_may_profile_its_steps() -> None:
+    """WhySlow has a block of its own; so have L-BFGS and Newton."""
+    images, labels = np.random.default_rng(0).integers(0, 256, (64, 1, 4, 4), np.uint8), np.arange(64) % 3
+    seen = []
+    for callbacks in ([], [train.WhySlow(3, warm_up=1)]):
+        fastnn.seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        with fastnn.profile() as p:
+            train.Trainer(net, optim.SGD(net.parameters(), 0.1)).fit((images, labels), 2, batch_size=8, callbacks=callbacks, progress=False)
+        seen.append({row: cost["calls"] for row, cost in p.items()})
+    assert seen[0] == seen[1] and seen[0]["sgd_step"] == 16
+    assert callbacks[0].profile is not None and callbacks[0].profile["sgd_step"]["calls"] == 3
+
+
 def test_kernels_of_other_threads_are_seen() -> None:
     x = fastnn.tensor(np.ones(5, np.float32))
     with fastnn.profile() as p:
@@ -209,8 +247,6 @@ def test_a_cost_against_the_roofline() -> None:
 
 def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The core measures something on every instruction set; a second look costs nothing."""
-    from fastnn import profiler
-
     isa = _C.isa()
     try:
         for name in _C.isas():
