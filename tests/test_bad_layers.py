@@ -144,7 +144,11 @@ LAYERS: dict[str, Case] = {
         ValueError,
         r"padding \(2, 2\) must be at most half of kernel_size \(2, 2\)",
     ),
-    "pool, window": (lambda: nn.MaxPool2d((257, 1))(x(1, 1, 300, 20)), ValueError, "257 x 1 = 257 exceeds 256"),
+    "pool, window": (
+        lambda: nn.MaxPool2d((257, 1))(x(1, 1, 300, 20)),
+        ValueError,
+        r"max_pool2d: a window of 257 x 1 exceeds 256 rows or columns; 256 x 256 is the largest",
+    ),
     "pool, window with indices": (
         lambda: nn.MaxPool2d(17, return_indices=True)(x(1, 1, 20, 20)),
         ValueError,

@@ -73,6 +73,24 @@ def test_what_is_no_number_is_null_in_json(tmp_path: Path) -> None:
     assert [row["val_loss"] for row in read] == [None, 0.5, None]
 
 
+@pytest.mark.parametrize("history, axes", [
+    (rows("accuracy", 0.5, 0.6), ["loss", "accuracy"]), (rows("val_accuracy", None, 0.6), ["loss", "accuracy"]), (rows("val_loss", 1.0, 0.5), ["loss"]),
+    (History([{"loss": 1.0}, {"loss": 0.5}]), ["loss"]), (History([{"accuracy": 1.0}]), ["accuracy"]), (History(), ["loss"]),
+])  # fmt: skip
+def test_curves_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: History, axes: list[str]) -> None:
+    """A training with metrics=[] has no accuracy, rows of the user's may have no epoch: matplotlib warned of an empty legend, or a KeyError came."""
+    figures = pytest.importorskip("matplotlib.figure")
+    drawn: list[Any] = []
+    save = figures.Figure.savefig
+    monkeypatch.setattr(figures.Figure, "savefig", lambda figure, *a, **k: drawn.append(figure) or save(figure, *a, **k))
+    history.plot(tmp_path / "curves.png")
+    (figure,) = drawn
+    assert [one.get_ylabel() for one in figure.axes] == axes and (tmp_path / "curves.png").stat().st_size
+    if len(history):
+        for one in figure.axes:
+            assert one.get_legend() is not None and all(set(line.get_xdata()) <= {1, 2} for line in one.lines)
+
+
 # --- which row is the best
 
 

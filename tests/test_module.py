@@ -370,6 +370,28 @@ def test_summary_marks_frozen_parameters() -> None:
     assert str(summary).splitlines()[-1].split() == ["total", "88", "72", "52", "frozen"]
 
 
+class Idle(nn.Module):
+    """A layer that is used in training only, and one that is never called but read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.extra, self.table = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(2, 2, bias=False)
+
+    def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+        return self.extra(self.main(x)) if self.training else self.main(x)
+
+
+def test_summary_counts_layers_that_were_not_called() -> None:
+    net = Idle()
+    net.extra.bias.requires_grad = False
+    summary = net.summary((3,))
+    assert (summary.parameters, summary.frozen, summary.macs) == (12 + 12 + 4, 3, 9)
+    assert [(row.name, row.called, row.note) for row in summary.layers] == [
+        ("main", True, ""), ("extra", False, "not called, 3 frozen"), ("table", False, "not called"),
+    ]  # fmt: skip
+    assert str(summary).splitlines()[3].split() == "extra Linear(3->3) - 12 0 not called, 3 frozen".split()
+
+
 # --- assigning attributes
 
 

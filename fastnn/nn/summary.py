@@ -29,11 +29,13 @@ class LayerSummary:
     macs: int
     note: str = ""
     frozen: int = 0
+    called: bool = True
 
 
 @dataclass
 class Summary:
-    """Per layer: output shape (without the batch), parameters, how many of them are frozen, multiply-adds; `print` it."""
+    """Per layer: output shape (without the batch), parameters, how many of them are frozen, multiply-adds; `print` it. The sums are those of the
+    whole model, layers that forward did not call (`called` is False) with it."""
 
     input_shape: tuple[int, ...]
     layers: list[LayerSummary] = field(default_factory=list)
@@ -54,7 +56,9 @@ class Summary:
     def __str__(self) -> str:
         cells = [("layer", "", "output", "parameters", "multiply-adds", "")]
         cells += [("input", "", _text(self.input_shape), "", "", "")]
-        cells += [(r.name, r.layer, _text(r.output_shape), f"{r.parameters:,}", f"{r.macs:,}", r.note) for r in self.layers]
+        cells += [
+            (r.name, r.layer, _text(r.output_shape) if r.called else "-", f"{r.parameters:,}", f"{r.macs:,}", r.note) for r in self.layers
+        ]
         cells += [("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", _frozen(self.frozen))]
         widths = [max(len(row[i]) for row in cells) for i in range(6)]
         return "\n".join(
@@ -75,7 +79,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """Runs one sample of zeros of `input_shape` (C, H, W) in evaluation mode and notes every layer's output, parameters and multiply-adds.
 
     A module of several that has parameters of its own comes after them, with those alone. A layer called twice is listed twice, its parameters
-    once; frozen ones count, and are marked. MaxPool2d marks rows and columns that the floor rule drops.
+    once; frozen ones count, and are marked; so are, at the end, those of layers that were not called. MaxPool2d marks rows and columns that the
+    floor rule drops.
     """
     if isinstance(model, Module):
         refuse_unmade("summary", model)
@@ -84,20 +89,26 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     handles: list[HookHandle] = []
     modes = [(m, m.training) for m in model.modules()]
 
+    def fresh(layer: Module) -> list[Tensor]:
+        own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
+        counted.update(map(id, own))
+        return own
+
+    def add(name: str, layer: Module, own: list[Tensor], shape: tuple[int, ...], work: int, note: str, called: bool = True) -> None:
+        fixed = sum(p.size for p in own if not p.requires_grad)
+        notes = ", ".join(filter(None, (note, _frozen(fixed))))
+        kind = type(layer).__name__ if layer._modules else repr(layer)
+        result.layers.append(LayerSummary(name, kind, shape, sum(p.size for p in own), work, notes, fixed, called))
+
     def watch(name: str, module: Module) -> None:
         def note(layer: Module, args: tuple[Any, ...], output: Any) -> None:
-            own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
-            counted.update(map(id, own))
+            own = fresh(layer)
             first = output[0] if isinstance(output, tuple) and output else output  # of a pool with indices
             if not isinstance(first, Tensor) and not layer._modules:
                 raise TypeError(f"summary: {name} ({layer!r}): forward returned {shown(output)}; expected a Tensor")
             given = args[0].shape if args and isinstance(args[0], Tensor) else ()
             shape = first.shape[1:] if isinstance(first, Tensor) else ()
-            fixed = sum(p.size for p in own if not p.requires_grad)
-            notes = ", ".join(filter(None, (dropped(layer, given), _frozen(fixed))))
-            kind = type(layer).__name__ if layer._modules else repr(layer)
-            row = LayerSummary(name, kind, shape, sum(p.size for p in own), macs(layer, given[1:], shape), notes, fixed)
-            result.layers.append(row)
+            add(name, layer, own, shape, macs(layer, given[1:], shape), dropped(layer, given))
 
         handles.append(module.register_forward_hook(note))
 
@@ -114,6 +125,9 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
             handle.remove()
         for module, mode in modes:
             module.__dict__["training"] = mode
+    for name, module in model.named_modules():
+        if own := fresh(module):
+            add(name or type(module).__name__, module, own, (), 0, "not called", called=False)
     return result
 
 

@@ -164,7 +164,9 @@ def max_pool2d(
     """
     window, pad, spread = pair(kernel_size, "kernel_size"), pair(padding, "padding"), pair(dilation, "dilation")
     steps = window if stride is None else pair(stride, "stride")
-    if prod(window) > 256 >= max(window) and not return_indices:  # the winner of one call is kept as one byte
+    if not return_indices:
+        _refuse_long("max_pool2d: a window", window)
+    if prod(window) > 256 and not return_indices:  # the winner of one call is kept as one byte
         rows = max_pool2d(x, (1, window[1]), (1, steps[1]), (0, pad[1]), (1, spread[1]), ceil_mode=ceil_mode)
         return max_pool2d(rows, (window[0], 1), (steps[0], 1), (pad[0], 0), (spread[0], 1), ceil_mode=ceil_mode)
     op = MaxPool2d(return_indices, window, steps, pad, ceil_mode, spread)
@@ -173,6 +175,12 @@ def max_pool2d(
         return y
     (winner,) = op.saved
     return with_places(y, winner, window_begins(y.shape[2:], steps, pad).on(x.device), x.shape[3], window[1], spread)
+
+
+def _refuse_long(what: str, size: Pair) -> None:
+    """For the kernel's words name a limit of 256 pixels, which is that of one call."""
+    if max(size) > 256:
+        raise ValueError(f"{what} of {size[0]} x {size[1]} exceeds 256 rows or columns; 256 x 256 is the largest")
 
 
 class MaxUnpool2d(Op):
@@ -299,7 +307,9 @@ def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
     if min(size) < 1:
         raise ValueError(f"adaptive_max_pool2d: output_size must be at least 1, got {size}")
     share = even_shares(x.shape[2:], size)[1]
-    if prod(share) > 256 >= max(share) and not return_indices:
+    if not return_indices:
+        _refuse_long("adaptive_max_pool2d: a share", share)
+    if prod(share) > 256 and not return_indices:
         x = apply(AdaptiveMaxPool2d((x.shape[2], size[1])), x)
     return over_regions(AdaptiveMaxPool2d(size), x, return_indices)
 

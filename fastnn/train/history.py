@@ -92,19 +92,22 @@ class History:
             files.replace(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draws loss and accuracy, training beside validation, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
+        """Draws loss and, where there is one, accuracy, training beside validation, into a PNG, SVG or PDF; over `epoch`, or, in rows without one,
+        over their number. Needs matplotlib (pip install '.[plot]')."""
         from matplotlib.figure import Figure  # no pyplot: it would pick a screen
 
         checked_path("History.plot", "path", path)
         figure = Figure(figsize=(9, 3.6), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy")):
+        drawn = [name for name in ("loss", "accuracy") if any(name in row or f"val_{name}" in row for row in self.rows)] or ["loss"]
+        for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn):
             for column, label in ((name, "training"), (f"val_{name}", "validation")):
-                points = [(row["epoch"], row[column]) for row in self.rows if column in row]
+                points = [(row.get("epoch", i), row[column]) for i, row in enumerate(self.rows, 1) if column in row]
                 if points:
                     axes.plot(*zip(*points), "o-", markersize=3, label=label)
             axes.set(xlabel="epoch", ylabel=name)
             axes.grid(alpha=0.3)
-            axes.legend()
+            if axes.lines:  # of no epoch yet, there are none
+                axes.legend()
         name, drawn = os.fspath(path), io.BytesIO()
         kind = os.path.splitext(name)[1][1:]
         figure.savefig(drawn, format=kind or "png", dpi=120)
