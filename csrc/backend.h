@@ -21,7 +21,7 @@ struct Backend {
 
   const char* (*allocate)(int64_t bytes, void** block);  // null in *block, and no failure, when there is not enough
   const char* (*release)(void* block);
-  const char* (*pin)(int64_t bytes, void** block);  // memory of the host that copies need not wait for
+  const char* (*pin)(int64_t bytes, void** block);  // memory of the host that copies need not wait for; a null block when there is none
   const char* (*unpin)(void* block);
 
   const char* (*create_stream)(void** stream);  // for as long as the process lives

@@ -46,6 +46,7 @@ void bind_replay(py::module_& m) {
   m.def(
       "check_labels",
       [](const std::string& what, const Array& labels, const Shape& shape, int64_t classes, std::optional<int64_t> ignored) {
+        refuse_imagined(labels);
         if (labels.dtype != Dtype::int64) throw TypeMismatch(what + ": labels must be int64, got " + name(labels.dtype));
         const LabelCheck check{what, shape, classes, ignored};
         if (!labels.device().is_cpu()) refuse_while_recording("labels on a GPU are looked at by the host; leave them on the CPU");

@@ -47,17 +47,25 @@ bool Heap::reserve(size_t bytes) {
   return false;
 }
 
+// The free range that ends at the top of the last region.
+Heap::Place Heap::at_top() {
+  if (regions_.empty()) return free_.end();
+  const Place behind = free_.lower_bound(regions_.back().top), last = behind == free_.begin() ? free_.end() : std::prev(behind);
+  return last != free_.end() && last->first + last->second.bytes == regions_.back().top ? last : free_.end();
+}
+
 // A free range of at least so many bytes at the top of the last region.
 bool Heap::grow(size_t bytes) {
-  if (regions_.empty() || size_t(regions_.back().end - regions_.back().top) < rounded(bytes, huge_page)) {
+  Place last = at_top();
+  size_t there = last == free_.end() ? 0 : last->second.bytes;
+  if (regions_.empty() || size_t(regions_.back().end - regions_.back().top) < rounded(bytes - there, huge_page)) {
     if (!reserve(bytes)) return false;
+    last = at_top(), there = last == free_.end() ? 0 : last->second.bytes;
   }
 #ifdef __GLIBC__
   malloc_trim(0);  // what numpy has let go of meanwhile: initial values and the like
 #endif
   Region& region = regions_.back();
-  const Place last = free_.empty() ? free_.end() : std::prev(free_.end());
-  const size_t there = last != free_.end() && last->first + last->second.bytes == region.top ? last->second.bytes : 0;
   const size_t more = rounded(bytes - there, huge_page);
   if (mprotect(region.top, more, PROT_READ | PROT_WRITE) != 0) return false;
   const Place fresh = free_.emplace(region.top, Free{more, 0}).first;

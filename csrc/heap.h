@@ -27,6 +27,7 @@ class Heap {
   using Place = std::map<char*, Free>::iterator;
 
   Place smallest_fit(size_t bytes);
+  Place at_top();
   bool grow(size_t bytes);
   bool reserve(size_t bytes);
   void join(Place first, Place second);

@@ -65,7 +65,7 @@ const ConvAlgorithm* windows([[maybe_unused]] Row row, [[maybe_unused]] const Co
 
 // Null: the table below.
 const ConvAlgorithm* chosen(Row row, const Context& context, const Conv2d& v) {
-  if (!asked_for(context)) return nullptr;
+  if (!asked_for(context) || is_vast(v)) return nullptr;
   if (const ConvAlgorithm* algorithm = windows(row, context, v)) return algorithm;
   if (below_is_faster(row, context, v)) return nullptr;
   const auto& list = row == row_conv2d_forward          ? forward_list

@@ -156,7 +156,8 @@ class Call {
 
   std::vector<Array> run() {
     const Table& table = device_.table(storage_);
-    const Kernel& kernel = table.kernels[row_];
+    static const Kernel idle = {[](const Context&, const void*, void* const*) {}, nullptr};
+    const Kernel& kernel = writes_ ? table.kernels[row_] : idle;  // results without elements: kernels need not think of them
     Recording* const record = recording();
     Context context = record ? record->context(device_) : device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
@@ -190,6 +191,7 @@ class Call {
     const auto make = recording() ? imagined : gradient ? Array::lasting : Array::empty;
     outputs_.push_back(make(shape, fixed_type(operand.type, storage_), device_));
     bytes_ += int64_t(outputs_.back().bytes());
+    writes_ |= outputs_.back().bytes() > 0;
     return outputs_.back().data();
   }
 
@@ -201,6 +203,7 @@ class Call {
     for (const Array& array : argument) {
       check(info_, operand, array, shape, fixed_type(operand.type, storage_));
       bytes_ += int64_t(array.bytes());
+      writes_ |= operand.direction == Direction::inout && array.bytes() > 0;
     }
     return operand.list ? take_list(operand, argument, shape) : argument.one->data();
   }
@@ -291,6 +294,7 @@ class Call {
   Scratch scratch_;
   const Argument* first_list_ = nullptr;
   int64_t bytes_ = 0;
+  bool writes_ = false;  // anything
 };
 
 }  // namespace

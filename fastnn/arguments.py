@@ -212,7 +212,14 @@ def array(what: str, name: str, values: Any) -> np.ndarray:
         raise ValueError(
             f"{what}: {name} has masked values, which nothing here passes over; expected none: {name}.filled(value) replaces them"
         )
-    return given
+    return given if isinstance(given, np.memmap) else given.view(np.ndarray)  # whose words are numpy's own
+
+
+def own_integers(values: np.ndarray) -> np.ndarray:
+    """A copy as int64 in a plain array: what is looked at is what kernels then trust, whoever writes to the original meanwhile and whatever its
+    class says. Those beyond int64 become its largest."""
+    copied = np.array(values, subok=False)
+    return np.minimum(copied, np.iinfo(np.int64).max).astype(np.int64) if copied.dtype == np.uint64 else copied.astype(np.int64)
 
 
 _NUMPYS = ("torch.float16", "torch.float32", "torch.float64")

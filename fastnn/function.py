@@ -72,9 +72,12 @@ class _UserOp(Op):
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         _ = self.saved  # checks the versions
+        name, version = f"{self.function.__name__}.backward", dy.version
         result = self.function.backward(self.context, Tensor(dy))
         _C.count_float_exception()
-        gradients, name = result if isinstance(result, (tuple, list)) else (result,), f"{self.function.__name__}.backward"
+        if dy.version != version:
+            raise RuntimeError(f"{name} wrote into the gradient it was given, which may be another input's, too; compute a new one from it")
+        gradients = result if isinstance(result, (tuple, list)) else (result,)
         if len(gradients) != len(self.needs):
             raise ValueError(
                 f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments, each of which needs one or None"

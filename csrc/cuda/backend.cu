@@ -180,20 +180,22 @@ const char* locate(const void* address, int* device) {
 
 // --- memory
 
+// No memory is no failure, but no block.
+const char* given(cudaError_t error, void** block, const char* what) {
+  if (error != cudaErrorMemoryAllocation) return said(error, what);
+  *block = nullptr;
+  cudaGetLastError();
+  return nullptr;
+}
+
 const char* allocate(int64_t bytes, void** block) {
   *block = nullptr;
-  const cudaError_t error = cudaMalloc(block, size_t(bytes));
-  if (error == cudaErrorMemoryAllocation) {
-    *block = nullptr;
-    cudaGetLastError();
-    return nullptr;
-  }
-  return said(error, "allocate memory");
+  return given(cudaMalloc(block, size_t(bytes)), block, "allocate memory");
 }
 
 const char* release(void* block) { return said(cudaFree(block), "free memory"); }
 
-const char* pin(int64_t bytes, void** block) { return said(cudaMallocHost(block, size_t(bytes)), "allocate pinned memory"); }
+const char* pin(int64_t bytes, void** block) { return given(cudaMallocHost(block, size_t(bytes)), block, "allocate pinned memory"); }
 const char* unpin(void* block) { return said(cudaFreeHost(block), "free pinned memory"); }
 
 // --- streams: not the default one's kind, which would wait for each other

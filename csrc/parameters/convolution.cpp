@@ -20,6 +20,14 @@ Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, P
   pad_top = pad_before.h, pad_left = pad_before.w, pad_bottom = pad_after.h, pad_right = pad_after.w;
   P = windows("conv2d", "height", H, pad_top, pad_bottom, (R - 1) * dilation_h + 1, stride_h);
   Q = windows("conv2d", "width", W, pad_left, pad_right, (S - 1) * dilation_w + 1, stride_w);
+  const int64_t height = H + pad_top + pad_bottom, width = W + pad_left + pad_right, most = int64_t(1) << 30;
+  if (height >= most || width >= most) refuse("conv2d: ", height, " x ", width, " pixels with padding; each must be less than 2**30");
+  // One window knows no stride: beyond the padded input it would only part the gradient into more phases.
+  if (P == 1 && stride_h > height) stride_h = height ? height : 1;
+  if (Q == 1 && stride_w > width) stride_w = width ? width : 1;
+  if (stride_h * stride_w > 2 * most / G)
+    refuse("conv2d: stride ", stride_h, " x ", stride_w, " x groups ", G, " = ", double(stride_h) * double(stride_w) * double(G),
+           "; at most 2**31");
 }
 Shape Conv2d::x_shape() const { return shape_of(N, C, H, W); }
 Shape Conv2d::w_shape() const { return shape_of(K, C / G, R, S); }
@@ -55,13 +63,5 @@ Shape MatMul::a_shape() const { return a; }
 Shape MatMul::b_shape() const { return b; }
 Shape MatMul::n_shape() const { return shape_of(N); }
 Shape MatMul::y_shape() const { return y; }
-
-Channels::Channels(Shape x_) : x(x_) {
-  if (x.rank != 2 && x.rank != 4) refuse("channel_sum expects (N, C) or (N, C, H, W), got ", x);
-  C = x.d[1];
-  rows = x.rank == 2 ? x.d[0] : x.d[0] * x.d[2] * x.d[3];
-}
-Shape Channels::x_shape() const { return x; }
-Shape Channels::c_shape() const { return shape_of(C); }
 
 }  // namespace fastnn

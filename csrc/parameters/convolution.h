@@ -25,12 +25,4 @@ struct MatMul {
   Shape a_shape() const, b_shape() const, n_shape() const, y_shape() const;
 };
 
-// x seen as rows x C in memory order: (N, C), or (N, C, H, W) with rows = N H W.
-struct Channels {
-  int64_t rows, C;
-  Shape x;
-  explicit Channels(Shape x);
-  Shape x_shape() const, c_shape() const;
-};
-
 }  // namespace fastnn

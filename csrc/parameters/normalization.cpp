@@ -52,4 +52,12 @@ Shape GroupNorm::c_shape() const { return shape_of(C); }
 Shape GroupNorm::groups_shape() const { return shape_of(N, groups); }
 Shape GroupNorm::dgamma_shape() const { return affine ? shape_of(C) : shape_of(0); }
 
+Channels::Channels(Shape x_) : x(x_) {
+  if (x.rank != 2 && x.rank != 4) refuse("channel_sum expects (N, C) or (N, C, H, W), got ", x);
+  C = x.d[1];
+  rows = x.rank == 2 ? x.d[0] : x.d[0] * x.d[2] * x.d[3];
+}
+Shape Channels::x_shape() const { return x; }
+Shape Channels::c_shape() const { return shape_of(C); }
+
 }  // namespace fastnn

@@ -46,4 +46,12 @@ struct GroupNorm {
   Shape x_shape() const, c_shape() const, groups_shape() const, dgamma_shape() const;  // groups: (N, groups)
 };
 
+// x seen as rows x C in memory order: (N, C), or (N, C, H, W) with rows = N H W.
+struct Channels {
+  int64_t rows, C;
+  Shape x;
+  explicit Channels(Shape x);
+  Shape x_shape() const, c_shape() const;
+};
+
 }  // namespace fastnn

@@ -25,8 +25,11 @@ int64_t pool_size(const char* what, const char* axis, int64_t size, int64_t wind
 // With dilation a window can step over a small map.
 void expect_pixels(const char* what, const char* axis, int64_t size, int64_t count, int64_t window, int64_t stride, int64_t pad,
                    int64_t dilation) {
+  const int64_t behind = (size + pad + stride - 1) / stride;  // the first window that begins there
   for (int64_t i = 0; i < count; i++) {
+    if (i * stride >= pad && i < behind) i = behind;  // those between begin on a pixel
     const int64_t begin = i * stride - pad, skipped = begin < 0 ? (-begin + dilation - 1) / dilation : 0;
+    if (i >= count) break;
     if (skipped >= window || begin + skipped * dilation >= size)
       refuse(what, ": window ", i, " of ", axis, " ", window, " with dilation ", dilation, " has no pixel of the ", size,
              " there are; use less padding or dilation");

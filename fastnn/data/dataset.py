@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import numpy as np
 
 from .. import _C, devices, random
-from ..arguments import array, instance, integer, names, number, shown
+from ..arguments import array, instance, integer, names, number, own_integers, shown
 from ..arguments import path as checked_path
 from ..described import described, plural
 from ..files import reading
@@ -230,7 +230,7 @@ class ArrayDataset(Dataset):
             return normalized(self.raw(indices)[0], scale, shift, device, frames)
         near = device == "cpu" or self._source.array.nbytes <= MOST_RESIDENT_BYTES
         source = self._source.on(device if near else "cpu")
-        rows, samples = self._source_rows(indices), self._source.array.shape[0]
+        rows, samples = own_integers(self._source_rows(indices)), self._source.array.shape[0]
         if len(rows) and not 0 <= rows.min() <= rows.max() < samples:  # kernels read where they are told to
             raise IndexError(
                 f"ArrayDataset.gather: positions from {rows.min()} to {rows.max()}; there are {samples} samples, counted from 0"

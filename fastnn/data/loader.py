@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _C, collector, devices, random
-from ..arguments import array, flag, instance, integer, shown
+from ..arguments import array, flag, instance, integer, own_integers, shown
 from ..described import described, plural
 from ..other_names import told
 from ..tensor import Tensor
@@ -199,6 +199,7 @@ class Loader(Settled):
         positions = array("Loader.batch", "positions", positions)
         if positions.ndim != 1 or positions.dtype.kind not in "iu":
             raise TypeError(f"Loader.batch: positions must be several integers, got shape {positions.shape} of {positions.dtype}")
+        positions = own_integers(positions)
         if len(positions) and not 0 <= positions.min() <= positions.max() < len(self.dataset):
             there = f"from {positions.min()} to {positions.max()}"
             raise IndexError(f"Loader.batch: positions go {there}, the data set has {len(self.dataset)} samples, counted from 0")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import array
+from ..arguments import array, own_integers
 from ..tensor import Array, Op, Tensor, apply
 from .shape import floats, memory_strides, reshape, strided
 
@@ -78,11 +78,12 @@ def whole_numbers(index: Any, size: int, what: str, *, negative: bool) -> np.nda
         raise TypeError(f"{what}: a mask of booleans is no index: {hint}")
     if values.dtype.kind not in "iu":
         raise TypeError(f"{what}: the index must hold integers, got dtype {values.dtype}")
+    values = own_integers(values)
     wrong = (values >= size) | (values < (-size if negative else 0))
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise IndexError(f"{what}: index {values[at]} at {at} lies outside of the axis, which has {size} elements")
-    return np.where(values < 0, values + size, values).astype(np.int64) if negative else values.astype(np.int64)
+    return np.where(values < 0, values + size, values) if negative else values
 
 
 def gather(x: Tensor, axis: int, index: Any) -> Tensor:

@@ -26,7 +26,7 @@ def sources(size: int, before: int, after: int, mode: str) -> devices.Copies:
     return devices.Copies(_C.constant(place % size if mode == "circular" else np.clip(place, 0, size - 1)))
 
 
-@lru_cache(256)
+@lru_cache(8)  # of as many bytes as the image
 def frame(size: tuple[int, int], sides: Sides, value: float, dtype: str) -> devices.Copies:
     """`value` around zeros."""
     left, right, top, bottom = sides
@@ -68,7 +68,7 @@ def pad(x: Tensor, padding: int | Sequence[int], mode: str = "constant", value: 
     for axis, before, after in ((2, top, bottom), (3, left, right)):
         size = x.shape[axis]
         most = {"reflect": size - 1, "circular": size}.get(mode, max(before, after))
-        if max(before, after) > most or size == 0:
+        if max(before, after) > most or (size == 0 and max(before, after)):
             raise ValueError(
                 f"pad: {mode!r} can add at most {max(most, 0)} on each side of {size} {'rows' if axis == 2 else 'columns'}, got {sides}"
             )

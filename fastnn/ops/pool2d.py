@@ -306,6 +306,8 @@ def adaptive_max_pool2d(x: Tensor, output_size: int | tuple[int | None, int | No
         return (y, Tensor(op.saved[0])) if return_indices else y
     if min(size) < 1:
         raise ValueError(f"adaptive_max_pool2d: output_size must be at least 1, got {size}")
+    if max(size) > 1 << 20:
+        _C.empty((*x.shape[:2], *size), x.dtype, x.device)  # before the borders of as many shares are computed: OutOfMemoryError
     share = even_shares(x.shape[2:], size)[1]
     if not return_indices:
         _refuse_long("adaptive_max_pool2d: a share", share)

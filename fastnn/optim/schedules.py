@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
-from math import cos, inf, isinf, pi, sqrt
+from math import cos, inf, isinf, log, log1p, pi, sqrt
 from numbers import Real
 from typing import Any, ParamSpec, overload
 
@@ -181,10 +181,12 @@ def cosine_restarts(lr: float, period: float, factor: float = 1, final: float = 
     number("cosine_restarts", "period", period, "(0, inf)"), number("cosine_restarts", "factor", factor, "[1, inf)")
 
     def rate(t: float) -> float:
-        length, begin = period, 0.0
         if factor == 1:
-            begin = t // period * period
-        while t >= begin + length:
+            begin, length = t // period * period, period
+        else:
+            passed = max(0, int(log1p(t * (factor - 1) / period) / log(factor)) - 1)  # perhaps one or two less, by rounding
+            begin, length = period * (factor**passed - 1) / (factor - 1), period * factor**passed
+        while t >= begin + length > begin:
             begin, length = begin + length, length * factor
         return final + (lr - final) / 2 * (1 + cos(pi * (t - begin) / length))
 

@@ -108,10 +108,10 @@ class History:
             axes.grid(alpha=0.3)
             if axes.lines:  # of no epoch yet, there are none
                 axes.legend()
-        name, drawn = os.fspath(path), io.BytesIO()
-        kind = os.path.splitext(name)[1][1:]
-        figure.savefig(drawn, format=kind or "png", dpi=120)
-        files.replace(name if kind else f"{name}.png", drawn.getbuffer())  # as every file of ours: whole, or as it was
+        file, picture = os.fspath(path), io.BytesIO()
+        kind = os.path.splitext(file)[1][1:]
+        figure.savefig(picture, format=kind or "png", dpi=120)
+        files.replace(file if kind else f"{file}.png", picture.getbuffer())  # as every file of ours: whole, or as it was
 
 
 _LOW = ("loss", "error", "error_rate", "perplexity")

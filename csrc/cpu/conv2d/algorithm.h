@@ -16,8 +16,7 @@ struct ConvOperands {
   const storage* with;
   const real* bias;  // forward only, may be null
   storage* out;
-  const storage* residual =
-      nullptr;  // of an algorithm that adds it: activation(sum + bias + residual); backward to the input dx + residual
+  const storage* residual = nullptr;       // where it is added: activation(sum + bias + residual); backward to the input dx + residual
   const Normalized* normalized = nullptr;  // backward to the weight alone
   real* dw = nullptr;
 };
@@ -34,6 +33,17 @@ struct ConvAlgorithm {
   bool packs = false, adds = false;             // its packed weights can be kept; it takes a residual
   bool (*normalizes)(const Conv2d&) = nullptr;  // whether it makes a normalized x itself
 };
+
+// Whether copies with padding (padded.h) of the rows that a window spans would be vast, or the phases of its strides countless: such
+// geometries are for `plain`. Offsets in the copies are int32.
+INLINE bool is_vast(const Conv2d& v) {
+  const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1;
+  const double columns = double(v.W + v.pad_left + v.pad_right + reach_w), pixels = double(reach_h) * columns;
+  const double channels = double(v.C > v.K ? v.C : v.K) / double(v.G);
+  const bool mostly_padding = pixels > 4 * double(v.H) * double(v.W) && pixels * (channels < 64 ? 64 : channels) > (1 << 26);
+  return mostly_padding || pixels * (columns < 1024 ? 8 : 1) > (1 << 26) || v.stride_h * v.stride_w > (1 << 16);
+}
+
 const ConvAlgorithm& forward_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_input_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_weight_algorithm(const Context&, const Conv2d&);

@@ -18,7 +18,7 @@ const ConvAlgorithm* const backward_weight_list[] = {
 constexpr int64_t most_images_to_keep = 4;  // with more, packing the weights anew hardly shows
 template <int count>
 const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
-  for (int i = 0; i < count - 1; i++)
+  for (int i = 0; i < count - 1 && !is_vast(conv); i++)
     if ((context.winograd || !list[i]->winograd) && list[i]->accepts(conv)) return *list[i];
   return *list[count - 1];
 }
