@@ -122,8 +122,15 @@ def one_of(what: str, name: str, value: T, choices: Sequence[T]) -> T:
     """One of a few values."""
     if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
         listed = ", ".join(str(choice) for choice in choices)
-        raise ValueError(f"{what}: {name} {shown(value)} is not one of {listed}")
+        if isinstance(value, tuple(map(type, choices))):
+            raise ValueError(f"{what}: {name} {shown(value)} is not one of {listed}")
+        raise TypeError(f"{what}: {name} must be one of {listed}, got {shown(value)}")
     return value
+
+
+def other_word(what: str, name: str, value: Any, wanted: str) -> ValueError | TypeError:
+    """What to raise for a word that is none of `wanted`, or for what is no word."""
+    return (ValueError if isinstance(value, str) else TypeError)(f"{what}: {name} must be {wanted}, got {shown(value)}")
 
 
 def dtype_name(value: Any) -> str:
@@ -196,8 +203,11 @@ def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> lis
     return found
 
 
-def array(what: str, name: str, values: Any) -> np.ndarray:
-    """As numpy's array: a list, a Tensor, PyTorch's (parameters and bfloat16 too); one that is mapped from a file stays so."""
+def array(what: str, name: str, values: Any, wanted: str = "") -> np.ndarray:
+    """As numpy's array: a list, a Tensor, PyTorch's (parameters and bfloat16 too); one that is mapped from a file stays so. Of any object at all
+    numpy makes an array of one: with `wanted`, which says in words what would do, that is TypeError."""
+    if type(values) is np.ndarray:
+        return values
     if hasattr(values, "toarray"):  # a sparse matrix, of which numpy would make a single object
         raise TypeError(f"{what}: {name} must be an array, got {shown(values)}; its toarray() makes one")
     if hasattr(values, "detach") and any(kind.__module__.partition(".")[0] == "torch" for kind in type(values).__mro__):
@@ -208,6 +218,8 @@ def array(what: str, name: str, values: Any) -> np.ndarray:
         )
     except (ValueError, TypeError):
         raise ValueError(f"{what}: {name} must be an array, or lists of equal lengths, got {shown(values)}") from None
+    if wanted and not given.shape and given.dtype.kind not in "biuf" and not isinstance(values, int):
+        raise TypeError(f"{what}: {name} must be {wanted}, got {shown(values)}")
     if np.ma.is_masked(given):  # what lies below the mask would count
         raise ValueError(
             f"{what}: {name} has masked values, which nothing here passes over; expected none: {name}.filled(value) replaces them"

@@ -27,17 +27,17 @@ _USUAL = 20  # rows whose largest value lies between 2^-20 and 2^20 are taken as
 _MOST = 2.0**50  # of a row's values: the sum of millions of their squares is a float32
 
 
-def _numbers(what: str, x: Any) -> np.ndarray:
+def _numbers(what: str, name: str, x: Any) -> np.ndarray:
     """Samples as rows of what they are: (N, D), or images, flattened in row-major order."""
-    values = array(what, "x", x)
+    values = array(what, name, x)
     if values.dtype.kind not in "fiub":
-        raise TypeError(f"{what}: expected numbers, got dtype {values.dtype}")
+        raise TypeError(f"{what}: {name}: expected numbers, got dtype {values.dtype}")
     if values.ndim < 2:
-        raise ValueError(f"{what}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
+        raise ValueError(f"{what}: {name}: expected rows (N, D) or images (N, ...), got shape {values.shape}")
     rows = values.reshape(len(values), int(np.prod(values.shape[1:])))
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         wrong = int(np.argmin(np.isfinite(rows).all(1)))
-        raise ValueError(f"{what}: sample {wrong} holds NaN or infinity; it must be finite: nothing is near to those")
+        raise ValueError(f"{what}: {name}: sample {wrong} holds NaN or infinity; it must be finite: nothing is near to those")
     return rows
 
 
@@ -91,9 +91,9 @@ def _rows(what: str, moved: np.ndarray, exponent: int) -> np.ndarray:
 
 
 def _labels(what: str, y: Any, count: int) -> np.ndarray:
-    labels = array(what, "y", y)
+    labels = array(what, "y", y, "a label for each sample")
     if labels.shape != (count,):
-        raise ValueError(f"{what}: labels have shape {labels.shape}; expected ({count},), one for each sample")
+        raise ValueError(f"{what}: labels have shape {labels.shape}; expected ({count},), one for each sample of x")
     if labels.dtype.kind == "O":
         labels = _of_one_kind(what, labels)
     if labels.dtype.kind == "f" and not (whole := np.isfinite(labels) & (labels == np.floor(labels))).all():
@@ -146,7 +146,7 @@ def distances(a: Any, b: Any, *, p: int = 2, device: str = "cpu") -> np.ndarray:
     """
     _checked_power("distances", p)
     there = devices.resolve(device)
-    values = [_numbers("distances", x) for x in (a, b)]
+    values = [_numbers("distances", name, x) for name, x in (("a", a), ("b", b))]
     origin = _origin(values[1])
     moved = [_moved(x, origin) for x in values]
     exponent = _exponent("distances", *moved)
@@ -195,7 +195,7 @@ class KNeighborsClassifier:
     def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
         """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours; what an earlier fit kept stays
         then."""
-        values = _numbers("fit", x)
+        values = _numbers("fit", "x", x)
         labels = _labels("fit", y, len(values))
         self._enough(self.n_neighbors, len(values))
         origin = _origin(values)
@@ -240,9 +240,9 @@ class KNeighborsClassifier:
         if not hasattr(self, "_rows"):
             raise RuntimeError("KNeighborsClassifier: call fit(x, y) first")
         self._enough(k, self.n_samples_fit_)
-        values, features = _numbers("KNeighborsClassifier", x), self._rows.shape[1]
+        values, features = _numbers("KNeighborsClassifier", "x", x), self._rows.shape[1]
         if values.shape[1] != features:
-            raise ValueError(f"KNeighborsClassifier: samples have {values.shape[1]} features, those of fit {features}")
+            raise ValueError(f"KNeighborsClassifier: x: samples have {values.shape[1]} features, those of fit {features}")
         rows = _rows("KNeighborsClassifier", _moved(values, self._origin), self._exponent)
         chunk = max(1, _CHUNK_BYTES // (4 * self.n_samples_fit_))
         for first in range(0, len(rows), chunk):
@@ -303,7 +303,7 @@ def cross_validate(
 
     The neighbours of a fold are found once for all k. Folds: data.k_fold. ValueError when the largest k exceeds the samples outside a fold.
     """
-    values = _numbers("cross_validate", x)
+    values = _numbers("cross_validate", "x", x)
     labels = _labels("cross_validate", y, len(values))
     moved = _moved(values, _origin(values))
     rows = _rows("cross_validate", moved, _exponent("cross_validate", moved))

@@ -199,7 +199,7 @@ class Tensor:
 
         For leaves (parameters, buffers): detach() and a reshape that keeps the order in memory share their bytes with this tensor.
         """
-        values = checked_array("copy_from", "values", values)
+        values = checked_array("copy_from", "values", values, "an array")
         if values.shape != self.shape or values.dtype.kind not in "fiub":
             raise ValueError(f"copy_from: got shape {values.shape} of {values.dtype}; expected {self.shape} of numbers")
         self._array.copy_from(values)
@@ -385,7 +385,7 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
 
     Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
     "float64", "bfloat16" (see ops.cast), "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers or
-    bfloat16 are to require a gradient; ValueError for numbers that an integer type has not.
+    bfloat16 are to require a gradient; ValueError for another dtype, and for numbers that an integer type has not.
     """
     values = array.numpy() if isinstance(array, Tensor) else checked_array("fastnn.tensor", "array", array)
     if values.dtype.kind in "OSUMmcV":
@@ -401,7 +401,8 @@ def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = Fal
         else:
             raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
     if (name := dtype_name(dtype)) not in (*_kept, "float64", "bfloat16"):
-        raise TypeError(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")
+        refusal = ValueError if isinstance(dtype, str) else TypeError
+        raise refusal(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")
     if flag("fastnn.tensor", "requires_grad", requires_grad) and name not in ("float32", "float64"):
         raise TypeError(f"fastnn.tensor: only float tensors can require a gradient, got {name}")
     refuse_other_integers("fastnn.tensor", values, name)

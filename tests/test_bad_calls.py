@@ -178,7 +178,27 @@ def test_several_bad_arguments_are_refused_in_words_that_help(floor: str, limit:
     ],
 )
 def test_what_is_wanted_of_a_refusal(error: Exception, wrong: str | None) -> None:
-    assert complaint(error, Subject("Linear", int, {}), ["out_features"], ["m"]) == wrong
+    assert complaint(error, Subject("Linear", int, {}), {"out_features": 2}, {"out_features": -1}, ["m"]) == wrong
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "wrong"),
+    [
+        (ValueError("pad: mode must be one of a, b"), {"mode": "c"}, None),
+        (TypeError("pad: mode must be one of a, b"), {"mode": "c"}, "is to be a ValueError"),
+        (TypeError("pad: mode must be one of a, b"), {"mode": 1j}, None),
+        (ValueError("pad: mode must be one of a, b"), {"mode": 1j}, "is to be a TypeError"),
+        (ValueError("pad: mode must be one of a, b"), {"mode": None}, None),
+        (ValueError("pad: expected a Tensor"), {"mode": 1j, "x": np.ones(3)}, None),
+        (TypeError("pad: mode must be a word, got <Thing object at 0x7f>"), {"mode": 1j}, "' object at 0x' is what happened inside"),
+        (ValueError("pad: expected an image"), {"x": np.ones(3)}, "does not say which argument: x"),
+        (ValueError("pad: expected x to be an image"), {"x": np.ones(3)}, None),
+        (ValueError("pad: expected an image"), {"x": np.ones(3), "mode": "c"}, None),
+    ],
+)
+def test_what_is_wanted_of_type_and_name(error: Exception, given: dict[str, object], wrong: str | None) -> None:
+    good = {"x": np.ones((1, 1, 2, 2)), "frame": np.ones((2, 2)), "mode": "a"}
+    assert complaint(error, Subject("pad", int, {}), good, given) == wrong
 
 
 def test_calls_in_any_order_are_answered_in_words_that_help(limit: Limit) -> None:

@@ -223,7 +223,7 @@ def test_an_error_stands_whatever_the_repr_does() -> None:
     refused(ValueError, "0 (Odd): the reason", nn.Sequential(Odd()), X)
     conv: Any = nn.Conv2d(3, 4, 3)
     conv.padding_mode = None
-    refused(ValueError, "mode must be one of", conv, X)
+    refused(TypeError, "mode must be one of", conv, X)
     assert "None" in repr(conv)
 
 

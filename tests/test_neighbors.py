@@ -252,7 +252,7 @@ def test_refusals() -> None:
         (lambda: KNeighborsClassifier(5).fit(np.zeros((3, 4)), [0, 1, 1]), "n_neighbors 5, but there are 3 training samples"),
         (lambda: KNeighborsClassifier(1).fit(np.zeros((3, 4)), [0, 1]), r"labels have shape \(2,\); expected \(3,\)"),
         (lambda: KNeighborsClassifier(1).fit(np.zeros(3), [0, 1, 1]), r"expected rows \(N, D\) or images \(N, ...\), got shape \(3,\)"),
-        (lambda: KNeighborsClassifier(1).fit([[0.0], [np.nan]], [0, 1]), "fit: sample 1 holds NaN or infinity"),
+        (lambda: KNeighborsClassifier(1).fit([[0.0], [np.nan]], [0, 1]), "fit: x: sample 1 holds NaN or infinity"),
         (lambda: fitted.predict(np.zeros((2, 5))), "samples have 5 features, those of fit 4"),
         (lambda: fitted.kneighbors(np.zeros((2, 4)), 9), "n_neighbors 9, but there are 3"),
         (lambda: cross_validate(np.zeros((9, 2)), np.zeros(9, int), ks=(1, 8), folds=3), "n_neighbors 8, but there are 6"),

@@ -214,7 +214,7 @@ def test_one_number_of_many(kind: Any) -> None:
 
 @pytest.mark.parametrize("other", [None, "a", {1: 2}, int, print], ids=str)
 def test_arithmetic_with_what_is_no_number(other: Any) -> None:
-    with pytest.raises(TypeError, match=r"^add: expected a Tensor, an array or a number beside a Tensor of shape \(2,\), got "):
+    with pytest.raises(TypeError, match=r"^add: b: expected a Tensor, an array or a number beside a Tensor of shape \(2,\), got "):
         tensor([1.0, 2.0]) + other
 
 
@@ -247,5 +247,5 @@ def test_types_of_numpy_and_python_name_a_dtype(dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int32, str, object, "f8", 3], ids=str)
 def test_other_types_are_refused(dtype: Any) -> None:
-    with pytest.raises(TypeError, match="fastnn.tensor: dtype .* is not one of float32"):
+    with pytest.raises(ValueError if isinstance(dtype, str) else TypeError, match="fastnn.tensor: dtype .* is not one of float32"):
         tensor([1, 2], dtype)

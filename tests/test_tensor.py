@@ -66,13 +66,17 @@ def test_tensor_copies() -> None:
         ((["a", "b"],), "cannot use values of dtype"),
         (([1j],), "cannot use values of dtype complex128"),
         (([None],), "cannot use values of dtype object"),
-        (([1.0], "float16"), "'float16' is not one of float32, float64, bfloat16, uint8, int64, bool"),
         (([1, 2], None, True), "only float tensors can require a gradient, got int64"),
     ],
 )
 def test_tensor_refuses(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         fastnn.tensor(*arguments)
+
+
+def test_tensor_refuses_another_dtype() -> None:
+    with pytest.raises(ValueError, match="'float16' is not one of float32, float64, bfloat16, uint8, int64, bool"):
+        fastnn.tensor([1.0], "float16")
 
 
 def test_what_it_is() -> None:

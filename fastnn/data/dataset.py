@@ -146,7 +146,7 @@ class ArrayDataset(Dataset):
     """
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
-        images = array("ArrayDataset", "images", images)
+        images = array("ArrayDataset", "images", images, "an array (N, C, H, W), (N, H, W) or (N, F)")
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim not in (2, 4):

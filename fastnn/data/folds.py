@@ -46,7 +46,7 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
 
         for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
     """
-    values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels)
+    values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels, "several labels")
     integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
     whole = values.dtype.kind == "f" and bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())
     if not whole and values.dtype.kind not in "iubUS":

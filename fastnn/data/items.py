@@ -167,7 +167,7 @@ def _pixels(image: Any, i: int) -> np.ndarray:
         array = np.asarray(plain(image, _PLAIN[image.mode]) if image.mode in _PLAIN else image)
         array = array.transpose(2, 0, 1) if array.ndim == 3 else array
     else:
-        array = array_of(f"item {i}", "image", image)
+        array = array_of(f"item {i}", "image", image, "an array (C, H, W), (H, W) or (F,)")
     array = array[None] if array.ndim == 2 else array
     if array.ndim not in (1, 3):
         raise ValueError(f"item {i} has an image of shape {array.shape}; expected (C, H, W), (H, W) or (F,)")

@@ -54,7 +54,7 @@ def image_shape(what: str, name: str, value: Any, of_any_rank: bool = False) -> 
 
 def images(what: str, name: str, value: Any) -> Any:
     """An array (N, C, H, W)."""
-    values = array(what, name, value)
+    values = array(what, name, value, "images (N, C, H, W)")
     if values.ndim != 4 or values.dtype.kind not in "fiub" or 0 in values.shape:
         raise ValueError(f"{what}: {name} must be images (N, C, H, W), got shape {values.shape} of {values.dtype}")
     return values

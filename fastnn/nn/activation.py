@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops, recording
-from ..arguments import number
+from ..arguments import number, other_word
 from ..tensor import Tensor
 from .module import Module, Parameter
 from .sizes import checked_size
@@ -47,7 +47,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
         if approximate not in ("none", "tanh"):
-            raise ValueError(f"GELU: approximate must be 'none' or 'tanh', got {approximate!r}")
+            raise other_word("GELU", "approximate", approximate, "'none' or 'tanh'")
         self.approximate = approximate
         self.activation = "gelu" if approximate == "none" else None
 

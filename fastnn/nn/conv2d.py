@@ -7,6 +7,7 @@ from math import prod, sqrt
 from typing import Any
 
 from .. import ops
+from ..arguments import other_word
 from ..ops.conv2d import Padding, Pair, resolve_padding
 from ..tensor import Tensor
 from . import init
@@ -46,7 +47,7 @@ class Conv2d(Module):
         self.dilation = checked_pair("Conv2d", "dilation", dilation)
         self.padding: Padding = padding if isinstance(padding, str) else checked_pair("Conv2d", "padding", padding, 0)
         if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
-            raise ValueError(f"Conv2d: padding_mode must be zeros, reflect, replicate or circular, got {padding_mode!r}")
+            raise other_word("Conv2d", "padding_mode", padding_mode, "zeros, reflect, replicate or circular")
         self.padding_mode = padding_mode
         try:
             resolve_padding(self.padding, self.kernel_size, self.stride, self.dilation)

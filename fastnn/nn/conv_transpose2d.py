@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod, sqrt
 
 from .. import ops
+from ..arguments import other_word
 from ..ops.conv2d import Pair, pair
 from ..tensor import Tensor
 from . import init
@@ -38,7 +39,7 @@ class ConvTranspose2d(Module):
         super().__init__()
         what = "ConvTranspose2d"
         if padding_mode != "zeros":
-            raise ValueError(f"{what}: padding_mode must be zeros, got {padding_mode!r}")
+            raise other_word(what, "padding_mode", padding_mode, "zeros")
         self.in_channels, self.out_channels, self.groups = checked_groups(what, groups, in_channels, out_channels)
         self.kernel_size, self.stride = checked_pair(what, "kernel_size", kernel_size), checked_pair(what, "stride", stride)
         self.padding, self.output_padding = checked_pair(what, "padding", padding, 0), pair(output_padding, "output_padding")

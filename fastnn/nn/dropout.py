@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import ops
-from ..arguments import function, integer, number, shown
+from ..arguments import function, integer, number, other_word, shown
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
@@ -54,7 +54,8 @@ class DropConnect(Module):
     def __init__(self, layer: Module, p: float = 0.5, *, inverted: bool = True) -> None:
         super().__init__()
         if not isinstance(layer, Module) or not isinstance(getattr(layer, "weight", None), Tensor):
-            raise TypeError(f"DropConnect: expected a module with a weight, such as nn.Linear, got {layer!r}")
+            got = repr(layer) if isinstance(layer, Module) else shown(layer)
+            raise TypeError(f"DropConnect: expected a module with a weight, such as nn.Linear, got {got}")
         self.layer = layer
         self.p, self.inverted = checked_rate("DropConnect", p), inverted
 
@@ -85,7 +86,7 @@ class StochasticDepth(Module):
     def __init__(self, p: float, mode: str = "row") -> None:
         super().__init__()
         if mode not in ("row", "batch"):
-            raise ValueError(f"StochasticDepth: mode must be 'row' or 'batch', got {mode!r}")
+            raise other_word("StochasticDepth", "mode", mode, "'row' or 'batch'")
         self.p, self.mode = checked_rate("StochasticDepth", p), mode
 
     def forward(self, x: Tensor) -> Tensor:

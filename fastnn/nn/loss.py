@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..arguments import array, number, several
+from ..arguments import array, number, other_word, several, shown
 from ..ops.loss import finite_numbers
 from ..ops.shape import floats
 from ..tensor import ArrayLike, Tensor, tensor
@@ -22,7 +22,7 @@ class Loss(Module):
     def __init__(self, reduction: str, **weights: ArrayLike | None) -> None:
         super().__init__()
         if reduction not in ("none", "mean", "sum"):
-            raise ValueError(f"{type(self).__name__}: reduction must be none, mean or sum, got {reduction!r}")
+            raise other_word(type(self).__name__, "reduction", reduction, "none, mean or sum")
         self.reduction = reduction
         for name, values in weights.items():
             if isinstance(values, Tensor) and values.requires_grad:
@@ -121,7 +121,7 @@ class MultiMarginLoss(Loss):
     def __init__(self, p: int = 1, margin: float = 1.0, weight: ArrayLike | None = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction, weight=weight)
         if p not in (1, 2):
-            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p}")
+            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {shown(p)}")
         self.p, self.margin = p, number("MultiMarginLoss", "margin", margin)
 
     def forward(self, scores: Tensor, labels: Any) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from .. import _C
-from ..arguments import finite, number
+from ..arguments import finite, number, other_word
 from ..scopes import serials
 from ..tensor import Array, Op, Tensor, apply
 
@@ -131,7 +131,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     approximate="tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Raises ValueError for another word.
     """
     if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
+        raise other_word("gelu", "approximate", approximate, "'none' or 'tanh'")
     return apply(Pointwise("gelu_tanh" if approximate == "tanh" else "gelu"), x)
 
 

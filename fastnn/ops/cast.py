@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import _C
+from ..arguments import text
 from ..tensor import Array, Op, Tensor, apply
 from .activation import elements
 
@@ -38,6 +39,7 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     if x.dtype == dtype:
         return x
     if dtype not in DTYPES or x.dtype not in DTYPES:
+        text("cast", "dtype", dtype, "(float32 or bfloat16)")
         raise ValueError(f"cast: from {x.dtype} to {dtype!r}; expected float32 and bfloat16")
     return apply(Cast(dtype), x)
 

@@ -81,9 +81,11 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
     """
     a, b = operands(a, b)
     if not isinstance(condition, Tensor):
-        condition = Tensor(_C.from_numpy(array("where", "condition", condition), a.device))
+        condition = array("where", "condition", condition)
     if condition.dtype != "bool":
         raise TypeError(f"where: the condition has dtype {condition.dtype}; expected bool, which comparisons such as x > 0 give")
+    if not isinstance(condition, Tensor):
+        condition = Tensor(_C.from_numpy(condition, a.device))
     try:
         shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
     except ValueError:
@@ -129,14 +131,14 @@ def _compare(a: Any, b: Any, relation: str) -> Tensor:
     """Floats by a kernel; other types, which have no gradient, by numpy."""
     first = a if isinstance(a, Tensor) else b
     if not isinstance(first, Tensor):
-        raise TypeError(f"{relation}: expected at least one Tensor, got {shown(a)} and {shown(b)}")
+        raise TypeError(f"{relation}: expected at least one Tensor as a and b, got {shown(a)} and {shown(b)}")
     if all(t.dtype in floats for t in (a, b) if isinstance(t, Tensor)):
         a, b = operands(a, b)
         return Tensor(_compared(a._array, b._array, relation))
     left, right = array(relation, "a", a), array(relation, "b", b)
     binary(left.shape, right.shape)  # ValueError where they do not broadcast
     if not {left.dtype.kind, right.dtype.kind} <= set("biufc"):
-        raise TypeError(f"{relation}: expected a Tensor and a Tensor, an array or a number, got {shown(a)} and {shown(b)}")
+        raise TypeError(f"{relation}: expected as a and b a Tensor and a Tensor, an array or a number, got {shown(a)} and {shown(b)}")
     return Tensor(_C.from_numpy(np.asarray(getattr(np, relation)(left, right)), first.device))
 
 

@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import behind_product, in_epilogue
 from .cast import converted, like
@@ -28,7 +29,7 @@ def pair(value: int | Pair, what: str) -> Pair:
     both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) == 2 and all(hasattr(v, "__index__") and not isinstance(v, bool) for v in both):
         return index(both[0]), index(both[1])
-    raise TypeError(f"{what} must be an int or a pair of ints, got {value!r}")
+    raise TypeError(f"{what} must be an int or a pair of ints, got {shown(value)}")
 
 
 def resolve_padding(padding: Padding, window: Pair, stride: Pair, dilation: Pair) -> tuple[Pair, Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _C, random
-from ..arguments import number
+from ..arguments import number, other_word
 from ..tensor import Array, Op, Tensor, apply
 from .activation import ReLU, pointwise
 from .shape import expect_tensor
@@ -114,7 +114,7 @@ def stochastic_depth(x: Tensor, p: float, mode: str = "row", *, training: bool =
     unless 0 <= p <= 1.
     """
     if mode not in ("row", "batch"):
-        raise ValueError(f"stochastic_depth: mode must be 'row' or 'batch', got {mode!r}")
+        raise other_word("stochastic_depth", "mode", mode, "'row' or 'batch'")
     return _dropped("stochastic_depth", x, p, training, True, _C.GroupDropout, "sample" if mode == "row" else "batch")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import _C
 from ..arguments import number
-from ..tensor import Array, Op, Tensor, apply, tensor
-from .elementwise import constant
+from ..tensor import Array, Op, Tensor, apply
+from .elementwise import constant, made_beside
 from .loss import constant_beside
 from .shape import expanded, expect_tensor, reshaped
 
@@ -73,7 +73,7 @@ class Penalty(Op):
 def _target_beside(what: str, x: Tensor, target: Any) -> Tensor:
     expect_tensor(what, x)
     if not isinstance(target, Tensor):
-        target = tensor(target, x.dtype, device=x.device)
+        target = made_beside(x, target, f"{what}: target")
     if target.shape != x.shape:
         raise ValueError(f"{what}: input has shape {x.shape}, target {target.shape}; both need the same, nothing is broadcast")
     beside: Tensor = target.to(x.device)

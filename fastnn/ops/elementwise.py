@@ -33,18 +33,27 @@ def constant(value: float, dtype: str, device: str, sign: float = 1.0) -> Tensor
 def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     """Numbers and numpy arrays beside a Tensor take its dtype."""
     if isinstance(a, Tensor):
-        return a, b if isinstance(b, Tensor) else _beside(a, b)
+        return a, b if isinstance(b, Tensor) else _beside(a, b, "b")
     if isinstance(b, Tensor):
-        return _beside(b, a), b
-    raise TypeError(f"expected at least one Tensor, got {shown(a)} and {shown(b)}")
+        return _beside(b, a, "a"), b
+    raise TypeError(f"expected at least one Tensor as a and b, got {shown(a)} and {shown(b)}")
 
 
-def _beside(t: Tensor, value: Any) -> Tensor:
+def _beside(t: Tensor, value: Any, name: str) -> Tensor:
     if isinstance(value, (int, float)):
         return constant(float(value), t.dtype, t.device, copysign(1.0, value))
     if value is None or isinstance(value, (str, bytes, dict, set, type)) or callable(value):
-        raise TypeError(f"expected a Tensor, an array or a number beside a Tensor of shape {t.shape}, got {shown(value)}")
-    return tensor(value, dtype=t.dtype, device=t.device)
+        raise TypeError(f"{name}: expected a Tensor, an array or a number beside a Tensor of shape {t.shape}, got {shown(value)}")
+    return made_beside(t, value, name)
+
+
+def made_beside(t: Tensor, value: Any, name: str) -> Tensor:
+    """A Tensor of t's dtype, where t lies. What is wrong with the value is said of the argument `name`, which the caller wrote."""
+    try:
+        return tensor(value, dtype=t.dtype, device=t.device)
+    except (TypeError, ValueError) as error:
+        text = str(error).removeprefix("fastnn.tensor: ")
+        raise type(error)(f"{name} {text[6:]}" if text.startswith("array ") else f"{name}: {text}") from None
 
 
 def sum_to(d: Array, shape: tuple[int, ...]) -> Array:
@@ -221,8 +230,9 @@ def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
     """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive constant x: exp(exponent log x)."""
     x, exponent = unwrapped(x), unwrapped(exponent)
     if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
-        if not isinstance(x, (int, float, np.integer, np.floating)) or not x > 0:
-            raise ValueError(f"power: the base of a Tensor of exponents must be a positive number, got {x!r}")
+        if not (of_number := isinstance(x, (int, float, np.integer, np.floating))) or not x > 0:
+            kind = ValueError if of_number else TypeError
+            raise kind(f"power: the base of a Tensor of exponents must be a positive number, got {shown(x)}")
         return exp(exponent * logarithm(x))
     if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")

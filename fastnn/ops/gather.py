@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import array, own_integers
+from ..arguments import array, own_integers, shown
 from ..tensor import Array, Op, Tensor, apply
 from .shape import floats, memory_strides, reshape, strided
 
@@ -62,7 +62,7 @@ class Concat(Op):
 
 def axis_of(axis: int, ndim: int, what: str, shape: Shape) -> int:
     if not hasattr(axis, "__index__") or isinstance(axis, bool):
-        raise TypeError(f"{what}: axis must be an integer, got {axis!r}")
+        raise TypeError(f"{what}: axis must be an integer, got {shown(axis)}")
     if not -ndim <= axis < ndim:
         raise ValueError(f"{what}: axis {axis} does not exist in shape {shape}")
     return axis % ndim

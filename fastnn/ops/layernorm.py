@@ -7,7 +7,7 @@ from functools import lru_cache
 from math import prod
 
 from .. import _C
-from ..arguments import number
+from ..arguments import integer, number
 from ..tensor import Array, Op, Tensor, apply
 from .shape import reshape
 
@@ -61,7 +61,8 @@ def layer_norm(
     normalized = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     dims = len(normalized)
     if not dims or x.shape[-dims:] != normalized:
-        raise ValueError(f"layer_norm: got shape {x.shape}; expected one that ends in {normalized}")
+        sizes = tuple(integer("layer_norm", "normalized_shape", n, 0) for n in normalized)
+        raise ValueError(f"layer_norm: got shape {x.shape}; expected one that ends in {sizes}")
     for what, parameter in (("weight", weight), ("bias", bias)):
         if parameter is not None and parameter.shape != normalized:
             raise ValueError(f"layer_norm: {what} has shape {parameter.shape}; expected {normalized}")

@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 from .. import _C, devices
-from ..arguments import shown
+from ..arguments import other_word, shown
 from ..tensor import Tensor, apply
 from .gather import Gather
-from .shape import zero_pad2d
+from .shape import expect_tensor, zero_pad2d
 
 Sides = tuple[int, int, int, int]
 MODES = ("constant", "reflect", "replicate", "circular")
@@ -55,10 +55,11 @@ def pad(x: Tensor, padding: int | Sequence[int], mode: str = "constant", value: 
     larger than it ("circular"), and for another mode.
     """
     if mode not in MODES:
-        raise ValueError(f"pad: mode must be one of {', '.join(MODES)}, got {mode!r}")
+        raise other_word("pad", "mode", mode, f"one of {', '.join(MODES)}")
     sides = four_sides("pad", padding)
-    if not isinstance(x, Tensor) or x.ndim != 4:
-        raise ValueError(f"pad: expected a Tensor of shape (N, C, H, W), got {x.shape if isinstance(x, Tensor) else type(x).__name__}")
+    expect_tensor("pad", x)
+    if x.ndim != 4:
+        raise ValueError(f"pad: expected a Tensor of shape (N, C, H, W), got {x.shape}")
     if mode == "constant":
         y = zero_pad2d(x, sides)
         return y + Tensor(frame(x.shape[2:], sides, float(value), x.dtype).on(x.device)) if value else y

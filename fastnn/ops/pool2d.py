@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices, random
+from ..arguments import other_word, shown
 from ..tensor import Array, Op, Tensor, apply
 from .conv2d import Pair, pair
 from .elementwise import binary
@@ -276,7 +277,7 @@ def adaptive_size(output_size: int | tuple[int | None, int | None] | None, x: Te
     if output_size is None or isinstance(output_size, int):
         output_size = (output_size, output_size)
     if not isinstance(output_size, (tuple, list)) or len(output_size) != 2:
-        raise TypeError(f"output_size must be an int, None or a pair of them, got {output_size!r}")
+        raise TypeError(f"output_size must be an int, None or a pair of them, got {shown(output_size)}")
     return pair(
         (x.shape[2] if output_size[0] is None else output_size[0], x.shape[3] if output_size[1] is None else output_size[1]), "output_size"
     )
@@ -343,7 +344,7 @@ def fractional_max_pool2d(
     return_indices: (y, indices), h W + w of each winner.
     """
     if regions not in ("random", "pseudo-random"):
-        raise ValueError(f'fractional_max_pool2d: regions must be "random" or "pseudo-random", got {regions!r}')
+        raise other_word("fractional_max_pool2d", "regions", regions, '"random" or "pseudo-random"')
     if x.ndim != 4:
         raise ValueError(f"fractional_max_pool2d expects an input of shape (N, C, H, W), got {x.shape}")
     if (output_size is None) == (output_ratio is None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
 from .cast import beside
 from .elementwise import binary
@@ -70,5 +71,5 @@ def maxout(x: Tensor, pieces: int) -> Tensor:
     The gradient goes to the winner, the first among ties; NaN wins. Raises ValueError where the channels do not divide by `pieces`.
     """
     if not hasattr(pieces, "__index__"):
-        raise TypeError(f"maxout: pieces must be an integer, got {pieces!r}")
+        raise TypeError(f"maxout: pieces must be an integer, got {shown(pieces)}")
     return apply(Maxout(pieces), x)

@@ -102,9 +102,11 @@ def _of_wrong_kind(name: str, function: Callable[..., Any], args: tuple[Any, ...
         kind = signature.parameters[argument].kind
         values = given if kind is inspect.Parameter.VAR_POSITIONAL else () if kind is inspect.Parameter.VAR_KEYWORD else (given,)
         annotation = str(function.__annotations__.get(argument, "Any"))
-        wrong = ((value, wanted) for value in values if (wanted := _wanted(annotation, value)) is not None)
-        for value, wanted in wrong:
-            return TypeError(f"{name}: {argument}: expected {wanted}, got {shown(value)}{_MAKES if wanted == 'a Tensor' else ''}")
+        for value in values:
+            if (wanted := _wanted(annotation, value)) is not None:
+                return TypeError(f"{name}: {argument}: expected {wanted}, got {shown(value)}{_MAKES if wanted == 'a Tensor' else ''}")
+            if _too_large(annotation, value):
+                return ValueError(f"{name}: {argument} must lie between -2**63 and 2**63 - 1, got {shown(value)}")
     return None
 
 
@@ -114,9 +116,11 @@ def _better(
     text, original = str(error), error
     if type(error) is ValueError and _APART.search(text) and (apart := _of_other_device(name, operation, args, keywords)) is not None:
         return apart
+    if type(error) is ValueError and type(wrong := _of_wrong_kind(name, operation, args, keywords)) is TypeError:
+        return wrong  # before what is said of its value
     row = text.partition(":")[0]
     if type(error) in (ValueError, TypeError) and row != name and row in _rows():  # a kernel's name, which the caller never wrote
-        text = f"{name}: {text.partition(': ')[2]}"
+        text = _with_names(operation, f"{name}: {text.partition(': ')[2]}")
         error = type(error)(text)
     if type(error) is TypeError and _KIND.search(text):
         wrong = _of_wrong_kind(name, operation, args, keywords) or _of_wrong_dtype(name, operation, args, keywords)
@@ -142,6 +146,14 @@ def _better(
     listed = ", ".join(f"{argument}={shown(value)}" for argument, value in given.items() if not isinstance(value, Tensor))
     shapes = ", ".join(f"{argument} of shape {value.shape}" for argument, value in given.items() if isinstance(value, Tensor))
     return ValueError(f"{name}: cannot work with {', '.join(part for part in (shapes, listed) if part)}")
+
+
+def _with_names(operation: Callable[..., Any], text: str) -> str:
+    """An operand of a kernel under the name of the argument that it was."""
+    there = inspect.signature(operation).parameters
+    found = re.match(r"(\w+: )(b|gamma|beta)( has shape .*)", text)
+    called = {"b": "bias", "gamma": "weight", "beta": "bias"}[found[2]] if found and found[2] not in there else ""
+    return f"{found[1]}{called}{found[3]}" if found and called in there else text
 
 
 @lru_cache(None)
@@ -200,7 +212,14 @@ def _wanted(annotation: str, value: Any) -> str | None:
 
 def _whole(value: Any) -> bool:
     value = _number_of(value)
-    return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray, Tensor)) and -(2**63) <= int(value) < 2**63
+    return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray, Tensor))
+
+
+def _too_large(annotation: str, value: Any) -> bool:
+    """For integers, alone or several, where no other numbers fit."""
+    given = value if isinstance(value, (tuple, list)) else (value,)
+    wide = any(isinstance(one, (int, np.integer)) and not -(2**63) <= one < 2**63 for one in given)
+    return wide and not re.search("float|Scalar|Scale|Any", annotation)
 
 
 def _number(value: Any) -> bool:

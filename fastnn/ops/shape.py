@@ -113,7 +113,7 @@ def expect_tensor(what: str, x: Any, name: str = "x") -> None:
 def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
     """Zeros around each map of (N, C, H, W): padding = (left, right, top, bottom)."""
     if not isinstance(padding, Sequence):
-        raise TypeError(f"zero_pad2d: padding must be (left, right, top, bottom), got {padding!r}")
+        raise TypeError(f"zero_pad2d: padding must be (left, right, top, bottom), got {shown(padding)}")
     if x.ndim != 4 or len(padding) != 4 or min(padding) < 0:
         raise ValueError(
             f"zero_pad2d: expected (N, C, H, W) and 4 numbers that are not negative, got shape {x.shape} and {shown(tuple(padding))}"

@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from .. import _C
+from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
 from .shape import reshape
 
@@ -63,7 +64,7 @@ class LogSumExp(Op):
 
 def _dim(what: str, dim: Any) -> int:
     if not hasattr(dim, "__index__") or isinstance(dim, bool):
-        raise TypeError(f"{what}: dim must be an integer, got {dim!r}")
+        raise TypeError(f"{what}: dim must be an integer, got {shown(dim)}")
     return index(dim)
 
 

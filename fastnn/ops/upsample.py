@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, devices
-from ..arguments import unwrapped
+from ..arguments import other_word, shown, unwrapped
 from ..tensor import Array, Op, Tensor, apply
 from .conv2d import Pair, pair
 from .gather import Gather
@@ -38,7 +38,7 @@ def checked_scales(what: str, value: Any) -> tuple[float, float]:
     """A scale_factor of each direction."""
     factors = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(factors) != 2 or any(isinstance(f, bool) or not isinstance(unwrapped(f), Real) for f in factors):
-        raise TypeError(f"{what}: scale_factor must be a number or a pair of numbers, got {value!r}")
+        raise TypeError(f"{what}: scale_factor must be a number or a pair of numbers, got {shown(value)}")
     scales = float(factors[0]), float(factors[1])
     if not all(isfinite(s) and s > 0 for s in scales):
         raise ValueError(f"{what}: scale_factor must be positive and finite, got {value}")
@@ -47,7 +47,7 @@ def checked_scales(what: str, value: Any) -> tuple[float, float]:
 
 def check_mode(what: str, mode: str, align_corners: bool | None, size: Any, scale_factor: Any, recompute: bool | None) -> None:
     if mode not in ("nearest", "bilinear", "bicubic"):
-        raise ValueError(f'{what}: mode must be "nearest", "bilinear" or "bicubic", got {mode!r}')
+        raise other_word(what, "mode", mode, '"nearest", "bilinear" or "bicubic"')
     if align_corners and mode == "nearest":
         raise ValueError(f"{what}: align_corners is an option of bilinear and bicubic")
     if (size is None) == (scale_factor is None):

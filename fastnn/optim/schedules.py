@@ -398,7 +398,7 @@ class ReduceOnPlateau(Schedule):
 
     def load_state(self, state: np.ndarray) -> None:
         """Takes what state() gave."""
-        values = array("ReduceOnPlateau.load_state", "state", state)
+        values = array("ReduceOnPlateau.load_state", "state", state, "the four numbers of state()")
         if values.shape != (4,) or values.dtype.kind not in "fiu":
             raise ValueError(f"ReduceOnPlateau.load_state: state must be the four numbers of state(), got {shown(state)}")
         self.check_state("ReduceOnPlateau.load_state", "state", values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _C, __version__, files, nn, random
+from .. import _C, __version__, devices, files, nn, random
 from ..arguments import figure, function, instance, integer, one_of, shown
 from ..arguments import path as checked_path
 from ..data import Loader
@@ -74,6 +74,8 @@ def reproduce(
         instance("reproduce", "model", model, Module, "a Module")
     if loss is not None:
         function("reproduce", "loss", loss, "a function of (logits, labels)")
+    if device is not None:
+        devices.resolve(device)
     if not notes["state"]:
         raise ValueError(
             f"{name}: the state was too large for it; it holds the batch and what the operation took in ({_TAKEN}...): "

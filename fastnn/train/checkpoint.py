@@ -97,7 +97,7 @@ class Trained:
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
-        probabilities = array("Trained.top", "probabilities", probabilities)
+        probabilities = array("Trained.top", "probabilities", probabilities, "what predict gives")
         if probabilities.ndim != 2 or probabilities.dtype.kind != "f":
             given = f"shape {probabilities.shape} of {probabilities.dtype}"
             raise ValueError(f"Trained.top: probabilities must be what predict gives, (N, classes) of a float type, got {given}")

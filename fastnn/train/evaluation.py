@@ -140,7 +140,7 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
         if not isinstance(data, (Dataset, Loader)):
             if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) > np.ndim(data[1]) == 1:
                 raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
-            images = array("predict", "data", data)
+            images = array("predict", "data", data, "a data set, or an array of images")
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
         with closing(_loader("predict", data, normalize, device_of(forward.model)).batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]

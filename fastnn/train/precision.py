@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _C, ops
-from ..arguments import shown
+from ..arguments import other_word, shown
 from ..nn import Module, Sequential
 from ..tensor import Tensor
 
@@ -60,7 +60,7 @@ def _giver(model: Module, name: str = "") -> str:
 def checked_precision(precision: str, device: str, what: str = "Trainer") -> str:
     """ValueError also where the processor has no such arithmetic and would only be slower."""
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise ValueError(f"{what}: precision must be 'float32' or 'bf16', got {shown(precision)}")
+        raise other_word(what, "precision", precision, "'float32' or 'bf16'")
     if precision == "bf16" and device == "cpu" and _C.isa() not in _C.isas("bfloat16"):
         raise ValueError(
             f"{what}: precision='bf16' needs avx512_bf16 or AMX, this processor runs {_C.isa()} ({_C.isa_reason()}): "

@@ -27,8 +27,8 @@ def weight_images(weights: Module | Tensor | Any, shape: tuple[int, int, int] | 
         raise TypeError(f"weight_images: weights must be numbers, got {values.dtype}")
     values = values.astype(np.float64)
     if shape is not None:
-        if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-            raise ValueError(f"weight_images: shape must be (C, H, W), got {shown(shape)}")
+        if not (several := isinstance(shape, (tuple, list))) or len(shape) != 3:
+            raise (ValueError if several else TypeError)(f"weight_images: shape must be (C, H, W), got {shown(shape)}")
         shape = (
             integer("weight_images", "shape", shape[0], 1),
             integer("weight_images", "shape", shape[1], 1),

@@ -1,8 +1,9 @@
 """Calls that cannot work: a public function or class, its good arguments, and one or two of them replaced by something else.
 
 What comes back may be a result (whether it should have been: accepted.py), or one exception of a kind that tells: its type is one of `KINDS`,
-and its text names the argument, the function or the class, or the file, says what would be right (expectations.py), is one line, and is not
-Python's, numpy's or the compiled core's own complaint about what happened further in.
+TypeError for what the argument could never be (kinds.py), and its text names the argument, the function or the class, or the file (naming.py),
+says what would be right (expectations.py), is one line, and is not Python's, numpy's or the compiled core's own complaint about what happened
+further in.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,9 @@ from fastnn.files import CorruptFile
 from fastnn.train import Diverged, Interrupted
 
 from .expectations import says_what_would_do
+from .kinds import wrong_type
 from .limit import Limit
+from .naming import arrays_of, names_one
 from .values import LEFT_OUT, VALUES
 
 Value = tuple[str, Callable[[], Any]]  # in words, and made anew
@@ -34,7 +37,8 @@ RAW = re.compile(
     r"|invalid literal|must be real number|cannot be interpreted|only (length-1|integer scalar|0-dimensional)|truth value|inhomogeneous|std::|unhashable"
     r"|cannot unpack|not enough values|too many values|zip\(\)|can't multiply|cannot reshape|out of bounds for (axis|array)|division by zero|math domain|ufunc"
     r"|not in list|must be str|should be|sequence (item|of)|descriptor|__\w+__\(\) (got|takes|should)|expected str, bytes|setting an array element"
-    r"|takes no arguments|shape mismatch|need at least one array|zero-size array|negative dimensions|too (large|big) to (convert|be)|Unable to (cast|convert)"
+    r"| object at 0x|takes no arguments|shape mismatch"
+    r"|need at least one array|zero-size array|negative dimensions|too (large|big) to (convert|be)|Unable to (cast|convert)"
 )
 
 
@@ -69,17 +73,14 @@ def attack(subject: Subject, rng: random.Random, limit: Limit) -> Outcome:
 
 def outcome(subject: Subject, changed: dict[str, Value], limit: Limit) -> Outcome:
     """The call with these arguments changed."""
-    arguments = {name: make() for name, make in subject.good.items()}
-    for name, (label, make) in changed.items():
-        if label == LEFT_OUT:
-            del arguments[name]
-        else:
-            arguments[name] = make()
+    good = {name: make() for name, make in subject.good.items()}
+    given = {name: make() for name, (label, make) in changed.items() if label != LEFT_OUT}
+    arguments = {name: value for name, value in {**good, **given}.items() if name in given or name not in changed}
     words = f"{subject.name}({', '.join(f'{name}={label}' for name, (label, _) in changed.items())})"
     try:
         limit.call(words, lambda: subject.call(**arguments))
     except BaseException as error:  # noqa: BLE001 - what comes is what is looked at
-        wrong = complaint(error, subject, list(changed), _paths(arguments.values()))
+        wrong = complaint(error, subject, good, {name: given.get(name) for name in changed}, _paths(arguments.values()))
         return Outcome(words, wrong, f"{type(error).__name__}: {error}")
     return Outcome(words, None, None)
 
@@ -97,8 +98,10 @@ def _paths(arguments: Iterable[Any]) -> list[str]:
     ]
 
 
-def complaint(error: BaseException, subject: Subject, changed: list[str], paths: Sequence[str] = ()) -> str | None:
-    """What is wrong with an exception as an answer to these arguments."""
+def complaint(
+    error: BaseException, subject: Subject, good: Mapping[str, Any], given: Mapping[str, Any], paths: Sequence[str] = ()
+) -> str | None:
+    """What is wrong with an exception as an answer to the arguments `given` in place of those of `good` (None: left out)."""
     text = str(error)
     if not isinstance(error, OURS) and type(error) not in (*KINDS, *subject.kinds):
         return f"{type(error).__name__} is no answer"
@@ -110,9 +113,13 @@ def complaint(error: BaseException, subject: Subject, changed: list[str], paths:
         return None if names_its_file(error, (*paths, *subject.files)) else "names no file"
     if not says_what_would_do(text):
         return "does not say what would be right"
-    words = (subject.name, *subject.name.split("."), *changed, *subject.names)
+    words = (subject.name, *subject.name.split("."), *given, *subject.names)
     if not any(re.search(rf"\b{re.escape(word)}\b", text) for word in words):
         return f"names none of {', '.join(dict.fromkeys(words))}"
+    if wanted := wrong_type(type(error), subject.name, good, given):
+        return f"is to be a {wanted}"
+    if not names_one(text, subject.name, arrays_of(good), list(given)):
+        return f"does not say which argument: {' or '.join(given)}"
     return None
 
 
