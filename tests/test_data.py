@@ -235,7 +235,7 @@ def test_idx_truncated_anywhere_is_one_clear_error(tmp_path: Path) -> None:
 def test_idx_wrong_kind_of_file(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(idx_bytes(np.zeros(4, np.uint8)))
-    with pytest.raises(ValueError, match="starts with '00 00 08 01'; an IDX file of rank 3 with '00 00 08 03'"):
+    with pytest.raises(ValueError, match="starts with '00 00 08 01'; expected '00 00 08 03', as an IDX file of rank 3 does"):
         data.read_idx(path, 3)
     with pytest.raises(FileNotFoundError, match="holds neither train-labels-idx1-ubyte nor"):
         data.idx(tmp_path)

@@ -40,7 +40,7 @@ def _array(stream: IO[bytes] | gzip.GzipFile, name: str, rank: int) -> np.ndarra
     magic, header = bytes((0, 0, _UNSIGNED_BYTE, rank)), 4 + 4 * rank
     data = _up_to(header, stream)
     if data[:4] != magic:
-        raise ValueError(f"{name}: starts with '{data[:4].hex(' ')}'; an IDX file of rank {rank} with '{magic.hex(' ')}'")
+        raise ValueError(f"{name}: starts with '{data[:4].hex(' ')}'; expected '{magic.hex(' ')}', as an IDX file of rank {rank} does")
     if len(data) < header:
         raise ValueError(f"{name}: {len(data)} bytes, truncated within the header of 4 + 4 x {rank} = {header} bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", rank, 4))

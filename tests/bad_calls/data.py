@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,48 @@ def picture() -> bytes:
     return file.getvalue()
 
 
+def idx_files() -> str:
+    """A folder of MNIST's layout, two images in each part."""
+    os.makedirs("idx", exist_ok=True)
+    for part in ("train", "t10k"):
+        for kind, values in (("images-idx3", images()[:2]), ("labels-idx1", labels()[:2].astype(np.uint8))):
+            values = values.reshape(2, 4, 4) if values.ndim == 4 else values
+            with open(f"idx/{part}-{kind}-ubyte", "wb") as file:
+                file.write(bytes((0, 0, 8, values.ndim)) + np.array(values.shape, ">u4").tobytes() + values.tobytes())
+    return "idx"
+
+
+def idx_file() -> str:
+    return os.path.join(idx_files(), "train-images-idx3-ubyte")
+
+
+def cifar_files() -> str:
+    """A folder with an image in each batch of CIFAR-10, and in those of CIFAR-100, which begin with one byte more."""
+    os.makedirs("cifar", exist_ok=True)
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch", "train", "test"):
+        with open(f"cifar/{name}.bin", "wb") as file:
+            file.write(bytes((1 if "batch" in name else 2) + 3072))
+    return "cifar"
+
+
+def array_file() -> str:
+    np.savez(
+        "arrays.npz",
+        **{f"{part}_{kind}": values for part in ("train", "test") for kind, values in (("images", images()), ("labels", labels()))},
+    )
+    return "arrays.npz"
+
+
+def photos() -> str:
+    """Three pictures of each of two classes."""
+    for name in ("a", "b"):
+        os.makedirs(f"photos/{name}", exist_ok=True)
+        for i in range(3):
+            with open(f"photos/{name}/{i}.png", "wb") as file:
+                file.write(picture())
+    return "photos"
+
+
 def stored() -> data.ImageFiles:
     for name in ("0.png", "1.png"):
         with open(name, "wb") as file:
@@ -68,23 +111,23 @@ def item_set(image: Any, label: Any) -> None:
 
 
 def subjects() -> list[Subject]:
-    files: list[tuple[str, Good]] = [
-        ("arrays", {}),
-        ("cifar10", {}),
-        ("cifar100", constants(coarse=False)),
-        ("recognise", {}),
-    ]
-    folders = {"idx": constants(classes=("a", "b")), "mnist": {}, "fashion_mnist": {}}
-    absent = ("absent",)  # files are named by their paths
+    files: dict[str, Good] = {
+        "arrays": {"path": array_file},
+        "cifar10": {"path": cifar_files},
+        "cifar100": {"path": cifar_files, **constants(coarse=False)},
+        "recognise": {"path": array_file},
+        "read_idx": {"path": idx_file, **constants(rank=3)},
+        "idx": {"folder": idx_files, **constants(classes=("a", "b"))},
+        "mnist": {"folder": idx_files},
+        "fashion_mnist": {"folder": idx_files},
+    }
     loader: Good = {
         "dataset": bytes_set,
         "augment": data.Flip,
         "normalize": lambda: data.Normalize([100.0], [50.0]),
         **constants(batch_size=5, shuffle=True, seed=3, drop_last=True, prefetch=2, workers=1, device="cpu"),
     }
-    photos = constants(
-        path="absent", size=8, channels=3, resize=None, test_fraction=0.2, seed=0, keep=True, skip_broken=False, progress=False
-    )
+    shown = constants(size=8, channels=3, resize=None, test_fraction=0.2, seed=0, keep=True, skip_broken=False, progress=False)
     border = constants(padding_mode="edge", fill=0.0)
     affine = {**constants(degrees=10.0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5.0, center=(2.0, 2.0)), **border}
     return [
@@ -122,24 +165,11 @@ def subjects() -> list[Subject]:
         Subject("spirals", data.spirals, constants(n=12, classes=3, noise=0.2, seed=0)),
         Subject("blobs", data.blobs, constants(n=12, classes=3, features=2, spread=0.3, seed=0)),
         Subject("stripes", data.stripes, constants(n=8, classes=2, size=4, noise=0.2, seed=0)),
-        Subject("read_idx", data.read_idx, constants(path="absent", rank=3), absent),
-        Subject("image_folder", data.image_folder, photos, ("Resize", *absent)),
-        *(Subject(name, getattr(data, name), {**constants(path="absent"), **more}, absent) for name, more in files),
-        *(Subject(name, getattr(data, name), {**constants(folder="absent"), **more}, ("idx", *absent)) for name, more in folders.items()),
+        Subject("image_folder", data.image_folder, {"path": photos, **shown}, ("Resize",)),
+        *(Subject(name, getattr(data, name), good, ("idx", "ArrayDataset")) for name, good in files.items()),
     ]  # fmt: skip
 
 
-ABSENT = {
-    "arrays",
-    "cifar10",
-    "cifar100",
-    "recognise",
-    "read_idx",
-    "image_folder",
-    "idx",
-    "mnist",
-    "fashion_mnist",
-}  # their good call finds no file
 PLAIN = {
     "Augmentation": "abstract",
     "Dataset": "abstract",
