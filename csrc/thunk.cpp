@@ -157,12 +157,13 @@ class Call {
   std::vector<Array> run() {
     const Table& table = device_.table(storage_);
     static const Kernel idle = {[](const Context&, const void*, void* const*) {}, nullptr};
-    const Kernel& kernel = writes_ ? table.kernels[row_] : idle;  // results without elements: kernels need not think of them
+    const Kernel& kernel = table.kernels[row_];
+    const Kernel& running = writes_ ? kernel : idle;  // results without elements: kernels need not think of them
     Recording* const record = recording();
     Context context = record ? record->context(device_) : device_.context();
     const Plan planned = kernel.plan ? kernel.plan(context, parameters_) : Plan{"", 0};
     if (record) {  // nothing is computed
-      record->call(row_, kernel, device_, parameters_, arguments_, outputs_, planned, bytes_);
+      record->call(row_, running, device_, parameters_, arguments_, outputs_, planned, bytes_);
       count_writes();
       return std::move(outputs_);
     }
@@ -175,7 +176,7 @@ class Call {
     {
       FloatState state;
       const profiler::Watch watch(device_, {row_, parameters_, planned.algorithm, bytes_, profiler::scope()});
-      kernel.run(context, parameters_, pointers_.data());
+      running.run(context, parameters_, pointers_.data());
     }
     device_.check_launches();
     last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0, went_past};

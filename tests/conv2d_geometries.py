@@ -141,6 +141,7 @@ EACH_ALGORITHM = [  # about the smallest problem of each, with a rest behind its
     ((65, 16, 8, 5), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd4_narrow
     ((64, 16, 15, 5), (16, 16, 3, 3), (2, 2), (1, 1), (2, 1), (1, 1), 1),  # winograd_strided
     ((2, 3, 20, 43), (32, 3, 7, 7), (2, 2), (0, 3), (0, 5), (1, 1), 1),  # winograd_first
+    ((3, 5, 7, 9), (4, 5, 6, 8), (1, 1), (0, 0), (0, 1), (1, 1), 1),  # columns
 ]
 WIDE_TILES = [  # as many outputs as fill a large GPU with tiles of 128 x 128 and of 128 x 64; 1521 pixels are no multiple of anything
     plain_geometry(1, 8, 39, 1408, 1),

@@ -117,8 +117,20 @@ def _halved(draw: drawing.Random) -> Geometry:
     return x, (draw.choice([15, 16, 17, 33, 64, 65]), x[1], 3, 3), (2, 2), _pair(draw, 0, 2), _pair(draw, 0, 2), (1, 1), 1
 
 
+def _as_large_as_the_map(draw: drawing.Random) -> Geometry:
+    """Few windows over all of it: hardly any stride leaves more than one."""
+    window, before, after = _pair(draw, 2, 12), _pair(draw, 0, 2), _pair(draw, 0, 2)
+    dilation = draw.choice([(1, 1), (1, 1), _pair(draw, 1, 3)])
+    reach = [d * (w - 1) + 1 for w, d in zip(window, dilation)]
+    sizes = [max(1, r + draw.randint(0, 2) - a - b) for r, a, b in zip(reach, before, after)]
+    after = tuple(a + max(0, r - s - b - a) for a, r, s, b in zip(after, reach, sizes, before))
+    c = draw.choice([1, 1, 2, 3, 5, 15, 16, 17, 33])
+    return (draw.randint(1, 5), c, *sizes), (draw.choice(EDGES), c, *window), _pair(draw, 1, 3), before, after, dilation, 1
+
+
 FAMILIES: list[tuple[int, Any, float]] = [  # of a hundred; how; the most products
-    (21, _anything, MOST_PRODUCTS),
+    (18, _anything, MOST_PRODUCTS),
+    (3, _as_large_as_the_map, MOST_PRODUCTS),
     (19, _three_wide, MOST_PRODUCTS),
     (10, _few_channels, MOST_PRODUCTS),
     (6, _depthwise, MOST_PRODUCTS),

@@ -88,6 +88,18 @@ def test_labels_that_a_step_makes_are_refused_before_they_are_looked_at() -> Non
         capture(step)(fastnn.tensor(np.ones((1, 1, 2, 2), np.float32)))  # on a GPU kernels look at them
 
 
+def test_labels_that_a_step_made_are_refused_outside_of_it() -> None:
+    kept: list[Tensor] = []
+
+    def step(x: Tensor) -> Tensor:
+        kept.append(ops.adaptive_max_pool2d(x, 1, return_indices=True)[1])
+        return x * 2.0
+
+    capture(step)(fastnn.tensor(np.ones((3, 1, 2, 2), np.float32)))
+    with pytest.raises(_C.CaptureError, match="was made while a captured step was recorded"):
+        ops.cross_entropy(fastnn.tensor(np.ones((3, 4), np.float32)), kept[0].reshape(3))
+
+
 @pytest.mark.parametrize("make", [optim.LBFGS, optim.NewtonCG])
 def test_a_search_is_not_captured_and_changes_nothing(make: Callable[[Any], optim.Optimizer]) -> None:
     w = fastnn.tensor(np.ones(3), dtype="float64", requires_grad=True)

@@ -62,17 +62,18 @@ def test_normalisation_of_no_channels(shape: tuple[int, ...], training: bool, ea
 
 
 def test_replayed_steps_without_elements() -> None:
+    scale, w = ones(1), ones(4, 1, 2, 2)
+
     @fastnn.capture
-    def step(x: Tensor, w: Tensor) -> Tensor:
-        x.grad = w.grad = None
-        y = ops.conv2d(x, w, None, groups=4, padding=1)
+    def step(x: Tensor) -> Tensor:
+        scale.grad = w.grad = None
+        y = ops.conv2d(x * scale, w, None, groups=4, padding=1)
         y.sum().backward()
         return y
 
-    x, w = ones(2, 4, 0, 0), ones(4, 1, 2, 2)
     for _ in range(3):
-        assert step(x, w).shape == (2, 4, 1, 1)
-        assert gradients(x, w) == (0, 0)
+        assert step(ones(2, 4, 0, 0).detach()).shape == (2, 4, 1, 1)
+        assert gradients(scale, w) == (0, 0)
 
 
 @pytest.mark.parametrize("pool", [ops.adaptive_avg_pool2d, ops.adaptive_max_pool2d])
@@ -126,7 +127,7 @@ def test_lower_precision_of_a_vast_geometry(precision: str) -> None:
             {"padding": 1_073_741_824, "dilation": 1_073_741_824},
             "2147483649 x 2147483649 pixels with padding; each must be less than 2**30",
         ),
-        ({"padding": 100_000, "stride": 100_000}, "stride 100000 x 100000 x groups 1"),
+        ({"padding": 100_000, "stride": 100_000}, "stride 100000 x 100000 x groups 1 must be at most 2**31"),
     ],
 )
 def test_what_no_kernel_counts_to_is_refused(geometry: dict[str, int], text: str) -> None:

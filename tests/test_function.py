@@ -306,3 +306,21 @@ def test_gradcheck_names_the_input() -> None:
 def test_gradcheck_needs_a_float_input() -> None:
     with pytest.raises(ValueError, match="none of the inputs is of a float type"):
         fastnn.gradcheck(lambda x: x, [np.arange(3)])
+
+
+def test_a_backward_that_writes_into_its_argument_is_refused() -> None:
+    """Two inputs of a sum share that gradient."""
+
+    class Zeroes(fastnn.Function):
+        @staticmethod
+        def forward(ctx: Any, x: fastnn.Tensor) -> Any:
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx: Any, dy: fastnn.Tensor) -> Any:
+            dy.copy_from(dy.numpy() * 0)
+            return dy
+
+    a, b = (fastnn.tensor(np.ones(3), requires_grad=True) for _ in range(2))
+    with pytest.raises(RuntimeError, match="Zeroes.backward wrote into the gradient it was given"):
+        (b + Zeroes.apply(a)).sum().backward()

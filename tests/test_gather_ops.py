@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -177,3 +178,53 @@ def test_on_a_gpu(gpu: str) -> None:
         assert _C.last_call()["device"].startswith(device.split(":")[0])
         results.append([t.numpy().tobytes() for t in (y, a.grad, b.grad)])
     assert results[0] == results[1]
+
+
+class Liar(np.ndarray):
+    """Compares as it likes."""
+
+    def __ge__(self, other: Any) -> Any:
+        return np.zeros(self.shape, bool)
+
+    __lt__ = __ge__
+
+
+def test_an_index_is_what_its_memory_says() -> None:
+    """Masked values are not passed over, and a class's own comparison says nothing: kernels read where the numbers point."""
+    x = fastnn.tensor(np.ones((10, 3), np.float32))
+    with pytest.raises(ValueError, match="masked"):
+        ops.take(x, np.ma.masked_array([10**9, 0], [True, False]))
+    with pytest.raises(IndexError, match=r"index 1000000000 at \(0,\)"):
+        ops.take(x, np.array([10**9, 0]).view(Liar))
+    with pytest.raises(IndexError, match="lies outside"):
+        ops.take(x, np.array([2**64 - 1], np.uint64))
+
+
+def test_an_index_that_another_thread_writes_is_looked_at_once() -> None:
+    """Either it is good, or it is refused: kernels never see what came after the look."""
+    x, index, stop = fastnn.tensor(np.ones((10, 3), np.float32)), np.zeros(300_000, np.int64), threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            index[:] = 2**40
+            index[:] = 0
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        refused = 0
+        for _ in range(150):
+            try:
+                assert ops.take(x, index).numpy().all()
+            except IndexError:
+                refused += 1
+    finally:
+        stop.set()
+        writer.join()
+    assert refused
+
+
+def test_small_types_of_an_index_count_no_further_than_they_go() -> None:
+    x = fastnn.tensor(np.arange(1000.0))
+    assert ops.take(x, np.array([1, 200], np.uint8)).numpy().tolist() == [1, 200]
+    assert ops.take(x, np.array([-1, 100], np.int8)).numpy().tolist() == [999, 100]

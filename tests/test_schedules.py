@@ -310,3 +310,19 @@ def test_a_function_that_comes_down_to_0_may_round_to_just_below_it() -> None:
     optimizer = SGD([nn.Parameter(np.ones(3, np.float32))], lambda step: 0.1 - 0.01 * step - 1e-17)
     optimizer.steps = 10
     assert optimizer.rates() == [0.0]
+
+
+@pytest.mark.parametrize("factor", [1, 1.0000000001, 2])
+def test_restarts_without_end_are_found_at_once(factor: float) -> None:
+    """A period that is nothing beside the step."""
+    rate = schedules.cosine_restarts(0.1, 1e-20, factor)
+    assert 0 <= rate(1) <= 0.1
+
+
+def test_a_great_many_restarts_are_those_of_one_after_the_other() -> None:
+    rate = schedules.cosine_restarts(1.0, 3, 1.01)
+    begin, length = 0.0, 3.0
+    for t in range(100_000):
+        while t >= begin + length:
+            begin, length = begin + length, length * 1.01
+        assert rate(t) == pytest.approx((1 + math.cos(math.pi * (t - begin) / length)) / 2, abs=1e-6)

@@ -25,9 +25,7 @@ Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, P
   // One window knows no stride: beyond the padded input it would only part the gradient into more phases.
   if (P == 1 && stride_h > height) stride_h = height ? height : 1;
   if (Q == 1 && stride_w > width) stride_w = width ? width : 1;
-  if (stride_h * stride_w > 2 * most / G)
-    refuse("conv2d: stride ", stride_h, " x ", stride_w, " x groups ", G, " = ", double(stride_h) * double(stride_w) * double(G),
-           "; at most 2**31");
+  if (stride_h * stride_w > 2 * most / G) refuse("conv2d: stride ", stride_h, " x ", stride_w, " x groups ", G, " must be at most 2**31");
 }
 Shape Conv2d::x_shape() const { return shape_of(N, C, H, W); }
 Shape Conv2d::w_shape() const { return shape_of(K, C / G, R, S); }
@@ -48,8 +46,7 @@ MatMul::MatMul(Shape a_, Shape b_, bool ta, bool tb, Activation activation_)
   batch = 1;
   y = a;
   y.d[a.rank - 2] = M, y.d[a.rank - 1] = N;
-  const bool shared_b = b.rank == 2;
-  if (a.rank > 2 && shared_b && !ta) {  // every row of a meets the same b
+  if (a.rank > 2 && b.rank == 2 && !ta) {  // every row of a meets the same b
     for (int i = 0; i < a.rank - 2; i++) M *= a.d[i];
     return;
   }

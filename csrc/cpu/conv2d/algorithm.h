@@ -34,8 +34,7 @@ struct ConvAlgorithm {
   bool (*normalizes)(const Conv2d&) = nullptr;  // whether it makes a normalized x itself
 };
 
-// Whether copies with padding (padded.h) of the rows that a window spans would be vast, or the phases of its strides countless: such
-// geometries are for `plain`. Offsets in the copies are int32.
+// Whether padded copies (padded.h), whose offsets are int32, would be vast, or the phases of strides countless: such are for `plain`.
 INLINE bool is_vast(const Conv2d& v) {
   const int64_t reach_h = (v.R - 1) * v.dilation_h + 1, reach_w = (v.S - 1) * v.dilation_w + 1;
   const double columns = double(v.W + v.pad_left + v.pad_right + reach_w), pixels = double(reach_h) * columns;
@@ -57,6 +56,8 @@ extern const ConvAlgorithm winograd4_forward, winograd4_backward_input, winograd
 extern const ConvAlgorithm winograd2_forward, winograd2_backward_input, winograd2_backward_weight;
 // winograd_narrow.cpp: of one or two vectors of channels
 extern const ConvAlgorithm winograd4_narrow_forward, winograd4_narrow_backward_input, winograd4_narrow_backward_weight;
+// columns.cpp: windows about as large as the map
+extern const ConvAlgorithm columns_backward_input;
 // depthwise.cpp: one channel in and out per group
 extern const ConvAlgorithm depthwise_forward, depthwise_backward_input, depthwise_backward_weight;
 // plain.cpp: correct for everything
