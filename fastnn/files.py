@@ -15,10 +15,11 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import wraps
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,9 @@ _TYPES = {
 }
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items() if name != "BF16"}
 _METADATA, _MOST_HEADER = "__metadata__", 100_000_000  # bytes, by the format
+SPARE = 64 << 20  # bytes, far more than a parser takes at once beside what it makes
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class CorruptFile(ValueError):
@@ -190,23 +194,43 @@ def _values(file: BinaryIO, kind: str, shape: list[int]) -> np.ndarray:
 
 @contextmanager
 def memory_for(path: str | os.PathLike[str], doing: str) -> Iterator[None]:
-    """A MemoryError inside the block becomes an OutOfMemoryError that names the file and what was done with it ("written", "read")."""
+    """For want of memory inside the block an OutOfMemoryError that names the file and what was done with it ("written", "read"). One that names
+    a file already stays: it is of a file inside the folder."""
     try:
         yield
-    except MemoryError as error:
+    except (MemoryError, OSError) as error:
+        if not _of_memory(error) or (isinstance(error, _C.OutOfMemoryError) and hasattr(error, "filename")):
+            raise
         raise _out_of_memory(path, doing, error) from error
 
 
-def _out_of_memory(path: str | os.PathLike[str], doing: str, error: MemoryError) -> MemoryError:
+def reads(function: F) -> F:
+    """A decorator of what reads the file or folder that is its first argument: for want of memory an OutOfMemoryError names it."""
+    first = function.__code__.co_varnames[0]
+
+    @wraps(function)
+    def call(*args: Any, **keywords: Any) -> Any:
+        with memory_for(args[0] if args else keywords.get(first, ""), "read"):
+            return function(*args, **keywords)
+
+    return call  # type: ignore[return-value]
+
+
+def _of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # mmap's
+
+
+def _out_of_memory(path: str | os.PathLike[str], doing: str, error: Exception) -> MemoryError:
     """Made here, not where it is raised: a frame that refers to its own error keeps what it holds until the collector comes."""
     wanted, (free, held) = requested(error), _free_and_held(error)
     words = f"{wanted} bytes requested, {free} free, {held} held by live arrays"
     told = _C.OutOfMemoryError(f"{os.fspath(path)}: out of memory while it was {doing}: {words}")
     told.requested, told.free, told.held = wanted, free, held
+    vars(told)["filename"] = os.fspath(path)  # as an OSError has it
     return told
 
 
-def requested(error: MemoryError) -> int:
+def requested(error: Exception) -> int:
     """Bytes that there were not; 0 when the error does not say it."""
     if isinstance(error, _C.OutOfMemoryError):
         return error.requested
@@ -214,7 +238,7 @@ def requested(error: MemoryError) -> int:
     return prod(shape) * dtype.itemsize if isinstance(shape, tuple) and isinstance(dtype, np.dtype) else 0
 
 
-def _free_and_held(error: MemoryError) -> tuple[int, int]:
+def _free_and_held(error: Exception) -> tuple[int, int]:
     if isinstance(error, _C.OutOfMemoryError):
         return error.free, error.held
     try:
@@ -226,16 +250,35 @@ def _free_and_held(error: MemoryError) -> tuple[int, int]:
     return 0, 0
 
 
+def room(size: int) -> bool:
+    """Whether so many bytes could be had."""
+    try:
+        np.empty(size, np.uint8)
+    except MemoryError:
+        return False
+    return True
+
+
+def fault(path: str | os.PathLike[str], error: Exception, wrong: str, size: int = 0) -> Exception:
+    """What to raise where a parser trips over `error`: a ValueError, the path and then `wrong`, if the file is at fault; an OutOfMemoryError
+    where there are not even `size` bytes and some to spare, whatever the error says: zlib, tarfile and Pillow's decoders call a file
+    damaged when it is memory that they lack."""
+    if _of_memory(error) or not room(size + SPARE):
+        return _out_of_memory(path, "read", error)
+    return ValueError(f"{os.fspath(path)}: {wrong}")
+
+
 @contextmanager
 def reading(path: str | os.PathLike[str], wrong: str) -> Iterator[None]:
     """Whatever a parser trips over inside the block becomes one ValueError: the path, then `wrong` with the reason in place of {}. Errors of the
-    disk stay OSErrors and get the path."""
+    disk stay OSErrors and get the path; for want of memory OutOfMemoryError."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a parser led astray seeks before the beginning: EINVAL
+        astray = (None, errno.EINVAL)  # a parser led astray seeks before the beginning: EINVAL
+        if isinstance(error, OSError) and error.errno not in astray and not _of_memory(error):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise ValueError(f"{os.fspath(path)}: {wrong.format(_short(error))}") from error
+        raise fault(path, error, wrong.format(_short(error))) from error
 
 
 def _short(error: Exception) -> str:

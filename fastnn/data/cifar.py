@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arguments import flag, items
 from ..arguments import path as checked_path
-from ..files import reading
+from ..files import memory_for, reading, reads
 from .cifar_pickle import read_pickle
 from .dataset import ArrayDataset, npz_arrays
 from .resize import Resize, each
@@ -45,6 +45,7 @@ CIFAR100 = tuple(
 _TRAIN10 = [f"data_batch_{i}" for i in range(1, 6)]
 
 
+@reads
 def cifar10(path: Path) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test): CIFAR-10's 50,000 + 10,000 images (3, 32, 32) as bytes, ten classes by name.
 
@@ -65,6 +66,7 @@ def cifar10(path: Path) -> tuple[ArrayDataset, ArrayDataset]:
     return ArrayDataset(images, labels, CIFAR10), ArrayDataset(*parts[-1], CIFAR10)
 
 
+@reads
 def cifar100(path: Path, coarse: bool = False) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test): CIFAR-100's 50,000 + 10,000 images (3, 32, 32) as bytes, 100 classes by name, or with coarse=True the 20 groups of five.
 
@@ -123,7 +125,7 @@ class _Files:
         full = os.path.join(self.where, self._full(name))
         if self._contents:
             return full, self._contents[self._full(name)]
-        with open(full, "rb") as file:
+        with memory_for(full, "read"), open(full, "rb") as file:
             return full, file.read()
 
 
@@ -235,6 +237,8 @@ def _holds_jpegs(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return "train_jpeg.npy" in file.namelist()
+    except MemoryError:
+        raise
     except Exception:  # whoever reads it says so
         return False
 

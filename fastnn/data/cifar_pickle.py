@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import shown
+from ..files import fault
 
 _MOST_OPERATIONS = 2_000_000  # the largest published file, CIFAR-100's train, has 250,000
 
@@ -206,6 +207,6 @@ def read_pickle(data: bytes, name: str) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"holds a {type(found).__name__}, not a dictionary")
         return {key: value.numpy() if isinstance(value, _Array) else value for key, value in found.items()}
-    except Exception as error:  # the tokenizer has a dozen ways to say that the file is cut; MemoryError too
+    except Exception as error:  # the tokenizer has a dozen ways to say that the file is cut
         words = str(error) or type(error).__name__
-        raise ValueError(f"{name}: not a whole CIFAR batch in Python's pickle format ({words[:200]})") from error
+        raise fault(name, error, f"not a whole CIFAR batch in Python's pickle format ({words[:200]})") from error

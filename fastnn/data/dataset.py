@@ -16,9 +16,9 @@ from .. import _C, devices, random
 from ..arguments import array, instance, integer, names, number, own_integers, shown
 from ..arguments import path as checked_path
 from ..described import described, plural
-from ..files import reading
+from ..files import reading, reads
 from .frames import Frames, standard
-from .memory import must_fit
+from .memory import must_fit, no_more_than
 
 if TYPE_CHECKING:
     from .resize import Resize
@@ -421,6 +421,7 @@ def _shares(sizes: np.ndarray, fraction: float, total: int, seed: int) -> np.nda
 _NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
+@reads
 def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test) from a numpy .npz file with train_images, train_labels, test_images, test_labels and, if wanted, classes; or from a
     folder of .npy files with these names, whose images are mapped, not read: for sets that do not fit in memory.
@@ -448,8 +449,10 @@ def npz_arrays(path: str) -> dict[str, np.ndarray]:
             raise ValueError(f"it begins with {begins.hex(' ')!r}, not as an archive")
         stream.seek(0)
         with np.load(stream, allow_pickle=False) as file:
-            must_fit(path, sum(member.file_size for member in file.zip.infolist()))
-            found = {name: file[name] for name in file.files}
+            size = sum(member.file_size for member in file.zip.infolist())
+            must_fit(path, size)
+            with no_more_than(size):
+                found = {name: file[name] for name in file.files}
         other = [name for name, array in found.items() if not isinstance(array, np.ndarray)]
         if other:
             raise ValueError(f"{other[0][:80]} is no .npy file")
@@ -470,7 +473,8 @@ def _in_folder(folder: str) -> list[str]:
 
 def _mapped(path: str) -> np.ndarray:
     with reading(path, "not a whole .npy file of a plain array ({})"):
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        with no_more_than(os.path.getsize(path)):
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray):
             raise ValueError("an archive of several")
         _check_text(mapped)

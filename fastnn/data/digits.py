@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 
 import numpy as np
 
-from .dataset import ArrayDataset
+from ..files import memory_for
+from .dataset import ArrayDataset, npz_arrays
 from .resize import Resize
 
 
@@ -15,7 +17,8 @@ def digits() -> tuple[ArrayDataset, ArrayDataset]:
 
     Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0.
     """
-    with resources.files(__package__).joinpath("digits.npz").open("rb") as stream, np.load(stream) as file:
+    with resources.as_file(resources.files(__package__).joinpath("digits.npz")) as path, memory_for(path, "read"):
+        file = npz_arrays(os.fspath(path))
         whole = ArrayDataset(file["images"], file["labels"], [str(digit) for digit in range(10)], resize=Resize(8, channels=1, highest=16))
-    test = np.arange(len(whole)) % 5 == 4
-    return whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))
+        test = np.arange(len(whole)) % 5 == 4
+        return whole.take(np.flatnonzero(~test)), whole.take(np.flatnonzero(test))

@@ -15,6 +15,7 @@ from .. import _C
 from ..arguments import flag, instance, integer, items, number
 from ..arguments import path as checked_path
 from ..described import plural
+from ..files import memory_for, reads
 from .dataset import ArrayDataset, Dataset, checked_classes, checked_resize, split
 from .items import ItemDataset
 from .resize import Resize, each
@@ -67,13 +68,15 @@ class ImageFiles:
     def decoded(self, progress: bool = False) -> ArrayDataset:
         """All of them in memory, as bytes; with a progress bar, on a terminal."""
         channels, height, width = self.resize.shape
-        images = np.empty((len(self), height, width, channels), np.uint8)
+        title = "reading images" if flag("ImageFiles.decoded", "progress", progress) else None
+        with memory_for(self.paths[0] if self.paths else "", "read with all the others"):
+            images = np.empty((len(self), height, width, channels), np.uint8)
 
-        def fill(i: int) -> None:
-            images[i] = self.resize(self.paths[i]).transpose(1, 2, 0)
+            def fill(i: int) -> None:
+                images[i] = self.resize(self.paths[i]).transpose(1, 2, 0)
 
-        each(len(self), fill, "reading images" if flag("ImageFiles.decoded", "progress", progress) else None)
-        return ArrayDataset(images.transpose(0, 3, 1, 2), self.labels, self.classes, resize=self.resize)
+            each(len(self), fill, title)
+            return ArrayDataset(images.transpose(0, 3, 1, 2), self.labels, self.classes, resize=self.resize)
 
     def without_broken(self) -> tuple[ImageFiles, Skipped]:
         """Those that are whole images, and the others with the reason."""
@@ -91,6 +94,7 @@ class ImageFiles:
         return kept, [(self.paths[i], reasons[i]) for i in sorted(reasons)]
 
 
+@reads
 def image_folder(
     path: Path,
     size: int | Sequence[int] = 64,
@@ -134,7 +138,7 @@ def image_folder(
     if left := _left_out(root, parts):
         warnings.warn(
             f"{', '.join(left)}: left out, no val or test folder with a sub-folder of images for each class; the photos in {names} are used",
-            stacklevel=2,
+            stacklevel=3,  # above what reads() puts around this
         )
     if len(parts) < 2:
         rest, test = _with_test(parts.get("train", root), read(parts.get("train", root)), test_fraction, seed)

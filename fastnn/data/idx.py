@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arguments import integer
 from ..arguments import path as checked_path
+from ..files import fault, memory_for, reads
 from .dataset import ArrayDataset
 from .memory import must_fit
 
@@ -26,12 +27,12 @@ _PIECE = 1 << 22
 def read_idx(path: Path, rank: int) -> np.ndarray:
     """The uint8 array of `rank` dimensions in an IDX file, plain or gzipped. ValueError, naming the file, when it is anything else."""
     checked_path("read_idx", "path", path), integer("read_idx", "rank", rank, 0, 256)
-    with open(path, "rb") as file:
+    with memory_for(path, "read"), open(path, "rb") as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"
         try:
             return _array(gzip.GzipFile(fileobj=file) if packed else file, os.fspath(path), rank)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{os.fspath(path)}: damaged or truncated gzip file ({error}); fetch it again") from error
+            raise fault(path, error, f"damaged or truncated gzip file ({error}); fetch it again") from error
         except OSError as error:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
@@ -66,6 +67,7 @@ def _up_to(count: int, stream: IO[bytes] | gzip.GzipFile) -> bytearray:
     return data
 
 
+@reads
 def idx(folder: Path, classes: Sequence[str] | None = None) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test) from the four files of MNIST's layout in `folder`: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]."""
     checked_path("idx", "folder", folder)

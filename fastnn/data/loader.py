@@ -169,7 +169,7 @@ class Loader(Settled):
 
     def batches(self, epoch: int, first: int = 0) -> Batches:
         """The batches of one epoch, from number `first` on. A forked child may go on with them: it makes each when it is asked for."""
-        from concurrent.futures import ThreadPoolExecutor
+        from .pool import Pool
 
         integer("Loader.batches", "first", first, 0)
         order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
@@ -179,7 +179,7 @@ class Loader(Settled):
                 yield self.batch(part, frames)
             return
         collector.watch()
-        pool, process = ThreadPoolExecutor(self.workers, thread_name_prefix="fastnn-loader"), os.getpid()
+        pool, process = Pool(self.workers, thread_name_prefix="fastnn-loader"), os.getpid()
         try:
             ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
             for place, part in enumerate(parts):

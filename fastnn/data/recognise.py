@@ -6,6 +6,7 @@ import os
 import zlib
 
 from ..arguments import path as checked_path
+from ..files import reads
 from . import cifar, folder
 
 KINDS = {
@@ -29,6 +30,7 @@ def names_below(path: str | os.PathLike[str]) -> str:
     return f"{zlib.crc32(chr(0).join(sorted(names)).encode(errors='surrogateescape')):08x}"
 
 
+@reads
 def recognise(path: str | os.PathLike[str]) -> tuple[str, str]:
     """(kind, path): one of `KINDS`, and where it lies - `path` or, when that holds a single folder and nothing else, the one inside.
 

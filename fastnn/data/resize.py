@@ -14,6 +14,7 @@ import numpy as np
 from .. import _C
 from ..arguments import instance, integer, one_of, shown, text
 from ..described import Described
+from ..files import fault, memory_for
 from .augment import checked_sides
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ class Resize(Described):
             return self._array(image)
         if os.path.isdir(image):
             raise IsADirectoryError(f"{os.fspath(image)}: is a folder; expected an image file")
-        with open(image, "rb") as file:
+        with memory_for(image, "read"), open(image, "rb") as file:
             return self.decode(file.read(), os.fspath(image))
 
     def decode(self, data: bytes | memoryview, name: str) -> np.ndarray:
-        """The array of an image file's bytes. ValueError, with the name in front, when they are no whole image."""
-        pillow = _pillow()
+        """The array of an image file's bytes. ValueError, with the name in front, when they are no whole image; OutOfMemoryError."""
+        pillow, pixels = _pillow(), 0
         (
             instance("Resize.decode", "data", data, (bytes, bytearray, memoryview), "the bytes of an image file"),
             text("Resize.decode", "name", name),
@@ -85,18 +86,17 @@ class Resize(Described):
             with pillow.open(io.BytesIO(data)) as image:
                 if image.format == "EPS":  # Pillow would hand it to Ghostscript
                     raise ValueError("PostScript is a program, which is not run")
+                pixels = image.width * image.height
                 image.draft(None, (2 * max(self.size), 2 * max(self.size)))
                 return self._array(image)
-        except MemoryError:
-            raise
         except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
             raise ValueError(
                 f"{name}: larger than Pillow opens, for fear of bombs ({error}); make it smaller, or set PIL.Image.MAX_IMAGE_PIXELS if it is to be trusted"
             ) from error
-        except pillow.UnidentifiedImageError:
-            raise ValueError(f"{name}: not an image that Pillow knows; expected JPEG, PNG or the like") from None
+        except pillow.UnidentifiedImageError as error:
+            raise fault(name, error, "not an image that Pillow knows; expected JPEG, PNG or the like") from None
         except Exception as error:  # Pillow's decoders have a dozen ways to say that it is damaged
-            raise ValueError(f"{name}: damaged or truncated image ({error})") from error
+            raise fault(name, error, f"damaged or truncated image ({error})", 8 * pixels) from error
 
     def _array(self, image: Any) -> np.ndarray:
         from PIL import Image, ImageOps
@@ -153,15 +153,15 @@ def each(count: int, work: Callable[[int], None], title: str | None = None) -> N
 
     title: what stands before a progress bar, on a terminal; none without it.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     from tqdm.auto import tqdm
+
+    from .pool import Pool
 
     def run(start: int) -> None:
         for i in range(start, min(start + _TASK, count)):
             work(i)
 
-    pool = ThreadPoolExecutor(_C.get_num_threads(), thread_name_prefix="fastnn-decode")
+    pool = Pool(_C.get_num_threads(), thread_name_prefix="fastnn-decode")
     try:
         tasks = range(0, count, _TASK)
         for _ in tqdm(

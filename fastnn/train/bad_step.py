@@ -104,7 +104,7 @@ def reproduce(
     watch, products = Watch(model), _C.get_precision()
     _C.set_precision(notes["products"])
     try:
-        with random.using(generator):
+        with files.memory_for(path, "repeated"), random.using(generator):
             run(watch, model, Forward(model, precision), objective, parts)
     except Exception:  # as in the training, see explained
         if watch.found is None:
