@@ -329,3 +329,13 @@ def test_no_gradients_and_bad_input() -> None:
         nn.frozen(lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="replay"):
         nn.frozen(net, replay="sometimes")
+
+
+def test_a_forward_put_in_place_is_not_replayed() -> None:
+    net, factor = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU()), [1.0]
+    net[2].forward = lambda x: ops.relu(x) * factor[0]  # type: ignore[method-assign]
+    fast, x = nn.frozen(net), fastnn.tensor(np.ones((2, 4), np.float32))
+    assert fast.as_they_are == {"2": "has another forward put in place"}
+    before = [fast(x).numpy() for _ in range(3)][-1]
+    factor[0] = 2.0
+    assert np.array_equal(fast(x).numpy(), 2 * before)

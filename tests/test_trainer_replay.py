@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from test_trainer import bits, blobs, net
 import fastnn
 from fastnn import _C, data, nn, optim
 from fastnn.data import Normalize
-from fastnn.optim import Lookahead, schedules
+from fastnn.optim import EMA, Lookahead, schedules
 from fastnn.train import Callback, Diverged, ModelCheckpoint, Trainer
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
@@ -123,6 +124,87 @@ def test_what_is_not_replayed_is_reported() -> None:
     assert "the host looks at the values" in report(averaging)
 
 
+class OwnObjective(Trainer):
+    def objective(self, logits: fastnn.Tensor, labels: fastnn.Tensor, penalised: float = 1.0) -> fastnn.Tensor:
+        return super().objective(logits, labels, penalised) * (1.0 + self.epoch)
+
+
+class OwnAverage(EMA):
+    def update(self) -> None:
+        self.decay = (1 + self.calls) / (10 + self.calls)
+        super().update()
+
+
+def _own_penalty(t: Trainer) -> None:
+    t.penalty = lambda: (t.model[1].weight ** 2).sum() * (0.01 * t.epoch)  # type: ignore[assignment, index]
+
+
+def _own_forward(t: Trainer) -> None:
+    t.model[1].forward = lambda x: fastnn.ops.linear(x, t.model[1].weight) * (1.0 + t.epoch)  # type: ignore[index]
+
+
+def _own_step(t: Trainer) -> None:
+    step = t.optimizer.step
+
+    def slower() -> None:
+        t.optimizer.param_groups[0]["lr"] = 0.1 / (1 + t.optimizer.steps)
+        step()
+
+    t.optimizer.step = slower  # type: ignore[assignment, method-assign]
+
+
+def _own_loss(t: Trainer) -> None:
+    loss = nn.CrossEntropyLoss()
+    t.loss = lambda logits, labels: loss(logits, labels) * (1.0 + t.epoch)
+
+
+def _own_loss_forward(t: Trainer) -> None:
+    loss = nn.CrossEntropyLoss()
+    t.loss.forward = lambda logits, labels: loss(logits, labels) * (1.0 + t.epoch)  # type: ignore[attr-defined]
+
+
+def _own_layer(t: Trainer) -> None:
+    class Grows(nn.Linear):
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return super().forward(x) * (1.0 + t.epoch)
+
+    t.model[1].__class__ = Grows  # type: ignore[index]
+
+
+OWN: dict[str, Callable[[Trainer], None]] = {
+    "penalty": _own_penalty,
+    "forward": _own_forward,
+    "step": _own_step,
+    "loss": _own_loss,
+    "loss.forward": _own_loss_forward,
+    "layer": _own_layer,
+}
+
+
+@pytest.mark.parametrize("when", [0, 1])
+@pytest.mark.parametrize("own", [*OWN, "trainer", "average"])
+def test_python_of_ones_own_is_not_replayed(own: str, when: int) -> None:
+    """Given to the trainer, or put in by a callback in the middle of a training."""
+
+    class Puts(Callback):
+        def before_epoch(self, trainer: Trainer) -> None:
+            if trainer.epoch == when and own in OWN:
+                OWN[own](trainer)
+                trainer.model[1].note = "another recording"  # type: ignore[index]
+
+    def end(replay: bool | str) -> tuple[dict[str, bytes], list[bytes]]:
+        fastnn.seed(3)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+        average = OwnAverage(model, 0.5) if own == "average" else EMA(model, 0.5)
+        kind = OwnObjective if own == "trainer" else Trainer
+        t = kind(model, optim.SGD(model.parameters(), 0.1), ema=average)
+        t.fit(blobs(40), 3, batch_size=8, progress=False, replay=replay, callbacks=[Puts()])
+        assert replay is False or t.replayed.startswith("eager: ") and t.replayed.endswith("; replay=True tries it all the same")
+        return bits(model), [a.numpy().tobytes() for a in average._averages]
+
+    assert end("auto") == end(False)
+
+
 def test_replay_true_is_replayed_or_raises() -> None:
     class Own(nn.Sequential):
         def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
@@ -167,7 +249,7 @@ def test_memory_is_given_back_after_a_fit() -> None:
         assert _C.memory_stats()["allocated"] == before
 
 
-@pytest.mark.parametrize("change", ["dropout", "smoothing", "clip", "momentum"])
+@pytest.mark.parametrize("change", ["dropout", "smoothing", "clip", "momentum", "average", "optimizer", "precision"])
 def test_what_a_callback_changes_is_seen(change: str) -> None:
     """The bits of eager steps, whatever attribute of the library's own parts is set between epochs."""
 
@@ -182,8 +264,17 @@ def test_what_a_callback_changes_is_seen(change: str) -> None:
                 trainer.loss.label_smoothing = 0.3  # type: ignore[attr-defined]
             elif change == "clip":
                 trainer.stepping.clip_norm = 0.01
-            else:
+            elif change == "momentum":
                 modules["BatchNorm2d"].momentum = 0.5
+            elif change == "average":
+                trainer.stepping.ema = EMA(trainer.model, 0.5)
+            elif change == "optimizer":
+                trainer.optimizer = optim.Adam(trainer.model.parameters(), 0.01)
+            else:
+                trainer.precision = "bf16"
+
+    if change == "precision" and _C.isa() not in _C.isas("bfloat16"):
+        pytest.skip("this processor has no bfloat16")
 
     def end(replay: bool) -> list[bytes]:
         fastnn.seed(3)
@@ -191,6 +282,7 @@ def test_what_a_callback_changes_is_seen(change: str) -> None:
         one = Trainer(model, optim.SGD(model.parameters(), lr=0.1), seed=1)
         one.fit(data.split(data.digits()[0], 0.2)[1], 3, progress=False, replay=replay, callbacks=[Changes()])
         assert one.replayed.startswith("replayed" if replay else "eager")
-        return [v.tobytes() for v in model.state_dict().values()]
+        averages = [] if one.stepping.ema is None else [a.numpy().tobytes() for a in one.stepping.ema._averages]
+        return averages + [v.tobytes() for v in model.state_dict().values()]
 
     assert end(True) == end(False)

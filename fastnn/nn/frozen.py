@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from copy import deepcopy
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -111,10 +112,16 @@ class FrozenLinear(Linear):
 
 
 def as_it_is(module: Module) -> str:
-    """Why a module runs as it is, in words; empty for one of the library's own without a hook."""
+    """Why a module runs as it is, in words; empty for one of the library's own without a hook, as its class says."""
     if module._hooks:
         return "has a forward hook"
-    return "" if type(module).__module__.split(".")[0] == __name__.split(".")[0] else "is not fastnn's own"
+    return put_in_place(module) if type(module).__module__.split(".")[0] == __name__.split(".")[0] else "is not fastnn's own"
+
+
+def put_in_place(part: Any) -> str:
+    """Which method of one object alone is another function, in words; empty where none is."""
+    name = next((name for name in getattr(part, "__dict__", ()) if isinstance(getattr(type(part), name, None), FunctionType)), "")
+    return f"has another {name} put in place" if name else ""
 
 
 class Frozen:

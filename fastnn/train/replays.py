@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _C
 from ..arguments import one_of
-from ..captured import capture
+from ..captured import Captured, capture
+from ..nn.frozen import put_in_place
+from ..ops.python_words import by_identity
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
@@ -25,11 +27,21 @@ class Replays:
         reason = "replay=False" if wanted is False else reason_against(trainer, asked=wanted is True)
         if reason and wanted is True:
             raise ValueError(f"fit: the step cannot be replayed: {reason}")
-        self.captured = None if reason else capture(trainer._whole_step)
-        self.settings = _settings(trainer)
+        self.captured = None if reason else self._capture(trainer)
         trainer.replayed = f"eager: {reason or 'no step was done'}"
-        if self.captured is not None:
-            self.captured.announce = lambda: self.announce(trainer)
+
+    def _capture(self, trainer: Trainer) -> Captured:
+        self.settings, asked = _settings(trainer), self.wanted is True
+
+        def step(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            """Python runs when the step is recorded, and only then: for what callbacks have put into the model or the trainer meanwhile, too."""
+            if reason := reason_against(trainer, asked=asked):
+                raise _C.CaptureError(reason)
+            return trainer._whole_step(x, labels)
+
+        captured = capture(step)
+        captured.announce = lambda: self.announce(trainer)
+        return captured
 
     def announce(self, trainer: Trainer) -> None:
         """Once, before the first step."""
@@ -42,16 +54,16 @@ class Replays:
         if self.captured is None:
             return self._eager(trainer, x, labels)
         trainer._batch = x, labels
-        if (settings := _settings(trainer)) != self.settings:  # a callback changed them
+        if not _same(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
-            self.captured, self.settings = capture(trainer._whole_step), settings
+            self.captured = self._capture(trainer)
         try:
             result: tuple[Tensor, Tensor] = self.captured(x, labels)
         except _C.CaptureError as error:  # as if it had not begun
             if self.wanted is True:
                 raise
             self.end()
-            trainer.replayed = f"eager: {error}"
+            trainer.replayed = f"eager: {str(error).removeprefix('capture: ')}"
             return self._eager(trainer, x, labels)
         return result
 
@@ -67,17 +79,27 @@ class Replays:
 
 
 def _settings(trainer: Trainer) -> list[Any]:
-    """What a step reads besides the model and the optimizer."""
-    parts = (trainer.loss, trainer.penalty)
-    return [*parts, *[dict(getattr(part, "__dict__", {})) for part in parts], trainer.stepping.clip_norm, trainer.stepping.clip_value]
+    """What a step reads besides the model and what is kept of the optimizer. A method that is another now is another's, or another function."""
+    stepping, parts = trainer.stepping, (trainer.loss, trainer.penalty)
+    methods = (trainer.optimizer.step, None if stepping.ema is None else stepping.ema.update, trainer.objective, trainer.gradients)
+    own = [dict(getattr(part, "__dict__", {})) for part in parts]
+    return [*parts, *own, *methods, trainer.precision, stepping.clip_norm, stepping.clip_value]
+
+
+def _same(now: list[Any], before: list[Any]) -> bool:
+    try:
+        with by_identity:
+            return now == before
+    except ValueError:  # an array of numpy's, which is not simply equal or not
+        return False
 
 
 def reason_against(trainer: Trainer, *, asked: bool) -> str | None:
     """Why the step cannot be replayed or, unless that was asked for, is not by itself: only the library's own parts are known to do nothing
     but call kernels."""
-    modules = list(trainer.model.modules())
-    if trainer.stepping.accumulate > 1:
-        return f"accumulate={trainer.stepping.accumulate} adds up gradients over several batches"
+    modules, stepping = list(trainer.model.modules()), trainer.stepping
+    if stepping.accumulate > 1:
+        return f"accumulate={stepping.accumulate} adds up gradients over several batches"
     if isinstance(trainer.optimizer, FullBatch):
         return f"{trainer.optimizer.name} looks at the loss while it steps"
     hooked = next((m for m in modules if m._hooks), None)
@@ -85,8 +107,9 @@ def reason_against(trainer: Trainer, *, asked: bool) -> str | None:
         return f"{type(hooked).__name__} has a forward hook"
     if asked:
         return None
-    foreign = next((part for part in (*modules, trainer.loss, *_all_of(trainer.optimizer)) if not _of_the_library(part)), None)
-    return None if foreign is None else f"{_name(foreign)} is not fastnn's own; replay=True tries it all the same"
+    others = (trainer, stepping, stepping.ema, trainer.loss, trainer.penalty)
+    parts = [part for part in (*modules, *others, *_all_of(trainer.optimizer)) if part is not None]
+    return next((f"{reason}; replay=True tries it all the same" for part in parts if (reason := _foreign(part))), None)
 
 
 def _all_of(optimizer: Optimizer) -> list[Optimizer]:
@@ -94,13 +117,10 @@ def _all_of(optimizer: Optimizer) -> list[Optimizer]:
     return [optimizer, *(below for part in getattr(optimizer, "optimizers", ()) for below in _all_of(part))]
 
 
-def _of_the_library(part: Any) -> bool:
-    return _module(part).split(".")[0] == __name__.split(".")[0]
-
-
-def _module(part: Any) -> str:
-    return str(part.__module__ if hasattr(part, "__qualname__") else type(part).__module__)
-
-
-def _name(part: Any) -> str:
-    return str(getattr(part, "__qualname__", type(part).__qualname__))
+def _foreign(part: Any) -> str:
+    """How a part runs Python that is not the library's; empty where it does not."""
+    named = part if hasattr(part, "__qualname__") else type(part)
+    if str(named.__module__).split(".")[0] != __name__.split(".")[0]:
+        return f"{named.__qualname__} is not fastnn's own"
+    other = put_in_place(part)
+    return other and f"{type(part).__qualname__} {other}"
