@@ -262,8 +262,10 @@ class _Take:
         returned: list[Tensor] = []
         self.shape = _flatten(result, returned)
         self.results = [t._array for t in returned]
-        self.leaves = [leaf for leaf, _ in recorder.leaves.values() if leaf.grad is not None]
-        self.gradients = [leaf.grad._array for leaf in self.leaves if leaf.grad is not None]
+        self.leaves = [leaf for leaf, _ in recorder.leaves.values() if leaf._grad is not None]
+        self.bare = [leaf for leaf, _ in recorder.leaves.values() if leaf._grad is None]  # which the step cleared
+        self.begun = list(recorder.begun.values())
+        self.gradients = [leaf._grad._array for leaf in self.leaves if leaf._grad is not None]
         self.parts = [part for part, _ in recorder.parts]
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
@@ -271,7 +273,6 @@ class _Take:
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf in self.leaves)
         self.tensors = list(held.values())
-        self.bare = [p for m in self.modules for p in m._parameters.values() if p is not None and p.grad is None]
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]
         self.hooks = [m._hooks for m in self.modules]
@@ -300,6 +301,7 @@ class _Take:
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
             and not any(self.hooks)
+            and all([(leaf._grad is not None) == had for leaf, had in self.begun])
             and all([part.fits() for part in self.parts])
         )
 
@@ -327,7 +329,7 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     options make other recordings; the last 8 are kept.
     What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
     Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),
-    bool() and hooks raise CaptureError with the line; side effects that cannot be seen (a list that grows, an attribute that changes) are up
+    bool(), hooks and gradients made outside of the step raise CaptureError with the line; side effects that cannot be seen (a list that grows, an attribute that changes) are up
     to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state, and RuntimeError names the
     first array with other bits (parameters, state, results, gradients).
     Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With finite checks or memory

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from . import _C
+from . import _C, recording
 from .arguments import shown
 
 if TYPE_CHECKING:
@@ -14,6 +13,12 @@ if TYPE_CHECKING:
     class Gradient:
         def __get__(self, leaf: Tensor, owner: Any = None) -> Tensor | None: ...
         def __set__(self, leaf: Tensor, value: Tensor | None) -> None: ...
+
+
+def _get(leaf: Tensor) -> Tensor | None:
+    if recording.under_way:
+        recording.read_leaf(leaf)
+    return leaf._grad
 
 
 def _set(leaf: Tensor, value: Tensor | None) -> None:
@@ -25,7 +30,9 @@ def _set(leaf: Tensor, value: Tensor | None) -> None:
             raise ValueError(f"grad has shape {value.shape}; expected {leaf.shape}, that of its tensor")
         if value.dtype != leaf.dtype:
             raise TypeError(f"grad has dtype {value.dtype}; expected {leaf.dtype}, that of its tensor")
+    if recording.under_way:
+        recording.see_leaf(leaf)
     leaf._grad = value
 
 
-grad = cast("Gradient", property(attrgetter("_grad"), _set, doc="The gradient: a Tensor, or None before the first backward."))
+grad = cast("Gradient", property(_get, _set, doc="The gradient: a Tensor, or None before the first backward."))

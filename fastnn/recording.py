@@ -40,7 +40,8 @@ class Recorder:
         self.afters: list[Callable[[], None]] = []
         self.looks: list[Callable[..., None]] = []
         self.modules: dict[int, Any] = {}
-        self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # with the gradient before
+        self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # whose gradient the step changes, with the one before
+        self.begun: dict[int, tuple[Tensor, bool]] = {}  # leaves that the step asked before: whether they had a gradient
         self._end = 0
         self._counted = False
 
@@ -208,8 +209,24 @@ def know(module: Any) -> None:
             recorder.modules[id(each)] = each
 
 
-def see_leaf(leaf: Tensor) -> None:
-    """A leaf whose gradient is about to change."""
+def see_leaf(leaf: Tensor, *, asks: bool = False) -> None:
+    """A leaf whose gradient is about to change. asks: to what depends on whether there is one."""
     recorder = current()
-    if recorder is not None:
-        recorder.leaves.setdefault(id(leaf), (leaf, leaf.grad))
+    if recorder is None or id(leaf) in recorder.leaves:
+        return
+    if asks:
+        recorder.begun.setdefault(id(leaf), (leaf, leaf._grad is not None))
+    recorder.leaves[id(leaf)] = leaf, leaf._grad
+
+
+def read_leaf(leaf: Tensor) -> None:
+    """A leaf whose gradient is looked at. One from outside is another array in each step, which a replay would not see."""
+    recorder = current()
+    if recorder is None or recorder.core is None or id(leaf) in recorder.leaves:
+        return
+    if leaf._grad is not None:
+        raise _C.CaptureError(
+            f"the gradient of a tensor of shape {leaf.shape} was made outside of the step: backward() belongs into it, and one in which "
+            "gradients would pile up begins with zero_grad()"
+        )
+    recorder.begun.setdefault(id(leaf), (leaf, False))

@@ -80,7 +80,7 @@ def _add(a: Array, b: Array) -> Array:
 def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
     if recording.under_way:
-        recording.see_leaf(leaf)
+        recording.read_leaf(leaf), recording.see_leaf(leaf)
     before = leaf._grad
     if before is not None:
         d = _add(before._array, d)

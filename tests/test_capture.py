@@ -131,6 +131,56 @@ def test_gradients_hold_the_last_step() -> None:
         assert p.grad is not None and q.grad is not None and p.grad.numpy().tobytes() == q.grad.numpy().tobytes()
 
 
+def test_gradients_that_a_step_does_not_touch_stay() -> None:
+    """A forward pass alone leaves them; those that the step forgets and does not make anew are gone."""
+    t = Training()
+    look = fastnn.capture(lambda x: t.model(x))
+    x, labels = t.data[0]
+    look(x)
+    t.loss(t.model(x), labels).backward()
+    look(x)
+    assert all(p.grad is not None for p in t.model.parameters())
+
+    used, unused = nn.Linear(3, 2), nn.Linear(3, 2)
+    optimizer = optim.SGD([*used.parameters(), *unused.parameters()], 0.1)
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        optimizer.zero_grad()
+        loss = used(x).sum()
+        loss.backward()
+        return loss
+
+    x = fastnn.tensor(np.ones((4, 3), np.float32))
+    step(x)
+    unused(x).sum().backward()
+    step(x)
+    assert unused.weight.grad is None and used.weight.grad is not None and step._takes[0].runs == 2
+
+
+def test_a_gradient_that_is_assigned() -> None:
+    def run(captured: bool) -> list[bytes]:
+        w = fastnn.tensor(np.ones((3, 2), np.float32), requires_grad=True)
+        optimizer = optim.SGD([w], 0.1)
+
+        def step(x: fastnn.Tensor) -> fastnn.Tensor:
+            with fastnn.no_grad():
+                error = x @ w
+                w.grad = fastnn.ops.transpose(x, None) @ error
+            optimizer.step()
+            return error
+
+        one = fastnn.capture(step) if captured else step
+        rng, seen = np.random.default_rng(0), []
+        for _ in range(3):
+            one(fastnn.tensor(rng.standard_normal((4, 3), np.float32)))
+            assert w.grad is not None
+            seen += [w.numpy().tobytes(), w.grad.numpy().tobytes()]
+        return seen
+
+    assert run(True) == run(False)
+
+
 # --- keys
 
 
@@ -243,7 +293,7 @@ def test_replaced_parameters_and_groups_are_seen() -> None:
 
     @fastnn.capture
     def step(x: fastnn.Tensor) -> fastnn.Tensor:
-        model.zero_grad()
+        optimizer.zero_grad(), model.zero_grad()
         y = model(x)
         y.sum().backward()
         optimizer.step()

@@ -106,6 +106,44 @@ def test_gradients_that_pile_up_over_steps_are_refused() -> None:
     assert len(kept) == 10 and all(p.grad is not None and np.array_equal(k, p.grad.numpy()) for k, p in zip(kept, t.model.parameters()))
 
 
+def test_gradients_made_outside_of_the_step_are_refused() -> None:
+    """Each step's are other arrays: a replay would go on reading those that were there when it was recorded."""
+    t = Training()
+    x, labels = t.data[0]
+
+    def backward() -> None:
+        t.loss(t.model(x), labels).backward()
+
+    backward()
+    clip = fastnn.capture(lambda: fastnn.optim.clip_grad_norm_(t.model.parameters(), 0.1))
+    for captured in (fastnn.capture(lambda: t.optimizer.step()), clip):
+        before = t.state()
+        with pytest.raises(
+            _C.CaptureError, match=r"the gradient of a tensor of shape \(4, 1, 3, 3\) was made outside of the step: backward"
+        ):
+            captured()
+        assert t.state() == before
+
+
+def test_gradients_that_come_before_a_step_that_had_none_are_refused() -> None:
+    t = Training()
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+        loss = t.loss(t.model(x), labels)
+        loss.backward()
+        t.optimizer.step()
+        t.optimizer.zero_grad()
+        return loss
+
+    captured = fastnn.capture(step)
+    for batch in t.data:
+        captured(*batch)
+    assert captured._takes[0].runs == 3
+    t.loss(t.model(t.data[0][0]), t.data[0][1]).backward()
+    with pytest.raises(_C.CaptureError, match="made outside of the step"):
+        captured(*t.data[0])
+
+
 def test_a_draw_of_another_generator_is_refused() -> None:
     other = fastnn.Generator(5)
 

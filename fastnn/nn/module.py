@@ -273,7 +273,6 @@ class Module:
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""
         for parameter in self.parameters():
-            recording.see_leaf(parameter)
             parameter.grad = None
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:

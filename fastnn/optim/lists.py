@@ -63,4 +63,4 @@ def gradients_of(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Tenso
     for p in given:
         if not isinstance(p, Tensor):
             raise TypeError(f"{what}: expected parameters, got {shown(p)}")
-    return [p.grad for p in given if p.grad is not None]
+    return [g for p in given if (g := p.grad) is not None]

@@ -244,8 +244,9 @@ class Optimizer:
         self._refuse_other_parameters()
         for group in self.param_groups:
             for p in group["params"]:
-                recording.see_leaf(p)
-                p.grad = None if set_to_none or p.grad is None else _zeros_like(p)
+                if recording.under_way:
+                    recording.see_leaf(p, asks=not set_to_none)
+                p._grad = None if set_to_none or p._grad is None else _zeros_like(p)
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """One update of every parameter that has a gradient. `closure`, when given, computes the loss and its gradients first; its loss is returned."""
@@ -287,7 +288,7 @@ class Optimizer:
 
     def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str, measured: list[Moved]) -> Launch:
         positions = [i for i, _, _ in members]
-        gradients = [p.grad._array for _, _, p in members if p.grad is not None]
+        gradients = [p._grad._array for _, _, p in members if p._grad is not None]
         state = [
             [
                 self._slot(slot, i, p, self.param_groups[n]) if self._uses(slot, self.param_groups[n]) else g  # not in use: not touched

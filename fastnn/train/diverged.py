@@ -59,7 +59,7 @@ def _telling(model: Module) -> tuple[list[Tensor], list[Tensor]]:
     telling: dict[int, Tensor] = {}
     all_of_them: dict[int, Tensor] = {}
     for module in model.modules():
-        gradients = [p.grad for p in module._parameters.values() if p is not None and p.grad is not None]
+        gradients = [p._grad for p in module._parameters.values() if p is not None and p._grad is not None]
         vectors = [g for g in gradients if g.ndim < 2 or g.device != "cpu"] or gradients
         telling.update((id(g), g) for g in vectors)
         all_of_them.update((id(g), g) for g in gradients)
