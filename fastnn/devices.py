@@ -75,7 +75,7 @@ def _array(values: np.ndarray, dtype: str) -> _C.Array:
 
 
 # Copied deeply or pickled, within optimizers and averages: in the CPU's memory, from where it follows the parameters that it belongs to.
-copyreg.pickle(_C.Array, lambda array: (_array, (np.ascontiguousarray(array.numpy()), array.dtype)))
+copyreg.pickle(_C.Array, lambda array: (_array, (np.asarray(array.numpy(), order="C"), array.dtype)))
 
 _emulated: list[str] = []
 

@@ -80,7 +80,8 @@ def _add(a: Array, b: Array) -> Array:
 def _accumulate(leaf: Tensor, d: Array, taken: set[int]) -> None:
     """Each leaf has memory of its own, also where an operation hands dy to both inputs. `taken`: addresses given to leaves so far."""
     if recording.under_way:
-        recording.read_leaf(leaf), recording.see_leaf(leaf)
+        recording.read_leaf(leaf)
+        recording.see_leaf(leaf)
     before = leaf._grad
     if before is not None:
         d = _add(before._array, d)
@@ -217,7 +218,7 @@ class Tensor:
     def __reduce__(self) -> Any:
         if self._op is not None:
             raise RuntimeError("only tensors without a history can be pickled; use detach() first")
-        return _rebuild, (type(self), np.ascontiguousarray(self.numpy()), self.requires_grad, self.dtype)
+        return _rebuild, (type(self), np.asarray(self.numpy(), order="C"), self.requires_grad, self.dtype)
 
     # --- gradients
 

@@ -193,3 +193,19 @@ def test_a_rate_is_not_kept_where_nobody_reads_it(name: str) -> None:
     optimizer = OPTIMIZERS["SGD"](net())
     with pytest.raises(AttributeError, match=rf"SGD has no attribute {name}: .*param_groups\[0\]\['lr'\]"):
         setattr(optimizer, name, 0.5)
+
+
+@every_copy
+def test_what_has_rank_0_keeps_it(copied: Callable[[Any], Any]) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    other = copied(model)
+    assert {k: v.shape for k, v in other.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    other.load_state_dict(model.state_dict())
+    scale = nn.Parameter(2.0)
+    optimizer = optim.SGD([scale], 0.1, momentum=0.9)
+    scale.grad = fastnn.tensor(1.0)
+    optimizer.step()
+    scale, optimizer = copied((scale, optimizer))
+    scale.grad = fastnn.tensor(1.0)
+    optimizer.step()
+    assert scale.shape == () and np.isclose(scale.item(), 2 - 0.1 - 0.19)
