@@ -60,8 +60,14 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         raise _C.CaptureError("capture: threads, precision or instruction set change again and again while the step is recorded")
 
     def _begun(self, take: _Take, arrays: list[_C.Array]) -> bool:
-        """All recordings share one memory: gradients of the last one that this one does not make anew are copied before it is written to."""
+        """All recordings share one memory: gradients of the last one that this one does not make anew, or that are arguments, are copied before
+        it is written to."""
         assert take.replay is not None
+        low, high = (0, 0) if self._last is None else self._last.span
+        inside = {at: a for a in arrays if low <= (at := a.data_ptr) < high}
+        if inside:
+            apart = {at: a.to(a.device) for at, a in inside.items()}
+            arrays = [apart.get(a.data_ptr, a) for a in arrays]
         if self._last is not take:
             anew = set(map(id, (*take.leaves, *take.bare)))
             for leaf, grad in zip(self._last.leaves, self._last.grads) if self._last is not None else ():
@@ -84,7 +90,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                 "capture: an argument of the step requires a gradient, which only its first step would get; pass it detached"
             )
         self._takes = [t for t in self._takes if not t.stale()]
-        takes = [_Take(rest, _C.Recording(arrays, self.private)) for _ in range(2)]
+        takes, done = [_Take(rest, _C.Recording(arrays, self.private)) for _ in range(2)], False
         generator = random.default_generator()
         drawn = generator.draw
         try:
@@ -99,12 +105,13 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             if takes[0].core.settings != takes[1].core.settings:
                 return None
             _compare(*takes)
+            done = True
         except _C.CaptureError as error:
             raise _C.CaptureError(_located(error)) from None
         finally:
             for take in reversed(takes):
                 take.recorder.leave()
-                take.recorder.undo()
+                take.recorder.undo(refused=not done)
             generator.draw = drawn
         take = takes[1]
         take.make(self._memory)
@@ -134,6 +141,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         outputs = [Tensor(a) for a in replay.results()]  # made now: a step that is done is not to fail for want of memory
         if take.binding != replay.binding:
             take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
+            ends = [(a.data_ptr, a.data_ptr + a.nbytes) for a in replay.kept()]
+            take.span = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
         generator = random.default_generator()
         if take.draws:
             self._copies.write(np.array([generator.seed, generator.draw], np.int64))
@@ -253,7 +262,7 @@ class _Take:
         self.rest, self.core = rest, core
         self.recorder = recording.Recorder(core)
         self.replay: _C.Replay | None = None
-        self.runs, self.binding = 0, -1
+        self.runs, self.binding, self.span = 0, -1, (0, 0)  # span: addresses from the first gradient to the end of the last
         self.grads: list[Tensor] = []
 
     def take_in(self, result: Any, draws: int) -> None:
@@ -271,7 +280,7 @@ class _Take:
         self.modules = list(recorder.modules.values())
         self.settings = [_settings(m) for m in self.modules]
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        held.update((id(leaf), leaf) for leaf in self.leaves)
+        held.update((id(leaf), leaf) for leaf, _ in (*recorder.leaves.values(), *recorder.begun.values()))
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]
@@ -329,9 +338,9 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     options make other recordings; the last 8 are kept.
     What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
     Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),
-    bool(), hooks and gradients made outside of the step raise CaptureError with the line; side effects that cannot be seen (a list that grows, an attribute that changes) are up
-    to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from the same state, and RuntimeError names the
-    first array with other bits (parameters, state, results, gradients).
+    bool(), hooks and gradients made outside of the step raise CaptureError with the line; side effects that cannot be seen (a list that
+    grows, an attribute that changes) are up to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from
+    the same state, and RuntimeError names the first array with other bits (parameters, state, results, gradients).
     Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With finite checks or memory
     checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
     L-BFGS and Newton look at values and cannot be captured.

@@ -40,8 +40,10 @@ class Recorder:
         self.afters: list[Callable[[], None]] = []
         self.looks: list[Callable[..., None]] = []
         self.modules: dict[int, Any] = {}
+        self.registries: list[tuple[dict[str, Any], dict[str, Any]]] = []  # of these modules, and what they held before
         self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # whose gradient the step changes, with the one before
         self.begun: dict[int, tuple[Tensor, bool]] = {}  # leaves that the step asked before: whether they had a gradient
+        self.refused: list[Callable[[], object]] = []  # called when nothing comes of the recording
         self._end = 0
         self._counted = False
 
@@ -84,12 +86,17 @@ class Recorder:
             self._end = self.length()
         self.afters.append(what)
 
-    def undo(self) -> None:
-        """As before the step: gradients, and what the host counts."""
+    def undo(self, *, refused: bool) -> None:
+        """As before the step: gradients, what modules hold (forward may assign a buffer), and what the host counts."""
+        for registry, held in self.registries:
+            registry.clear()
+            registry.update(held)
         for part, state in reversed(self.parts):
             part.restore(state)
         for leaf, before in self.leaves.values():
             leaf.grad = before
+        for what in self.refused if refused else ():
+            what()
 
 
 class _Here(threading.local):
@@ -193,6 +200,13 @@ def look_after_exceptions(tensors: Sequence[Tensor], at: Callable[..., None], si
         at(*tensors)
 
 
+def when_refused(what: Callable[[], object]) -> None:
+    """Calls it when the step that is recorded is not done: what was made for it goes."""
+    recorder = current()
+    if recorder is not None:
+        recorder.refused.append(what)
+
+
 def see_module(module: Any) -> int:
     """A module that the step calls. Returns what `scopes.leave` takes."""
     know(module)
@@ -206,7 +220,9 @@ def know(module: Any) -> None:
         for each in module.modules():
             if each._hooks and recorder.core is not None:
                 raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
-            recorder.modules[id(each)] = each
+            if id(each) not in recorder.modules:
+                recorder.modules[id(each)] = each
+                recorder.registries += [(held, dict(held)) for held in (each._buffers, each._parameters)]
 
 
 def see_leaf(leaf: Tensor, *, asks: bool = False) -> None:

@@ -396,3 +396,19 @@ def test_a_model_that_became_another_type_needs_another_average(doing: str) -> N
     model.double()
     with pytest.raises(TypeError, match=rf"^EMA.{doing}\(\): weight has become float64, its average is float32; make a new one$"):
         getattr(ema, doing)()
+
+
+def test_lookahead_has_an_alpha_beside_that_of_its_optimizer() -> None:
+    weights = [nn.Parameter(np.ones((3, 3), np.float32)) for _ in range(2)]
+    for inner in (optim.RMSprop(weights), Together(optim.RMSprop(weights[:1], alpha=0.9), Adam(weights[1:]))):
+        optimizer = Lookahead(inner, alpha=0.25)
+        optimizer.alpha = 0.75
+        assert optimizer.alpha == 0.75 and inner.param_groups[0]["alpha"] in (0.99, 0.9)
+
+
+def test_steps_of_optimizers_together_are_set_one_by_one() -> None:
+    optimizer = Lookahead(SGD(net().parameters(), 0.1))
+    with pytest.raises(AttributeError, match=r"Lookahead\(SGD\).steps is that of its optimizers; set optimizer.optimizers\[0\].steps"):
+        optimizer.steps = 3
+    optimizer.optimizers[0].steps = 3
+    assert optimizer.steps == 3

@@ -220,6 +220,89 @@ def test_precision_and_threads_make_other_recordings(threads: None) -> None:
         _C.set_precision(before)
 
 
+def test_parameters_that_change_groups_and_come_back() -> None:
+    def run(captured: bool) -> bytes:
+        fastnn.seed(0)
+        layer, x = nn.Linear(3, 2), fastnn.tensor(np.ones((4, 3), np.float32))
+        w, b = layer.parameters()
+        optimizer = optim.SGD([{"params": [w], "lr": 0.1}, {"params": [b], "lr": 0.0}])
+
+        def step(x: fastnn.Tensor) -> None:
+            optimizer.zero_grad()
+            (layer(x) ** 2).sum().backward()
+            optimizer.step()
+
+        one = fastnn.capture(step) if captured else step
+        for first, second in (([w], [b]), ([], [w, b]), ([w], [b])):
+            for group, params in zip(optimizer.param_groups, (first, second)):
+                group["params"] = params
+            one(x)
+        return w.numpy().tobytes()
+
+    assert run(True) == run(False)
+
+
+def test_tensors_that_no_module_has_are_looked_at() -> None:
+    """One that is trained from some step on."""
+
+    def run(captured: bool) -> list[bytes]:
+        rng = np.random.default_rng(0)
+        w, v = (fastnn.tensor(rng.standard_normal(shape, np.float32), requires_grad=True) for shape in ((3, 2), (2, 2)))
+        optimizer = optim.SGD([w, v], 0.01)
+
+        def step(x: fastnn.Tensor) -> None:
+            optimizer.zero_grad()
+            (((x @ w) @ v) ** 2).sum().backward()
+            optimizer.step()
+
+        one = fastnn.capture(step) if captured else step
+        for i in range(4):
+            v.requires_grad = i > 1
+            one(fastnn.tensor(rng.standard_normal((4, 3), np.float32)))
+        return [w.numpy().tobytes(), v.numpy().tobytes()]
+
+    assert run(True) == run(False)
+
+
+def test_a_layer_that_is_not_called_is_looked_at() -> None:
+    """Its arrays are others once its type was changed, and changed back."""
+    layer, x = nn.Linear(3, 2).requires_grad_(False), fastnn.tensor(np.ones((1, 3), np.float32))
+    captured = fastnn.capture(lambda x: fastnn.ops.linear(x, layer.weight, layer.bias))
+    assert np.array_equal(captured(x).numpy(), layer(x).numpy()) and np.array_equal(captured(x + 1.0).numpy(), layer(x + 1.0).numpy())
+    assert captured._takes[0].runs == 2, "arguments are others each time"
+    layer.double(), layer.float()
+    layer.weight.copy_from(np.full((2, 3), 7, np.float32))
+    assert np.array_equal(captured(x).numpy(), layer(x).numpy())
+
+
+def test_a_gradient_as_an_argument(threads: None) -> None:
+    """It lies in the recording's memory, where other arguments are copied to."""
+    _C.set_num_threads(1)  # what lies where depends on it
+    rng = np.random.default_rng(0)
+
+    def run(captured: bool, d: int, h: int, k: int, n: int) -> list[float]:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, k))
+        optimizer = optim.SGD(model.parameters(), 0.01)
+        values = np.random.default_rng(1)
+
+        def step(noise: fastnn.Tensor, x: fastnn.Tensor, before: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()
+            (model(fastnn.ops.tanh(x + noise)) ** 2).mean().backward()
+            optimizer.step()
+            return (before * before).sum()
+
+        one, before, seen = fastnn.capture(step) if captured else step, fastnn.tensor(np.zeros((h, d), np.float32)), []
+        for _ in range(3):
+            seen.append(one(*(fastnn.tensor(values.standard_normal((n, d), np.float32)) for _ in range(2)), before).item())
+            assert model[0].weight.grad is not None
+            before = model[0].weight.grad
+        return seen
+
+    for shapes in [(23, 35, 2, 3), (28, 4, 12, 29), *rng.integers(1, 40, (20, 4)).tolist()]:
+        assert run(True, *shapes) == run(False, *shapes), shapes
+
+
 def test_the_number_of_recordings_is_bounded() -> None:
     captured = fastnn.capture(lambda x, factor: x * factor)
     x = fastnn.tensor(np.ones(3, np.float32))

@@ -10,7 +10,7 @@ import pytest
 from captured_steps import Training
 
 import fastnn
-from fastnn import _C, nn
+from fastnn import _C, nn, optim
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
@@ -230,6 +230,74 @@ def test_an_error_in_the_first_step_leaves_everything() -> None:
     with pytest.raises(KeyError, match="of the user"):
         t.call(fastnn.capture(step), *t.data[0])
     assert unchanged(t, before)
+
+
+def test_a_buffer_that_forward_assigns_is_put_back() -> None:
+    class Running(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", fastnn.tensor(np.zeros(3, np.float32)))
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            with fastnn.no_grad():
+                self.mean = self.mean * 0.9 + x.mean(0) * 0.1
+            return x - self.mean
+
+    model, x = nn.Sequential(Running(), nn.Linear(3, 2)), fastnn.tensor(np.ones((4, 3), np.float32))
+    model(x)
+    before = model[0].mean
+    with pytest.raises(_C.CaptureError):
+        fastnn.capture(lambda x: model(x))(x)
+    assert model[0].mean is before and np.allclose(model.state_dict()["0.mean"], 0.1)
+    model(x)
+
+
+def test_what_the_optimizer_was_given_for_a_refused_step_goes() -> None:
+    t = Training(optimizer="adam")
+    t.optimizer.measure_updates = True
+    names = sorted(t.optimizer.state_dict())
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> object:
+        t.step(x, labels)
+        return object()
+
+    for _ in range(2):
+        before = sorted(t.optimizer.state_dict()), t.optimizer.update_ratios()
+        with pytest.raises(_C.CaptureError, match="returns a object"):
+            t.call(fastnn.capture(step), *t.data[0])
+        assert np.array_equal(t.optimizer.update_ratios(), before[1], equal_nan=True) and sorted(t.optimizer.state_dict()) == before[0]
+        t.run(t.step, 1)
+    assert len(names) == 2 and np.isfinite(t.optimizer.update_ratios()).any()
+
+
+def test_what_the_step_refuses_a_replay_refuses_before_it() -> None:
+    t = Training()
+    optimizer, average = optim.Lookahead(t.optimizer, k=2), optim.EMA(t.model, 0.5)
+    t.optimizer = optimizer
+
+    def step(x: fastnn.Tensor, labels: fastnn.Tensor) -> None:
+        t.step(x, labels)
+        average.update()
+
+    def refused(match: str) -> None:
+        before = t.state(), average.calls
+        with pytest.raises((RuntimeError, ValueError), match=match):
+            captured(*t.data[0])
+        assert (t.state(), average.calls) == before
+
+    captured = fastnn.capture(step)
+    captured(*t.data[0])
+    optimizer.alpha = lambda step: -1.0
+    refused("Lookahead: alpha must not be negative")
+    optimizer.alpha = 0.5
+    captured(*t.data[0])
+    average.swap()
+    refused(r"EMA.update\(\): the averages are in the model's place")
+    average.swap()
+    optimizer.param_groups = [dict(group) for group in optimizer.param_groups]
+    with pytest.raises(ValueError, match="param_groups are no longer those"):
+        captured(*t.data[0])
+    assert captured._takes[0].runs == 2
 
 
 def test_with_finite_checks_on_it_runs_eagerly() -> None:

@@ -448,3 +448,33 @@ def test_a_state_that_lacks_what_was_stepped_is_refused() -> None:
     with pytest.raises(ValueError, match="is missing"):
         stepped(Adam, amsgrad=True).load_state_dict(state)
     stepped(SGD, momentum=0.9).load_state_dict(stepped(SGD).state_dict())  # a momentum may be switched on
+
+
+@pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.parametrize(
+    "make, option", [(SGD, {"momentum": 0.9}), (Adam, {"amsgrad": True}), (optim.RMSprop, {"centered": True, "momentum": 0.5})]
+)
+def test_a_state_of_its_own_is_never_refused(make: Callable[..., optim.Optimizer], option: dict[str, Any], partly: bool) -> None:
+    """Also where an option was switched on since the last step, or since the last one of a frozen parameter."""
+
+    def run(loads: bool) -> list[bytes]:
+        p, q = nn.Parameter(np.ones(3)), nn.Parameter(np.full(3, 2.0))
+        optimizer = make([p, q], 0.1)
+
+        def step(*trained: nn.Parameter) -> None:
+            optimizer.zero_grad()
+            sum((t**3).sum() for t in trained).backward()
+            optimizer.step()
+
+        step(p, q)
+        optimizer.param_groups[0].update(option)
+        if partly:
+            step(p)
+        if loads:
+            state = optimizer.state_dict()
+            optimizer = make([p, q], 0.1, **option)
+            optimizer.load_state_dict(state)
+        step(p, q), step(p, q)
+        return [p.numpy().tobytes(), q.numpy().tobytes()]
+
+    assert run(True) == run(False)

@@ -85,6 +85,8 @@ class Module:
         for registry in ("_parameters", "_buffers", "_modules"):
             found = self.__dict__.get(registry)
             if found is not None and name in found:
+                if recording.under_way:
+                    recording.know(self)
                 return found[name]
         raise missing(self, name)
 

@@ -37,6 +37,23 @@ class Behind:
         self.what()
 
 
+class Asked:
+    """What may refuse the step: it is asked before each replay, while nothing is done."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self.what = what
+
+    def fits(self) -> bool:
+        self.what()
+        return True
+
+    def advance(self) -> None: ...
+
+    def state(self) -> None: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
 class Update:
     """Rates and counts of one step of an optimizer: written where its kernels read them."""
 
@@ -53,8 +70,9 @@ class Update:
         for _, launch in self.launches:
             self.optimizer._counts[launch.positions] += 1
         self.optimizer.steps += 1
-        self.optimizer._moved = self.moved
         recorder = recording.current()
+        if recorder is None or recorder.core is None:  # else nothing has moved yet
+            self.optimizer._moved = self.moved
         if recorder is None:
             return
         self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one

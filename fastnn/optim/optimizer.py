@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -303,7 +304,8 @@ class Optimizer:
             pieces = sum(counts)
             (moved,) = self._told(("moved", *positions), device, np.zeros((pieces, 2)))
             measured.append((positions, counts, moved))
-        w, (group, table, t) = [p._array for _, _, p in members], self._told(positions, device, numbers, rates, steps)
+        what = (*positions, *numbers.tolist())  # a group's number stays where it is, so that parameters of another group have another place
+        w, (group, table, t) = [p._array for _, _, p in members], self._told(what, device, numbers, rates, steps)
         return Launch(positions, w, gradients, state, group, table, t, moved, len(rates), pieces)
 
     def _told(self, what: Sequence[Any], device: str, *values: np.ndarray) -> list[Array]:
@@ -326,6 +328,7 @@ class Optimizer:
             array = self._state[slot][position] = followed(f"{self.name}: {slot} of {self._called(position)}", array, p)
         if array is None:
             array = self._state[slot][position] = _C.constant(np.full(p.shape, self._fresh(slot, group), p.dtype), p.device)
+            recording.when_refused(partial(self._state[slot].__setitem__, position, None))
         return array
 
     def _called(self, position: int) -> str:
@@ -357,6 +360,9 @@ class Optimizer:
         """Copies of the arrays kept per parameter, "counts" (the steps of each), "steps", and what schedules with a memory remember. Not the groups'
         options (lr, momentum, ...), as PyTorch's: they are those that an optimizer is made with."""
         arrays = {k: np.array(a.numpy(), order="C") for k, a in self.state_arrays().items()}
+        for i, slot, group in self._lacking(self._state, self._counts):  # of an option that was switched on: what the next step begins with
+            p = self._parameters[i]
+            arrays[f"{i}.{slot}"] = np.full(p.shape, self._fresh(slot, group), p.dtype)
         return {"steps": self.steps, "counts": self._counts.copy(), **arrays, **self._schedule_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -407,13 +413,17 @@ class Optimizer:
 
     def _refuse_missing(self, fresh: dict[str, list[Array | None]], counts: np.ndarray) -> None:
         """A parameter that was stepped has the arrays that its group uses; those of `late_slots` may be absent from the whole state."""
+        for i, slot, _ in self._lacking(fresh, counts):
+            if slot not in self.late_slots or any(array is not None for array in fresh[slot]):
+                raise ValueError(f"{self.name}.load_state_dict: '{i}.{slot}' is missing; its parameter was stepped {counts[i]} times")
+
+    def _lacking(self, state: dict[str, list[Array | None]], counts: np.ndarray) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """Positions of parameters that were stepped, and the arrays that their groups use and that are not there."""
         groups = [group for group in self.param_groups for _ in group["params"]]
-        for slot, arrays in fresh.items():
-            if slot in self.late_slots and not any(array is not None for array in arrays):
-                continue
+        for slot, arrays in state.items():
             for i, (array, group) in enumerate(zip(arrays, groups)):
                 if array is None and counts[i] > 0 and self._uses(slot, group):
-                    raise ValueError(f"{self.name}.load_state_dict: '{i}.{slot}' is missing; its parameter was stepped {counts[i]} times")
+                    yield i, slot, group
 
     def weights_replaced(self) -> None:
         """To be called when other weights were put into the model (the best snapshot): averages of the old ones begin anew."""

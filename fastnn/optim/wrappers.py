@@ -16,7 +16,7 @@ from ..nn import Module
 from ..tensor import Array, Tensor
 from .full_batch import FullBatch
 from .given import array_of, followed, steps_of
-from .host_part import Behind, Part
+from .host_part import Asked, Behind, Part
 from .lists import Told, by_place, floats_of
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, rate_at
@@ -47,8 +47,12 @@ class _Wrapper(Optimizer):
         return f"{type(self).__name__}({', '.join(optimizer.name for optimizer in self.optimizers)})"
 
     @property
-    def steps(self) -> int:  # type: ignore[override]
+    def steps(self) -> int:
         return self.optimizers[0].steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        raise AttributeError(f"{self.name}.steps is that of its optimizers; set optimizer.optimizers[0].steps, and so for each")
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -75,6 +79,9 @@ class _Wrapper(Optimizer):
     def _refuse_other_parameters(self) -> None:
         for optimizer in self.optimizers:
             optimizer._refuse_other_parameters()
+        self._refuse_other_groups()
+
+    def _refuse_other_groups(self) -> None:
         groups, own = [group for optimizer in self.optimizers for group in optimizer.param_groups], self.param_groups
         if not isinstance(own, list) or len(own) != len(groups) or not all(map(is_, own, groups)):
             raise ValueError(f"{self.name}: param_groups are no longer those of the optimizers that it is made of; make a new one of them")
@@ -88,6 +95,7 @@ class _Wrapper(Optimizer):
 
     def _updates(self) -> list[Part]:
         self.rates()  # what one of them refuses, all refuse
+        recording.host_part(Asked(self._refuse_other_groups), None)
         return [part for optimizer in self.optimizers for part in _parts(optimizer)]
 
     def weights_replaced(self) -> None:
@@ -165,12 +173,15 @@ class Lookahead(_Wrapper):
     `finish()` puts the slow weights in place at the end. Call `model.to(device)` before or after, as with any optimizer.
     """
 
+    k: int
+    alpha: Rate
+
     def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: Rate = 0.5, model: Module | None = None) -> None:
         super().__init__(optimizer)
         integer("Lookahead", "k", k, 1), checked_rate("Lookahead", "alpha", alpha, "[0, 1]")
         if model is not None:
             instance("Lookahead", "model", model, Module, "a Module")
-        self.k, self.alpha = k, alpha
+        vars(self).update(k=k, alpha=alpha)  # its own, whatever options its optimizer's groups have
         parameters = [p for group in self.param_groups for p in group["params"]]
         buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
         self._fast: list[Tensor] = [*parameters, *(b for b in buffers if not b.requires_grad)]
@@ -184,9 +195,14 @@ class Lookahead(_Wrapper):
     def _updates(self) -> list[Part]:
         parts = super()._updates()
         self._settle()
-        if (self.steps + 1) % self.k == 0:
-            self._alpha(self.steps + 1)  # refused, if at all, while nothing is done yet
+        self._ask()
+        recording.host_part(Asked(self._ask), None)
         return [*parts, Behind(partial(recording.at_the_end, self._follow))]
+
+    def _ask(self) -> None:
+        """What the next step would refuse, while nothing is done yet."""
+        if (self.steps + 1) % self.k == 0:
+            self._alpha(self.steps + 1)
 
     def _settle(self) -> None:
         """Slow weights and the share lie where the weights do, so that to follow them takes no memory."""
