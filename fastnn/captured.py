@@ -6,15 +6,17 @@ import linecache
 import os
 import threading
 import traceback
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from copy import copy
+from math import copysign
 from typing import Any
 
 import numpy as np
 
 from . import _C, devices, random, recording
 from .arguments import integer, shown
-from .ops.python_words import by_identity
+from .ops.python_words import unchanged
 from .tensor import Tensor, is_grad_enabled
 from .uncopied import Uncopied
 
@@ -279,6 +281,8 @@ class _Take:
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
         self.settings = [_settings(m) for m in self.modules]
+        self.zeros = [(m.__dict__, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
+        self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf, _ in (*recorder.leaves.values(), *recorder.begun.values()))
         self.tensors = list(held.values())
@@ -295,18 +299,10 @@ class _Take:
         return [t._array for t in self.tensors] != self.arrays
 
     def fits(self) -> bool:
-        try:
-            with by_identity:
-                same = all(
-                    [
-                        m.__dict__ == own and m._parameters == p and m._buffers == b and m._modules == below
-                        for m, (own, p, b, below) in zip(self.modules, self.settings)
-                    ]
-                )
-        except ValueError:  # another array of numpy's, which is not simply equal or not
-            return False
+        now = [(m.__dict__, m._parameters, m._buffers, m._modules) for m in self.modules]
         return (
-            same
+            unchanged(now, self.settings)
+            and [copysign(1, own[name]) for own, name in self.zeros] == self.signs
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
             and not any(self.hooks)
@@ -377,10 +373,13 @@ def _flatten(value: Any, into: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
         into.append(value)
         return Tensor
-    if isinstance(value, (tuple, list)):
-        return type(value), [_flatten(v, into) for v in value]
-    if isinstance(value, dict):
-        return dict, {key: _flatten(v, into) for key, v in value.items()}
+    kind, base = type(value), next((base for base in (tuple, list, dict) if isinstance(value, base)), None)
+    if base is not None and not (hasattr(kind, "_make") or kind in (OrderedDict, defaultdict) or _made_as(kind, base)):
+        raise _C.CaptureError(f"the step returns a {kind.__name__}, which is made in a way of its own; expected a {base.__name__}")
+    if base is dict:
+        return kind, {key: _flatten(v, into) for key, v in value.items()}, *([value.default_factory] if kind is defaultdict else [])
+    if base is not None:
+        return kind, [_flatten(v, into) for v in value]
     if isinstance(value, _PLAIN):
         return type(value), value
     raise _C.CaptureError(f"the step returns a {type(value).__name__}; expected Tensors, numbers, None, or tuples, lists and dicts of them")
@@ -389,13 +388,17 @@ def _flatten(value: Any, into: list[Tensor]) -> Any:
 def _rebuild(shape: Any, tensors: Any) -> Any:
     if shape is Tensor:
         return next(tensors)
-    kind, value = shape
-    if kind is dict:
-        return {key: _rebuild(v, tensors) for key, v in value.items()}
+    kind, value, *factory = shape
+    if isinstance(value, dict):
+        return kind(*factory, {key: _rebuild(v, tensors) for key, v in value.items()})
     if isinstance(value, list):
-        made = [_rebuild(v, tensors) for v in value]
-        return kind(*made) if hasattr(kind, "_fields") else kind(made)  # a named tuple takes them one by one
+        return getattr(kind, "_make", kind)([_rebuild(v, tensors) for v in value])  # a named tuple takes them one by one
     return value
+
+
+def _made_as(kind: Any, base: Any) -> bool:
+    """Whether a tuple, list or dict of one's own is made like those."""
+    return kind.__new__ is base.__new__ and kind.__init__ is base.__init__
 
 
 # --- refusals

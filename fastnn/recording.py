@@ -31,6 +31,22 @@ class HostPart(Protocol):
     def restore(self, state: Any) -> None: ...
 
 
+class _Asked:
+    """A question of the step: a replay asks it before anything is done. It may refuse the step; another answer makes another recording."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self.what, self.answer = what, what()
+
+    def fits(self) -> bool:
+        return self.what() == self.answer
+
+    def advance(self) -> None: ...
+
+    def state(self) -> None: ...
+
+    def restore(self, state: None) -> None: ...
+
+
 class Recorder:
     """A recording and what surrounds it. `core` is None while a step runs eagerly beside its replay: only what comes after it is kept back."""
 
@@ -146,6 +162,13 @@ def host_part(part: HostPart, before: Any) -> None:
     recorder = current()
     if recorder is not None:
         recorder.parts.append((part, before))
+
+
+def ask(what: Callable[[], object]) -> None:
+    """Asks it again before each replay of the step that is recorded: whether it raises, and whether the answer is the same."""
+    recorder = current()
+    if recorder is not None:
+        recorder.parts.append((_Asked(what), None))
 
 
 def at_the_end(what: Callable[[], None]) -> None:

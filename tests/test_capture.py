@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -344,6 +345,35 @@ def test_a_named_tuple_is_one() -> None:
         assert type(result) is Pair and result.first.item() == 2 and result.second[0].item() == 3
 
 
+def test_dicts_of_other_kinds_are_of_that_kind() -> None:
+    captured = fastnn.capture(lambda x: [OrderedDict(a=x * 2.0), defaultdict(list, a=x * 3.0), Counted({"a": x})])
+    for _ in range(2):
+        ordered, defaults, counted = captured(fastnn.tensor([1.0]))
+        assert type(ordered) is OrderedDict and ordered["a"].item() == 2 and type(counted) is Counted
+        assert type(defaults) is defaultdict and defaults["a"].item() == 3 and defaults["b"] == []
+
+
+class Counted(dict[str, Any]): ...
+
+
+class Own(tuple[Any, ...]):
+    def __new__(cls, first: Any, second: Any) -> Own:
+        return super().__new__(cls, (first, second))
+
+
+def test_a_tuple_made_in_a_way_of_its_own_is_refused() -> None:
+    with pytest.raises(_C.CaptureError, match="the step returns a Own, which is made in a way of its own; expected a tuple"):
+        fastnn.capture(lambda x: Own(x, x))(fastnn.tensor([1.0]))
+
+
+def test_a_penalty_with_other_factors_is_seen() -> None:
+    layer = nn.Linear(3, 2)
+    penalty = nn.Penalty(layer, l2=0.1)
+    captured = fastnn.capture(lambda: penalty())
+    for penalty.l2, penalty.l1 in ((0.1, 0.0), (5.0, 0.0), (5.0, 1.0), (0.1, 0.0)):
+        assert captured().item() == penalty().item()
+
+
 def test_numbers_that_are_equal_and_not_the_same() -> None:
     captured = fastnn.capture(lambda x, s: x / s)
     for number, expected in ((0.0, np.inf), (-0.0, -np.inf), (0, np.inf), (2, 0.5), (2.0, 0.5), (True, 1.0)):
@@ -351,6 +381,22 @@ def test_numbers_that_are_equal_and_not_the_same() -> None:
     for _ in range(3):
         assert np.isnan(captured(fastnn.tensor([1.0]), float("nan")).item())
     assert captured._takes[0].runs == 3
+
+
+def test_zeros_of_both_signs_as_attributes() -> None:
+    class Divided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = 0.0
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return x / self.by
+
+    model, x = Divided(), fastnn.tensor([1.0])
+    captured = fastnn.capture(lambda x: model(x))
+    for _ in range(2):
+        for model.by in (0.0, -0.0, 2.0):
+            assert captured(x).item() == model(x).item()
 
 
 def test_another_array_of_numpy_as_an_attribute_is_seen() -> None:

@@ -218,6 +218,12 @@ def test_a_bad_label_is_found_before_anything_changes() -> None:
     captured(*t.data[0])
 
 
+def test_a_bad_label_in_the_first_call_is_named() -> None:
+    t = Training()
+    with pytest.raises(ValueError, match=r"label 10 of sample 2 lies outside of \[0, 10\)"):
+        fastnn.capture(t.step)(t.data[0][0], fastnn.tensor(np.array([0, 1, 10, 2, 3])))
+
+
 def test_an_error_in_the_first_step_leaves_everything() -> None:
     t = Training(optimizer="adam")
     t.run(t.step, 1)

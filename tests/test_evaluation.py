@@ -98,3 +98,14 @@ def test_a_sum_is_shown_as_what_a_sample_has(accumulate: int) -> None:
         [row] = t.fit(training, 1, Loader(training, 11, normalize=Normalize.fit(training)), batch_size=size, progress=False)
         shown += [row["loss"], row["val_loss"], t.evaluate(training)["loss"]]
     assert shown == pytest.approx([shown[0]] * len(shown), rel=1e-6)
+
+
+def test_a_layer_that_draws_in_evaluation_does_not_change_the_training() -> None:
+    def weights(validation: Any) -> bytes:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.FractionalMaxPool2d(2, output_size=4), nn.Flatten(), nn.Linear(16, 3))
+        trainer = Trainer(model, optim.SGD(model.parameters(), 0.1))
+        trainer.fit(blobs(40), 2, validation, batch_size=10, progress=False, restore_best=False)
+        return model[2].weight.numpy().tobytes()
+
+    assert weights(blobs(40)) == weights(None)

@@ -208,3 +208,12 @@ def test_a_loaded_model_predicts_frozen(tmp_path: Path) -> None:
     assert trained.evaluate(data)["loss"] == t.evaluate(data)["loss"]
     copy = deepcopy(trained)
     assert copy.predict(data.images).tobytes() == expected.tobytes() and "inference" not in repr(trained)
+
+
+def test_another_array_of_numpys_on_a_layer_is_no_error() -> None:
+    t = Trainer(net(), optim.SGD(net().parameters(), 0.1))
+    images = np.random.default_rng(0).standard_normal((8, 1, 6, 6), np.float32)
+    before = t.predict(images)
+    for note in (np.zeros(3), np.ones(3), fastnn.tensor(np.ones(3)), fastnn.tensor(np.ones(3))):
+        t.model.note = note
+        assert np.array_equal(t.predict(images), before)

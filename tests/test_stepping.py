@@ -3,6 +3,7 @@ checkpoint bit for bit."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from fastnn import nn, optim
 from fastnn.data import Loader, Normalize
 from fastnn.optim import schedules
 from fastnn.train import Callback, ModelCheckpoint, Trainer, load_model
+from fastnn.train.diverged import why_diverged
 
 TRAIN = blobs(100)
 NORMALIZE = Normalize.fit(TRAIN)
@@ -245,3 +247,32 @@ def test_slow_weights_within_several_optimizers_begin_anew_too() -> None:
     best = model.state_dict()
     lookahead.finish()
     assert all(np.array_equal(a, b) for a, b in zip(model.state_dict().values(), best.values(), strict=True))
+
+
+def test_accumulate_may_be_set_within_an_epoch() -> None:
+    """5 batches: one by itself, then two, two."""
+
+    class Doubles(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            seen.append(trainer.batch)
+            trainer.stepping.accumulate = 2
+
+    seen: list[int] = []
+    model = net()
+    Trainer(model, optim.SGD(model.parameters(), 0.01)).fit(blobs(40), 1, batch_size=8, progress=False, callbacks=[Doubles()])
+    assert seen == [1, 3, 5]
+
+
+def test_a_place_within_an_epoch_that_was_not_begun_is_refused() -> None:
+    model = net()
+    t = Trainer(model, optim.SGD(model.parameters(), 0.01))
+    t.batch = 2
+    with pytest.raises(ValueError, match="fit: trainer.batch is 2, but no epoch was begun; set it to 0, or resume"):
+        t.fit(blobs(40), 1, progress=False)
+
+
+def test_a_rate_of_0_is_not_too_high() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+    t = Trainer(model, optim.SGD(model.parameters(), 0.0))
+    t.optimizer.steps = 1
+    assert why_diverged(t, math.nan).endswith("though the rate is 0: it is the data, the loss, or the rate of a step before")

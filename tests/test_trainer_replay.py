@@ -286,3 +286,13 @@ def test_what_a_callback_changes_is_seen(change: str) -> None:
         return averages + [v.tobytes() for v in model.state_dict().values()]
 
     assert end(True) == end(False)
+
+
+def test_another_array_of_numpys_on_the_loss_is_no_error() -> None:
+    class Notes(Callback):
+        def before_step(self, trainer: Trainer) -> None:
+            trainer.loss.note = np.arange(3) + trainer.batch  # type: ignore[attr-defined]
+
+    t = trainer()
+    t.fit(blobs(40), 1, batch_size=8, progress=False, callbacks=[Notes()])
+    assert t.replayed.startswith("replayed: ")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import ops, recording
 from ..arguments import array, number, other_word, several, shown
 from ..ops.loss import finite_numbers
 from ..ops.shape import floats
@@ -203,6 +203,7 @@ class Penalty:
         return self.model
 
     def __call__(self) -> Tensor:
+        recording.ask(lambda: (self.l1, self.l2))
         return ops.penalty(self.weights(), l1=self.l1, l2=self.l2)
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C
+from .. import _C, recording
 from ..arguments import array as as_array
 from ..arguments import finite, refuse_other_integers, shown
 from ..tensor import Array, Op, Tensor, apply, tensor
@@ -137,7 +137,8 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
         try:
             _C.check_labels(what, array, shape, classes, ignore_index)
         except ValueError as error:
-            raise ValueError(f"{error}{_meant(array.numpy(), classes)}") from None
+            meant = "" if recording.current() else _meant(array.numpy(), classes)  # while a step is recorded nobody looks at values
+            raise ValueError(f"{error}{meant}") from None
     return array if array.device == device else array.to(device)
 
 

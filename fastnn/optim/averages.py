@@ -18,7 +18,6 @@ from ..nn import Module, Parameter
 from ..nn.batchnorm import _BatchNorm
 from ..tensor import Array, Tensor, no_grad
 from .given import array_of
-from .host_part import Asked
 from .lists import Told, by_place, floats_of
 
 
@@ -85,7 +84,7 @@ class EMA:
     def update(self) -> None:
         """Takes the model's weights in. RuntimeError while swapped."""
         self._refuse_swapped("update")
-        recording.host_part(Asked(partial(self._refuse_swapped, "update")), None)
+        recording.ask(partial(self._refuse_swapped, "update"))
         recording.at_the_end(self._update)
 
     def _refuse_other_tensors(self, doing: str) -> None:

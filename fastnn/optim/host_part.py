@@ -37,23 +37,6 @@ class Behind:
         self.what()
 
 
-class Asked:
-    """What may refuse the step: it is asked before each replay, while nothing is done."""
-
-    def __init__(self, what: Callable[[], object]) -> None:
-        self.what = what
-
-    def fits(self) -> bool:
-        self.what()
-        return True
-
-    def advance(self) -> None: ...
-
-    def state(self) -> None: ...
-
-    def restore(self, state: Any) -> None: ...
-
-
 class Update:
     """Rates and counts of one step of an optimizer: written where its kernels read them."""
 

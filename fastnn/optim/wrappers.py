@@ -16,7 +16,7 @@ from ..nn import Module
 from ..tensor import Array, Tensor
 from .full_batch import FullBatch
 from .given import array_of, followed, steps_of
-from .host_part import Asked, Behind, Part
+from .host_part import Behind, Part
 from .lists import Told, by_place, floats_of
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, rate_at
@@ -95,7 +95,7 @@ class _Wrapper(Optimizer):
 
     def _updates(self) -> list[Part]:
         self.rates()  # what one of them refuses, all refuse
-        recording.host_part(Asked(self._refuse_other_groups), None)
+        recording.ask(self._refuse_other_groups)
         return [part for optimizer in self.optimizers for part in _parts(optimizer)]
 
     def weights_replaced(self) -> None:
@@ -196,7 +196,7 @@ class Lookahead(_Wrapper):
         parts = super()._updates()
         self._settle()
         self._ask()
-        recording.host_part(Asked(self._ask), None)
+        recording.ask(self._ask)
         return [*parts, Behind(partial(recording.at_the_end, self._follow))]
 
     def _ask(self) -> None:

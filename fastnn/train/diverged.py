@@ -106,4 +106,6 @@ def why_diverged(trainer: Trainer, value: float) -> str:
     rate = trainer.optimizer.rates()[0]
     if not trainer.optimizer.steps:
         return f"{where}, before the first update: the weights are those it began with, so it is not the rate of {rate:.3g}"
+    if not rate:
+        return f"{where}, though the rate is 0: it is the data, the loss, or the rate of a step before"
     return f"{where}: the rate {rate:.3g} is most likely too high; start again with {rate / 10:.1g}, or warm up to it"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..arguments import array, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import Samples, as_dataset
@@ -38,6 +39,17 @@ def mode(model: Module, training: bool) -> Iterator[None]:
     finally:
         for module, was_training in before:
             module.training = was_training
+
+
+@contextmanager
+def _draws_put_back() -> Iterator[None]:
+    """Behind the block the thread's generator stands where it stood: a layer that draws in evaluation, too, does not change a training."""
+    generator = random.default_generator()
+    drawn = generator.draw
+    try:
+        yield
+    finally:
+        generator.draw = drawn
 
 
 def device_of(model: Module) -> str:
@@ -117,7 +129,7 @@ def evaluate(
     if not len(loader):
         raise ValueError("evaluate: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics)
-    with mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
+    with _draws_put_back(), mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)

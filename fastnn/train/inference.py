@@ -8,6 +8,7 @@ from typing import Any
 from .. import nn, ops
 from ..nn import Frozen, Module
 from ..nn.frozen import as_it_is
+from ..ops.python_words import unchanged
 from ..tensor import Tensor
 from .precision import Forward
 
@@ -33,7 +34,7 @@ class Inference:
         if self._reason:
             self.release()
             return forward
-        if self.frozen is None or _standing(forward.model) != self._standing:
+        if self.frozen is None or not unchanged(_standing(forward.model), self._standing):
             self.frozen = None  # before the next one needs memory
             self.frozen, self._standing = nn.frozen(forward.model), _standing(forward.model)
         return self.frozen if forward.precision == "float32" else self._narrow

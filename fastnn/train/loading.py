@@ -32,6 +32,8 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         raise ValueError("fit: the training set is empty; it needs at least one sample")
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
     position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
+    if trainer.batch and not trainer.data:
+        raise ValueError(f"fit: trainer.batch is {trainer.batch}, but no epoch was begun; set it to 0, or resume a checkpoint")
     if trainer.batch and position != trainer.data:
         raise ValueError(
             f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}: give it what it began with, "

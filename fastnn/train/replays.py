@@ -8,7 +8,7 @@ from .. import _C
 from ..arguments import one_of
 from ..captured import Captured, capture
 from ..nn.frozen import put_in_place
-from ..ops.python_words import by_identity
+from ..ops.python_words import unchanged
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
@@ -54,7 +54,7 @@ class Replays:
         if self.captured is None:
             return self._eager(trainer, x, labels)
         trainer._batch = x, labels
-        if not _same(_settings(trainer), self.settings):  # a callback changed them
+        if not unchanged(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
             self.captured = self._capture(trainer)
         try:
@@ -84,14 +84,6 @@ def _settings(trainer: Trainer) -> list[Any]:
     methods = (trainer.optimizer.step, None if stepping.ema is None else stepping.ema.update, trainer.objective, trainer.gradients)
     own = [dict(getattr(part, "__dict__", {})) for part in parts]
     return [*parts, *own, *methods, trainer.precision, stepping.clip_norm, stepping.clip_value]
-
-
-def _same(now: list[Any], before: list[Any]) -> bool:
-    try:
-        with by_identity:
-            return now == before
-    except ValueError:  # an array of numpy's, which is not simply equal or not
-        return False
 
 
 def reason_against(trainer: Trainer, *, asked: bool) -> str | None:

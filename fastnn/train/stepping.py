@@ -70,8 +70,10 @@ class Stepping(Settled):
         self._loader, bounds = loader, loader.bounds()
         self._given = not loader.dataset.of_bytes
         sizes = [end - begin for begin, end in zip(bounds, bounds[1:])]
-        for begin in range(first, len(sizes), self.accumulate):
-            yield sizes[begin : begin + self.accumulate]
+        while first < len(sizes):
+            counts = sizes[first : first + self.accumulate]  # a callback may set it
+            first += len(counts)
+            yield counts
 
     def take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         """One step on the next len(counts) batches; returns its loss. The gradient is that of all of them together: each batch counts by
