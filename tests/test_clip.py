@@ -129,13 +129,15 @@ def test_squares_that_overflow_make_no_zeros_of_finite_gradients(
 ) -> None:
     """On the CPU, in captured steps as eagerly."""
     p, q = (nn.Parameter(np.zeros(n)) for n in (5000, 2))
-    p.grad, q.grad = fastnn.tensor([3e20] + [0.0] * 4999), fastnn.tensor([0.0, 4e20])
+    first, second = fastnn.tensor([3e20] + [0.0] * 4999), fastnn.tensor([0.0, 4e20])
 
     def clip() -> fastnn.Tensor:
+        p.grad, q.grad = first * 1.0, second * 1.0
         return clip_grad_norm_([p, q], 10.0, error_if_nonfinite=strict)
 
     norm = (fastnn.capture(clip) if captured else clip)()
     assert float(norm) == pytest.approx(5e20, rel=1e-6)
+    assert p.grad is not None and q.grad is not None
     assert p.grad.numpy()[:2].tolist() == pytest.approx([6, 0]) and q.grad.numpy().tolist() == pytest.approx([0, 8])
     q.grad = fastnn.tensor([1e20, math.inf])
     assert float(clip_grad_norm_([q], 10.0)) == math.inf

@@ -255,9 +255,7 @@ class Optimizer:
             arguments.function(f"{self.name}.step", "closure", closure, "a function that returns the loss, after backward()")
         loss = closure() if closure is not None else None
         leaves = self._leaves()
-        first = [
-            one.param_groups[0]["params"][0] for one in leaves if one.param_groups[0]["params"]
-        ]  # all of them would cost as much as the step
+        first = [one._parameters[0] for one in leaves if one._parameters]  # all of them would cost as much as the step
         with claimed(f"{self.name}.step", within=True, optimizer=leaves, parameter=first):
             updates = self._updates()  # all memory first: a step is done by every parameter or by none
             launches = [launch for update in updates for launch in update.calls()]
