@@ -127,8 +127,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         With validation data the best snapshot is kept and, unless restore_best=False, put back at the end (that of an earlier fit only
         where the same data judged it). Ctrl-C and SIGTERM end the step, let the callbacks save, and raise Interrupted. Diverged when
         the loss or the norm of the gradients is no number: the step is repeated op by op, and the message names op, layer, element and sample.
-        replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where model, loss and optimizer are
-        fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
+        replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where all that it runs, this class
+        too, is fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
         checked_fit(self, epochs, batch_size, callbacks, restore_best, progress)
         self.resumed = resume is not None
