@@ -92,7 +92,10 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                 "capture: an argument of the step requires a gradient, which only its first step would get; pass it detached"
             )
         self._takes = [t for t in self._takes if not t.stale()]
-        takes, done = [_Take(rest, _C.Recording(arrays, self.private)) for _ in range(2)], False
+        # Arguments of their own: one that the step has by another name as well, too, is an argument here and that array there.
+        apart = [Tensor(a.to(a.device)) for a in arrays]
+        args, keywords = _with(apart, args, keywords)
+        takes, done = [_Take(rest, _C.Recording([t._array for t in apart], self.private)) for _ in range(2)], False
         generator = random.default_generator()
         drawn = generator.draw
         try:
@@ -117,6 +120,12 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             generator.draw = drawn
         take = takes[1]
         take.make(self._memory)
+        assert take.replay is not None
+        places = [a.data_ptr for a in arrays]
+        for a in take.replay.written():
+            if a.nbytes and a.data_ptr in places:
+                which = f"argument {places.index(a.data_ptr)} of the step is written in place, by another name"
+                raise _C.CaptureError(f"capture: {which}: arguments are copies in later steps; pass a copy of it")
         self._takes = [take, *self._takes][:_MOST]
         if self.announce is not None:
             self.announce()
@@ -366,6 +375,13 @@ def _split(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[list[Tensor
     if keywords:
         rest.append(tuple(keywords))
     return tensors, rest
+
+
+def _with(tensors: list[Tensor], args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of `_split`, with these Tensors for theirs."""
+    others = iter(tensors)
+    given = [next(others) if isinstance(value, Tensor) else value for value in (*args, *keywords.values())]
+    return tuple(given[: len(args)]), dict(zip(keywords, given[len(args) :]))
 
 
 def _flatten(value: Any, into: list[Tensor]) -> Any:

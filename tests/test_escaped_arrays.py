@@ -88,6 +88,15 @@ def test_labels_that_a_step_makes_are_refused_before_they_are_looked_at() -> Non
         capture(step)(fastnn.tensor(np.ones((1, 1, 2, 2), np.float32)))  # on a GPU kernels look at them
 
 
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x.reshape(1, 3), lambda x: x.detach()])
+def test_an_argument_that_the_step_has_by_another_name_too(view: Callable[[Tensor], Tensor]) -> None:
+    """In the first call they are one array, in the next ones two: each stays what it is called."""
+    ref = fastnn.tensor(np.arange(3.0))
+    step = capture(lambda x: x * 10.0 + ref)
+    for x in (view(ref), view(ref) + 1.0, view(ref)):
+        assert step(x).numpy().ravel().tolist() == (x.numpy().ravel() * 10 + np.arange(3)).tolist()
+
+
 def test_labels_that_a_step_made_are_refused_outside_of_it() -> None:
     kept: list[Tensor] = []
 

@@ -260,7 +260,7 @@ def test_refusals() -> None:
         (lambda: neighbors.distances(np.zeros((2, 3)), np.zeros((2, 4))), "have 3 features"),
         (lambda: scored([[0], [1]]), r"score: labels have shape \(2, 1\); expected \(2,\), one for each sample"),
         (lambda: fitted.score(np.zeros((0, 4)), np.zeros(0, int)), "score: got no samples; expected at least one"),
-        (lambda: KNeighborsClassifier(1).fit([[1e200], [np.inf]], [0, 1]), "fit: sample 1 holds NaN or infinity"),
+        (lambda: KNeighborsClassifier(1).fit([[1e200], [np.inf]], [0, 1]), "fit: x: sample 1 holds NaN or infinity"),
         (lambda: scored(0), r"score: labels have shape \(\); expected \(2,\)"),
         (lambda: scored([0]), r"score: labels have shape \(1,\); expected \(2,\)"),
     ):
