@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import signals
@@ -80,20 +81,18 @@ def train(options: argparse.Namespace) -> None:
     from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
-    name = _recognise(options)
-    out = options.out or os.path.join("runs", name)
+    out = options.out or os.path.join("runs", _name(options.dataset))
     checkpoint, history_file = (os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl"))
+    _try_folder(out)
+    _recognise(options)
     settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
-    try:
-        os.makedirs(out, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
+    _make_folder(out)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
         with signals.held():
@@ -204,20 +203,49 @@ COMMANDS: dict[str, Run] = {
 # --- the steps of a training
 
 
-def _recognise(options: argparse.Namespace) -> str:
-    """Turns a path given in the place of a data set's name into its kind and --data, and says so. Returns a short name for the run."""
+def _name(dataset: str) -> str:
+    """A short one, for the run on a data set of this name or at this path."""
+    name = os.path.basename(os.path.abspath(dataset))
+    return next((name.removesuffix(end) for end in (".npz", ".tar.gz", ".tgz") if name.endswith(end)), name)
+
+
+def _try_folder(out: str) -> None:
+    """Whether results can be written, before the data are read, which may take long; a folder that was not there is taken away again."""
+    new, above = list[str](), os.path.abspath(out)
+    while not os.path.lexists(above):
+        new.append(above)
+        above = os.path.dirname(above)
+    try:
+        _make_folder(out)
+        if new:
+            os.remove(os.path.join(out, "history.jsonl"))
+    finally:
+        with suppress(OSError):
+            for folder in new:
+                os.rmdir(folder)
+
+
+def _make_folder(out: str) -> None:
+    """With an empty history, by which it is known for a run where it lies among the folders of photos."""
+    try:
+        os.makedirs(out, exist_ok=True)
+        open(os.path.join(out, "history.jsonl"), "a").close()
+    except OSError as error:
+        raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
+
+
+def _recognise(options: argparse.Namespace) -> None:
+    """Turns a path given in the place of a data set's name into its kind and --data, and says so."""
     from .data import recognise
     from .data.recognise import KINDS
 
     if options.dataset in RECIPES:
-        return str(options.dataset)
+        return
     path: str = options.dataset
     if options.data is not None:
         raise ValueError(f"the data set was given twice, as {path} and as --data {options.data}")
     options.dataset, options.data = recognise(path)
     print(f"{options.data}: {KINDS[options.dataset]}")
-    name = os.path.basename(os.path.abspath(path))
-    return next((name.removesuffix(end) for end in (".npz", ".tar.gz", ".tgz") if name.endswith(end)), name)
 
 
 def _repeated(options: argparse.Namespace) -> list[str]:

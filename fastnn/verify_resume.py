@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .train import Trainer
 
 KINDS = ("after a step", "within a step", "while saving")
+_STEPS = "steps.jsonl"
 
 
 def verify(options: argparse.Namespace, words: Sequence[str]) -> bool:
@@ -115,6 +116,7 @@ class _Run:
     def __init__(self, folder: str, words: Sequence[str]) -> None:
         self.folder, self.words = folder, list(words)
         os.makedirs(folder)
+        open(os.path.join(folder, _STEPS), "x").close()  # by which it is known for a run, no class, where it lies in the data's folder
 
     def go(self, plan: Mapping[str, Any]) -> str:
         """A process until it ends or is killed; says which. Raises ValueError with its last words when it fails by itself."""
@@ -130,7 +132,7 @@ class _Run:
     def steps(self) -> list[dict[str, Any]]:
         """The log, without a last line that was cut off, or any other that no step has written: that step counts as missing."""
         lines = []
-        path = os.path.join(self.folder, "steps.jsonl")
+        path = os.path.join(self.folder, _STEPS)
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as log:
             for text in log:
                 with contextlib.suppress(ValueError, RecursionError):
@@ -171,7 +173,7 @@ def child(plan: Mapping[str, Any], begin: Callable[[], tuple[Trainer, dict[str, 
     with contextlib.redirect_stdout(sys.stderr):
         trainer, fit = begin()
     path = os.path.join(plan["folder"], "checkpoint.safetensors")
-    callbacks: list[Callback] = [_Log(os.path.join(plan["folder"], "steps.jsonl")), ModelCheckpoint(path)]
+    callbacks: list[Callback] = [_Log(os.path.join(plan["folder"], _STEPS)), ModelCheckpoint(path)]
     if "save_every" in plan:
         callbacks.append(_SaveEvery(path, plan["save_every"]))
     if "step" in plan:

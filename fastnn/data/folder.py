@@ -25,6 +25,7 @@ Skipped = list[tuple[str, str]]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 MOST_DECODED_BYTES = 2 << 30  # of images that are decoded once and kept
+_CURVES, _OF_A_RUN = "curves.png", ("history.jsonl", "checkpoint.safetensors", "model.safetensors", "steps.jsonl")
 _PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
@@ -126,7 +127,7 @@ def image_folder(
     if not os.path.isdir(root):
         raise FileNotFoundError(f"{root}: there is no such folder; expected one with a sub-folder of images for each class")
     parts = parts_of(root)
-    classes = subfolders(parts.get("train", root))
+    classes = data_folders(parts.get("train", root))
     skipped: Skipped = []
     if len(classes) == 1:
         raise ValueError(f"{parts.get('train', root)}: has one sub-folder, {classes[0]}; expected one for each of two or more classes")
@@ -153,8 +154,8 @@ def parts_of(root: str) -> dict[str, str]:
     classes lie directly in `root`. ValueError where neither is clear."""
     parts: dict[str, str] = {}
     for part, names in _PARTS.items():
-        there = [os.path.join(root, name) for name in subfolders(root) if name.lower() in names]
-        there = [folder for folder in there if subfolders(folder)]  # with classes inside; else it is a class of that name
+        there = [os.path.join(root, name) for name in data_folders(root) if name.lower() in names]
+        there = [folder for folder in there if data_folders(folder)]  # with classes inside; else it is a class of that name
         if len(there) > 1:
             raise ValueError(f"{root}: has {' and '.join(os.path.basename(folder) for folder in there)}; expected one of them")
         if there:
@@ -166,8 +167,8 @@ def parts_of(root: str) -> dict[str, str]:
 
 def _train_alone(root: str, train: str | None) -> bool:
     """Whether the classes lie in `train`, the other folders being no parts; else they lie in `root`."""
-    beside = [name for name in subfolders(root) if train != os.path.join(root, name) and holds_images(os.path.join(root, name))]
-    classes = [name for name in subfolders(train) if holds_images(os.path.join(train, name))] if train else []
+    beside = [name for name in data_folders(root) if train != os.path.join(root, name) and holds_images(os.path.join(root, name))]
+    classes = [name for name in data_folders(train) if holds_images(os.path.join(train, name))] if train else []
     others = [name for name in beside if not any(name.lower() in names for names in _PARTS.values())]
     if train and len(classes) > 1 and others:
         name = os.path.basename(train)
@@ -186,8 +187,36 @@ def _train_alone(root: str, train: str | None) -> bool:
 
 def _left_out(root: str, parts: dict[str, str]) -> list[str]:
     """The folders of images beside the parts."""
-    beside = [os.path.join(root, name) for name in subfolders(root)] if parts else []
+    beside = [os.path.join(root, name) for name in data_folders(root)] if parts else []
     return [folder for folder in beside if folder not in parts.values() and holds_images(folder)]
+
+
+def data_folders(folder: str) -> list[str]:
+    """The names of the visible folders inside, sorted, without those in which only results of trainings lie: `fastnn train .` puts its own there."""
+    return [name for name in subfolders(folder) if not _of_runs(os.path.join(folder, name))]
+
+
+def _of_runs(folder: str) -> bool:
+    below, run = [folder], False
+    while below:
+        here = below.pop()
+        run = run or _is_run(here)
+        with os.scandir(here) as entries:  # a class is left at its first photo, it may have many
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(entry.path)
+                elif entry.name.lower().endswith(EXTENSIONS) and not _is_of_a_run(entry.path):
+                    return False
+    return run
+
+
+def _is_run(folder: str) -> bool:
+    return any(os.path.exists(os.path.join(folder, name)) for name in _OF_A_RUN)
+
+
+def _is_of_a_run(image: str) -> bool:
+    """The one picture that a training draws is no photo of the class in whose folder it was told to write."""
+    return os.path.basename(image) == _CURVES and _is_run(os.path.dirname(image))
 
 
 def subfolders(folder: str) -> list[str]:
@@ -202,12 +231,12 @@ def _counts(name: str) -> bool:
 
 def images_below(folder: str) -> list[str]:
     """The paths of the image files in a folder and below it, sorted."""
-    return sorted(_images_below(folder))
+    return sorted(image for image in _images_below(folder) if not _is_of_a_run(image))
 
 
 def holds_images(folder: str) -> bool:
     """Whether an image file lies in a folder or below it."""
-    return any(True for _ in _images_below(folder))
+    return any(not _is_of_a_run(image) for image in _images_below(folder))
 
 
 def _images_below(folder: str) -> Iterator[str]:
@@ -230,7 +259,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skipped: Skipped | None, progress: bool) -> Dataset:
-    unknown = [name for name in subfolders(folder) if name not in classes and images_below(os.path.join(folder, name))]
+    unknown = [name for name in data_folders(folder) if name not in classes and images_below(os.path.join(folder, name))]
     if unknown:
         raise ValueError(f"{os.path.join(folder, unknown[0])}: the training set has no class of that name; it has {', '.join(classes)}")
     paths: list[str] = []

@@ -41,7 +41,7 @@ def recognise(path: str | os.PathLike[str]) -> tuple[str, str]:
         raise FileNotFoundError(f"{name}: there is no such file or folder; expected {_EXPECTED}")
     if kind := _kind(name):
         return kind, name
-    inside = folder.subfolders(name) if os.path.isdir(name) else []
+    inside = folder.data_folders(name) if os.path.isdir(name) else []
     if len(inside) == 1 and (kind := _kind(os.path.join(name, inside[0]))):
         return kind, os.path.join(name, inside[0])
     raise ValueError(f"{name}: not a data set of a known kind; expected {_EXPECTED}")
@@ -58,7 +58,7 @@ def _kind(path: str) -> str | None:
         return "fashion-mnist" if "fashion" in called else "mnist" if "mnist" in called else "idx"
     if "train_images.npy" in names:
         return "arrays"
-    classes = folder.subfolders(path)
+    classes = folder.data_folders(path)
     if folder.parts_of(path) or (len(classes) > 1 and any(folder.holds_images(os.path.join(path, name)) for name in classes)):
         return "images"
     return None

@@ -1,0 +1,86 @@
+"""The command line and its data: results that lie among the photos, data that are other ones than those of the run, data that fit nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn import data
+from fastnn.cli import main
+
+image_module = pytest.importorskip("PIL.Image")
+
+LINEAR = ["--model", "linear", "--epochs", "1", "--batch-size", "8", "--threads", "1"]
+QUICK = [*LINEAR, "--size", "8"]
+RESULTS = ["checkpoint.safetensors", "curves.png", "history.jsonl", "model.safetensors"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+
+
+def photos(folder: str, classes: str = "cat dog", n: int = 12, seed: int = 0) -> None:
+    """Of each class n, which differ in brightness."""
+    rng = np.random.default_rng(seed)
+    for k, name in enumerate(classes.split()):
+        os.makedirs(f"{folder}/{name}")
+        for i in range(n):
+            image_module.fromarray(rng.integers(100 * k, 100 * k + 50, (8, 8, 3), np.uint8)).save(f"{folder}/{name}/{i}.png")
+
+
+def said(capsys: pytest.CaptureFixture[str], code: int, *words: str) -> str:
+    """Runs the command, and gives what it printed; of a refusal its one line."""
+    assert main(words) == code, capsys.readouterr()
+    out, err = capsys.readouterr()
+    if code:
+        assert err.count("\n") == 1, err
+    return err if code else out + err
+
+
+# --- results among the photos
+
+
+@pytest.mark.parametrize(
+    "place", [[], ["--out", "photos/result"], ["--out", "photos/some/result/"], ["--out", "photos/cat"], ["--out", "."]]
+)
+def test_results_are_no_class(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A training writes into the folder of its data: there may be a second one, and it is resumed and evaluated."""
+    photos("photos")
+    out = place[-1] if place else f"runs/{Path.cwd().name}"
+    for more in ([], [], ["--resume", "--epochs", "2"]):
+        where = "photos" if "." in place else "."  # what lies beside photos is no class where that is all there is
+        told = said(capsys, 0, "train", where, *(more or QUICK), *place)
+        assert "classes cat, dog\n" in told
+        assert "images of 3 x 8 x 8 in 2 classes; 17 for training, 2 for validation, 5 for the test" in told
+    told = said(capsys, 0, "evaluate", f"{out}/model.safetensors", "--data", "photos")
+    assert "of 5 images" in told and "not the photos" not in told
+    assert set(RESULTS) <= {*os.listdir(out)}
+
+
+def test_a_folder_for_results_that_is_there_is_no_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty, as a killed run or its user leaves it. One that has photos is a class, whatever else lies in it."""
+    photos("photos")
+    os.makedirs("photos/result")
+    assert "holds no images; expected those of one class" not in said(capsys, 0, "train", "photos", *QUICK, "--out", "photos/result")
+    photos("photos/result/run", "eel")
+    Path("photos/result/run/history.jsonl").write_text("")
+    assert data.image_folder("photos").train.classes == ("cat", "dog", "result")
+
+
+def test_a_command_that_fails_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos", "cat dog")
+    Path("photos/cat/0.png").write_bytes(b"nothing")
+    assert "0.png" in said(capsys, 2, "train", "photos", *QUICK, "--out", "photos/some/result")
+    assert "0.png" in said(capsys, 2, "train", "photos", *QUICK)
+    assert os.listdir() == ["photos"] and sorted(os.listdir("photos")) == ["cat", "dog"]
+
+
+def test_two_runs_of_verify_resume_are_no_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos")
+    told = said(capsys, 0, "verify-resume", "photos", *QUICK, "--epochs", "2", "--kills", "1", "--out", "photos/two")
+    assert "equal bit for bit" in told and data.image_folder("photos").train.classes == ("cat", "dog")
