@@ -167,3 +167,15 @@ def test_early_stopping_judges_the_running_fit() -> None:
     assert len(t.history) == 15 + 4  # the first was the best: three without progress
     t.fit(training, 10, blobs(9, 1), callbacks=[Says("val_loss", *[0.6, 0.5, 0.4] * 2, *[0.5] * 4), *stop], progress=False)
     assert len(t.history) == 19 + 6
+
+
+def test_the_rate_of_an_epoch_is_that_of_its_steps() -> None:
+    """Also where a callback sets it at the epoch's start."""
+
+    class Steps(Callback):
+        def before_epoch(self, trainer: Trainer) -> None:
+            trainer.optimizer.param_groups[0]["lr"] = 0.1 / 2**trainer.epoch
+
+    t = trainer()
+    t.fit(blobs(60), 3, batch_size=16, callbacks=[Steps()], progress=False)
+    assert [row["lr"] for row in t.history.rows] == [0.1, 0.05, 0.025]

@@ -199,8 +199,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
         sums = Sums(self.loss, self.metrics, self.sums)
         self.sums = sums.values
-        self.sums.setdefault("lr", self.optimizer.rates()[0])
         self._emit("before_epoch")
+        self.sums.setdefault("lr", self.optimizer.rates()[0])  # behind the callbacks, which may set it
         start = time.perf_counter() - self.sums.get("seconds", 0.0)
         with closing(remaining_batches(self, loader)) as batches:
             for counts in self.stepping.counts(loader, self.batch):
