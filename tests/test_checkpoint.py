@@ -15,7 +15,7 @@ from test_trainer import bits, blobs, net
 
 import fastnn
 from fastnn import _C, files, models, nn, ops, optim, random
-from fastnn.data import Loader
+from fastnn.data import ArrayDataset, Loader, Normalize
 from fastnn.files import CorruptFile
 from fastnn.train import Callback, EarlyStopping, Interrupted, ModelCheckpoint, Trainer, load_model, save_model
 
@@ -230,6 +230,32 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
     t.save_model(path)
     with pytest.raises(ValueError, match="c.safetensors: holds a model, not a checkpoint"):
         make("adam").fit(blobs(100), 1, resume=path, **QUIET)
+
+
+def test_labels_mean_the_classes_that_they_meant(tmp_path: Path) -> None:
+    """A class renamed or moved within the order would have had its samples learned as another one, in silence."""
+    path, training = tmp_path / "c.safetensors", blobs(40)
+    make("sgd").fit(training, 1, batch_size=16, callbacks=[ModelCheckpoint(path)], **QUIET)
+    moved = ArrayDataset(training.images, training.labels, ["grey", "bright", "dark"])
+    nameless = ArrayDataset(training.images, training.labels)
+    words = "fit: the training set has the classes grey, bright, dark; the trainer dark, grey, bright: "
+    for given in (moved, Loader(moved, 16, normalize=files_normalize(path))):
+        with pytest.raises(ValueError, match=words):
+            make("sgd").fit(given, 2, batch_size=16, resume=path, **QUIET)
+    named = make("sgd")
+    named.classes = ("grey", "bright", "dark")
+    with pytest.raises(ValueError, match="made with the classes dark, grey, bright; the trainer has grey, bright, dark"):
+        named.fit(moved, 2, batch_size=16, resume=path, **QUIET)
+    assert named.epoch == 0 and named.classes == ("grey", "bright", "dark")
+    t = make("sgd")
+    t.fit(nameless, 2, batch_size=16, resume=path, **QUIET)
+    assert t.classes == ("dark", "grey", "bright")
+    with pytest.raises(ValueError, match=words):
+        t.fit(moved, 1, **QUIET)
+
+
+def files_normalize(path: Path) -> Normalize:
+    return Normalize(**files.read(path)[1]["normalize"])
 
 
 # --- models

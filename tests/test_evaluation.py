@@ -10,7 +10,7 @@ from test_trainer import blobs, trainer
 
 import fastnn
 from fastnn import models, nn, optim
-from fastnn.data import Flip, Loader, Normalize
+from fastnn.data import ArrayDataset, Flip, Loader, Normalize
 from fastnn.train import Trained, Trainer, load_model
 from fastnn.train.loading import checked_validation
 
@@ -55,6 +55,20 @@ def test_a_loader_prepares_samples_as_the_model_takes_them(model: Any, what: str
             getattr(model, what)(Loader(TEST, 7, normalize=other))
     with pytest.raises(ValueError, match=rf"^{what}: the loader has augment=\(Flip.* which changes the samples; leave it out"):
         getattr(model, what)(Loader(TEST, 7, normalize=model.normalize, augment=Flip()))
+
+
+def test_classes_of_other_names_or_in_another_order_are_refused(model: Any) -> None:
+    """Their accuracy is that of labels that mean something else."""
+    for names in (["grey", "dark", "bright"], ["dark", "grey", "light"], ["dark", "grey", "bright", "dim"]):
+        named = ArrayDataset(TEST.images, TEST.labels, names)
+        words = f"the data set has the classes {', '.join(names)}; the model dark, grey, bright: "
+        for given in (named, Loader(named, 7, normalize=model.normalize)):
+            with pytest.raises(ValueError, match=words):
+                model.evaluate(given)
+            with pytest.raises(ValueError, match="fit: the validation set has the classes .*; the training set dark, grey, bright: "):
+                trainer().fit(blobs(60), 1, given, batch_size=16, progress=False)
+        assert model.predict(named).shape == (30, 3)
+    assert model.evaluate((TEST.images, TEST.labels)) == model.evaluate(TEST)
 
 
 def test_a_model_trained_on_samples_as_they_are_evaluates_them_so() -> None:

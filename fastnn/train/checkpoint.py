@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 _OPTIMIZER, _AVERAGE, _BEST = "optimizer/", "average/", "best/"
-_POSITION = ("epoch", "batch", "sums", "data", "generator", "history", "best", "normalize", "resize", "notes")
+_POSITION = ("epoch", "batch", "sums", "data", "generator", "history", "best", "normalize", "resize", "classes", "notes")
 
 
 @dataclass
@@ -77,11 +77,8 @@ class Trained:
         """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
         if loss is not None:
             function("Trained.evaluate", "loss", loss, "a function of (logits, labels)")
-        named = getattr(getattr(data, "dataset", data), "classes", None)
-        if named and self.classes and tuple(named) != self.classes:
-            raise ValueError(f"the data set has the classes {', '.join(named)}; the model {', '.join(self.classes)}")
         parts = (CrossEntropyLoss() if loss is None else loss, by_name(metrics), self.normalize)
-        return evaluation.evaluate(self._forward, data, *parts)
+        return evaluation.evaluate(self._forward, data, *parts, classes=self.classes)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
@@ -312,6 +309,9 @@ def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
 
 def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
     own, ema = trainer.optimizer.name, trainer.stepping.ema
+    saved, has = notes.get("classes"), trainer.classes
+    if saved and has and tuple(saved) != has:
+        raise ValueError(f"made with the classes {', '.join(saved)}; the trainer has {', '.join(has)}")
     if notes["optimizer"] != own:
         raise ValueError(f"made with the optimizer {notes['optimizer']}; the trainer has {own}")
     if (notes.get("averaged") is None) != (ema is None):
@@ -333,6 +333,7 @@ def _position(trainer: Trainer, arrays: Mapping[str, np.ndarray], notes: Mapping
         "best": None if best is None else _snapshot(below(_BEST, arrays), **best),
         "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else None,
         "resize": Resize(**notes["resize"]) if notes.get("resize") else trainer.resize,
+        "classes": checked_classes("Trainer", notes.get("classes")) or trainer.classes,
         "notes": notes["notes"],
     }
 

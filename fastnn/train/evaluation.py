@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -119,13 +119,16 @@ def evaluate(
     normalize: Normalize | None,
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. A loss that is a
     sum (reduction="sum") is divided by the samples; the penalty is added to that whole.
 
-    ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments.
+    ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments, and for
+    data whose classes are called otherwise than the model's.
     """
     loader = _loader("evaluate", data, normalize, device_of(forward.model))
+    refuse_other_names("evaluate: the data set", loader.dataset, "the model", classes)
     if not len(loader):
         raise ValueError("evaluate: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics)
@@ -182,6 +185,15 @@ def refuse_other_samples(what: str, loader: Loader, normalize: Normalize | None,
         raise ValueError(f"{what}: the loader has normalize={loader.normalize}, the model {normalize}; give both the same, {_INSTEAD}")
     if loader.augment:
         raise ValueError(f"{what}: the loader has augment={loader.augment}, which changes the samples; leave it out, {_INSTEAD}")
+
+
+def refuse_other_names(what: str, dataset: Dataset, whose: str, classes: Sequence[str] | None) -> None:
+    """ValueError where both name their classes, and not alike or in another order: a label means another class then."""
+    if dataset.classes and classes and tuple(dataset.classes) != tuple(classes):
+        few = [f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" for names in (dataset.classes, classes)]
+        raise ValueError(
+            f"{what} has the classes {few[0]}; {whose} {few[1]}: a label means another class; give both the same, in one order"
+        )
 
 
 def same_normalize(a: Normalize | None, b: Normalize | None) -> bool:

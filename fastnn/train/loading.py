@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
-from .evaluation import Data, refuse_other_samples, same_normalize
+from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -30,6 +30,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         loader = Loader(dataset, batch_size, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device)
     if not len(loader):
         raise ValueError("fit: the training set is empty; it needs at least one sample")
+    refuse_other_names("fit: the training set", loader.dataset, "the trainer", trainer.classes)
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
     position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
     if trainer.batch and not trainer.data:
@@ -49,9 +50,13 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
     """What is evaluated after each epoch, looked at before the first one; the trainer knows how its training set is prepared by then."""
     if isinstance(data, Loader) and trainer is not None:
         refuse_other_samples("fit: validation", data, trainer.normalize, trainer.device)
-    if data is None or isinstance(data, Loader):
+    if data is None:
+        return None
+    dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation")
+    if trainer is not None:
+        refuse_other_names("fit: the validation set", dataset, "the training set", trainer.classes)
+    if isinstance(data, Loader):
         return data
-    dataset = as_dataset(data, "fit: validation")
     if not len(dataset):
         raise ValueError("fit: the validation set is empty; leave it out, or give it samples")
     return dataset

@@ -236,7 +236,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
         self._emit("before_evaluate")
         with self.stepping.averaged():
-            result = evaluation.evaluate(self.forward, data, self.loss, self.metrics, self.normalize, interrupt.check, self.penalty)
+            parts = (self.loss, self.metrics, self.normalize, interrupt.check, self.penalty, self.classes)
+            result = evaluation.evaluate(self.forward, data, *parts)
         self._emit("after_evaluate", result)
         return result
 
