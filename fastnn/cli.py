@@ -105,7 +105,6 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Prints loss and accuracy of a saved model on a test set."""
-    from .data.recognise import names_below
     from .train import load_model
 
     trained = load_model(options.model_file)
@@ -116,7 +115,7 @@ def evaluate(options: argparse.Namespace) -> None:
     sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
-    if "kept for the test" in sets.origin and trained.notes.get("photos") != names_below(_place(dataset, options.data)):
+    if "kept for the test" in sets.origin and trained.notes.get("photos") != _names(options.data, sets):
         _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
     result = trained.evaluate(part)
     print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images")
@@ -272,8 +271,7 @@ def _load(
         return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
     path = _place(dataset, path)
     if dataset == "images":
-        where = data.recognise(path)[1] if os.path.isdir(path) else path  # the folder inside, where that is all there is
-        return data.image_folder(where, size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
+        return data.image_folder(_folder(path), size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
     loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
@@ -283,6 +281,20 @@ def _load(
         "cifar100": data.cifar100,
     }
     return data.Sets(*_train_and_test(loaders[dataset](path)), path)
+
+
+def _folder(path: str) -> str:
+    """Where the photos lie: the folder inside, where that is all there is."""
+    from .data import recognise
+
+    return recognise(path)[1] if os.path.isdir(path) else path
+
+
+def _names(path: str | None, sets: Sets) -> str:
+    """A checksum of the names of the photos that were read."""
+    from .data.recognise import names_below
+
+    return names_below(_folder(_place("images", path)), sets.skipped)
 
 
 def _place(dataset: str, path: str | None) -> str:
@@ -301,7 +313,6 @@ def _train_and_test(pair: tuple[Dataset, Dataset]) -> tuple[Dataset, None, Datas
 def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str, Any]]:
     """The trainer, and what its fit takes."""
     from . import data, models, seed
-    from .data.recognise import names_below
     from .train import Trainer
 
     training, validation = sets.train, sets.validation
@@ -323,7 +334,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
     if options.dataset == "images":
-        trainer.notes |= {"photos": names_below(_place("images", options.data)), "skip_broken": options.skip_broken}
+        trainer.notes |= {"photos": _names(options.data, sets), "skip_broken": options.skip_broken}
     replay = {"auto": "auto", "off": False}[options.replay]
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
 

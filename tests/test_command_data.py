@@ -84,3 +84,26 @@ def test_two_runs_of_verify_resume_are_no_classes(capsys: pytest.CaptureFixture[
     photos("photos")
     told = said(capsys, 0, "verify-resume", "photos", *QUICK, "--epochs", "2", "--kills", "1", "--out", "photos/two")
     assert "equal bit for bit" in told and data.image_folder("photos").train.classes == ("cat", "dog")
+
+
+# --- other data than those of the run
+
+
+def test_the_photos_of_the_training_are_known_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the names below the folder that was read, of the files that were whole: those decide what is drawn for the test."""
+    photos("outer/inner")
+    other, model = "not the photos of the training: ", "runs/outer/model.safetensors"
+    said(capsys, 0, "train", "outer", *QUICK)
+    for where in ("outer", "outer/inner"):
+        assert other not in said(capsys, 0, "evaluate", model, "--data", where)
+    said(capsys, 0, "train", "images", "--data", "outer", *QUICK, "--out", "named")
+    assert other not in said(capsys, 0, "evaluate", "named/model.safetensors", "--data", "outer/inner")
+
+    whole = Path("outer/inner/cat/0.png").read_bytes()
+    Path("outer/inner/cat/0.png").write_bytes(b"nothing")
+    said(capsys, 0, "train", "outer", *QUICK, "--skip-broken")
+    assert other not in said(capsys, 0, "evaluate", model, "--data", "outer")
+    Path("outer/inner/cat/0.png").write_bytes(whole)
+    assert other in said(capsys, 0, "evaluate", model, "--data", "outer")
+    Path("outer/inner/cat/0.png").unlink()
+    assert other not in said(capsys, 0, "evaluate", model, "--data", "outer")

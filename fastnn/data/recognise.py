@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 
 from ..arguments import path as checked_path
 from ..files import reads
@@ -24,9 +25,10 @@ _EXPECTED = (
 )
 
 
-def names_below(path: str | os.PathLike[str]) -> str:
-    """A checksum of the names of all photos below a folder: with others, other ones are drawn for the test."""
-    names = (os.path.relpath(file, path) for file in folder.images_below(os.fspath(path)))
+def names_below(path: str | os.PathLike[str], skipped: Iterable[tuple[str, str]] = ()) -> str:
+    """A checksum of the names of all photos below a folder but the skipped ones: with others, other ones are drawn for the test."""
+    left = {file for file, _ in skipped}
+    names = (os.path.relpath(file, path) for file in folder.images_below(os.fspath(path)) if file not in left)
     return f"{zlib.crc32(chr(0).join(sorted(names)).encode(errors='surrogateescape')):08x}"
 
 
