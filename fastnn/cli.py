@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .options import Run, parser
-from .recipes import RECIPES, STEP, settle
+from .recipes import RECIPES, STEP, few, refuse_other_data, settle
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
@@ -78,6 +78,7 @@ def train(options: argparse.Namespace) -> None:
     """Trains a model and writes checkpoint, history, curves and the model into a folder; looks at the test set once, at the end."""
     from . import set_num_threads
     from .data.dataset import refuse_other_classes
+    from .described import plural
     from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
@@ -85,13 +86,16 @@ def train(options: argparse.Namespace) -> None:
     checkpoint, history_file = (os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl"))
     _try_folder(out)
     _recognise(options)
-    settle(options, checkpoint)
+    saved = settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
+    refuse_other_data(options, checkpoint, saved, fit["train"].dataset, trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
+    if options.resume and saved["epoch"] >= options.epochs:
+        print(f"{plural(saved['epoch'], 'epoch')} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on")
     _make_folder(out)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
@@ -371,16 +375,12 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     where = f"{_C.isa()}, {_C.get_num_threads()} threads" if trainer.device == "cpu" else cuda.device_name(trainer.device)
     parameters = sum(p.size for p in trainer.model.parameters())
     augmented = f", augmented by {options.augment}" if options.augment != "none" else ""
-    photos = f"{sets.origin}; classes {_few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
+    photos = f"{sets.origin}; classes {few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
         f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; {trainer.precision} on {where}"
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])}, ... {names[-1]}"
 
 
 def _passed_over(sets: Sets) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Dataset
 
 STEP = {"accumulate": 1, "clip_norm": None, "ema": None}
 _DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **STEP}
@@ -22,8 +26,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 _MODELS_BY_SIZE = ((16, "vgg_small"), (64, "resnet20"), (2**31, "resnet18"))  # for photos: the first whose size is not below theirs
 
 
-def settle(options: argparse.Namespace, checkpoint: str) -> None:
-    """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe."""
+def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
+    """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe. Returns the notes of the
+    checkpoint that is there."""
     from .train.checkpoint import notes_of
 
     recipe = dict(RECIPES[options.dataset])
@@ -33,7 +38,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> None:
     elif options.size is not None or options.skip_broken:
         given = "--skip-broken" if options.size is None else "--size"
         raise ValueError(f"{given}: only for folders of photos; {options.dataset} has images of one size")
-    exists = os.path.exists(checkpoint)
+    exists, saved = os.path.exists(checkpoint), dict[str, Any]()
     if options.resume:
         if not exists:
             raise ValueError(f"--resume: there is no {checkpoint} to go on from")
@@ -51,10 +56,42 @@ def settle(options: argparse.Namespace, checkpoint: str) -> None:
             if given is not None and given != recipe[name]:
                 raise ValueError(f"--resume: {checkpoint} was started with {name.replace('_', '-')} {recipe[name]}, not {given}")
     elif exists:
-        notes = notes_of(checkpoint)
-        if notes["epoch"] < notes["epochs"]:
-            done = f"{notes['epoch']} of {notes['epochs']} epochs are done"
+        saved = notes_of(checkpoint)
+        if saved["epoch"] < saved["epochs"]:
+            done = f"{saved['epoch']} of {saved['epochs']} epochs are done"
             raise ValueError(f"{checkpoint} is of an unfinished run ({done}): add --resume to go on, or choose another folder with --out")
     for name, value in recipe.items():
         if getattr(options, name, None) is None:
             setattr(options, name, value)
+    return saved
+
+
+def refuse_other_data(
+    options: argparse.Namespace, checkpoint: str, saved: Mapping[str, Any], training: Dataset, notes: Mapping[str, Any]
+) -> None:
+    """A run goes on with its own data alone, and those of another take no finished model's place. `saved` and `notes` are what the run that is
+    there and the new one say of themselves."""
+    if not saved:
+        return
+    here, before = options.data or options.dataset, saved["notes"]
+    begun, anew = f"{checkpoint} was trained on", "name another folder with --out"
+    dataset = before.get("dataset", options.dataset)
+    if dataset != options.dataset and dataset in RECIPES:
+        raise ValueError(f"{begun} {dataset}, not {options.dataset}: {anew}")
+    if saved.get("classes") and training.classes and tuple(saved["classes"]) != training.classes:
+        raise ValueError(f"{begun} the classes {few(saved['classes'])}; {here} has {few(training.classes)}: {anew}")
+    if not options.resume:
+        return
+    if before.get("photos") != notes.get("photos"):
+        raise ValueError(
+            f"{begun} other photos than {here} has now (some were added, removed or renamed), and other ones would be drawn for the test: "
+            f"put them back, or begin anew and {anew}"
+        )
+    samples = saved["data"].get("samples", len(training))
+    if samples != len(training):
+        raise ValueError(f"{begun} {samples:,} samples; {here} has {len(training):,} for training: put them back, or begin anew and {anew}")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first and the last of many."""
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])}, ... {names[-1]}"

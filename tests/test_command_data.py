@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,48 @@ def test_the_photos_of_the_training_are_known_again(capsys: pytest.CaptureFixtur
     assert other in said(capsys, 0, "evaluate", model, "--data", "outer")
     Path("outer/inner/cat/0.png").unlink()
     assert other not in said(capsys, 0, "evaluate", model, "--data", "outer")
+
+
+def test_a_finished_model_of_other_data_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two folders of the same name have the same place for results."""
+    photos("a/photos")
+    photos("b/photos", "eel fox")
+    said(capsys, 0, "train", "a/photos", *QUICK)
+    model = Path("runs/photos/model.safetensors").read_bytes()
+    told = said(capsys, 2, "train", "b/photos", *QUICK)
+    there = "runs/photos/checkpoint.safetensors was trained on"
+    assert f"{there} the classes cat, dog; b/photos has eel, fox: name another folder with --out" in told
+    images = np.zeros((20, 8, 8), np.uint8)
+    np.savez("photos.npz", train_images=images, train_labels=np.arange(20) % 2, test_images=images, test_labels=np.arange(20) % 2)
+    assert f"{there} images, not arrays: name another folder with --out" in said(capsys, 2, "train", "photos.npz", *LINEAR)
+    assert Path("runs/photos/model.safetensors").read_bytes() == model
+    said(capsys, 0, "train", "b/photos", *QUICK, "--out", "other")
+    photos("a/photos/dog", "more")
+    said(capsys, 0, "train", "a/photos", *QUICK)  # of the same kinds: training again is everyday's work
+
+
+def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos")
+    said(capsys, 0, "train", "photos", *QUICK)
+    there = "runs/photos/checkpoint.safetensors was trained on"
+    on = ["train", "photos", "--resume", "--epochs", "2"]
+    for change, words in (
+        (("photos/cat", "photos/zebra"), "the classes cat, dog; photos has dog, zebra: name another"),
+        (("photos/cat/0.png", "photos/dog/99.png"), "other photos than photos has now (some were added, removed or renamed)"),
+    ):
+        os.rename(*change)
+        assert f"{there} {words}" in said(capsys, 2, *on)
+        os.rename(*reversed(change))
+    photos("photos", "eel")
+    assert f"{there} the classes cat, dog; photos has cat, dog, eel: " in said(capsys, 2, *on)
+    shutil.rmtree("photos/eel")
+    assert "\n1 epoch of 1 done already: nothing is left to train; a larger --epochs goes on\n" in said(capsys, 0, "train", "photos", "--resume", "--epochs", "1")
+    assert "done already" not in said(capsys, 0, *on)
+
+    for n in (20, 30):
+        images, labels = np.zeros((n, 8, 8), np.uint8), np.arange(n) % 2
+        np.savez("a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        if n == 20:
+            said(capsys, 0, "train", "a.npz", *LINEAR)
+    told = said(capsys, 2, "train", "a.npz", "--resume", "--epochs", "2")
+    assert "runs/a/checkpoint.safetensors was trained on 18 samples; a.npz has 27 for training: " in told
