@@ -143,7 +143,9 @@ def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> 
     photos("photos", "eel")
     assert f"{there} the classes cat, dog; photos has cat, dog, eel: " in said(capsys, 2, *on)
     shutil.rmtree("photos/eel")
-    assert "\n1 epoch of 1 done already: nothing is left to train; a larger --epochs goes on\n" in said(capsys, 0, "train", "photos", "--resume", "--epochs", "1")
+    assert "\n1 epoch of 1 done already: nothing is left to train; a larger --epochs goes on\n" in said(
+        capsys, 0, "train", "photos", "--resume", "--epochs", "1"
+    )
     assert "done already" not in said(capsys, 0, *on)
 
     for n in (20, 30):

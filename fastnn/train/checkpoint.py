@@ -309,9 +309,9 @@ def _load_all(parts: list[tuple[Any, dict[str, Any]]]) -> None:
 
 def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
     own, ema = trainer.optimizer.name, trainer.stepping.ema
-    saved, has = notes.get("classes"), trainer.classes
-    if saved and has and tuple(saved) != has:
-        raise ValueError(f"made with the classes {', '.join(saved)}; the trainer has {', '.join(has)}")
+    classes, known = notes.get("classes"), trainer.classes
+    if classes and known and tuple(classes) != known:
+        raise ValueError(f"made with the classes {', '.join(classes)}; the trainer has {', '.join(known)}")
     if notes["optimizer"] != own:
         raise ValueError(f"made with the optimizer {notes['optimizer']}; the trainer has {own}")
     if (notes.get("averaged") is None) != (ema is None):

@@ -32,10 +32,10 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         raise ValueError("fit: the training set is empty; it needs at least one sample")
     refuse_other_names("fit: the training set", loader.dataset, "the trainer", trainer.classes)
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
-    position = {"samples": len(loader.dataset), "batch_size": loader.batch_size}
+    position = {"samples": len(loader.dataset), **{name: getattr(loader, name) for name in ("batch_size", "shuffle", "seed", "drop_last")}}
     if trainer.batch and not trainer.data:
         raise ValueError(f"fit: trainer.batch is {trainer.batch}, but no epoch was begun; set it to 0, or resume a checkpoint")
-    if trainer.batch and position != trainer.data:
+    if trainer.batch and position != {**position, **trainer.data}:  # a file of an early version does not say the order
         raise ValueError(
             f"fit: training stands within an epoch of {_words(trainer.data)}; it cannot go on with {_words(position)}: give it what it began with, "
             "or set trainer.batch = 0, and the epoch begins anew"
@@ -80,4 +80,5 @@ def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
 
 
 def _words(position: Mapping[str, int]) -> str:
-    return f"{position['samples']:,} samples in batches of {position['batch_size']}"
+    order = [f"{name}={position[name]}" for name in ("shuffle", "seed", "drop_last") if name in position]
+    return f"{position['samples']:,} samples in batches of {position['batch_size']}{' with ' if order else ''}{', '.join(order)}"

@@ -95,7 +95,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.epochs = self.batches = 0  # where `fit` is heading
         self.stop = self.resumed = False  # resumed: whether the running fit goes on from a checkpoint
         self.sums: dict[str, float] = {}  # of the running epoch
-        self.data: dict[str, int] = {}  # samples and batch size: what a position within an epoch depends on
+        self.data: dict[str, int] = {}  # samples, batch size and order: what a position within an epoch depends on
         self._callbacks: list[Callback] = []
         self._saved: str | None = None
         self.replayed = ""  # of the last fit: whether its steps were replayed, or why not
