@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import shlex
 import sys
@@ -112,14 +113,16 @@ def evaluate(options: argparse.Namespace) -> None:
     from .train import load_model
 
     trained = load_model(options.model_file)
-    dataset = options.dataset or trained.notes.get("dataset")
+    known = trained.notes.get("dataset")
+    notes = trained.notes if isinstance(known, str) and known in RECIPES else {}  # else they are a program's own
+    dataset = options.dataset or notes.get("dataset")
     if dataset is None:
         raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(RECIPES)}")
-    skip = options.skip_broken or bool(trained.notes.get("skip_broken"))
-    sets = _load(dataset, options.data, resize=trained.resize, seed=trained.notes.get("seed", 0), skip_broken=skip)
+    skip = options.skip_broken or bool(notes.get("skip_broken"))
+    sets = _load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
-    if "kept for the test" in sets.origin and trained.notes.get("photos") != _names(options.data, sets):
+    if "kept for the test" in sets.origin and notes.get("photos") != _names(options.data, sets):
         _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
     result = trained.evaluate(part)
     print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images")
@@ -135,7 +138,7 @@ def predict(options: argparse.Namespace) -> None:
         _say(f"{options.model_file} names no classes; their numbers are given", 0)
     ranked = trained.top(trained.predict(options.images), options.top)
     if options.json:
-        found = [[{"class": name, "probability": p} for name, p in row] for row in ranked]
+        found = [[{"class": name, "probability": p if math.isfinite(p) else None} for name, p in row] for row in ranked]  # JSON has no NaN
         print(json.dumps([{"file": file, "predictions": row} for file, row in zip(options.images, found)], indent=1))
         return
     for file, row in zip(options.images, ranked):

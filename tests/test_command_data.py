@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fastnn import data
+from fastnn import data, models
 from fastnn.cli import main
+from fastnn.train import save_model
 
 image_module = pytest.importorskip("PIL.Image")
 
@@ -155,3 +158,36 @@ def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> 
             said(capsys, 0, "train", "a.npz", *LINEAR)
     told = said(capsys, 2, "train", "a.npz", "--resume", "--epochs", "2")
     assert "runs/a/checkpoint.safetensors was trained on 18 samples; a.npz has 27 for training: " in told
+
+
+# --- models of other programs, and broken ones
+
+
+def test_notes_that_a_program_made_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    images, labels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8), np.arange(20) % 2
+    np.savez("a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    notes: list[dict[str, Any]] = [
+        {"dataset": "my cats"},
+        {"dataset": ["a"]},
+        {"dataset": None, "seed": "x", "skip_broken": 1},
+        {"seed": -4},
+    ]
+    for own in notes:
+        save_model("m", models.create("linear", input_shape=(1, 8, 8), num_classes=2), notes=own)
+        assert "m does not say what it was trained on: add --dataset" in said(capsys, 2, "evaluate", "m", "--data", "a.npz")
+        assert "test accuracy" in said(capsys, 0, "evaluate", "m", "--dataset", "arrays", "--data", "a.npz")
+
+
+def test_probabilities_that_are_no_numbers_are_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos", n=1)
+    model = models.create("linear", input_shape=(3, 8, 8), num_classes=2)
+    state = model.state_dict()
+    model.load_state_dict({name: np.full_like(array, np.nan) for name, array in state.items()})
+    save_model("m", model, resize=data.Resize(8))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    assert main(["predict", "m", "photos/cat/0.png", "--json"]) == 0
+    [found] = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert [row["probability"] for row in found["predictions"]] == [None, None]

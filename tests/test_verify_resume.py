@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,20 @@ def test_the_command_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         out, err = process.communicate()
     assert process.returncode == 0 and err == "" and "equal bit for bit" in out
     assert os.listdir(tmp_path) == ["mine.npz"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_leaves_neither_folder_nor_training(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with command("verify-resume", "digits", "--model", "linear", "--epochs", "100000", "--threads", "1") as process:
+        while not (logs := [log for log in tmp_path.glob("*/whole/steps.jsonl") if log.stat().st_size]):
+            assert process.poll() is None
+            time.sleep(0.05)
+        with logs[0].open() as log:
+            process.send_signal(number)
+            process.communicate(timeout=60)
+            log.seek(0, os.SEEK_END)
+            end = log.tell()
+            time.sleep(0.3)
+            assert log.seek(0, os.SEEK_END) == end  # nobody writes any more
+    assert process.returncode == 128 + number and os.listdir(tmp_path) == []
