@@ -9,13 +9,14 @@ import math
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .options import Run, parser
-from .recipes import RECIPES, STEP, few, refuse_other_data, settle
+from .recipes import RECIPES, STEP, settle
+from .refusals import few, make_folder, refuse_other_data, refuse_unfit_data, results, try_folder
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     answers = signals.Answers(held=False)
     try:
-        with answers.given():
+        with answers.given(), warnings.catch_warnings():
+            warnings.showwarning = _warn
             different = _run(arguments) is False
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
@@ -72,6 +74,11 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+def _warn(message: object, *_: object, **__: object) -> None:
+    """Without the place in the program, which is none of the user's."""
+    _say(f"warning: {' '.join(str(message).split())}", 0)
+
+
 # --- the commands
 
 
@@ -84,8 +91,8 @@ def train(options: argparse.Namespace) -> None:
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
     out = options.out or os.path.join("runs", _name(options.dataset))
-    checkpoint, history_file = (os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl"))
-    _try_folder(out)
+    checkpoint, history_file, *_ = results(out)
+    try_folder(out)
     _recognise(options)
     saved = settle(options, checkpoint)
     if options.threads:
@@ -97,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
     print(_description(options, trainer, fit, sets), flush=True)
     if options.resume and saved["epoch"] >= options.epochs:
         print(f"{plural(saved['epoch'], 'epoch')} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on")
-    _make_folder(out)
+    make_folder(out)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
         with signals.held():
@@ -215,31 +222,6 @@ def _name(dataset: str) -> str:
     return next((name.removesuffix(end) for end in (".npz", ".tar.gz", ".tgz") if name.endswith(end)), name)
 
 
-def _try_folder(out: str) -> None:
-    """Whether results can be written, before the data are read, which may take long; a folder that was not there is taken away again."""
-    new, above = list[str](), os.path.abspath(out)
-    while not os.path.lexists(above):
-        new.append(above)
-        above = os.path.dirname(above)
-    try:
-        _make_folder(out)
-        if new:
-            os.remove(os.path.join(out, "history.jsonl"))
-    finally:
-        with suppress(OSError):
-            for folder in new:
-                os.rmdir(folder)
-
-
-def _make_folder(out: str) -> None:
-    """With an empty history, by which it is known for a run where it lies among the folders of photos."""
-    try:
-        os.makedirs(out, exist_ok=True)
-        open(os.path.join(out, "history.jsonl"), "a").close()
-    except OSError as error:
-        raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
-
-
 def _recognise(options: argparse.Namespace) -> None:
     """Turns a path given in the place of a data set's name into its kind and --data, and says so."""
     from .data import recognise
@@ -322,6 +304,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     from . import data, models, seed
     from .train import Trainer
 
+    refuse_unfit_data(options, sets)
     training, validation = sets.train, sets.validation
     if validation is None and options.val_fraction:
         part = round(options.val_fraction * len(training))
@@ -416,7 +399,7 @@ def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) ->
 
 
 def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
-    model, curves = (os.path.join(out, name) for name in ("model.safetensors", "curves.png"))
+    *_, model, curves = results(out)
     trainer.save_model(model)
     trainer.history.save(history_file)
     print(f"model    {model}\nhistory  {history_file}")

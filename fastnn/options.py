@@ -107,7 +107,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")
     add("--replay", choices=["auto", "off"], default="auto", help="whether steps are replayed without Python (default: auto)")
     add("--seed", metavar="N", type=kinds.number(int, 0, 2**63, "a whole number from 0 on"))
-    add("--threads", metavar="N", type=count, help="default: as many as the machine gives, see fastnn info")
+    threads = kinds.number(int, 1, 257, "a whole number from 1 to 256")
+    add("--threads", metavar="N", type=threads, help="default: as many as the machine gives, see fastnn info")
     add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     add(
         "--precision",

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .data import Dataset
+from typing import Any
 
 STEP = {"accumulate": 1, "clip_norm": None, "ema": None}
 _DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **STEP}
@@ -64,34 +60,3 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
         if getattr(options, name, None) is None:
             setattr(options, name, value)
     return saved
-
-
-def refuse_other_data(
-    options: argparse.Namespace, checkpoint: str, saved: Mapping[str, Any], training: Dataset, notes: Mapping[str, Any]
-) -> None:
-    """A run goes on with its own data alone, and those of another take no finished model's place. `saved` and `notes` are what the run that is
-    there and the new one say of themselves."""
-    if not saved:
-        return
-    here, before = options.data or options.dataset, saved["notes"]
-    begun, anew = f"{checkpoint} was trained on", "name another folder with --out"
-    dataset = before.get("dataset", options.dataset)
-    if dataset != options.dataset and dataset in RECIPES:
-        raise ValueError(f"{begun} {dataset}, not {options.dataset}: {anew}")
-    if saved.get("classes") and training.classes and tuple(saved["classes"]) != training.classes:
-        raise ValueError(f"{begun} the classes {few(saved['classes'])}; {here} has {few(training.classes)}: {anew}")
-    if not options.resume:
-        return
-    if before.get("photos") != notes.get("photos"):
-        raise ValueError(
-            f"{begun} other photos than {here} has now (some were added, removed or renamed), and other ones would be drawn for the test: "
-            f"put them back, or begin anew and {anew}"
-        )
-    samples = saved["data"].get("samples", len(training))
-    if samples != len(training):
-        raise ValueError(f"{begun} {samples:,} samples; {here} has {len(training):,} for training: put them back, or begin anew and {anew}")
-
-
-def few(names: Sequence[str]) -> str:
-    """The first and the last of many."""
-    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])}, ... {names[-1]}"

@@ -160,6 +160,68 @@ def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> 
     assert "runs/a/checkpoint.safetensors was trained on 18 samples; a.npz has 27 for training: " in told
 
 
+# --- data that fit nothing, noticed before the training
+
+
+def arrays(train: np.ndarray, test: np.ndarray, labels: np.ndarray | None = None) -> str:
+    """The file that holds them."""
+    train_labels = np.arange(len(train)) % 2 if labels is None else labels
+    np.savez("a.npz", train_images=train, train_labels=train_labels, test_images=test, test_labels=np.arange(len(test)) % 2)
+    return "a.npz"
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+FEATURES = np.random.default_rng(0).random((40, 5), np.float32)
+FAR = np.arange(40) % 2 + 2**40 * (np.arange(40) == 7)
+UNFIT: dict[str, tuple[tuple[Any, ...], list[str], str]] = {
+    "augmented features": (
+        (FEATURES, FEATURES),
+        ["--augment", "flip"],
+        "--augment: flip changes images, a.npz has 5 features; leave it out",
+    ),
+    "features": ((FEATURES, FEATURES), ["--model", "lenet"], "--model: lenet takes images, a.npz has 5 features: --model mlp or linear"),
+    "sizes": (
+        (IMAGES, IMAGES[:, :6]),
+        [],
+        "a.npz: the test set has samples of shape (1, 6, 8), the training set (1, 8, 8); expected one shape",
+    ),
+    "nothing to test": ((IMAGES, IMAGES[:0]), [], "a.npz: the test set is empty"),
+    "nothing to train": ((IMAGES[:0], IMAGES), [], "a.npz: the training set is empty"),
+    "kinds": ((IMAGES, IMAGES / 255), [], "a.npz: the test set holds floats, the training set bytes (0 to 255); give both of one kind"),
+    "one class": ((IMAGES, IMAGES, np.zeros(40, int)), [], "a.npz: the training set has one class alone"),
+    "far labels": ((IMAGES, IMAGES, FAR), [], f"a.npz: the training set has the label {2**40 + 1} at position 7, which makes"),
+}
+
+
+@pytest.mark.parametrize(("given", "options", "words"), UNFIT.values(), ids=list(UNFIT))
+def test_data_that_fit_nothing(given: Any, options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert words in said(capsys, 2, "train", arrays(*given), *LINEAR, *options)
+    assert os.listdir() == ["a.npz"]
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_folder_where_a_file_is_to_be(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    os.makedirs(f"runs/digits/{name}")
+    words = f"--out: runs/digits/{name} is a folder, where a file of the results is to be; move it away"
+    assert words in said(capsys, 2, "train", "digits", *LINEAR)
+
+
+def test_more_threads_than_there_can_be(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "digits", "--threads", "257"])
+    assert "argument --threads: '257' is not a whole number from 1 to 256" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "val"):
+        photos(f"photos/{part}")
+    photos("photos", "test")
+    assert main(["train", "photos", *QUICK]) == 0
+    words = "photos/test: left out, no val or test folder with a sub-folder of images for each class; the photos in train/, val/ are used"
+    assert f"fastnn: warning: {words}\n" in capsys.readouterr().err.replace("\r", "\n")
+
+
 # --- models of other programs, and broken ones
 
 

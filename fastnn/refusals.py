@@ -1,0 +1,110 @@
+"""What `fastnn train` refuses before it begins: places where no results can lie, data that fit no model or not each other, and other data than
+those of the run that is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .recipes import RECIPES
+
+if TYPE_CHECKING:
+    from .data import Dataset, Sets
+
+_FOR_FEATURES = ("mlp", "linear")
+_MOST_CLASSES = 2**16  # without names, and with fewer samples than classes
+
+
+def results(out: str) -> list[str]:
+    """The files that a training writes."""
+    return [os.path.join(out, name) for name in ("checkpoint.safetensors", "history.jsonl", "model.safetensors", "curves.png")]
+
+
+def try_folder(out: str) -> None:
+    """Whether results can be written, before the data are read, which may take long; a folder that was not there is taken away again."""
+    for place in results(out):
+        if os.path.isdir(place):
+            raise ValueError(f"--out: {place} is a folder, where a file of the results is to be; move it away")
+    new, above = list[str](), os.path.abspath(out)
+    while not os.path.lexists(above):
+        new.append(above)
+        above = os.path.dirname(above)
+    try:
+        make_folder(out)
+        if new:
+            os.remove(results(out)[1])
+    finally:
+        with suppress(OSError):
+            for folder in new:
+                os.rmdir(folder)
+
+
+def make_folder(out: str) -> None:
+    """With an empty history, by which it is known for a run where it lies among the folders of photos."""
+    try:
+        os.makedirs(out, exist_ok=True)
+        open(results(out)[1], "a").close()
+    except OSError as error:
+        raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
+
+
+def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:
+    """ValueError that names them: not after the training, when all that it found would be lost."""
+    training, where = sets.train, options.data or options.dataset
+    shape = training.shape
+    for name, part in (("training", training), ("validation", sets.validation), ("test", sets.test)):
+        if part is None:
+            continue
+        if not len(part):
+            raise ValueError(f"{where}: the {name} set is empty")
+        if part.shape != shape:
+            raise ValueError(f"{where}: the {name} set has samples of shape {part.shape}, the training set {shape}; expected one shape")
+        if part.of_bytes != training.of_bytes:
+            kinds = ["bytes (0 to 255)" if of_bytes else "floats" for of_bytes in (part.of_bytes, training.of_bytes)]
+            raise ValueError(f"{where}: the {name} set holds {kinds[0]}, the training set {kinds[1]}; give both of one kind, in one range")
+    if training.num_classes < 2:
+        raise ValueError(f"{where}: the training set has one class alone, which leaves nothing to learn; expected two or more")
+    if training.classes is None and training.num_classes > max(_MOST_CLASSES, len(training)):
+        at = training.labels.argmax()
+        raise ValueError(
+            f"{where}: the training set has the label {training.labels[at]} at position {at}, which makes {training.num_classes:,} classes of "
+            f"{len(training):,} samples; expected class numbers without large gaps"
+        )
+    if len(shape) != 3 and options.model not in _FOR_FEATURES:
+        raise ValueError(f"--model: {options.model} takes images, {where} has {shape[0]} features: --model {' or '.join(_FOR_FEATURES)}")
+    if len(shape) != 3 and options.augment != "none":
+        raise ValueError(f"--augment: {options.augment} changes images, {where} has {shape[0]} features; leave it out")
+
+
+def refuse_other_data(
+    options: argparse.Namespace, checkpoint: str, saved: Mapping[str, Any], training: Dataset, notes: Mapping[str, Any]
+) -> None:
+    """A run goes on with its own data alone, and those of another take no finished model's place. `saved` and `notes` are what the run that is
+    there and the new one say of themselves."""
+    if not saved:
+        return
+    here, before = options.data or options.dataset, saved["notes"]
+    begun, anew = f"{checkpoint} was trained on", "name another folder with --out"
+    dataset = before.get("dataset", options.dataset)
+    if dataset != options.dataset and dataset in RECIPES:
+        raise ValueError(f"{begun} {dataset}, not {options.dataset}: {anew}")
+    if saved.get("classes") and training.classes and tuple(saved["classes"]) != training.classes:
+        raise ValueError(f"{begun} the classes {few(saved['classes'])}; {here} has {few(training.classes)}: {anew}")
+    if not options.resume:
+        return
+    if before.get("photos") != notes.get("photos"):
+        raise ValueError(
+            f"{begun} other photos than {here} has now (some were added, removed or renamed), and other ones would be drawn for the test: "
+            f"put them back, or begin anew and {anew}"
+        )
+    samples = saved["data"].get("samples", len(training))
+    if samples != len(training):
+        raise ValueError(f"{begun} {samples:,} samples; {here} has {len(training):,} for training: put them back, or begin anew and {anew}")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first and the last of many."""
+    return ", ".join(names) if len(names) <= 10 else f"{', '.join(names[:8])}, ... {names[-1]}"
