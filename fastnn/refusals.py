@@ -46,7 +46,8 @@ def make_folder(out: str) -> None:
     """With an empty history, by which it is known for a run where it lies among the folders of photos."""
     try:
         os.makedirs(out, exist_ok=True)
-        open(results(out)[1], "a").close()
+        if not os.path.exists(results(out)[1]):
+            open(results(out)[1], "x").close()
     except OSError as error:
         raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
 
