@@ -90,16 +90,15 @@ def refuse_other_data(
     here, before = options.data or options.dataset, saved["notes"]
     begun, anew = f"{checkpoint} was trained on", "name another folder with --out"
     dataset = before.get("dataset", options.dataset)
-    if dataset != options.dataset and dataset in RECIPES:
+    if dataset != options.dataset and dataset in list(RECIPES):  # a program's own notes may be anything
         raise ValueError(f"{begun} {dataset}, not {options.dataset}: {anew}")
     if saved.get("classes") and training.classes and tuple(saved["classes"]) != training.classes:
         raise ValueError(f"{begun} the classes {few(saved['classes'])}; {here} has {few(training.classes)}: {anew}")
     if not options.resume:
         return
-    if before.get("photos") != notes.get("photos"):
+    if before.get("photos", notes.get("photos")) != notes.get("photos"):  # a run of an early version does not say them
         raise ValueError(
-            f"{begun} other photos than {here} has now (some were added, removed or renamed), and other ones would be drawn for the test: "
-            f"put them back, or begin anew and {anew}"
+            f"{begun} other photos than {here} has now (some were added, removed or renamed): put them back, or begin anew and {anew}"
         )
     samples = saved["data"].get("samples", len(training))
     if samples != len(training):

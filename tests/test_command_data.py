@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastnn import data, models
+from fastnn import data, files, models
 from fastnn.cli import main
 from fastnn.train import save_model
 
@@ -127,6 +127,9 @@ def test_a_finished_model_of_other_data_stays(capsys: pytest.CaptureFixture[str]
     assert f"{there} images, not arrays: name another folder with --out" in said(capsys, 2, "train", "photos.npz", *LINEAR)
     assert Path("runs/photos/model.safetensors").read_bytes() == model
     said(capsys, 0, "train", "b/photos", *QUICK, "--out", "other")
+    saved, about = files.read("other/checkpoint.safetensors")
+    files.write("other/checkpoint.safetensors", saved, {**about, "notes": {"dataset": ["a program's own"]}})
+    said(capsys, 0, "train", "b/photos", *QUICK, "--out", "other")
     photos("a/photos/dog", "more")
     said(capsys, 0, "train", "a/photos", *QUICK)  # of the same kinds: training again is everyday's work
 
@@ -146,6 +149,9 @@ def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> 
     photos("photos", "eel")
     assert f"{there} the classes cat, dog; photos has cat, dog, eel: " in said(capsys, 2, *on)
     shutil.rmtree("photos/eel")
+    saved, about = files.read("runs/photos/checkpoint.safetensors")
+    early = {name: note for name, note in about["notes"].items() if name != "photos"}  # as an early version wrote them
+    files.write("runs/photos/checkpoint.safetensors", saved, {**about, "notes": early})
     assert "\n1 epoch of 1 done already: nothing is left to train; a larger --epochs goes on\n" in said(
         capsys, 0, "train", "photos", "--resume", "--epochs", "1"
     )
