@@ -125,6 +125,47 @@ def test_and_refused_while_gradients_are_recorded(sign: str) -> None:
     assert w.numpy().tolist() == [1.0, 2.0]
 
 
+def kept() -> dict[str, tuple[nn.Module, Any]]:
+    frozen, norm, own = nn.Linear(2, 2).requires_grad_(False), nn.BatchNorm2d(2), nn.Module()
+    own.register_buffer("mean", tensor([1.0, 2.0]))
+    own.mean = tensor([3.0, 4.0])
+    parts = {"frozen": (frozen, "weight"), "statistic": (norm, "running_var"), "copy": (copy.deepcopy(norm), "running_var")}
+    parts.update(pickled=(pickle.loads(pickle.dumps(norm)), "running_var"), assigned=(own, "mean"))
+    return {name: (module, getattr(module, attribute)) for name, (module, attribute) in parts.items()}
+
+
+@pytest.mark.parametrize("sign", UPDATES)
+@pytest.mark.parametrize("name", kept())
+def test_what_a_module_keeps_is_changed_where_it_is_without_a_gradient_too(name: str, sign: str) -> None:
+    module, w = kept()[name]
+    before = w.numpy().copy()
+    result = UPDATES[sign](w, 4.0)
+    assert result is w and not w.requires_grad and any(w is one for one in (*module.parameters(), *module.buffers()))
+    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(4.0)", {"before": before, "np": np}))
+
+
+def test_a_teacher_follows_its_student() -> None:
+    student = nn.Linear(2, 2)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    begun = student.weight.numpy().copy()
+    student.weight.copy_from(np.full((2, 2), 100.0))
+    with fastnn.no_grad():
+        for p, q in zip(teacher.parameters(), student.parameters()):
+            p *= 0.9
+            p += 0.1 * q
+    assert np.allclose(teacher.weight.numpy(), 0.9 * begun + 10)
+
+
+def test_what_is_kept_takes_no_values_whose_gradient_would_be_lost() -> None:
+    norm, mean = nn.BatchNorm2d(2), tensor([1.0, 2.0], requires_grad=True) * 2
+    with pytest.raises(RuntimeError, match=r"^w \+= .* of what a module keeps.*no_grad"):
+        UPDATES["+"](norm.running_mean, mean)
+    assert not norm.running_mean.numpy().any()
+    with fastnn.no_grad():
+        UPDATES["+"](norm.running_mean, mean)
+    assert norm.running_mean.numpy().tolist() == [2.0, 4.0]
+
+
 @pytest.mark.parametrize("sign", UPDATES)
 def test_elsewhere_the_name_gets_a_new_tensor(sign: str) -> None:
     x = tensor([1.0, 2.0])

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _C, devices, recording, scopes
 from ..arguments import flag, function, instance, text
+from ..kept import Kept, as_buffer
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, no_forward, of_other_kind, take_in
@@ -21,7 +22,7 @@ M = TypeVar("M", bound="Module")
 Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
-class Parameter(Tensor):
+class Parameter(Kept):
     """A Tensor that a Module trains: `nn.Parameter(array)`, float32 unless the array is float64 and `dtype` says so."""
 
     __slots__ = ()
@@ -77,7 +78,7 @@ class Module:
             if name in registry:
                 if value is not None and (registry is not self._buffers or not isinstance(value, Tensor)):
                     raise of_other_kind(self, name, registry[name], value)
-                registry[name] = value
+                registry[name] = as_buffer(value)
                 return None
         return super().__setattr__(name, value)
 
@@ -105,7 +106,7 @@ class Module:
     def register_buffer(self, name: str, value: Tensor | None) -> None:
         """Declares a tensor that belongs to the state but is not trained (running statistics)."""
         instance("register_buffer", "value", value, (Tensor, type(None)), "a Tensor or None")
-        self._buffers[checked_name(self, name, "buffer")] = value
+        self._buffers[checked_name(self, name, "buffer")] = as_buffer(value)
 
     # --- calling
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import is_grad_enabled
+from ..kept import Kept
 from ..tensor import Tensor
 from . import add, divide, equal, multiply, not_equal, subtract
 
@@ -48,17 +48,20 @@ def _elementwise(operation: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, A
 
 
 def _assigning(operation: Callable[[Any, Any], Tensor], sign: str) -> Callable[[Tensor, Any], Tensor]:
-    """The name gets a new Tensor, as for numbers; a leaf that requires a gradient (a parameter) gets new values, under no_grad."""
+    """The name gets a new Tensor, as for numbers. What a module keeps (parameters, frozen ones too, and buffers), and any other leaf that
+    requires a gradient, gets new values, under no_grad where a gradient would be lost."""
 
     def assign(self: Tensor, other: Any) -> Tensor:
-        if self._op is not None or not self.requires_grad:
-            return operation(self, other)
-        if is_grad_enabled():
+        result = operation(self, other)
+        if self._op is not None or not (self.requires_grad or isinstance(self, Kept)):
+            return result
+        if result.requires_grad:
+            which = "a Tensor that requires a gradient" if self.requires_grad else "what a module keeps, by values that require a gradient,"
             raise RuntimeError(
-                f"w {sign}= ... of a Tensor that requires a gradient would change it while gradients are recorded; write it inside of "
+                f"w {sign}= ... of {which} would change it while gradients are recorded; write it inside of "
                 f"`with fastnn.no_grad():`, or let an optimizer do it"
             )
-        self.copy_from(operation(self, other).numpy())
+        self.copy_from(result.numpy())
         return self
 
     return assign
