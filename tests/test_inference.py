@@ -15,7 +15,7 @@ from test_trainer import blobs, net
 
 import fastnn
 from fastnn import _C, Tensor, models, nn, optim
-from fastnn.data import ArrayDataset, Loader
+from fastnn.data import ArrayDataset, Loader, Normalize
 from fastnn.train import Callback, Trainer, load_model
 
 DEVICE = kernel_calls.DEVICES[-1]
@@ -150,11 +150,11 @@ class Own(nn.Module):
 
 
 def test_others_run_as_they_are_and_say_why() -> None:
-    data = photos(8)
-    t = trainer(Own())
+    data, raw = photos(8), Normalize([0.0] * 3, [1.0] * 3)
+    t = trainer(Own(), normalize=raw)
     assert t.predict(data).astype(np.float32).tobytes() == eagerly(t, data).astype(np.float32).tobytes()
     assert t.model.calls == 2 and t.inference.form == "eager: Own is not fastnn's own"
-    t = trainer(NETS["Sequential"]())
+    t = trainer(NETS["Sequential"](), normalize=raw)
     t.predict(data)
     seen: list[int] = []
     handle = t.model[1].register_forward_hook(lambda *_: seen.append(1))  # type: ignore[index]

@@ -340,8 +340,9 @@ def test_a_metric_is_one_number_for_each_sample(metric: Any, words: str) -> None
 
 
 def test_of_a_single_sample_the_mean_is_its_number() -> None:
-    assert trainer(metrics=[lambda logits, labels: 0.25]).evaluate(blobs(50).take([0]))["<lambda>"] == 0.25
-    assert trainer(metrics=[lambda logits, labels: [0.25] * len(labels)]).evaluate(blobs(50))["<lambda>"] == 0.25
+    raw = Normalize([0.0], [1.0])
+    assert trainer(metrics=[lambda logits, labels: 0.25], normalize=raw).evaluate(blobs(50).take([0]))["<lambda>"] == 0.25
+    assert trainer(metrics=[lambda logits, labels: [0.25] * len(labels)], normalize=raw).evaluate(blobs(50))["<lambda>"] == 0.25
 
 
 def test_metrics_of_maps_count_each_label() -> None:

@@ -32,6 +32,7 @@ from .history import History
 from .inference import Inference
 from .metrics import Metric, by_name
 from .precision import Forward
+from .raw import remember, warn_of_lost
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -130,6 +131,7 @@ def save_model(
     if normalize is not None:
         instance("save_model", "normalize", normalize, Normalize, "a data.Normalize")
     checked_resize("save_model", resize)
+    warn_of_lost(model, normalize)
     classes = checked_classes("save_model", classes)
     with files.memory_for(path, "written"):
         about = _description(architecture_of(model, architecture), classes, normalize, resize)
@@ -164,6 +166,7 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
         else:
             _load_all([(model, state)])
     trained.model.eval()
+    remember(trained.model, trained.normalize)
     return trained
 
 

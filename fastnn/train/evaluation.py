@@ -18,6 +18,7 @@ from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
+from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -136,9 +137,12 @@ def evaluate(
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
+            if not sums.values["samples"]:
+                warn_of_probabilities("evaluate", logits.numpy(), loss)
             sums.add(float(checked_value(loss(logits, labels), "evaluate")), logits, labels)
             check()
         means = sums.means()
+        warn_of_unfitted("evaluate", data, loader, forward.model)
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
@@ -151,17 +155,22 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
     with mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
-            return _softmax(run(data).numpy())
+            probabilities = _softmax(run(data).numpy())
+            warn_of_raw(data, normalize)
+            return probabilities
         if not isinstance(data, (Dataset, Loader)):
             if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) > np.ndim(data[1]) == 1:
                 raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
             images = array("predict", "data", data, "a data set, or an array of images")
             data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
-        with closing(_loader("predict", data, normalize, device_of(forward.model)).batches(0)) as batches:
+        loader = _loader("predict", data, normalize, device_of(forward.model))
+        with closing(loader.batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]
     if not logits:
         raise ValueError("predict: there are no images")
-    return _softmax(np.concatenate(logits))
+    probabilities = _softmax(np.concatenate(logits))
+    warn_of_unfitted("predict", data, loader, forward.model)
+    return probabilities
 
 
 def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
@@ -204,6 +213,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     if logits.ndim < 2 or logits.shape[1] == 1:
         own = "or take ops.sigmoid(model(x)) yourself"
         raise ValueError(f"predict: the model gives shape {logits.shape}, and softmax of one number is always 1; {TWO_OUTPUTS}, {own}")
+    warn_of_probabilities("predict", logits)
     e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities: np.ndarray = (e / e.sum(1, keepdims=True)).astype(np.float32)
     return probabilities

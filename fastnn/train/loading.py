@@ -9,6 +9,7 @@ from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
 from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
+from .raw import remember
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -43,6 +44,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
     if not trainer.batch:
         trainer.sums = {}
     trainer.data = position
+    remember(trainer.model, trainer.normalize)
     return loader
 
 
