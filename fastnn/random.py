@@ -121,7 +121,10 @@ def default_generator() -> Generator:
 
 
 def seed(n: int) -> None:
-    """Starts this thread's default generator anew: the same seed gives the same initial weights and dropout masks."""
+    """Starts this thread's default generator anew: the same seed gives the same initial weights and dropout masks.
+
+    Of this thread alone: every other one begins with seed 0 by itself, so that nets made in several threads are alike until each calls seed.
+    """
     _default.generator = Generator(integer("seed", "n", n, 0, 2**63))
 
 

@@ -36,10 +36,32 @@ def fit_with(**options: Any) -> Any:
 
 LABELS: dict[str, Case] = {
     "one-hot": (lambda: fit(X, np.eye(3, dtype=int)[Y]), ValueError, r"^labels have shape \(24, 3\).*; labels.argmax\(1\) makes them"),
+    "prices": (
+        lambda: fit(X, Y + 0.5),
+        TypeError,
+        r"expected integers .*; a set holds class numbers; other targets go through Trainer.step, or",
+    ),
+    "a column of whole floats": (lambda: fit(X, Y[:, None] * 1.0), TypeError, r"; labels.reshape\(-1\).astype\(int\) makes them$"),
+    "a column": (lambda: fit(X, Y[:, None]), ValueError, r"; labels.reshape\(-1\) makes them$"),
+    "several labels": (
+        lambda: fit(X, np.eye(3, dtype=int)[Y] + [1, 0, 0]),
+        ValueError,
+        r"images; a set holds class numbers; other targets",
+    ),
+    "some with several labels": (
+        lambda: fit(X, np.maximum(np.eye(3)[Y], np.eye(3)[0])),
+        TypeError,
+        r"\); a set holds class numbers; other",
+    ),
+    "soft labels": (lambda: fit(X, np.full((24, 3), 1 / 3)), TypeError, r"; a set holds class numbers; other targets go through Trainer"),
+    "words as objects": (
+        lambda: fit(X, np.array(["a", "b"] * 12, object)),
+        TypeError,
+        r"np.unique\(labels, return_inverse=True\) numbers names",
+    ),
     "one-hot floats": (lambda: fit(X, np.eye(3)[Y]), TypeError, r"dtype float64; expected integers .*; labels.argmax\(1\) makes them"),
     "floats": (lambda: fit(X, Y.astype(float)), TypeError, r"^labels have dtype float64; .*; labels.astype\(int\) makes them"),
     "booleans": (lambda: fit(X, Y > 0), TypeError, r"^labels have dtype bool; .*; labels.astype\(int\)"),
-    "a column": (lambda: fit(X, Y[:, None]), ValueError, r"^labels have shape \(24, 1\); .*; labels.reshape\(-1\) is one$"),
     "names": (
         lambda: fit(X, NAMES[Y]),
         TypeError,

@@ -19,6 +19,7 @@ from ..described import described, plural
 from ..files import reading, reads
 from .frames import Frames, standard
 from .memory import must_fit, no_more_than
+from .targets import class_numbers_of
 
 if TYPE_CHECKING:
     from .resize import Resize
@@ -34,7 +35,8 @@ _BLOCK_BYTES = 32 << 20  # of raw images looked at together
 class Dataset(ABC):
     """What a Loader serves: `len()`, labels, and batches of the samples at given positions.
 
-    Attributes: `classes` (names, or None), `shape` of one image ((C, H, W) or (F,)), `num_classes`, `labels` (int64), `resize` (the rule by
+    Attributes: `classes` (names, or None), `shape` of one image ((C, H, W) or (F,): scikit-learn's splitters would take its first number for
+    that of samples, so they are given `labels`; data.k_fold is one that takes sets), `num_classes`, `labels` (int64), `resize` (the rule by
     which an image file becomes such an image, or None), `workers` (how many batches a Loader makes at a time unless told).
     """
 
@@ -324,20 +326,13 @@ def checked_resize(what: str, resize: Any) -> Resize | None:
     return resize  # type: ignore[no-any-return]
 
 
-_NUMBERED = dict.fromkeys("US", "classes, labels = np.unique(labels, return_inverse=True) numbers names")
-
-
 def _checked_labels(labels: Any, count: int, classes: Sequence[str] | None) -> np.ndarray:
     labels = array("ArrayDataset", "labels", labels)
-    rows = labels.ndim == 2 and labels.shape[1] > 1
+    hint = class_numbers_of(labels) if labels.dtype.kind not in "iu" or labels.ndim != 1 else ""
     if labels.dtype.kind not in "iu":
-        hint = "labels.argmax(1) makes them of one-hot rows" if rows else _NUMBERED.get(labels.dtype.kind, "labels.astype(int) makes them")
         raise TypeError(f"labels have dtype {labels.dtype}; expected integers (class numbers from 0){hint and '; '}{hint}")
     if labels.shape != (count,):
-        hint = (
-            "; labels.argmax(1) makes them of one-hot rows" if rows else "; labels.reshape(-1) is one" if labels.shape == (count, 1) else ""
-        )
-        raise ValueError(f"labels have shape {labels.shape}; expected ({count},), one for each of the {count} images{hint}")
+        raise ValueError(f"labels have shape {labels.shape}; expected ({count},), one for each of the {count} images{hint and '; '}{hint}")
     if count and labels.min() < 0:
         raise ValueError(f"label {labels.min()} at position {labels.argmin()}; class numbers start at 0")
     if count and classes is not None and labels.max() >= len(classes):

@@ -49,7 +49,8 @@ class Loader(Settled):
     """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them.
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
-    Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A last batch of a single sample
+    Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A Loader made anew begins at epoch 0, with
+    the same order, crops and flips: make one for all epochs, or set `epoch`. A last batch of a single sample
     joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
     (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
     and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early (a batch later where only
