@@ -175,3 +175,12 @@ def test_two_kernel_calls_for_all() -> None:
 def test_bad_arguments(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("clip", [clip_grad_norm_, clip_grad_value_])
+def test_a_used_up_iterator_is_told_of(clip: Any) -> None:
+    parameters = nn.Linear(2, 2).parameters()
+    fastnn.optim.SGD(parameters, 0.1)
+    with pytest.warns(UserWarning, match=f"^{clip.__name__}: the iterator gives no parameters, and nothing is clipped.*model.parameters()"):
+        clip(parameters, 1.0)
+    clip([], 1.0), clip(nn.Linear(2, 2).parameters(), 1.0)

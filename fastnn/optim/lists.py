@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from .. import _C
 from ..arguments import items, shown
 from ..nn import Module
 from ..tensor import Array, Tensor
+from ..warned import warn
 
 FLOATS = ("float32", "float64")
 
@@ -60,6 +61,10 @@ def gradients_of(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Tenso
     if hasattr(parameters, "parameters"):
         raise TypeError(f"{what}: parameters must be a Tensor or several, got {shown(parameters)}; model.parameters() gives them")
     given = [parameters] if isinstance(parameters, Tensor) else items(what, "parameters", parameters, "a Tensor or several")
+    if not given and isinstance(parameters, Iterator):
+        warn(
+            f"{what}: the iterator gives no parameters, and nothing is clipped; an optimizer that was made of it has used it up: give model.parameters()"
+        )
     for p in given:
         if not isinstance(p, Tensor):
             raise TypeError(f"{what}: expected parameters, got {shown(p)}")
