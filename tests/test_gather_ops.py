@@ -228,3 +228,44 @@ def test_small_types_of_an_index_count_no_further_than_they_go() -> None:
     x = fastnn.tensor(np.arange(1000.0))
     assert ops.take(x, np.array([1, 200], np.uint8)).numpy().tolist() == [1, 200]
     assert ops.take(x, np.array([-1, 100], np.int8)).numpy().tolist() == [999, 100]
+
+
+PLACES: dict[str, Any] = {
+    "an element of each row": (np.arange(4), np.array([0, 2, -1, 0])),
+    "a range": (range(4), [1, 1, 1, 1]),
+    "the same one several times": ([1, 1, 1], [2, 2, 0]),
+    "broadcast": ([[0], [3]], [0, 2]),
+    "one row": (2, [0, 2]),
+    "none": ([], []),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 2), (4, 3, 2, 5)], ids=str)
+@pytest.mark.parametrize("name", PLACES)
+def test_index_arrays_side_by_side_are_numpys(name: str, shape: tuple[int, ...], dtype: str) -> None:
+    key = PLACES[name]
+    at = tuple(torch.tensor(np.asarray(k, np.int64)) for k in key)
+    compare(lambda x: x[key], lambda x: x[at], [normal(0, *shape)], dtype, terms=20)
+
+
+def test_index_arrays_side_by_side_of_other_types_and_of_tensors() -> None:
+    x, y = np.arange(12).reshape(4, 3), np.array([0, 2, 1, 0])
+    assert fastnn.tensor(x)[np.arange(4), fastnn.tensor(y)].numpy().tolist() == x[np.arange(4), y].tolist()
+    cube = fastnn.tensor(np.arange(24.0).reshape(4, 3, 2))
+    assert cube[range(4), y, [1, 0, 1, 0]].numpy().tolist() == cube.numpy()[range(4), y, [1, 0, 1, 0]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ((range(4), [0, 1, 3, 0]), IndexError, r"^index, axis 1: index 3 at \(2,\) lies outside of the axis, which has 3 elements"),
+        ((range(3), [0, 1, 2, 0]), IndexError, r"^index: index arrays of shapes \(3,\), \(4,\) do not fit together"),
+        (([0], [0], [0]), IndexError, r"^index: 3 arrays for the 2 dimensions of \(4, 3\)"),
+        ((range(4), np.ones(4, bool)), TypeError, "^index, axis 1: a mask of booleans is no index"),
+        ((slice(None), range(2)), TypeError, r"ops.take\(x, positions, axis=1\) takes several"),
+    ],
+)
+def test_index_arrays_that_name_no_places(key: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        fastnn.tensor(np.zeros((4, 3)))[key]

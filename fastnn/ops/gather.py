@@ -117,6 +117,21 @@ def take(x: Tensor, index: Any, axis: int = 0) -> Tensor:
     return y if values.ndim == 1 else reshape(y, (*x.shape[:axis], *values.shape, *x.shape[axis + 1 :]))
 
 
+def take_points(x: Tensor, keys: Sequence[Any]) -> Tensor:
+    """x[rows, columns, ...] with an index for each of the first axes, as numpy has it: they are broadcast, and name places together."""
+    if len(keys) > x.ndim:
+        raise IndexError(f"index: {len(keys)} arrays for the {x.ndim} dimensions of {x.shape}")
+    whole = [whole_numbers(key, size, f"index, axis {d}", negative=True) for d, (key, size) in enumerate(zip(keys, x.shape))]
+    try:
+        places = np.broadcast_arrays(*whole)
+    except ValueError:
+        raise IndexError(f"index: index arrays of shapes {', '.join(str(a.shape) for a in whole)} do not fit together") from None
+    flat, count = np.zeros(places[0].shape, np.int64), 1
+    for place, size in zip(places, x.shape):
+        flat, count = flat * size + place, count * size
+    return take(reshape(x, (count, *x.shape[len(keys) :])), flat)
+
+
 def several(what: str, tensors: Any) -> list[Tensor]:
     """At least one Tensor. A Tensor alone is none of several, though its rows would pass for some."""
     if isinstance(tensors, Tensor):

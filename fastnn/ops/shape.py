@@ -181,13 +181,21 @@ def transpose(x: Tensor, axes: Iterable[int] | None = None) -> Tensor:
     return apply(View(tuple(x.shape[a] for a in order), tuple(strides[a] for a in order), 0), x)
 
 
+_PLACES = (int, np.integer, list, range, np.ndarray, Tensor)  # numbers of one axis
+
+
 def index(x: Tensor, key: Any) -> Tensor:
-    """x[key] for integers, slices (any step), Ellipsis and None; an array or list of integers takes slices along the first axis (ops.take)."""
-    if isinstance(key, (list, np.ndarray, Tensor)):
+    """x[key] for integers, slices (any step), Ellipsis and None; an array or list of integers takes slices along the first axis (ops.take),
+    several, for the first axes, what stands at each place: s[np.arange(len(y)), y] is every row's element of its class."""
+    if isinstance(key, (list, range, np.ndarray, Tensor)):
         from .gather import take  # built on this file
 
         return take(x, key)
     keys = list(key) if isinstance(key, tuple) else [key]
+    if len(keys) > 1 and all(isinstance(k, _PLACES) for k in keys) and not all(isinstance(k, (int, np.integer)) for k in keys):
+        from .gather import take_points
+
+        return take_points(x, keys)
     given = sum(k is not None and k is not Ellipsis for k in keys)
     ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
     if len(ellipses) > 1 or given > x.ndim:
@@ -212,7 +220,7 @@ def index(x: Tensor, key: Any) -> Tensor:
                 raise IndexError(f"index {k} is out of bounds for dimension {d} of size {size} (shape {x.shape})")
             offset += int(k) % size * strides_in[d]
         else:
-            several = f"; ops.take(x, positions, axis={d}) takes several" if isinstance(k, (list, np.ndarray, Tensor)) else ""
+            several = f"; ops.take(x, positions, axis={d}) takes several" if isinstance(k, (list, range, np.ndarray, Tensor)) else ""
             raise TypeError(f"index: expected integers, slices, Ellipsis or None, got {type(k).__name__}{several}")
         d += 1
     if x.dtype not in floats:
