@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _C, recording
-from .arguments import shown
+from .arguments import flag, shown
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -33,6 +34,19 @@ def _set(leaf: Tensor, value: Tensor | None) -> None:
     if recording.under_way:
         recording.see_leaf(leaf)
     leaf._grad = value
+
+
+def checked(tensor: Any) -> None:
+    """Lets `requires_grad` take what can be: whether gradients are wanted, of numbers that have some. The slot stays as `_wants`, which is as
+    quick as it was."""
+    tensor._wants = vars(tensor)["requires_grad"]
+
+    def wants(leaf: Tensor, value: Any) -> None:
+        if flag("Tensor", "requires_grad", value) and leaf.dtype not in ("float32", "float64"):
+            raise TypeError(f"requires_grad: only float32 and float64 tensors can require a gradient, this one is {leaf.dtype}")
+        leaf._wants = bool(value)  # type: ignore[misc]
+
+    tensor.requires_grad = property(attrgetter("_wants"), wants, doc="Whether backward() gives it a gradient.")
 
 
 grad = cast("Gradient", property(_get, _set, doc="The gradient: a Tensor, or None before the first backward."))

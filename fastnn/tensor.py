@@ -104,13 +104,14 @@ class Tensor:
     __array_priority__ = 1000  # numpy leaves `array + tensor` to us
 
     grad = leaves.grad
+    requires_grad: bool
     _op: Op | None
 
     def __init__(self, array: Array, requires_grad: bool = False) -> None:
         if type(array) is not Array:
             raise TypeError(f"Tensor: expected an array of the compiled core, got {shown(array)}; fastnn.tensor(values) makes a Tensor")
         self._array = array
-        self.requires_grad = requires_grad
+        self._wants = requires_grad  # type: ignore[misc]  # the slot of requires_grad
         self._grad: Tensor | None = None
         self._op = None
         self._shape: tuple[int, ...] | None = None
@@ -353,6 +354,7 @@ class Tensor:
 
 # apply(op, *inputs): runs op.forward on the inputs' arrays and records it when one of them requires a gradient: csrc/bind_tape.cpp
 apply: Callable[..., Tensor] = _C.tape(Tensor, Op, serials)
+leaves.checked(Tensor)
 
 
 def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool, dtype: str = "") -> Tensor:

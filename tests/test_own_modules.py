@@ -198,3 +198,65 @@ def test_gradients_that_become_zeros_are_zeros(captured: bool, without_memory_ch
     for _ in range(3):
         act(normal(3))
         assert w.grad is not None and w.grad.numpy().tolist() == normal(3).numpy().tolist()
+
+
+# --- layers in plain lists
+
+
+class Listed(nn.Module):
+    def __init__(self, held: Any, **more: Any) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.held = held
+        for name, value in more.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    ("held", "kind"),
+    [([nn.Linear(2, 2)], "list"), ((nn.Linear(2, 2),), "tuple"), ({"a": nn.Linear(2, 2)}, "dict")],
+    ids=["list", "tuple", "dict"],
+)
+def test_layers_in_a_plain_list_are_told_of_once(held: Any, kind: str) -> None:
+    class Own(Listed):
+        pass
+
+    model = nn.Sequential(Own(held))
+    with pytest.warns(
+        UserWarning, match=rf"^Own.held is a plain {kind} of modules.*; nn.Module{'Dict' if kind == 'dict' else 'List'}\(held\)"
+    ) as seen:
+        optim.SGD(model.parameters(), 0.1)
+    assert [one.filename for one in seen] == [__file__]
+    list(model.parameters())
+
+
+def test_what_may_be_kept_in_a_plain_list() -> None:
+    teacher, twice = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
+    parent = nn.Module()
+    parent.child = Listed([parent])
+    for model in (
+        Listed([teacher]),
+        Listed([twice], again=twice),
+        Listed([nn.ReLU()]),
+        Listed([nn.Linear]),
+        Listed([]),
+        Listed([1.0]),
+        parent.child,
+    ):
+        assert len(list(model.parameters())) in (2, 4)
+
+
+# --- optimizers of one's own
+
+
+def test_an_optimizer_of_ones_own_has_the_options_that_it_names() -> None:
+    class Plain(optim.Optimizer):
+        def __init__(self, params: Any, **defaults: Any) -> None:
+            super().__init__(params, defaults)
+
+    optimizer = Plain(nn.Linear(2, 2).parameters(), lr=0.1)
+    assert optimizer.rates() == [0.1] and "weight_decay" not in optimizer.param_groups[0]
+    with pytest.raises(
+        ValueError, match=r"^Plain: every group needs an lr; give one in the defaults: super\(\).__init__\(params, {'lr': lr}\)$"
+    ):
+        Plain(nn.Linear(2, 2).parameters(), momentum=0.1)

@@ -290,3 +290,22 @@ def test_types_of_numpy_and_python_name_a_dtype(dtype: Any) -> None:
 def test_other_types_are_refused(dtype: Any) -> None:
     with pytest.raises(ValueError if isinstance(dtype, str) else TypeError, match="fastnn.tensor: dtype .* is not one of float32"):
         tensor([1, 2], dtype)
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_operations_pickle(name: str) -> None:
+    assert pickle.loads(pickle.dumps(getattr(ops, name))) is getattr(ops, name)
+
+
+def test_requires_grad_is_true_or_false_of_numbers_that_have_gradients() -> None:
+    x: Any = tensor([1.0, 2.0])
+    for bad in ("no", 1, None):
+        with pytest.raises(TypeError, match="requires_grad must be True or False, got"):
+            x.requires_grad = bad
+    labels = tensor([1, 2])
+    with pytest.raises(TypeError, match="^requires_grad: only float32 and float64 tensors can require a gradient, this one is int64$"):
+        labels.requires_grad = True
+    x.requires_grad, labels.requires_grad = np.True_, False
+    assert x.requires_grad is True and not labels.requires_grad
+    (x * 2).sum().backward()
+    assert x.grad.numpy().tolist() == [2.0, 2.0]

@@ -14,6 +14,7 @@ from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, no_forward, of_other_kind, take_in
 from .errors import checked_state, locate, refuse_what_is_no_tensor
+from .unseen import warn_of_unseen
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -173,6 +174,7 @@ class Module:
                     yield f"{prefix}.{name}" if prefix else name, parameter
 
     def parameters(self) -> Iterator[Parameter]:
+        warn_of_unseen(self)
         return (p for _, p in self.named_parameters())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:

@@ -50,6 +50,7 @@ def explained(operation: F) -> F:
                 raise
         raise better
 
+    call.__module__ = "fastnn.ops"  # where a pickle finds it
     return call  # type: ignore[return-value]
 
 

@@ -195,8 +195,10 @@ class Optimizer:
         self._check(group)
 
     def _check(self, group: dict[str, Any]) -> None:
+        if "lr" not in group:
+            raise ValueError(f"{self.name}: every group needs an lr; give one in the defaults: super().__init__(params, {{'lr': lr}})")
         checked_rate(self.name, "lr", group["lr"])
-        self._number(group, "[0, inf)", "weight_decay")
+        self._number(group, "[0, inf)", *[option for option in ("weight_decay",) if option in group])
 
     def _number(self, group: dict[str, Any], within: str, *options: str) -> None:
         for option in options:
