@@ -12,6 +12,7 @@ from . import _C
 from .arguments import shown
 
 CPU = "cpu"
+_KINDS = ("float", "bfloat", "int", "uint", "bool")  # of numbers, which `to` does not change
 
 
 def resolve(device: str) -> str:
@@ -27,7 +28,7 @@ def resolve(device: str) -> str:
     elif kind == "cuda-emulated":  # the CUDA kernels run by the CPU, for tests: somebody opened it before
         names = emulated_names()
     else:
-        dtype = "; ops.cast(x, dtype) changes a dtype, model.double() that of a model" if device[:5] in ("float", "bfloa") else ""
+        dtype = "; fastnn.tensor(x, dtype) changes a dtype, model.double() that of a model" if device.rstrip("0123456789") in _KINDS else ""
         raise ValueError(f"device {device!r} is not one of 'cpu', 'cuda', 'cuda:<number>'{dtype}")
     full = device if index else f"{kind}:0"
     if full not in names:

@@ -88,8 +88,11 @@ def missing(module: str, name: str) -> AttributeError:
     said = f"module {module!r} has no attribute {name!r}"
     if name.startswith("_"):
         return AttributeError(said)
-    here = _HERE.get(module.rpartition(".")[2], {}).get(name) or _named_alike(module, name) or _in_another(name)
-    return AttributeError(f"{said}{here and '; here: '}{here}")
+    here = _HERE.get(module.rpartition(".")[2], {}).get(name)
+    if here:
+        return AttributeError(f"{said}; here: {here}")
+    near = _named_alike(module, name) or _in_another(name)
+    return AttributeError(f"{said}{near and f'; is {near} meant?'}")
 
 
 def _named_alike(module: str, name: str) -> str:

@@ -22,7 +22,8 @@ VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) % 7
         ("view", r"x.reshape\(\*shape\)"),
         ("permute", r"x.transpose\(\*axes\)"),
         ("data", r"x.detach\(\)"),
-        ("float", "ops.cast"),
+        ("float", r'fastnn.tensor\(x, "float32"\), a copy.*ops.cast.*, of bfloat16'),
+        ("astype", r"fastnn.tensor\(x, dtype\), a copy.*ops.cast.*, between float32 and bfloat16"),
         ("numel", "x.size"),
         ("tolist", r"x.numpy\(\).tolist\(\)"),
         ("softmax", r"ops.softmax\(x, ...\)"),
@@ -60,7 +61,11 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
     "unbiased": (lambda x: x.var(unbiased=False), TypeError, "^var: there is no argument 'unbiased'.*unbiased=False is correction=0"),
     "swap of three": (lambda x: x.reshape(3, 2, 2).transpose(1, 2), ValueError, r"^transpose: axes \(1, 2\) .*all are given in their new"),
     "axes": (lambda x: x.transpose("T"), TypeError, "^transpose: axes must be the dimensions in their new order, got 'T'"),
-    "dtype of to": (lambda x: x.to("float64"), ValueError, r"^device 'float64' is not one of .*; ops.cast\(x, dtype\)"),
+    "dtype of to": (
+        lambda x: x.to("float64"),
+        ValueError,
+        r"^device 'float64' is not one of .*; fastnn.tensor\(x, dtype\) changes a dtype",
+    ),
     "list beside a slice": (lambda x: x[:, [0, 1]], TypeError, r"got list; ops.take\(x, positions, axis=1\) takes several"),
     "sum of a mask": (lambda x: (x > 1).sum(), TypeError, r"^sum: x has dtype bool; .*; x.numpy\(\) has sum\(\) and mean\(\) of any type"),
     "argmax of nothing": (lambda x: x[:, :0].argmax(1), ValueError, r"^argmax over no elements: shape \(3, 0\), axis 1$"),
@@ -152,17 +157,18 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
     ("module", "name", "here"),
     [
         (fastnn, "zeros", "fastnn.tensor(np.zeros(shape))"),
-        (fastnn, "relu", "fastnn.ops.relu"),
-        (fastnn, "Linear", "fastnn.nn.Linear"),
+        (fastnn, "relu", "is fastnn.ops.relu meant?"),
+        (fastnn, "Linear", "is fastnn.nn.Linear meant?"),
         (fastnn, "manual_seed", "fastnn.seed(seed)"),
         (fastnn, "device", 'devices are words: "cpu", "cuda", "cuda:1"'),
-        (nn, "Conv2D", "nn.Conv2d"),
+        (nn, "Conv2D", "is nn.Conv2d meant?"),
+        (nn, "ReLU6", "is nn.ReLU meant?"),
         (nn, "Dense", "nn.Linear(in_features, out_features)"),
         (nn, "functional", "fastnn.ops"),
         (fastnn.optim, "lr_scheduler", "optim.schedules; one is given to an optimizer as its lr"),
         (fastnn.data, "DataLoader", "data.Loader(dataset, batch_size, shuffle=True)"),
-        (fastnn.data, "MNIST", "data.mnist"),
-        (fastnn.models, "ResNet18", "models.resnet18"),
+        (fastnn.data, "MNIST", "is data.mnist meant?"),
+        (fastnn.models, "ResNet18", "is models.resnet18 meant?"),
         (fastnn.train, "CSVLogger", "train.HistoryFile(path)"),
         (fastnn.ops, "cat", "ops.concat([x, y], axis)"),
     ],
@@ -170,7 +176,8 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
 def test_names_of_other_libraries_modules(module: Any, name: str, here: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(module, name)
-    assert str(caught.value) == f"module {module.__name__!r} has no attribute {name!r}; here: {here}" and not hasattr(module, "__wrapped__")
+    said = here if here.endswith("?") else f"here: {here}"
+    assert str(caught.value) == f"module {module.__name__!r} has no attribute {name!r}; {said}" and not hasattr(module, "__wrapped__")
 
 
 def test_what_is_said_of_other_names_is_true() -> None:
