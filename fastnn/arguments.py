@@ -28,12 +28,12 @@ def shown(value: Any) -> str:
     if isinstance(value, type) or callable(value) and hasattr(value, "__name__"):
         return f"{'the class' if isinstance(value, type) else 'the function'} {value.__name__}"
     kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ in ("numpy", "torch") else kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__.partition(".")[0] in ("numpy", "torch") else kind.__qualname__
 
 
 def integer(what: str, name: str, value: Any, least: int | None = None, below: int | None = None) -> int:
     """An integer, numpy's too, of at least `least` and less than `below`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__") or hasattr(value, "_array"):  # a Tensor: few keep the result
         raise TypeError(f"{what}: {name} must be an integer, got {shown(value)}")
     try:
         number = index(value)

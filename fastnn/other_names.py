@@ -51,15 +51,23 @@ def _has_length(given: Any) -> bool:
         return False
 
 
+def unknown_name(what: str, signature: inspect.Signature, names: Mapping[str, str], keywords: Any) -> TypeError | None:
+    """For the first argument whose name there is not, what is meant by it perhaps."""
+    there = [name for name in signature.parameters if name != "self" and name != "trainer"]
+    unknown = next((name for name in keywords if name not in signature.parameters), None)
+    if unknown is None:
+        return None
+    near = get_close_matches(unknown, there, 1, 0.7)
+    hint = names.get(unknown) or (f"is {near[0]} meant?" if near else "")
+    return TypeError(f"{what}: there is no argument {unknown!r}{hint and '; '}{hint or '; it takes ' + ', '.join(there)}")
+
+
 def _better(
     what: str, signature: inspect.Signature, names: Mapping[str, str], several: str, args: Any, keywords: Any, error: TypeError
 ) -> TypeError:
-    there = [name for name in signature.parameters if name != "self" and name != "trainer"]
-    unknown = next((name for name in keywords if name not in signature.parameters), None)
+    unknown = unknown_name(what, signature, names, keywords)
     if unknown is not None:
-        near = get_close_matches(unknown, there, 1, 0.7)
-        hint = names.get(unknown) or (f"is {near[0]} meant?" if near else "")
-        return TypeError(f"{what}: there is no argument {unknown!r}{hint and '; '}{hint or '; it takes ' + ', '.join(there)}")
+        return unknown
     by_place = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if several and (len(args) > len(by_place) or any(p.name in keywords for p in by_place[: len(args)])):
         return TypeError(f"{what}: {shown(args[-1])} is one argument too many by its place; {several}")

@@ -61,6 +61,15 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
     "unbiased": (lambda x: x.var(unbiased=False), TypeError, "^var: there is no argument 'unbiased'.*unbiased=False is correction=0"),
     "swap of three": (lambda x: x.reshape(3, 2, 2).transpose(1, 2), ValueError, r"^transpose: axes \(1, 2\) .*all are given in their new"),
     "axes": (lambda x: x.transpose("T"), TypeError, "^transpose: axes must be the dimensions in their new order, got 'T'"),
+    "size(0)": (lambda x: x.size(0), TypeError, r"^x.size is the number of elements; here PyTorch's x.size\(0\) is x.shape\[0\]$"),  # type: ignore[operator]
+    "size()": (lambda x: x.size(), TypeError, r"^x.size is the number .* x.size\(\) is x.shape$"),  # type: ignore[operator]
+    "concat(dim)": (lambda x: ops.concat([x], dim=1), TypeError, "^concat: there is no argument 'dim'; here it is axis$"),  # type: ignore[call-arg]
+    "stack(dim)": (lambda x: ops.stack([x], dim=1), TypeError, "^stack: there is no argument 'dim'; here it is axis$"),  # type: ignore[call-arg]
+    "mean(dim)": (lambda x: ops.mean(x, dim=1), TypeError, "^mean: there is no argument 'dim'; here it is axis$"),  # type: ignore[call-arg]
+    "sum(keepdim)": (lambda x: ops.sum(x, 1, keepdim=True), TypeError, "^sum: .*'keepdim'; here it is keepdims$"),  # type: ignore[call-arg]
+    "softmax(axis)": (lambda x: ops.softmax(x, axis=1), TypeError, "^softmax: there is no argument 'axis'; here it is dim$"),  # type: ignore[call-arg]
+    "flatten(start_dim)": (lambda x: ops.flatten(x, start_dim=1), TypeError, "^flatten: .*'start_dim'; here it is start$"),  # type: ignore[call-arg]
+    "clip(a_min)": (lambda x: ops.clip(x, a_min=1), TypeError, "^clip: there is no argument 'a_min'; is min meant"),  # type: ignore[call-arg]
     "dtype of to": (
         lambda x: x.to("float64"),
         ValueError,

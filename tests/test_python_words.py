@@ -218,7 +218,8 @@ def test_a_captured_step_does_not_freeze_it(without_memory_checks: None) -> None
 
 def test_format() -> None:
     loss = tensor(1.23456)
-    assert f"{loss:.2f}" == "1.23" and f"{tensor([7]):5d}" == "    7" and f"{loss}" == str(loss)
+    assert f"{loss:.2f}" == "1.23" and f"{tensor([7]):5d}" == "    7" and f"{loss}" == f"{np.float32(1.23456).item()}"
+    assert str(loss) == "tensor(1.23456)" and f"{tensor([1.5])}" == str(tensor([1.5]))
     with pytest.raises(TypeError, match=r"a Tensor of shape \(2,\) cannot be formatted with '.2f'"):
         f"{tensor([1.0, 2.0]):.2f}"
 
@@ -309,3 +310,19 @@ def test_requires_grad_is_true_or_false_of_numbers_that_have_gradients() -> None
     assert x.requires_grad is True and not labels.requires_grad
     (x * 2).sum().backward()
     assert x.grad.numpy().tolist() == [2.0, 2.0]
+
+
+def test_one_integer_counts_and_chooses() -> None:
+    n = tensor(2)
+    assert list(range(n)) == [0, 1] and ["a", "b", "c"][n] == "c" and tensor([1.0, 2.0, 3.0])[:n].shape == (2,)  # type: ignore[call-overload, operator]
+    assert np.zeros((4, 3))[tensor([1])].shape == (1, 3)
+    for other, given in ((tensor(1.0), "of float32"), (tensor(True), "of bool"), (tensor([1]), r"of shape \(1,\)")):
+        with pytest.raises(
+            TypeError, match=f"^only a Tensor of rank 0 that holds an integer stands for a Python integer, got one {given}; int"
+        ):
+            range(other)  # type: ignore[call-overload]
+
+
+def test_a_tensor_is_no_integer_that_is_kept() -> None:
+    with pytest.raises(TypeError, match="^Loader: batch_size must be an integer, got Tensor$"):
+        fastnn.data.Loader((np.zeros((4, 2)), [0, 1, 0, 1]), tensor(2))  # type: ignore[arg-type]

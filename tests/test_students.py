@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from refusals import Case, check
 
 import fastnn
@@ -95,6 +96,17 @@ LOSSES: dict[str, Case] = {
     ),
     "a column": (lambda: loss(logits(), Y[:, None]), ValueError, r"labels have shape \(24, 1\); .*; labels.reshape\(-1\) is that$"),
     "names": (lambda: loss(logits(), NAMES[Y]), TypeError, r"; np.unique\(labels, return_inverse=True\)\[1\] are the numbers of names$"),
+    "MSE of a column": (
+        lambda: nn.MSELoss()(logits()[:, :1], Y),
+        ValueError,
+        r"input has shape \(24, 1\), target \(24,\); .*broadcast: target.reshape\(-1, 1\) has it$",
+    ),
+    "BCE beside a column": (
+        lambda: nn.BCEWithLogitsLoss()(logits()[:, 0], Y[:, None] > 0),
+        ValueError,
+        r"nothing is broadcast: target.reshape\(-1\) has it$",
+    ),
+    "MSE of other sizes": (lambda: nn.MSELoss()(logits(), Y), ValueError, r"both need the same, nothing is broadcast$"),
     "one score": (lambda: loss(logits()[:, 0], Y), ValueError, "; logits of one dimension are the classes of a single sample$"),
 }
 
@@ -120,6 +132,26 @@ IMAGES: dict[str, Case] = {
 }
 
 CALLS: dict[str, Case] = {
+    "fit, frozen": (
+        lambda: fit(X, Y, net().requires_grad_(False)),
+        ValueError,
+        r"^fit: all parameters of the optimizer are frozen; requires_grad_\(True\) of a module",
+    ),
+    "predict of an image": (
+        lambda: trainer(normalize=data.Normalize([0.0], [1.0])).predict(X[0, 0]),
+        ValueError,
+        r"^predict: data of shape \(8, 8\) are 8 samples of 8 features; expected 1, as the model was trained on; one image alone is image\[None\]$",
+    ),
+    "a module of torch": (
+        lambda: nn.Sequential(torch.nn.ReLU()),  # type: ignore[arg-type]
+        TypeError,
+        r"^Sequential holds modules, got torch.* as module 0; it is PyTorch's, here nn.ReLU\(...\) makes one$",
+    ),
+    "a part of a schedule": (
+        lambda: optim.SGD(net().parameters(), optim.schedules.cosine(0.1, 9)).param_groups[0]["lr"] * 0.1,
+        TypeError,
+        r"^a schedule is no number but a function of time: optimizer.rates\(\)\[0\] is the rate now, ",
+    ),
     "Loader(X, Y)": (
         lambda: data.Loader(X, Y),
         TypeError,

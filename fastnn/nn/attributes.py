@@ -164,6 +164,11 @@ def checked_child(module: Any, child: Any, place: Any) -> Any:
 
 def _instead_of(child: Any) -> str:
     """What to write for something that is no module."""
+    from .. import nn  # which begins with this file
+
+    kind = child if isinstance(child, type) else type(child)
+    if kind.__module__.split(".")[0] == "torch":
+        return f"; it is PyTorch's, here nn.{kind.__name__}(...) makes one" if hasattr(nn, kind.__name__) else "; it is PyTorch's"
     if isinstance(child, type):
         return f"; {child.__name__}(...) makes one"
     if isinstance(child, (list, tuple)):

@@ -75,7 +75,10 @@ def _target_beside(what: str, x: Tensor, target: Any) -> Tensor:
     if not isinstance(target, Tensor):
         target = made_beside(x, target, f"{what}: target")
     if target.shape != x.shape:
-        raise ValueError(f"{what}: input has shape {x.shape}, target {target.shape}; both need the same, nothing is broadcast")
+        column = x.ndim == 2 and x.shape[1] == 1
+        wanted = "-1, 1" if column else "-1" if x.ndim == 1 else ", ".join(map(str, x.shape))
+        hint = f": target.reshape({wanted}) has it" if target.size == x.size else ""
+        raise ValueError(f"{what}: input has shape {x.shape}, target {target.shape}; both need the same, nothing is broadcast{hint}")
     beside: Tensor = target.to(x.device)
     return beside
 

@@ -38,7 +38,7 @@ def four_sides(what: str, padding: int | Sequence[int]) -> Sides:
     sides = tuple(padding) if isinstance(padding, (tuple, list)) else (padding,) * 4
     if len(sides) != 4:
         raise ValueError(f"{what}: padding must be an int or (left, right, top, bottom), got {shown(padding)}")
-    if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in sides):
+    if any(isinstance(n, (bool, Tensor)) or not hasattr(n, "__index__") for n in sides):
         raise TypeError(f"{what}: padding must be an int or (left, right, top, bottom), got {shown(padding)}")
     left, right, top, bottom = (int(n) for n in sides)
     if min(left, right, top, bottom) < 0:

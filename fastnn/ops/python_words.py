@@ -68,7 +68,8 @@ def _assigning(operation: Callable[[Any, Any], Tensor], sign: str) -> Callable[[
 
 
 def _format(self: Tensor, spec: str) -> str:
-    if not spec:
+    """Of rank 0 the number, as PyTorch does: f"{loss}"; print(loss) and str(loss) say that it is a Tensor."""
+    if not spec and self.shape:
         return str(self)
     if self.size != 1:
         raise TypeError(f"a Tensor of shape {self.shape} cannot be formatted with {spec!r}; only one element can, as x[0] or x.mean()")
@@ -85,6 +86,16 @@ def _number(kind: type[Any]) -> Callable[[Tensor], Any]:
         return kind(self.item())
 
     return convert
+
+
+def _index(self: Tensor) -> int:
+    """As the number of something, range(n) and names[n]: an integer of rank 0. One of shape (1,) is several to numpy, whose a[x] keeps a dimension."""
+    if self.shape or self.dtype not in ("int64", "uint8"):
+        given = f"of shape {self.shape}" if self.shape else f"of {self.dtype}"
+        raise TypeError(
+            f"only a Tensor of rank 0 that holds an integer stands for a Python integer, got one {given}; int(x) makes one of a number"
+        )
+    return int(self.item())
 
 
 def _round(self: Tensor, digits: int | None = None) -> Any:
@@ -125,6 +136,7 @@ for _name, _method in {
     "float": _number(float),
     "int": _number(int),
     "bool": _number(bool),
+    "index": _index,
     "round": _round,
     "setitem": _set_item,
     "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),

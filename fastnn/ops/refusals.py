@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import _C
 from ..arguments import flag, shown, unwrapped
+from ..other_names import unknown_name
 from ..tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -131,7 +132,9 @@ def _better(
     try:
         given = inspect.signature(operation).bind(*args, **keywords).arguments
     except TypeError:  # Python's own words for a wrong number of them
-        return None
+        there = inspect.signature(operation)
+        here = {word: f"here it is {other}" for word, other in _OTHER_WORDS if other in there.parameters}
+        return unknown_name(name, there, here, keywords)
     wrong = _of_wrong_kind(name, operation, args, keywords)
     if wrong is not None:
         return wrong
@@ -197,6 +200,7 @@ _INSIDE = re.compile(
     r"incompatible|Unable to (cast|convert)|cannot convert|could not (convert|be broadcast)|setting an array|invalid literal|no attribute|not supported between"
     r"|unsupported operand|bad operand|truth value|unhashable|out of bounds for (axis|array)|is not (iterable|subscriptable|callable)|cannot be interpreted"
 )
+_OTHER_WORDS = (("axis", "dim"), ("dim", "axis"), ("keepdim", "keepdims"), ("start_dim", "start"), ("end_dim", "end"), ("input", "x"))
 _MAKES = "; fastnn.tensor(array) makes one"
 
 

@@ -146,7 +146,19 @@ def _transpose(self: Tensor, *axes: Any) -> Tensor:
     return transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes or None)
 
 
+class _Count(int):
+    """How many elements; PyTorch's `size` is a method, and gives the shape."""
+
+    __slots__ = ()
+
+    def __call__(self, dim: Any = None) -> Any:
+        raise TypeError(
+            f"x.size is the number of elements; here PyTorch's x.size({'' if dim is None else dim}) is x.shape{'' if dim is None else f'[{dim}]'}"
+        )
+
+
 for _operation in (sum, mean, max, min, var, std, norm, _argmax):
     setattr(Tensor, _operation.__name__, _along(_operation))
+Tensor.size = property(lambda self: _Count(self._array.size))  # type: ignore[assignment, method-assign]
 Tensor.transpose = _transpose  # type: ignore[method-assign]
 Tensor.__getattr__ = _absent  # type: ignore[attr-defined]

@@ -47,6 +47,14 @@ class Schedule:
         there = "; nothing is to be called: an optimizer asks its lr at each step" if name in ("step", "get_last_lr") else ""
         raise AttributeError(f"a {type(self).__name__.lstrip('_')} has no attribute {name!r}{there}")
 
+    def _no_number(self, *_: Any) -> Any:
+        raise TypeError(
+            "a schedule is no number but a function of time: optimizer.rates()[0] is the rate now, "
+            f"optim.schedules.Schedule(lambda t: 0.1 * schedule(t), {self.unit!r}) a tenth of it at any time"
+        )
+
+    __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __float__ = __format__ = _no_number
+
     def __call__(self, t: float) -> float:
         try:
             rate: Any = self.function(t)

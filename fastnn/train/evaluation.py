@@ -13,6 +13,7 @@ from .. import random
 from ..arguments import array, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import Samples, as_dataset
+from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
@@ -162,7 +163,7 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
             if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) > np.ndim(data[1]) == 1:
                 raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
             images = array("predict", "data", data, "a data set, or an array of images")
-            data = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
+            data = _as_samples(images, normalize)
         loader = _loader("predict", data, normalize, device_of(forward.model))
         with closing(loader.batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]
@@ -171,6 +172,17 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
     probabilities = _softmax(np.concatenate(logits))
     warn_of_unfitted("predict", data, loader, forward.model)
     return probabilities
+
+
+def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset:
+    dataset = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
+    if normalize is not None and dataset.shape[0] != len(normalize.mean):
+        each = plural(dataset.shape[0], "feature" if len(dataset.shape) == 1 else "channel")
+        raise ValueError(
+            f"predict: data of shape {images.shape} are {len(images)} samples of {each}; expected {len(normalize.mean)}, as the model "
+            "was trained on; one image alone is image[None]"
+        )
+    return dataset
 
 
 def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:

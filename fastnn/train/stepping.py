@@ -194,6 +194,10 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
     own = {id(p) for p in trainer.model.parameters()}
     if not any(id(p) in own for group in trainer.optimizer.param_groups for p in group["params"]):
         raise ValueError(f"fit: the optimizer ({trainer.optimizer.name}) has none of the model's parameters; make it of model.parameters()")
+    if not any(p.requires_grad for group in trainer.optimizer.param_groups for p in group["params"]):
+        raise ValueError(
+            "fit: all parameters of the optimizer are frozen; requires_grad_(True) of a module, or of the model, has them trained"
+        )
     warn_of_untrained(trainer.model, trainer.optimizer)
     integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)

@@ -275,6 +275,7 @@ PLAIN = {
     "Optimizer()": "made by its subclasses",
     "Optimizer.load_state_dict": "SGD.load_state_dict",
     "ReduceOnPlateau.check_state": "called by load_state_dict",
+    **{f"Schedule.__{name}__": "refuses whatever is beside it" for name in ("add", "radd", "sub", "mul", "rmul", "truediv")},
     "checked_rate": "called by the optimizers",
     "memory_of": "called by the optimizers",
     "notice": "called by the Trainer",
