@@ -95,7 +95,7 @@ Choice forced(const std::string& wanted, const std::string& by) {
 
 Choice choose() {
   __builtin_cpu_init();
-  if (const char* wanted = std::getenv("FASTNN_ISA")) return forced(wanted, "FASTNN_ISA");
+  if (const char* wanted = std::getenv("FASTNN_ISA"); wanted && *wanted) return forced(wanted, "FASTNN_ISA");
   const Isa* best = &known[0];
   for (const Isa& isa : known)
     if (isa.supported() && !(tiles_are_computed && isa.float32 == &amx_f32::table)) best = &isa;

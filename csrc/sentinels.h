@@ -4,9 +4,18 @@
 
 namespace fastnn {
 
-void guard(Device&, void* data, size_t bytes);  // the pattern, in the arena's slack behind the bytes
-void arm(Device&, void* data, size_t bytes);    // poison, and the pattern behind it
-void verify(Device&, const char* row, const char* operand, const void* data, size_t bytes);  // throws when the pattern is broken
-void check_finite(const RowInfo&, const Operand&, const Array& written);                     // throws NotFinite
+// What one call writes.
+struct Written {
+  Device& device;
+  const RowInfo& row;
+  const std::vector<Argument>& arguments;  // some of them in place
+  const std::vector<Array>& outputs;
+  void* scratch;  // may be null
+  size_t scratch_bytes;
+
+  void arm() const;           // poison, and the pattern in the arena's slack behind it; what is written in place keeps its values
+  void verify() const;        // throws when a pattern is broken
+  void check_finite() const;  // throws NotFinite
+};
 
 }  // namespace fastnn

@@ -170,7 +170,8 @@ class Call {
     scratch_.allocate(size_t(planned.scratch_bytes));
     pointers_.push_back(scratch_.data);
     const bool checked = settings().memory_checks;
-    if (checked) arm_memory();
+    const Written written = {device_, info_, arguments_, outputs_, scratch_.data, scratch_.bytes};
+    if (checked) written.arm(), threads::clear_workers_seen();
     bool went_past = false;
     context.went_past = &went_past;
     {
@@ -181,8 +182,8 @@ class Call {
     device_.check_launches();
     last = {info_.name, device_.name.c_str(), table.name, planned.algorithm, checked ? threads::workers_seen() : 0, went_past};
     count_writes();
-    if (checked) verify_memory();
-    if (settings().finite_checks) check_outputs();
+    if (checked) written.verify();
+    if (settings().finite_checks) written.check_finite();
     return std::move(outputs_);
   }
 
@@ -241,46 +242,6 @@ class Call {
         array.storage->used_on(scratch_.stream);
       }
     }
-  }
-
-  // Arrays written in place that end where their block of the arena does: behind them lies the slack.
-  template <class F>
-  void for_each_inout(F visit) {
-    size_t next = 0;
-    for (const Operand& operand : info_.operands) {
-      if (operand.direction == Direction::out) continue;
-      const Argument& argument = arguments_[next++];
-      if (operand.direction != Direction::inout) continue;
-      for (const Array& array : argument)
-        if (array.storage->from_arena() && array.storage->bytes == array.bytes()) visit(operand, array);
-    }
-  }
-
-  void arm_memory() {
-    for (const Array& output : outputs_) arm(device_, output.data(), output.bytes());
-    for_each_inout([](const Operand&, const Array& array) { guard(array.device(), array.data(), array.bytes()); });
-    if (scratch_.data) arm(device_, scratch_.data, scratch_.bytes);
-    threads::clear_workers_seen();
-  }
-
-  template <class F>
-  void for_each_output(F visit) {
-    size_t next = 0;
-    for (const Operand& operand : info_.operands)
-      if (operand.direction == Direction::out) visit(operand, outputs_[next++]);
-  }
-
-  void verify_memory() {
-    const auto check_one = [&](const Operand& operand, const Array& array) {
-      verify(device_, info_.name, operand.name, array.data(), array.bytes());
-    };
-    for_each_output(check_one);
-    for_each_inout(check_one);
-    if (scratch_.data) verify(device_, info_.name, "scratch", scratch_.data, scratch_.bytes);
-  }
-
-  void check_outputs() {
-    for_each_output([&](const Operand& operand, const Array& output) { check_finite(info_, operand, output); });
   }
 
   const Row row_;

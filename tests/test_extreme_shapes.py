@@ -104,7 +104,8 @@ def test_taps_far_beyond_the_map(far: int, each_table: None) -> None:
 
 def test_strides_and_padding_far_beyond_the_map(each_table: None) -> None:
     """Nine windows, of which one meets the map."""
-    y, x, w = conv2d((1, 3, 4, 4), (2, 3, 2, 2), stride=10_000, padding=10_000)
+    far = 10_000 if DEVICE == "cpu" else 100  # GPUs have a block for each phase of the stride, the emulated one after the other
+    y, x, w = conv2d((1, 3, 4, 4), (2, 3, 2, 2), stride=far, padding=far)
     assert y.shape == (1, 2, 3, 3) and y.numpy().sum() == 24
     assert gradients(x, w) == (24, 24)
 
