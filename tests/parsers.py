@@ -13,15 +13,17 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from fastnn import data, files, models, optim
+from fastnn import DeviceError, data, files, models, optim
 from fastnn.data.cifar_pickle import read_pickle
 from fastnn.train import Trainer, load_model
+from fastnn.train import bad_step as bad_steps
 from fastnn.train.checkpoint import notes_of
 
 Parser = Callable[[bytes, Path], object]
@@ -91,6 +93,46 @@ def _change(notes: Any, entry: str, value: str) -> None:
                 notes[last] = json.loads(value)
             except (ValueError, RecursionError):
                 notes[last] = value
+
+
+BAD_STEP: dict[str, Any] = {  # finite, so that what comes behind the first bad value is reached as well
+    **{"bad_step": None, "message": "epoch 1, batch 1: the loss is nan", "state": True},
+    **{"architecture": CHECKPOINT["architecture"], "precision": "float32", "products": "highest", "device": "cpu"},
+    "loss": {
+        "class": "CrossEntropyLoss",
+        "settings": {"ignore_index": -100, "reduction": "mean", "label_smoothing": 0.0},
+        "absent": ["weight"],
+    },
+    **{"l1": 0.0, "l2": 0.0, "seed": 0, "draw": 4, "shares": [[1.0, 1.0]], "evaluating": [], "frozen": []},
+}
+STEP_ARRAYS = {
+    **{f"model/{name}": values for name, values in ARRAYS.items()},
+    **{"batch/0/x": np.ones((2, 1, 2, 2), np.float32), "batch/0/labels": np.array([0, 1])},
+}
+
+
+def bad_step(contents: bytes, folder: Path) -> None:
+    """The same of a file that repeats a bad step, which holds a batch besides: a line `model/NAME=TYPE JSON` is an array's, as is any with a /."""
+    changed, arrays = json.loads(json.dumps(BAD_STEP)), dict(STEP_ARRAYS)
+    for line in contents.decode(errors="replace").split("\n")[:8]:
+        entry, _, value = line.partition("=")
+        _put(arrays, entry, value) if "/" in entry else _change(changed, entry, value)
+    text = json.dumps(changed)
+    path = _file(folder, "file.safetensors", save(arrays, {"fastnn": text, "crc32": files._checksum(arrays, text)}))
+    bad_steps.recorded(path)
+    with suppress(DeviceError):  # the file is sound, and of a machine with that device
+        bad_steps.reproduce(path)
+
+
+def _put(arrays: dict[str, np.ndarray], name: str, value: str) -> None:
+    """Puts that array in the place of the name's; none where the value is no array."""
+    arrays.pop(name, None)
+    kind, _, text = value.partition(" ")
+    try:
+        with np.errstate(all="ignore"):
+            arrays[name] = np.array(json.loads(text), {known.name: known for known in files._NAMES}[kind])
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
+        pass
 
 
 def idx(contents: bytes, folder: Path) -> object:
@@ -183,7 +225,7 @@ _PIXEL = _pixel()
 
 PARSERS: dict[str, Parser] = {
     parser.__name__: parser
-    for parser in (safetensors, notes, idx, idx_packed, cifar_pickle, cifar_archive, cifar_batch, npz, npy, image, listing)
+    for parser in (safetensors, notes, bad_step, idx, idx_packed, cifar_pickle, cifar_archive, cifar_batch, npz, npy, image, listing)
 }
 
 
@@ -213,6 +255,7 @@ def seeds(name: str) -> list[bytes]:
     made: dict[str, Callable[[], list[bytes]]] = {
         "safetensors": lambda: [save(ARRAYS, {"fastnn": "{}", "crc32": files._checksum(ARRAYS, "{}")}), save({"n": np.zeros(1, np.int8)})],
         "notes": lambda: [f"{key}={json.dumps(value)}".encode() for key, value in CHECKPOINT.items()],
+        "bad_step": _bad_steps,
         "idx": lambda: [idx_file],
         "idx_packed": lambda: [idx_file],
         "cifar_pickle": _pickles,
@@ -225,6 +268,15 @@ def seeds(name: str) -> list[bytes]:
                             b"data_batch_1\ntest_batch", b"inner/train_images.npy"],
     }  # fmt: skip
     return made[name]()
+
+
+def _bad_steps() -> list[bytes]:
+    weight = b"model/1.weight=float32 [[1e999,0,0,0],[0,0,0,0]]"
+    classes = b"loss/weight=float32 [1,2]\nloss.absent=[]"
+    parts = b"shares=[[0.5,0],[null,1]]\nbatch/1/x=float32 [[[[1,2],[3,4]]]]\nbatch/1/labels=int64 [1]"
+    net = b'architecture.name="linear"\nevaluating=["1"]\nfrozen=["1.weight"]\nl1=0.1\nl2=0.1'
+    entries = [f"{key}={json.dumps(value)}".encode() for key, value in BAD_STEP.items()]
+    return [*entries, weight, classes, parts, net, b"batch/0/x=uint8 [[[[1,2],[3,4]]]]\nbatch/0/labels=int64 [2]"]
 
 
 def _pickles() -> list[bytes]:

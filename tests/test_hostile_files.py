@@ -233,6 +233,32 @@ def test_a_file_of_a_bad_step_is_not_trusted_either(tmp_path: Path, monkeypatch:
         reproduce(path)
 
 
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("batch/0/labels=int64 [7,1]", "label 7 of sample 0 lies outside of"),
+        ("batch/0/x=bool [[[[true,false],[true,false]]]]", "x has dtype bool; expected float32 or float64"),
+        ("batch/0/x=float32 [1,2]", "do not exist in shape"),
+        ("loss.settings={}", "CrossEntropyLoss has no attribute 'ignore_index'"),
+        ('loss.class="Dropout"', "takes 2 positional arguments"),
+    ],
+)
+def test_a_bad_step_that_cannot_be_done_is_its_files_fault(line: str, words: str, tmp_path: Path) -> None:
+    """Sound notes, a batch or a loss that does not fit: no TypeError from within, but the file's name."""
+    name = tmp_path / "file.safetensors"
+    with pytest.raises(ValueError, match=f"^{name}: its step cannot be repeated \\(.*{words}.*; expected a file as Diverged names it$"):
+        parsers.bad_step(line.encode(), tmp_path)
+
+
+def test_a_loss_of_ones_own_raises_what_it_raises(tmp_path: Path) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("mine")
+
+    parsers.bad_step(b"", tmp_path)
+    with pytest.raises(KeyError, match="mine"):
+        reproduce(tmp_path / "file.safetensors", loss=broken)  # type: ignore[arg-type]
+
+
 def make_sgd(model: Any) -> Any:
     from fastnn import optim
     from fastnn.train import Trainer

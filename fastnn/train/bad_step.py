@@ -70,6 +70,7 @@ def reproduce(
     because the state was too large.
     """
     name, (arrays, notes) = checked_path("reproduce", "path", path), _read(path)
+    own = model is not None or loss is not None
     if model is not None:
         instance("reproduce", "model", model, Module, "a Module")
     if loss is not None:
@@ -106,9 +107,13 @@ def reproduce(
     try:
         with files.memory_for(path, "repeated"), random.using(generator):
             run(watch, model, Forward(model, precision), objective, parts)
-    except Exception:  # as in the training, see explained
-        if watch.found is None:
+    except Exception as error:  # as in the training, see explained
+        if watch.found is None and (own or isinstance(error, MemoryError)):
             raise
+        if watch.found is None:  # model, loss and batch are all the file's
+            raise ValueError(
+                f"{name}: its step cannot be repeated ({files._short(error)}); expected a file as Diverged names it"
+            ) from error
     finally:
         _C.set_precision(products)
     return watch.found
