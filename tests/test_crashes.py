@@ -121,27 +121,59 @@ def test_both_checkpoints_lead_to_the_same_end(halfway: Halfway, tmp_path: Path)
         assert state(tmp_path / "d") == halfway.end
 
 
+def calls_of(replaced: Replaced, path: Path) -> list[str]:
+    """The calls to the system that an undisturbed save makes, by name."""
+    calls: list[str] = []
+    path.write_bytes(replaced.old)
+    with watched(lambda name, arguments: calls.append(name)):
+        replaced.save(path)
+    return calls
+
+
+def killed_at(k: int, replaced: Replaced, path: Path) -> bool:
+    """Whether a save in the old file's place, in a child that SIGKILL ends ahead of its k-th call, came so far."""
+    path.write_bytes(replaced.old)
+
+    def save() -> None:
+        with watched(Stop(k)):
+            replaced.save(path)
+
+    status = in_child(save)
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
 def test_killed_at_every_call(replaced: Replaced, tmp_path: Path) -> None:
-    """kill -9 ahead of each open, write, fsync, rename, close; a write is cut in the middle. What is left over, the next save removes."""
-    path, seen, k = tmp_path / "c.safetensors", [], 0
-    while True:
-        path.write_bytes(replaced.old)
+    """kill -9 ahead of each open, write, fsync, rename, close; a write is cut in the middle. Each save finds the folder without leftovers, so
+    that its k-th call is that of the undisturbed one, up to the last."""
+    path = tmp_path / "c.safetensors"
+    calls = calls_of(replaced, path)
+    made, renamed = calls.index("flock"), calls.index("replace")  # the temporary file is there from the first on, up to the second
+    assert calls[renamed:] == ["replace", "close", "fsync", "close"] and calls.count("write") > len(replaced.new) // 1000
+    for k in range(len(calls)):
+        assert killed_at(k, replaced, path)
+        assert replaced.which(path) == ("old" if k <= renamed else "new"), calls[k]
+        left = [name for name in os.listdir(tmp_path) if name != path.name]
+        assert len(left) == (made <= k <= renamed), calls[k]
+        for name in left:
+            os.unlink(tmp_path / name)
+    assert not killed_at(len(calls), replaced, path)  # so the last one killed was the last there is
 
-        def save(k: int = k) -> None:
-            with watched(Stop(k)):
-                replaced.save(path)
 
-        status = in_child(save)
-        seen.append(replaced.which(path) == "new")
-        assert len(os.listdir(tmp_path)) <= 2  # the file and what this process left, nothing of those before
-        if status == 0:
-            break
-        assert status == -signal.SIGKILL
-        k += 1
-    assert seen == sorted(seen) and not seen[0] and seen[-2]  # first the old one, then the new one
-    assert k > 12 + len(replaced.new) // 1000
-    replaced.save(path)
-    assert os.listdir(tmp_path) == ["c.safetensors"]
+def test_killed_while_it_removes_what_a_killed_save_left(replaced: Replaced, tmp_path: Path) -> None:
+    """That takes calls of its own, behind the look into the folder; a save that is killed in one leaves the file as it was."""
+    path = tmp_path / "c.safetensors"
+    calls = calls_of(replaced, path)
+    renamed, first, removal = calls.index("replace"), calls.index("listdir") + 1, ["open", "flock", "unlink", "close"]
+    assert killed_at(renamed, replaced, path) and len(os.listdir(tmp_path)) == 2
+    assert calls_of(replaced, path) == calls[:first] + removal + calls[first:]
+    assert os.listdir(tmp_path) == [path.name] and replaced.which(path) == "new"
+    for k, name in enumerate(removal):
+        assert killed_at(renamed, replaced, path)
+        assert killed_at(first + k, replaced, path)
+        assert replaced.which(path) == "old" and len(os.listdir(tmp_path)) == (1 if name == "close" else 2), name
+        replaced.save(path)
+        assert os.listdir(tmp_path) == [path.name] and replaced.which(path) == "new", name
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
