@@ -197,6 +197,7 @@ def test_every_call_fails(replaced: Replaced, tmp_path: Path, number: int) -> No
             assert replaced.which(path) == "new"
             if not fault.name:
                 break
+        assert set(os.listdir(tmp_path)) <= {"c.safetensors", ".c.safetensors.00.tmp"}  # nothing of its own
         assert len(os.listdir("/proc/self/fd")) == opened + (fault.name == "close")  # which closed nothing
         replaced.save(path)
         assert os.listdir(tmp_path) == ["c.safetensors"]
