@@ -189,7 +189,7 @@ class Sets:
 
     def __init__(self, training: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], place: str, form: Form) -> None:
         (images, self.labels), (test_images, self.test_labels) = (
-            [torch.from_numpy(a).to(place) for a in pair] for pair in (training, test)
+            [torch.tensor(a, device=place) for a in pair] for pair in (training, test)
         )
         pixels = images.float()
         mean, std = pixels.mean((0, 2, 3), keepdim=True), pixels.std((0, 2, 3), keepdim=True)

@@ -79,7 +79,9 @@ class _UserOp(Op):
             raise RuntimeError(f"{name} wrote into the gradient it was given, which may be another input's, too; compute a new one from it")
         gradients = result if isinstance(result, (tuple, list)) else (result,)
         if len(gradients) != len(self.needs):
-            raise ValueError(f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments: one or None for each")
+            raise ValueError(
+                f"{name} returned {len(gradients)} gradients; forward took {len(self.needs)} arguments, each of which needs one or None"
+            )
         return tuple([self._gradient(name, i, g, dy.device) for i, g in enumerate(gradients)])
 
     def _gradient(self, name: str, i: int, given: Any, device: str) -> Array | None:

@@ -105,8 +105,9 @@ class Recorder:
     def undo(self, *, refused: bool) -> None:
         """As before the step: gradients, what modules hold (forward may assign a buffer), and what the host counts."""
         for registry, held in self.registries:
-            registry.clear()
-            registry.update(held)
+            registry.update(held)  # at once: Ctrl-C may come behind it
+            for name in registry.keys() - held.keys():
+                del registry[name]
         for part, state in reversed(self.parts):
             part.restore(state)
         for leaf, before in self.leaves.values():

@@ -72,8 +72,8 @@ class Replays:
             return trainer._whole_step(x, labels)
 
     def end(self) -> None:
-        """Gives the memory back."""
-        captured, self.captured = self.captured, None
+        """Gives the memory back, and lets go of the trainer, whose methods are among the settings."""
+        captured, self.captured, self.settings = self.captured, None, []
         if captured is not None:
             captured.release()
 
