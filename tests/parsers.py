@@ -276,7 +276,16 @@ def _bad_steps() -> list[bytes]:
     parts = b"shares=[[0.5,0],[null,1]]\nbatch/1/x=float32 [[[[1,2],[3,4]]]]\nbatch/1/labels=int64 [1]"
     net = b'architecture.name="linear"\nevaluating=["1"]\nfrozen=["1.weight"]\nl1=0.1\nl2=0.1'
     entries = [f"{key}={json.dumps(value)}".encode() for key, value in BAD_STEP.items()]
-    return [*entries, weight, classes, parts, net, b"batch/0/x=uint8 [[[[1,2],[3,4]]]]\nbatch/0/labels=int64 [2]"]
+    return [
+        *entries,
+        b"state=false",
+        b"loss.settings.forward=1",
+        weight,
+        classes,
+        parts,
+        net,
+        b"batch/0/x=uint8 [[[[1,2],[3,4]]]]\nbatch/0/labels=int64 [2]",
+    ]
 
 
 def _pickles() -> list[bytes]:
@@ -308,11 +317,27 @@ def _npy(array: np.ndarray) -> bytes:
 
 
 def _pictures() -> list[bytes]:
+    """A format each, then all that becomes plain colours in a way of its own; TIFF holds it without checksums, which no change would survive."""
     from PIL import Image
 
+    exif, grey = Image.Exif(), np.array([[0, 300], [65535, 7]], np.uint16)
+    exif[0x0112] = 6  # the camera was turned
+    colours = Image.new("RGBA", (5, 4), (9, 8, 7, 6))
+    palette = Image.new("P", (5, 4), 1)
+    palette.putpalette([0, 0, 0, 9, 8, 7])
+    one = Image.new("RGB", (5, 4), (9, 8, 7))
+    made: list[tuple[Any, str, dict[str, Any]]] = [
+        *((one, form, {}) for form in ("JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")),
+        *((colours.convert(mode), form, {}) for mode in ("RGBA", "LA") for form in ("PNG", "TIFF")),
+        *((one.convert(mode), "TIFF", {}) for mode in ("1", "F", "CMYK", "I")),
+        (Image.fromarray(grey), "TIFF", {}),
+        (Image.fromarray(grey), "PNG", {"transparency": 300}),
+        (palette, "GIF", {"transparency": 1}),
+        (one, "JPEG", {"exif": exif}),
+    ]
     found = []
-    for form in ("JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP"):
+    for image, form, options in made:
         stream = io.BytesIO()
-        Image.new("RGB", (5, 4), (9, 8, 7)).save(stream, form)
+        image.save(stream, form, **options)
         found.append(stream.getvalue())
-    return found
+    return [*found, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n"]

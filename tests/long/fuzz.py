@@ -28,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 MOST_SECONDS = 20  # for one file
-INSTRUMENTED = ["fastnn", "parsers", "tarfile", "zipfile", "pickletools", "gzip", "json", "numpy.lib.format", "numpy.lib._format_impl"]
+INSTRUMENTED = "fastnn parsers PIL tarfile zipfile pickletools gzip json numpy.lib.format numpy.lib._format_impl".split()
 
 
 def options() -> argparse.Namespace:
@@ -53,6 +53,9 @@ def fuzz(name: str, seconds: float, arguments: list[str]) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         import parsers
+        from PIL import Image
+
+        Image.init()  # each format has a module, which is imported when it is asked for
     warnings.simplefilter("ignore")  # Pillow's about large images: once would be enough
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
