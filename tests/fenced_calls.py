@@ -4,7 +4,6 @@ A child of test_fence.py, without fences and where each array ends, or begins, a
 
 from __future__ import annotations
 
-import faulthandler
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 from bad_calls.data import bytes_set
 from bad_calls.data import subjects as of_data
 from bad_calls.ops import GOOD, forward_and_backward
-from kernel_calls import FLOAT_ISAS
+from fenced_steps import report
 
 import fastnn
-from fastnn import _C, Tensor, data, models, neighbors, nn, ops
+from fastnn import Tensor, data, models, neighbors, nn, ops
 
 Arrays = Iterator[Any]
 
@@ -76,14 +75,5 @@ def digest(of: Callable[[str], Arrays], name: str) -> str:
     return seen.hexdigest()
 
 
-def main() -> None:
-    faulthandler.enable()
-    for isa in FLOAT_ISAS:
-        _C.set_isa(isa)
-        for of, name in parts():
-            print(f"{name} on {isa}: ", end="", flush=True)
-            print(digest(of, name), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    report(parts, digest)
