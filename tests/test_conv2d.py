@@ -126,6 +126,13 @@ def test_the_algorithm_planned_is_the_one_that_ran(cpu_table: Table) -> None:
         assert (_C.last_call()["algorithm"],) == algorithms
 
 
+def test_windows_as_large_as_the_map_go_by_columns(cpu_table: Table) -> None:
+    geometry = ((3, 5, 7, 9), (4, 5, 6, 8), (1, 1), (0, 0), (0, 1), (1, 1), 1)
+    _, w, dy = operands(geometry)
+    call("conv2d_backward_input", geometry, [dy, w], cpu_table.dtype)
+    assert _C.last_call()["algorithm"] == "columns"
+
+
 @pytest.mark.parametrize(
     ("direction", "names"),
     [
