@@ -2,8 +2,6 @@
 // (fastnn/tensor.py, fastnn/tape.py) where they lie.
 #include "tape.h"
 
-#include "no_grad.h"
-
 using namespace fastnn;
 using namespace tape;
 
@@ -28,6 +26,14 @@ py::object called(const py::str& method, const std::vector<PyObject*>& words) {
 bool tape::watched() { return PyThreadState_Get()->c_profilefunc != nullptr; }
 
 PyObject* tape::array_of(PyObject* object) { return classes->tensors(object) ? classes->array.get(object) : nullptr; }
+
+void tape::note_input(PyObject* tensor) {
+  PyObject* const maker = classes->maker.get(tensor);
+  const auto* const array = static_cast<const Array*>(held(array_type(), classes->array.get(tensor)));
+  if ((maker && maker != Py_None) || !array || array->storage->imagined) return;
+  const py::int_ address(reinterpret_cast<uintptr_t>(tensor));
+  if (PyDict_SetItem(inputs_of_step, address.ptr(), tensor)) throw py::error_already_set();
+}
 
 py::object tape::edge_of(PyObject* tensor) {
   const py::object wants = borrowed(classes->wants.get(tensor));

@@ -1,6 +1,6 @@
 // What of the tape (bind_tape.cpp) operations that are written in C++ use.
 #pragma once
-#include "bind.h"
+#include "no_grad.h"
 #include <structmember.h>
 
 namespace tape {
@@ -27,6 +27,7 @@ inline py::object checked(PyObject* result) {
 
 bool watched();                        // whether somebody looks at each call of Python in this thread (sys.setprofile)
 PyObject* array_of(PyObject* object);  // of a Tensor, borrowed; null where it is none
+void note_input(PyObject* tensor);     // of a step that is written down: unless the step made it
 py::object edge_of(PyObject* tensor);  // where a gradient goes: to what made the Tensor, or to itself; None where none is wanted
 // Which of an operation's inputs, Tensors or None, want a gradient, and where it goes
 struct Wanted {
@@ -34,6 +35,7 @@ struct Wanted {
   bool any = false;
   Wanted(PyObject* const* inputs, size_t count) : needs(count), edges(count) {
     for (size_t i = 0; i < count; i++) {
+      if (inputs_of_step && inputs[i] != Py_None) note_input(inputs[i]);
       py::object edge = inputs[i] == Py_None ? py::none() : edge_of(inputs[i]);
       const bool need = !edge.is_none();
       any |= need;

@@ -106,6 +106,9 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                     take.recorder.check_end()
                 if self.private:
                     take.recorder.modules.clear()
+                    take.recorder.inputs.clear()
+                for t in apart:
+                    take.recorder.inputs.pop(id(t), None)
                 take.take_in(result, generator.draw - before)
             if takes[0].core.settings != takes[1].core.settings:
                 return None
@@ -294,6 +297,7 @@ class _Take:
         self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf, _ in (*recorder.leaves.values(), *recorder.begun.values()))
+        held.update(recorder.inputs)
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]

@@ -59,6 +59,7 @@ class Recorder:
         self.registries: list[tuple[dict[str, Any], dict[str, Any]]] = []  # of these modules, and what they held before
         self.leaves: dict[int, tuple[Tensor, Tensor | None]] = {}  # whose gradient the step changes, with the one before
         self.begun: dict[int, tuple[Tensor, bool]] = {}  # leaves that the step asked before: whether they had a gradient
+        self.inputs: dict[int, Tensor] = {}  # which operations take, and none of the step has made
         self.refused: list[Callable[[], object]] = []  # called when nothing comes of the recording
         self._end = 0
         self._counted = False
@@ -67,6 +68,7 @@ class Recorder:
         global under_way
         if self.core is not None:
             self.core.start()
+            _C.note_inputs(self.inputs)
         with _lock:
             _begin()
             under_way, self._counted = under_way + 1, True
@@ -85,6 +87,7 @@ class Recorder:
             if self._counted:
                 under_way, self._counted = under_way - 1, False
         if self.core is not None:
+            _C.note_inputs(None)
             self.core.stop()
 
     def length(self) -> int:

@@ -265,6 +265,30 @@ def test_tensors_that_no_module_has_are_looked_at() -> None:
     assert run(True) == run(False)
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [lambda x, w: x * w, lambda x, w: x @ w, lambda x, w: fastnn.ops.where(x > 0.5, x, w)],
+    ids="elementwise matmul where".split(),
+)
+def test_a_tensor_that_only_enters_operations_wants_a_gradient_from_now_on(operation: Callable[..., fastnn.Tensor]) -> None:
+    v, w = (fastnn.tensor(np.full((3, 3), value, np.float32)) for value in (1, 2))
+    v.requires_grad = True
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        v.grad = w.grad = None
+        loss = operation(x * v, w).sum()
+        loss.backward()
+        return loss
+
+    x, wanted = fastnn.tensor(np.ones((3, 3), np.float32)), []
+    for wants in (False, True, False, True):
+        w.requires_grad = wants
+        step(x)
+        wanted.append(w.grad is not None)
+    assert wanted == [False, True, False, True] and len(step._takes) == 2
+
+
 def test_a_layer_that_is_not_called_is_looked_at() -> None:
     """Its arrays are others once its type was changed, and changed back."""
     layer, x = nn.Linear(3, 2).requires_grad_(False), fastnn.tensor(np.ones((1, 3), np.float32))
