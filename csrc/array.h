@@ -27,6 +27,7 @@ struct Storage {
   std::atomic<void*> used{nullptr};  // another stream that was given work with it
   std::atomic<bool> several{false};  // there are more of them
   void* copied = nullptr;            // pinned memory: the event behind the last copy out of it
+  std::atomic<bool> shared{false};   // with another library, whose writes are not counted
   bool imagined = false;             // of a recorded step: an address that nobody has, and no bytes (recording.h)
   Storage(Device& device, size_t bytes, bool lasting = false);
   Storage(Device& device, void* data, size_t bytes, std::function<void()> release);

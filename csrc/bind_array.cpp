@@ -173,6 +173,7 @@ struct Exported {
 
 template <class Managed>
 py::capsule capsule_of(const Array& array, [[maybe_unused]] bool copied) {
+  array.storage->shared = true;
   auto* e = new Exported<Managed>{array.storage, array.shape, strides_of(array.shape), {}};
   Managed& managed = e->managed;
   managed.dl_tensor = {
@@ -238,6 +239,7 @@ Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const
     throw std::invalid_argument(std::string(what) + ": its memory begins " + std::to_string(reinterpret_cast<uintptr_t>(data) % item) +
                                 " bytes behind a boundary of its elements; fastnn.tensor(a) makes a copy");
   array.storage = std::make_shared<Storage>(device, data, array.bytes(), std::move(release));
+  array.storage->shared = true;
   return array;
 }
 
@@ -311,6 +313,7 @@ py::dict cuda_array_interface(const Array& array) {
   d["typestr"] = array.dtype == Dtype::bfloat16 ? py::str(bfloat16_typestr) : py::str(numpy_dtype(array.dtype).attr("str"));
   d["data"] = py::make_tuple(reinterpret_cast<uintptr_t>(array.data()), false);
   d["version"] = 3;
+  array.storage->shared = true;
   array.device().synchronize();
   return d;
 }
@@ -433,6 +436,7 @@ void bind_array(py::module_& m) {
   type.def_property_readonly("device", [](const Array& a) { return a.device().name; })
       .def_property_readonly("nbytes", &Array::bytes)
       .def_property_readonly("size", &Array::count)
+      .def_property_readonly("shared", [](const Array& a) { return a.storage->shared.load(); })
       .def_property_readonly("data_ptr", [](const Array& a) { return reinterpret_cast<uintptr_t>(a.data()); })
       .def("numpy", &to_numpy, "A read-only strided view, no copy; of a copy where the array lies on another device or is bfloat16.")
       .def("view", &Array::view, "The same bytes under another shape; ValueError where that would permute.")

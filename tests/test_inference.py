@@ -217,3 +217,16 @@ def test_another_array_of_numpys_on_a_layer_is_no_error() -> None:
     for note in (np.zeros(3), np.ones(3), fastnn.tensor(np.ones(3)), fastnn.tensor(np.ones(3))):
         t.model.note = note
         assert np.array_equal(t.predict(images), before)
+
+
+def test_what_another_library_writes_is_predicted_with() -> None:
+    """It is not counted as ours is."""
+    torch = pytest.importorskip("torch")
+    fastnn.seed(0)
+    model, data = nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), photos(20, shape=(3, 4, 4))
+    t = Trainer(model, optim.SGD(model.parameters(), 0.05), normalize=Normalize.fit(data))
+    before = t.predict(data)
+    torch.from_dlpack(model[1].weight.detach()).normal_(generator=torch.Generator().manual_seed(1))
+    after = t.predict(data)
+    assert "frozen" in t.inference.form and not np.array_equal(before, after)
+    np.testing.assert_allclose(after, eagerly(t, data), rtol=1e-4)

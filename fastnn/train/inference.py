@@ -57,6 +57,7 @@ def _reason_against(forward: Forward) -> str:
 
 
 def _standing(model: Module) -> list[Any]:
-    """Attributes, and arrays with their versions."""
+    """Attributes, and arrays with their versions; what another library may write to is never the same."""
     attributes = [(m.__dict__.copy(), m._modules.copy()) for m in model.modules()]
-    return [attributes, [(t._array, t._array.version) for t in (*model.parameters(), *model.buffers())]]
+    arrays = [t._array for t in (*model.parameters(), *model.buffers())]
+    return [attributes, [(a, object() if a.shared else a.version) for a in arrays]]
