@@ -107,9 +107,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                 if self.private:
                     take.recorder.modules.clear()
                     take.recorder.inputs.clear()
-                for t in apart:
-                    take.recorder.inputs.pop(id(t), None)
-                take.take_in(result, generator.draw - before)
+                take.take_in(result, generator.draw - before, {t._array.data_ptr for t in apart})
             if takes[0].core.settings != takes[1].core.settings:
                 return None
             _compare(*takes)
@@ -279,8 +277,8 @@ class _Take:
         self.runs, self.binding, self.span = 0, -1, (0, 0)  # span: addresses from the first gradient to the end of the last
         self.grads: list[Tensor] = []
 
-    def take_in(self, result: Any, draws: int) -> None:
-        """What the step left behind."""
+    def take_in(self, result: Any, draws: int, arguments: set[int]) -> None:
+        """What the step left behind. arguments: where they lie, themselves and under other shapes."""
         recorder, self.draws = self.recorder, draws
         returned: list[Tensor] = []
         self.shape = _flatten(result, returned)
@@ -297,7 +295,7 @@ class _Take:
         self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf, _ in (*recorder.leaves.values(), *recorder.begun.values()))
-        held.update(recorder.inputs)
+        held.update((key, t) for key, t in recorder.inputs.items() if t._array.data_ptr not in arguments)
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]

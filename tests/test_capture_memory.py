@@ -123,6 +123,15 @@ def test_recording_computes_nothing_and_takes_no_memory() -> None:
     assert _C.memory_stats(device)["peak"] - base < captured.memory["arena"] * 1.125 + 2.3 * parameters
 
 
+def test_a_recording_keeps_no_argument() -> None:
+    """Nor under another shape."""
+    w, x = (fastnn.tensor(np.ones(shape, np.float32)) for shape in ((1 << 16, 2), (4, 2, 1 << 15)))
+    captured = fastnn.capture(lambda x: fastnn.ops.flatten(x, 1) @ w)
+    base = _C.memory_stats()["allocated"]
+    y = captured(x)
+    assert _C.memory_stats()["allocated"] - base < captured.memory["arena"] + y.size * 4 + x.size * 4 // 2
+
+
 def test_what_a_step_left_lying_about_has_no_values() -> None:
     kept: list[fastnn.Tensor] = []
 
