@@ -124,7 +124,7 @@ def test_every_mode_becomes_rgb() -> None:
     assert colour(palette) == [200, 100, 50]
     assert colour(palette, transparency=1) == [255, 255, 255]
     assert colour(palette, "GIF") == [200, 100, 50]
-    for value, byte in ((257 * 90, 90), (257 * 90 + 128, 90), (257 * 90 + 129, 91), (65535, 255)):
+    for value, byte in ((0, 0), (257 * 90, 90), (257 * 90 + 128, 90), (257 * 90 + 129, 91), (65535, 255)):
         wide = Image.fromarray(np.full((8, 9), value, np.uint16))
         assert wide.mode == "I;16" and colour(wide) == [byte] * 3
         assert colour(wide, transparency=value) == [255] * 3 and colour(wide, transparency=257) == [byte] * 3

@@ -328,9 +328,9 @@ def x(*shape: int) -> fastnn.Tensor:
         ),
         (lambda: nn.CrossEntropyLoss()(x(3, 4), x(3)), TypeError, "labels must be integers, got dtype float32"),
         (
-            lambda: nn.CrossEntropyLoss(ignore_index=1)(x(3, 4), x(3, 4)),
+            lambda: nn.CrossEntropyLoss(ignore_index=0)(x(3, 4), x(3, 4)),
             ValueError,
-            "ignore_index 1 means nothing where the labels are prob",
+            "ignore_index 0 means nothing where the labels are prob",
         ),
         (lambda: nn.NLLLoss()(x(3, 4), [0, 4, 1]), ValueError, r"nll_loss: label 4 of sample 1 lies outside of \[0, 4\)"),
         (lambda: nn.NLLLoss()(x(3), [0]), ValueError, r"nll_loss: labels have shape \(1,\); expected \(\), one per row"),
