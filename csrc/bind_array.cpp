@@ -238,14 +238,14 @@ Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const
   if (const size_t item = item_size(dtype); reinterpret_cast<uintptr_t>(data) % item)
     throw std::invalid_argument(std::string(what) + ": its memory begins " + std::to_string(reinterpret_cast<uintptr_t>(data) % item) +
                                 " bytes behind a boundary of its elements; fastnn.tensor(a) makes a copy");
-  array.storage = std::make_shared<Storage>(device, data, array.bytes(), std::move(release));
+  array.storage = std::make_shared<Storage>(device, data, bytes_of(shape, dtype, device), std::move(release));
   array.storage->shared = true;
   return array;
 }
 
 Shape shape_of(const char* what, int64_t rank, const int64_t* sizes) {
-  if (rank > max_rank)
-    throw std::invalid_argument(std::string(what) + ": rank " + std::to_string(rank) + " exceeds " + std::to_string(max_rank));
+  if (rank < 0 || rank > max_rank)
+    throw std::invalid_argument(std::string(what) + ": rank " + std::to_string(rank) + "; expected 0 to " + std::to_string(max_rank));
   Shape shape;
   shape.rank = int(rank);
   for (int i = 0; i < shape.rank; i++) {

@@ -36,17 +36,25 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self._memory = _C.ReplayMemory()
         self._takes: list[_Take] = []  # newest use first
         self._last: _Take | None = None  # which ran last
+        self.busy = False  # a call of it within one, by a signal's handler or a finalizer, runs eagerly: there is one set of buffers
         self._state = _C.from_numpy(np.zeros(2, np.int64))
         self._copies = devices.Copies(self._state)
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if _C.instrumented() or recording.current() is not None:
+        if self.busy and threading.get_ident() == self._thread or _C.instrumented() or recording.current() is not None:
             return self.step_fn(*args, **keywords)
         if threading.get_ident() != self._thread:
             raise RuntimeError(
                 "a captured step belongs to the thread that captured it: it has one set of buffers; capture one in each thread"
             )
+        self.busy = True
+        try:
+            return self._replayed_or_recorded(args, keywords)
+        finally:
+            self.busy = False
+
+    def _replayed_or_recorded(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         tensors, rest = _split(args, keywords)
         arrays = [t._array for t in tensors]
         for take in self._takes:

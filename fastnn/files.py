@@ -294,8 +294,9 @@ def replace(path: str | os.PathLike[str], *pieces: bytes | memoryview) -> None:
     killed processes left there, the next write to the same name removes. Raises OSError, naming the path and the reason; the old contents
     stay.
     """
-    target, renamed = os.path.realpath(path), False
+    target, renamed = os.fspath(path), False
     try:
+        target = os.path.realpath(path)
         folder, name = os.path.split(target)
         directory = _directory(folder)
         try:
@@ -423,7 +424,7 @@ def _reason(error: OSError, target: str, size: int, renamed: bool) -> str:
     elif error.errno == errno.EFBIG:
         words.append(f"{size:,} bytes were to be written")
     elif error.errno == errno.ENOENT:
-        words.append(f"there is no folder {os.path.dirname(target)}")
+        words.append(f"there is no folder {folder}" if (folder := os.path.dirname(target)) else "the current folder is gone")
     if renamed:
         words.append("the new contents are there, but may not outlive a loss of power")
     elif os.path.isfile(target):

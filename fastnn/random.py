@@ -124,8 +124,14 @@ def seed(n: int) -> None:
     """Starts this thread's default generator anew: the same seed gives the same initial weights and dropout masks.
 
     Of this thread alone: every other one begins with seed 0 by itself, so that nets made in several threads are alike until each calls seed.
+    In a callback of a Trainer it holds for the rest of the callback; a fit's steps draw from the trainer's generator.
     """
     _default.generator = Generator(integer("seed", "n", n, 0, 2**63))
+
+
+def go_on_with(generator: Generator) -> None:
+    """Within `using(generator)`, where somebody may have called `seed`: it is this thread's default again."""
+    _default.generator = generator
 
 
 @contextmanager

@@ -131,7 +131,6 @@ def _forked() -> None:
     """In a child: the other threads are not there, nor are the recordings that they had under way or the lock that one may have held."""
     global under_way, _lock
     under_way, _lock = int(_here.recorder is not None), threading.RLock()
-    scopes.forget_lock()
 
 
 os.register_at_fork(after_in_child=_forked)

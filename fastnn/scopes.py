@@ -23,27 +23,22 @@ class Scope(NamedTuple):
     phase: str  # "forward", "backward", or "" outside of modules
 
 
-_all: list[Scope] = []
+_fresh = itertools.count()
+_scopes: dict[int, Scope] = {}
 _numbers: dict[Scope, int] = {}
-_lock = threading.Lock()
 
 
 def number_of(scope: Scope) -> int:
-    with _lock:
-        if scope not in _numbers:
-            _numbers[scope] = len(_all)
-            _all.append(scope)
-        return _numbers[scope]
-
-
-def forget_lock() -> None:
-    """In a forked child: another thread may have held it."""
-    global _lock
-    _lock = threading.Lock()
+    """Without a lock, in which a signal's handler that calls a model would wait for itself; a number may be left over."""
+    if scope not in _numbers:
+        number = next(_fresh)
+        _scopes[number] = scope
+        _numbers.setdefault(scope, number)
+    return _numbers[scope]
 
 
 def scope_of(number: int) -> Scope:
-    return _all[number]
+    return _scopes[number]
 
 
 _OUTSIDE = number_of(Scope("", "", ""))

@@ -395,3 +395,46 @@ def test_memory_off_the_boundary_of_its_elements_is_refused() -> None:
     bytes_before = np.zeros(129, np.uint8)[1:]
     with pytest.raises(ValueError, match="from_dlpack: its memory begins [123] bytes behind a boundary of its elements; fastnn.tensor"):
         fastnn.from_dlpack(bytes_before.view(np.float32))
+
+
+class Lying:
+    """Whose capsule says what it likes."""
+
+    class Tensor(ctypes.Structure):
+        _fields_ = (
+            *[("data", ctypes.c_void_p), ("device", ctypes.c_int32 * 2), ("ndim", ctypes.c_int32), ("type", ctypes.c_uint8 * 4)],
+            *[("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p), ("offset", ctypes.c_uint64), ("context", ctypes.c_void_p * 2)],
+        )
+
+    def __init__(self, ndim: int, shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:
+        self.memory = np.ones(8, np.float32)
+        self.shape, self.strides = (ctypes.c_int64 * 2)(*shape), (ctypes.c_int64 * 2)(*(strides or ()))
+        where = ctypes.addressof(self.strides) if strides else None
+        self.tensor = self.Tensor(self.memory.ctypes.data, (1, 0), ndim, (2, 32, 1, 0), ctypes.addressof(self.shape), where, 0)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+    def __dlpack__(self, **_: Any) -> Any:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+
+@pytest.mark.parametrize(
+    ("ndim", "shape", "strides", "error", "words"),
+    [
+        (-1, (3,), None, ValueError, "from_dlpack: rank -1; expected 0 to 8"),
+        (9, (3,), None, ValueError, "from_dlpack: rank 9; expected 0 to 8"),
+        (2, (2**32, 2**32), (0, 0), fastnn.OutOfMemoryError, "is larger than any memory"),
+        (1, (2**62,), None, fastnn.OutOfMemoryError, "is larger than any memory"),
+        (1, (2**62,), (1,), fastnn.OutOfMemoryError, "is larger than any memory"),
+        (1, (-3,), None, ValueError, "from_dlpack: a dimension of size -3"),
+    ],
+)
+def test_what_no_memory_can_be(
+    ndim: int, shape: tuple[int, ...], strides: tuple[int, ...] | None, error: type[Exception], words: str
+) -> None:
+    assert fastnn.from_dlpack(Lying(1, (8,), None)).numpy().tolist() == [1.0] * 8  # type: ignore[arg-type]
+    with pytest.raises(error, match=words):
+        fastnn.from_dlpack(Lying(ndim, shape, strides))  # type: ignore[arg-type]

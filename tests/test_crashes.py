@@ -379,3 +379,13 @@ def test_many_threads_write_and_read_one_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not faults and os.listdir(tmp_path) == ["c"]
+
+
+def test_a_relative_name_in_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError, match="No such file or directory; the current folder is gone") as caught:
+        files.replace("here.safetensors", b"x")
+    assert caught.value.filename == "here.safetensors"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_trainer import bits, blobs, net
 
 import fastnn
-from fastnn import optim
+from fastnn import nn, optim
 from fastnn.data import ArrayDataset, Loader
 from fastnn.train import Callback, ModelCheckpoint, Trainer
 
@@ -95,3 +96,49 @@ def test_a_loader_that_prepares_validation_otherwise_is_refused_before_the_first
     with pytest.raises(ValueError, match="fit: validation: the loader has normalize=None"):
         fit(t, TRAIN, 1, Loader(VALIDATION, 8))  # type: ignore[arg-type]
     assert t.optimizer.steps == 0
+
+
+def test_data_at_the_address_of_data_that_is_gone_is_other_data() -> None:
+    t = trainer()
+    t.fit(TRAIN, 1, progress=False)
+    easy = ArrayDataset(TRAIN.images, t.predict(TRAIN).argmax(1))
+    t.fit(TRAIN, 1, easy, progress=False)
+    assert t.best is not None and t.best.epoch == 2
+    address, others = id(easy), [TRAIN]
+    del easy
+    while len(others) < 3000 and id(others[-1]) != address:
+        others.append(ArrayDataset(TRAIN.images, (TRAIN.labels + 1) % 3))
+    t.fit(TRAIN, 2, others[-1], progress=False)
+    assert t.best.epoch > 2
+
+
+def test_a_callback_s_seed_is_its_own(tmp_path: Path) -> None:
+    """It makes its nets, and is not what the fit's dropout goes on with, which would be in no checkpoint."""
+    made = []
+
+    class Seeding(Callback):
+        def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+            fastnn.seed(3)
+            made.append(nn.Linear(3, 3).weight.numpy().tobytes())
+
+    def run(epochs: int, *callbacks: Callback, **options: Any) -> tuple[Trainer, list[bytes]]:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(TRAIN.images[0].size, 3))
+        t = Trainer(model, optim.SGD(model.parameters(), 0.05))
+        return t, fit(t, TRAIN, epochs, callbacks=callbacks, **options)
+
+    _, plain = run(4)
+    assert run(4, Seeding())[1] == plain
+    run(2, Seeding())[0].save(tmp_path / "half")
+    assert run(4, Seeding(), resume=tmp_path / "half")[1] == plain
+    fastnn.seed(3)
+    assert set(made) == {nn.Linear(3, 3).weight.numpy().tobytes()}
+
+
+def test_batches_that_are_not_handed_on() -> None:
+    class Forgets(Callback):
+        def around_batches(self, trainer: Trainer, loader: Loader, batches: object) -> None:  # type: ignore[override]
+            pass
+
+    with pytest.raises(TypeError, match=r"Forgets\.around_batches returned None; expected a generator: yield from batches"):
+        trainer().fit(TRAIN, 1, callbacks=[Forgets()], progress=False)

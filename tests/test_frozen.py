@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from copy import deepcopy
@@ -339,3 +340,36 @@ def test_a_forward_put_in_place_is_not_replayed() -> None:
     before = [fast(x).numpy() for _ in range(3)][-1]
     factor[0] = 2.0
     assert np.array_equal(fast(x).numpy(), 2 * before)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "captured"])
+def test_a_call_within_a_call_has_results_of_its_own(kind: str) -> None:
+    """Of a signal's handler, say; here at each call of a function in C that one makes."""
+    layer = nn.Linear(4, 4)
+    one = nn.frozen(layer) if kind == "frozen" else fastnn.capture(lambda x: layer(x).detach())
+    a, b, c = (fastnn.tensor(np.full((2, 4), value, np.float32)) for value in (1, 5, 9))
+    expected = [[one(x).numpy().copy() for x in (a, b, c)] for _ in range(3)][-1]
+    places = 0
+
+    def at(place: int) -> None:
+        nonlocal places
+        places, seen = 0, []
+
+        def see(frame: object, event: str, what: object) -> None:
+            nonlocal places
+            if event in ("c_call", "c_return"):
+                places += 1
+                if places == place:
+                    sys.setprofile(None)
+                    seen.append(one(b).numpy())
+
+        one(c)
+        sys.setprofile(see)
+        y = one(a)
+        sys.setprofile(None)
+        assert np.array_equal(y.numpy(), expected[0]) and all(np.array_equal(y, expected[1]) for y in seen)
+
+    at(0)
+    for place in range(1, places + 1):
+        at(place)
+    assert places > 3

@@ -483,3 +483,18 @@ def test_weights_that_another_thread_changes_between_forward_and_backward() -> N
     thread.join()
     with pytest.raises(RuntimeError, match="was overwritten after the forward pass"):
         loss.backward()
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_thread_that_outlives_the_main_one_begins_to_read(prefetch: int) -> None:
+    """Python begins no pool of threads any more."""
+    code = f"""
+import threading
+from fastnn.data import Loader, blobs
+def read():
+    threading.main_thread().join()
+    print(sum(len(labels) for _, labels in Loader(blobs(40), 16, prefetch={prefetch})))
+threading.Thread(target=read).start()
+"""
+    done = python(code)
+    assert (done.returncode, done.stdout) == (0, "40\n"), done.stderr

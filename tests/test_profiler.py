@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections import Counter
 
@@ -263,3 +264,19 @@ def test_the_peak_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "of peak" in str(Profile())
     finally:
         profiler._peak.cache_clear()
+
+
+def test_a_call_while_a_layer_gets_its_number() -> None:
+    """Of a signal's handler, say: neither waits for the other."""
+    model, other, x = nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.ReLU()), fastnn.tensor(np.ones((2, 4)))
+
+    def see(frame: object, event: str, what: object) -> None:
+        sys.setprofile(None)
+        other(x)
+        sys.setprofile(see)
+
+    with profiler.profile() as p:
+        sys.setprofile(see)
+        model(x)
+        sys.setprofile(None)
+    assert {"Linear", "ReLU"} <= {cost.kind for cost in p.costs}

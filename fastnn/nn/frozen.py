@@ -143,11 +143,19 @@ class Frozen:
 
     def __call__(self, x: Tensor) -> Tensor:
         replay: _C.Replay | None = getattr(self._here, "replay", None)
-        if replay is None or recording.under_way or _C.instrumented() or not isinstance(x, Tensor) or not replay.begin([x._array]):
+        if replay is None or recording.under_way or _C.instrumented() or not isinstance(x, Tensor):
             return self._other(x)
-        [y] = replay.results()
-        replay.run()
-        return Tensor(y)
+        captured: Captured = self._here.captured
+        if not captured.busy:
+            captured.busy = True
+            try:
+                if replay.begin([x._array]):
+                    [y] = replay.results()
+                    replay.run()
+                    return Tensor(y)
+            finally:
+                captured.busy = False
+        return self._other(x)
 
     def _other(self, x: Tensor) -> Tensor:
         """What is not the newest recording once more."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import operator
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
+from ..arguments import shown
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
@@ -66,18 +69,29 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
 
 def validation_of(trainer: Trainer, data: Data | None) -> Data | None:
     """For `fit`. A best snapshot that was judged by other data is no measure of this fit's epochs: it is forgotten, unless training is resumed."""
-    checked, judged_by = checked_validation(data, trainer), [id(part) for part in (data if isinstance(data, tuple) else (data,))]
-    if data is None or not (trainer.resumed or judged_by == trainer._validated):
+    checked, judged_by = checked_validation(data, trainer), data if isinstance(data, tuple) else (data,)
+    before = [part() for part in trainer._validated]  # None: gone
+    if data is None or not (trainer.resumed or len(before) == len(judged_by) and all(map(operator.is_, before, judged_by))):
         trainer.best = None
-    trainer._validated = judged_by
+    trainer._validated = [_reference(part) for part in judged_by]
     return checked
+
+
+def _reference(part: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(part)
+    except TypeError:  # lists have none
+        return lambda: part
 
 
 def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
     """Of the running epoch, as the callbacks hand them on, the first one last."""
     batches = loader.batches(trainer.epoch, trainer.batch)
     for callback in reversed(trainer._callbacks):
-        batches = callback.around_batches(trainer, loader, batches)
+        around = callback.around_batches(trainer, loader, batches)
+        if not hasattr(around, "close"):
+            raise TypeError(f"{type(callback).__name__}.around_batches returned {shown(around)}; expected a generator: yield from batches")
+        batches = around
     return batches
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from .. import _C, recording
+from .. import _C, random, recording
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
 from ..data.settled import Settled
@@ -100,7 +100,7 @@ class Stepping(Settled):
 
     def _take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
         if len(counts) == 1:
-            x, labels = next(batches)
+            x, labels = _following(trainer, batches)
             self._parts.append((x, labels, 1.0, 1.0))
             whole, logits = trainer._replays.step(trainer, x, labels)
             see(float(whole), logits, labels)
@@ -117,7 +117,7 @@ class Stepping(Settled):
         total = counted = 0.0
         expected = float(sum(counts))  # of what all batches together count, until the last one's labels are known
         for i, samples in enumerate(counts):
-            x, labels = next(batches)
+            x, labels = _following(trainer, batches)
             count = evaluation.count_of(trainer.loss, labels)
             if i == 0 and count:
                 expected = count * sum(counts) / samples
@@ -217,6 +217,13 @@ def warn_of_untrained(model: Module, optimizer: Optimizer) -> None:
             f"fit: {len(left)} of {len(named)} parameters of the model are not the optimizer's and will not be trained: {names}; {way}",
             stacklevel=6,  # whoever called fit
         )
+
+
+def _following(trainer: Trainer, batches: Iterator[Batch]) -> Batch:
+    """The next one. Callbacks have run, and may have called `seed`."""
+    batch = next(batches)
+    random.go_on_with(trainer.generator)
+    return batch
 
 
 def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:

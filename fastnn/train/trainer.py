@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -90,7 +90,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
         self.history = History()
         self.best: Snapshot | None = None
-        self._validated: list[int] = []  # which data it was judged by
+        self._validated: list[Callable[[], Any]] = []  # which data it was judged by, unless that is gone
         self.epoch = self.batch = 0
         self.epochs = self.batches = 0  # where `fit` is heading
         self.stop = self.resumed = False  # resumed: whether the running fit goes on from a checkpoint
