@@ -43,8 +43,12 @@ class Pool(_Threads):
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
         try:
-            if room(_THREAD):
+            if self._all_begun() or room(_THREAD):
                 return super().submit(work, *args, **keywords)
         except RuntimeError:  # the system has no thread to give, or Python none any more
             pass
         return _WhenAsked(partial(work, *args, **keywords))
+
+    def _all_begun(self) -> bool:
+        """Whether submit begins no more threads. Asking for room takes longer than handing the work over."""
+        return len(getattr(self, "_threads", ())) >= getattr(self, "_max_workers", 1)
