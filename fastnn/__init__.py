@@ -30,7 +30,10 @@ if hasattr(sys.modules.get("threadpoolctl"), "register"):  # since its version 3
     from . import threadpools as threadpools
 
 if TYPE_CHECKING:
+    from . import cli as cli
     from . import cuda, data, models, neighbors, nn, ops, optim, train
+    from . import files as files
+    from . import random as random
     from .captured import capture
     from .config import empty_cache, get_precision, memory_stats, set_finite_checks, set_num_threads, set_precision, show_config
     from .gradients import gradcheck
@@ -76,10 +79,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _made_when_asked_for(name: str) -> Any:
     """Submodules and seldom used functions are imported when first asked for, so that `import fastnn` stays cheap."""
     if name in _submodules:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _lazy:
         return getattr(importlib.import_module(f"{__name__}.{_lazy[name]}"), name)
     raise missing(__name__, name)
+
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = _made_when_asked_for

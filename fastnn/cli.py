@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import signals
 from .options import Run, parser
 from .recipes import RECIPES, STEP, settle
-from .refusals import few, make_folder, refuse_other_data, refuse_unfit_data, results, try_folder
+from .refusals import alone_in, few, make_folder, refuse_other_data, refuse_unfit_data, results, try_folder
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
@@ -107,7 +107,7 @@ def train(options: argparse.Namespace) -> None:
     make_folder(out)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
-        with signals.held():
+        with alone_in(out), signals.held():
             trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
             _finish(trainer, sets.test, fit["validation"], out, history_file)
     except Interrupted as error:
@@ -238,8 +238,8 @@ def _recognise(options: argparse.Namespace) -> None:
 
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The options that a resumed run needs again: where data and results lie, on which device."""
-    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device", "precision")]
-    words = [pair for pair in words if pair[1] not in (None, "cpu", "float32")]
+    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device")]
+    words = [pair for pair in words if pair[1] not in (None, "cpu")]
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
 
 
@@ -321,7 +321,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
     step = {name: getattr(options, name) for name in STEP}
-    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, precision=options.precision, **step)
+    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
     if options.dataset == "images":
         trainer.notes |= {"photos": _names(options.data, sets), "skip_broken": options.skip_broken}

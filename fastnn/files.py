@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
 import re
@@ -112,7 +113,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     Raises CorruptFile, naming the file, when it is truncated or any byte of it changed; OSError when it cannot be read; OutOfMemoryError. The
     header is checked against the file's size before anything is made from it.
     """
-    with memory_for(given.path("files.read", "path", path), "read"), _opened(path) as file:
+    with memory_for(given.path("files.read", "path", path), "read"), opened(path) as file:
         try:
             entries, metadata = _described(file)
             notes = json.loads(metadata.get("fastnn", "{}"))
@@ -133,11 +134,21 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     return arrays, notes
 
 
-def _opened(path: str | os.PathLike[str]) -> BinaryIO:
-    """To be read, not mapped: under a mapped file an error of the disk, or a program that shortens it meanwhile, ends the process."""
+def opened(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """To be read, not mapped: under a mapped file an error of the disk, or a program that shortens it meanwhile, ends the process. A pipe or a
+    device, which may have no end, or say nothing ever, is refused."""
     if os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "neither a file nor a folder", os.fspath(path))
     return open(path, "rb")  # the system's own words for a missing or unreadable file
+
+
+def whole(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of a file."""
+    with memory_for(path, "read"), opened(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _described(file: BinaryIO) -> tuple[dict[str, tuple[str, list[int]]], dict[str, str]]:

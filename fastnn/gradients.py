@@ -16,7 +16,8 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
 
     `inputs` are Tensors or arrays; each float one is checked (it is copied to float64). The result of `fn` may have any shape: it is
     projected on fixed pseudo-random numbers. At a kink (one-sided differences disagree) an element passes when its gradient lies between them.
-    Returns True, or raises AssertionError naming the input, the element and both figures. `fn` must be deterministic.
+    Returns True, or raises AssertionError naming the input, the element and both figures; TypeError where the
+    result depends on none of them. `fn` must be deterministic.
     """
     function("gradcheck", "fn", fn, "a function of Tensors that returns one")
     number("gradcheck", "eps", eps, "(0, inf)")
@@ -58,4 +59,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
             if kink and min(left, right) - atol <= got <= max(left, right) + atol:
                 continue
             raise AssertionError(f"gradcheck: input {i}, element {at}: backward gives {got:.9g}, central difference {numeric:.9g}")
+    if all(leaves[i].grad is None for i in float_inputs):
+        raise TypeError(
+            "gradcheck: the result depends on no input, so nothing was checked: fn has to work on the arguments that it is given, not on Tensors "
+            "that it closes over"
+        )
     return True

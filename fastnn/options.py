@@ -106,16 +106,11 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     decay = kinds.number(float, 0, 1, "a decay from 0 to below 1")
     add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")
     add("--replay", choices=["auto", "off"], default="auto", help="whether steps are replayed without Python (default: auto)")
-    add("--seed", metavar="N", type=kinds.number(int, 0, 2**63, "a whole number from 0 on"))
+    add("--seed", metavar="N", type=kinds.number(int, 0, 2**63, "a whole number from 0 to 2**63 - 1"))
     threads = kinds.number(int, 1, 257, "a whole number from 1 to 256")
     add("--threads", metavar="N", type=threads, help="default: as many as the machine gives, see fastnn info")
     add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
-    add(
-        "--precision",
-        choices=["float32", "bf16"],
-        default="float32",
-        help="bf16: mixed training, activations in bfloat16 (default: float32)",
-    )
+    add("--precision", choices=["float32", "bf16"], help="bf16: mixed training, activations in bfloat16 (default: float32)")
     add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
     add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-STEP = {"accumulate": 1, "clip_norm": None, "ema": None}
+STEP = {"accumulate": 1, "clip_norm": None, "ema": None, "precision": "float32"}
 _DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **STEP}
 _PICTURES = {**_DEFAULTS, "augment": "crop-flip"}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -42,6 +42,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
         recipe = {
             "augment": "none",  # a run that began before there was any
             **STEP,
+            **({"precision": "bf16"} if "precision='bf16'" in saved.get("stepping", ()) else {}),
             **saved["notes"],
             "epochs": saved["epochs"],  # it may have been given more than it began with
         }

@@ -4,9 +4,10 @@ those of the run that is there."""
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from .recipes import RECIPES
@@ -50,6 +51,25 @@ def make_folder(out: str) -> None:
             open(results(out)[1], "x").close()
     except OSError as error:
         raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
+
+
+@contextmanager
+def alone_in(out: str) -> Iterator[None]:
+    """Of two trainings that write into one folder the second is refused: each would take the other's results for its own."""
+    folder = None
+    with suppress(OSError):  # it may be written, but not read
+        folder = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                if folder is not None:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"--out: another fastnn train writes into {out}; wait for its end, or choose another folder") from None
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:

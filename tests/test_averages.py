@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_trainer import blobs
 from torch.optim import swa_utils
 from torch_twins import assert_close, normal
 
 import fastnn
 from fastnn import nn, ops, optim
 from fastnn.optim import EMA, SGD, SWA, Adam, Lookahead, Muon, Together, schedules, update_bn
+from fastnn.train import Trainer
 
 
 def net() -> nn.Sequential:
@@ -412,3 +414,16 @@ def test_steps_of_optimizers_together_are_set_one_by_one() -> None:
         optimizer.steps = 3
     optimizer.optimizers[0].steps = 3
     assert optimizer.steps == 3
+
+
+def test_a_mean_that_the_best_snapshot_replaces_is_told_of() -> None:
+    def fit(**options: Any) -> SWA:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
+        swa = SWA(model, every=1)
+        Trainer(model, optim.SGD(model.parameters(), 0.05), ema=swa).fit(blobs(40), 1, blobs(20, 1), progress=False, **options)
+        return swa
+
+    with pytest.warns(UserWarning, match="the best snapshot is back, and SWA's mean of 1 updates forgotten; restore_best=False keeps it"):
+        assert fit(batch_size=40).updates == 0
+    assert fit(batch_size=40, restore_best=False).updates == 1

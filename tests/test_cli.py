@@ -17,6 +17,7 @@ from test_data import write_idx_folder
 from fastnn import files
 from fastnn.cli import main
 from fastnn.optim import schedules
+from fastnn.refusals import alone_in
 
 QUICK = ["--model", "linear", "--epochs", "2"]
 
@@ -233,3 +234,24 @@ def test_labels_outside_of_the_training_set_are_noticed_first(part: str, capsys:
         and "loss" not in told.out
         and not Path("runs/tl/checkpoint.safetensors").exists()
     )
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "digits", "--model", "mlp", "--out", "here"]
+    code, said = main([*words, "--epochs", "1", "--precision", "bf16"]), capsys.readouterr()
+    if "needs avx512_bf16 or AMX" in said.err:
+        pytest.skip("no bfloat16 on this processor")
+    assert code == 0 and "bf16" in said.out
+    assert main([*words, "--epochs", "2", "--resume"]) == 0 and "bf16" in capsys.readouterr().out
+    assert main([*words, "--epochs", "3", "--resume", "--precision", "float32"]) == 2
+    assert "was started with precision bf16, not float32" in capsys.readouterr().err
+
+
+def test_two_trainings_do_not_write_into_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "digits", "--model", "linear", "--epochs", "1", "--out", str(tmp_path / "here")]
+    (tmp_path / "here").mkdir()
+    with alone_in(str(tmp_path / "here")):
+        assert main(words) == 2
+        assert f"--out: another fastnn train writes into {tmp_path / 'here'}; wait for its end" in capsys.readouterr().err
+    assert main(words) == 0

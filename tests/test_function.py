@@ -303,6 +303,14 @@ def test_gradcheck_names_the_input() -> None:
         fastnn.gradcheck(Second.apply, [normal(0, 3), normal(1, 3)])
 
 
+def test_gradcheck_that_compares_nothing_is_refused() -> None:
+    w = nn.Parameter(np.ones(3), dtype="float64")
+    with pytest.raises(
+        TypeError, match="gradcheck: the result depends on no input, so nothing was checked: fn has to work on the arguments"
+    ):
+        fastnn.gradcheck(lambda _: (w * w).sum(), [w])
+
+
 def test_gradcheck_needs_a_float_input() -> None:
     with pytest.raises(ValueError, match="none of the inputs is of a float type"):
         fastnn.gradcheck(lambda x: x, [np.arange(3)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +413,20 @@ def test_hymenoptera_is_read_whole(tmp_path: Path) -> None:
     assert kind == "images" and sets.validation is not None and sets.train.classes == ("ants", "bees")
     assert len(sets.train) == 244 and len(sets.validation) == 153
     assert all(60 < mean < 190 for mean in data.Normalize.fit(sets.train).mean)
+
+
+def test_a_pipe_or_a_device_is_no_photo(tmp_path: Path) -> None:
+    """One may say nothing for ever, the other everything."""
+    rule, pipe = Resize(8), tmp_path / "a" / "x.jpg"
+    pipe.parent.mkdir(), (tmp_path / "b").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "b" / "y.png")
+    os.mkfifo(pipe)
+    readers: list[Callable[[Any], Any]] = [
+        rule, data.arrays, lambda path: data.read_idx(path, 3), lambda path: data.image_folder(path.parent.parent, 8),
+    ]  # fmt: skip
+    for read in readers:
+        with pytest.raises(OSError, match="neither a file nor a folder") as caught:
+            read(pipe)
+        assert str(caught.value.filename) == str(pipe)
+    with pytest.raises(OSError, match="neither a file nor a folder"):
+        rule("/dev/zero")

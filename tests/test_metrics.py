@@ -145,3 +145,11 @@ def test_two_metrics_of_one_name_are_refused() -> None:
     few.__name__, many.__name__ = "few", "many"  # type: ignore[attr-defined]
     assert by_name((few, many)) == {"few": few, "many": many}
     assert by_name(("accuracy", accuracy)) == {"accuracy": accuracy}  # one metric, twice
+
+
+def test_a_metric_is_not_called_as_what_validation_finds() -> None:
+    def val_loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return (logits.argmax(1) == labels) * 1.0
+
+    with pytest.raises(ValueError, match="metrics: 'val_loss' is a column of its own; call the function otherwise"):
+        Trainer(Given(), optim.SGD([nn.Parameter(np.ones(1))], 0.0), metrics=["accuracy", val_loss])

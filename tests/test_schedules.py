@@ -326,3 +326,8 @@ def test_a_great_many_restarts_are_those_of_one_after_the_other() -> None:
         while t >= begin + length:
             begin, length = begin + length, length * 1.01
         assert rate(t) == pytest.approx((1 + math.cos(math.pi * (t - begin) / length)) / 2, abs=1e-6)
+
+
+def test_a_rate_that_grows_beyond_all_numbers_is_named() -> None:
+    with pytest.raises(ValueError, match="lr must be a finite number, got inf at step 1000"):
+        schedules.rate_at(schedules.exponential(1e-6, 3.0), 1000, None)

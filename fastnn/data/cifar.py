@@ -17,7 +17,7 @@ import numpy as np
 
 from ..arguments import flag, items
 from ..arguments import path as checked_path
-from ..files import memory_for, reading, reads
+from ..files import opened, reading, reads, whole
 from .cifar_pickle import read_pickle
 from .dataset import ArrayDataset, npz_arrays
 from .resize import Resize, each
@@ -125,8 +125,7 @@ class _Files:
         full = os.path.join(self.where, self._full(name))
         if self._contents:
             return full, self._contents[self._full(name)]
-        with memory_for(full, "read"), open(full, "rb") as file:
-            return full, file.read()
+        return full, whole(full)
 
 
 def _folder_of(path: Path, name: str) -> str | None:
@@ -142,16 +141,16 @@ def _folder_of(path: Path, name: str) -> str | None:
 
 def _unpack(path: str, names: Sequence[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
-    with open(path, "rb") as file, reading(path, "damaged or truncated archive ({}); fetch it again"):
+    with opened(path) as file, reading(path, "damaged or truncated archive ({}); fetch it again"):
         packed = file.peek(2)[:2] == b"\x1f\x8b"
-        whole = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
-        stream: Any = whole  # all that tarfile asks of a stream is read()
+        bounded = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
+        stream: Any = bounded  # all that tarfile asks of a stream is read()
         with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as archive:  # so no member can lead back to an earlier one
             for member in archive:
                 name = os.path.basename(member.name)
                 if member.isfile() and name.removesuffix(".bin") in names:
                     found[name] = _member(archive, member)
-        while whole.read(1 << 20):  # to the end, where the checksum is
+        while bounded.read(1 << 20):  # to the end, where the checksum is
             pass
     return found
 

@@ -16,7 +16,7 @@ from .. import _C, devices, random
 from ..arguments import array, instance, integer, names, number, own_integers, shown
 from ..arguments import path as checked_path
 from ..described import described, plural
-from ..files import reading, reads
+from ..files import opened, reading, reads
 from .frames import Frames, standard
 from .memory import must_fit, no_more_than
 from .targets import class_numbers_of
@@ -438,7 +438,7 @@ def arrays(path: str | os.PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
 
 def npz_arrays(path: str) -> dict[str, np.ndarray]:
     """All arrays of an .npz file. ValueError, naming it, when it is damaged or holds anything else."""
-    with open(path, "rb") as stream, reading(path, "not a whole .npz file of plain arrays ({})"):
+    with opened(path) as stream, reading(path, "not a whole .npz file of plain arrays ({})"):
         begins = stream.read(2)
         if begins != b"PK":  # numpy would speak of pickles
             raise ValueError(f"it begins with {begins.hex(' ')!r}, not as an archive")
@@ -468,6 +468,7 @@ def _in_folder(folder: str) -> list[str]:
 
 def _mapped(path: str) -> np.ndarray:
     with reading(path, "not a whole .npy file of a plain array ({})"):
+        opened(path).close()  # which says what it is, where it is no file
         with no_more_than(os.path.getsize(path)):
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray):

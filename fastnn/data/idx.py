@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arguments import integer
 from ..arguments import path as checked_path
-from ..files import fault, memory_for, reads
+from ..files import fault, memory_for, opened, reads
 from .dataset import ArrayDataset
 from .memory import must_fit
 
@@ -27,7 +27,7 @@ _PIECE = 1 << 22
 def read_idx(path: Path, rank: int) -> np.ndarray:
     """The uint8 array of `rank` dimensions in an IDX file, plain or gzipped. ValueError, naming the file, when it is anything else."""
     checked_path("read_idx", "path", path), integer("read_idx", "rank", rank, 0, 256)
-    with memory_for(path, "read"), open(path, "rb") as file:
+    with memory_for(path, "read"), opened(path) as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b"
         try:
             return _array(gzip.GzipFile(fileobj=file) if packed else file, os.fspath(path), rank)

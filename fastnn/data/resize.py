@@ -14,7 +14,7 @@ import numpy as np
 from .. import _C
 from ..arguments import instance, integer, one_of, shown, text
 from ..described import Described
-from ..files import fault, memory_for
+from ..files import fault, whole
 from .augment import checked_sides
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class Resize(Described):
             return self._array(image)
         if os.path.isdir(image):
             raise IsADirectoryError(f"{os.fspath(image)}: is a folder; expected an image file")
-        with memory_for(image, "read"), open(image, "rb") as file:
-            return self.decode(file.read(), os.fspath(image))
+        return self.decode(whole(image), os.fspath(image))
 
     def decode(self, data: bytes | memoryview, name: str) -> np.ndarray:
         """The array of an image file's bytes. ValueError, with the name in front, when they are no whole image; OutOfMemoryError."""

@@ -184,7 +184,8 @@ class SWA(EMA):
     """The plain mean of the weights at the times that `update()` is called: stochastic weight averaging (Izmailov et al. 2018).
 
     Call it at the end of each of the last epochs, at a constant or cyclic rate; or let the Trainer do it, which calls it after each step:
-    Trainer(..., ema=SWA(model, every=len(loader), start=10 * len(loader))). At the end `swap()` and `update_bn(loader, model)`.
+    Trainer(..., ema=SWA(model, every=len(loader), start=10 * len(loader))). At the end `swap()` and `update_bn(loader, model)`. A fit with
+    validation data then wants restore_best=False: else it puts its best snapshot back and, with a warning, forgets the mean.
     """
 
     def __init__(self, model: Module, *, every: int = 1, start: int = 0) -> None:

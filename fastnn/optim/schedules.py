@@ -87,7 +87,10 @@ def _refuse_no_time(t: Any) -> None:
 
 def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -> float:
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
-    rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else _asked(lr, step, what) if callable(lr) else lr
+    try:
+        rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else _asked(lr, step, what) if callable(lr) else lr
+    except OverflowError:
+        rate = inf
     try:
         if isinstance(rate, (str, bytes)):  # which float() would read
             raise TypeError
@@ -274,7 +277,8 @@ def warmup(schedule: Schedule | Callable[[int], float] | float, steps: float | N
     """In front of any schedule: its rate times (t + 1) / steps during the first `steps` steps, from 0 before the first (Goyal et al. 2017).
 
     `steps` counts in the schedule's unit; left out, it is min(5,000 steps, 5 % of the run), whose length is that of the schedule or `total`
-    (ValueError without either). Warns when it covers more than half of the run. The schedule's own time goes on meanwhile.
+    (ValueError without either). Warns when it covers more than half of the run. The schedule's own time goes on meanwhile. Called with a time
+    in epochs it is t / steps, what the above comes to with many steps in an epoch.
     """
     checked_rate("warmup", "schedule", schedule)
     for name, length in (("steps", steps), ("total", total)):

@@ -108,10 +108,15 @@ class History:
             axes.grid(alpha=0.3)
             if axes.lines:  # of no epoch yet, there are none
                 axes.legend()
-        file, picture = os.fspath(path), io.BytesIO()
-        kind = os.path.splitext(file)[1][1:]
-        figure.savefig(picture, format=kind or "png", dpi=120)
-        files.replace(file if kind else f"{file}.png", picture.getbuffer())  # as every file of ours: whole, or as it was
+        save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """As every file of ours: whole, or as it was. PNG without an ending."""
+    file, picture = os.fspath(path), io.BytesIO()
+    kind = os.path.splitext(file)[1][1:]
+    figure.savefig(picture, format=kind or "png", dpi=120)
+    files.replace(file if kind else f"{file}.png", picture.getbuffer())
 
 
 _LOW = ("loss", "error", "error_rate", "perplexity")

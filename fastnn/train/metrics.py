@@ -74,7 +74,7 @@ def by_name(metrics: str | Metric | Iterable[str | Metric]) -> dict[str, Metric]
         name = getattr(function, "__name__", type(function).__name__)
         if named.setdefault(name, function) is not function:
             raise ValueError(f"metrics: two of them are named {name!r}; give each a name of its own: metric.__name__ = 'top3', or a def")
-    if taken := _TAKEN & set(named):
+    if taken := {name for name in named if name in _TAKEN or name.startswith("val_")}:
         raise ValueError(f"metrics: {sorted(taken)[0]!r} is a column of its own; call the function otherwise")
     return named
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
-from .. import _C, random, recording
+from .. import _C, random, recording, warned
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
 from ..data.settled import Settled
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
-from ..optim import EMA, Optimizer, clip_grad_norm_, clip_grad_value_
+from ..optim import EMA, SWA, Optimizer, clip_grad_norm_, clip_grad_value_
 from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
@@ -55,6 +55,15 @@ class Stepping(Settled):
         self._given = True  # whether batches of a fit may hold what is no number
         self._exceptions = -1  # that kernels had met before the step
         self._settle()
+
+    def forget_average(self) -> None:
+        """The model has other weights now."""
+        if isinstance(self.ema, SWA) and self.ema.updates:
+            warned.warn(
+                f"fit: the best snapshot is back, and SWA's mean of {self.ema.updates} updates forgotten; restore_best=False keeps it"
+            )
+        if self.ema is not None:
+            self.ema.reset()
 
     @property
     def under_way(self) -> bool:

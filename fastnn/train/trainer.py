@@ -193,8 +193,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         if self.best is not None:
             self.model.load_state_dict(self.best.arrays)
             self.optimizer.weights_replaced()
-            if self.stepping.ema is not None:
-                self.stepping.ema.reset()
+            self.stepping.forget_average()
 
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
         sums = Sums(self.loss, self.metrics, self.sums)

@@ -12,6 +12,7 @@ from ..arguments import array, integer, names, shown
 from ..arguments import path as checked_path
 from ..nn import Module
 from ..tensor import Tensor
+from .history import save_figure
 
 
 def weight_images(weights: Module | Tensor | Any, shape: tuple[int, int, int] | None = None) -> np.ndarray:
@@ -71,4 +72,4 @@ def show_weights(
         if i < len(pictures):
             axes.imshow(pictures[i].transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
             axes.set_title(titles[i] if titles is not None else str(i), fontsize=8)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
