@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_cli import command
 
@@ -156,13 +158,21 @@ def test_programs_that_import_fastnn_keep_their_handlers(how: str) -> None:
 # --- while it reads and trains
 
 
+def has_open(process: int, name: str) -> bool:
+    with suppress(OSError):  # closed meanwhile
+        return any(os.path.basename(os.readlink(file)) == name for file in Path(f"/proc/{process}/fd").iterdir())
+    return False
+
+
 @pytest.mark.parametrize("number", BOTH)
 def test_while_the_data_are_read(number: int) -> None:
-    os.mkfifo("slow.npz")
+    images = np.zeros((200_000, 1, 32, 32), np.uint8)  # takes a while to unpack
+    np.savez_compressed("slow.npz", train_images=images, train_labels=np.zeros(200_000, np.uint8))
     with command("train", "arrays", "--data", "slow.npz") as process:
-        with open("slow.npz", "wb"):  # returns when the other side has opened it
-            process.send_signal(number)
-            _, err = process.communicate(timeout=60)
+        while process.poll() is None and not has_open(process.pid, "slow.npz"):
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number and err == "fastnn: interrupted\n"
     assert os.listdir() == ["slow.npz"]
 
