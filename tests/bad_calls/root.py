@@ -319,6 +319,8 @@ PLAIN = {
     "reads": "a decorator of the loaders",
     "fault": "called by the loaders",
     "room": "called by the loaders",
+    "opened": "called by the readers, which are here",
+    "whole": "called by the readers, which are here",
     "requested": "takes a MemoryError that was caught",
     "DeviceError": "an exception",
     "OutOfMemoryError": "an exception",
