@@ -13,6 +13,9 @@ namespace py = pybind11;
 
 void bind_parameters(py::module_&);
 void bind_array(py::module_&);
+void bind_exchange(py::module_&, py::class_<fastnn::Array>&);
+inline py::dtype numpy_dtype(fastnn::Dtype dtype) { return py::dtype(std::string(fastnn::name(dtype))); }
+fastnn::Array on(const fastnn::Array&, fastnn::Device&);  // a copy there; a part of the step that is recorded
 void bind_device(py::module_&);
 void bind_replay(py::module_&);
 void bind_tape(py::module_&);

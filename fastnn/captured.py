@@ -42,12 +42,14 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
-        if self.busy and threading.get_ident() == self._thread or _C.instrumented() or recording.current() is not None:
+        if _C.instrumented() or recording.current() is not None:
             return self.step_fn(*args, **keywords)
         if threading.get_ident() != self._thread:
             raise RuntimeError(
                 "a captured step belongs to the thread that captured it: it has one set of buffers; capture one in each thread"
             )
+        if self.busy:
+            return self.step_fn(*args, **keywords)
         self.busy = True
         try:
             return self._replayed_or_recorded(args, keywords)
@@ -267,12 +269,12 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         return f"captured step: {len(self.kernels)} kernel calls, arena {memory['arena']} ({memory['alive']} in use at once)"
 
 
-def _settings(module: Any) -> tuple[dict[str, Any], ...]:
-    """What a module is made of: attributes (its mode among them), parameters, buffers, modules below."""
+def settings(module: Any) -> tuple[Any, ...]:
+    """What a module is made of: attributes (its mode among them), parameters, buffers, modules below and their order."""
     own = {
         name: copy(value) if type(value) in (list, dict, set) else value for name, value in module.__dict__.items()
     }  # may change in place
-    return (own, *[dict(part) for part in (module._parameters, module._buffers, module._modules)])
+    return (own, *[dict(part) for part in (module._parameters, module._buffers, module._modules)], tuple(module._modules))
 
 
 class _Take:
@@ -298,7 +300,7 @@ class _Take:
         self.parts = [part for part, _ in recorder.parts]
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
-        self.settings = [_settings(m) for m in self.modules]
+        self.settings = [settings(m) for m in self.modules]
         self.zeros = [(m.__dict__, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
         self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
@@ -318,7 +320,7 @@ class _Take:
         return [t._array for t in self.tensors] != self.arrays
 
     def fits(self) -> bool:
-        now = [(m.__dict__, m._parameters, m._buffers, m._modules) for m in self.modules]
+        now = [(m.__dict__, m._parameters, m._buffers, m._modules, tuple(m._modules)) for m in self.modules]
         return (
             unchanged(now, self.settings)
             and [copysign(1, own[name]) for own, name in self.zeros] == self.signs
@@ -357,7 +359,8 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     grows, an attribute that changes) are up to you. `verify=k` finds those that matter: every k-th replay is done a second time eagerly from
     the same state, and RuntimeError names the first array with other bits (parameters, state, results, gradients).
     Whatever raises while the step is recorded leaves parameters, state, gradients and generator as they were. With finite checks or memory
-    checks on, and inside another captured step, it runs eagerly. It belongs to the thread that captured it (RuntimeError).
+    checks on, inside another captured step and inside a call of its own (from a signal's handler), it runs eagerly. It belongs to the thread that
+    captured it (RuntimeError).
     L-BFGS and Newton look at values and cannot be captured.
     `memory`: bytes of the arena, which holds all that the step makes; `kernels`: the names of what runs.
     """

@@ -42,7 +42,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
         recipe = {
             "augment": "none",  # a run that began before there was any
             **STEP,
-            **({"precision": "bf16"} if "precision='bf16'" in saved.get("stepping", ()) else {}),
+            **({"precision": "bf16"} if "precision='bf16'" in saved.get("stepping", ()) else {}),  # before notes had it
             **saved["notes"],
             "epochs": saved["epochs"],  # it may have been given more than it began with
         }

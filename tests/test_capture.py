@@ -462,3 +462,15 @@ def test_replaced_parameters_and_groups_are_seen() -> None:
     optimizer.param_groups[0]["params"] = optimizer.param_groups[0]["params"][:1]
     with pytest.raises(ValueError, match="param_groups no longer hold the 4 parameters"):
         step(x)
+
+
+def test_the_order_of_layers_is_seen() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.GELU(), nn.Tanh())
+    captured = fastnn.capture(lambda x: model(x).detach())
+    x = fastnn.tensor(np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3))
+    for _ in range(3):
+        assert np.array_equal(captured(x).numpy(), model(x).numpy())
+        first = model[1]
+        name = next(name for name, layer in model._modules.items() if layer is first)
+        delattr(model, name)
+        setattr(model, name, first)

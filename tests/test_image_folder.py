@@ -428,5 +428,8 @@ def test_a_pipe_or_a_device_is_no_photo(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="neither a file nor a folder") as caught:
             read(pipe)
         assert str(caught.value.filename) == str(pipe)
-    with pytest.raises(OSError, match="neither a file nor a folder"):
-        rule("/dev/zero")
+    (tmp_path / "arrays").mkdir()
+    os.mkfifo(tmp_path / "arrays" / "train_images.npy")
+    for read, path in ((rule, "/dev/zero"), (data.arrays, tmp_path / "arrays")):
+        with pytest.raises(OSError, match="neither a file nor a folder"):
+            read(path)

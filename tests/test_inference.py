@@ -230,3 +230,22 @@ def test_what_another_library_writes_is_predicted_with() -> None:
     after = t.predict(data)
     assert "frozen" in t.inference.form and not np.array_equal(before, after)
     np.testing.assert_allclose(after, eagerly(t, data), rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["a tied weight", "the order of layers"])
+def test_what_a_model_is_made_of_is_predicted_with(change: str) -> None:
+    fastnn.seed(0)
+    first, second, third = (nn.Linear(48, 48) for _ in range(3))
+    third.weight = first.weight
+    model, data = nn.Sequential(nn.Flatten(), first, nn.Sigmoid(), nn.Tanh(), second, nn.ReLU(), third), photos(20, shape=(3, 4, 4))
+    t = trainer(model.to(DEVICE), normalize=Normalize.fit(data))
+    before = t.predict(data)
+    if change == "a tied weight":
+        third.weight = second.weight
+    else:
+        for name, layer in list(model._modules.items())[2:3] + list(model._modules.items())[4:]:  # Tanh comes before Sigmoid then
+            delattr(model, name)
+            setattr(model, name, layer)
+    after = t.predict(data)
+    assert not np.array_equal(before, after)
+    np.testing.assert_allclose(after, eagerly(t, data), rtol=1e-4)

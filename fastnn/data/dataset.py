@@ -467,8 +467,8 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def _mapped(path: str) -> np.ndarray:
+    opened(path).close()  # which says what it is, where it is no file
     with reading(path, "not a whole .npy file of a plain array ({})"):
-        opened(path).close()  # which says what it is, where it is no file
         with no_more_than(os.path.getsize(path)):
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import nn, ops
+from ..captured import settings
 from ..nn import Frozen, Module
 from ..nn.frozen import as_it_is
 from ..ops.python_words import unchanged
@@ -57,7 +58,6 @@ def _reason_against(forward: Forward) -> str:
 
 
 def _standing(model: Module) -> list[Any]:
-    """Attributes, and arrays with their versions; what another library may write to is never the same."""
-    attributes = [(m.__dict__.copy(), m._modules.copy()) for m in model.modules()]
+    """What the modules are made of, and arrays with their versions; what another library may write to is never the same."""
     arrays = [t._array for t in (*model.parameters(), *model.buffers())]
-    return [attributes, [(a, object() if a.shared else a.version) for a in arrays]]
+    return [[settings(m) for m in model.modules()], [(a, object() if a.shared else a.version) for a in arrays]]
