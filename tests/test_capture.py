@@ -271,22 +271,33 @@ def test_tensors_that_no_module_has_are_looked_at() -> None:
     ids="elementwise matmul where".split(),
 )
 def test_a_tensor_that_only_enters_operations_wants_a_gradient_from_now_on(operation: Callable[..., fastnn.Tensor]) -> None:
+    """A step that does not clear it is refused then, where its replay would go on without it; one that does is recorded anew."""
     v, w = (fastnn.tensor(np.full((3, 3), value, np.float32)) for value in (1, 2))
     v.requires_grad = True
 
-    @fastnn.capture
     def step(x: fastnn.Tensor) -> fastnn.Tensor:
-        v.grad = w.grad = None
+        for leaf in (v, w) if clears else (v,):
+            leaf.grad = None
         loss = operation(x * v, w).sum()
         loss.backward()
         return loss
 
-    x, wanted = fastnn.tensor(np.ones((3, 3), np.float32)), []
+    x = fastnn.tensor(np.ones((3, 3), np.float32))
+    clears = False
+    careless = fastnn.capture(step)
+    careless(x), careless(x)
+    w.requires_grad = True
+    with pytest.raises(_C.CaptureError, match=r"the gradient of a tensor of shape \(3, 3\) was made outside of the step"):
+        careless(x)
+    w.requires_grad = False
+    careless(x)
+    assert w.grad is None
+    clears, careful, wanted = True, fastnn.capture(step), []
     for wants in (False, True, False, True):
         w.requires_grad = wants
-        step(x)
+        careful(x)
         wanted.append(w.grad is not None)
-    assert wanted == [False, True, False, True] and len(step._takes) == 2
+    assert wanted == [False, True, False, True] and len(careful._takes) == 2
 
 
 def test_a_layer_that_is_not_called_is_looked_at() -> None:
