@@ -74,12 +74,12 @@ struct Absolute {
   INLINE vec backward(vec x, vec dy) const { return select(x > zero(), dy, select(x < zero(), -dy, x * zero())); }
 };
 
-// At least a, then at most b; the slope is 1 on both bounds. Kept is x.
+// At least a, then at most b; the slope is 1 on both bounds, and 0 of NaN. Kept is x.
 struct Clip {
   real a, b;
   explicit Clip(const Pointwise& s) : a(real(s.a)), b(real(s.b)) {}
   INLINE vec value(vec x) const { return min(set(b), max(set(a), x)); }
-  INLINE vec backward(vec x, vec dy) const { return select(x < set(a), zero(), select(x > set(b), zero(), dy)); }
+  INLINE vec backward(vec x, vec dy) const { return select(set(a) <= x, select(x <= set(b), dy, zero()), zero()); }
 };
 
 // body(the function): the choice is made once, outside of every loop and every launch

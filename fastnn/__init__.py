@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 try:
-    from ._C import DeviceError, OutOfMemoryError, get_num_threads
+    from ._C import CaptureError, DeviceError, OutOfMemoryError, get_num_threads
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._C":
         raise
@@ -46,6 +46,7 @@ _config = ("empty_cache", "get_precision", "memory_stats", "set_finite_checks", 
 _lazy = {"capture": "captured", "gradcheck": "gradients", "peak": "profiler", "profile": "profiler", **dict.fromkeys(_config, "config")}
 
 __all__ = [
+    "CaptureError",
     "DeviceError",
     "Function",
     "Generator",

@@ -19,6 +19,8 @@ _PLAIN = (type(None), bool, int, float, str, bytes)
 
 def shown(value: Any) -> str:
     """A value as an error says it: short ones as they are, anything else by its kind."""
+    if isinstance(value, int) and value.bit_length() > 190:  # Python itself writes no more than 4300 digits
+        return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (tuple, list, set)) and not all(isinstance(one, (*_PLAIN, tuple, list)) for one in value):
         return f"a {type(value).__name__} of {', '.join(dict.fromkeys(type(one).__name__ for one in value))}"
     if isinstance(value, (*_PLAIN, np.generic, tuple, list, set)):
@@ -51,14 +53,14 @@ def integer(what: str, name: str, value: Any, least: int | None = None, below: i
 
 def number(what: str, name: str, value: Any, within: str = "(-inf, inf)") -> float:
     """A number in an interval: "[0, 1)" is 0 <= value < 1, "[0, inf)" anything finite that is not negative. NaN lies in none."""
-    given = float(value) if type(value) in (float, int) else figure(what, name, value)
+    given = value if type(value) is float else figure(what, name, value)
     low, high, ends = _interval(within)
     if low < given < high or given in ends:
         return given
     if isnan(given) or (given in (inf, -inf) and high == inf and inf not in ends):
-        raise ValueError(f"{what}: {name} must be a {'number' if inf in ends else 'finite number'}, got {value}")
+        raise ValueError(f"{what}: {name} must be a {'number' if inf in ends else 'finite number'}, got {shown(value)}")
     wanted = f"lie in {within}" if high < inf else f"be {'at least' if within[0] == '[' else 'greater than'} {low:g}"
-    raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {value}")
+    raise ValueError(f"{what}: {name} must {_WORDS.get(within, wanted)}, got {shown(value)}")
 
 
 @lru_cache(None)
@@ -83,7 +85,10 @@ def figure(what: str, name: str, value: Any) -> float:
     value = unwrapped(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{what}: {name} must be a number, got {shown(value)}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{what}: {name} must be a number that a float can hold, got {shown(value)}") from None
 
 
 _WORDS = {"[0, inf)": "not be negative", "[0, inf]": "not be negative", "(0, inf)": "be positive", "(0, inf]": "be positive"}

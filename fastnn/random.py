@@ -8,14 +8,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
 from . import _C, devices
-from .arguments import integer, number, shown
+from .arguments import integer, number, one_of, shown
 from .described import Described
 
+_FLOATS = ("float32", "float64")
 INIT, NET, ORDER, AUGMENTATION = range(4)
 
 
@@ -67,18 +68,27 @@ class Generator(Described):
         words: np.ndarray = _C.random_bits(_C.Random(n, draw, purpose), self.state).numpy()
         return words.astype(np.uint32)
 
-    def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> np.ndarray:
-        """float32 samples of [low, high) for initialisation; uses up one draw."""
+    def uniform(self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: str = "float32") -> np.ndarray:
+        """Samples of [low, high) for initialisation, multiples of (high - low) / 2^32 in "float32" or "float64"; uses up one draw."""
         shape = _checked_shape("Generator.uniform", shape)
+        one_of("Generator.uniform", "dtype", dtype, _FLOATS)
         if number("Generator.uniform", "low", low) > number("Generator.uniform", "high", high):
             raise ValueError(f"Generator.uniform: low must not be larger than high, got low={low} and high={high}")
+        if high - low == inf:
+            raise ValueError(f"Generator.uniform: high - low must be finite, got low={low} and high={high}")
+        largest = _largest_below(high, low, dtype)
         words = self.bits(prod(shape), self.next_draw(), INIT)
-        return _in_pieces(shape, lambda piece: low + (high - low) * (words[piece].astype(np.float64) / 2.0**32))
 
-    def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0) -> np.ndarray:
-        """float32 Gaussian samples (Box, Muller 1958) for initialisation; uses up one draw."""
+        def samples(piece: slice) -> np.ndarray:
+            return np.minimum(low + (high - low) * (words[piece].astype(np.float64) / 2.0**32), largest)
+
+        return _in_pieces(shape, samples, dtype)
+
+    def normal(self, shape: tuple[int, ...], mean: float = 0.0, std: float = 1.0, dtype: str = "float32") -> np.ndarray:
+        """Gaussian samples (Box, Muller 1958) in "float32" or "float64" for initialisation; uses up one draw."""
         shape = _checked_shape("Generator.normal", shape)
         mean, std = number("Generator.normal", "mean", mean), number("Generator.normal", "std", std, "[0, inf)")
+        one_of("Generator.normal", "dtype", dtype, _FLOATS)
         n = prod(shape)
         words = self.bits(2 * n, self.next_draw(), INIT)
 
@@ -86,7 +96,7 @@ class Generator(Described):
             u, v = ((w[piece].astype(np.float64) + 0.5) / 2.0**32 for w in (words[:n], words[n:]))
             return np.asarray(mean + std * (np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)))
 
-        return _in_pieces(shape, samples)
+        return _in_pieces(shape, samples, dtype)
 
 
 def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -98,9 +108,17 @@ def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return checked
 
 
-def _in_pieces(shape: tuple[int, ...], samples: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """float32 of what `samples` makes in float64, a piece at a time: the 100 million weights of a layer would be gigabytes."""
-    values = np.empty(prod(shape), np.float32)
+def _largest_below(high: float, low: float, dtype: str) -> float:
+    """The largest number of the type that is less than `high`, to which rounding would take a sample near it; `low` where none lies between."""
+    with np.errstate(over="ignore"):
+        rounded = np.dtype(dtype).type(high)
+    below = float(rounded if rounded < high else np.nextafter(rounded, -np.inf, dtype=dtype))
+    return max(below, low)
+
+
+def _in_pieces(shape: tuple[int, ...], samples: Callable[[slice], np.ndarray], dtype: str) -> np.ndarray:
+    """`dtype` of what `samples` makes in float64, a piece at a time: the 100 million weights of a layer would be gigabytes."""
+    values = np.empty(prod(shape), dtype)
     for begin in range(0, values.size, 1 << 20):
         piece = slice(begin, min(begin + (1 << 20), values.size))
         values[piece] = samples(piece)

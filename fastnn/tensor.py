@@ -204,6 +204,9 @@ class Tensor:
         values = checked_array("copy_from", "values", values, "an array")
         if values.shape != self.shape or values.dtype.kind not in "fiub":
             raise ValueError(f"copy_from: got shape {values.shape} of {values.dtype}; expected {self.shape} of numbers")
+        if values.dtype.kind == "f" and self.dtype in ("uint8", "int64"):
+            raise TypeError(f"copy_from: got {values.dtype}; expected integers, of which this Tensor of {self.dtype} is")
+        refuse_other_integers("copy_from", values, self.dtype)
         self._array.copy_from(values)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

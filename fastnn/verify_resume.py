@@ -64,10 +64,14 @@ def _compared(options: argparse.Namespace, words: Sequence[str], folder: str) ->
     print(f"{len(steps)} steps, {per_epoch} an epoch, {len(steps[-1]['arrays'])} arrays", flush=True)
     again = _Run(os.path.join(folder, "killed"), words)
     for step in sorted(chance.randint(1, len(steps) - 1) for _ in range(options.kills)):
-        plan = {"step": step, "how": chance.choice(KINDS), "part": chance.random(), "save_every": chance.randint(1, max(1, per_epoch // 2))}
+        save_every = chance.randint(1, max(1, per_epoch // 2))
+        late = max(step, min(save_every + 1, len(steps) - 1))  # behind the first checkpoint: there is something to go on from
+        plan = {"step": late, "how": chance.choice(KINDS), "part": chance.random(), "save_every": save_every}
         print(f"killed {plan['how']}: {again.go(plan)}", flush=True)
     again.go({"save_every": chance.randint(1, max(1, per_epoch // 2))})
     done = again.steps()
+    if not any(line["since"] for line in done):
+        raise ValueError("no run went on from a checkpoint, so nothing was verified: more --kills, another --seed, or more --epochs")
     difference = first_difference(steps, done) or whole.end_differs(again)
     if difference is None:
         print(

@@ -304,6 +304,24 @@ def test_state_of_optimizers_of_optimizers_goes_round(make: Callable[[Any], Any]
     assert all(np.array_equal(v, resumed.state_dict()[k]) for k, v in optimizer.state_dict().items())
 
 
+def test_a_state_that_the_second_of_several_refuses_leaves_the_first_alone() -> None:
+    model = net()
+    matrices, others = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
+    optimizer = Together(SGD(matrices, 0.1, momentum=0.9), SGD(others, 0.1, momentum=0.9))
+    step(model, optimizer, 0)
+    state = optimizer.state_dict()
+    wrong = {**state, "steps": 7, "0/0.momentum": 5 * state["0/0.momentum"], "1/0.momentum": np.zeros(99, np.float32)}
+    with pytest.raises(ValueError, match="momentum"):
+        optimizer.load_state_dict(wrong)
+    now = optimizer.state_dict()
+    assert now.keys() == state.keys() and all(np.array_equal(now[key], value) for key, value in state.items())
+
+
+def test_a_mean_is_copied_with_its_times() -> None:
+    copied = copy.deepcopy(SWA(net(), every=3, start=10))
+    assert (copied.every, copied.start) == (3, 10)
+
+
 def test_optimizers_together_step_as_one() -> None:
     model = net()
     matrices, others = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]

@@ -304,7 +304,31 @@ LAYERS: dict[str, Case] = {
     "concat, axis": (lambda: ops.concat([x(3)], axis=None), TypeError, "concat: axis must be an integer, got None"),
     "softmax, dim": (lambda: ops.softmax(x(3), dim=None), TypeError, "softmax: dim must be an integer, got None"),
     "sum, axis": (lambda: ops.sum(x(3), axis="a"), TypeError, "sum: axis must be an integer, several, or None, got 'a'"),
-    "power, base": (lambda: (-2) ** x(3), ValueError, "power: the base of a Tensor of exponents must be a positive number, got -2"),
+    "power, base": (lambda: (-2) ** x(3), ValueError, "power: the base of a Tensor of exponents must be a positive, finite number, got -2"),
+    "power, base without end": (lambda: np.inf ** x(3), ValueError, "power: .* must be a positive, finite number, got inf"),
+    "power, a huge integer": (
+        lambda: ops.dropout(x(3), 10**400),
+        ValueError,
+        r"dropout: p must lie in \[0, 1\], got an integer of 1329 bits$",
+    ),
+    "clip, nan": (lambda: x(3).clip(np.nan, 1), ValueError, "clip: min must be a number or None, got nan, which bounds nothing"),
+    "copy_from, bytes": (
+        lambda: fastnn.tensor([1, 2], "uint8").copy_from([1, 300]),
+        ValueError,
+        r"copy_from: 300 at \(1,\) is no uint8; expected 0 to 255",
+    ),
+    "copy_from, fractions": (
+        lambda: fastnn.tensor([1, 2]).copy_from([1.5, 2]),
+        TypeError,
+        "copy_from: got float64; expected integers, of which this Tensor of int64 is",
+    ),
+    "min, bytes": (lambda: fastnn.tensor([1, 2], "uint8").min(), TypeError, "min: x has dtype uint8; expected float32 or float64"),
+    "logsumexp, dim": (lambda: ops.logsumexp(x(), 0), ValueError, r"logsumexp: dim 0 does not exist in shape \(\)"),
+    "loss, weight of numpy": (
+        lambda: ops.cross_entropy(x(2, 3), [0, 9], np.ones(3)),
+        ValueError,
+        "cross_entropy: label 9 of sample 1 lies outside of",
+    ),
     "loader, augment": (
         lambda: data.Loader((np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, int)), 2, augment="flip"),
         TypeError,

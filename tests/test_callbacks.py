@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from test_trainer import blobs, trainer
 
+from fastnn import files
 from fastnn.train import HistoryFile, ModelCheckpoint
 
 # --- where files go
@@ -22,3 +23,8 @@ def test_where_no_file_can_be_is_said_before_the_first_epoch(tmp_path: Path, kin
         with pytest.raises(ValueError, match=f"^{kind.__name__}: .*{words}"):
             t.fit(blobs(32), 1, callbacks=[kind(path)], progress=False)
         assert t.optimizer.steps == 0 and not len(t.history)
+
+
+def test_a_checkpoint_of_every_second_epoch_has_the_last_one_too(tmp_path: Path) -> None:
+    trainer().fit(blobs(32), 3, callbacks=[ModelCheckpoint(tmp_path / "c", every=2)], progress=False)
+    assert files.read(tmp_path / "c")[1]["epoch"] == 3

@@ -155,6 +155,74 @@ def test_resumed_is_the_same_as_uninterrupted(tmp_path: Path, kind: str, step: i
     assert state(end_again) == state(end)
 
 
+class Centres(nn.Module):
+    """Cross-entropy, and the squared distance to a centre of each class that is learned with the net."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(np.zeros((classes, classes), np.float32))
+
+    def forward(self, logits: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+        return ops.cross_entropy(logits, labels) + 0.1 * ((logits - self.centres[labels]) ** 2).mean()
+
+
+def with_centres(seed: int = 0) -> Trainer:
+    model, loss = net(seed), Centres(3)
+    return Trainer(model, optim.Adam([*model.parameters(), *loss.parameters()], 1e-2), loss)
+
+
+def test_parameters_of_a_loss_go_on_too(tmp_path: Path) -> None:
+    whole, half = with_centres(), with_centres()
+    whole.fit(blobs(100), 4, batch_size=16, **QUIET)
+    half.fit(blobs(100), 2, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+    resumed = with_centres(7)
+    resumed.fit(blobs(100), 4, batch_size=16, resume=tmp_path / "c", **QUIET)
+    assert bits(resumed.model) == bits(whole.model) and bits(resumed.loss) == bits(whole.loss)
+    assert np.abs(whole.loss.centres.numpy()).max() > 0.01
+    assert not [name for name in load_model(tmp_path / "c", model=net(3)).model.state_dict() if "centres" in name]
+    with pytest.raises(ValueError, match="made with parameters of the loss; the loss of the trainer has none"):
+        make("adam").fit(blobs(100), 4, resume=tmp_path / "c", **QUIET)
+    make("adam").save(tmp_path / "plain")
+    with pytest.raises(ValueError, match="made without parameters of the loss; the loss of the trainer has some"):
+        with_centres().fit(blobs(100), 4, resume=tmp_path / "plain", **QUIET)
+
+
+def test_a_checkpoint_that_is_refused_late_leaves_a_plateau_as_it_was(tmp_path: Path) -> None:
+    def begun() -> Trainer:
+        model, plateau = net(0), optim.schedules.ReduceOnPlateau(0.1, patience=0, monitor="epoch")
+        return Trainer(model, optim.SGD(model.parameters(), plateau), ema=0.9)
+
+    trained, fresh = begun(), begun()
+    trained.fit(blobs(20), 4, **QUIET)
+    trained.save(tmp_path / "c")
+    arrays, notes = files.read(tmp_path / "c")
+    average = next(name for name in arrays if name.startswith("average/"))
+    files.write(tmp_path / "wrong", {**arrays, average: np.zeros((1, 2), np.float32)}, notes)
+    before = fresh.optimizer.rates(), fresh.optimizer.state_dict()["schedule.0"].tolist()
+    with pytest.raises(ValueError, match="wrong: .*has shape"):
+        fresh.fit(blobs(20), 5, resume=tmp_path / "wrong", **QUIET)
+    assert (fresh.optimizer.rates(), fresh.optimizer.state_dict()["schedule.0"].tolist()) == before
+    assert trained.optimizer.rates() != fresh.optimizer.rates()
+
+
+def test_what_is_trained_and_in_no_checkpoint_is_told(recwarn: pytest.WarningsRecorder) -> None:
+    model, beside = net(0), nn.Parameter(np.zeros((2, 5), np.float32))
+    trainer = Trainer(model, optim.SGD([*model.parameters(), beside], 0.1))
+    with pytest.warns(
+        UserWarning, match=r"trains 1 parameter of neither the model nor the loss, the first of shape \(2, 5\); no checkpoint"
+    ):
+        trainer.fit(blobs(40), 1, **QUIET)
+    with_centres().fit(blobs(40), 1, **QUIET)
+    assert not [w for w in recwarn if "no checkpoint" in str(w.message)]
+
+
+def test_names_that_checkpoints_have_themselves_are_refused() -> None:
+    for name in ("best/weight", "optimizer/0", "average/x", "loss/x"):
+        with pytest.raises(ValueError, match=f"Module: '{name}' cannot name a parameter: a checkpoint has other arrays under such names"):
+            nn.Module().register_parameter(name, nn.Parameter(np.zeros(1, np.float32)))
+    nn.ModuleDict({"conv/3x3": nn.ReLU()})  # as GoogLeNet's parts are called
+
+
 def test_a_finished_training_resumes_to_nothing_more(tmp_path: Path) -> None:
     t = make("adam")
     t.fit(blobs(100), 2, batch_size=16, callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)

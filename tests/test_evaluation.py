@@ -11,7 +11,7 @@ from test_trainer import blobs, trainer
 import fastnn
 from fastnn import models, nn, optim
 from fastnn.data import ArrayDataset, Flip, Loader, Normalize
-from fastnn.train import Trained, Trainer, load_model
+from fastnn.train import Callback, Trained, Trainer, load_model
 from fastnn.train.loading import checked_validation
 
 OTHER = Normalize([128.0], [64.0])
@@ -115,11 +115,17 @@ def test_a_sum_is_shown_as_what_a_sample_has(accumulate: int) -> None:
 
 
 def test_a_layer_that_draws_in_evaluation_does_not_change_the_training() -> None:
-    def weights(validation: Any) -> bytes:
+    def weights(validation: Any, *callbacks: Callback) -> bytes:
         fastnn.seed(0)
         model = nn.Sequential(nn.FractionalMaxPool2d(2, output_size=4), nn.Flatten(), nn.Linear(16, 3))
         trainer = Trainer(model, optim.SGD(model.parameters(), 0.1))
-        trainer.fit(blobs(40), 2, validation, batch_size=10, progress=False, restore_best=False)
+        trainer.fit(blobs(40), 2, validation, batch_size=10, callbacks=callbacks, progress=False, restore_best=False)
         return model[2].weight.numpy().tobytes()
 
     assert weights(blobs(40)) == weights(None)
+
+    class Predicts(Callback):
+        def after_step(self, trainer: Trainer, loss: float) -> None:
+            trainer.predict(blobs(4).images)
+
+    assert weights(None, Predicts()) == weights(None)

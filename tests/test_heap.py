@@ -97,7 +97,9 @@ def test_few_addresses_are_shared_with_others() -> None:
 def test_more_than_the_machine_has_is_refused_before_it_is_touched() -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     before = _C.memory_stats()["reserved"]
-    with pytest.raises(fastnn.OutOfMemoryError, match="requested"):
+    held = _C.memory_stats()["allocated"]
+    with pytest.raises(fastnn.OutOfMemoryError, match=f"{4 * total} bytes requested") as caught:
         _C.empty((4 * total,), "uint8")
+    assert caught.value.requested == 4 * total and caught.value.held == held and 0 < caught.value.free <= total
     assert _C.memory_stats()["reserved"] <= before
     assert _C.empty((3 << 20,), "uint8").nbytes == 3 << 20

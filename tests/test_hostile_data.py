@@ -124,6 +124,11 @@ def test_nothing_but_cifar_comes_near_pickle(tmp_path: Path, monkeypatch: pytest
     np.savez(tmp_path / "objects.npz", **{**four, "classes": np.array([{"a": 1}, None], object)})
     with pytest.raises(ValueError, match="objects.npz: not a whole .npz file of plain arrays .*allow_pickle"):
         data.arrays(tmp_path / "objects.npz")
+    for name in four:
+        (tmp_path / "npy" / f"{name}.npy").write_bytes(evil(open, "was-run", "w"))
+    with pytest.raises(ValueError, match="train_images.npy"):
+        data.arrays(tmp_path / "npy")
+    assert not Path("was-run").exists()
     assert not hasattr(cifar_pickle, "pickle")
     with pytest.raises(ValueError):
         read_pickle(b"}", "x")

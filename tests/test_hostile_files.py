@@ -55,6 +55,7 @@ HEADERS: dict[str, bytes] = {
     "bytes missing": stored({"a": tensor()}, bytes(3)),
     "ends before it begins": stored({"a": tensor(4, 0)}, bytes(4)),
     "negative offsets": stored({"a": tensor(-4, 0)}, bytes(4)),
+    "offsets that are no numbers": stored({"a": tensor(False, 4)}, bytes(4)),
     "offsets of 2**64": stored({"a": tensor(2**64 - 4, 2**64)}, bytes(4)),
     "offsets of 2**63": stored({"a": tensor(0, 2**63)}, bytes(4)),
     "a shape of 2**63": stored({"a": tensor(shape=[2**63])}, bytes(4)),
@@ -102,6 +103,17 @@ def test_hostile_safetensors_headers(tmp_path: Path) -> None:
             assert str(caught.value).startswith(f"{path}: ") and len(str(caught.value)) < 600, what
 
     assert with_memory(MEMORY, read_all) == 0
+
+
+def test_a_shape_that_was_turned_is_seen_by_the_checksum(tmp_path: Path) -> None:
+    """As many elements, in the same bytes."""
+    path = tmp_path / "c"
+    files.write(path, {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, {})
+    written = path.read_bytes()
+    assert written.count(b"[2,3]") == 1
+    path.write_bytes(written.replace(b"[2,3]", b"[3,2]"))
+    with pytest.raises(CorruptFile, match="checksum"):
+        files.read(path)
 
 
 def test_two_entries_of_one_name_do_not_hide_bytes(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0]
         (("gelu_tanh", 0.0, 0.0), [np.nan, np.inf, np.nan, 0.0, -0.0], [np.nan, 1, 0, 0.5, 0.5]),
         (("softplus", 1.0, 20.0), [np.nan, np.inf, 0, math.log(2), math.log(2)], [np.nan, 1, 0, 0.5, 0.5]),
         (("abs", 0.0, 0.0), [np.nan, np.inf, np.inf, 0.0, 0.0], [np.nan, 1, -1, 0, 0]),
-        (("clip", -1.0, 2.0), [np.nan, 2, -1, 0.0, -0.0], [1, 0, 0, 1, 1]),
+        (("clip", -1.0, 2.0), [np.nan, 2, -1, 0.0, -0.0], [0, 0, 0, 1, 1]),
     ],
     ids=str,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import operator
 import pickle
+from array import array
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import fastnn
 from fastnn import _C, Tensor, nn, ops, tensor
@@ -27,6 +29,22 @@ def test_equality_is_of_elements(other: Any) -> None:
     x = tensor(LEFT)
     assert same(x == other, LEFT == RIGHT) and same(x != other, LEFT != RIGHT)
     assert same(other == x, LEFT == RIGHT) and same(other != x, LEFT != RIGHT)
+
+
+def test_equality_with_what_else_holds_numbers() -> None:
+    """Another library's tensor, a range, memory: never a plain False."""
+    x = tensor([1, 2, 4])
+    for other in (torch.tensor([1, 2, 3]), range(1, 4), memoryview(np.array([1, 2, 3])), array("q", [1, 2, 3])):
+        assert same(x == other, [True, True, False]) and same(x != other, [False, False, True])
+    assert same(x <= torch.tensor([1, 1, 4]), [True, False, True])
+    with pytest.raises(ValueError, match=r"equal: .*\(3,\).*\(2,\)"):
+        x == torch.tensor([1, 2])  # noqa: B015
+
+
+def test_a_plus_in_front_is_the_same() -> None:
+    x = tensor([1.0, -2.0], requires_grad=True)
+    (+x).sum().backward()
+    assert (+x).numpy().tolist() == [1, -2] and x.grad is not None and x.grad.numpy().tolist() == [1, 1]
 
 
 def test_equality_with_numbers_and_what_is_none() -> None:

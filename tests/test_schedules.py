@@ -267,6 +267,23 @@ def test_plateau_is_torchs(options: dict[str, Any]) -> None:
     assert again.state().tolist() == ours.state().tolist()
 
 
+def test_one_cycle_in_epochs() -> None:
+    """Up during the first 30 of 100, down to 1 / 250,000 of its top."""
+    rate = schedules.one_cycle(0.1, 90, unit="epoch")
+    assert rate(27) == pytest.approx(0.1, rel=1e-12) and rate(26) < 0.0999 and rate(28) < 0.1
+    assert rate(0) == pytest.approx(0.1 / 25) and rate(89.99) > rate(90) == pytest.approx(0.1 / 25 / 1e4)
+
+
+@pytest.mark.parametrize(
+    "around", [lambda s: schedules.scaled(s, 2.0), lambda s: schedules.linear_rule(s, 2)], ids=["scaled", "linear rule"]
+)
+def test_a_plateau_is_found_within_other_schedules(around: Callable[[Any], Any]) -> None:
+    optimizer = SGD([nn.Parameter(np.zeros(1))], around(ReduceOnPlateau(0.1, patience=0)))
+    for value in (1.0, 2.0):
+        schedules.notice([g["lr"] for g in optimizer.param_groups], {"loss": value})
+    assert optimizer.rates() == pytest.approx([0.02]) and "schedule.0" in optimizer.state_dict()
+
+
 def test_an_optimizer_keeps_what_a_plateau_remembers() -> None:
     p = nn.Parameter(np.zeros(1))
 

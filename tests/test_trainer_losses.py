@@ -60,6 +60,15 @@ def test_a_step_of_several_batches_is_penalised_once(reduction: str) -> None:
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
+def test_a_sum_over_labels_some_of_which_are_ignored_is_divided_by_all_samples() -> None:
+    images, labels = data.digits()[0].take(range(20)).images, np.arange(20) % 4
+    loss = nn.CrossEntropyLoss(ignore_index=0, reduction="sum")
+    t = linear(loss=loss, normalize=data.Normalize([0.0], [1.0]))
+    [(x, y)] = Loader((images, labels), 20, normalize=t.normalize).batches(0)
+    whole = loss(t.model(x), y).item()
+    assert t.evaluate((images, labels))["loss"] == pytest.approx(whole / 20, rel=1e-5)
+
+
 def test_negative_penalties_are_refused() -> None:
     with pytest.raises(ValueError, match="Trainer: l2 must not be negative, got -1"):
         linear(l2=-1)

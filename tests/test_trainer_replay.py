@@ -228,7 +228,7 @@ def test_replay_true_is_replayed_or_raises() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3), Looks())
     t = Trainer(model, optim.SGD(model.parameters(), 0.1))
     before = bits(model)
-    with pytest.raises(_C.CaptureError, match=r"the host looks at the values.*return x \* float"):
+    with pytest.raises(fastnn.CaptureError, match=r"the host looks at the values.*return x \* float"):
         t.fit(blobs(40), 1, batch_size=8, progress=False, replay=True)
     assert bits(model) == before and t.optimizer.steps == 0
 

@@ -85,6 +85,17 @@ def test_a_fault_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert kept.startswith("both runs are kept in ")
 
 
+def test_a_run_that_went_on_from_nothing_is_not_called_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Begun anew each time it has the same bits, and nothing was shown."""
+    (tmp_path / "sitecustomize.py").write_text("import fastnn.train.checkpoint as c\nc.load = lambda t, path: None\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    assert main([*QUICK, "--samples", "300", "--kills", "2", "--seed", "4", "--out", str(tmp_path / "runs")]) == 2
+    out, err = capsys.readouterr()
+    assert "equal" not in out and "no run went on from a checkpoint, so nothing was verified: more --kills" in err
+
+
 def line(step: int, since: int = 0, **other: Any) -> dict[str, Any]:
     arrays = {"w": 10 * step, "optimizer/0.m": step} | other.pop("arrays", {})
     place = {"epochs": 2, "epoch": (step - 1) // 4, "batch": (step - 1) % 4 + 1}

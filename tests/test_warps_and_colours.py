@@ -446,6 +446,35 @@ def test_bad_steps() -> None:
         first(Cutout(2, value=(1.0, 2.0)))
 
 
+def test_an_erased_box_is_moved_with_its_image() -> None:
+    class Window(data.Augmentation):
+        def place(self, frames: Frames, draws: Any) -> None:
+            frames.crop(2, 3, (5, 5))
+
+    images = noise(40, (3, 8, 9)).images
+    erase = Cutout(3, value=99.0)
+    whole = shown(images, [erase])
+    assert (whole == 99).any((1, 2, 3)).all()
+    assert (shown(images, [erase, data.Flip(1.0)]) == whole[..., ::-1]).all()
+    assert (shown(images, [erase, Window()]) == whole[:, :, 2:7, 3:8]).all()
+
+
+def test_a_later_colour_sees_what_an_earlier_one_has_added() -> None:
+    """An offset, then a part of the image's mean, which the offset has moved."""
+
+    class Brighter(data.Augmentation):
+        def place(self, frames: Frames, draws: Any) -> None:
+            frames.colour(np.eye(3) * 0.5, offset=np.full(3, 10.0))
+
+    class Duller(data.Augmentation):
+        def place(self, frames: Frames, draws: Any) -> None:
+            frames.colour(np.eye(3) * 0.3, mean=np.eye(3) * 0.7)
+
+    images = noise(4, (3, 5, 6)).images
+    first = 0.5 * images + 10.0
+    assert shown(images, [Brighter(), Duller()]) == pytest.approx(0.3 * first + 0.7 * first.mean((2, 3), keepdims=True), abs=1e-3)
+
+
 def test_steps_of_ones_own_may_warp_and_colour() -> None:
     class Negative(data.Augmentation):
         def place(self, frames: Frames, draws: Any) -> None:

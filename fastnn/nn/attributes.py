@@ -36,6 +36,7 @@ _HERE = {  # what other libraries' models have
     "trainable": "; model.requires_grad_(False) freezes it",
 }
 _FROZEN = ("requires_grad", "trainable")
+BESIDE = ("optimizer/", "average/", "best/", "loss/")  # how names begin that a checkpoint has beside the model's
 GUARDED = {"training", *_FROZEN, *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
 
 
@@ -119,6 +120,8 @@ def _refuse_name(module: Any, name: Any, kind: str) -> None:
         raise ValueError(
             f"{layer}: {name!r} cannot name a {kind}: it {'has a dot' if name else 'is empty'}; give one of letters without dots"
         )
+    if name.startswith(BESIDE):
+        raise ValueError(f"{layer}: {name!r} cannot name a {kind}: a checkpoint has other arrays under such names; choose another")
     if hasattr(type(module), name):
         raise ValueError(f"{layer}: {name!r} cannot name a {kind}: the class {layer} has an attribute of that name; choose another")
 

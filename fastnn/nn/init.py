@@ -6,12 +6,12 @@ The lectures' Xavier is 1/fan_in, Glorot's 2/(fan_in + fan_out).
 
 from __future__ import annotations
 
-from math import prod, sqrt
+from math import inf, prod, sqrt
 
 import numpy as np
 
 from .. import random
-from ..arguments import number, text
+from ..arguments import number, refuse_other_integers, text
 from ..ops.refusals import explained
 from ..tensor import Tensor
 
@@ -28,10 +28,13 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1] * window, shape[0] * window
 
 
+_LINEAR = ("linear", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3)))
+
+
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """How much an activation shrinks the standard deviation: 1 for linear, conv2d and sigmoid, 5/3 for tanh, sqrt 2 for relu,
+    """How much an activation shrinks the standard deviation: 1 for linear, convolutions (conv2d) and sigmoid, 5/3 for tanh, sqrt 2 for relu,
     sqrt(2 / (1 + param^2)) for leaky_relu (param: its slope, 0.01), 3/4 for selu. ValueError for another name."""
-    gains = {"linear": 1.0, "conv2d": 1.0, "conv_transpose2d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75}
+    gains = {**dict.fromkeys(_LINEAR, 1.0), "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2.0), "selu": 0.75}
     if text("calculate_gain", "nonlinearity", nonlinearity) == "leaky_relu":
         return sqrt(2.0 / (1 + number("calculate_gain", "param (the slope of leaky_relu)", 0.01 if param is None else param) ** 2))
     if nonlinearity not in gains:
@@ -39,47 +42,55 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return gains[nonlinearity]
 
 
-def _fill(tensor: Tensor, values: np.ndarray, fractions_of: str = "") -> Tensor:
-    """`fractions_of`: who asks, where the values are fractions, which a tensor of integers would cut off."""
-    if fractions_of and not tensor.dtype.startswith(("float", "bfloat")):
-        raise TypeError(f"{fractions_of}: tensor has dtype {tensor.dtype}; expected float32, float64 or bfloat16")
-    tensor.copy_from(values.astype(tensor.dtype))
+def _fill(what: str, tensor: Tensor, values: np.ndarray, fractions: bool = False) -> Tensor:
+    """`fractions`: the values are some, which a tensor of integers would cut off."""
+    if fractions and not tensor.dtype.startswith(("float", "bfloat")):
+        raise TypeError(f"{what}: tensor has dtype {tensor.dtype}; expected float32, float64 or bfloat16")
+    refuse_other_integers(what, values, tensor.dtype)
+    tensor.copy_from(values if tensor.dtype == "bfloat16" else values.astype(tensor.dtype, copy=False))
     return tensor
+
+
+def _precision(tensor: Tensor) -> str:
+    """In which samples are drawn."""
+    return "float64" if tensor.dtype == "float64" else "float32"
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """All 0: every unit then learns the same; for biases and last gammas only."""
-    return _fill(tensor, np.zeros(tensor.shape))
+    return _fill("zeros_", tensor, np.zeros(tensor.shape))
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    return _fill(tensor, np.ones(tensor.shape))
+    return _fill("ones_", tensor, np.ones(tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """All `val`, which may be infinite: -inf masks logits."""
     value = number("constant_", "val", val, "[-inf, inf]")
-    return _fill(tensor, np.full(tensor.shape, value), "" if value.is_integer() else "constant_")
+    return _fill("constant_", tensor, np.full(tensor.shape, value), not value.is_integer())
 
 
 def eye_(tensor: Tensor) -> Tensor:
     """The identity of a linear layer: a matrix with ones on its diagonal."""
     if tensor.ndim != 2:
         raise ValueError(f"eye_: needs a matrix, got shape {tensor.shape}")
-    return _fill(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
+    return _fill("eye_", tensor, np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Gaussian."""
     number("normal_", "std", std, "[0, inf)")
-    return _fill(tensor, random.default_generator().normal(tensor.shape, mean, std), "normal_")
+    return _fill("normal_", tensor, random.default_generator().normal(tensor.shape, mean, std, _precision(tensor)), True)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform between a and b."""
     if number("uniform_", "a", a) > number("uniform_", "b", b):
         raise ValueError(f"uniform_: a must not be larger than b, got a={a} and b={b}")
-    return _fill(tensor, random.default_generator().uniform(tensor.shape, a, b), "uniform_")
+    if float(b) - float(a) == inf:
+        raise ValueError(f"uniform_: b - a must be finite, got a={a} and b={b}")
+    return _fill("uniform_", tensor, random.default_generator().uniform(tensor.shape, a, b, _precision(tensor)), True)
 
 
 def _fan(tensor: Tensor, mode: str) -> int:
@@ -123,10 +134,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1) -> Tensor:
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: needs a weight of rank 2 or more, got shape {tensor.shape}")
     rows, columns = tensor.shape[0], prod(tensor.shape[1:])
-    drawn = random.default_generator().normal((max(rows, columns), min(rows, columns)), 0.0, 1.0)
+    drawn = random.default_generator().normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, _precision(tensor))
     q, r = np.linalg.qr(drawn.astype(np.float64))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # so that every orthogonal matrix is equally likely
-    return _fill(tensor, number("orthogonal_", "gain", gain) * (q.T if rows < columns else q).reshape(tensor.shape), "orthogonal_")
+    values = number("orthogonal_", "gain", gain) * (q.T if rows < columns else q).reshape(tensor.shape)
+    return _fill("orthogonal_", tensor, values, True)
 
 
 def dirac_values(shape: tuple[int, ...]) -> np.ndarray:
@@ -145,7 +157,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     if groups < 1 or (tensor.ndim and tensor.shape[0] % groups):
         raise ValueError(f"dirac_: groups = {groups} must divide the {tensor.shape[0] if tensor.ndim else 0} output channels")
     part = dirac_values((tensor.shape[0] // groups, *tensor.shape[1:]) if tensor.ndim else ())
-    return _fill(tensor, np.concatenate([part] * groups))
+    return _fill("dirac_", tensor, np.concatenate([part] * groups))
 
 
 for _name in [name for name in globals() if name.endswith("_") and not name.startswith("_")]:

@@ -111,7 +111,7 @@ def minimum(a: Any, b: Any) -> Tensor:
 def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
     """max where x is above it, min where below, else x; either may be None. The gradient passes where min <= x <= max.
 
-    max wins where it is less than min. Raises ValueError when both are None.
+    max wins where it is less than min. Raises ValueError when both are None, and where one is NaN.
     """
     if min is None and max is None:
         raise ValueError("clip: min and max are both None; give at least one of them")
@@ -119,6 +119,8 @@ def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Ten
     for name, bound in (("min", min), ("max", max)):
         if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
             raise TypeError(f"clip: {name} must be a number or None, got {type(bound).__name__}; maximum and minimum take Tensors")
+        if bound is not None and bound != bound:
+            raise ValueError(f"clip: {name} must be a number or None, got nan, which bounds nothing")
     return apply(Pointwise("clip", -inf if min is None else float(min), inf if max is None else float(max)), x)
 
 

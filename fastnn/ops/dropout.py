@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _C, random
-from ..arguments import number, other_word
+from ..arguments import number, other_word, shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import ReLU, pointwise
 from .shape import expect_tensor
@@ -68,7 +68,7 @@ class GaussianNoise(Op):
 
 def checked_rate(what: str, p: float) -> float:
     if not 0 <= p <= 1:
-        raise ValueError(f"{what}: p must lie in [0, 1], got {p}")
+        raise ValueError(f"{what}: p must lie in [0, 1], got {shown(p)}")
     return p
 
 

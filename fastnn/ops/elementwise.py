@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import copysign
+from math import copysign, inf
 from math import log as logarithm
 from typing import Any
 
@@ -227,12 +227,14 @@ def divide(a: Any, b: Any) -> Tensor:
 
 
 def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
-    """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive constant x: exp(exponent log x)."""
+    """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive, finite constant x: exp(exponent log x)."""
     x, exponent = unwrapped(x), unwrapped(exponent)
     if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
-        if not (of_number := isinstance(x, (int, float, np.integer, np.floating))) or not x > 0:
+        if not (of_number := isinstance(x, (int, float, np.integer, np.floating))) or not 0 < x < inf:
             kind = ValueError if of_number else TypeError
-            raise kind(f"power: the base of a Tensor of exponents must be a positive number, got {shown(x)}")
+            raise kind(f"power: the base of a Tensor of exponents must be a positive, finite number, got {shown(x)}")
+        if x == 1:  # 1 to any power, infinity and NaN too (IEEE 754-2019, 9.2.1)
+            return apply(Power(0.0), exponent)
         return exp(exponent * logarithm(x))
     if not isinstance(exponent, (int, float, np.integer, np.floating)):
         raise TypeError(f"power: the exponent must be a number, got {type(exponent).__name__}; write exp(b * log(a)) for a variable one")

@@ -11,7 +11,7 @@ import numpy as np
 from .. import _C, recording
 from ..arguments import array as as_array
 from ..arguments import finite, refuse_other_integers, shown
-from ..tensor import Array, Op, Tensor, apply, tensor
+from ..tensor import Array, ArrayLike, Op, Tensor, apply, tensor
 from .cast import cast
 from .shape import Shape, View, expect_tensor, floats, reshape, reshaped, transpose
 
@@ -221,7 +221,7 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
 def cross_entropy(
     logits: Tensor,
     labels: Any,
-    weight: Tensor | None = None,
+    weight: ArrayLike = None,
     *,
     ignore_index: int = -100,
     reduction: str = "mean",
@@ -249,7 +249,7 @@ def cross_entropy(
 
 
 def nll_loss(
-    log_probabilities: Tensor, labels: Any, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    log_probabilities: Tensor, labels: Any, weight: ArrayLike = None, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
     """-weight[label] log_probabilities[label]: what cross_entropy does after log_softmax; (N, C) and integer labels (N).
 
@@ -263,7 +263,7 @@ def nll_loss(
 
 
 def multi_margin_loss(
-    scores: Tensor, labels: Any, *, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, reduction: str = "mean"
+    scores: Tensor, labels: Any, *, p: int = 1, margin: float = 1.0, weight: ArrayLike = None, reduction: str = "mean"
 ) -> Tensor:
     """1/C sum over c != label of weight[label] max(0, margin - scores[label] + scores[c])^p; scores (N, C), integer labels (N), or (C) and ().
 

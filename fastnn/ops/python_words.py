@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -38,9 +39,12 @@ def unchanged(now: Any, before: Any) -> bool:
         return False
 
 
+_VALUES = (Tensor, np.ndarray, Real, np.generic, list, tuple, range, memoryview, array)
+
+
 def _elementwise(operation: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
     def compare(self: Tensor, other: Any) -> Any:
-        if by_identity.on or not isinstance(other, (Tensor, np.ndarray, Real, np.generic, list, tuple)):
+        if by_identity.on or not (isinstance(other, _VALUES) or hasattr(type(other), "__array__")):
             return NotImplemented  # Python goes on to ask for identity
         return operation(self, other)
 
@@ -126,6 +130,7 @@ _OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~"
 _MASKS = "combine masks in numpy: (x > 1).numpy() & (x < 3).numpy()"
 
 for _name, _method in {
+    "pos": lambda self: self,
     "eq": _elementwise(equal),
     "ne": _elementwise(not_equal),
     "iadd": _assigning(add, "+"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import index
+from typing import Any
 
 from .. import _C
 from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
-from .shape import expanded, expect_tensor, reshaped
+from .shape import expanded, expect_tensor, floats, reshaped, sizes
 
 Axes = tuple[int, ...]
 
@@ -91,11 +92,10 @@ class BroadcastTo(Op):
         return (_C.sum(reduction(dy.shape, self.axes, True), dy),)
 
 
-def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Repeats dimensions of size 1 until the shape is `shape` (of the same rank)."""
+def broadcast_to(x: Tensor, shape: Any) -> Tensor:
+    """Repeats dimensions of size 1 until the shape is `shape` (integers, in any sequence), of the same rank."""
     expect_tensor("broadcast_to", x)
-    if not all(hasattr(n, "__index__") for n in shape):
-        raise TypeError(f"broadcast_to: shape must be integers, got {shown(shape)}")
+    shape = sizes("broadcast_to", shape)
     if len(shape) != x.ndim or any(n != m and n != 1 for n, m in zip(x.shape, shape)):
         raise ValueError(f"broadcast_to: {x.shape} cannot be repeated to {shape}; sizes must be equal, or 1 in the first")
     return x if x.shape == shape else apply(BroadcastTo(shape), x)
@@ -119,11 +119,14 @@ def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
-    return -apply(_largest("min", x, axis, keepdims), -x)
+    largest = _largest("min", x, axis, keepdims)
+    return -apply(largest, -x)
 
 
 def _largest(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool) -> Max:
     axes = axes_of(what, x, axis)
+    if x.dtype not in floats:
+        raise TypeError(f"{what}: x has dtype {x.dtype}; expected float32 or float64; fastnn.tensor(x, 'float32') makes one")
     if reduction(x.shape, axes, keepdims).reduced_count == 0:
         raise ValueError(f"{what} over no elements: shape {x.shape}, axis {axis}")
     return Max(axes, keepdims)

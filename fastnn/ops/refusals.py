@@ -146,7 +146,7 @@ def _better(
             return None
     for argument, value in given.items():
         if isinstance(value, int) and not -(2**31) <= value < 2**31:
-            return ValueError(f"{name}: {argument} must lie between -2**31 and 2**31 - 1, got {value}")
+            return ValueError(f"{name}: {argument} must lie between -2**31 and 2**31 - 1, got {shown(value)}")
     listed = ", ".join(f"{argument}={shown(value)}" for argument, value in given.items() if not isinstance(value, Tensor))
     shapes = ", ".join(f"{argument} of shape {value.shape}" for argument, value in given.items() if isinstance(value, Tensor))
     return ValueError(f"{name}: cannot work with {', '.join(part for part in (shapes, listed) if part)}")

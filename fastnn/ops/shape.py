@@ -124,15 +124,21 @@ def zero_pad2d(x: Tensor, padding: Sequence[int]) -> Tensor:
     return apply(ZeroPad2d(shape, (top * shape[3] + left) * c), x)
 
 
-def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same elements in row-major (N, C, H, W) order under another shape; one size may be -1."""
-    expect_tensor("reshape", x)
+def sizes(what: str, shape: Any) -> Shape:
+    """A shape, of integers in any sequence, as a tuple; one alone is that of rank 1."""
     try:
-        if bool in map(type, shape):
+        given = (shape,) if hasattr(shape, "__index__") and not getattr(shape, "ndim", 0) else tuple(shape)
+        if bool in map(type, given) or isinstance(shape, bytes):
             raise TypeError
-        wanted = tuple([as_integer(n) for n in shape])
+        return tuple([as_integer(n) for n in given])
     except TypeError:
-        raise TypeError(f"reshape: shape must be integers, got {shown(shape)}") from None
+        raise TypeError(f"{what}: shape must be integers, got {shown(shape)}") from None
+
+
+def reshape(x: Tensor, shape: Sequence[int] | int) -> Tensor:
+    """The same elements in row-major (N, C, H, W) order under another shape (one integer: of rank 1); one size may be -1."""
+    expect_tensor("reshape", x)
+    wanted = sizes("reshape", shape)
     if wanted.count(-1) == 1:
         known = -prod(wanted)
         if known == 0 or x.size % known:

@@ -81,5 +81,8 @@ def log_softmax(x: Tensor, dim: int) -> Tensor:
 
 def logsumexp(x: Tensor, dim: int, keepdims: bool = False) -> Tensor:
     """log sum e^x along dimension `dim`, which goes, or stays with size 1 with keepdims. -inf where all elements are."""
-    y = apply(LogSumExp(_dim("logsumexp", dim)), x)
+    dim = _dim("logsumexp", dim)
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"logsumexp: dim {dim} does not exist in shape {x.shape}")
+    y = apply(LogSumExp(dim), x)
     return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i != dim % x.ndim))

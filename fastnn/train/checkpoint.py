@@ -1,8 +1,8 @@
 """Checkpoints: arrays plus a few numbers, in one safetensors file that is replaced whole.
 
 The model's arrays have PyTorch's keys; "optimizer/..." are the optimizer's, "average/..." those of averaged weights, "best/..." the best
-snapshot's. The notes hold the
-position (epoch, batch, steps), seed and draw, the running sums of the epoch, the history, and what the model is.
+snapshot's, "loss/..." those of a loss that has parameters. The notes hold the position (epoch, batch, steps), seed and draw, the running
+sums of the epoch, the history, and what the model is.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
 from ..nn import CrossEntropyLoss, Module
+from ..nn.attributes import BESIDE
 from ..other_names import told
 from . import evaluation
 from .evaluation import Data, Loss
@@ -37,7 +38,7 @@ from .raw import remember, warn_of_lost
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-_OPTIMIZER, _AVERAGE, _BEST = "optimizer/", "average/", "best/"
+_OPTIMIZER, _AVERAGE, _BEST, _LOSS = BESIDE
 _POSITION = ("epoch", "batch", "sums", "data", "generator", "history", "best", "normalize", "resize", "classes", "notes")
 
 
@@ -242,12 +243,14 @@ def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
-    best, ema = trainer.best, trainer.stepping.ema
+    best, ema, loss = trainer.best, trainer.stepping.ema, trained_loss(trainer)
     averages = ema.state_dict() if ema is not None else {}
     averaged = {count: averages.pop(count) for count in ("updates", "calls")} if averages else None
     arrays.update({_AVERAGE + k: v for k, v in averages.items()})
     if best is not None:
         arrays.update({_BEST + k: v for k, v in best.arrays.items()})
+    if loss is not None:
+        arrays.update({_LOSS + k: v for k, v in loss.state_dict().items()})
     notes = {
         **_description(**about(trainer)),
         "optimizer": trainer.optimizer.name,
@@ -278,9 +281,24 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         apply = _position(trainer, arrays, notes)
         parts: list[tuple[Any, dict[str, Any]]] = [(trainer.model, _model_arrays(arrays))]  # first: another model's optimizer fits neither
         parts.append((trainer.optimizer, {"steps": notes["steps"], **below(_OPTIMIZER, arrays)}))
+        parts += _loss_part(trainer, below(_LOSS, arrays))
         if trainer.stepping.ema is not None:
             parts.append((trainer.stepping.ema, {**notes["averaged"], **below(_AVERAGE, arrays)}))
         _load_all([*parts, (_Position(trainer), apply)])
+
+
+def trained_loss(trainer: Trainer) -> Module | None:
+    """The loss, where it has parameters of its own (centres of classes, weights of tasks)."""
+    loss = trainer.loss
+    return loss if isinstance(loss, Module) and any(True for _ in loss.named_parameters()) else None
+
+
+def _loss_part(trainer: Trainer, arrays: dict[str, np.ndarray]) -> list[tuple[Any, dict[str, Any]]]:
+    loss = trained_loss(trainer)
+    if (loss is None) == bool(arrays):
+        made, has = ("with", "none") if arrays else ("without", "some")
+        raise ValueError(f"made {made} parameters of the loss; the loss of the trainer has {has}")
+    return [] if loss is None else [(loss, arrays)]
 
 
 class _Position:
@@ -409,7 +427,7 @@ def below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: a for name, a in arrays.items() if not name.startswith((_OPTIMIZER, _AVERAGE, _BEST))}
+    return {name: a for name, a in arrays.items() if not name.startswith(BESIDE)}
 
 
 def _stepping(trainer: Trainer) -> list[str]:

@@ -153,7 +153,7 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
     Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses. ValueError for a model with
     one output, whose softmax is 1 whatever it is.
     """
-    with mode(forward.model, False), no_grad():
+    with _draws_put_back(), mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
             probabilities = _softmax(run(data).numpy())

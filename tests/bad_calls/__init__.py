@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastnn import DeviceError, OutOfMemoryError
-from fastnn._C import CaptureError
+from fastnn import CaptureError, DeviceError, OutOfMemoryError
 from fastnn.files import CorruptFile
 from fastnn.train import Diverged, Interrupted
 
