@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import files, models, random
+from .. import files, models, random, warned
 from ..arguments import array, figure, function, instance, integer, shown
 from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
+from ..described import plural
 from ..nn import CrossEntropyLoss, Module
 from ..nn.attributes import BESIDE
 from ..other_names import told
@@ -234,8 +235,22 @@ def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.nd
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened."""
     checked_path("Trainer.save", "path", path)
+    _warn_of_unsaved(trainer)
     with files.memory_for(path, "written"):
         files.write(path, *contents(trainer))
+
+
+def _warn_of_unsaved(trainer: Trainer) -> None:
+    """Where something else is trained than parameters of the model and of the loss."""
+    parts = [trainer.model, *filter(None, [trained_loss(trainer)])]
+    known = {id(p) for part in parts for _, p in part.named_parameters()}
+    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    lost = [p for p in held if id(p) not in known and p._grad is not None]
+    if lost:
+        warned.warn(
+            f"Trainer.save: the optimizer trains {plural(len(lost), 'parameter')} of neither the model nor the loss, the first of shape "
+            f"{lost[0].shape}, which the file does not have: keep them in the model, or in a loss that is a nn.Module"
+        )
 
 
 def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -13,7 +13,6 @@ from .. import _C, random, recording, warned
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Normalize, Resize
 from ..data.settled import Settled
-from ..described import plural
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
 from ..optim import EMA, SWA, Optimizer, clip_grad_norm_, clip_grad_value_
@@ -21,7 +20,6 @@ from ..tensor import Tensor, no_grad, tensor
 from . import evaluation
 from .bad_step import explained
 from .callbacks import Callback, checked_hooks
-from .checkpoint import trained_loss
 from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
 from .op_by_op import Part
@@ -209,16 +207,15 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
         raise ValueError(
             "fit: all parameters of the optimizer are frozen; requires_grad_(True) of a module, or of the model, has them trained"
         )
-    if not warned_of_untrained(trainer.model, trainer.optimizer):  # else what it has instead is another layer's
-        warn_of_unsaved(trainer)
+    warn_of_untrained(trainer.model, trainer.optimizer)
     integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
     for callback in several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]"):
         checked_hooks(callback)
 
 
-def warned_of_untrained(model: Module, optimizer: Optimizer) -> bool:
-    """A layer that was put in after the optimizer was made stays as it is, unless someone says so. Whether there was one."""
+def warn_of_untrained(model: Module, optimizer: Optimizer) -> None:
+    """A layer that was put in after the optimizer was made stays as it is, unless someone says so."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     named = list(model.named_parameters())
     left = [name for name, p in named if p.requires_grad and id(p) not in held]
@@ -227,20 +224,6 @@ def warned_of_untrained(model: Module, optimizer: Optimizer) -> bool:
         way = "make the optimizer when the model is whole, or set requires_grad = False"
         warnings.warn(
             f"fit: {len(left)} of {len(named)} parameters of the model are not the optimizer's and will not be trained: {names}; {way}",
-            stacklevel=6,  # whoever called fit
-        )
-    return bool(left)
-
-
-def warn_of_unsaved(trainer: Trainer) -> None:
-    """A checkpoint has the parameters of the model and of the loss, no others."""
-    loss = trained_loss(trainer)
-    known = {id(p) for part in (trainer.model, *([] if loss is None else [loss])) for _, p in part.named_parameters()}
-    lost = [p for group in trainer.optimizer.param_groups for p in group["params"] if id(p) not in known]
-    if lost:
-        warnings.warn(
-            f"fit: the optimizer trains {plural(len(lost), 'parameter')} of neither the model nor the loss, the first of shape {lost[0].shape}; "
-            "no checkpoint has them: keep them in the model, or in a loss that is a nn.Module",
             stacklevel=6,  # whoever called fit
         )
 
