@@ -16,8 +16,8 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
 
     `inputs` are Tensors or arrays; each float one is checked (it is copied to float64). The result of `fn` may have any shape: it is
     projected on fixed pseudo-random numbers. At a kink (one-sided differences disagree) an element passes when its gradient lies between them.
-    Returns True, or raises AssertionError naming the input, the element and both figures; TypeError where the
-    result depends on none of them. `fn` must be deterministic.
+    Returns True, or raises AssertionError naming the input, the element and both figures; TypeError where the result depends on none of them,
+    ValueError where `fn` gives other values for the same arguments.
     """
     function("gradcheck", "fn", fn, "a function of Tensors that returns one")
     number("gradcheck", "eps", eps, "(0, inf)")
@@ -38,6 +38,12 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
         raise TypeError(f"gradcheck: fn must return a Tensor made of its arguments by fastnn's operations, it returned {kind}")
     direction = np.cos(np.arange(y.size) * 1.7 + 0.3).reshape(y.shape)
     y.backward(direction)
+    with no_grad():
+        if not np.array_equal(fn(*leaves).numpy(), y.numpy(), equal_nan=True):
+            raise ValueError(
+                "gradcheck: fn gives other values for the same arguments, so differences say nothing: put dropout into evaluation mode, or call "
+                "fastnn.seed inside of fn"
+            )
 
     def projected(i: int, at: tuple[int, ...], delta: float) -> float:
         moved = doubles[i].copy()

@@ -311,6 +311,16 @@ def test_gradcheck_that_compares_nothing_is_refused() -> None:
         fastnn.gradcheck(lambda _: (w * w).sum(), [w])
 
 
+def test_gradcheck_of_what_draws_is_told_why_not() -> None:
+    def seeded(x: fastnn.Tensor) -> fastnn.Tensor:
+        fastnn.seed(1)
+        return ops.dropout(x, 0.5)
+
+    with pytest.raises(ValueError, match="gradcheck: fn gives other values for the same arguments, .*: put dropout into evaluation mode"):
+        fastnn.gradcheck(lambda x: ops.dropout(x, 0.5), [np.ones((3, 4))])
+    assert fastnn.gradcheck(seeded, [np.ones((3, 4))])
+
+
 def test_gradcheck_needs_a_float_input() -> None:
     with pytest.raises(ValueError, match="none of the inputs is of a float type"):
         fastnn.gradcheck(lambda x: x, [np.arange(3)])

@@ -217,6 +217,16 @@ def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
         assert np.array_equal(net.weight.numpy(), theirs.weight.detach().numpy()) and net.weight.dtype == "float32"
 
 
+def test_two_tensors_may_change_places() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    before = model.state_dict()
+    for view in (lambda p: p, lambda p: p.numpy(), lambda p: p.numpy()[:]):
+        model.load_state_dict({f"{1 - i}.{name}": view(p) for i in (0, 1) for name, p in model[i].named_parameters()})
+        after = model.state_dict()
+        assert all((after[f"{1 - i}.{name}"] == before[f"{i}.{name}"]).all() for i in (0, 1) for name in ("weight", "bias"))
+        before = after
+
+
 def test_state_dict_is_a_copy() -> None:
     net = nn.Linear(3, 2)
     state = net.state_dict()

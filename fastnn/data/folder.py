@@ -86,7 +86,7 @@ class ImageFiles:
         def look(i: int) -> None:
             try:
                 self.resize(self.paths[i])
-            except ValueError as error:
+            except (ValueError, FileNotFoundError) as error:  # the latter of a link to nowhere
                 reasons[i] = str(error)
 
         each(len(self), look)
@@ -116,9 +116,9 @@ def image_folder(
     part (a test/ whose images lie in no class) are left out, with a warning that names them. keep: decode all images once and hold them as bytes (True), or
     decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held. progress: a bar while they are read, on a terminal.
 
-    Raises ValueError naming the file that is no whole image (skip_broken=True passes over them and lists them in `skipped`), the folder without
-    images, the class that training does not have, or the folder of which it is not clear whether it is a part or a class; FileNotFoundError
-    when there is no such folder. Needs Pillow.
+    Raises ValueError naming the file that is no whole image (skip_broken=True passes over them, and over links to nowhere, and lists them in
+    `skipped`), the folder without images, the class that training does not have, or the folder of which it is not clear whether it is a part
+    or a class; FileNotFoundError when there is no such folder. Needs Pillow.
     """
     root, rule = checked_path("image_folder", "path", path), checked_resize("image_folder", resize) or Resize(size, channels=channels)
     number("image_folder", "test_fraction", test_fraction, "(0, 1)"), integer("image_folder", "seed", seed, 0, 2**63)

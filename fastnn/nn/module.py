@@ -229,7 +229,8 @@ class Module:
         problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
         if problems:
             raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
-        for key, value in [(k, v.astype(own[k].dtype, copy=False)) for k, v in values.items()]:  # all memory first
+        # all memory first, and copies of views, which may be of this module's own tensors: two of them may change places
+        for key, value in [(k, v.astype(own[k].dtype, copy=v.base is not None)) for k, v in values.items()]:
             own[key].copy_from(value)
 
     def train(self: M, mode: bool = True) -> M:
