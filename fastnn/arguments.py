@@ -21,6 +21,8 @@ def shown(value: Any) -> str:
     """A value as an error says it: short ones as they are, anything else by its kind."""
     if isinstance(value, int) and value.bit_length() > 190:  # Python itself writes no more than 4300 digits
         return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (tuple, list)) and any(isinstance(one, int) and one.bit_length() > 190 for one in value):
+        return f"a {type(value).__name__} of {', '.join(map(shown, value[:4]))}{', ...' if value[4:] else ''}"
     if isinstance(value, (tuple, list, set)) and not all(isinstance(one, (*_PLAIN, tuple, list)) for one in value):
         return f"a {type(value).__name__} of {', '.join(dict.fromkeys(type(one).__name__ for one in value))}"
     if isinstance(value, (*_PLAIN, np.generic, tuple, list, set)):

@@ -6,7 +6,7 @@ import linecache
 import os
 import threading
 import traceback
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from copy import copy
 from math import copysign
@@ -269,12 +269,17 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         return f"captured step: {len(self.kernels)} kernel calls, arena {memory['arena']} ({memory['alive']} in use at once)"
 
 
+_CHANGING = (list, dict, set, deque, bytearray)  # in place
+
+
+def attributes(holder: Any) -> dict[str, Any]:
+    """By name, as they are now."""
+    return {name: copy(value) if isinstance(value, _CHANGING) else value for name, value in getattr(holder, "__dict__", {}).items()}
+
+
 def settings(module: Any) -> tuple[Any, ...]:
     """What a module is made of: attributes (its mode among them), parameters, buffers, modules below and their order."""
-    own = {
-        name: copy(value) if type(value) in (list, dict, set) else value for name, value in module.__dict__.items()
-    }  # may change in place
-    return (own, *[dict(part) for part in (module._parameters, module._buffers, module._modules)], tuple(module._modules))
+    return (attributes(module), *[dict(part) for part in (module._parameters, module._buffers, module._modules)], tuple(module._modules))
 
 
 class _Take:
@@ -351,9 +356,10 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     (`memory`). Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are part of it. Returned
     Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the last step's values
     until the next call.
-    Shapes, types, devices, train() or eval(), requires_grad, the modules, their order and attributes (of lists, dicts and sets the first level;
-    not what lies inside of objects), precision and threads make other recordings; the last 8 are kept. Updates follow the optimizer's options;
-    a step that reads one in Python takes it as an argument.
+    Shapes, types, devices, train() or eval(), requires_grad, the modules, their order and attributes (as `==` has it, so no signs of zeros
+    within lists and no order of dicts; of lists, dicts, sets and deques the first level; not what lies inside of objects, nor of classes),
+    precision and threads make other recordings; the last 8 are kept. Updates follow the optimizer's options; a step that reads one in Python
+    takes it as an argument.
     What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
     Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),
     bool(), hooks and gradients made outside of the step raise CaptureError with the line; side effects that cannot be seen (a list that

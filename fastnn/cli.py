@@ -10,13 +10,15 @@ import os
 import shlex
 import sys
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import signals
+from .described import plural
 from .options import Run, parser
 from .recipes import RECIPES, STEP, settle
-from .refusals import alone_in, few, make_folder, refuse_other_data, refuse_unfit_data, results, try_folder
+from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_other_data, refuse_unfit_data, results, try_folder
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
@@ -86,7 +88,6 @@ def train(options: argparse.Namespace) -> None:
     """Trains a model and writes checkpoint, history, curves and the model into a folder; looks at the test set once, at the end."""
     from . import set_num_threads
     from .data.dataset import refuse_other_classes
-    from .described import plural
     from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
@@ -99,11 +100,14 @@ def train(options: argparse.Namespace) -> None:
         set_num_threads(options.threads)
     sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
-    refuse_other_data(options, checkpoint, saved, fit["train"].dataset, trainer.notes)
+    refuse_other_data(options, checkpoint, saved, fit["train"], trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
     if options.resume and saved["epoch"] >= options.epochs:
-        print(f"{plural(saved['epoch'], 'epoch')} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on")
+        more = f", and {plural(saved['batch'], 'batch')} of the next" if saved["batch"] else ""
+        print(
+            f"{plural(saved['epoch'], 'epoch')}{more} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on"
+        )
     make_folder(out)
     callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
     try:
@@ -125,6 +129,8 @@ def evaluate(options: argparse.Namespace) -> None:
     dataset = options.dataset or notes.get("dataset")
     if dataset is None:
         raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(RECIPES)}")
+    if options.skip_broken and dataset != "images":
+        raise ValueError(f"--skip-broken: only for folders of photos; {dataset} has images of one size")
     skip = options.skip_broken or bool(notes.get("skip_broken"))
     sets = _load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
@@ -159,8 +165,9 @@ def verify_resume(options: argparse.Namespace) -> bool:
     if options.child:
         verifying.child(options.child, lambda: _begin_short(options))
         return True
-    if options.resume:
-        raise ValueError("--resume: verify-resume begins anew; leave it out")
+    for name, why in (("resume", "begins anew"), ("why_slow", "has no time to tell of")):
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')}: verify-resume {why}; leave it out")
     return verifying.verify(options, options.words)
 
 
@@ -239,7 +246,7 @@ def _recognise(options: argparse.Namespace) -> None:
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The options that a resumed run needs again: where data and results lie, on which device."""
     words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device")]
-    words = [pair for pair in words if pair[1] not in (None, "cpu")]
+    words = [[f"{name}={value}"] if str(value).startswith("-") else [name, value] for name, value in words if value not in (None, "cpu")]
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
 
 
@@ -312,6 +319,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
             raise ValueError(f"--val-fraction: {options.val_fraction} of {part} images leaves nothing to train on")
         if part:  # else a fraction of very few
             training, validation = data.split(training, options.val_fraction, options.seed)
+            refuse_lost_class(options, training, validation)
     normalize = data.Normalize.fit(training)
     augment = _augmentation(options.augment, training.shape)
     loader = data.Loader(
@@ -323,6 +331,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     step = {name: getattr(options, name) for name in STEP}
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
+    trainer.notes["labels"] = zlib.crc32(training.labels.tobytes())
     if options.dataset == "images":
         trainer.notes |= {"photos": _names(options.data, sets), "skip_broken": options.skip_broken}
     replay = {"auto": "auto", "off": False}[options.replay]
@@ -391,7 +400,8 @@ def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, 
 
 def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) -> str:
     """The one look at the test set: with the best snapshot by validation, without validation with the last epoch's weights."""
-    which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}"
+    within = f", and {plural(trainer.batch, 'batch')} of the next" if trainer.batch else ""
+    which = f"best epoch by validation: {trainer.best.epoch}" if trainer.best is not None else f"last epoch: {trainer.epoch}{within}"
     if test is not None:
         return f"{which}\ntest accuracy {100 * trainer.evaluate(test)['accuracy']:.1f} %"
     assert validation is not None
@@ -408,3 +418,7 @@ def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
         print(f"curves   {curves}")
     except ModuleNotFoundError:
         print("curves   not drawn: they need matplotlib (in the checkout: pip install '.[plot]')")
+    except OSError:
+        raise
+    except Exception as error:  # a matplotlib that is set up to draw by what is not there: TeX, a notebook
+        print(f"curves   not drawn: matplotlib: {' '.join(str(error).split())[:200]}")

@@ -12,11 +12,13 @@ _DLPACK_GPUS = {2: "cuda", 12: "cuda-emulated"}  # kDLCUDA, kDLExtDev
 
 
 def from_dlpack(array: Any) -> Tensor:
-    """Shares the memory of an array of another library (numpy, PyTorch, ...) that lies as ours does; no copy.
+    """Shares the memory of an array of another library (numpy, PyTorch, ...) that lies as ours does; no copy. A Tensor gives its detach().
 
     Rank 4 must lie N, H, W, C under the shape (N, C, H, W) (PyTorch: channels_last), other ranks row-major.
     Raises ValueError where the strides do not fit; `fastnn.tensor(a)` copies.
     """
+    if isinstance(array, Tensor):
+        return array.detach()
     if not hasattr(array, "__dlpack_device__") or isinstance(array, type):
         raise TypeError(f"from_dlpack: array must be an array of a library that knows DLPack (numpy, PyTorch, ...), got {shown(array)}")
     device = array.__dlpack_device__()

@@ -35,7 +35,7 @@ class Function:
 
         y = Cube.apply(x)
 
-    Check it with `fastnn.gradcheck(Cube.apply, [x])`. Arguments of `apply` that are not Tensors are passed through unchanged.
+    backward runs under no_grad. Check it with `fastnn.gradcheck(Cube.apply, [x])`. Arguments of `apply` that are not Tensors are passed through unchanged.
     """
 
     @staticmethod

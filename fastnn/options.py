@@ -113,4 +113,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--precision", choices=["float32", "bf16"], help="bf16: mixed training, activations in bfloat16 (default: float32)")
     add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
-    add("--resume", action="store_true", help="go on from the checkpoint in the folder; options not given are those of its run")
+    add(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint in the folder; options not given are those of its run, but --threads, --replay and --device",
+    )

@@ -74,8 +74,8 @@ class Generator(Described):
         one_of("Generator.uniform", "dtype", dtype, _FLOATS)
         if number("Generator.uniform", "low", low) > number("Generator.uniform", "high", high):
             raise ValueError(f"Generator.uniform: low must not be larger than high, got low={low} and high={high}")
-        if high - low == inf:
-            raise ValueError(f"Generator.uniform: high - low must be finite, got low={low} and high={high}")
+        if high - low == inf or max(-low, high) > float(np.finfo(dtype).max):
+            raise ValueError(f"Generator.uniform: low, high and their difference must be finite as {dtype}, got low={low} and high={high}")
         largest = _largest_below(high, low, dtype)
         words = self.bits(prod(shape), self.next_draw(), INIT)
 

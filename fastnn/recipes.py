@@ -27,7 +27,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
     checkpoint that is there."""
     from .train.checkpoint import notes_of
 
-    recipe = dict(RECIPES[options.dataset])
+    recipe, options.given_fraction = dict(RECIPES[options.dataset]), None if options.resume else options.val_fraction
     if options.dataset == "images":
         size = options.size or recipe["size"]
         recipe["model"] = next(model for most, model in _MODELS_BY_SIZE if size <= most)
@@ -39,6 +39,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
         if not exists:
             raise ValueError(f"--resume: there is no {checkpoint} to go on from")
         saved = notes_of(checkpoint)
+        options.skip_broken = options.skip_broken or (options.dataset == "images" and bool(saved["notes"].get("skip_broken")))
         recipe = {
             "augment": "none",  # a run that began before there was any
             **STEP,

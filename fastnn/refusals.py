@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .recipes import RECIPES
 
 if TYPE_CHECKING:
-    from .data import Dataset, Sets
+    from .data import Dataset, Loader, Sets
 
 _FOR_FEATURES = ("mlp", "linear")
 _MOST_CLASSES = 2**16  # without names, and with fewer samples than classes
@@ -51,6 +51,8 @@ def make_folder(out: str) -> None:
             open(results(out)[1], "x").close()
     except OSError as error:
         raise ValueError(f"--out: cannot make the folder {out}: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ValueError(f"--out: nothing can be written into {out}; choose another folder")
 
 
 @contextmanager
@@ -94,20 +96,34 @@ def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:
             f"{where}: the training set has the label {training.labels[at]} at position {at}, which makes {training.num_classes:,} classes of "
             f"{len(training):,} samples; expected class numbers without large gaps"
         )
+    if options.given_fraction is not None and sets.validation is not None:
+        raise ValueError(f"--val-fraction: {where} has a validation set of its own; leave it out")
+    if options.augment == "colour" and len(shape) == 3 and shape[0] not in (1, 3):
+        raise ValueError(f"--augment: colour is for grey and RGB images, {where} has {shape[0]} channels: --augment crop-flip")
     if len(shape) != 3 and options.model not in _FOR_FEATURES:
         raise ValueError(f"--model: {options.model} takes images, {where} has {shape[0]} features: --model {' or '.join(_FOR_FEATURES)}")
     if len(shape) != 3 and options.augment != "none":
         raise ValueError(f"--augment: {options.augment} changes images, {where} has {shape[0]} features; leave it out")
 
 
+def refuse_lost_class(options: argparse.Namespace, training: Dataset, validation: Dataset) -> None:
+    """ValueError where the part that is drawn for validation takes all samples of a class that the model would not know then."""
+    last = int(validation.labels.max(initial=-1))
+    if last >= training.num_classes:
+        raise ValueError(
+            f"--val-fraction: {options.val_fraction} draws all samples of class {last} for validation, which leaves none to train on; a smaller "
+            "one, another --seed, or --val-fraction 0"
+        )
+
+
 def refuse_other_data(
-    options: argparse.Namespace, checkpoint: str, saved: Mapping[str, Any], training: Dataset, notes: Mapping[str, Any]
+    options: argparse.Namespace, checkpoint: str, saved: Mapping[str, Any], loader: Loader, notes: Mapping[str, Any]
 ) -> None:
     """A run goes on with its own data alone, and those of another take no finished model's place. `saved` and `notes` are what the run that is
     there and the new one say of themselves."""
     if not saved:
         return
-    here, before = options.data or options.dataset, saved["notes"]
+    here, before, training = options.data or options.dataset, saved["notes"], loader.dataset
     begun, anew = f"{checkpoint} was trained on", "name another folder with --out"
     dataset = before.get("dataset", options.dataset)
     if dataset != options.dataset and dataset in list(RECIPES):  # a program's own notes may be anything
@@ -123,6 +139,12 @@ def refuse_other_data(
     samples = saved["data"].get("samples", len(training))
     if samples != len(training):
         raise ValueError(f"{begun} {samples:,} samples; {here} has {len(training):,} for training: put them back, or begin anew and {anew}")
+    shape = (saved.get("architecture") or {}).get("input_shape", training.shape)
+    if tuple(shape) != training.shape:
+        raise ValueError(f"{begun} samples of shape {tuple(shape)}; {here} has {training.shape}: put them back, or begin anew and {anew}")
+    normalize = None if loader.normalize is None else loader.normalize.state()
+    if before.get("labels", notes.get("labels")) != notes.get("labels") or saved.get("normalize", normalize) != normalize:
+        raise ValueError(f"{begun} other images or labels than {here} has now: put them back, or begin anew and {anew}")
 
 
 def few(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
+from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _C
@@ -19,6 +20,13 @@ class _NoGrad(ContextDecorator, _C.NoGrad):
     def _recreate_cm(self) -> _NoGrad:  # of each call of what it decorates
         return _NoGrad()
 
+    def __call__(self, decorated: Any) -> Any:
+        if isgeneratorfunction(checked_function("no_grad", "function", decorated, "a function that it decorates")):
+            raise TypeError(
+                f"no_grad: {decorated.__name__} yields, and what runs between its yields is not inside; write `with no_grad():` in it"
+            )
+        return super().__call__(decorated)
+
 
 @overload
 def no_grad() -> _NoGrad: ...
@@ -26,7 +34,7 @@ def no_grad() -> _NoGrad: ...
 def no_grad(function: F) -> F: ...
 def no_grad(function: Any = None) -> Any:
     """Inside the block (of this thread) no operation is recorded, so results do not require gradients. Also a decorator, with () or without."""
-    return _NoGrad() if function is None else _NoGrad()(checked_function("no_grad", "function", function, "a function that it decorates"))
+    return _NoGrad() if function is None else _NoGrad()(function)
 
 
 def is_grad_enabled() -> bool:

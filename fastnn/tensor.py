@@ -170,6 +170,10 @@ class Tensor:
         return np.array(values, dtype) if copy or converts else values
 
     def __dlpack__(self, **keywords: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError(
+                "a Tensor that requires a gradient is not shared, others would write to it unseen; x.detach() is, x.numpy() is read-only"
+            )
         return self._array.__dlpack__(**keywords)
 
     def __dlpack_device__(self) -> tuple[int, int]:

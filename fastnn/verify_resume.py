@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 KINDS = ("after a step", "within a step", "while saving")
 _STEPS = "steps.jsonl"
+# where this process finds its modules, whatever the folder is that one stands in
+_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from fastnn.__main__ import command; sys.exit(command())"
 
 
 def verify(options: argparse.Namespace, words: Sequence[str]) -> bool:
@@ -125,7 +127,7 @@ class _Run:
     def go(self, plan: Mapping[str, Any]) -> str:
         """A process until it ends or is killed; says which. Raises ValueError with its last words when it fails by itself."""
         about = json.dumps({**plan, "folder": self.folder})
-        command = [sys.executable, "-m", "fastnn", "verify-resume", *self.words, "--child", about]
+        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), "verify-resume", "--child", about, *self.words]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode not in (0, -signal.SIGKILL) or (result.returncode and not plan):
             last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]

@@ -282,6 +282,18 @@ def test_from_dlpack_names_the_copy_where_strides_do_not_fit(source: Any) -> Non
     assert np.array_equal(copy.numpy(), np.asarray(source))
 
 
+def test_a_tensor_of_ours_is_shared_with_its_versions() -> None:
+    w = fastnn.tensor([1.0, 2.0], requires_grad=True)
+    shared, loss = fastnn.from_dlpack(w.detach()), (w * w).sum()
+    shared.copy_from([5.0, 6.0])
+    with pytest.raises(RuntimeError, match="was overwritten after the forward pass"):
+        loss.backward()
+    with pytest.raises(
+        BufferError, match=r"a Tensor that requires a gradient is not shared, .*; x.detach\(\) is, x.numpy\(\) is read-only"
+    ):
+        np.from_dlpack(w)
+
+
 def test_from_dlpack_refuses_dtypes_it_does_not_have() -> None:
     for source in (torch.zeros(3, dtype=torch.complex64), np.zeros(3, np.int32), np.zeros(3, np.float16), np.zeros(3, np.complex64)):
         with pytest.raises(TypeError, match="convert to float32, float64, uint8, int64 or bool"):

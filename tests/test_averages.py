@@ -242,6 +242,42 @@ def test_lookahead_is_its_formula() -> None:
     assert lookahead.steps == 10 and lookahead.rates() == [0.1] and lookahead.name == "Lookahead(SGD)"
 
 
+def test_lookahead_takes_a_buffer_along_that_is_assigned_anew() -> None:
+    model = Running()
+    optimizer = Lookahead(SGD(model.parameters(), 0.1), k=1, alpha=0.0, model=model)
+    before = bits(model)
+    for number in range(2):
+        model(fastnn.tensor(normal(number, 5, 3))).sum().backward()
+        assert bits(model) != before
+        optimizer.step()  # with alpha 0 all of it goes back
+        assert bits(model) == before
+
+
+@pytest.mark.parametrize("at", [3, 4, 5, 6])
+def test_lookahead_takes_it_along_in_replays_too(at: int) -> None:
+    def trained(captured: bool) -> list[bytes]:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+        optimizer = Lookahead(SGD(model.parameters(), 0.05), k=4, model=model)
+
+        def once(x: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()
+            loss = (model(x) ** 2.0).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run, seen = fastnn.capture(once) if captured else once, []
+        for number in range(12):
+            if number == at:
+                model[1].running_mean = fastnn.tensor(np.full(2, 5.0))
+            run(fastnn.tensor(normal(number, 2, 1, 5, 5)))
+            seen.append(b"".join(bits(model).values()))
+        return seen
+
+    assert trained(True) == trained(False)
+
+
 def test_airbenchs_lookahead_takes_the_buffers_along() -> None:
     """Every 5 steps ema = decay ema + (1 - decay) net for the whole state, net = ema; at the end decay 1 (airbench94)."""
     total = 12

@@ -311,6 +311,18 @@ LAYERS: dict[str, Case] = {
         ValueError,
         r"dropout: p must lie in \[0, 1\], got an integer of 1329 bits$",
     ),
+    "reshape, a huge size": (
+        lambda: x(3).reshape(10**5000),
+        ValueError,
+        "reshape: sizes must be less than 2..63, got .*an integer of 16610 bits",
+    ),
+    "conv, a huge pair": (
+        lambda: nn.Conv2d(1, 2, (10**5000, 3)),
+        ValueError,
+        "Conv2d: kernel_size .* got a tuple of an integer of 16610 bits, 3",
+    ),
+    "index, huge": (lambda: x(3)[10**5000], IndexError, "index an integer of 16610 bits is out of bounds for dimension 0 of size 3"),
+    "reshape, a set": (lambda: x(3).reshape({3, 1}), TypeError, "reshape: shape must be integers, got {1, 3}"),
     "clip, nan": (lambda: x(3).clip(np.nan, 1), ValueError, "clip: min must be a number or None, got nan, which bounds nothing"),
     "copy_from, bytes": (
         lambda: fastnn.tensor([1, 2], "uint8").copy_from([1, 300]),

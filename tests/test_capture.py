@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from captured_steps import DEVICE, NETS, OPTIMIZERS, Training, compare
 
 import fastnn
@@ -401,6 +402,10 @@ def test_a_tuple_made_in_a_way_of_its_own_is_refused() -> None:
         fastnn.capture(lambda x: Own(x, x))(fastnn.tensor([1.0]))
 
 
+class Listed(list[float]):
+    pass
+
+
 def test_a_penalty_with_other_factors_is_seen() -> None:
     layer = nn.Linear(3, 2)
     penalty = nn.Penalty(layer, l2=0.1)
@@ -432,6 +437,41 @@ def test_zeros_of_both_signs_as_attributes() -> None:
     for _ in range(2):
         for model.by in (0.0, -0.0, 2.0):
             assert captured(x).item() == model(x).item()
+
+
+@pytest.mark.parametrize("kind", [list, deque, Listed])
+def test_what_changes_within_an_attribute_is_seen(kind: Any) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by, self.named = kind([2.0]), OrderedDict(a=3.0)
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return x * (self.by[0] + self.named["a"])
+
+    model, x = Scaled(), fastnn.tensor([1.0])
+    captured = fastnn.capture(lambda x: model(x))
+    assert captured(x).item() == captured(x).item() == 5
+    model.by[0] = 4.0
+    assert captured(x).item() == 7
+    model.named["a"] = 1.0
+    assert captured(x).item() == 5
+
+
+def test_another_tensor_of_pytorch_as_an_attribute_is_seen() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = torch.tensor([2.0, 3.0])
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            return x * float(self.by[0])
+
+    model, x = Scaled(), fastnn.tensor([1.0])
+    captured = fastnn.capture(lambda x: model(x))
+    assert captured(x).item() == 2
+    model.by = torch.tensor([5.0, 3.0])
+    assert captured(x).item() == 5
 
 
 def test_another_array_of_numpy_as_an_attribute_is_seen() -> None:

@@ -180,10 +180,10 @@ def test_parameters_of_a_loss_go_on_too(tmp_path: Path) -> None:
     assert bits(resumed.model) == bits(whole.model) and bits(resumed.loss) == bits(whole.loss)
     assert np.abs(whole.loss.centres.numpy()).max() > 0.01
     assert not [name for name in load_model(tmp_path / "c", model=net(3)).model.state_dict() if "centres" in name]
-    with pytest.raises(ValueError, match="made with parameters of the loss; the loss of the trainer has none"):
+    with pytest.raises(ValueError, match="made with tensors of the loss; the loss of the trainer has none"):
         make("adam").fit(blobs(100), 4, resume=tmp_path / "c", **QUIET)
     make("adam").save(tmp_path / "plain")
-    with pytest.raises(ValueError, match="made without parameters of the loss; the loss of the trainer has some"):
+    with pytest.raises(ValueError, match="made without tensors of the loss; the loss of the trainer has some"):
         with_centres().fit(blobs(100), 4, resume=tmp_path / "plain", **QUIET)
 
 

@@ -18,6 +18,7 @@ from fastnn import files
 from fastnn.cli import main
 from fastnn.optim import schedules
 from fastnn.refusals import alone_in
+from fastnn.train import History
 
 QUICK = ["--model", "linear", "--epochs", "2"]
 
@@ -79,6 +80,16 @@ def test_without_matplotlib_a_sentence_says_how_to_get_curves(capsys: pytest.Cap
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["train", "digits", *QUICK]) == 0
     assert "pip install '.[plot]'" in capsys.readouterr().out and not os.path.exists("runs/digits/curves.png")
+
+
+def test_a_matplotlib_that_cannot_draw_costs_the_curves_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def plot(*_: object) -> None:
+        raise RuntimeError("Failed to process string with tex because\nlatex could not be found")
+
+    monkeypatch.setattr(History, "plot", plot)
+    assert main(["train", "digits", *QUICK]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith("curves   not drawn: matplotlib: Failed to process string with tex because latex could not be found\n")
 
 
 def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +216,18 @@ def test_training_images_are_augmented(augment: str, capsys: pytest.CaptureFixtu
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_a_run_that_stands_within_an_epoch_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "digits", *QUICK, "--batch-size", "128"]) == 0
+    path = "runs/digits/checkpoint.safetensors"
+    arrays, notes = files.read(path)
+    notes.update(batch=4, epoch=1, sums={"samples": 512, "loss": 1.0})
+    files.write(path, arrays, notes)
+    capsys.readouterr()
+    assert main(["train", "digits", "--resume", "--epochs", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 epoch, and 4 batches of the next of 1 done already: nothing is left to train" in told
+
+
 def test_a_run_extended_by_resume_keeps_its_new_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", "--model", "linear", "--epochs", "1"]) == 0
     assert main(["train", "digits", "--resume", "--epochs", "3"]) == 0
@@ -219,21 +242,16 @@ def test_labels_outside_of_the_training_set_are_noticed_first(part: str, capsys:
     images, labels = np.zeros((40, 8, 8), np.uint8), np.arange(40) % 2
     if part == "validation":
         labels = np.where(np.arange(40) == 7, 3, labels)  # the only one of its class, which goes to the validation set
-    np.savez(
-        "tl.npz",
-        train_images=images,
-        train_labels=labels,
-        test_images=images[:10],
-        test_labels=np.arange(10) if part == "test" else labels[:5].repeat(2),
-    )
+    tested = np.arange(10) if part == "test" else labels[:5].repeat(2)
+    np.savez("tl.npz", train_images=images, train_labels=labels, test_images=images[:10], test_labels=tested)
     assert main(["train", "tl.npz", *QUICK, *(["--val-fraction", "0.6"] if part == "validation" else [])]) == 2
     told = capsys.readouterr()
-    assert f"tl.npz: the {part} set has the label {9 if part == 'test' else 3} at position" in told.err
     assert (
-        "the training set the classes from 0 to 1 only" in told.err
-        and "loss" not in told.out
-        and not Path("runs/tl/checkpoint.safetensors").exists()
+        "tl.npz: the test set has the label 9 at position 9, the training set the classes from 0 to 1 only" in told.err
+        if part == "test"
+        else "--val-fraction: 0.6 draws all samples of class 3 for validation, which leaves none to train on; a smaller one" in told.err
     )
+    assert "loss" not in told.out and not Path("runs/tl/checkpoint.safetensors").exists()
 
 
 def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

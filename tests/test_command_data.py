@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fastnn import data, files, models
-from fastnn.cli import main
+from fastnn.cli import COMMANDS, _repeated, main
+from fastnn.options import parser
 from fastnn.train import save_model
 
 image_module = pytest.importorskip("PIL.Image")
@@ -162,8 +163,65 @@ def test_a_run_goes_on_with_its_own_data(capsys: pytest.CaptureFixture[str]) -> 
         np.savez("a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
         if n == 20:
             said(capsys, 0, "train", "a.npz", *LINEAR)
-    told = said(capsys, 2, "train", "a.npz", "--resume", "--epochs", "2")
-    assert "runs/a/checkpoint.safetensors was trained on 18 samples; a.npz has 27 for training: " in told
+    again = ["train", "a.npz", "--resume", "--epochs", "2"]
+    assert "runs/a/checkpoint.safetensors was trained on 18 samples; a.npz has 27 for training: " in said(capsys, 2, *again)
+    for images, labels, words in (
+        (np.zeros((20, 6, 8), np.uint8), np.arange(20) % 2, "samples of shape (1, 8, 8); a.npz has (1, 6, 8): put them back"),
+        (np.ones((20, 8, 8), np.uint8), np.arange(20) % 2, "other images or labels than a.npz has now: put them back"),
+        (np.zeros((20, 8, 8), np.uint8), (np.arange(20) + 1) % 2, "other images or labels than a.npz has now: put them back"),
+    ):
+        np.savez("a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+        assert f"runs/a/checkpoint.safetensors was trained on {words}" in said(capsys, 2, *again)
+
+
+def test_broken_photos_are_left_out_again_when_a_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos")
+    Path("photos/cat/broken.png").write_bytes(b"none")
+    said(capsys, 0, "train", "photos", *QUICK, "--skip-broken")
+    said(capsys, 0, "train", "photos", "--resume", "--epochs", "2")
+
+
+def test_arrays_in_which_results_lie_are_found_from_above(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    os.makedirs("set/raw")
+    for name, values in (("images", IMAGES), ("labels", np.arange(40) % 2)):
+        np.save(f"set/raw/train_{name}.npy", values), np.save(f"set/raw/test_{name}.npy", values)
+    monkeypatch.chdir("set/raw")
+    said(capsys, 0, "train", ".", *LINEAR)
+    monkeypatch.chdir("../..")
+    said(capsys, 0, "train", "set", *LINEAR, "--out", "out")
+
+
+def test_a_file_called_test_makes_no_cifar(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos")
+    Path("photos/cat/test").touch()
+    assert "photos: a folder of photos" in said(capsys, 0, "train", "photos", *QUICK)
+
+
+def test_options_that_would_do_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    photos("photos/train"), photos("photos/val", n=2)
+    told = said(capsys, 2, "train", "photos", *QUICK, "--val-fraction", "0.5")
+    assert "--val-fraction: photos has a validation set of its own; leave it out" in told
+    arrays(np.zeros((40, 2, 8, 8), np.uint8), np.zeros((40, 2, 8, 8), np.uint8))
+    told = said(capsys, 2, "train", "a.npz", *LINEAR, "--augment", "colour")
+    assert "--augment: colour is for grey and RGB images, a.npz has 2 channels: --augment crop-flip" in told
+    arrays(IMAGES, IMAGES)
+    said(capsys, 0, "train", "a.npz", *LINEAR)
+    told = said(capsys, 2, "evaluate", "runs/a/model.safetensors", "--data", "a.npz", "--skip-broken")
+    assert "--skip-broken: only for folders of photos; arrays has images of one size" in told
+
+
+def test_a_folder_that_takes_no_results_is_named_before_the_data_are_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.makedirs("closed")
+    Path("closed/history.jsonl").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert "--out: nothing can be written into closed; choose another folder" in said(capsys, 2, "train", "digits", "--out", "closed")
+
+
+def test_a_folder_like_an_option_comes_back_as_one_word(capsys: pytest.CaptureFixture[str]) -> None:
+    told = _repeated(parser(COMMANDS).parse_args(["train", "digits", "--out=-r", "--data", "x"]))
+    assert told == ["--data", "x", "--out=-r"]
 
 
 # --- data that fit nothing, noticed before the training

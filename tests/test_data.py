@@ -321,6 +321,19 @@ def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:
     Loader((bytes_, labels), 4, normalize=Normalize([0.0] * 3, [1.0] * 3))
 
 
+def test_a_normalisation_of_bytes_is_noticed_on_floats_up_to_1() -> None:
+    """All of them would be next to the darkest."""
+    bytes_, labels = np.random.default_rng(0).integers(0, 256, (9, 1, 4, 4), np.uint8), np.arange(9)
+    fitted = Normalize.fit(ArrayDataset(bytes_, labels))
+    with pytest.warns(
+        UserWarning, match="as for values from 0 to 255, but the data set holds floats from 0 to 1; expected the bytes"
+    ) as said:
+        Loader((bytes_ / 255, labels), 4, normalize=fitted)
+    assert said[0].filename == __file__
+    for fine in (bytes_, bytes_.astype(np.float32), 0.0 * bytes_, bytes_ / 255 - 0.5):
+        Loader((fine, labels), 4, normalize=fitted)
+
+
 def test_normalize_of_floats_and_features() -> None:
     values = np.random.default_rng(2).normal(1e3, 2, (2000, 5)).astype(np.float32)
     values[:, 4] = 7

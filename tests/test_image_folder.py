@@ -401,8 +401,17 @@ def test_broken_files_are_named_or_counted(tmp_path: Path) -> None:
     lazy = data.image_folder(tmp_path, 8, keep=False)
     with pytest.raises(ValueError, match="train/green/1.png: not an image"):
         list(Loader(lazy.train, 4, workers=3))
-    (tmp_path / "val" / "red" / "99.png").symlink_to(tmp_path / "nowhere")
-    assert [Path(path).name for path, _ in data.image_folder(tmp_path, 8, skip_broken=True).skipped] == ["1.png", "2.jpg", "99.png"]
+    for name, to in (("99.png", "nowhere"), ("a.png", "val/red/a.png"), ("b.png", "val/red/2.jpg/c.png")):
+        (tmp_path / "val" / "red" / name).symlink_to(tmp_path / to)
+    os.mkfifo(tmp_path / "val" / "red" / "d.png")
+    assert [Path(path).name for path, _ in data.image_folder(tmp_path, 8, skip_broken=True).skipped] == [
+        "1.png",
+        "2.jpg",
+        "99.png",
+        "a.png",
+        "b.png",
+        "d.png",
+    ]
 
 
 def test_hymenoptera_is_read_whole(tmp_path: Path) -> None:

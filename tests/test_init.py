@@ -63,6 +63,10 @@ def zeros(n: int, dtype: str) -> fastnn.Tensor:
     return ops.cast(fastnn.tensor(np.zeros(n)), dtype) if dtype == "bfloat16" else fastnn.tensor(np.zeros(n), dtype)
 
 
+def test_an_integer_stays_what_it_is() -> None:
+    assert (nn.init.constant_(zeros(3, "int64"), 2**53 + 1).numpy() == 2**53 + 1).all()
+
+
 def test_draws_have_the_digits_of_the_tensor() -> None:
     """float32 near 1e8 has only multiples of 8, and nothing near 1e-50."""
     x = zeros(4000, "float64")
@@ -99,10 +103,20 @@ def test_a_uniform_number_is_less_than_the_upper_end() -> None:
         (
             lambda: nn.init.uniform_(zeros(3, "float32"), -1e308, 1e308),
             ValueError,
-            "uniform_: b - a must be finite, got a=-1e.308 and b=1e.308",
+            "uniform_: a, b and their difference must be finite as float32, got a=-1e.308 and b=1e.308",
         ),
-        (lambda: fastnn.Generator(0).uniform((3,), -1e308, 1e308), ValueError, "Generator.uniform: high - low must be finite"),
-        (lambda: nn.init.constant_(zeros(3, "uint8"), 300), ValueError, r"constant_: 300.0 at \(0,\) is no uint8; expected 0 to 255"),
+        (
+            lambda: nn.init.uniform_(zeros(3, "float32"), 0.0, 1e300),
+            ValueError,
+            "uniform_: a, b and their difference must be finite as float32",
+        ),
+        (lambda: nn.init.uniform_(zeros(3, "float64"), -1e308, 1e308), ValueError, "got a=-1e.308 and b=1e.308"),
+        (
+            lambda: fastnn.Generator(0).uniform((3,), -1e308, 1e308),
+            ValueError,
+            "Generator.uniform: low, high and their difference must be finite as",
+        ),
+        (lambda: nn.init.constant_(zeros(3, "uint8"), 300), ValueError, r"constant_: 300 at \(0,\) is no uint8; expected 0 to 255"),
         (lambda: nn.init.constant_(zeros(3, "int64"), 2.0**63), ValueError, "constant_: 9.22.*e.18 at .* is no int64"),
         (lambda: nn.init.normal_(zeros(3, "int64")), TypeError, "normal_: tensor has dtype int64; expected float32"),
         (

@@ -217,6 +217,25 @@ def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
         assert np.array_equal(net.weight.numpy(), theirs.weight.detach().numpy()) and net.weight.dtype == "float32"
 
 
+@pytest.mark.parametrize(
+    "dtype, values, words",
+    [
+        ("uint8", [300, -1], r"u: 300 at \(0,\) is no uint8; expected 0 to 255"),
+        ("uint8", [2.5, 1.0], "u has fractions, expected uint8"),
+        ("int64", [np.nan, 1.0], "u has fractions, expected int64"),
+        ("int64", [1e30, 1.0], r"u: 1e\+30 at \(0,\) is no int64"),
+        ("int64", np.array([2**64 - 1, 0], np.uint64), "is no int64"),
+    ],
+)
+def test_no_integer_becomes_another_one_when_it_is_loaded(dtype: str, values: Any, words: str) -> None:
+    model = nn.Module()
+    model.register_buffer("u", fastnn.tensor([3, 4], dtype))
+    with pytest.raises(ValueError, match=f"load_state_dict of Module: .*{words}"):
+        model.load_state_dict({"u": np.asarray(values)})
+    model.load_state_dict({"u": np.array([7.0, 9.0])})  # as other programs write counters
+    assert model.u.numpy().tolist() == [7, 9]
+
+
 def test_two_tensors_may_change_places() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     before = model.state_dict()

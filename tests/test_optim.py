@@ -443,7 +443,7 @@ def test_a_state_that_lacks_what_was_stepped_is_refused() -> None:
     state = stepped(Adam).state_dict()
     with pytest.raises(ValueError, match="'0.v' is missing; its parameter was stepped 1 times"):
         stepped(Adam).load_state_dict({k: v for k, v in state.items() if k != "0.v"})
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="must be whole numbers and not negative"):
         stepped(Adam).load_state_dict({**state, "steps": -1})
     with pytest.raises(ValueError, match="is missing"):
         stepped(Adam, amsgrad=True).load_state_dict(state)

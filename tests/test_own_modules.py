@@ -134,6 +134,27 @@ def test_a_hook_is_removed_once() -> None:
     assert len(calls) == 1
 
 
+def test_each_hook_is_called_and_removed_by_itself() -> None:
+    layer, calls = nn.ReLU(), []
+
+    def once(*_: object) -> None:
+        calls.append("once")
+        handle.remove()
+
+    def again(*_: object) -> None:
+        calls.append("again")
+
+    handle = layer.register_forward_hook(once)
+    layer.register_forward_hook(again)
+    layer(normal(2))
+    assert calls == ["once", "again"]  # though the first is gone when the second is called
+    layer.register_forward_hook(once)
+    layer.register_forward_hook(again).remove()
+    calls.clear()
+    layer(normal(2))
+    assert calls == ["again", "once"]
+
+
 def test_a_captured_step_knows_the_modules_that_run_inside_others(without_memory_checks: None) -> None:
     conv, norm, relu = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU()
     step = fastnn.capture(lambda x: nn.in_turn([conv, norm, relu], x))

@@ -284,6 +284,13 @@ def test_a_plateau_is_found_within_other_schedules(around: Callable[[Any], Any])
     assert optimizer.rates() == pytest.approx([0.02]) and "schedule.0" in optimizer.state_dict()
 
 
+def test_a_plateau_that_nobody_would_tell_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"a schedule is no number .* optim.schedules.scaled\(schedule, 0.1\) a tenth of it at any time"):
+        0.1 * ReduceOnPlateau(0.1)  # type: ignore[operator]
+    with pytest.raises(TypeError, match="Lookahead: alpha must be a number or a function of the steps; nobody would tell a plateau"):
+        fastnn.optim.Lookahead(SGD([nn.Parameter(np.zeros(1))], 0.1), alpha=ReduceOnPlateau(0.5))
+
+
 def test_an_optimizer_keeps_what_a_plateau_remembers() -> None:
     p = nn.Parameter(np.zeros(1))
 

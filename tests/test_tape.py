@@ -148,6 +148,15 @@ def test_no_grad_and_detach() -> None:
     assert x.grad.numpy().tolist() == [9, 18]
 
 
+def test_no_grad_around_what_yields_is_refused() -> None:
+    def batches() -> Any:
+        yield 1
+
+    for decorate in (fastnn.no_grad(), fastnn.no_grad):
+        with pytest.raises(TypeError, match="no_grad: batches yields, and what runs between its yields is not inside; write `with no_grad"):
+            decorate(batches)
+
+
 def test_no_grad_is_of_one_thread() -> None:
     seen = []
     with fastnn.no_grad():

@@ -129,6 +129,7 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     for words, message in (
         (["--out", str(tmp_path / "mine")], "mine is not empty; name a new folder for the two runs"),
         (["--resume"], "--resume: verify-resume begins anew; leave it out"),
+        (["--why-slow"], "--why-slow: verify-resume has no time to tell of; leave it out"),
         (["--samples", "9", "--epochs", "1", "--batch-size", "32"], "the run has 1 step; there is nothing to kill it in"),
         (["--data", "absent"], "the training ended by itself: fastnn: error: --data: digits lie inside the package"),
     ):
@@ -195,6 +196,20 @@ def test_the_command_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         out, err = process.communicate()
     assert process.returncode == 0 and err == "" and "equal bit for bit" in out
     assert os.listdir(tmp_path) == ["mine.npz"]
+
+
+def test_where_modules_of_other_names_lie_it_finds_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sources in a checkout, say, beside which `python -m` would look first; and a path behind `--`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fastnn").mkdir()
+    for name in ("fastnn/__init__.py", "tempfile.py"):
+        (tmp_path / name).write_text("raise ImportError('not this one')")
+    images, labels = np.random.default_rng(0).integers(0, 256, (90, 8, 8), dtype=np.uint8), np.arange(90) % 3
+    np.savez("mine.npz", train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
+    assert main(["verify-resume", "--model", "linear", "--kills", "1", "--epochs", "2", "--batch-size", "16", "--", "mine.npz"]) == 0
+    assert "equal bit for bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -87,8 +87,8 @@ def kind_of(path: Path) -> str | None:
         if re.match(r"cifar-?100.*\.(tar\.gz|tgz)$", name):
             return "cifar100"
         return "cifar10" if re.match(r"cifar-?10.*\.(tar\.gz|tgz)$", name) or _holds_jpegs(path) else None
-    for kind, name in (("cifar10", "test_batch"), ("cifar100", "test")):
-        if _folder_of(path, name):
+    for kind, first, last in (("cifar10", "data_batch_1", "test_batch"), ("cifar100", "train", "test")):
+        if (folder := _folder_of(path, last)) and folder == _folder_of(path, first):
             return kind
     return "cifar10" if _npz_of(path) else None
 

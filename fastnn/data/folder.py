@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ Skipped = list[tuple[str, str]]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 MOST_DECODED_BYTES = 2 << 30  # of images that are decoded once and kept
+_ARRAYS = (".npy", ".npz", ".gz", ".tgz", "-ubyte")
 _CURVES, _OF_A_RUN = "curves.png", ("history.jsonl", "checkpoint.safetensors", "model.safetensors", "steps.jsonl")
 _PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 
@@ -39,6 +41,9 @@ class Sets:
     test: Dataset | None
     origin: str
     skipped: Skipped = field(default_factory=list)
+
+
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)  # links to nowhere, to themselves; pipes
 
 
 class ImageFiles:
@@ -86,7 +91,9 @@ class ImageFiles:
         def look(i: int) -> None:
             try:
                 self.resize(self.paths[i])
-            except (ValueError, FileNotFoundError) as error:  # the latter of a link to nowhere
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _NO_FILE:
+                    raise
                 reasons[i] = str(error)
 
         each(len(self), look)
@@ -116,9 +123,9 @@ def image_folder(
     part (a test/ whose images lie in no class) are left out, with a warning that names them. keep: decode all images once and hold them as bytes (True), or
     decode each batch anew in the Loader's threads (False); left out, up to 2 GiB are held. progress: a bar while they are read, on a terminal.
 
-    Raises ValueError naming the file that is no whole image (skip_broken=True passes over them, and over links to nowhere, and lists them in
-    `skipped`), the folder without images, the class that training does not have, or the folder of which it is not clear whether it is a part
-    or a class; FileNotFoundError when there is no such folder. Needs Pillow.
+    Raises ValueError naming the file that is no whole image (skip_broken=True passes over them, and over pipes and links to nowhere, and lists
+    them in `skipped`), the folder without images, the class that training does not have, or the folder of which it is not clear whether it is a
+    part or a class; OSError for a file that cannot be read, FileNotFoundError when there is no such folder. Needs Pillow.
     """
     root, rule = checked_path("image_folder", "path", path), checked_resize("image_folder", resize) or Resize(size, channels=channels)
     number("image_folder", "test_fraction", test_fraction, "(0, 1)"), integer("image_folder", "seed", seed, 0, 2**63)
@@ -205,7 +212,7 @@ def _of_runs(folder: str) -> bool:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     below.append(entry.path)
-                elif entry.name.lower().endswith(EXTENSIONS) and not _is_of_a_run(entry.path):
+                elif entry.name.lower().endswith((*EXTENSIONS, *_ARRAYS)) and not _is_of_a_run(entry.path):
                     return False
     return run
 

@@ -34,7 +34,8 @@ def _handed_over(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
-    """torchvision's means and deviations are those of values from 0 to 1. Bytes that are 0 or 1 have such ones too: a sample tells."""
+    """torchvision's means and deviations are those of values from 0 to 1, those of bytes go up to 255. Bytes that are 0 or 1 have small ones
+    too, and floats large ones: samples tell."""
     small = len(normalize.mean) in (1, 3, 4) and max(*normalize.mean, *normalize.std) < 1 and min(normalize.mean) > 0
     if small and len(dataset) and dataset.of_bytes and dataset.raw(np.zeros(1, np.int64))[0].max(initial=0) > _MOST_OF_SMALL:
         mean, std = ([round(255 * v, 3) for v in values] for values in (normalize.mean, normalize.std))
@@ -43,6 +44,14 @@ def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
             f"expected Normalize({mean}, {std})",
             stacklevel=4,
         )
+    if len(normalize.mean) in (1, 3, 4) and min(normalize.mean) > 1.5 and len(dataset.shape) == 3 and len(dataset) and not dataset.of_bytes:
+        some = dataset.raw(np.unique(np.linspace(0, len(dataset) - 1, 8).astype(np.int64)))[0]
+        if 0 <= some.min(initial=0) and 0 < some.max(initial=0) <= 1:
+            warnings.warn(
+                f"Loader: normalize is {normalize}, as for values from 0 to 255, but the data set holds floats from 0 to 1; "
+                "expected the bytes that it was fitted on, or 255 times as much",
+                stacklevel=4,
+            )
 
 
 class Loader(Settled):
@@ -59,7 +68,7 @@ class Loader(Settled):
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
     photos; the batches are the same and come in the same order for any number. Warns of a normalize in torchvision's units, values from 0 to 1, for
-    a set of bytes.
+    a set of bytes, and of one in units of bytes for images of floats from 0 to 1.
 
     All of it is fixed once the Loader is made; `epoch`, the next one's number, may be set.
     """

@@ -27,6 +27,10 @@ _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_AS_32 = ("PNG", "PPM")  # formats whose 16 bits Pillow gives in mode I, always or in its older versions
 
 
+class _Meaningless(ValueError):
+    """A whole image, of which nothing says what it shows."""
+
+
 @dataclass(frozen=True, init=False)
 class Resize(Described):
     """The rule by which an image file becomes a uint8 array (C, H, W): `Resize(224)`, `Resize((48, 64), channels=1)`.
@@ -84,7 +88,7 @@ class Resize(Described):
         try:
             with pillow.open(io.BytesIO(data)) as image:
                 if image.format == "EPS":  # Pillow would hand it to Ghostscript
-                    raise ValueError("PostScript is a program, which is not run")
+                    raise _Meaningless("PostScript is a program, which is not run")
                 pixels = image.width * image.height
                 image.draft(None, (2 * max(self.size), 2 * max(self.size)))
                 return self._array(image)
@@ -94,6 +98,8 @@ class Resize(Described):
             ) from error
         except pillow.UnidentifiedImageError as error:
             raise fault(name, error, "not an image that Pillow knows; expected JPEG, PNG or the like") from None
+        except _Meaningless as error:
+            raise ValueError(f"{name}: {error}") from None
         except Exception as error:  # Pillow's decoders have a dozen ways to say that it is damaged
             raise fault(name, error, f"damaged or truncated image ({error})", 8 * pixels) from error
 
@@ -101,7 +107,7 @@ class Resize(Described):
         from PIL import Image, ImageOps
 
         if image.mode == "I" and image.format not in _SIXTEEN_AS_32:
-            raise ValueError(
+            raise _Meaningless(
                 "grey values of 32 bits, of which nothing says what is white; expected 8 or 16 bits: "
                 "Image.fromarray(np.asarray(image).astype(np.uint8)) makes 8 of values from 0 to 255"
             )
@@ -126,13 +132,13 @@ def plain(image: Any, mode: str) -> Any:
     if image.mode in ("I", *_WIDE_GREY):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"grey values from {values.min()} to {values.max()}; expected 0 to 65535")
+            raise _Meaningless(f"grey values from {values.min()} to {values.max()}; expected 0 to 65535")
         clear = image.info.get("transparency")  # a PNG's: the value of what is transparent
         if isinstance(clear, int):
             values[values == clear] = 65535
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("pixels are floats, which have no fixed white")
+        raise _Meaningless("pixels are floats, which have no fixed white; expected 8 or 16 bits")
     elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

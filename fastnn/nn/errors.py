@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..arguments import array, shown
+import numpy as np
+
+from ..arguments import array, refuse_other_integers, shown
 from ..tensor import Tensor
 
 _MAKES = "; fastnn.tensor(array) makes one"
@@ -60,6 +62,22 @@ def checked_state(module: Any, state: Any) -> Mapping[str, Any]:
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise TypeError(f"{type(module).__name__}.load_state_dict: state must be a dict of arrays by name, got {shown(state)}")
     return {key: array(f"{type(module).__name__}.load_state_dict", key, value) for key, value in state.items()}
+
+
+def unfit(name: str, values: np.ndarray, own: Tensor) -> Iterator[str]:
+    """What keeps an array of a state from being the tensor of that name."""
+    if values.shape != own.shape:
+        yield f"{name} has shape {values.shape}, expected {own.shape}"
+    if values.dtype.kind not in "fiub":
+        yield f"{name} has dtype {values.dtype}, expected {own.dtype}"
+    elif own.dtype in ("uint8", "int64"):
+        if values.dtype.kind == "f" and not (values == np.trunc(values)).all():
+            yield f"{name} has fractions, expected {own.dtype}"
+        else:
+            try:
+                refuse_other_integers(name, values, own.dtype)
+            except ValueError as error:
+                yield str(error)
 
 
 def locate(error: Exception, module: Any) -> None:

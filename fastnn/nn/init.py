@@ -68,7 +68,8 @@ def ones_(tensor: Tensor) -> Tensor:
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """All `val`, which may be infinite: -inf masks logits."""
     value = number("constant_", "val", val, "[-inf, inf]")
-    return _fill("constant_", tensor, np.full(tensor.shape, value), not value.is_integer())
+    exact = val if isinstance(val, (int, np.integer)) and -(2**63) <= val < 2**63 else value  # no float holds 2**53 + 1
+    return _fill("constant_", tensor, np.full(tensor.shape, exact), not value.is_integer())
 
 
 def eye_(tensor: Tensor) -> Tensor:
@@ -88,8 +89,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform between a and b."""
     if number("uniform_", "a", a) > number("uniform_", "b", b):
         raise ValueError(f"uniform_: a must not be larger than b, got a={a} and b={b}")
-    if float(b) - float(a) == inf:
-        raise ValueError(f"uniform_: b - a must be finite, got a={a} and b={b}")
+    if float(b) - float(a) == inf or max(-a, b) > float(np.finfo(_precision(tensor)).max):
+        raise ValueError(f"uniform_: a, b and their difference must be finite as {_precision(tensor)}, got a={a} and b={b}")
     return _fill("uniform_", tensor, random.default_generator().uniform(tensor.shape, a, b, _precision(tensor)), True)
 
 

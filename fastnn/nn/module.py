@@ -13,7 +13,7 @@ from ..kept import Kept, as_buffer
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, no_forward, of_other_kind, take_in
-from .errors import checked_state, locate, refuse_what_is_no_tensor
+from .errors import checked_state, locate, refuse_what_is_no_tensor, unfit
 from .unseen import warn_of_unseen
 
 if TYPE_CHECKING:
@@ -37,15 +37,12 @@ class Parameter(Kept):
 class HookHandle:
     """What register_forward_hook returns; `remove()` takes the hook out again."""
 
-    def __init__(self, hooks: list[Hook], hook: Hook) -> None:
-        self._hooks, self._hook = hooks, [hook]
+    def __init__(self, hooks: list[list[Hook]], entry: list[Hook]) -> None:
+        self._hooks, self._entry = hooks, entry
 
     def remove(self) -> None:
-        """Once: the same function may be registered several times."""
-        for hook in self._hook:
-            if hook in self._hooks:
-                self._hooks.remove(hook)
-        self._hook = []
+        """This one, however often its function is registered."""
+        self._hooks[:] = [entry for entry in self._hooks if entry is not self._entry]
 
 
 @guarded
@@ -127,7 +124,7 @@ class Module:
         finally:
             if depth is not None:
                 scopes.leave(depth)
-        for hook in self._hooks:
+        for (hook,) in tuple(self._hooks):  # one may remove itself
             changed = hook(self, args, result)
             result = result if changed is None else changed
         return result
@@ -138,8 +135,8 @@ class Module:
 
     def register_forward_hook(self, hook: Hook) -> HookHandle:
         """Calls hook(module, args, output) after each forward; a result that is not None replaces the output."""
-        self._hooks.append(function("register_forward_hook", "hook", hook, "a function of (module, args, output)"))
-        return HookHandle(self._hooks, hook)
+        self._hooks.append([function("register_forward_hook", "hook", hook, "a function of (module, args, output)")])
+        return HookHandle(self._hooks, self._hooks[-1])
 
     # --- walking
 
@@ -223,8 +220,7 @@ class Module:
         missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
         unexpected = sorted(k for k in state if k not in own)  # files have no order
         values = {k: np.asarray(state[k]) for k in own if k in state}
-        wrong = [f"{k} has shape {v.shape}, expected {own[k].shape}" for k, v in values.items() if v.shape != own[k].shape]
-        wrong += [f"{k} has dtype {v.dtype}, expected {own[k].dtype}" for k, v in values.items() if v.dtype.kind not in "fiub"]
+        wrong = [text for k, v in values.items() for text in unfit(k, v, own[k])]
         problems = wrong + ([f"missing {', '.join(missing)}"] if strict and missing else [])
         problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
         if problems:

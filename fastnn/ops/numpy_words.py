@@ -26,7 +26,7 @@ _NEW = ("empty_like", "full_like", "ones_like", "zeros_like")  # their values ar
 def _refuse_to_lose(name: str, result: Any) -> None:
     """Raises for a result that could have had a gradient."""
     results = result if isinstance(result, (tuple, list)) else (result,)
-    if name in _NEW or not any(getattr(getattr(one, "dtype", None), "kind", "") == "f" for one in results):
+    if name in _NEW or not any(getattr(getattr(one, "dtype", None), "kind", "") in ("f", "c") for one in results):
         return
     from .. import ops
 

@@ -35,7 +35,7 @@ def unchanged(now: Any, before: Any) -> bool:
     try:
         with by_identity:
             return bool(now == before)
-    except ValueError:  # another array of numpy's, which is not simply equal or not
+    except Exception:  # another array of numpy's or of PyTorch's, which is not simply equal or not
         return False
 
 

@@ -128,11 +128,14 @@ def sizes(what: str, shape: Any) -> Shape:
     """A shape, of integers in any sequence, as a tuple; one alone is that of rank 1."""
     try:
         given = (shape,) if hasattr(shape, "__index__") and not getattr(shape, "ndim", 0) else tuple(shape)
-        if bool in map(type, given) or isinstance(shape, bytes):
+        if bool in map(type, given) or isinstance(shape, (bytes, set, frozenset, dict)):
             raise TypeError
-        return tuple([as_integer(n) for n in given])
+        whole = tuple([as_integer(n) for n in given])
     except TypeError:
         raise TypeError(f"{what}: shape must be integers, got {shown(shape)}") from None
+    if any(n >= 2**63 for n in whole):
+        raise ValueError(f"{what}: sizes must be less than 2**63, got {shown(shape)}")
+    return whole
 
 
 def reshape(x: Tensor, shape: Sequence[int] | int) -> Tensor:
@@ -223,7 +226,7 @@ def index(x: Tensor, key: Any) -> Tensor:
             offset += start * strides_in[d] if count else 0
         elif isinstance(k, (int, np.integer)) and not isinstance(k, bool):
             if not -size <= k < size:
-                raise IndexError(f"index {k} is out of bounds for dimension {d} of size {size} (shape {x.shape})")
+                raise IndexError(f"index {shown(k)} is out of bounds for dimension {d} of size {size} (shape {x.shape})")
             offset += int(k) % size * strides_in[d]
         else:
             several = f"; ops.take(x, positions, axis={d}) takes several" if isinstance(k, (list, range, np.ndarray, Tensor)) else ""

@@ -386,8 +386,8 @@ class Optimizer:
         if missing:
             raise ValueError(f"{what}: {missing[0]} is missing: a schedule of this optimizer has a memory")
         remembered = {key: numbers_of(what, key, state[key], before.shape) for key, before in schedules.items()}
-        if steps < 0 or counts.min(initial=0) < 0:
-            raise ValueError(f"{what}: steps and counts must not be negative, got {steps} and {counts}")
+        if steps < 0 or not all(0 <= count < 2**53 and count == int(count) for count in counts):
+            raise ValueError(f"{what}: steps and counts must be whole numbers and not negative, got {steps} and {counts}")
         if "counts" in state:
             self._refuse_missing(fresh, counts)
         memories = [(memory_of(group["lr"]), f"schedule.{number}") for number, group in enumerate(self.param_groups)]

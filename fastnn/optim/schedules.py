@@ -50,7 +50,7 @@ class Schedule:
     def _no_number(self, *_: Any) -> Any:
         raise TypeError(
             "a schedule is no number but a function of time: optimizer.rates()[0] is the rate now, "
-            f"optim.schedules.Schedule(lambda t: 0.1 * schedule(t), {self.unit!r}) a tenth of it at any time"
+            "optim.schedules.scaled(schedule, 0.1) a tenth of it at any time"
         )
 
     __mul__ = __rmul__ = __truediv__ = __add__ = __radd__ = __sub__ = __float__ = __format__ = _no_number

@@ -19,7 +19,7 @@ from .given import array_of, followed, steps_of
 from .host_part import Behind, Part
 from .lists import Told, by_place, floats_of
 from .optimizer import Optimizer, Rate
-from .schedules import checked_rate, rate_at
+from .schedules import checked_rate, memory_of, rate_at
 
 
 class _Wrapper(Optimizer):
@@ -181,10 +181,17 @@ class Lookahead(_Wrapper):
         integer("Lookahead", "k", k, 1), checked_rate("Lookahead", "alpha", alpha, "[0, 1]")
         if model is not None:
             instance("Lookahead", "model", model, Module, "a Module")
+        if memory_of(alpha) is not None:
+            raise TypeError(
+                "Lookahead: alpha must be a number or a function of the steps; nobody would tell a plateau of it how training goes"
+            )
         vars(self).update(k=k, alpha=alpha)  # its own, whatever options its optimizer's groups have
         parameters = [p for group in self.param_groups for p in group["params"]]
-        buffers = [] if model is None else [b for b in floats_of(model).values() if all(b is not p for p in parameters)]
-        self._fast: list[Tensor] = [*parameters, *(b for b in buffers if not b.requires_grad)]
+        own, self._model = set(map(id, parameters)), model
+        floats = {} if model is None else floats_of(model)
+        names = [name for name, b in floats.items() if id(b) not in own and not b.requires_grad]
+        self._buffers = {name: len(parameters) + i for i, name in enumerate(names)}
+        self._fast: list[Tensor] = [*parameters, *(floats[name] for name in self._buffers)]
         self.weights_replaced()
 
     def weights_replaced(self) -> None:
@@ -204,6 +211,15 @@ class Lookahead(_Wrapper):
         if (self.steps + 1) % self.k == 0:
             self._alpha(self.steps + 1)
 
+    def _look_up(self) -> bool:
+        """A buffer that was assigned anew is the buffer still. Whether one was."""
+        floats = floats_of(self._model) if self._model is not None and self._buffers else {}
+        now = {i: floats[name] for name, i in self._buffers.items() if name in floats and floats[name].shape == self._fast[i].shape}
+        before = list(self._fast)
+        for i, buffer in now.items():
+            self._fast[i] = buffer
+        return not all(map(is_, before, self._fast))
+
     def _settle(self) -> None:
         """Slow weights and the share lie where the weights do, so that to follow them takes no memory."""
         self._slow = [
@@ -215,6 +231,8 @@ class Lookahead(_Wrapper):
 
     def _follow(self) -> None:
         if self.steps % self.k == 0:
+            if self._look_up():
+                self._settle()
             self._meet(self._alpha(self.steps))
 
     def _alpha(self, steps: int) -> float:
@@ -222,6 +240,7 @@ class Lookahead(_Wrapper):
 
     def finish(self) -> None:
         """The slow weights become the weights."""
+        self._look_up()
         self._settle()
         self._meet(0.0)
 

@@ -21,6 +21,7 @@ from . import checkpoint
 from .callbacks import ModelCheckpoint
 from .diverged import Diverged, why_diverged
 from .evaluation import Loss, device_of
+from .learned import buffers_of
 from .op_by_op import Finding, Part, Watch, run
 from .precision import Forward, checked_precision
 
@@ -37,7 +38,7 @@ def explained(trainer: Trainer, loader: Loader | None, parts: Sequence[Part], er
     as it was, gradients are forgotten."""
     if not parts:
         return error
-    buffers = {name: np.array(buffer.numpy()) for name, buffer in trainer.model.named_buffers()}
+    buffers = [(*place, np.array(place[-1].numpy())) for place in buffers_of(trainer)]
     drawn = trainer.generator.draw
     watch = Watch(trainer.model)
     failed = ""
@@ -46,8 +47,9 @@ def explained(trainer: Trainer, loader: Loader | None, parts: Sequence[Part], er
     except Exception as other:  # after a value that is no number a net of one's own may raise anything
         failed = f"; then {type(other).__name__} was raised: {other}"
     trainer.generator.draw = drawn
-    for name, buffer in trainer.model.named_buffers():
-        buffer.copy_from(buffers[name])
+    for there, name, buffer, before in buffers:
+        there[name] = buffer
+        buffer.copy_from(before)
     trainer.optimizer.zero_grad()
     samples = _positions(loader, trainer, len(parts))
     found = watch.found
@@ -85,7 +87,10 @@ def reproduce(
     with checkpoint.naming(path):
         model = model if model is not None else checkpoint.build_for(notes["architecture"], arrays)
         model.load_state_dict(checkpoint.below(_MODEL, arrays))
-        loss = loss if loss is not None else _loss_from(notes["loss"], checkpoint.below(_LOSS, arrays))
+        tensors = checkpoint.below(_LOSS, arrays)
+        if isinstance(loss, Module) and notes["loss"] is None:
+            loss.load_state_dict(tensors)
+        loss = loss if loss is not None else _loss_from(notes["loss"], tensors)
         model.to(notes["device"] if device is None else device)
         for key, module in model.named_modules():
             module.__dict__["training"] = key not in notes["evaluating"]
@@ -195,14 +200,14 @@ def _contents(
         arrays[f"{_BATCH}{i}/x"], arrays[f"{_BATCH}{i}/labels"] = x, labels
     if samples is not None:
         arrays["samples"] = samples
-    state = model._state()
-    whole = sum(a._array.nbytes for a in state.values()) <= MOST_STATE
+    state, (loss, weights) = model._state(), _loss_state(trainer.loss)
+    whole = sum(a._array.nbytes for a in (*state.values(), *weights.values())) <= MOST_STATE
     if whole:
         arrays.update({_MODEL + name: a for name, a in state.items()})
     elif sum(a.nbytes for a in watch.inputs.values()) <= MOST_STATE:
         arrays.update({_TAKEN + name: a for name, a in watch.inputs.items()})
-    loss, weights = _loss_state(trainer.loss)
-    arrays.update({_LOSS + name: a for name, a in weights.items()})
+    if whole or loss is not None:
+        arrays.update({_LOSS + name: a for name, a in weights.items()})
     penalty = trainer.penalty
     notes = {
         "bad_step": None if watch.found is None else watch.found.state(),
@@ -231,13 +236,13 @@ def _contents(
 
 
 def _loss_state(loss: Loss) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """What builds a loss of the library again, and its weights; None for one of somebody's own."""
-    kind = type(loss)
+    """What builds a loss of the library again, or None for one of somebody's own; and its tensors."""
+    kind, own = type(loss), dict(loss._state()) if isinstance(loss, Module) else {}
     if not isinstance(loss, Module) or getattr(nn, kind.__name__, None) is not kind or loss._modules or loss._parameters:
-        return None, {}
+        return None, own
     settings = {name: value for name, value in vars(loss).items() if name[0] != "_"}
     if not all(isinstance(value, (bool, int, float, str, type(None))) for value in settings.values()):
-        return None, {}
+        return None, own
     weights = {name: value for name, value in loss._buffers.items() if value is not None}
     return {"class": kind.__name__, "settings": settings, "absent": [name for name in loss._buffers if name not in weights]}, weights
 

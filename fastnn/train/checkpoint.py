@@ -1,7 +1,7 @@
 """Checkpoints: arrays plus a few numbers, in one safetensors file that is replaced whole.
 
 The model's arrays have PyTorch's keys; "optimizer/..." are the optimizer's, "average/..." those of averaged weights, "best/..." the best
-snapshot's, "loss/..." those of a loss that has parameters. The notes hold the position (epoch, batch, steps), seed and draw, the running
+snapshot's, "loss/..." those of a loss (learned.kept_loss). The notes hold the position (epoch, batch, steps), seed and draw, the running
 sums of the epoch, the history, and what the model is.
 """
 
@@ -32,6 +32,7 @@ from . import evaluation
 from .evaluation import Data, Loss
 from .history import History
 from .inference import Inference
+from .learned import kept_loss, with_loss
 from .metrics import Metric, by_name
 from .precision import Forward
 from .raw import remember, warn_of_lost
@@ -235,6 +236,10 @@ def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.nd
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened."""
     checked_path("Trainer.save", "path", path)
+    if trainer.stepping.under_way and trainer.stepping.accumulate > 1:
+        raise RuntimeError(
+            f"Trainer.save: some of the {trainer.stepping.accumulate} batches of a step are done; save behind it, in after_step"
+        )
     _warn_of_unsaved(trainer)
     with files.memory_for(path, "written"):
         files.write(path, *contents(trainer))
@@ -242,10 +247,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 def _warn_of_unsaved(trainer: Trainer) -> None:
     """Where something else is trained than parameters of the model and of the loss."""
-    parts = [trainer.model, *filter(None, [trained_loss(trainer)])]
-    known = {id(p) for part in parts for _, p in part.named_parameters()}
-    held = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-    lost = [p for p in held if id(p) not in known and p._grad is not None]
+    known = {id(p) for part in with_loss(trainer.model, trainer.loss) for _, p in part.named_parameters()}
+    stepped = [p for leaf in trainer.optimizer._leaves() for p, count in zip(leaf._parameters, leaf._counts) if count]
+    lost = [p for p in stepped if id(p) not in known]
     if lost:
         warned.warn(
             f"Trainer.save: the optimizer trains {plural(len(lost), 'parameter')} of neither the model nor the loss, the first of shape "
@@ -258,7 +262,7 @@ def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
     arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
-    best, ema, loss = trainer.best, trainer.stepping.ema, trained_loss(trainer)
+    best, ema, loss = trainer.best, trainer.stepping.ema, kept_loss(trainer.loss)
     averages = ema.state_dict() if ema is not None else {}
     averaged = {count: averages.pop(count) for count in ("updates", "calls")} if averages else None
     arrays.update({_AVERAGE + k: v for k, v in averages.items()})
@@ -302,17 +306,11 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         _load_all([*parts, (_Position(trainer), apply)])
 
 
-def trained_loss(trainer: Trainer) -> Module | None:
-    """The loss, where it has parameters of its own (centres of classes, weights of tasks)."""
-    loss = trainer.loss
-    return loss if isinstance(loss, Module) and any(True for _ in loss.named_parameters()) else None
-
-
 def _loss_part(trainer: Trainer, arrays: dict[str, np.ndarray]) -> list[tuple[Any, dict[str, Any]]]:
-    loss = trained_loss(trainer)
+    loss = kept_loss(trainer.loss)
     if (loss is None) == bool(arrays):
         made, has = ("with", "none") if arrays else ("without", "some")
-        raise ValueError(f"made {made} parameters of the loss; the loss of the trainer has {has}")
+        raise ValueError(f"made {made} tensors of the loss; the loss of the trainer has {has}")
     return [] if loss is None else [(loss, arrays)]
 
 

@@ -11,9 +11,9 @@ from .. import _C, recording
 from ..optim.clip import global_norms
 from ..tensor import Tensor, no_grad
 from . import evaluation
+from .learned import with_loss
 
 if TYPE_CHECKING:
-    from ..nn import Module
     from .op_by_op import Finding
     from .trainer import Trainer
 
@@ -42,7 +42,7 @@ def look_at_gradients(trainer: Trainer, since: int) -> None:
     layer without any, and on a GPU, all. The others only after a kernel of the CPU has overflowed, divided by 0 or had no result, `since`
     there were so many: the processor's own flags tell, for nothing (IEEE 754-2019, 7), and no kernel makes infinity or NaN of numbers without one.
     """
-    telling, others = _telling(trainer.model)
+    telling, others = _telling(trainer)
     for norm in global_norms(telling):
         recording.look(Tensor(norm), lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
 
@@ -54,11 +54,12 @@ def look_at_gradients(trainer: Trainer, since: int) -> None:
         recording.look_after_exceptions(others, at, since)
 
 
-def _telling(model: Module) -> tuple[list[Tensor], list[Tensor]]:
+def _telling(trainer: Trainer) -> tuple[list[Tensor], list[Tensor]]:
     """Gradients that tell of all, and the others."""
+    modules = [m for part in with_loss(trainer.model, trainer.loss) for m in part.modules()]
     telling: dict[int, Tensor] = {}
     all_of_them: dict[int, Tensor] = {}
-    for module in model.modules():
+    for module in modules:
         gradients = [p._grad for p in module._parameters.values() if p is not None and p._grad is not None]
         vectors = [g for g in gradients if g.ndim < 2 or g.device != "cpu"] or gradients
         telling.update((id(g), g) for g in vectors)

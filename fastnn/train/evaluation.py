@@ -17,6 +17,7 @@ from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
+from .learned import with_loss
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
@@ -28,14 +29,16 @@ _BATCH = 256
 
 
 @contextmanager
-def mode(model: Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode of the whole model inside the block; after it every module is in the mode it was in before.
+def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
+    """Training or evaluation mode of the whole model, and of a loss that is a Module, inside the block; after it every module is in the mode
+    it was in before.
 
     RuntimeError while another thread fits the model, whose mode that would change.
     """
     refuse_others("training" if training else "evaluation", "model", model)
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
+    before = [(module, module.training) for part in with_loss(model, loss) for module in part.modules()]
+    for part in with_loss(model, loss):
+        part.train(training)
     try:
         yield
     finally:
@@ -134,7 +137,7 @@ def evaluate(
     if not len(loader):
         raise ValueError("evaluate: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics)
-    with _draws_put_back(), mode(forward.model, False), no_grad(), closing(loader.batches(0)) as batches:
+    with _draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(loader.batches(0)) as batches:
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)

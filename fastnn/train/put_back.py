@@ -11,6 +11,7 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from .bad_step import explained
 from .diverged import Diverged
+from .learned import buffers_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -23,16 +24,17 @@ def steps_of(optimizer: Optimizer) -> list[int]:
 
 @contextmanager
 def put_back(trainer: Trainer) -> Iterator[None]:
-    """Around a step: on MemoryError, the generator and the model's buffers (running statistics) are as they were, unless the step is done."""
-    buffers = [(b, b._array.to(b.device)) for b in trainer.model.buffers()]
+    """Around a step: on MemoryError, the generator and the buffers (running statistics) are as they were, unless the step is done."""
+    buffers = [(*place, place[-1]._array.to(place[-1].device)) for place in buffers_of(trainer)]
     drawn, steps = trainer.generator.draw, steps_of(trainer.optimizer)
     try:
         yield
     except MemoryError:
         if steps_of(trainer.optimizer) == steps:
             trainer.generator.draw = drawn
-            for b, before in buffers:
-                b._array.assign(before)
+            for there, name, buffer, before in buffers:
+                there[name] = buffer
+                buffer._array.assign(before)
         raise
 
 

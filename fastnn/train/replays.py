@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _C
 from ..arguments import one_of
-from ..captured import Captured, capture
+from ..captured import Captured, attributes, capture
 from ..nn.frozen import put_in_place
 from ..ops.python_words import unchanged
 from ..optim import Optimizer
@@ -82,7 +82,7 @@ def _settings(trainer: Trainer) -> list[Any]:
     """What a step reads besides the model and what is kept of the optimizer. A method that is another now is another's, or another function."""
     stepping, parts = trainer.stepping, (trainer.loss, trainer.penalty)
     methods = (trainer.optimizer.step, None if stepping.ema is None else stepping.ema.update, trainer.objective, trainer.gradients)
-    own = [dict(getattr(part, "__dict__", {})) for part in parts]
+    own = [attributes(part) for part in parts]
     return [*parts, *own, *methods, trainer.precision, stepping.clip_norm, stepping.clip_value]
 
 

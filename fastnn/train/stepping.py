@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from .bad_step import explained
 from .callbacks import Callback, checked_hooks
 from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
+from .learned import parameters_of
 from .op_by_op import Part
 from .put_back import put_back, steps_of
 
@@ -145,7 +146,7 @@ class Stepping(Settled):
         if not counted:
             check_loss(trainer, math.nan)
         if not adds_up and counted != expected:
-            scale_gradients(trainer.model, expected / counted)
+            scale_gradients(parameters_of(trainer), expected / counted)
         self.finish(trainer)
         return total if adds_up else total / counted
 
@@ -157,9 +158,9 @@ class Stepping(Settled):
     def finish(self, trainer: Trainer) -> None:
         """From gradients to the next weights."""
         if self.clip_value is not None:
-            clip_grad_value_(trainer.model.parameters(), self.clip_value)
+            clip_grad_value_(parameters_of(trainer), self.clip_value)
         if self.clip_norm is not None:
-            norm = clip_grad_norm_(trainer.model.parameters(), self.clip_norm)
+            norm = clip_grad_norm_(parameters_of(trainer), self.clip_norm)
             recording.look(norm, lambda norm: check_norm(trainer, float(norm)), unless_finite=True)
         else:
             look_at_gradients(trainer, self._exceptions)
@@ -173,9 +174,9 @@ class Stepping(Settled):
         return nullcontext() if self.ema is None else self.ema.averaged()
 
 
-def scale_gradients(model: Module, factor: float) -> None:
+def scale_gradients(parameters: Sequence[Tensor], factor: float) -> None:
     with no_grad():
-        for p in model.parameters():
+        for p in parameters:
             if p.grad is not None:
                 p.grad = p.grad * factor
 
@@ -207,23 +208,25 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
         raise ValueError(
             "fit: all parameters of the optimizer are frozen; requires_grad_(True) of a module, or of the model, has them trained"
         )
-    warn_of_untrained(trainer.model, trainer.optimizer)
+    warn_of_untrained("model", trainer.model, trainer.optimizer)
+    if isinstance(trainer.loss, Module):
+        warn_of_untrained("loss", trainer.loss, trainer.optimizer)
     integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
     for callback in several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]"):
         checked_hooks(callback)
 
 
-def warn_of_untrained(model: Module, optimizer: Optimizer) -> None:
+def warn_of_untrained(what: str, module: Module, optimizer: Optimizer) -> None:
     """A layer that was put in after the optimizer was made stays as it is, unless someone says so."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    named = list(model.named_parameters())
+    named = list(module.named_parameters())
     left = [name for name, p in named if p.requires_grad and id(p) not in held]
     if left:
         names = f"{', '.join(left[:3])}{', ...' if len(left) > 3 else ''}"
-        way = "make the optimizer when the model is whole, or set requires_grad = False"
+        way = f"make the optimizer of them too, when the {what} is whole, or set requires_grad = False"
         warnings.warn(
-            f"fit: {len(left)} of {len(named)} parameters of the model are not the optimizer's and will not be trained: {names}; {way}",
+            f"fit: {len(left)} of {len(named)} parameters of the {what} are not the optimizer's and will not be trained: {names}; {way}",
             stacklevel=6,  # whoever called fit
         )
 

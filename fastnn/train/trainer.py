@@ -24,6 +24,7 @@ from .diverged import check_loss
 from .evaluation import Data, Loss, Sums, checked_value
 from .history import History
 from .inference import Inference
+from .learned import kept_loss
 from .loading import remaining_batches, training_loader, validation_of
 from .metrics import Metric, by_name
 from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
@@ -44,7 +45,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
 
     loss: function of (logits, labels), CrossEntropyLoss() by default. metrics: names or functions, see train.metrics. l1, l2: penalties on
     the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it. A loss that is
-    a nn.Module may have parameters (given to the optimizer, too): checkpoints have them, files of save_model do not.
+    a nn.Module may have parameters (given to the optimizer, too) and buffers: checkpoints have them, the best snapshot and save_model do not.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. precision: "float32", or "bf16" for mixed
     training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: preprocessing; left
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
@@ -82,9 +83,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
         self.model, self.optimizer, self.loss = model, optimizer, checked_loss(CrossEntropyLoss() if loss is None else loss)
         self.penalty = Penalty(model, l1=l1, l2=l2) if l1 or l2 else None
-        for part in (self.model, checkpoint.trained_loss(self)):
-            if part is not None:
-                part.to(self.device)
+        for part in filter(None, (model, kept_loss(self.loss))):
+            part.to(self.device)
         self.precision = checked_precision(precision, self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
@@ -145,7 +145,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self._replays = Replays(self, replay)
         self.inference.release()
         try:
-            with interrupt.around(self), random.using(self.generator), evaluation.mode(self.model, True):
+            with interrupt.around(self), random.using(self.generator), evaluation.mode(self.model, True, self.loss):
                 self._emit("before_fit")
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(loader, validation)

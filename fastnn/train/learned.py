@@ -1,0 +1,40 @@
+"""What a training changes: the model, and a loss that is a Module with tensors of its own (centres of classes, weights of tasks)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..nn import Module
+from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def with_loss(model: Module, loss: Any) -> Iterator[Module]:
+    """The model and, where it is one, the loss."""
+    yield model
+    if isinstance(loss, Module):
+        yield loss
+
+
+def kept_loss(loss: Any) -> Module | None:
+    """A loss whose tensors a checkpoint has: one with parameters, or somebody's own. (The library's keep the constants that they were made with.)"""
+    if not isinstance(loss, Module) or not loss._state():
+        return None
+    library = type(loss).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return None if library and next(loss.named_parameters(), None) is None else loss
+
+
+def parameters_of(trainer: Trainer) -> list[Tensor]:
+    """All that a step may change: the model's, the loss's, and whatever else the optimizer was given."""
+    several = [p for part in with_loss(trainer.model, trainer.loss) for _, p in part.named_parameters()]
+    several += [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    return list({id(p): p for p in several}.values())
+
+
+def buffers_of(trainer: Trainer) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """Where each lies, its name there, and itself: forward may have put another in its place since."""
+    modules = (m for part in with_loss(trainer.model, trainer.loss) for m in part.modules())
+    return [(m._buffers, name, b) for m in modules for name, b in m._buffers.items() if b is not None]
