@@ -1,5 +1,7 @@
 #include "array.h"
 
+#include <algorithm>
+
 namespace fastnn {
 
 int64_t count(const Shape& shape) {
@@ -65,14 +67,15 @@ Storage::~Storage() {
 }
 
 size_t bytes_of(const Shape& shape, Dtype dtype, Device& device) {
-  int64_t n = 1;
+  const bool empty = std::find(shape.d, shape.d + shape.rank, 0) != shape.d + shape.rank;
+  int64_t n = 1;  // of an empty array its other sizes: strides are made of them
   for (int i = 0; i < shape.rank; i++) {
     if (shape.d[i] < 0) throw std::invalid_argument("shape " + text(shape) + " has a negative size");
-    if (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << 46)
+    if (shape.d[i] && (__builtin_mul_overflow(n, shape.d[i], &n) || n > int64_t{1} << (empty ? 60 : 46)))
       throw OutOfMemory("shape " + text(shape) + " is larger than any memory", INT64_MAX, device.arena.free(),
                         device.arena.stats().allocated);
   }
-  return size_t(n) * item_size(dtype);
+  return empty ? 0 : size_t(n) * item_size(dtype);
 }
 
 Array Array::empty(const Shape& shape, Dtype dtype, Device& device) {

@@ -105,6 +105,7 @@ Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const
             std::function<void()> release) {
   Array array;
   array.shape = shape, array.dtype = dtype;
+  const size_t bytes = bytes_of(shape, dtype, device);  // refuses what no strides could be made of
   const Shape wanted = strides_of(shape);
   int64_t row_major = 1;
   for (int i = shape.rank; i-- > 0; row_major *= shape.d[i]) {
@@ -117,7 +118,7 @@ Array share(const char* what, void* data, Dtype dtype, const Shape& shape, const
   if (const size_t item = item_size(dtype); reinterpret_cast<uintptr_t>(data) % item)
     throw std::invalid_argument(std::string(what) + ": its memory begins " + std::to_string(reinterpret_cast<uintptr_t>(data) % item) +
                                 " bytes behind a boundary of its elements; fastnn.tensor(a) makes a copy");
-  array.storage = std::make_shared<Storage>(device, data, bytes_of(shape, dtype, device), std::move(release));
+  array.storage = std::make_shared<Storage>(device, data, bytes, std::move(release));
   array.storage->shared = true;
   return array;
 }

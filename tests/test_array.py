@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import fastnn
-from fastnn import _C
+from fastnn import _C, ops
 
 SHAPES = [(), (5,), (2, 3), (2, 3, 4), (2, 3, 4, 5), (1, 1, 4, 5), (3, 7, 1, 1), (2, 1, 3, 4, 2), (0,), (0, 3, 4, 5), (2, 0, 3, 3)]
 NUMPY_DTYPES = [np.float32, np.float64, np.uint8, np.int64, np.bool_]
@@ -294,6 +294,13 @@ def test_a_tensor_of_ours_is_shared_with_its_versions() -> None:
         np.from_dlpack(w)
 
 
+def test_an_empty_array_has_strides_too() -> None:
+    """None of which may be larger than a number can be."""
+    with pytest.raises(fastnn.OutOfMemoryError, match=r"shape \(0, 1099511627776, 1099511627776\) is larger than any memory"):
+        ops.broadcast_to(fastnn.tensor(np.zeros((0, 1, 1))), (0, 2**40, 2**40))
+    assert ops.broadcast_to(fastnn.tensor(np.zeros((0, 1, 1))), (0, 2**20, 2**20)).shape == (0, 2**20, 2**20)
+
+
 def test_from_dlpack_refuses_dtypes_it_does_not_have() -> None:
     for source in (torch.zeros(3, dtype=torch.complex64), np.zeros(3, np.int32), np.zeros(3, np.float16), np.zeros(3, np.complex64)):
         with pytest.raises(TypeError, match="convert to float32, float64, uint8, int64 or bool"):
@@ -441,6 +448,7 @@ class Lying:
         (2, (2**32, 2**32), (0, 0), fastnn.OutOfMemoryError, "is larger than any memory"),
         (1, (2**62,), None, fastnn.OutOfMemoryError, "is larger than any memory"),
         (1, (2**62,), (1,), fastnn.OutOfMemoryError, "is larger than any memory"),
+        (2, (2**32, 2**32), None, fastnn.OutOfMemoryError, "is larger than any memory"),
         (1, (-3,), None, ValueError, "from_dlpack: a dimension of size -3"),
     ],
 )
