@@ -72,10 +72,7 @@ class Generator(Described):
         """Samples of [low, high) for initialisation, multiples of (high - low) / 2^32 in "float32" or "float64"; uses up one draw."""
         shape = _checked_shape("Generator.uniform", shape)
         one_of("Generator.uniform", "dtype", dtype, _FLOATS)
-        if number("Generator.uniform", "low", low) > number("Generator.uniform", "high", high):
-            raise ValueError(f"Generator.uniform: low must not be larger than high, got low={low} and high={high}")
-        if high - low == inf or max(-low, high) > float(np.finfo(dtype).max):
-            raise ValueError(f"Generator.uniform: low, high and their difference must be finite as {dtype}, got low={low} and high={high}")
+        checked_range("Generator.uniform", dtype, low=low, high=high)
         largest = _largest_below(high, low, dtype)
         words = self.bits(prod(shape), self.next_draw(), INIT)
 
@@ -106,6 +103,15 @@ def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if prod(checked) > 2**46:
         _C.empty(checked)  # OutOfMemoryError: larger than any memory
     return checked
+
+
+def checked_range(what: str, dtype: str, **ends: float) -> None:
+    """Two numbers by name, the lower first, between which numbers of the type are drawn."""
+    (a, b), (low, high) = ends, (number(what, name, end) for name, end in ends.items())
+    if low > high:
+        raise ValueError(f"{what}: {a} must not be larger than {b}, got {a}={low} and {b}={high}")
+    if high - low == inf or max(-low, high) > float(np.finfo(dtype).max):
+        raise ValueError(f"{what}: {a}, {b} and their difference must be finite as {dtype}, got {a}={low} and {b}={high}")
 
 
 def _largest_below(high: float, low: float, dtype: str) -> float:

@@ -6,7 +6,7 @@ The lectures' Xavier is 1/fan_in, Glorot's 2/(fan_in + fan_out).
 
 from __future__ import annotations
 
-from math import inf, prod, sqrt
+from math import prod, sqrt
 
 import numpy as np
 
@@ -87,10 +87,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform between a and b."""
-    if number("uniform_", "a", a) > number("uniform_", "b", b):
-        raise ValueError(f"uniform_: a must not be larger than b, got a={a} and b={b}")
-    if float(b) - float(a) == inf or max(-a, b) > float(np.finfo(_precision(tensor)).max):
-        raise ValueError(f"uniform_: a, b and their difference must be finite as {_precision(tensor)}, got a={a} and b={b}")
+    random.checked_range("uniform_", _precision(tensor), a=a, b=b)
     return _fill("uniform_", tensor, random.default_generator().uniform(tensor.shape, a, b, _precision(tensor)), True)
 
 
