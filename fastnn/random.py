@@ -108,10 +108,11 @@ def _checked_shape(what: str, shape: tuple[int, ...]) -> tuple[int, ...]:
 def checked_range(what: str, dtype: str, **ends: float) -> None:
     """Two numbers by name, the lower first, between which numbers of the type are drawn."""
     (a, b), (low, high) = ends, (number(what, name, end) for name, end in ends.items())
+    got = " and ".join(f"{name}={shown(end)}" for name, end in ends.items())
     if low > high:
-        raise ValueError(f"{what}: {a} must not be larger than {b}, got {a}={low} and {b}={high}")
+        raise ValueError(f"{what}: {a} must not be larger than {b}, got {got}")
     if high - low == inf or max(-low, high) > float(np.finfo(dtype).max):
-        raise ValueError(f"{what}: {a}, {b} and their difference must be finite as {dtype}, got {a}={low} and {b}={high}")
+        raise ValueError(f"{what}: {a}, {b} and their difference must be finite as {dtype}, got {got}")
 
 
 def _largest_below(high: float, low: float, dtype: str) -> float:
