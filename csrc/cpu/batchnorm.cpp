@@ -137,12 +137,12 @@ void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* 
   }
 }
 
-template <Activation activation, bool has_residual, bool training>
-void make_dx(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* dresidual, T* dx) {
+// From dy, whose activation is to be taken back, or from dz itself.
+template <bool training, Activation activation = Activation::none>
+void make_dx(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, T* dx) {
   for_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
-    vec dz = load((has_residual ? dresidual : dy) + i);
-    if constexpr (activation != Activation::none && !has_residual)
-      dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
+    vec dz = load(dy + i);
+    if constexpr (activation != Activation::none) dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
     const vec scale = load(p.scale + c);
     if constexpr (!training) return store(dx + i, scale * dz);
     const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
@@ -203,16 +203,10 @@ void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, 
     p.dz_mean[i] = real(p.total_first[c] * per_row);
     p.slope[i] = real(p.scale[i] * (p.total_second[c] * per_row * rstd[c] * rstd[c]));
   }
+  if (s.residual) return s.training ? make_dx<true>(context, s, p, x, dresidual, dx) : make_dx<false>(context, s, p, x, dresidual, dx);
   with_activation(s.activation, [&](auto constant) {
     constexpr Activation activation = decltype(constant)::activation;
-    if (s.residual && s.training)
-      make_dx<activation, true, true>(context, s, p, x, dy, dresidual, dx);
-    else if (s.residual)
-      make_dx<activation, true, false>(context, s, p, x, dy, dresidual, dx);
-    else if (s.training)
-      make_dx<activation, false, true>(context, s, p, x, dy, nullptr, dx);
-    else
-      make_dx<activation, false, false>(context, s, p, x, dy, nullptr, dx);
+    s.training ? make_dx<true, activation>(context, s, p, x, dy, dx) : make_dx<false, activation>(context, s, p, x, dy, dx);
   });
 }
 

@@ -14,48 +14,39 @@ INLINE void begin(vec (&sum)[Q][Z], const Target<Y>& to) {
   }
 }
 
-// Activations of more than an instruction, of a tile that has just been written; where that would round, of its sums before.
+// What few tiles have, columns beside a panel and activations of more than an instruction: from sums in memory, so that it is compiled once
+// for all tiles.
 template <class Y>
-__attribute__((noinline)) void activate_rows(const Target<Y>& to, int rows) {
-  for (int q = 0; q < rows; q++) activate_in_place(to.activation, to.y + to.row[q], to.columns);
-}
-template <int Q, int Z>
-INLINE void activate_sums(vec (&sum)[Q][Z], Activation activation) {
-  real sums[Q * Z * N_LANES];
-  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(sums + (q * Z + z) * N_LANES, sum[q][z]);
-  activate_in_place(activation, sums, Q * Z * N_LANES);
-  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = load(sums + (q * Z + z) * N_LANES);
+__attribute__((noinline)) void finish_rows(real* sums, int rows, int vectors, const Target<Y>& to) {
+  for (int q = 0; q < rows; q++, sums += vectors * N_LANES) {
+    Y* y = to.y + to.row[q];
+    for (int z = 0; to.accumulate && z < vectors; z++) {
+      const int n = valid_lanes(to.columns, z);
+      store(sums + z * N_LANES, load_n(y + z * N_LANES, n) + load(sums + z * N_LANES));
+    }
+    activate_in_place(to.activation, sums, to.columns);
+    for (int z = 0; z < vectors && valid_lanes(to.columns, z); z++)
+      store_n(y + z * N_LANES, valid_lanes(to.columns, z), load(sums + z * N_LANES));
+  }
 }
 
 template <int Q, int Z, class Y>
 INLINE void finish(vec (&sum)[Q][Z], const Target<Y>& to) {
+  if constexpr (sizeof(Y) == sizeof(real)) {  // else it is what convolutions write
+    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) raise_flags(sum[q][z]);
+  }
+  if (to.columns < Z * N_LANES || to.activation > Activation::relu) {
+    real sums[Q * Z * N_LANES];
+    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(sums + (q * Z + z) * N_LANES, sum[q][z]);
+    return finish_rows(sums, Q, Z, to);
+  }
   if (to.accumulate) {
-    UNROLL for (int z = 0; z < Z; z++) {
-      const int n = valid_lanes(to.columns, z);
-      UNROLL for (int q = 0; q < Q; q++) {
-        const Y* y = to.y + to.row[q] + z * N_LANES;
-        sum[q][z] = (n == N_LANES ? load(y) : load_n(y, n)) + sum[q][z];
-      }
-    }
+    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = load(to.y + to.row[q] + z * N_LANES) + sum[q][z];
   }
   if (to.activation == Activation::relu) {
     UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = relu(sum[q][z]);
   }
-  constexpr bool rounds = sizeof(Y) < sizeof(real);  // what convolutions write
-  if constexpr (rounds) {
-    if (to.activation > Activation::relu) activate_sums(sum, to.activation);
-  } else {
-    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) raise_flags(sum[q][z]);
-  }
-  if (to.columns == Z * N_LANES) {
-    UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);
-  } else {
-    UNROLL for (int z = 0; z < Z; z++) {
-      const int n = valid_lanes(to.columns, z);
-      if (n) UNROLL for (int q = 0; q < Q; q++) store_n(to.y + to.row[q] + z * N_LANES, n, sum[q][z]);
-    }
-  }
-  if (!rounds && to.activation > Activation::relu) activate_rows(to, Q);
+  UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) store(to.y + to.row[q] + z * N_LANES, sum[q][z]);
 }
 
 }  // namespace

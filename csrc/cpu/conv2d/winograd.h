@@ -328,8 +328,7 @@ INLINE void transform_pixels(const TilePixels<F::in>& pixels, const TilePixels<F
 }
 
 inline bool winograd_fits(const Conv2d& v) {
-  return sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 &&
-         v.dilation_w == 1 && v.G == 1;
+  return v.R == 3 && v.S == 3 && v.stride_h == 1 && v.stride_w == 1 && v.dilation_h == 1 && v.dilation_w == 1 && v.G == 1;
 }
 
 // Tiles leave at most 0.4 (M = 2: 0.55) of the products, those over the map's border included.

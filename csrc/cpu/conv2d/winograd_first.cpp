@@ -1,5 +1,6 @@
 // Winograd for first layers, forward. A block's transformed pixels and one panel of products stay in the caches next to the processor.
 #include "winograd_first.h"
+#include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -53,28 +54,6 @@ INLINE void multiply(const real* pixels, const real* weights, int64_t tiles, rea
   }
 }
 
-template <Activation activation>
-INLINE void write_tile(const Conv2d& v, int64_t height, int64_t width_left, const real* products, int64_t at, const real* bias,
-                       const ConvOperands& o) {
-  const int64_t row = v.Q * v.K;
-  for (int k = 0; k < panel; k += N_LANES) {
-    const vec b = bias ? load(bias + k) : zero();
-    const auto product = [&](int i, int j) { return load(products + (i * 7 + j) * product_step + k); };
-    const auto plain = [&](int i, int j, vec z) { store(o.out + at + i * row + j * v.K + k, activate<activation>(z + b)); };
-    const auto added = [&](int i, int j, vec z) {
-      const int64_t to = at + i * row + j * v.K + k;
-      store(o.out + to, activate<activation>(z + b + load(o.residual + to)));
-    };
-    if (height >= 4 && width_left >= 4) {
-      o.residual ? transform_tile<Sevens::Output>(product, added) : transform_tile<Sevens::Output>(product, plain);
-    } else {
-      transform_tile<Sevens::Output>(product, [&](int i, int j, vec z) {
-        if (i < height && j < width_left) o.residual ? added(i, j, z) : plain(i, j, z);
-      });
-    }
-  }
-}
-
 void run_block(const Conv2d& v, const Blocks& s, const real* weights, const ConvOperands& o, int64_t i, real* strip) {
   const Blocks::Block block = s.block(i);
   real *const pixels = strip + s.strip_size(), *const products = pixels + frequencies * pixel_step;
@@ -90,11 +69,13 @@ void run_block(const Conv2d& v, const Blocks& s, const real* weights, const Conv
         multiply<phases.rows, phases.columns>(pixels + f * pixel_step, weights + f * weight_step, block.tiles, products + f * product_step);
       });
     }
-    with_activation(v.activation, [&](auto constant) {
-      for (int64_t t = 0; t < block.tiles; t++)
-        write_tile<decltype(constant)::activation>(v, v.P - block.row, v.Q - block.column - 4 * t, products + t * panel,
-                                                   corner + 4 * t * v.K + k, o.bias ? o.bias + k : nullptr, o);
-    });
+    for (int64_t t = 0; t < block.tiles; t++)
+      for (int64_t vector = k; vector < k + panel; vector += N_LANES) {
+        const int64_t to = corner + 4 * t * v.K + vector;
+        write_pixels<Sevens::Output, product_step>(products + t * panel + vector - k,
+                                                   {o.out + to, o.residual ? o.residual + to : nullptr, o.bias ? o.bias + vector : nullptr,
+                                                    v.Q * v.K, v.K, v.P - block.row, v.Q - block.column - 4 * t, N_LANES, v.activation});
+      }
   }
 }
 

@@ -187,8 +187,8 @@ INLINE void with_phases(int frequency, const F& body) {
 }
 
 inline bool first_pays(const Conv2d& v) {
-  const bool fits = sizeof(real) == sizeof(float) && v.R == 7 && v.S == 7 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 &&
-                    v.dilation_w == 1 && v.G == 1 && v.C == 3 && v.K % panel == 0;
+  const bool fits = v.R == 7 && v.S == 7 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 && v.dilation_w == 1 && v.G == 1 &&
+                    v.C == 3 && v.K % panel == 0;
   if (!fits) return false;
   const Blocks s(v);
   const int64_t tiles = v.N * s.grid.down * divide_up(s.grid.across, at_once) * at_once;

@@ -2,6 +2,7 @@
 // stays in the L1 cache: the products of a frequency take the place of the transformed inputs that they were made of, and the weights of
 // all frequencies, which nearly fill that cache themselves, come from the L2 once for each block.
 #include "winograd_narrow.h"
+#include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -54,26 +55,14 @@ void multiply(real* tiles, const real* weights) {
   }
 }
 
-template <int K, Activation activation>
-INLINE void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, int64_t stride, const ConvOperands& o) {
-  const int64_t height = s.grid.P - at.row, width = s.grid.Q - at.column, row = s.grid.Q * K * N_LANES;
-  const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * K * N_LANES;
-  for (int k = 0; k < K * N_LANES; k += N_LANES) {
-    const vec b = o.bias ? load(o.bias + k) : zero();
-    const auto product = [&](int i, int j) { return load(products + (i * 6 + j) * stride + k); };
-    const auto plain = [&](int i, int j, vec v) { store(o.out + corner + i * row + j * K * N_LANES + k, activate<activation>(v + b)); };
-    const auto added = [&](int i, int j, vec v) {
-      const int64_t to = corner + i * row + j * K * N_LANES + k;
-      store(o.out + to, activate<activation>(v + b + load(o.residual + to)));
-    };
-    if (height >= 4 && width >= 4) {
-      o.residual ? transform_tile<Winograd<4>::Output>(product, added) : transform_tile<Winograd<4>::Output>(product, plain);
-    } else {
-      transform_tile<Winograd<4>::Output>(product, [&](int i, int j, vec v) {
-        if (i < height && j < width) o.residual ? added(i, j, v) : plain(i, j, v);
-      });
-    }
-  }
+template <int K, int64_t stride>
+__attribute__((noinline)) void write_tile(const Sweep& s, const TileGrid::Place& at, const real* products, const ConvOperands& o) {
+  constexpr int64_t pixel = K * N_LANES;
+  const int64_t row = s.grid.Q * pixel, corner = (at.image * s.grid.P + at.row) * row + at.column * pixel;
+  for (int64_t k = 0; k < pixel; k += N_LANES)
+    write_pixels<Winograd<4>::Output, stride>(
+        products + k, {o.out + corner + k, o.residual ? o.residual + corner + k : nullptr, o.bias ? o.bias + k : nullptr, row, pixel,
+                       s.grid.P - at.row, s.grid.Q - at.column, N_LANES, s.activation});
 }
 
 template <int C, int K>
@@ -82,7 +71,7 @@ void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_
   const int64_t first = block * narrow_tiles(pitch), count = smaller(narrow_tiles(pitch), s.grid.count - first);
   Walk place(s.grid, first);
   for (int64_t t = 0; t < count; t++, place.next())
-    gather_tile<Winograd<4>::Input, C>(s.in, o.in, parts.zeros, place.at, tiles + t * pitch, stride);
+    gather_tile<Winograd<4>::Input, C, stride>(s.in, o.in, parts.zeros, place.at, tiles + t * pitch);
   const int64_t out_size = s.grid.images() * s.grid.P * s.grid.Q * s.out_channels;
   Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks(), 36),
                          Ahead::of_block(o.out, out_size, block, s.blocks(), 36),
@@ -91,10 +80,8 @@ void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_
     around.step();
     multiply<C, K>(tiles + f * stride, parts.weights + f * C * K * N_LANES * N_LANES);
   }
-  with_activation(s.activation, [&](auto constant) {
-    Walk to(s.grid, first);
-    for (int64_t t = 0; t < count; t++, to.next()) write_tile<K, decltype(constant)::activation>(s, to.at, tiles + t * pitch, stride, o);
-  });
+  Walk to(s.grid, first);
+  for (int64_t t = 0; t < count; t++, to.next()) write_tile<K, stride>(s, to.at, tiles + t * pitch, o);
 }
 
 template <int C, int K>

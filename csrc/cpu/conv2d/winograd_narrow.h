@@ -12,8 +12,8 @@ constexpr int64_t narrow_tiles(int64_t channels) { return 256 / channels; }
 constexpr int64_t narrow_stride(int64_t channels) { return narrow_tiles(channels) * channels + N_LANES; }
 
 // Transforms the `vectors` of channels of a tile: frequency f of vector v goes to to + f stride + v N_LANES.
-template <class F, int vectors>
-INLINE void gather_tile(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& at, real* to, int64_t stride) {
+template <class F, int vectors, int64_t stride>
+__attribute__((noinline)) void gather_tile(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& at, real* to) {
   constexpr int size = F::in, pitch = vectors * N_LANES;
   const int64_t top = at.row + map.top, left = at.column + map.left, row = map.W * pitch;
   const storage* corner = x + ((at.image * map.H + top) * map.W + left) * pitch;

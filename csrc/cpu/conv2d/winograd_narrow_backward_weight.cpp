@@ -80,11 +80,11 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64
       if constexpr (makes_x) {
         storage x[36 * C * N_LANES];
         normalize_tile<6>(d.x, o.in, *o.normalized, d.activation, place.at, 0, C * N_LANES, x, C * N_LANES);
-        gather_tile<Winograd<4>::Input, C>({6, 6, C * N_LANES, 0, 0}, x, parts.zeros, {}, x_tiles + t * C * N_LANES, x_stride);
+        gather_tile<Winograd<4>::Input, C, x_stride>({6, 6, C * N_LANES, 0, 0}, x, parts.zeros, {}, x_tiles + t * C * N_LANES);
       } else {
-        gather_tile<Winograd<4>::Input, C>(d.x, o.in, parts.zeros, place.at, x_tiles + t * C * N_LANES, x_stride);
+        gather_tile<Winograd<4>::Input, C, x_stride>(d.x, o.in, parts.zeros, place.at, x_tiles + t * C * N_LANES);
       }
-      gather_tile<Winograd<4>::OutputGradient, K>(d.dy, o.with, parts.zeros, place.at, dy_tiles + t * K * N_LANES, dy_stride);
+      gather_tile<Winograd<4>::OutputGradient, K, dy_stride>(d.dy, o.with, parts.zeros, place.at, dy_tiles + t * K * N_LANES);
     }
     Ahead next_x = Ahead::of_block(o.in, d.grid.images() * d.x.image(), first / tiles_of_block + 1, blocks, 36);
     Ahead next_dy = Ahead::of_block(o.with, d.grid.images() * d.dy.image(), first / tiles_of_block + 1, blocks, 36);

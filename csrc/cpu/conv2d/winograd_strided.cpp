@@ -72,8 +72,8 @@ struct Pixels {
 // 3 x 3 windows of stride 2 over maps with one row and column of padding before them, whole vectors of channels, and tiles that leave at
 // most 0.75 of the products, those over the map's border included.
 bool strided_pays(const Conv2d& v, const TileGrid& grid) {
-  const bool fits = sizeof(real) == sizeof(float) && v.R == 3 && v.S == 3 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 &&
-                    v.dilation_w == 1 && v.G == 1 && v.pad_top == 1 && v.pad_left == 1;
+  const bool fits = v.R == 3 && v.S == 3 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 && v.dilation_w == 1 && v.G == 1 &&
+                    v.pad_top == 1 && v.pad_left == 1;
   return fits && v.C % N_LANES == 0 && v.K % N_LANES == 0 && smaller(v.C, v.K) >= 16 && grid.count >= 128 &&
          81 * double(grid.count) <= 0.75 * 9 * double(v.N * v.P * v.Q);
 }

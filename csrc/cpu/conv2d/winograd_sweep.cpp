@@ -3,7 +3,7 @@
 // products are transformed back. A block of work takes some tiles, and what it makes on the way stays in the L2 cache; all share the
 // weights, which were transformed before. Where these are larger than all tiles, it is the other way round: a block takes a panel of the
 // weights, transforms it and multiplies all tiles with it.
-#include "winograd.h"
+#include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -120,38 +120,23 @@ void multiply_frequency(const Sweep& s, const real* input, const real* weights, 
 }
 
 // The products that a smaller tile lacks are whatever lies there: what they add to, its last row or column, is not written.
-template <int M, Activation activation, bool adds>
-void transform_back(const Sweep& s, const real* products, const real* bias, const storage* residual, int64_t first_channel,
-                    const Block& tiles, storage* y) {
-  constexpr int T = Winograd<M>::T;
-  const int64_t channels = smaller(s.columns(), s.out_channels - first_channel), step = s.out_channels, row = s.grid.Q * step;
-  for (int64_t t = 0; t < tiles.count; t++) {
+template <int M>
+void transform_back(const Sweep& s, const ConvOperands& o, const real* products, int64_t first_channel, const Block& tiles) {
+  const int64_t end = smaller(first_channel + s.columns(), s.out_channels), pixel = s.out_channels, row = s.grid.Q * pixel;
+  const auto corner = [&](int64_t t) { return ((tiles.at[t].image * s.grid.P + tiles.at[t].row) * s.grid.Q + tiles.at[t].column) * pixel; };
+  for (int64_t t = 0; t < tiles.count; t++, products += s.columns()) {
     const TileGrid::Place at = tiles.at[t];
     const int64_t height = smaller(M - !at.tall, s.grid.P - at.row), width = smaller(M - !at.wide, s.grid.Q - at.column);
-    const int64_t corner = (at.image * s.grid.P + at.row) * row + at.column * step + first_channel;
-    const real* product = products + t * s.columns();
-    const TileGrid::Place next = tiles.at[smaller(t + 1, tiles.count - 1)];  // its residual is asked for
-    const int64_t next_corner = (next.image * s.grid.P + next.row) * row + next.column * step + first_channel;
-    const bool whole = height == M && width == M;
-    for_vectors(0, channels, [&](int64_t k, auto load_some, auto store_some) {
-      if constexpr (adds)
-        UNROLL for (int i = 0; i < M; i++) UNROLL for (int j = 0; j < M; j++)
-            __builtin_prefetch(residual + next_corner + k + i * row + j * step);
-      const vec b = bias ? load_some(bias + first_channel + k) : zero();
-      const auto load_product = [&](int i, int j) { return load(product + k + (i * T + j) * product_stride); };
-      const auto write = [&](int i, int j, vec v) {
-        const int64_t to = corner + k + i * row + j * step;
-        v += b;
-        if constexpr (adds) v += load_some(residual + to);
-        store_some(y + to, activate<activation>(v));
-      };
-      if (whole)
-        transform_tile<typename Winograd<M>::Output>(load_product, write);
-      else
-        transform_tile<typename Winograd<M>::Output>(load_product, [&](int i, int j, vec v) {
-          if (i < height && j < width) write(i, j, v);
-        });
-    });
+    const storage* next = o.residual ? o.residual + corner(smaller(t + 1, tiles.count - 1)) : nullptr;
+    for (int64_t k = first_channel; k < end; k += N_LANES) {
+      if (next)
+        for (int i = 0; i < M; i++)
+          for (int j = 0; j < M; j++) __builtin_prefetch(next + k + i * row + j * pixel);
+      const int64_t to = corner(t) + k;
+      write_pixels<typename Winograd<M>::Output, product_stride>(
+          products + k - first_channel, {o.out + to, o.residual ? o.residual + to : nullptr, o.bias ? o.bias + k : nullptr, row, pixel,
+                                         height, width, int(smaller(N_LANES, end - k)), s.activation});
+    }
   }
 }
 
@@ -168,11 +153,7 @@ void multiply_panel(const Sweep& s, const ConvOperands& o, const Block& tiles, c
     multiply_frequency(s, input + f * frequency_stride + first * N_LANES, weights + f * s.weight_stride(), count, row,
                        products + f * product_stride + first * s.columns());
   }
-  with_activation(s.activation, [&](auto constant) {
-    constexpr Activation activation = decltype(constant)::activation;
-    const auto back = o.residual ? transform_back<M, activation, true> : transform_back<M, activation, false>;
-    back(s, products, o.bias, o.residual, panel * s.columns(), tiles, o.out);
-  });
+  transform_back<M>(s, o, products, panel * s.columns(), tiles);
 }
 
 template <int M>
