@@ -83,7 +83,7 @@ INLINE Tile<Y> taps3_tile_of(int rows, int vectors) {
 
 template <class Y>
 Tile<Y> tile(int rows, int vectors, [[maybe_unused]] int pitch) {
-  if constexpr (together == 1) {
+  if constexpr (together == 1 && sizeof(Y) == sizeof(storage)) {  // convolutions
     if (pitch < N_LANES)
       return pitch == 4 ? tile_of<Y, 4>(rows, vectors) : pitch == 3 ? tile_of<Y, 3>(rows, vectors) : tile_of<Y, 1>(rows, vectors);
   }
