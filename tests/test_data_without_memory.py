@@ -192,7 +192,8 @@ def test_memory_from_none_to_plenty(loaders: list[str]) -> None:
     ends = {what: [int(line.split()[-1]) for line in ran.stdout.splitlines() if line.startswith(f"{what}: ")] for what in loaders}
     assert ran.returncode == 0 and all(len(end) == len(HEADROOM) for end in ends.values()), ran.stdout + ran.stderr
     for what, end in ends.items():
-        assert set(end) <= {DONE, REFUSED} and end[-1] == DONE and (end[0] == REFUSED or what == "recognise"), f"{what}: {end}{ran.stderr}"
+        small = what in ("recognise", "digits")  # which may find room in what the heap has left
+        assert set(end) <= {DONE, REFUSED} and end[-1] == DONE and (end[0] == REFUSED or small), f"{what}: {end}{ran.stderr}"
 
 
 def test_a_damaged_file_is_one_where_there_is_memory(tmp_path: Path) -> None:

@@ -93,3 +93,10 @@ def test_what_is_not_finite_passes_through(table: Table) -> None:
 def test_shapes_that_do_not_fit_are_refused(a: tuple[int, ...], b: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _C.MatMul(a, b)
+
+
+def test_the_left_operand_is_read_where_it_lies() -> None:
+    """No room is asked for a packed copy of it, where tiles are as wide as they can be; but for transposed ones of many long rows."""
+    for shape_a, shape_b, ta, tb in (((128, 784), (512, 784), False, True), ((128, 512), (128, 784), True, False)):
+        assert 0 < _C.plan("matmul", _C.MatMul(shape_a, shape_b, ta, tb))[1] < 2 * np.prod(shape_a)
+    assert _C.plan("matmul", _C.MatMul((2048, 512), (2048, 2048), True, False))[1] > 4 * 2048 * 512

@@ -3,15 +3,16 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-template <class Y, int Q, int Z, int pitch>
+template <class Y, int Q, int Z, int known_pitch>
 void plain_tile(const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
+  const int64_t pitch = known_pitch ? known_pitch : over.pitch, step = known_pitch ? 1 : over.step;
   vec sum[Q][Z];
   begin(sum, to);
   for (int64_t done = 0; done < over.depth; done += N_LANES, a += over.plane_stride) {
-    const int depth = over.depth - done < N_LANES ? int(over.depth - done) : N_LANES;
+    const int64_t depth = over.depth - done < N_LANES ? over.depth - done : N_LANES;
     for (int t = 0; t < over.taps; t++) {
       const operand* p = a + over.tap[t];
-      for (const operand* end = p + depth; p < end; p++, b += Z * N_LANES) {
+      for (const operand* end = p + depth * step; p < end; p += step, b += Z * N_LANES) {
         vec row[Z];
         UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
         UNROLL for (int q = 0; q < Q; q++) {
@@ -83,10 +84,11 @@ INLINE Tile<Y> taps3_tile_of(int rows, int vectors) {
 
 template <class Y>
 Tile<Y> tile(int rows, int vectors, [[maybe_unused]] int pitch) {
-  if constexpr (together == 1 && sizeof(Y) == sizeof(storage)) {  // convolutions
+  if constexpr (as_it_lies)
+    if (pitch == 0) return tile_of<Y, 0>(rows, vectors);
+  if constexpr (together == 1 && sizeof(Y) == sizeof(storage))  // convolutions
     if (pitch < N_LANES)
       return pitch == 4 ? tile_of<Y, 4>(rows, vectors) : pitch == 3 ? tile_of<Y, 3>(rows, vectors) : tile_of<Y, 1>(rows, vectors);
-  }
   return tile_of<Y, N_LANES>(rows, vectors);
 }
 

@@ -26,6 +26,7 @@ constexpr int registers = 16, spare_registers = 2;  // a product needs a place o
 constexpr int most_vectors = registers == 32 && !on_tiles ? 4 : 2;  // widest plain tile, in vectors
 constexpr int most_taps3_vectors = registers == 32 ? 2 : 1;         // widest tile that reuses taps
 constexpr int most_rows = on_tiles ? 32 : 24;
+constexpr bool as_it_lies = together == 1 && !narrow;                // a can be read unpacked
 constexpr int64_t read_beyond = on_tiles ? most_rows * N_LANES : 0;  // operands behind a that a tile reads, and ignores
 
 // Most rows of a tile of Z vectors: accumulators, the row of b (three of them with tap reuse) and one broadcast fill the registers.
@@ -47,7 +48,8 @@ struct Reduction {
   int taps;
   int64_t depth;                                   // operands, in planes of N_LANES, the last one perhaps shorter
   int64_t plane_stride;                            // from one plane to the next
-  int64_t pitch = N_LANES, second = 16 * N_LANES;  // AMX: from a row of a to the next, and from sixteen rows to the others
+  int64_t pitch = N_LANES, second = 16 * N_LANES;  // AMX, unpacked: from a row of a to the next; AMX: from sixteen rows to the others
+  int64_t step = 1;                                // unpacked: from an operand of a to the next
 };
 
 // Where a tile goes: row q to y + row[q], `columns` of its Z N_LANES columns. Y is real, or storage: rounded when written, never added to.
@@ -64,7 +66,7 @@ struct Target {
 template <class Y>
 using Tile = void (*)(const Reduction&, const operand* a, const operand* b, const Target<Y>&);
 
-// The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4, 3 or 1.
+// The tile of `rows` x `vectors`; rows of `a` lie `pitch` apart: N_LANES, 4, 3 or 1; 0: as the reduction says.
 template <class Y>
 Tile<Y> tile(int rows, int vectors, int pitch);
 

@@ -1,8 +1,8 @@
 // y = op(a) op(b) + bias with the register tiles of gemm.h.
 //
-// The smaller operand is packed once for all. The larger side of y is cut into blocks; each block packs its own part of the other
-// operand, a stretch of the depth at a time, so that both lie in the L2 cache. Where y is small and the depth long (weight gradients),
-// the depth is cut as well, into a number of partial products that depends on the shape only.
+// The smaller operand is packed once for all. The larger side of y is cut into blocks; each block packs its own part of the other operand,
+// a stretch of the depth at a time, so that both lie in the L2 cache. The widest tiles have so few rows that they read a where it lies.
+// Where y is small and the depth long (weight gradients), the depth is cut as well, into partial products as many as the shape tells.
 #include "gemm.h"
 #include "matvec.h"
 
@@ -24,6 +24,7 @@ struct Cut {
   int64_t blocks;       // of one product
   int64_t parts, part;  // how many parts of the depth, and how deep each is
   int64_t stretch;      // of a part's depth, in equal ones
+  bool direct;          // a is read where it lies; transposed, only short or few rows, as others drive each other out of the caches
 
   explicit Cut(const MatMul& v) {
     Z = tile_vectors(v.N, most_vectors);
@@ -39,6 +40,7 @@ struct Cut {
     part = divide_up(divide_up(larger(1, v.K), parts), plane_numbers) * plane_numbers;
     parts = divide_up(larger(1, v.K), part);
     stretch = divide_up(divide_up(part, divide_up(part, most_depth)), plane_numbers) * plane_numbers;
+    direct = as_it_lies && Z == most_vectors && (!v.transpose_a || stretch * smaller(v.M, 512) <= 65536);
   }
   int vectors(int64_t columns) const { return columns > 2 * N_LANES ? Z : columns > N_LANES ? smaller(Z, 2) : 1; }  // as many as hold them
   bool staged() const { return parts > 1 || narrow; }  // summed up beside y, joined at the end
@@ -60,7 +62,7 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
   Parts parts;
   Scratch scratch(base);
   const int64_t padded_depth = divide_up(v.K, plane_numbers) * N_LANES, panels = divide_up(v.N, cut.panel);
-  parts.shared_size = cut.by_rows ? panels * cut.panel * operands_of(v.K) : v.M * padded_depth;
+  parts.shared_size = cut.by_rows ? panels * cut.panel * operands_of(v.K) : cut.direct ? 0 : v.M * padded_depth;
   parts.shared = scratch.take<operand>(v.batch * parts.shared_size + read_beyond);
   parts.kept = !cut.by_rows && keeps_b(context, v) ? scratch.take<operand>(panels * cut.panel * operands_of(v.K)) : nullptr;
   parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
@@ -115,7 +117,7 @@ struct Panels {
   operand* at(int64_t i, int Z) const { return first + i * stride + before * Z * N_LANES; }
 };
 
-// y += or = a b over one stretch of depth; both operands packed.
+// y += or = a b over one stretch of depth
 void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction& over, const operand* a, const Panels& b, const real* bias,
               bool accumulate, Activation activation, const int64_t* row, real* y) {
   for (int64_t p = at.p0; p < at.p1; p++) {
@@ -126,8 +128,8 @@ void multiply(const MatMul& v, const Cut& cut, const Block& at, const Reduction&
     const operand *a_row = a, *panel = b.at(p - at.p0, Z);
     for (int64_t t = 0; t < tiles; t++) {
       const int64_t count = few + (t < more);
-      tile<real>(int(count), Z, N_LANES)(over, a_row, panel, to);
-      a_row += count * N_LANES;
+      tile<real>(int(count), Z, cut.direct ? 0 : N_LANES)(over, a_row, panel, to);
+      a_row += count * over.pitch;
       to.y += count * v.N;
     }
   }
@@ -143,17 +145,22 @@ void run_block(const Context& context, const MatMul& v, const Cut& cut, const Bl
     const int64_t before = operands_of(k), steps = operands_of(depth);
     const Activation activation = i + 1 == stretches && !cut.staged() ? v.activation : Activation::none;
     const real* const first = i ? nullptr : bias;
+    const int64_t step = v.transpose_a ? v.M : 1, pitch = v.transpose_a ? 1 : v.K;
+    const operand* const lying = cut.direct ? as_operand(a_at(v, a, at.m0, k)) : nullptr;
+    const auto over = [&](int64_t plane_rows) {
+      return lying ? Reduction{parts.tap, 1, steps, N_LANES * step, pitch, 0, step} : Reduction{parts.tap, 1, steps, plane_rows * N_LANES};
+    };
     if (cut.by_rows) {
-      pack_a(v, a, at.m0, rows, k, depth, own, rows);
-      const Reduction over = {parts.tap, 1, steps, rows * N_LANES};
-      multiply(v, cut, at, over, own, {shared + at.p0 * whole_panel, whole_panel, before}, first, i > 0, activation, parts.row, y);
+      if (!lying) pack_a(v, a, at.m0, rows, k, depth, own, rows);
+      const Panels panels = {shared + at.p0 * whole_panel, whole_panel, before};
+      multiply(v, cut, at, over(rows), lying ? lying : own, panels, first, i > 0, activation, parts.row, y);
     } else {
       const bool kept = parts.kept;
       const Panels panels = {kept ? parts.kept + at.p0 * whole_panel : own, kept ? whole_panel : cut.panel * steps, kept ? before : 0};
       for (int64_t p = at.p0; p < at.p1 && context.packing != Packing::kept; p++)
         pack_b(v, cut, b, p, k, depth, panels.at(p - at.p0, cut.vectors(v.N - p * cut.panel)));
-      const Reduction over = {parts.tap, 1, steps, v.M * N_LANES};
-      multiply(v, cut, at, over, shared + before * v.M + at.m0 * N_LANES, panels, first, i > 0, activation, parts.row, y);
+      const operand* const packed = shared + before * v.M + at.m0 * N_LANES;
+      multiply(v, cut, at, over(v.M), lying ? lying : packed, panels, first, i > 0, activation, parts.row, y);
     }
   }
 }
@@ -197,7 +204,7 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
   const Parts parts = layout(context, v, cut, scratch);
   parts.tap[0] = 0;
   for (int q = 0; q < most_rows; q++) parts.row[q] = q * v.N;
-  pack_shared(context, v, cut, a, b, parts);
+  if (cut.by_rows || !cut.direct) pack_shared(context, v, cut, a, b, parts);
   const int64_t panels = divide_up(v.N, cut.panel), size = v.M * v.N;
   parallel(context, v.batch * cut.parts * cut.blocks, [&](int64_t number, int worker) {
     const int64_t block = number % cut.blocks, part = number / cut.blocks % cut.parts, batch = number / cut.blocks / cut.parts;
