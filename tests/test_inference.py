@@ -32,7 +32,7 @@ def photos(n: int, seed: int = 0, shape: tuple[int, ...] = (3, 16, 16)) -> Array
 
 
 def first_batch(t: Trainer, data: ArrayDataset, size: int = 256) -> tuple[Tensor, Tensor]:
-    return next(iter(Loader(data, size, normalize=t.normalize, device=DEVICE)))
+    return next(iter(Loader(data, size, normalize=t.normalize, device=t.device)))
 
 
 def eagerly(t: Trainer, data: ArrayDataset) -> np.ndarray:
