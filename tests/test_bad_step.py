@@ -349,9 +349,10 @@ def test_the_state_is_that_before_the_step(replay: bool, tmp_path: Path) -> None
     assert all(p.grad is None for p in t.model.parameters())
 
 
-def test_sums_are_those_before_the_step_too() -> None:
+@pytest.mark.parametrize("replay", [True, False])
+def test_sums_are_those_before_the_step_too(replay: bool) -> None:
     """Of three batches added up, the third holds the NaN."""
-    t, error = diverge(plain(), Loader(samples(nan_at=46), 8, normalize=AS_IT_IS), accumulate=3, replay=False)
+    t, error = diverge(plain(), Loader(samples(nan_at=46), 8, normalize=AS_IT_IS), accumulate=3, replay=replay)
     assert error.samples is not None and list(error.samples) == list(range(24, 48))
     assert (t.batch, t.sums["samples"], t.sums["counted"]) == (3, 24, 24) and error.found is not None and error.found.sample == 22
 

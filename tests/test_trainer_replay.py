@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_accumulation import HARD, Losses, Targets
 from test_checkpoint import state
 from test_trainer import bits, blobs, net
 
@@ -55,6 +56,37 @@ def test_a_replayed_training_is_the_eager_one(tmp_path: Path) -> None:
     assert seen.replays == list(range(1, 4 * 7 + 1))
     assert len(seen.reports) == 1 and "kernel calls, arena" in seen.reports[0] and t.replayed == seen.reports[0]
     assert t._replays.captured is None
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_steps_of_several_batches_are_replayed(reduction: str) -> None:
+    """110 samples in batches of 16, three a step: the last step has one, of 14. Each form of step is one recording."""
+    results: list[Any] = []
+    for replay in (False, "auto"):
+        loss, seen, losses = nn.CrossEntropyLoss(reduction=reduction), Counts(), Losses()
+        t = trainer(loss=loss, accumulate=3, ema=0.9, clip_norm=0.5, l2=1e-3)
+        history = t.fit(blobs(110), 3, batch_size=16, progress=False, replay=replay, callbacks=[seen, losses])
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+        gradients = [p.grad.numpy().tobytes() for p in t.model.parameters() if p.grad is not None]
+        results.append((rows, losses.shown, bits(t.model), gradients, t.generator.draw, t.optimizer.steps))
+        assert seen.replays == (list(range(1, 3 * 3 + 1)) if replay else [0] * 9) and t.replayed.startswith(
+            "replayed" if replay else "eager"
+        )
+    assert results[0] == results[1] and results[0][-1] == 9
+
+
+def test_an_ignored_label_ends_the_replays_of_several_batches() -> None:
+    """In the second step of three: the first was a replay, and the training is the eager one all the same."""
+    labels, results = HARD.copy(), []
+    labels[9] = -100
+    for replay in (False, "auto"):
+        fastnn.seed(0)
+        model, losses, seen = nn.Sequential(nn.Linear(4, 3)), Losses(), Counts()
+        t = Trainer(model, optim.SGD(model.parameters(), 0.1), accumulate=2)
+        t.fit(Targets(labels, 4), 1, progress=False, replay=replay, callbacks=[losses, seen])
+        results.append((losses.shown, bits(model)))
+        assert seen.replays == ([1, 0, 0] if replay else [0, 0, 0])
+    assert results[0] == results[1] and t.replayed.startswith("eager: batches of one step count by more")
 
 
 def test_a_training_resumed_in_the_middle_is_the_same(tmp_path: Path) -> None:
@@ -110,7 +142,11 @@ def test_what_is_not_replayed_is_reported() -> None:
     hooked = net()
     hooked.register_forward_hook(lambda module, args, output: None)
     assert report(net()).startswith("replayed: ")
-    assert report(net(), accumulate=2) == "eager: accumulate=2 adds up gradients over several batches"
+    weighing = nn.CrossEntropyLoss([1.0, 2.0, 3.0])
+    assert report(net(), weighing).startswith("replayed: ")
+    assert report(net(), weighing, accumulate=2) == (
+        "eager: batches of one step count by more than their samples (class weights, ignored labels)"
+    )
     assert (
         report(Own()) == "eager: test_what_is_not_replayed_is_reported.<locals>.Own is not fastnn's own; replay=True tries it all the same"
     )
@@ -215,9 +251,9 @@ def test_replay_true_is_replayed_or_raises() -> None:
     t = Trainer(model, optim.SGD(model.parameters(), 0.1))
     t.fit(blobs(40), 1, batch_size=8, progress=False, replay=True)
     assert t.replayed.startswith("replayed: ")
-    t.stepping.accumulate = 2
-    with pytest.raises(ValueError, match="cannot be replayed: accumulate=2"):
-        t.fit(blobs(40), 1, progress=False, replay=True)
+    t.stepping.accumulate, t.loss = 2, nn.CrossEntropyLoss([1.0, 2.0, 3.0])
+    with pytest.raises(fastnn.CaptureError, match="batches of one step count by more than their samples"):
+        t.fit(blobs(40), 1, batch_size=8, progress=False, replay=True)
     with pytest.raises(ValueError, match="replay 'always' is not one of auto, True, False"):
         t.fit(blobs(40), 1, progress=False, replay="always")
 

@@ -149,6 +149,7 @@ _CALL, _ADD = Module.__call__.__code__, _add.__code__
 
 # One batch of a step: images, labels, its share of the gradient (None: forward alone), the share of the penalty that it carries.
 Part = tuple[Tensor, Tensor, float | None, float]
+SharedPart = tuple[Tensor, Tensor, float, float]
 
 
 def run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from .. import _C
@@ -12,6 +14,7 @@ from ..ops.python_words import unchanged
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
+from .op_by_op import SharedPart
 from .put_back import put_back
 
 if TYPE_CHECKING:
@@ -33,11 +36,11 @@ class Replays:
     def _capture(self, trainer: Trainer) -> Captured:
         self.settings, asked = _settings(trainer), self.wanted is True
 
-        def step(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        def step(*parts: Any) -> list[tuple[Tensor, Tensor]]:
             """Python runs when the step is recorded, and only then: for what callbacks have put into the model or the trainer meanwhile, too."""
             if reason := reason_against(trainer, asked=asked):
                 raise _C.CaptureError(reason)
-            return trainer._whole_step(x, labels)
+            return trainer.stepping.update(trainer, list(zip(*[iter(parts)] * 4)))
 
         captured = capture(step)
         captured.announce = lambda: self.announce(trainer)
@@ -49,27 +52,31 @@ class Replays:
             self.told, trainer.replayed = True, repr(self.captured).replace("captured step", "replayed")
             trainer._emit("after_capture", trainer.replayed)
 
-    def step(self, trainer: Trainer, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and logits of one step on one batch."""
+    def step(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
+        """Loss and logits of each part of one step."""
         if self.captured is None:
-            return self._eager(trainer, x, labels)
-        trainer._batch = x, labels
+            return self._eager(trainer, parts)
+        trainer._batch = parts[-1][:2]
         if not unchanged(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
             self.captured = self._capture(trainer)
         try:
-            result: tuple[Tensor, Tensor] = self.captured(x, labels)
+            results: list[tuple[Tensor, Tensor]] = self.captured(*chain.from_iterable(parts))
         except _C.CaptureError as error:  # as if it had not begun
-            if self.wanted is True:
-                raise
-            self.end()
-            trainer.replayed = f"eager: {str(error).removeprefix('capture: ')}"
-            return self._eager(trainer, x, labels)
-        return result
+            self.refuse(trainer, str(error).removeprefix("capture: "), error)
+            return self._eager(trainer, parts)
+        return results
 
-    def _eager(self, trainer: Trainer, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def refuse(self, trainer: Trainer, reason: str, error: _C.CaptureError | None = None) -> None:
+        """The rest of the fit is eager, or where replays were asked for, CaptureError."""
+        if self.wanted is True:
+            raise error or _C.CaptureError(reason)
+        self.end()
+        trainer.replayed = f"eager: {reason}"
+
+    def _eager(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
         with put_back(trainer):
-            return trainer._whole_step(x, labels)
+            return trainer.stepping.update(trainer, parts)
 
     def end(self) -> None:
         """Gives the memory back, and lets go of the trainer, whose methods are among the settings."""
@@ -90,8 +97,6 @@ def reason_against(trainer: Trainer, *, asked: bool) -> str | None:
     """Why the step cannot be replayed or, unless that was asked for, is not by itself: only the library's own parts are known to do nothing
     but call kernels."""
     modules, stepping = list(trainer.model.modules()), trainer.stepping
-    if stepping.accumulate > 1:
-        return f"accumulate={stepping.accumulate} adds up gradients over several batches"
     if isinstance(trainer.optimizer, FullBatch):
         return f"{trainer.optimizer.name} looks at the loss while it steps"
     hooked = next((m for m in modules if m._hooks), None)

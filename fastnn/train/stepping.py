@@ -23,7 +23,7 @@ from .callbacks import Callback, checked_hooks
 from .diverged import Diverged, check_loss, check_norm, look_at_gradients, look_at_input
 from .evaluation import Loss
 from .learned import parameters_of
-from .op_by_op import Part
+from .op_by_op import Part, SharedPart
 from .put_back import put_back, steps_of
 
 if TYPE_CHECKING:
@@ -109,20 +109,32 @@ class Stepping(Settled):
         return loss
 
     def _take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
-        if len(counts) == 1:
-            x, labels = _following(trainer, batches)
-            self._parts.append((x, labels, 1.0, 1.0))
-            whole, logits = trainer._replays.step(trainer, x, labels)
-            see(float(whole), logits, labels)
-            return float(whole)
-        with put_back(trainer):
-            return self._accumulated(trainer, batches, counts, see)
+        parts: list[SharedPart] = []
+        if len(counts) == 1 or trainer._replays.captured is not None:  # a replay takes all batches of a step at once
+            given = [_following(trainer, batches) for _ in counts]
+            parts, batches = _shared(trainer, given, counts), iter(given)
+        if not parts:
+            with put_back(trainer):
+                return self._accumulated(trainer, batches, counts, see)
+        self._parts = [*parts]
+        total = 0.0
+        for (_, labels, share, _), (loss, logits) in zip(parts, trainer._replays.step(trainer, parts)):
+            see(float(loss), logits, labels)
+            total += share * float(loss)
+        return total
+
+    def update(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
+        """A whole step: the gradients of all parts added up, and the update. Returns each part's loss and logits."""
+        trainer.optimizer.zero_grad()
+        results = [trainer.gradients(x, labels, share, penalised) for x, labels, share, penalised in parts]
+        self.finish(trainer)
+        return results
 
     def _accumulated(
         self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]
     ) -> float:
-        """Of several batches."""
-        adds_up = getattr(trainer.loss, "reduction", "mean") == "sum"
+        """Of several batches, eagerly, one at a time."""
+        adds_up = evaluation.adds_up(trainer.loss)
         trainer.optimizer.zero_grad()
         total = counted = 0.0
         expected = float(sum(counts))  # of what all batches together count, until the last one's labels are known
@@ -142,13 +154,14 @@ class Stepping(Settled):
             else:
                 loss, logits = trainer.gradients(x, labels, count / expected)
             see(float(loss), logits, labels)
-            total, counted = total + (1.0 if adds_up else count) * float(loss), counted + count
+            total, counted = total + (share or 0.0) * float(loss), counted + count
         if not counted:
             check_loss(trainer, math.nan)
         if not adds_up and counted != expected:
             scale_gradients(parameters_of(trainer), expected / counted)
+            total *= expected / counted
         self.finish(trainer)
-        return total if adds_up else total / counted
+        return total
 
     def begin(self, x: Tensor) -> None:
         """Ahead of the forward pass of each batch."""
@@ -186,6 +199,18 @@ def average_of(model: Module, ema: EMA | float | None) -> EMA | None:
     if isinstance(ema, EMA) and ema.model is not model:
         raise ValueError("Trainer: ema averages another model than the one that is trained")
     return ema if ema is None or isinstance(ema, EMA) else EMA(model, number("Trainer", "ema", ema, "[0, 1)"))
+
+
+def _shared(trainer: Trainer, given: Sequence[Batch], counts: Sequence[int]) -> list[SharedPart]:
+    """The parts of a step whose shares the numbers of samples tell, as a recording needs them. None where they depend on labels: then the rest
+    of the fit is eager."""
+    samples, adds_up = sum(counts), evaluation.adds_up(trainer.loss)
+    weights = [1.0 if adds_up or len(counts) == 1 else evaluation.count_of(trainer.loss, labels) for _, labels in given]
+    if not adds_up and any(not weight or weight * counts[0] != weights[0] * n for weight, n in zip(weights, counts)):
+        trainer._replays.refuse(trainer, "batches of one step count by more than their samples (class weights, ignored labels)")
+        return []
+    whole = 1.0 if adds_up else weights[0] * samples / counts[0]
+    return [(x, labels, weight / whole, n / samples if adds_up else 1.0) for (x, labels), weight, n in zip(given, weights, counts)]
 
 
 def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any, l1: float, l2: float) -> None:

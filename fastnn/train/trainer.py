@@ -162,14 +162,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         """One step on one batch, with the trainer's generator for dropout, as in `fit`. Returns the loss before the update and the logits."""
         checked_batch(self, x, labels)
         with told(self, x, labels):
-            loss, logits = self._whole_step(x, labels)
+            ((loss, logits),) = self.stepping.update(self, [(x, labels, 1.0, 1.0)])
         return float(loss), logits
-
-    def _whole_step(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        self.optimizer.zero_grad()
-        result = self.gradients(x, labels)
-        self.stepping.finish(self)
-        return result
 
     def gradients(self, x: Tensor, labels: Tensor, share: float = 1.0, penalised: float = 1.0) -> tuple[Tensor, Tensor]:
         """Forward, loss, backward on one batch: `share` times its gradients are added to what is there. Returns the loss and the logits."""
