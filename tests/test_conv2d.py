@@ -94,7 +94,7 @@ def test_same_bits_for_any_number_of_threads(geometry: Geometry, table: Table, t
 
 # --- which algorithm runs
 
-SMALL_C, TAPS3, DIRECT, DEPTHWISE, PLAIN = "direct_small_c", "direct_taps3", "direct", "depthwise", "plain"
+SMALL_C, TAPS3, DIRECT, ONE, DEPTHWISE, PLAIN = "direct_small_c", "direct_taps3", "direct", "one_by_one", "depthwise", "plain"
 ALGORITHMS: list[tuple[Geometry, tuple[str, str, str]]] = [  # forward, backward to the input, backward to the weight
     (plain_geometry(8, 1, 28, 16, 5), (SMALL_C, DIRECT, SMALL_C)),  # first layers
     (plain_geometry(64, 3, 32, 64, 3), (SMALL_C, TAPS3, SMALL_C)),
@@ -105,7 +105,9 @@ ALGORITHMS: list[tuple[Geometry, tuple[str, str, str]]] = [  # forward, backward
     (plain_geometry(16, 512, 7, 512, 3), (TAPS3, TAPS3, TAPS3)),
     (plain_geometry(16, 64, 56, 128, 3, 2), (DIRECT, DIRECT, DIRECT)),  # strides, 1x1
     (plain_geometry(16, 64, 56, 128, 1, 2), (DIRECT, DIRECT, DIRECT)),
-    (plain_geometry(8, 64, 16, 128, 1), (DIRECT, DIRECT, DIRECT)),
+    (plain_geometry(8, 64, 16, 128, 1), (ONE, ONE, DIRECT)),
+    (plain_geometry(8, 3, 16, 128, 1), (ONE, ONE, SMALL_C)),
+    (((8, 64, 16, 16), (128, 64, 1, 1), (1, 1), (1, 0), (1, 0), (1, 1), 1), (DIRECT, DIRECT, DIRECT)),
     (plain_geometry(4, 64, 16, 64, 3, 1, 64), (DEPTHWISE, DEPTHWISE, DEPTHWISE)),  # groups
     (plain_geometry(4, 64, 16, 64, 3, 1, 4), (TAPS3, TAPS3, TAPS3)),
 ]
@@ -136,8 +138,8 @@ def test_windows_as_large_as_the_map_go_by_columns(cpu_table: Table) -> None:
 @pytest.mark.parametrize(
     ("direction", "names"),
     [
-        ("forward", {SMALL_C, TAPS3, DIRECT, DEPTHWISE, PLAIN}),
-        ("backward_input", {TAPS3, DIRECT, DEPTHWISE, PLAIN}),
+        ("forward", {SMALL_C, TAPS3, DIRECT, ONE, DEPTHWISE, PLAIN}),
+        ("backward_input", {TAPS3, DIRECT, ONE, DEPTHWISE, PLAIN}),
         ("backward_weight", {SMALL_C, TAPS3, DIRECT, DEPTHWISE, PLAIN}),
     ],
 )

@@ -113,6 +113,7 @@ REAL = [
     plain_geometry(5, 16, 13, 16, 3),  # of one or two vectors of channels
     plain_geometry(40, 16, 13, 16, 3, 2),  # with a stride
     plain_geometry(1, 3, 65, 64, 7, 2),  # of a first layer
+    plain_geometry(3, 20, 9, 40, 5),  # directly
     *LONG_SUMS,
 ]
 
@@ -129,6 +130,7 @@ def test_they_reach_every_algorithm(cpu_table: Table) -> None:
         "direct_taps3",
         "direct_small_c",
         "direct",
+        "one_by_one",
         "depthwise",
         "plain",
         "winograd2",

@@ -56,6 +56,8 @@ extern const ConvAlgorithm winograd4_forward, winograd4_backward_input, winograd
 extern const ConvAlgorithm winograd2_forward, winograd2_backward_input, winograd2_backward_weight;
 // winograd_narrow.cpp: of one or two vectors of channels
 extern const ConvAlgorithm winograd4_narrow_forward, winograd4_narrow_backward_input, winograd4_narrow_backward_weight;
+// one_by_one.cpp: 1x1, stride 1
+extern const ConvAlgorithm one_by_one_forward, one_by_one_backward_input;
 // columns.cpp: windows about as large as the map
 extern const ConvAlgorithm columns_backward_input;
 // depthwise.cpp: one channel in and out per group

@@ -5,12 +5,13 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 const ConvAlgorithm* const forward_list[] = {
-    &depthwise_forward,      &winograd4_narrow_forward, &winograd4_forward,    &winograd2_forward, &winograd_strided_forward,
-    &winograd_first_forward, &direct_small_c_forward,   &direct_taps3_forward, &direct_forward,    &plain_forward};
-const ConvAlgorithm* const backward_input_list[] = {
-    &depthwise_backward_input,    &winograd4_narrow_backward_input, &winograd4_backward_input,
-    &winograd2_backward_input,    &winograd_strided_backward_input, &columns_backward_input,
-    &direct_taps3_backward_input, &direct_backward_input,           &plain_backward_input};
+    &depthwise_forward,        &winograd4_narrow_forward, &winograd4_forward,  &winograd2_forward,
+    &winograd_strided_forward, &winograd_first_forward,   &one_by_one_forward, &direct_small_c_forward,
+    &direct_taps3_forward,     &direct_forward,           &plain_forward};
+const ConvAlgorithm* const backward_input_list[] = {&depthwise_backward_input, &winograd4_narrow_backward_input, &winograd4_backward_input,
+                                                    &winograd2_backward_input, &winograd_strided_backward_input, &one_by_one_backward_input,
+                                                    &columns_backward_input,   &direct_taps3_backward_input,     &direct_backward_input,
+                                                    &plain_backward_input};
 const ConvAlgorithm* const backward_weight_list[] = {
     &depthwise_backward_weight,    &winograd4_narrow_backward_weight, &winograd4_backward_weight,
     &winograd2_backward_weight,    &winograd_first_backward_weight,   &direct_small_c_backward_weight,
