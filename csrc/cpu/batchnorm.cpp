@@ -72,28 +72,45 @@ void set_affine(const BatchNorm& s, const Parts& p, const R* gamma, const R* bet
   }
 }
 
-template <bool has_residual, class Load>
-INLINE vec affine(const Parts& p, const T* x, const T* residual, int64_t i, int64_t c, Load load) {
-  const vec z = fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c));
-  if constexpr (has_residual) return z + load(residual + i);
-  return z;
+enum class Residual { none, there, perhaps };
+
+// SiLU and GELU cost more than asking for a residual at each vector, and than a pass over dz: they are compiled once.
+constexpr bool is_costly(Activation activation) { return activation > Activation::relu; }
+
+template <Activation of, Residual with>
+struct Form {
+  static constexpr Activation activation = of;
+  static constexpr Residual residual = with;
+};
+
+template <class F>
+INLINE void with_form(const BatchNorm& s, bool residual, const F& f) {
+  with_activation(s.activation, [&](auto constant) {
+    constexpr Activation activation = decltype(constant)::activation;
+    if constexpr (is_costly(activation))
+      f(Form<activation, Residual::perhaps>());
+    else
+      residual ? f(Form<activation, Residual::there>()) : f(Form<activation, Residual::none>());
+  });
 }
 
-template <Activation activation, bool has_residual>
+template <Residual has, class Load>
+INLINE vec affine(const Parts& p, const T* x, const T* residual, int64_t i, int64_t c, Load load) {
+  const vec z = fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c));
+  if constexpr (has == Residual::none) return z;
+  if (has == Residual::perhaps && !residual) return z;
+  return z + load(residual + i);
+}
+
+template <class Form>
 void apply(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* residual, T* y) {
   for_folded_rows(context, s, p.width, y, [=](int64_t i, int64_t c, auto load, auto store) {
-    store(y + i, activate<activation>(affine<has_residual>(p, x, residual, i, c, load)));
+    store(y + i, activate<Form::activation>(affine<Form::residual>(p, x, residual, i, c, load)));
   });
 }
 
 void normalize(const Context& context, const BatchNorm& s, const Parts& p, const T* x, const T* residual, T* y) {
-  with_activation(s.activation, [&](auto constant) {
-    constexpr Activation activation = decltype(constant)::activation;
-    if (residual)
-      apply<activation, true>(context, s, p, x, residual, y);
-    else
-      apply<activation, false>(context, s, p, x, residual, y);
-  });
+  with_form(s, residual, [&](auto form) { apply<decltype(form)>(context, s, p, x, residual, y); });
 }
 
 // total_first: the mean, total_second: the sum of squared distances from it
@@ -110,21 +127,23 @@ void take_moments(const Context& context, const BatchNorm& s, const Parts& p, co
   }
 }
 
-// total_first: the sum of dz, total_second: the sum of dz (x - mean). With a residual dz is also its gradient and written on the way.
-template <Activation activation, bool has_residual>
-void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* residual, T* dresidual) {
-  const bool past = has_residual && goes_past(context, dresidual, s.rows * s.C * int64_t(sizeof(T)), p.width);
+// total_first: the sum of dz, total_second: the sum of dz (x - mean). With a residual, whose gradient it is, and behind costly activations
+// dz is written on the way.
+template <class Form>
+void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, const T* residual, T* dz) {
+  constexpr bool writes = Form::residual != Residual::none;
+  const bool past = writes && goes_past(context, dz, s.rows * s.C * int64_t(sizeof(T)), p.width);
   for_row_blocks(context, s, false, [&](int64_t block, int64_t begin, int64_t end) {
     real* const sums[2] = {p.block_first + block * s.C, p.block_second + block * s.C};
     const auto term = [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto store) {
       const int64_t i = begin + row * p.width + c;
       t[0] = load(dy + i);
-      if constexpr (activation != Activation::none)
-        t[0] = activate_backward<activation>(affine<has_residual>(p, x, residual, i, c, load), t[0]);
-      if constexpr (has_residual) store(dresidual + i, t[0]);
+      if constexpr (Form::activation != Activation::none)
+        t[0] = activate_backward<Form::activation>(affine<Form::residual>(p, x, residual, i, c, load), t[0]);
+      if constexpr (writes) store(dz + i, t[0]);
       t[1] = t[0] * (load(x + i) - load(p.mean + c));
     };
-    if constexpr (has_residual)
+    if constexpr (writes)
       if (past) {
         sum_columns<true>((end - begin) / s.C, s.C, sums, term);
         return finish(past);
@@ -137,12 +156,12 @@ void sum_dz(const Context& context, const BatchNorm& s, const Parts p, const T* 
   }
 }
 
-// From dy, whose activation is to be taken back, or from dz itself.
-template <bool training, Activation activation = Activation::none>
+// From dy, in front of which a ReLU is to be taken back, or from dz itself.
+template <bool training, Activation activation>
 void make_dx(const Context& context, const BatchNorm& s, const Parts p, const T* x, const T* dy, T* dx) {
   for_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
     vec dz = load(dy + i);
-    if constexpr (activation != Activation::none) dz = activate_backward<activation>(affine<false>(p, x, nullptr, i, c, load), dz);
+    if constexpr (activation != Activation::none) dz = activate_backward<activation>(affine<Residual::none>(p, x, nullptr, i, c, load), dz);
     const vec scale = load(p.scale + c);
     if constexpr (!training) return store(dx + i, scale * dz);
     const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
@@ -186,13 +205,9 @@ void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, 
                         const T* residual, const R* mean, const R* rstd, T* dx, R* dgamma, R* dbeta, T* dresidual, void* scratch) {
   const Parts p = lay_out(s, scratch);
   set_affine(s, p, gamma, beta, mean, rstd);
-  with_activation(s.activation, [&](auto constant) {
-    constexpr Activation activation = decltype(constant)::activation;
-    if (s.residual)
-      sum_dz<activation, true>(context, s, p, x, dy, residual, dresidual);
-    else
-      sum_dz<activation, false>(context, s, p, x, dy, nullptr, nullptr);
-  });
+  const bool written = s.residual || is_costly(s.activation);
+  T* const dz = s.residual ? dresidual : dx;
+  with_form(s, s.residual, [&](auto form) { sum_dz<decltype(form)>(context, s, p, x, dy, s.residual ? residual : nullptr, dz); });
   const double per_row = 1 / double(larger(s.rows, 1));
   for (int64_t c = 0; c < s.C; c++) {
     dbeta[c] = R(p.total_first[c]);
@@ -203,11 +218,12 @@ void batchnorm_backward(const Context& context, const BatchNorm& s, const T* x, 
     p.dz_mean[i] = real(p.total_first[c] * per_row);
     p.slope[i] = real(p.scale[i] * (p.total_second[c] * per_row * rstd[c] * rstd[c]));
   }
-  if (s.residual) return s.training ? make_dx<true>(context, s, p, x, dresidual, dx) : make_dx<false>(context, s, p, x, dresidual, dx);
-  with_activation(s.activation, [&](auto constant) {
+  const auto make = [&](auto constant, const T* from) {
     constexpr Activation activation = decltype(constant)::activation;
-    s.training ? make_dx<true, activation>(context, s, p, x, dy, dx) : make_dx<false, activation>(context, s, p, x, dy, dx);
-  });
+    s.training ? make_dx<true, activation>(context, s, p, x, from, dx) : make_dx<false, activation>(context, s, p, x, from, dx);
+  };
+  if (s.activation == Activation::relu && !written) return make(Form<Activation::relu, Residual::none>(), dy);
+  make(Form<Activation::none, Residual::none>(), written ? dz : dy);
 }
 
 }  // namespace fastnn::FASTNN_TABLE
