@@ -37,8 +37,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self._takes: list[_Take] = []  # newest use first
         self._last: _Take | None = None  # which ran last
         self.busy = False  # a call of it within one, by a signal's handler or a finalizer, runs eagerly: there is one set of buffers
-        self._state = _C.from_numpy(np.zeros(2, np.int64))
-        self._copies = devices.Copies(self._state)
+        self._drawn = np.zeros(2, np.int64)  # seed and draw, which kernels read
+        self._copies = devices.Copies(_C.from_numpy(self._drawn))
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -143,8 +143,12 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         return take
 
     def _drawing(self, generator: random.Generator) -> Any:
-        self._copies.write(np.array([generator.seed, generator.draw], np.int64))
+        self._tell(generator)
         return generator.counting_from_here(self._copies)
+
+    def _tell(self, generator: random.Generator) -> None:
+        self._drawn[0], self._drawn[1] = generator.seed, generator.draw
+        self._copies.write(self._drawn)
 
     # --- all others
 
@@ -167,7 +171,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             take.span = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
         generator = random.default_generator()
         if take.draws:
-            self._copies.write(np.array([generator.seed, generator.draw], np.int64))
+            self._tell(generator)
             generator.draw += take.draws
         before = [part.state() for part in take.parts] if take.looks else []
         for part in take.parts:
@@ -278,8 +282,8 @@ def attributes(holder: Any) -> dict[str, Any]:
 
 
 def settings(module: Any) -> tuple[Any, ...]:
-    """What a module is made of: attributes (its mode among them), parameters, buffers, modules below and their order."""
-    return (attributes(module), *[dict(part) for part in (module._parameters, module._buffers, module._modules)], tuple(module._modules))
+    """What a module is made of: attributes (its mode, parameters, buffers and modules below among them), and the order of these modules."""
+    return attributes(module), tuple(module._modules)
 
 
 class _Take:
@@ -305,7 +309,9 @@ class _Take:
         self.parts = [part for part, _ in recorder.parts]
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
-        self.settings = [settings(m) for m in self.modules]
+        self.settings = [attributes(m) for m in self.modules]
+        self.branching = [m for m in self.modules if len(m._modules) > 1]
+        self.orders = [tuple(m._modules) for m in self.branching]  # which dicts that are equal may differ in
         self.zeros = [(m.__dict__, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
         self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
@@ -314,7 +320,6 @@ class _Take:
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]
-        self.hooks = [m._hooks for m in self.modules]
 
     def make(self, memory: _C.ReplayMemory) -> None:
         self.replay = _C.Replay(self.core, self.results, self.gradients, memory)
@@ -325,13 +330,13 @@ class _Take:
         return [t._array for t in self.tensors] != self.arrays
 
     def fits(self) -> bool:
-        now = [(m.__dict__, m._parameters, m._buffers, m._modules, tuple(m._modules)) for m in self.modules]
+        """It stands in front of every replay: what has not changed is to cost next to nothing."""
         return (
-            unchanged(now, self.settings)
+            unchanged([m.__dict__ for m in self.modules], self.settings)
+            and [tuple(m._modules) for m in self.branching] == self.orders
             and [copysign(1, own[name]) for own, name in self.zeros] == self.signs
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
-            and not any(self.hooks)
             and all([(leaf._grad is not None) == had for leaf, had in self.begun])
             and all([part.fits() for part in self.parts])
         )

@@ -59,7 +59,9 @@ class Update:
         if recorder is None:
             return
         self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one
-        self.kept, self.form = self.optimizer._state, self._form()
+        self.kept, self.form, self.formed = self.optimizer._state, self._form(), self.optimizer._checked
+        self.written: list[Any] = [None] * len(self.launches)  # in each launch's rates, for
+        self.written_for: Any = None, None  # these rates, and options as they were last checked
         self.where = [_span(launch.positions) for _, launch in self.launches]
         recording.host_part(self, self.before)
 
@@ -73,24 +75,31 @@ class Update:
         """Refuses here what the step would refuse: nothing is done yet, by no part."""
         o = self.optimizer
         o._refuse_edits()
-        if o._state is not self.kept or self._form() != self.form:
+        if o._state is not self.kept or o.measure_updates != self.form[0]:
             return False
+        if o._checked is not self.formed:  # another list where anything was edited
+            if self._form() != self.form:
+                return False
+            self.formed = o._checked
         self.lrs = o._rates(o.steps + self.ahead)
         return True
 
     def advance(self) -> None:
         o = self.optimizer
         lrs, self.lrs = o.rates() if self.lrs is None else self.lrs, None
-        for where, (kind, launch) in zip(self.where, self.launches):
-            rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
-            if o._rates_at.get(id(launch.rates)) != rates:
+        same = self.written_for[1] is o._checked and self.written_for[0] == lrs
+        for i, (where, (kind, launch)) in enumerate(zip(self.where, self.launches)):
+            if not same or o._rates_at.get(id(launch.rates)) is not self.written[i]:
+                rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
                 launch.rates.write(np.array(rates, np.float64))
-                o._rates_at[id(launch.rates)] = rates
-            counts = o._counts[where] + 1
+                o._rates_at[id(launch.rates)] = self.written[i] = rates
+            counts = o._counts[where]  # itself, or copies of some of them
+            counts += 1
             launch.t.write(counts)
-            o._counts[where] = counts
-        o._moved = self.moved
-        o.steps += 1
+            if type(where) is list:
+                o._counts[where] = counts
+        self.written_for = lrs, o._checked
+        vars(o).update(_moved=self.moved, steps=o.steps + 1)  # past what looks at names and values that are given
 
     def state(self) -> Any:
         return self.optimizer.steps, self.optimizer._counts.copy()

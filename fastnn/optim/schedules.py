@@ -87,6 +87,8 @@ def _refuse_no_time(t: Any) -> None:
 
 def rate_at(lr: Any, step: int, steps_per_epoch: int | None, what: str = "lr") -> float:
     """What a rate (a number, a Schedule, a function of the step) is at a step."""
+    if type(lr) is float and 0 <= lr < inf:
+        return lr
     try:
         rate = lr.at(step, steps_per_epoch) if isinstance(lr, Schedule) else _asked(lr, step, what) if callable(lr) else lr
     except OverflowError:
