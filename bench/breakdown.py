@@ -17,7 +17,10 @@ WARM_UP = 3
 
 # kind of work: our rows, PyTorch's operators
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "convolution forward": (("conv2d_forward",), ("mkldnn_convolution", "_slow_conv2d_forward", "thnn_conv2d")),
+    "convolution forward": (  # ours with the batch normalisation behind it, or a residual
+        ("conv2d_forward", "conv2d_batchnorm_forward", "conv2d_add_forward"),
+        ("mkldnn_convolution", "_slow_conv2d_forward", "thnn_conv2d"),
+    ),
     "convolution backward": (
         ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_add_backward_input", "conv2d_normalized_backward_weight"),
         ("convolution_backward",),

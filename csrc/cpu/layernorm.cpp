@@ -1,7 +1,7 @@
 // Normalisation of rows by their own mean and variance, y = gamma (x - mean) rstd + beta. A block has several whole rows; each is read
 // again from the cache: for the mean, for the squared distances from it, for y.
 #include "elements.h"
-#include "moments.h"
+#include "sum_lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -15,22 +15,30 @@ int64_t rows_of_backward_block(const LayerNorm& s) { return larger(rows_of_block
 // sums[k] = sum over i < D of the k-th addend; term(i, t, load) gives the addends of a vector
 template <int n, class Term>
 INLINE void sum_row(int64_t D, real (&sums)[n], const Term& term) {
-  const int64_t whole = D / tile_width;
-  real lanes[n][tile_width];
-  real* of_lanes[n];
-  for (int k = 0; k < n; k++) of_lanes[k] = lanes[k];
-  sum_rows(whole, tile_width, of_lanes,
-           [&](int64_t row, int64_t column, vec(&t)[n], auto load, auto) { term(row * tile_width + column, t, load); });
-  for_vectors(0, D % tile_width, [&](int64_t c, auto load, auto store) {
-    vec t[n];
-    term(whole * tile_width + c, t, load);
-    for (int k = 0; k < n; k++) store(lanes[k] + c, load(lanes[k] + c) + t[k]);
-  });
-  for (int k = 0; k < n; k++) {
-    vec total = zero();
-    UNROLL for (int v = 0; v < tile_vectors; v++) total += load(lanes[k] + v * N_LANES);
-    sums[k] = sum_lanes(total);
+  constexpr int vectors = 4;
+  constexpr int64_t stretch = 16 * vectors * N_LANES;  // numbers added up before their sum joins the total: less is rounded away
+  vec total[n] = {};
+  for (int64_t begin = 0; begin < D; begin += stretch) {
+    const int64_t end = smaller(begin + stretch, D);
+    int64_t i = begin;
+    vec s[vectors][n] = {};
+    for (; i + vectors * N_LANES <= end; i += vectors * N_LANES) UNROLL for (int v = 0; v < vectors; v++) {
+        vec t[n];
+        term(i + v * N_LANES, t, [](const auto* p) { return load(p); });
+        UNROLL for (int k = 0; k < n; k++) s[v][k] += t[k];
+      }
+    for_vectors(i, end, [&](int64_t at, auto load_part, auto store_part) {
+      vec t[n];
+      term(at, t, load_part);
+      UNROLL for (int k = 0; k < n; k++) {
+        real part[N_LANES] = {};
+        store_part(part, t[k]);  // 0 in the lanes beyond the row, whatever the addend makes of nothing
+        s[0][k] += load(part);
+      }
+    });
+    UNROLL for (int k = 0; k < n; k++) total[k] += (s[0][k] + s[1][k]) + (s[2][k] + s[3][k]);
   }
+  for (int k = 0; k < n; k++) sums[k] = sum_lanes(total[k]);
 }
 
 struct RowMoments {
@@ -41,12 +49,13 @@ struct RowMoments {
 INLINE RowMoments moments_of_row(const T* x, int64_t D, double eps) {
   real sum[1], sums[2];
   sum_row(D, sum, [=](int64_t i, vec(&t)[1], auto load) { t[0] = load(x + i); });
-  const real center = sum[0] / real(D);
+  const double each = 1 / double(D);
+  const real center = sum[0] * real(each);
   sum_row(D, sums, [=](int64_t i, vec(&t)[2], auto load) {
     t[0] = load(x + i) - set(center);
     t[1] = t[0] * t[0];
   });
-  const double drift = double(sums[0]) / double(D), variance = double(sums[1]) / double(D) - drift * drift;
+  const double drift = double(sums[0]) * each, variance = double(sums[1]) * each - drift * drift;
   return {real(double(center) + drift), real(1 / __builtin_sqrt(variance + eps))};
 }
 

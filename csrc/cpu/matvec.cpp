@@ -1,5 +1,6 @@
 // y = activation(w x + bias) for one vector: every weight is read once, where it lies. Rows of w are taken four at a time.
 #include "matvec.h"
+#include "sum_lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {

@@ -3,6 +3,7 @@
 #include "elements.h"
 #include "math.h"
 #include "moments.h"
+#include "sum_lanes.h"
 #include "walk.h"
 
 namespace fastnn::FASTNN_TABLE {

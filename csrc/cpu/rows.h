@@ -2,6 +2,7 @@
 #pragma once
 #include "elements.h"
 #include "math.h"
+#include "sum_lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {

@@ -128,15 +128,6 @@ INLINE vec broadcast(const real* p) {
 #endif
 }
 
-// Sum of the lanes, always in the same order: halves are added until one is left.
-INLINE real sum_lanes(vec a) {
-  real s[N_LANES];
-  store(s, a);
-  for (int half = N_LANES / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; i++) s[i] += s[i + half];
-  return s[0];
-}
-
 // step(i, load, store) on full vectors of [begin, end), then once on the tail with masked load and store.
 template <class F>
 INLINE void for_vectors(int64_t begin, int64_t end, F step) {

@@ -1,17 +1,8 @@
 // Squares of N_LANES x N_LANES in registers, transposed.
 #pragma once
-#include "simd.h"
+#include "sum_lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
-
-template <int... I>
-struct Lanes {};
-template <int count, int... I>
-struct LanesUpTo : LanesUpTo<count - 1, count - 1, I...> {};
-template <int... I>
-struct LanesUpTo<0, I...> {
-  using type = Lanes<I...>;
-};
 
 // Which elements of a and b, one after the other, an instruction of the transpose takes: single ones or pairs by turns within each four of
 // them, or whole fours by turns of a and then of b; those of the lower (0) or the upper (1) place.

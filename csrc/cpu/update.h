@@ -1,6 +1,7 @@
 // Work over lists of parameters: the elements of the whole list are cut into blocks, across parameters.
 #pragma once
 #include "elements.h"
+#include "sum_lanes.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {

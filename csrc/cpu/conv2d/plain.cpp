@@ -1,5 +1,6 @@
 // Plain loops: correct for every shape. They serve what no faster form accepts, such as groups of a few channels.
 #include "../activation.h"
+#include "../sum_lanes.h"
 #include "algorithm.h"
 
 namespace fastnn::FASTNN_TABLE {
