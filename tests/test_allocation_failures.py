@@ -245,7 +245,14 @@ def test_a_search_begins_anew_where_it_began(name: str) -> None:
 
 @pytest.mark.parametrize(
     "optimizer, keywords, replay",
-    [("Adam", {}, True), ("Adam", {}, False), ("Adam", {"accumulate": 2}, False), ("Lookahead", {}, True), ("Together", {}, False)],
+    [
+        ("Adam", {}, True),
+        ("Adam", {}, False),
+        ("Adam", {"accumulate": 2}, True),
+        ("Adam", {"accumulate": 2}, False),
+        ("Lookahead", {}, True),
+        ("Together", {}, False),
+    ],
     ids=str,
 )
 def test_a_fit_goes_on_where_it_failed(optimizer: str, keywords: dict[str, Any], replay: bool) -> None:
@@ -269,6 +276,37 @@ def test_a_fit_goes_on_where_it_failed(optimizer: str, keywords: dict[str, Any],
         t.optimizer.zero_grad()
 
     assert Attack(make, fit, state, recover).run() > 50
+
+
+def test_several_batches_that_do_not_fit_together_are_taken_one_after_the_other() -> None:
+    """Whichever allocation fails, a fit that replays by itself ends with the same bits, or raises and goes on where it stood."""
+
+    def fit(t: Trainer) -> Trainer:
+        t.fit(DATA, 1, batch_size=4, progress=False, restore_best=False)
+        return t
+
+    def made() -> Trainer:
+        fastnn.seed(2)
+        model = net()
+        return Trainer(model, optim.Adam(model.parameters(), 1e-2), seed=3, ema=0.9, device="cpu", accumulate=2)
+
+    expected, replayed = state(fit(made())), {"replayed": 0, "eager": 0}
+    for k in itertools.count(1):
+        t = made()
+        _C.fail_allocation(k)
+        try:
+            fit(t)
+            left = _C.fail_allocation(0)
+            replayed[t.replayed.partition(":")[0]] += left == 0
+            assert left > 0 or t.replayed == "eager: the 2 batches of a step do not fit into memory together"
+        except fastnn.OutOfMemoryError:
+            left = _C.fail_allocation(0)
+            t.optimizer.zero_grad()
+            t.fit(DATA, 1 - t.epoch, batch_size=4, progress=False, restore_best=False)
+        assert state(t) == expected, k
+        if left > 0:
+            break
+    assert replayed["eager"] > 10 and replayed["replayed"] == 0
 
 
 def test_a_checkpoint_is_written_whole_and_read_whole(tmp_path: Path) -> None:

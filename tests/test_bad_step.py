@@ -350,11 +350,13 @@ def test_the_state_is_that_before_the_step(replay: bool, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("replay", [True, False])
-def test_sums_are_those_before_the_step_too(replay: bool) -> None:
-    """Of three batches added up, the third holds the NaN."""
-    t, error = diverge(plain(), Loader(samples(nan_at=46), 8, normalize=AS_IT_IS), accumulate=3, replay=replay)
-    assert error.samples is not None and list(error.samples) == list(range(24, 48))
-    assert (t.batch, t.sums["samples"], t.sums["counted"]) == (3, 24, 24) and error.found is not None and error.found.sample == 22
+@pytest.mark.parametrize("nan_at", [26, 34, 46])
+def test_sums_are_those_before_the_step_too(nan_at: int, replay: bool) -> None:
+    """Of three batches added up, one holds the NaN: all have been taken by a replay, and those up to it otherwise."""
+    t, error = diverge(plain(), Loader(samples(nan_at=nan_at), 8, normalize=AS_IT_IS), accumulate=3, replay=replay)
+    assert error.samples is not None and list(error.samples) == list(range(24, 48 if replay else nan_at // 8 * 8 + 8))
+    assert (t.batch, t.sums["samples"], t.sums["counted"]) == (3, 24, 24) and error.found is not None and error.found.sample == nan_at - 24
+    assert "the input holds NaN or infinity; look at the data" in str(error)
 
 
 def _bytes(t: Trainer) -> dict[str, bytes]:

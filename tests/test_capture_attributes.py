@@ -12,6 +12,8 @@ import torch
 import fastnn
 from fastnn import nn, optim
 
+pytestmark = pytest.mark.usefixtures("without_memory_checks")
+
 
 class Listed(list[float]):
     pass
@@ -115,6 +117,52 @@ def test_replaced_parameters_and_groups_are_seen() -> None:
     optimizer.param_groups[0]["params"] = optimizer.param_groups[0]["params"][:1]
     with pytest.raises(ValueError, match="param_groups no longer hold the 4 parameters"):
         step(x)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_parameter_that_moves_to_the_next_group_is_seen(captured: bool) -> None:
+    """In place, so that the groups one after the other hold what they held: from then on it has that group's rate."""
+    fastnn.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
+    weight, bias, *rest = parameters = list(model.parameters())
+    optimizer = optim.SGD([{"params": parameters[:2], "lr": 0.1}, {"params": rest, "lr": 0.0}])
+
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = fastnn.capture(step) if captured else step
+    x = fastnn.tensor(np.ones((2, 4), np.float32))
+    run(x), run(x)
+    optimizer.param_groups[1]["params"].insert(0, optimizer.param_groups[0]["params"].pop())
+    before = [p.numpy().copy() for p in (weight, bias)]
+    run(x)
+    assert not np.array_equal(weight.numpy(), before[0]) and np.array_equal(bias.numpy(), before[1])
+
+
+def test_an_option_that_is_an_array_is_seen_when_it_changes_in_place() -> None:
+    results = []
+    for captured in (False, True):
+        decay = np.array(0.0)
+        w = fastnn.tensor(np.ones(3, np.float32), requires_grad=True)
+        optimizer = optim.SGD([w], 0.1, weight_decay=decay)  # type: ignore[arg-type]
+
+        def step(x: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()  # noqa: B023 (called at once)
+            loss = (w * x).sum()  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss
+
+        run, x = fastnn.capture(step) if captured else step, fastnn.tensor(np.ones(3, np.float32))
+        run(x), run(x)
+        decay[...] = 0.5
+        run(x)
+        results.append(w.numpy().tolist())
+    assert results[0] == results[1]
 
 
 def test_the_order_of_layers_is_seen() -> None:

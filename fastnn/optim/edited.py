@@ -36,12 +36,15 @@ def take_in_rates(groups: list[dict[str, Any]], before: list[dict[str, Any]]) ->
 
 
 def remembered(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The groups as they are. Lists among their options are copied, since an element of theirs may change."""
+    """The groups as they are. Lists and arrays among their options are copied, since what they hold may change."""
     return [{k: v if k in _PARAMETERS else _fixed(v) for k, v in group.items()} for group in groups]
 
 
 def _fixed(value: Any) -> Any:
-    return list(value) if isinstance(value, list) else tuple(value) if getattr(value, "ndim", 0) == 1 else value
+    if isinstance(value, list):
+        return list(value)
+    dimensions = getattr(value, "ndim", None)  # of an array
+    return value.item() if dimensions == 0 else tuple(value) if dimensions == 1 else value
 
 
 def refused(name: str, number: int, error: Exception) -> Exception:

@@ -60,6 +60,7 @@ class Update:
             return
         self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one
         self.kept, self.form, self.formed = self.optimizer._state, self._form(), self.optimizer._checked
+        self.sizes = self._sizes()
         self.written: list[Any] = [None] * len(self.launches)  # in each launch's rates, for
         self.written_for: Any = None, None  # these rates, and options as they were last checked
         self.where = [_span(launch.positions) for _, launch in self.launches]
@@ -71,11 +72,15 @@ class Update:
         groups = [([o._uses(slot, g) for slot in o.slots], o._kind(g["params"][0], g) if g["params"] else None) for g in o.param_groups]
         return [o.measure_updates, *groups, *[tuple(map(id, g["params"])) for g in o.param_groups]]
 
+    def _sizes(self) -> list[int]:
+        """Where groups end: their parameters are the same in the same order, as the optimizer sees to."""
+        return [len(group["params"]) for group in self.optimizer.param_groups]
+
     def fits(self) -> bool:
         """Refuses here what the step would refuse: nothing is done yet, by no part."""
         o = self.optimizer
         o._refuse_edits()
-        if o._state is not self.kept or o.measure_updates != self.form[0]:
+        if o._state is not self.kept or o.measure_updates != self.form[0] or self._sizes() != self.sizes:
             return False
         if o._checked is not self.formed:  # another list where anything was edited
             if self._form() != self.form:

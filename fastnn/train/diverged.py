@@ -102,7 +102,8 @@ def why_diverged(trainer: Trainer, value: float) -> str:
     where = f"the loss is {value} at {_place(trainer)}"
     if trainer._batch is not None and evaluation.count_of(trainer.loss, trainer._batch[1]) == 0:
         return f"{where}: every label of the batch is ignored or weighs nothing, so its mean divides by 0; larger batches or fewer such labels do"
-    if trainer._batch is not None and not np.isfinite(trainer._batch[0].numpy()).all():
+    given = [x for x, *_ in trainer.stepping.parts] or ([] if trainer._batch is None else trainer._batch[:1])
+    if not all(np.isfinite(x.numpy()).all() for x in given):
         return f"{where}: the input holds NaN or infinity; look at the data and its normalisation"
     rate = trainer.optimizer.rates()[0]
     if not trainer.optimizer.steps:

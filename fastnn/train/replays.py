@@ -15,7 +15,7 @@ from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
 from .op_by_op import SharedPart
-from .put_back import put_back
+from .put_back import put_back, steps_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -56,7 +56,7 @@ class Replays:
         """Loss and logits of each part of one step."""
         if self.captured is None:
             return self._eager(trainer, parts)
-        trainer._batch = parts[-1][:2]
+        trainer._batch, done = parts[-1][:2], steps_of(trainer.optimizer)
         if not unchanged(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
             self.captured = self._capture(trainer)
@@ -65,10 +65,15 @@ class Replays:
         except _C.CaptureError as error:  # as if it had not begun
             self.refuse(trainer, str(error).removeprefix("capture: "), error)
             return self._eager(trainer, parts)
+        except _C.OutOfMemoryError as error:  # nothing is done: all batches of a step at once take more than one after the other
+            if len(parts) == 1 or steps_of(trainer.optimizer) != done:
+                raise
+            self.refuse(trainer, f"the {len(parts)} batches of a step do not fit into memory together", error)
+            return self._eager(trainer, parts)
         return results
 
-    def refuse(self, trainer: Trainer, reason: str, error: _C.CaptureError | None = None) -> None:
-        """The rest of the fit is eager, or where replays were asked for, CaptureError."""
+    def refuse(self, trainer: Trainer, reason: str, error: Exception | None = None) -> None:
+        """The rest of the fit is eager; or where replays were asked for, the error is raised, CaptureError if there is none."""
         if self.wanted is True:
             raise error or _C.CaptureError(reason)
         self.end()

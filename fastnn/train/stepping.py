@@ -71,6 +71,11 @@ class Stepping(Settled):
         """Whether a fit is within a step."""
         return bool(self._parts)
 
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Of the step under way, as far as they have been taken."""
+        return self._parts
+
     def steps(self, loader: Loader) -> int:
         """How many an epoch has."""
         return -(-len(loader) // self.accumulate)

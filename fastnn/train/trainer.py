@@ -49,7 +49,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. precision: "float32", or "bf16" for mixed
     training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: preprocessing; left
     out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
-    what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch. clip_norm,
+    what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch; a replayed step
+    has all of them at once, and where memory has no room for that, or labels weigh differently, steps are eager. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
     evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a
     model that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a
