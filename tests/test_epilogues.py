@@ -114,6 +114,7 @@ REAL = [
     plain_geometry(40, 16, 13, 16, 3, 2),  # with a stride
     plain_geometry(1, 3, 65, 64, 7, 2),  # of a first layer
     plain_geometry(3, 20, 9, 40, 5),  # directly
+    plain_geometry(3, 40, 5, 33, 1),  # a product of matrices
     *LONG_SUMS,
 ]
 
