@@ -39,6 +39,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self.busy = False  # a call of it within one, by a signal's handler or a finalizer, runs eagerly: there is one set of buffers
         self._drawn = np.zeros(2, np.int64)  # seed and draw, which kernels read
         self._copies = devices.Copies(_C.from_numpy(self._drawn))
+        self.computing = False  # whether kernels of the last call have begun: until then nothing is done
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
@@ -50,7 +51,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             )
         if self.busy:
             return self.step_fn(*args, **keywords)
-        self.busy = True
+        self.busy, self.computing = True, False
         try:
             return self._replayed_or_recorded(args, keywords)
         finally:
@@ -170,10 +171,11 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             ends = [(a.data_ptr, a.data_ptr + a.nbytes) for a in replay.kept()]
             take.span = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
         generator = random.default_generator()
+        before = [part.state() for part in take.parts] if take.looks else []
+        self.computing = True
         if take.draws:
             self._tell(generator)
             generator.draw += take.draws
-        before = [part.state() for part in take.parts] if take.looks else []
         for part in take.parts:
             part.advance()
         if take.looks:

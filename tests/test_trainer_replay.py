@@ -89,6 +89,21 @@ def test_an_ignored_label_ends_the_replays_of_several_batches() -> None:
     assert results[0] == results[1] and t.replayed.startswith("eager: batches of one step count by more")
 
 
+def test_memory_that_ends_within_a_replay_does_not_repeat_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels have run: statistics of batch normalisation would move twice."""
+
+    def ended(*_: Any) -> None:
+        raise _C.OutOfMemoryError("within the step")
+
+    t = trainer(accumulate=2)
+    nothing = data.Loader((np.full((32, 1, 6, 6), np.nan, np.float32), np.arange(32) % 3), 16, normalize=Normalize([0.0], [1.0]))
+    monkeypatch.setattr("fastnn.train.trainer.check_loss", ended)
+    monkeypatch.setattr("fastnn.train.stepping.look_at_input", lambda x: None)
+    with pytest.raises(fastnn.OutOfMemoryError, match="within the step"):
+        t.fit(nothing, 1, progress=False)
+    assert t.replayed.startswith("replayed: ") and t.model.state_dict()["1.num_batches_tracked"] <= 2
+
+
 def test_a_training_resumed_in_the_middle_is_the_same(tmp_path: Path) -> None:
     class Stop(Callback):
         def after_step(self, trainer: Trainer, loss: float) -> None:

@@ -15,7 +15,7 @@ from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
 from .op_by_op import SharedPart
-from .put_back import put_back, steps_of
+from .put_back import put_back
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -56,7 +56,7 @@ class Replays:
         """Loss and logits of each part of one step."""
         if self.captured is None:
             return self._eager(trainer, parts)
-        trainer._batch, done = parts[-1][:2], steps_of(trainer.optimizer)
+        trainer._batch = parts[-1][:2]
         if not unchanged(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
             self.captured = self._capture(trainer)
@@ -65,8 +65,8 @@ class Replays:
         except _C.CaptureError as error:  # as if it had not begun
             self.refuse(trainer, str(error).removeprefix("capture: "), error)
             return self._eager(trainer, parts)
-        except _C.OutOfMemoryError as error:  # nothing is done: all batches of a step at once take more than one after the other
-            if len(parts) == 1 or steps_of(trainer.optimizer) != done:
+        except _C.OutOfMemoryError as error:  # all batches of a step at once take more than one after the other
+            if len(parts) == 1 or self.captured.computing:
                 raise
             self.refuse(trainer, f"the {len(parts)} batches of a step do not fit into memory together", error)
             return self._eager(trainer, parts)
