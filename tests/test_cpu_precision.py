@@ -413,7 +413,8 @@ def test_a_residual_is_added_to_the_sum(way: Table) -> None:
         x, w, dy = (rounded(o) for o in operands(geometry))
         y = call("conv2d_forward", geometry, [x, w, None], way.dtype)["y"]
         added = call("conv2d_add_forward", (*geometry, "relu"), [x, w, None, dy], way.dtype)["y"]
-        assert _C.last_call()["algorithm"] == expected_prefix(way, "forward", geometry) + "direct"
+        rounding = expected_prefix(way, "forward", geometry)
+        assert _C.last_call()["algorithm"] == (rounding + "direct" if rounding or geometry[1][2] > 1 else "one_by_one")
         assert np.array_equal(added, stored(way, np.maximum(y + dy, 0)))
 
 
