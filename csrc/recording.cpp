@@ -154,7 +154,8 @@ void Recording::use(int block, int entry) {
 void Recording::write(int block) {
   Block& b = blocks_[size_t(block)];
   if (b.origin == Origin::argument)
-    throw CaptureRefused("argument " + std::to_string(b.number) + " of the step is written in place: arguments are copies in later steps");
+    throw CaptureRefused("argument " + std::to_string(b.number) +
+                         " of the step is written in place, and a replay only reads its arguments: let the step write to a copy");
   b.written = true;
 }
 

@@ -95,7 +95,8 @@ Replay::~Replay() { forget_graphs(); }
 void Replay::plan() {
   const auto& blocks = recording_->blocks();
   const auto& entries = recording_->entries();
-  offsets_.assign(blocks.size(), 0), scratch_offsets_.assign(entries.size(), 0), early_.assign(entries.size(), false);
+  lent_.assign(blocks.size(), false), offsets_.assign(blocks.size(), 0);
+  scratch_offsets_.assign(entries.size(), 0), early_.assign(entries.size(), false);
   for (size_t e = 0; e < entries.size(); e++)
     if (entries[e].kind == Kind::copy && !entries[e].device->is_cpu()) {
       const int from = entries[e].operands[0].blocks[0], to = entries[e].operands[1].blocks[0];
@@ -109,6 +110,10 @@ void Replay::plan() {
     if (std::find(devices_.begin(), devices_.end(), block.device) == devices_.end()) devices_.push_back(block.device);
     if (block.written && block.origin != Origin::made) written_.push_back(block.array.storage);
   }
+  if (devices_ == std::vector<Device*>{&cpu()}) {
+    for (size_t b = 0; b < blocks.size(); b++) lent_[b] = blocks[b].origin == Origin::argument;
+    for (const Leaving& leaving : leaving_) lent_[size_t(leaving.block)] = false;  // outlives the run
+  }
   contexts_.reserve(devices_.size());
   for (Device* device : devices_) {
     streams_.push_back(device->stream());
@@ -116,7 +121,7 @@ void Replay::plan() {
     std::vector<size_t*> offsets;
     for (size_t b = 0; b < blocks.size(); b++) {
       const auto& block = blocks[b];
-      if (block.device != device || (block.origin != Origin::made && block.origin != Origin::argument)) continue;
+      if (block.device != device || lent_[b] || (block.origin != Origin::made && block.origin != Origin::argument)) continue;
       tenants.push_back({block.bytes, block.origin == Origin::argument ? -1 : block.first, block.last});
       offsets.push_back(&offsets_[b]);
     }
@@ -154,6 +159,7 @@ size_t Replay::arena() const {
 void* Replay::address(int block) const {
   const auto& b = recording_->blocks()[size_t(block)];
   if (b.origin == Origin::constant || b.origin == Origin::outside) return b.array.data();
+  if (lent_[size_t(block)]) return arguments_[size_t(b.number)].data();
   return static_cast<char*>(memory_->of(*b.device)->data()) + offsets_[size_t(block)];
 }
 
@@ -161,17 +167,25 @@ void* Replay::address(int block) const {
 Array Replay::array(const Leaving& leaving) const {
   const auto& b = recording_->blocks()[size_t(leaving.block)];
   if (b.origin == Origin::constant || b.origin == Origin::outside) return {leaving.shape, leaving.dtype, b.array.storage};
+  if (lent_[size_t(leaving.block)]) return {leaving.shape, leaving.dtype, arguments_[size_t(b.number)].storage};
   const std::shared_ptr<Storage> whole = memory_->of(*b.device)->storage;
   return {leaving.shape, leaving.dtype, std::make_shared<Storage>(*b.device, address(leaving.block), b.bytes, [whole] {})};
 }
 
-// Turns blocks into addresses. Again when the memory grew for another replay of the same step.
+void Replay::point(void*& operand, int block) {
+  if (lent_[size_t(block)])
+    lent_pointers_.push_back({&operand, recording_->blocks()[size_t(block)].number});
+  else
+    operand = address(block);
+}
+
+// Turns blocks into addresses, but for what is lent. Again when the memory grew for another replay of the same step.
 void Replay::bind() {
   for (const auto& [device, bytes] : needed_)
     if (bytes) memory_->need(*const_cast<Device*>(device), bytes);
   if (bound_ == memory_->changes()) return;
   forget_graphs();
-  pointers_.clear(), lists_.clear(), steps_.clear(), looks_.clear(), kept_.clear();
+  pointers_.clear(), lists_.clear(), lent_pointers_.clear(), steps_.clear(), looks_.clear(), kept_.clear();
   size_t count = 0;
   for (const auto& entry : recording_->entries()) count += entry.operands.size() + 1;
   pointers_.reserve(count);  // steps point into it
@@ -181,11 +195,13 @@ void Replay::bind() {
     for (const auto& part : entry.operands) {
       if (entry.kind == Kind::look) break;
       if (!part.list) {
-        pointers_.push_back(part.blocks.empty() ? nullptr : address(part.blocks[0]));
+        pointers_.push_back(nullptr);
+        if (!part.blocks.empty()) point(pointers_.back(), part.blocks[0]);
         continue;
       }
       Lists& lists = lists_.emplace_back();
-      for (int block : part.blocks) lists.data.push_back(address(block));
+      lists.data.resize(part.blocks.size());
+      for (size_t i = 0; i < part.blocks.size(); i++) point(lists.data[i], part.blocks[i]);
       lists.list = {lists.data.data(), part.sizes.data(), int64_t(part.blocks.size())};
       pointers_.push_back(&lists.list);
     }
@@ -218,10 +234,23 @@ bool Replay::fits(const std::vector<Array>& arguments) const {
   return true;
 }
 
-bool Replay::begin(const std::vector<Array>& arguments) {
-  for (const Array& array : arguments) refuse_without_bytes(array);
-  if (!fits(arguments)) return false;
+// What lies in the memory that the run writes to (gradients of the last one) is copied.
+std::vector<Array> Replay::apart(std::vector<Array> arguments) const {
+  for (Array& array : arguments) {
+    const Array* memory = memory_->of(array.device());
+    const std::less<const char*> before;
+    const auto* at = static_cast<const char*>(array.data());
+    const auto* begin = memory ? static_cast<const char*>(memory->data()) : at;
+    if (memory && !before(at, begin) && before(at, begin + memory->bytes())) array = array.to(array.device());
+  }
+  return arguments;
+}
+
+bool Replay::begin(const std::vector<Array>& given) {
+  for (const Array& array : given) refuse_without_bytes(array);
+  if (!fits(given)) return false;
   bind();
+  std::vector<Array> arguments = apart(given);
   for (const auto& entry : recording_->entries())
     if (entry.kind == Kind::labels) {
       const auto& block = recording_->blocks()[size_t(entry.operands[0].blocks[0])];
@@ -231,12 +260,15 @@ bool Replay::begin(const std::vector<Array>& arguments) {
   for (const Leaving& leaving : results_)
     copies.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
   copies_ = std::move(copies);
-  for (const auto& block : recording_->blocks())
-    if (block.origin == Origin::argument && block.first >= 0) {
-      const Array& from = arguments[size_t(block.number)];
-      from.storage->used_on(block.device->stream());
-      block.device->copy(address(int(&block - recording_->blocks().data())), from.data(), block.bytes);
-    }
+  for (size_t b = 0; b < lent_.size(); b++) {
+    const auto& block = recording_->blocks()[b];
+    if (block.origin != Origin::argument || block.first < 0 || lent_[b]) continue;
+    const Array& from = arguments[size_t(block.number)];
+    from.storage->used_on(block.device->stream());
+    block.device->copy(address(int(b)), from.data(), block.bytes);
+  }
+  for (const auto& [pointer, number] : lent_pointers_) *pointer = arguments[size_t(number)].data();
+  arguments_ = std::move(arguments);
   for (size_t e = 0; e < steps_.size(); e++)
     if (early_[e]) devices_[steps_[e].device]->copy_in(steps_[e].operands[1], steps_[e].operands[0], steps_[e].bytes);
   at_ = 0, exceptions_ = float_exceptions();
@@ -352,7 +384,7 @@ int Replay::run_to_look() {
   if (look < 0) {
     runs_++;
     for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
-    copies_.clear();
+    copies_.clear(), arguments_.clear();
   }
   for (const auto& storage : written_) storage->version++;  // at a look as well: a step may end there
   for (const Array& array : kept_) array.storage->version++;

@@ -1,5 +1,6 @@
 // A recording made ready to run again without Python: every array that the step makes has a place in one block of memory, planned by when
-// it is made and last used; arguments are copied to places of their own. On a GPU the kernels between two looks of the host become a graph.
+// it is made and last used. Arguments are read where they lie; where a GPU has a part in it, they are copied to places of their own, and
+// the kernels between two looks of the host become a graph.
 #pragma once
 #include <deque>
 #include <functional>
@@ -41,7 +42,7 @@ class Replay {
   ~Replay();
 
   bool fits(const std::vector<Array>& arguments) const;  // shapes, types, devices, switches
-  // Copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
+  // Keeps or copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
   bool begin(const std::vector<Array>& arguments);
   int run();  // to the next look that the host takes, whose number it returns, or to the end: -1
   std::vector<Array> looked(int look) const;
@@ -85,6 +86,8 @@ class Replay {
   void keep_packed(size_t entry);
   void run_kernel(const Step&, Context&);
   void* address(int block) const;
+  void point(void*& operand, int block);
+  std::vector<Array> apart(std::vector<Array>) const;
   Array array(const Leaving&) const;
   void run_part(size_t begin, size_t end);
   int run_to_look();
@@ -100,6 +103,7 @@ class Replay {
   std::vector<Device*> devices_;
   std::vector<void*> streams_;
   std::map<const Device*, size_t> needed_;
+  std::vector<bool> lent_;               // blocks: arguments that are read where they lie
   std::vector<size_t> offsets_;          // of each block
   std::vector<size_t> scratch_offsets_;  // of each entry
   std::map<size_t, Packed> packed_;      // by entry
@@ -107,13 +111,15 @@ class Replay {
   int64_t bound_ = -1;
   std::vector<void*> pointers_;
   std::deque<Lists> lists_;
+  std::vector<std::pair<void**, int>> lent_pointers_;  // to what is lent, and its argument's number
   std::vector<Step> steps_;
   std::vector<size_t> looks_;       // entries
   std::vector<bool> early_;         // copies to a GPU of what the host had before the step: done before all kernels
   std::map<size_t, void*> graphs_;  // by the entry where they begin
   bool graphs_refused_ = false;
-  std::vector<Array> kept_, copies_;  // copies_: of the results, from begin to the end of the run
-  std::vector<Context> contexts_;     // of devices_; a run needs no memory for them
+  std::vector<Array> kept_;
+  std::vector<Array> copies_, arguments_;  // from begin to the end of the run: of the results, and what is lent
+  std::vector<Context> contexts_;          // of devices_; a run needs no memory for them
   std::vector<std::shared_ptr<Storage>> written_;
   size_t at_ = 0, runs_ = 0;
   uint64_t exceptions_ = 0;  // when the run began

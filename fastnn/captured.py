@@ -73,14 +73,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         raise _C.CaptureError("capture: threads, precision or instruction set change again and again while the step is recorded")
 
     def _begun(self, take: _Take, arrays: list[_C.Array]) -> bool:
-        """All recordings share one memory: gradients of the last one that this one does not make anew, or that are arguments, are copied before
-        it is written to."""
+        """All recordings share one memory: gradients of the last one that this one does not make anew are copied before it is written to."""
         assert take.replay is not None
-        low, high = (0, 0) if self._last is None else self._last.span
-        inside = {at: a for a in arrays if low <= (at := a.data_ptr) < high}
-        if inside:
-            apart = {at: a.to(a.device) for at, a in inside.items()}
-            arrays = [apart.get(a.data_ptr, a) for a in arrays]
         if self._last is not take:
             anew = set(map(id, (*take.leaves, *take.bare)))
             for leaf, grad in zip(self._last.leaves, self._last.grads) if self._last is not None else ():
@@ -137,7 +131,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         for a in take.replay.written():
             if a.nbytes and a.data_ptr in places:
                 which = f"argument {places.index(a.data_ptr)} of the step is written in place, by another name"
-                raise _C.CaptureError(f"capture: {which}: arguments are copies in later steps; pass a copy of it")
+                raise _C.CaptureError(f"capture: {which}, and a replay only reads its arguments; pass a copy of it")
         self._takes = [take, *self._takes][:_MOST]
         if self.announce is not None:
             self.announce()
@@ -168,8 +162,6 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         outputs = [Tensor(a) for a in replay.results()]  # made now: a step that is done is not to fail for want of memory
         if take.binding != replay.binding:
             take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
-            ends = [(a.data_ptr, a.data_ptr + a.nbytes) for a in replay.kept()]
-            take.span = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
         generator = random.default_generator()
         before = [part.state() for part in take.parts] if take.looks else []
         self.computing = True
@@ -295,7 +287,7 @@ class _Take:
         self.rest, self.core = rest, core
         self.recorder = recording.Recorder(core)
         self.replay: _C.Replay | None = None
-        self.runs, self.binding, self.span = 0, -1, (0, 0)  # span: addresses from the first gradient to the end of the last
+        self.runs, self.binding = 0, -1
         self.grads: list[Tensor] = []
 
     def take_in(self, result: Any, draws: int, arguments: set[int]) -> None:
@@ -360,9 +352,9 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
 
     At the first call the step's Python runs twice without computing anything, and writes down what it would; the two lists must be equal, else
     CaptureError names the first difference. Then, and in all later calls, only the list runs, in one arena whose size is known before
-    (`memory`). Arguments are Tensors, which are copied to buffers of the recording, and numbers, strings or None, which are part of it. Returned
-    Tensors (alone or in tuples, lists and dicts) are copies without a history; the gradients of the parameters hold the last step's values
-    until the next call.
+    (`memory`). Arguments are Tensors, which the list reads where they lie (on a GPU: copies them to buffers of its own) and never writes to, and
+    numbers, strings or None, which are part of it. Returned Tensors (alone or in tuples, lists and dicts) are copies without a history; the
+    gradients of the parameters hold the last step's values until the next call.
     Shapes, types, devices, train() or eval(), requires_grad, the modules, their order and attributes (as `==` has it, so no signs of zeros
     within lists and no order of dicts; of lists, dicts, sets and deques the first level; not what lies inside of objects, nor of classes),
     precision and threads make other recordings; the last 8 are kept. Updates follow the optimizer's options; a step that reads one in Python

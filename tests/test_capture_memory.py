@@ -132,6 +132,45 @@ def test_a_recording_keeps_no_argument() -> None:
     assert _C.memory_stats()["allocated"] - base < captured.memory["arena"] + y.size * 4 + x.size * 4 // 2
 
 
+def test_arguments_are_read_where_they_lie() -> None:
+    """Wherever that is, with the bits of the eager step; what is returned, and a look, see the same values. No memory is planned for them."""
+    rng, seen, n = np.random.default_rng(SEED), list[float](), 3 * 1031
+
+    def step(x: fastnn.Tensor, row: fastnn.Tensor) -> tuple[fastnn.Tensor, fastnn.Tensor]:
+        fastnn.recording.look(x, lambda x: seen.append(float(x.numpy()[0, 0])))
+        return (fastnn.ops.softmax(x, -1) * row).sum(), x
+
+    captured = fastnn.capture(step)
+    for offset in (0, 1, 5, 0):
+        flat = rng.standard_normal(n + 8, np.float32)
+        x = fastnn.from_dlpack(flat[offset : offset + n].reshape(3, -1))
+        row = fastnn.tensor(rng.standard_normal(n // 3, np.float32))
+        fresh, own = captured(x, row)
+        assert np.array_equal(fresh.numpy(), step(x, row)[0].numpy()) and np.array_equal(own.numpy(), x.numpy())
+        flat[:] = 0
+        assert own.numpy().all(), "a copy"
+    assert len(seen) == 8 and seen[::2] == seen[1::2]
+    assert 2 * n * 4 <= captured.memory["arena"] < 2.5 * n * 4, "two results of the size of x"
+
+
+def test_an_argument_lives_until_the_step_is_done() -> None:
+    x = fastnn.tensor(np.zeros(1000, np.float32))
+    core = _C.Recording([x._array])
+    core.start()
+    try:
+        y = x + 1.0
+    finally:
+        core.stop()
+    replay = _C.Replay(core, [y._array], [], _C.ReplayMemory())
+    before = _C.memory_stats()["allocated"]
+    assert replay.begin([fastnn.tensor(np.full(1000, 3, np.float32))._array])
+    others = [fastnn.tensor(np.full(1000, 9, np.float32)) for _ in range(5)]  # where it lay, if it went
+    (result,) = replay.results()
+    assert replay.run() == -1 and np.array_equal(result.numpy(), np.full(1000, 4, np.float32))
+    del others, result
+    assert _C.memory_stats()["allocated"] - before < replay.arena + 4000, "and no longer"
+
+
 def test_what_a_step_left_lying_about_has_no_values() -> None:
     kept: list[fastnn.Tensor] = []
 
