@@ -1,5 +1,6 @@
 // Recordings and replays of steps for Python.
 #include "bind.h"
+#include "found.h"
 #include "replay.h"
 
 using namespace fastnn;
@@ -30,10 +31,14 @@ void bind_replay(py::module_& m) {
   py::class_<Replay>(m, "Replay", "A recorded step, ready to run again.")
       .def(made<std::shared_ptr<Recording>, const std::vector<Array>&, const std::vector<Array>&, std::shared_ptr<ReplayMemory>>(),
            arg("recording"), arg("results"), arg("kept"), arg("memory"))
-      .def("begin", &Replay::begin, arg("arguments"), unlocked())
+      .def(
+          "begin",
+          [](Replay& r, const std::vector<Array>& arguments) {
+            return r.begin(arguments) ? std::optional<std::vector<Array>>(r.results()) : std::nullopt;
+          },
+          arg("arguments"), unlocked(), "The results, which run() writes; None where the arguments do not fit.")
       .def("run", &Replay::run, unlocked())
       .def("looked", &Replay::looked, arg("look"))
-      .def("results", &Replay::results)
       .def("kept", &Replay::kept)
       .def("written", &Replay::written)
       .def("names", [](const Replay& r) { return r.recording().names(); })
@@ -42,6 +47,9 @@ void bind_replay(py::module_& m) {
       .def_property_readonly("packed", &Replay::packed)
       .def_property_readonly("graphs", &Replay::graphs)
       .def_property_readonly("least", &Replay::least);
+  py::class_<Found>(m, "Found", "What a step has found in Python's objects, which somebody else keeps.")
+      .def(made<const py::list&, const py::list&, const py::list&>(), arg("owners"), arg("tensors"), arg("leaves"))
+      .def("still", &Found::still, "Whether it is all there, the same objects.");
   m.def("instrumented", &instrumented, "Whether the memory checks or the finite checks are on.");
   m.def(
       "check_labels",

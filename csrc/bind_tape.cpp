@@ -27,6 +27,9 @@ bool tape::watched() { return PyThreadState_Get()->c_profilefunc != nullptr; }
 
 PyObject* tape::array_of(PyObject* object) { return classes->tensors(object) ? classes->array.get(object) : nullptr; }
 
+PyObject* tape::wants_of(PyObject* tensor) { return classes->wants.get(tensor); }
+PyObject* tape::gradient_of(PyObject* tensor) { return classes->grad.get(tensor); }
+
 void tape::note_input(PyObject* tensor) {
   PyObject* const maker = classes->maker.get(tensor);
   const auto* const array = static_cast<const Array*>(held(array_type(), classes->array.get(tensor)));

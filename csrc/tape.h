@@ -25,10 +25,12 @@ inline py::object checked(PyObject* result) {
   return py::reinterpret_steal<py::object>(result);
 }
 
-bool watched();                        // whether somebody looks at each call of Python in this thread (sys.setprofile)
-PyObject* array_of(PyObject* object);  // of a Tensor, borrowed; null where it is none
-void note_input(PyObject* tensor);     // of a step that is written down: unless the step made it
-py::object edge_of(PyObject* tensor);  // where a gradient goes: to what made the Tensor, or to itself; None where none is wanted
+bool watched();                           // whether somebody looks at each call of Python in this thread (sys.setprofile)
+PyObject* array_of(PyObject* object);     // of a Tensor, borrowed; null where it is none
+PyObject* wants_of(PyObject* tensor);     // whether it requires a gradient, borrowed
+PyObject* gradient_of(PyObject* tensor);  // or None, borrowed
+void note_input(PyObject* tensor);        // of a step that is written down: unless the step made it
+py::object edge_of(PyObject* tensor);     // where a gradient goes: to what made the Tensor, or to itself; None where none is wanted
 // Which of an operation's inputs, Tensors or None, want a gradient, and where it goes
 struct Wanted {
   py::tuple needs, edges;

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import _C, devices, random, recording
 from .arguments import integer, shown
+from .exchange import from_dlpack
 from .ops.python_words import unchanged
 from .tensor import Tensor, is_grad_enabled
 from .uncopied import Uncopied
@@ -38,7 +39,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self._last: _Take | None = None  # which ran last
         self.busy = False  # a call of it within one, by a signal's handler or a finalizer, runs eagerly: there is one set of buffers
         self._drawn = np.zeros(2, np.int64)  # seed and draw, which kernels read
-        self._copies = devices.Copies(_C.from_numpy(self._drawn))
+        self._copies = devices.Copies(from_dlpack(self._drawn)._array)
         self.computing = False  # whether kernels of the last call have begun: until then nothing is done
         self.announce: Callable[[], None] | None = None  # called when a recording is ready, before its first step
 
@@ -61,29 +62,32 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         tensors, rest = _split(args, keywords)
         arrays = [t._array for t in tensors]
         for take in self._takes:
-            if take.rest == rest and take.fits() and take.replay is not None and self._begun(take, arrays):
+            if take.rest == rest and take.fits() and (results := self._begun(take, arrays)) is not None:
                 if take is not self._takes[0]:
                     self._takes.remove(take)
                     self._takes.insert(0, take)
-                return self._replayed(take, args, keywords)
+                return self._replayed(take, results, args, keywords)
         for _ in range(100):  # more than one when another thread sets the number of threads or the precision meanwhile
             recorded = self._recorded(tensors, arrays, rest, args, keywords)
-            if recorded is not None and recorded.replay is not None and self._begun(recorded, arrays):
-                return self._replayed(recorded, args, keywords)
+            if recorded is not None and (results := self._begun(recorded, arrays)) is not None:
+                return self._replayed(recorded, results, args, keywords)
         raise _C.CaptureError("capture: threads, precision or instruction set change again and again while the step is recorded")
 
-    def _begun(self, take: _Take, arrays: list[_C.Array]) -> bool:
-        """All recordings share one memory: gradients of the last one that this one does not make anew are copied before it is written to."""
-        assert take.replay is not None
+    def _begun(self, take: _Take, arrays: list[_C.Array]) -> list[Tensor] | None:
+        """The results, yet to be written: a step that is done is not to fail for want of memory. None where the arguments do not fit.
+
+        All recordings share one memory: gradients of the last one that this one does not make anew are copied before it is written to."""
         if self._last is not take:
             anew = set(map(id, (*take.leaves, *take.bare)))
             for leaf, grad in zip(self._last.leaves, self._last.grads) if self._last is not None else ():
                 if leaf.grad is grad and id(leaf) not in anew:
                     leaf.grad = Tensor(grad._array.to(grad.device))
-        if not take.replay.begin(arrays):
-            return False
+        assert take.replay is not None
+        results = take.replay.begin(arrays)
+        if results is None:
+            return None
         self._last = take
-        return True
+        return [Tensor(a) for a in results]
 
     # --- before the first step
 
@@ -143,23 +147,22 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
 
     def _tell(self, generator: random.Generator) -> None:
         self._drawn[0], self._drawn[1] = generator.seed, generator.draw
-        self._copies.write(self._drawn)
+        self._copies.follow(self._drawn)
 
     # --- all others
 
-    def _replayed(self, take: _Take, args: Any, keywords: Any) -> Any:
+    def _replayed(self, take: _Take, outputs: list[Tensor], args: Any, keywords: Any) -> Any:
         take.runs += 1
         if self.verify and take.runs % self.verify == 0:
-            return self._verified(take, args, keywords)
-        outputs = self._run(take)
+            return self._verified(take, outputs, args, keywords)
+        self._run(take)
         for after in take.afters:
             after()
         return take.rebuilt(outputs)
 
-    def _run(self, take: _Take) -> list[Tensor]:
+    def _run(self, take: _Take) -> None:
         replay = take.replay
         assert replay is not None
-        outputs = [Tensor(a) for a in replay.results()]  # made now: a step that is done is not to fail for want of memory
         if take.binding != replay.binding:
             take.binding, take.grads = replay.binding, [Tensor(a) for a in replay.kept()]
         generator = random.default_generator()
@@ -178,7 +181,6 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             leaf._grad = grad
         for leaf in take.bare:
             leaf._grad = None
-        return outputs
 
     def _looking(self, take: _Take, replay: _C.Replay, before: list[Any]) -> None:
         while (look := replay.run()) >= 0:
@@ -189,13 +191,13 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                     part.restore(state)
                 raise
 
-    def _verified(self, take: _Take, args: Any, keywords: Any) -> Any:
+    def _verified(self, take: _Take, outputs: list[Tensor], args: Any, keywords: Any) -> Any:
         """The replay, and from the same beginning the eager step, which stays."""
         assert take.replay is not None
         generator = random.default_generator()
         written, drawn = take.replay.written(), generator.draw
         before, states = [a.to(a.device) for a in written], [part.state() for part in take.parts]
-        outputs = self._run(take)
+        self._run(take)
         ours = [*(a.to(a.device) for a in written), *(t._array for t in outputs), *(g._array.to(g.device) for g in take.grads)]
         for array, saved in zip(written, before):
             array.assign(saved)
@@ -303,17 +305,26 @@ class _Take:
         self.parts = [part for part, _ in recorder.parts]
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
-        self.settings = [attributes(m) for m in self.modules]
-        self.branching = [m for m in self.modules if len(m._modules) > 1]
-        self.orders = [tuple(m._modules) for m in self.branching]  # which dicts that are equal may differ in
-        self.zeros = [(m.__dict__, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
-        self.signs = [copysign(1, own[name]) for own, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         held.update((id(leaf), leaf) for leaf, _ in (*recorder.leaves.values(), *recorder.begun.values()))
         held.update((key, t) for key, t in recorder.inputs.items() if t._array.data_ptr not in arguments)
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]
+        self.look()
+
+    def look(self) -> None:
+        """At what the modules hold now."""
+        self.settings = [attributes(m) for m in self.modules]
+        self.orders = [tuple(m._modules) for m in self.modules]  # which dicts that are equal may differ in
+        self.zeros = [(m, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
+        self.signs = [copysign(1, m.__dict__[name]) for m, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
+        self.found = _C.Found(self.modules, self.tensors, [leaf for leaf, _ in self.begun]) if self._seen_by_identity() else None
+
+    def _seen_by_identity(self) -> bool:
+        """Whether nothing among the attributes changes in place but plain dicts and lists, whose entries are looked at."""
+        values = [value for own in self.settings for value in own.values() if isinstance(value, _CHANGING)]
+        return all(type(value) in (dict, list) for value in values)
 
     def make(self, memory: _C.ReplayMemory) -> None:
         self.replay = _C.Replay(self.core, self.results, self.gradients, memory)
@@ -325,14 +336,20 @@ class _Take:
 
     def fits(self) -> bool:
         """It stands in front of every replay: what has not changed is to cost next to nothing."""
+        if self.found is None or not self.found.still():
+            if not self._as_it_was():
+                return False
+            self.look()
+        return all([part.fits() for part in self.parts])
+
+    def _as_it_was(self) -> bool:
         return (
             unchanged([m.__dict__ for m in self.modules], self.settings)
-            and [tuple(m._modules) for m in self.branching] == self.orders
-            and [copysign(1, own[name]) for own, name in self.zeros] == self.signs
+            and [tuple(m._modules) for m in self.modules] == self.orders
+            and [copysign(1, m.__dict__[name]) for m, name in self.zeros] == self.signs
             and [t._array for t in self.tensors] == self.arrays
             and [t.requires_grad for t in self.tensors] == self.needs
             and all([(leaf._grad is not None) == had for leaf, had in self.begun])
-            and all([part.fits() for part in self.parts])
         )
 
     def rebuilt(self, outputs: list[Tensor]) -> Any:

@@ -65,10 +65,11 @@ class Copies:
     def __reduce__(self) -> tuple[type[Copies], tuple[_C.Array]]:
         return Copies, (self.array,)
 
-    def write(self, values: np.ndarray) -> None:
-        """Other values, everywhere."""
+    def follow(self, values: np.ndarray) -> None:
+        """The copies take these values, which lie in `array` already."""
         for array in self._by_device.values():
-            array.write(values)
+            if array is not self.array:
+                array.write(values)
 
 
 def _array(values: np.ndarray, dtype: str) -> _C.Array:

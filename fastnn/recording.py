@@ -196,7 +196,7 @@ def at_once(launches: Sequence[Callable[[], None]]) -> None:
         finally:
             recorder.leave()
         replay = _C.Replay(core, [], [], _C.ReplayMemory(lasting=False))
-        if replay.begin([]):
+        if replay.begin([]) is not None:
             replay.run()
             return
     for launch in launches:

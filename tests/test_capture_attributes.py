@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captured_steps import Training
 
 import fastnn
 from fastnn import nn, optim
@@ -175,3 +176,24 @@ def test_the_order_of_layers_is_seen() -> None:
         name = next(name for name, layer in model._modules.items() if layer is first)
         delattr(model, name)
         setattr(model, name, first)
+
+
+def test_an_option_that_lies_where_another_lay() -> None:
+    """Python gives a number the place of one that went."""
+    seen: list[list[Any]] = []
+    for captured in (False, True):
+        t = Training()
+        step, group = fastnn.capture(t.step) if captured else t.step, t.optimizer.param_groups[0]
+        group["lr"] = 0.05  # options are read for other rates, too
+        seen.append([])
+        for factor in (0.5, 0.5):  # equal, another object: the place of the first is kept by what was checked
+            group["momentum"] = factor * 1.5
+            seen[-1] += t.run(step, 1)
+        place = id(group["momentum"])
+        group["momentum"] = None
+        others = [0.25]
+        while id(others[-1]) != place and len(others) < 100:
+            others.append(float("0.25"))
+        group["momentum"] = others[-1]
+        seen[-1] += t.run(step, 2)
+    assert seen[0] == seen[1]

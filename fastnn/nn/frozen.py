@@ -149,10 +149,10 @@ class Frozen:
         if not captured.busy:
             captured.busy = True
             try:
-                if replay.begin([x._array]):
-                    [y] = replay.results()
+                results = replay.begin([x._array])
+                if results is not None:
                     replay.run()
-                    return Tensor(y)
+                    return Tensor(results[0])
             finally:
                 captured.busy = False
         return self._other(x)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import recording
+from .. import _C, recording
 
 if TYPE_CHECKING:
     from .optimizer import Launch, Moved, Optimizer
@@ -64,7 +64,18 @@ class Update:
         self.written: list[Any] = [None] * len(self.launches)  # in each launch's rates, for
         self.written_for: Any = None, None  # these rates, and options as they were last checked
         self.where = [_span(launch.positions) for _, launch in self.launches]
+        self.counted: Any = None  # what `counts` are views of
         recording.host_part(self, self.before)
+        self._look()
+
+    def _look(self) -> None:
+        """At the groups as they are now, whose options are not arrays, which may change in place."""
+        self.groups = self.optimizer.param_groups
+        self.options = [dict(group) for group in self.groups]  # keeps what is found
+        plain = type(self.groups) is list and all(type(group) is dict for group in self.groups)
+        plain = plain and not any(hasattr(value, "ndim") for group in self.groups for value in group.values())
+        self.found = _C.Found([self.groups], [], []) if plain else None
+        self.numbers = [group["lr"] for group in self.groups] if plain and all(type(g["lr"]) is float for g in self.groups) else None
 
     def _form(self) -> list[Any]:
         """What decides which arrays a launch takes; options besides are numbers in its rates."""
@@ -79,26 +90,33 @@ class Update:
     def fits(self) -> bool:
         """Refuses here what the step would refuse: nothing is done yet, by no part."""
         o = self.optimizer
-        o._refuse_edits()
-        if o._state is not self.kept or o.measure_updates != self.form[0] or self._sizes() != self.sizes:
-            return False
-        if o._checked is not self.formed:  # another list where anything was edited
-            if self._form() != self.form:
+        if self.found is None or o.param_groups is not self.groups or not self.found.still():
+            o._refuse_edits()
+            if self._sizes() != self.sizes:
                 return False
-            self.formed = o._checked
-        self.lrs = o._rates(o.steps + self.ahead)
+            if o._checked is not self.formed:  # another list where anything was edited
+                if self._form() != self.form:
+                    return False
+                self.formed = o._checked
+            self._look()
+        if o._state is not self.kept or o.measure_updates != self.form[0]:
+            return False
+        self.lrs = self.numbers or o._rates(o.steps + self.ahead)
         return True
 
     def advance(self) -> None:
         o = self.optimizer
         lrs, self.lrs = o.rates() if self.lrs is None else self.lrs, None
         same = self.written_for[1] is o._checked and self.written_for[0] == lrs
-        for i, (where, (kind, launch)) in enumerate(zip(self.where, self.launches)):
+        if o._counts is not self.counted:
+            self.counted, self.counts = o._counts, [o._counts[where] for where in self.where]
+        for i, (where, counts, (kind, launch)) in enumerate(zip(self.where, self.counts, self.launches)):
             if not same or o._rates_at.get(id(launch.rates)) is not self.written[i]:
                 rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
                 launch.rates.write(np.array(rates, np.float64))
                 o._rates_at[id(launch.rates)] = self.written[i] = rates
-            counts = o._counts[where]  # itself, or copies of some of them
+            if type(where) is list:
+                counts[:] = o._counts[where]
             counts += 1
             launch.t.write(counts)
             if type(where) is list:
