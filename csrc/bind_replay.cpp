@@ -33,10 +33,18 @@ void bind_replay(py::module_& m) {
            arg("recording"), arg("results"), arg("kept"), arg("memory"))
       .def(
           "begin",
-          [](Replay& r, const std::vector<Array>& arguments) {
-            return r.begin(arguments) ? std::optional<std::vector<Array>>(r.results()) : std::nullopt;
+          [](Replay& r, const std::vector<Array>& arguments) -> py::object {
+            bool fits = false;
+            {
+              const Unlocked apart;
+              fits = r.begin(arguments);
+            }
+            if (!fits) return py::none();
+            py::list results;
+            for (const Array& array : r.results()) results.append(tape::new_tensor(py::cast(array), py::none()));
+            return std::move(results);
           },
-          arg("arguments"), unlocked(), "The results, which run() writes; None where the arguments do not fit.")
+          arg("arguments"), "The results, Tensors that run() writes; None where the arguments do not fit.")
       .def("run", &Replay::run, unlocked())
       .def("looked", &Replay::looked, arg("look"))
       .def("kept", &Replay::kept)

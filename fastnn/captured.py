@@ -84,10 +84,9 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                     leaf.grad = Tensor(grad._array.to(grad.device))
         assert take.replay is not None
         results = take.replay.begin(arrays)
-        if results is None:
-            return None
-        self._last = take
-        return [Tensor(a) for a in results]
+        if results is not None:
+            self._last = take
+        return results
 
     # --- before the first step
 
