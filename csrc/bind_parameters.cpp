@@ -62,9 +62,9 @@ void bind_parameters(py::module_& m) {
   const Pair one{1, 1}, none{0, 0};
   auto pair = [](Pair p) { return py::make_tuple(p.h, p.w); };
   py::class_<Conv2d>(m, "Conv2d")
-      .def(made<Shape, Shape, Pair, Pair, Pair, Pair, int64_t, Activation>(), arg("x_shape"), arg("w_shape"), arg("stride") = pair(one),
-           arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one), arg("groups") = 1,
-           arg("activation") = "none")
+      .def(made<Shape, Shape, Pair, Pair, Pair, Pair, int64_t, Activation, bool>(), arg("x_shape"), arg("w_shape"),
+           arg("stride") = pair(one), arg("pad_before") = pair(none), arg("pad_after") = pair(none), arg("dilation") = pair(one),
+           arg("groups") = 1, arg("activation") = "none", arg("weights_stay") = false)
       .def_property_readonly("y_shape", &Conv2d::y_shape);
   py::class_<MatMul>(m, "MatMul")
       .def(made<Shape, Shape, bool, bool, Activation>(), arg("a_shape"), arg("b_shape"), arg("transpose_a") = false,

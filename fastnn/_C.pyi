@@ -80,6 +80,7 @@ class Conv2d:
         dilation: _Pair = (1, 1),
         groups: int = 1,
         activation: str = "none",
+        weights_stay: bool = False,
     ) -> None: ...
     @property
     def y_shape(self) -> tuple[int, ...]: ...

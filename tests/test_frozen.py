@@ -185,6 +185,24 @@ def test_each_algorithm_keeps_its_weights() -> None:
             assert plan[0] == name.split()[0]
 
 
+def test_weights_that_stay_choose_the_algorithm() -> None:
+    """Few tiles are for Winograd's algorithm then: in the eager call that comes first, too, but not where no call is replayed."""
+    layer = made(lambda: nn.Conv2d(128, 144, 3, padding=1))
+    x = images(1, 128, 7, 7)
+    for replay, hooked, algorithm in ((True, False, "winograd2"), (False, False, "direct_taps3"), ("auto", True, "direct_taps3")):
+        net = nn.Sequential(layer, nn.ReLU())
+        if hooked:
+            net[1].register_forward_hook(lambda module, args, y: y)
+        fast, seen = nn.frozen(net, replay=replay), []
+        for _ in range(3):
+            seen.append(fast(x))
+            if DEVICE == "cpu" and not seen[1:] and not hooked:  # the last call is ReLU's there
+                assert _C.last_call()["algorithm"] == algorithm
+        assert same(seen[0], seen[1]) and same(seen[0], seen[2])
+        assert off_by(seen[0].numpy(), ops.relu(layer(x)).numpy()) < 2e-6
+        assert same(seen[0], ops.relu(layer(x))) == (algorithm == "direct_taps3" or DEVICE != "cpu")
+
+
 def test_packed_weights_follow_their_arrays() -> None:
     """The frozen copy is nobody else's; should its arrays be written all the same, they are packed anew."""
     net = made(lambda: nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()))

@@ -157,6 +157,29 @@ def expect_small_error(shape: Geometry, direction: str, float_table: Table) -> N
     assert error <= BOUNDS[algorithm], f"{algorithm}: {error:.2e}"
 
 
+FEW_TILES = [  # one way where weights stay packed, another where they come once
+    (geometry(1, 128, 8, 8, 144), "winograd2", "direct_taps3"),
+    (geometry(1, 130, 7, 7, 131), "winograd2", "direct_taps3"),
+    (geometry(1, 192, 14, 13, 128), "winograd4", "winograd2"),
+    (geometry(4, 128, 4, 4, 128), "winograd2", "direct_taps3"),
+    (geometry(1, 128, 9, 9, 129, (0, 2), (2, 0)), "winograd4", "winograd2"),
+    (geometry(1, 128, 4, 4, 128), "direct_taps3", "direct_taps3"),  # too few all the same
+    (geometry(1, 64, 8, 8, 128), "direct_taps3", "direct_taps3"),  # few weights
+    (geometry(5, 128, 4, 4, 128), "direct_taps3", "direct_taps3"),  # so many images that none are kept
+]
+
+
+@pytest.mark.parametrize(("shape", "staying", "once"), FEW_TILES, ids=[name_of(g) for g, *_ in FEW_TILES])
+def test_few_tiles_of_weights_that_stay(shape: Geometry, staying: str, once: str, float_table: Table) -> None:
+    x, w, _ = operands(shape)
+    bias = np.linspace(-1, 1, shape[1][0], dtype=np.float32)
+    exact = call("conv2d_forward", shape, [x, w, bias], "float64")["y"]
+    for stays, algorithm in ((True, staying), (False, once)):
+        (got,) = call("conv2d_forward", (*shape, "none", stays), [x, w, bias]).values()
+        assert _C.last_call()["algorithm"] == algorithm
+        assert normwise(got, exact, 1) <= BOUNDS.get(algorithm, 2e-6)
+
+
 @pytest.mark.parametrize("shape", [g for g in GEOMETRIES if g[0][2] <= 5], ids=name_of)
 def test_two_by_two_is_exact_on_integers(shape: Geometry, float_table: Table) -> None:
     """Weights that are multiples of 4 make every step exact; so do gradients that are, backward to the weight."""

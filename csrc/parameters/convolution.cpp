@@ -4,8 +4,9 @@
 
 namespace fastnn {
 
-Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, Activation activation_)
-    : activation(activation_) {
+Conv2d::Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, Activation activation_,
+               bool weights_stay_)
+    : activation(activation_), weights_stay(weights_stay_) {
   expect_rank("conv2d", x, 4, "(N, C, H, W)");
   if (w.rank != 4) refuse("conv2d expects a weight of shape (K, C / groups, R, S), got ", w);
   expect_positive("conv2d", "stride", stride);

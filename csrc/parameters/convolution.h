@@ -11,7 +11,9 @@ struct Conv2d {
   int64_t stride_h, stride_w, dilation_h, dilation_w;
   int64_t pad_top, pad_bottom, pad_left, pad_right;
   Activation activation;
-  Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, Activation activation);
+  bool weights_stay;  // the same come again and again, and are kept packed: that may cost more
+  Conv2d(Shape x, Shape w, Pair stride, Pair pad_before, Pair pad_after, Pair dilation, int64_t groups, Activation activation,
+         bool weights_stay = false);
   Shape x_shape() const, w_shape() const, c_shape() const, k_shape() const, y_shape() const;
 };
 

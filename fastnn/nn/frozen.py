@@ -70,11 +70,13 @@ class FrozenConv2d(Conv2d):
     """A Conv2d of a frozen model: takes a BatchNorm2d behind it into its weights, a residual and an activation into its epilogue."""
 
     def __init__(self, conv: Conv2d) -> None:
-        self.__dict__.update(conv.__dict__, folds=_Folds())
+        self.__dict__.update(conv.__dict__, folds=_Folds(), weights_stay=True)
 
     def forward(self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
         x, geometry = self.placed(x)
-        return conv2d_inference(x, *self.folds.of(self, norm, x), **geometry, residual=residual, activation=activation)
+        weight, bias = self.folds.of(self, norm, x)
+        stay = self.weights_stay
+        return conv2d_inference(x, weight, bias, **geometry, residual=residual, activation=activation, weights_stay=stay)
 
     def absorbs(self, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:
         if self._hooks or not following or not _foldable(following[0], BatchNorm2d, self.out_channels):
@@ -139,7 +141,14 @@ class Frozen:
         hooked = any(m._hooks for m in self.model.modules())
         name, why = next(iter(self.as_they_are.items()), ("", ""))
         reason = "replay=False" if replay is False else f"{name} {why}" if self.as_they_are and (hooked or replay is not True) else ""
+        self._run_eagerly(reason)
+
+    def _run_eagerly(self, reason: str) -> None:
+        """Unless the reason for it is empty."""
         self._reason = reason
+        for module in self.model.modules():
+            if isinstance(module, FrozenConv2d):
+                module.weights_stay = not reason
 
     def __call__(self, x: Tensor) -> Tensor:
         replay: _C.Replay | None = getattr(self._here, "replay", None)
@@ -176,7 +185,7 @@ class Frozen:
                 here.replay = here.captured.bare_replay
                 return y
             except _C.CaptureError as error:
-                self._reason = str(error)
+                self._run_eagerly(str(error))
                 return self.model(x)  # type: ignore[no-any-return]
 
     @property
@@ -232,7 +241,8 @@ def frozen(model: Module, *, replay: bool | str = "auto") -> Frozen:
     It evaluates (no dropout, running statistics) and keeps no gradients. Each BatchNorm that follows a Conv2d or Linear in Sequential or
     `nn.in_turn` is folded into its weights (see `folded`), residual and activation run in the epilogue. From the second input of
     a shape on, the forward pass is replayed without Python (`fastnn.capture`), with weights that stay packed as kernels read them. Results are those of
-    model.eval() but for the rounding of the folded weights: on ResNets 1e-5 of the largest logit; the same bits for any number of threads.
+    model.eval() but for the rounding of the folded weights, and of Winograd's algorithm where it pays for weights that stay packed alone
+    (up to 4 images of small maps): on ResNets 1e-5 of the largest logit; the same bits for any number of threads.
     It is a snapshot: what becomes of the model afterwards does not reach it. It lies where the model lay, takes one Tensor, and may be called from
     several threads, each of which records for itself; deepcopy and pickle keep the weights, not the recordings.
     Modules of your own and modules with a forward hook run as they are (`as_they_are` names them), and a model that has any is not replayed;

@@ -19,8 +19,10 @@ Padding = int | Pair | str
 
 
 @lru_cache(4096)
-def geometry(x: tuple[int, ...], weight: tuple[int, ...], arguments: Any, activation: str = "none") -> _C.Conv2d:
-    return _C.Conv2d(x, weight, *(*arguments, activation))
+def geometry(
+    x: tuple[int, ...], weight: tuple[int, ...], arguments: Any, activation: str = "none", weights_stay: bool = False
+) -> _C.Conv2d:
+    return _C.Conv2d(x, weight, *(*arguments, activation, weights_stay))
 
 
 def pair(value: int | Pair, what: str) -> Pair:

@@ -43,6 +43,9 @@ INLINE bool is_vast(const Conv2d& v) {
   return mostly_padding || pixels * (columns < 1024 ? 8 : 1) > (1 << 26) || v.stride_h * v.stride_w > (1 << 16);
 }
 
+// Whether its packed weights can be kept: with more images, packing them anew hardly shows.
+INLINE bool may_keep(const Conv2d& v) { return v.N <= 4; }
+
 const ConvAlgorithm& forward_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_input_algorithm(const Context&, const Conv2d&);
 const ConvAlgorithm& backward_weight_algorithm(const Context&, const Conv2d&);

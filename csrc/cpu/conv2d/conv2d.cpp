@@ -17,7 +17,6 @@ const ConvAlgorithm* const backward_weight_list[] = {
     &winograd2_backward_weight,    &winograd_first_backward_weight,   &direct_small_c_backward_weight,
     &direct_taps3_backward_weight, &direct_backward_weight,           &plain_backward_weight};
 
-constexpr int64_t most_images_to_keep = 4;  // with more, packing the weights anew hardly shows
 template <int count>
 const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
   for (int i = 0; i < count - 1 && !is_vast(conv); i++)
@@ -28,7 +27,7 @@ const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count
 template <int count>
 Plan plan(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
   const ConvAlgorithm& algorithm = first_that_accepts(list, context, conv);
-  const bool keeps = algorithm.packs && conv.N <= most_images_to_keep;
+  const bool keeps = algorithm.packs && may_keep(conv);
   return {algorithm.name, algorithm.scratch_bytes(context, conv), keeps ? 1 : -1};
 }
 

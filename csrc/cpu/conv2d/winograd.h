@@ -337,9 +337,10 @@ inline bool saves_enough(const Conv2d& v, const TileGrid& grid) {
 }
 
 // Whether it is faster than a direct convolution, as measured: from two vectors of channels on, and where there are enough tiles to be
-// worth the transform of the weights.
+// worth the transform of the weights, or to read so many more of them, where these were transformed before.
 inline bool winograd_pays(const Conv2d& v, const TileGrid& grid) {
-  return winograd_fits(v) && smaller(v.C, v.K) >= larger(16, 2 * N_LANES) && grid.count >= 24 && saves_enough(v, grid);
+  const bool few = v.weights_stay && may_keep(v) && smaller(v.C, v.K) >= 128 && grid.count >= 9;
+  return winograd_fits(v) && smaller(v.C, v.K) >= larger(16, 2 * N_LANES) && (few || grid.count >= 24) && saves_enough(v, grid);
 }
 
 }  // namespace
