@@ -76,14 +76,12 @@ const ConvAlgorithm* chosen(Row row, const Context& context, const Conv2d& v) {
   return nullptr;
 }
 
-constexpr int64_t most_images_to_keep = 4;  // as in conv2d.cpp
-
 template <Row row>
 Plan plan_convolution(const Context& context, const void* parameters) {
   const Conv2d& conv = *static_cast<const Conv2d*>(parameters);
   const ConvAlgorithm* algorithm = chosen(row, context, conv);
   if (!algorithm) return below(row).plan(context, parameters);
-  return {algorithm->name, algorithm->scratch_bytes(context, conv), algorithm->packs && conv.N <= most_images_to_keep ? 1 : -1};
+  return {algorithm->name, algorithm->scratch_bytes(context, conv), algorithm->packs && may_keep(conv) ? 1 : -1};
 }
 template <Row row>
 void run_convolution(const Context& context, const void* parameters, void* const* operands) {

@@ -113,6 +113,7 @@ void Replay::plan() {
   if (devices_ == std::vector<Device*>{&cpu()}) {
     for (size_t b = 0; b < blocks.size(); b++) lent_[b] = blocks[b].origin == Origin::argument;
     for (const Leaving& leaving : leaving_) lent_[size_t(leaving.block)] = false;  // outlives the run
+    lends_ = std::find(lent_.begin(), lent_.end(), true) != lent_.end();
   }
   contexts_.reserve(devices_.size());
   for (Device* device : devices_) {
@@ -268,7 +269,7 @@ bool Replay::begin(const std::vector<Array>& given) {
     block.device->copy(address(int(b)), from.data(), block.bytes);
   }
   for (const auto& [pointer, number] : lent_pointers_) *pointer = arguments[size_t(number)].data();
-  arguments_ = std::move(arguments);
+  if (lends_) arguments_ = std::move(arguments);
   for (size_t e = 0; e < steps_.size(); e++)
     if (early_[e]) devices_[steps_[e].device]->copy_in(steps_[e].operands[1], steps_[e].operands[0], steps_[e].bytes);
   at_ = 0, exceptions_ = float_exceptions();
@@ -384,7 +385,7 @@ int Replay::run_to_look() {
   if (look < 0) {
     runs_++;
     for (size_t i = 0; i < copies_.size(); i++) copies_[i].device().copy(copies_[i].data(), address(results_[i].block), copies_[i].bytes());
-    copies_.clear(), arguments_.clear();
+    drop();
   }
   for (const auto& storage : written_) storage->version++;  // at a look as well: a step may end there
   for (const Array& array : kept_) array.storage->version++;

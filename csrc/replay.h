@@ -44,7 +44,8 @@ class Replay {
   bool fits(const std::vector<Array>& arguments) const;  // shapes, types, devices, switches
   // Keeps or copies them, looks at labels, takes all memory that the run needs; false unless they fit. When it throws, nothing was done.
   bool begin(const std::vector<Array>& arguments);
-  int run();  // to the next look that the host takes, whose number it returns, or to the end: -1
+  void drop() { copies_.clear(), arguments_.clear(); }  // of a run that nobody will end
+  int run();                                            // to the next look that the host takes, whose number it returns, or to the end: -1
   std::vector<Array> looked(int look) const;
   const std::vector<Array>& results() const { return copies_; }  // to be had between begin and run, at whose end they are written
   const std::vector<Array>& kept() const { return kept_; }
@@ -103,7 +104,8 @@ class Replay {
   std::vector<Device*> devices_;
   std::vector<void*> streams_;
   std::map<const Device*, size_t> needed_;
-  std::vector<bool> lent_;               // blocks: arguments that are read where they lie
+  std::vector<bool> lent_;  // blocks: arguments that are read where they lie
+  bool lends_ = false;
   std::vector<size_t> offsets_;          // of each block
   std::vector<size_t> scratch_offsets_;  // of each entry
   std::map<size_t, Packed> packed_;      // by entry

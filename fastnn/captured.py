@@ -6,9 +6,8 @@ import linecache
 import os
 import threading
 import traceback
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from copy import copy
 from math import copysign
 from typing import Any
 
@@ -55,6 +54,10 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         self.busy, self.computing = True, False
         try:
             return self._replayed_or_recorded(args, keywords)
+        except BaseException:
+            if self._last is not None and self._last.replay is not None:
+                self._last.replay.drop()
+            raise
         finally:
             self.busy = False
 
@@ -153,7 +156,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
     def _replayed(self, take: _Take, outputs: list[Tensor], args: Any, keywords: Any) -> Any:
         take.runs += 1
         if self.verify and take.runs % self.verify == 0:
-            return self._verified(take, outputs, args, keywords)
+            apart = [Tensor(t._array.to(t.device)) for t in _split(args, keywords)[0]]  # gradients of the last step are written to
+            return self._verified(take, outputs, *_with(apart, args, keywords))
         self._run(take)
         for after in take.afters:
             after()
@@ -247,8 +251,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes: "arena", planned for what the newest recording makes and takes in; "alive", the most of it that is in use at once (what no
-        plan can go below); of a frozen model also "packed", what all recordings keep of its weights. Empty before the first call."""
+        """Bytes: "arena", planned for what the newest recording makes, on a GPU takes in as well; "alive", the most of it that is in use at once
+        (what no plan can go below); of a frozen model also "packed", what all recordings keep of its weights. Empty before the first call."""
         replay = next((t.replay for t in self._takes if t.replay is not None), None)
         if replay is None:
             return {}
@@ -268,12 +272,9 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         return f"captured step: {len(self.kernels)} kernel calls, arena {memory['arena']} ({memory['alive']} in use at once)"
 
 
-_CHANGING = (list, dict, set, deque, bytearray)  # in place
-
-
 def attributes(holder: Any) -> dict[str, Any]:
     """By name, as they are now."""
-    return {name: copy(value) if isinstance(value, _CHANGING) else value for name, value in getattr(holder, "__dict__", {}).items()}
+    return recording.held(getattr(holder, "__dict__", {}))
 
 
 def settings(module: Any) -> tuple[Any, ...]:
@@ -310,20 +311,18 @@ class _Take:
         self.tensors = list(held.values())
         self.arrays = [t._array for t in self.tensors]
         self.needs = [t.requires_grad for t in self.tensors]
+        self.missed = 0  # how often what was found was not there, and what is there equals it
         self.look()
 
     def look(self) -> None:
         """At what the modules hold now."""
+        self.found: _C.Found | None = None  # until what it finds is held
         self.settings = [attributes(m) for m in self.modules]
         self.orders = [tuple(m._modules) for m in self.modules]  # which dicts that are equal may differ in
         self.zeros = [(m, name) for m in self.modules for name, value in m.__dict__.items() if type(value) is float and not value]
         self.signs = [copysign(1, m.__dict__[name]) for m, name in self.zeros]  # 0.0 and -0.0 are equal, and not the same
-        self.found = _C.Found(self.modules, self.tensors, [leaf for leaf, _ in self.begun]) if self._seen_by_identity() else None
-
-    def _seen_by_identity(self) -> bool:
-        """Whether nothing among the attributes changes in place but plain dicts and lists, whose entries are looked at."""
-        values = [value for own in self.settings for value in own.values() if isinstance(value, _CHANGING)]
-        return all(type(value) in (dict, list) for value in values)
+        if all(recording.seen_by_identity(m.__dict__) for m in self.modules):
+            self.found = _C.Found(self.modules, self.tensors, [leaf for leaf, _ in self.begun])
 
     def make(self, memory: _C.ReplayMemory) -> None:
         self.replay = _C.Replay(self.core, self.results, self.gradients, memory)
@@ -338,7 +337,9 @@ class _Take:
         if self.found is None or not self.found.still():
             if not self._as_it_was():
                 return False
-            self.look()
+            self.missed += 1
+            if self.found is not None and recording.rarely(self.missed):
+                self.look()
         return all([part.fits() for part in self.parts])
 
     def _as_it_was(self) -> bool:

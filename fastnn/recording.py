@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _C, scopes
@@ -15,6 +17,24 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 under_way = 0  # recordings and profiles of all threads: what is on the path of every step looks here first
+
+
+CHANGING = (list, dict, set, deque, bytearray)  # in place
+
+
+def held(named: dict[str, Any]) -> dict[str, Any]:
+    """The same as it is now, and what lies in it stays alive: of what changes in place a copy."""
+    return {name: copy(value) if isinstance(value, CHANGING) else value for name, value in named.items()}
+
+
+def seen_by_identity(named: dict[str, Any]) -> bool:
+    """Whether _C.Found sees all changes of these: in place, only entries of plain lists and dicts change."""
+    return all(type(value) in (dict, list) for value in named.values() if isinstance(value, CHANGING))
+
+
+def rarely(times: int) -> bool:
+    """Whether something is to be tried again that did not serve so many times: the first, the second, the fourth, the eighth, ..."""
+    return times & (times - 1) == 0
 
 
 class HostPart(Protocol):

@@ -316,7 +316,7 @@ def test_a_gradient_as_an_argument(threads: None) -> None:
     _C.set_num_threads(1)  # what lies where depends on it
     rng = np.random.default_rng(0)
 
-    def run(captured: bool, d: int, h: int, k: int, n: int) -> list[float]:
+    def run(captured: bool, d: int, h: int, k: int, n: int, verify: int = 0) -> list[float]:
         fastnn.seed(0)
         model = nn.Sequential(nn.Linear(d, h), nn.ReLU(), nn.Linear(h, k))
         optimizer = optim.SGD(model.parameters(), 0.01)
@@ -328,7 +328,7 @@ def test_a_gradient_as_an_argument(threads: None) -> None:
             optimizer.step()
             return (before * before).sum()
 
-        one, before, seen = fastnn.capture(step) if captured else step, fastnn.tensor(np.zeros((h, d), np.float32)), []
+        one, before, seen = fastnn.capture(step, verify=verify) if captured else step, fastnn.tensor(np.zeros((h, d), np.float32)), []
         for _ in range(3):
             seen.append(one(*(fastnn.tensor(values.standard_normal((n, d), np.float32)) for _ in range(2)), before).item())
             assert model[0].weight.grad is not None
@@ -336,7 +336,7 @@ def test_a_gradient_as_an_argument(threads: None) -> None:
         return seen
 
     for shapes in [(23, 35, 2, 3), (28, 4, 12, 29), *rng.integers(1, 40, (20, 4)).tolist()]:
-        assert run(True, *shapes) == run(False, *shapes), shapes
+        assert run(True, *shapes) == run(True, *shapes, verify=1) == run(False, *shapes), shapes
 
 
 def test_the_number_of_recordings_is_bounded() -> None:

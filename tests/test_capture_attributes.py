@@ -197,3 +197,65 @@ def test_an_option_that_lies_where_another_lay() -> None:
         group["momentum"] = others[-1]
         seen[-1] += t.run(step, 2)
     assert seen[0] == seen[1]
+
+
+def test_items_of_options_that_lie_where_others_lay() -> None:
+    """Of lists, which change in place: the first four are equal, and others."""
+    results = []
+    for captured in (False, True):
+        w = fastnn.tensor(np.ones(3, np.float32), requires_grad=True)
+        betas = [0.9, 0.99]
+        optimizer = optim.Adam([w], 0.1, betas=betas)  # type: ignore[arg-type]
+        betas = optimizer.param_groups[0]["betas"]
+
+        def step(x: fastnn.Tensor) -> fastnn.Tensor:
+            optimizer.zero_grad()  # noqa: B023 (called at once)
+            loss = ((w * x) ** 2).sum()  # noqa: B023
+            loss.backward()
+            optimizer.step()  # noqa: B023
+            return loss
+
+        run, x = fastnn.capture(step) if captured else step, fastnn.tensor(np.arange(1, 4, dtype=np.float32))
+        results.append([])
+        for less in (0.0, 0.0, 0.0, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+            betas.pop(0)
+            betas.insert(0, 0.95 - less)
+            results[-1].append(run(x).item())
+    assert results[0] == results[1]
+
+
+def test_a_look_that_does_not_come_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the midst: what it was to find is not held, and is not asked for."""
+    t, again = Training(), Training()
+    step = fastnn.capture(t.step)
+    t.run(step, 2), again.run(again.step, 2)
+    held = fastnn.recording.held
+    for optimizer in (t.optimizer, again.optimizer):
+        optimizer.param_groups = [dict(group) for group in optimizer.param_groups]
+
+    def interrupted(named: dict[str, Any]) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastnn.recording, "held", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        t.run(step, 1)
+    monkeypatch.setattr(fastnn.recording, "held", held)
+    t.optimizer.param_groups[0]["momentum"] = again.optimizer.param_groups[0]["momentum"] = 0.3
+    assert t.run(step, 3) == again.run(again.step, 3)
+
+
+def test_attributes_that_are_equal_and_others_each_time() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+    model.extra, model.seen = 1.5, OrderedDict(a=1)  # type: ignore[assignment]
+    captured = fastnn.capture(lambda x: model(x).detach() * model.extra)
+    x = fastnn.tensor(np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3))
+    for factor in (3, 3, 3, 3, 3, 4, 3, 5, 5):
+        model.extra = factor / 2  # type: ignore[assignment]
+        assert np.array_equal(captured(x).numpy(), (model(x) * model.extra).numpy())
+    assert len(captured._takes) == 3 and captured._takes[0].found is None
+    del model.seen
+    plain = fastnn.capture(lambda x: model(x).detach() * model.extra)
+    for factor in (3, 3, 3, 3, 3, 4, 3, 5, 5):
+        model.extra = factor / 2  # type: ignore[assignment]
+        assert np.array_equal(plain(x).numpy(), (model(x) * model.extra).numpy())
+    assert len(plain._takes) == 3 and plain._takes[0].found is not None

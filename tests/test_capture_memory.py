@@ -170,6 +170,25 @@ def test_an_argument_lives_until_the_step_is_done() -> None:
     assert _C.memory_stats()["allocated"] - before < replay.arena + 4000, "and no longer"
 
 
+def test_a_step_that_is_broken_off_keeps_no_argument() -> None:
+    def at(value: fastnn.Tensor) -> None:
+        if value.item() > 100:
+            raise ZeroDivisionError("of the look")
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        sums = x.sum()
+        fastnn.recording.look(sums, at)
+        return sums * 2.0
+
+    assert step(fastnn.tensor(np.zeros(1 << 16, np.float32))).item() == 0
+    before = _C.memory_stats()["allocated"]
+    with pytest.raises(ZeroDivisionError):
+        step(fastnn.tensor(np.ones(1 << 16, np.float32)))
+    assert _C.memory_stats()["allocated"] - before < 1 << 16
+    assert step(fastnn.tensor(np.zeros(1 << 16, np.float32))).item() == 0
+
+
 def test_what_a_step_left_lying_about_has_no_values() -> None:
     kept: list[fastnn.Tensor] = []
 

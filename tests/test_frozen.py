@@ -203,6 +203,25 @@ def test_weights_that_stay_choose_the_algorithm() -> None:
         assert same(seen[0], ops.relu(layer(x))) == (algorithm == "direct_taps3" or DEVICE != "cpu")
 
 
+def test_a_frozen_model_within_a_captured_step_is_recorded_once() -> None:
+    fast = nn.frozen(made(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())))
+    step, x = fastnn.capture(lambda x: fast(x) * 2.0), images(1, 3, 8, 8)
+    fast(x)  # folds
+    expected = fast(x) * 2.0
+    assert all(same(step(x), expected) for _ in range(4)) and step._takes[0].runs == 4
+
+
+def test_a_refused_recording_does_not_change_the_bits() -> None:
+    class Looked(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * float(x.shape[0] + 0 * x.numpy()[0, 0, 0, 0])
+
+    fast = nn.frozen(nn.Sequential(made(lambda: nn.Conv2d(128, 128, 3, padding=1)), Looked()), replay=True)
+    x = images(1, 128, 7, 7)
+    results = [fast(x) for _ in range(3)]
+    assert "eager" in fast.form and all(same(y, results[0]) for y in results)
+
+
 def test_packed_weights_follow_their_arrays() -> None:
     """The frozen copy is nobody else's; should its arrays be written all the same, they are packed anew."""
     net = made(lambda: nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()))

@@ -50,6 +50,8 @@ class _Folds(dict[tuple[Norm | None, str], Affine]):
     def __reduce__(self) -> tuple[type[_Folds], tuple[()]]:
         return _Folds, ()  # a copy makes its own, where it lies then
 
+    __copy__ = dict.copy  # as what it holds now
+
     def of(self, layer: Conv2d | Linear, norm: Norm | None, x: Tensor) -> Affine:
         if (norm, x.dtype) not in self:
             weight, bias = (layer.weight, layer.bias) if norm is None else folded(layer.weight, layer.bias, norm)
@@ -69,8 +71,10 @@ def _foldable(norm: Module, kind: type[Norm], channels: int) -> bool:
 class FrozenConv2d(Conv2d):
     """A Conv2d of a frozen model: takes a BatchNorm2d behind it into its weights, a residual and an activation into its epilogue."""
 
+    weights_stay = False  # packed, from one call to the next
+
     def __init__(self, conv: Conv2d) -> None:
-        self.__dict__.update(conv.__dict__, folds=_Folds(), weights_stay=True)
+        self.__dict__.update(conv.__dict__, folds=_Folds())
 
     def forward(self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
         x, geometry = self.placed(x)
@@ -141,14 +145,10 @@ class Frozen:
         hooked = any(m._hooks for m in self.model.modules())
         name, why = next(iter(self.as_they_are.items()), ("", ""))
         reason = "replay=False" if replay is False else f"{name} {why}" if self.as_they_are and (hooked or replay is not True) else ""
-        self._run_eagerly(reason)
-
-    def _run_eagerly(self, reason: str) -> None:
-        """Unless the reason for it is empty."""
         self._reason = reason
         for module in self.model.modules():
             if isinstance(module, FrozenConv2d):
-                module.weights_stay = not reason
+                module.weights_stay = not reason  # also where a recording is refused later: the bits stay those of the calls before
 
     def __call__(self, x: Tensor) -> Tensor:
         replay: _C.Replay | None = getattr(self._here, "replay", None)
@@ -185,7 +185,7 @@ class Frozen:
                 here.replay = here.captured.bare_replay
                 return y
             except _C.CaptureError as error:
-                self._run_eagerly(str(error))
+                self._reason = str(error)
                 return self.model(x)  # type: ignore[no-any-return]
 
     @property

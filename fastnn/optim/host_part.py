@@ -64,18 +64,20 @@ class Update:
         self.written: list[Any] = [None] * len(self.launches)  # in each launch's rates, for
         self.written_for: Any = None, None  # these rates, and options as they were last checked
         self.where = [_span(launch.positions) for _, launch in self.launches]
-        self.counted: Any = None  # what `counts` are views of
+        self.counted: Any = None  # what `counts` are views of, or where positions are no slice, copies
+        self.missed = 0  # how often what was found was not there, and what is there serves
         recording.host_part(self, self.before)
         self._look()
 
     def _look(self) -> None:
-        """At the groups as they are now, whose options are not arrays, which may change in place."""
+        """At the groups as they are now."""
+        self.found: Any = None  # until what it finds is held
         self.groups = self.optimizer.param_groups
-        self.options = [dict(group) for group in self.groups]  # keeps what is found
-        plain = type(self.groups) is list and all(type(group) is dict for group in self.groups)
-        plain = plain and not any(hasattr(value, "ndim") for group in self.groups for value in group.values())
-        self.found = _C.Found([self.groups], [], []) if plain else None
-        self.numbers = [group["lr"] for group in self.groups] if plain and all(type(g["lr"]) is float for g in self.groups) else None
+        self.options = [recording.held(group) for group in self.groups]
+        self.numbers = [group["lr"] for group in self.groups] if all(type(group["lr"]) is float for group in self.groups) else None
+        if type(self.groups) is list and all(type(group) is dict and recording.seen_by_identity(group) for group in self.groups):
+            if not any(hasattr(value, "ndim") for group in self.groups for value in group.values()):  # arrays change in place
+                self.found = _C.Found([self.groups], [], [])
 
     def _form(self) -> list[Any]:
         """What decides which arrays a launch takes; options besides are numbers in its rates."""
@@ -90,7 +92,8 @@ class Update:
     def fits(self) -> bool:
         """Refuses here what the step would refuse: nothing is done yet, by no part."""
         o = self.optimizer
-        if self.found is None or o.param_groups is not self.groups or not self.found.still():
+        same = self.found is not None and o.param_groups is self.groups and self.found.still()
+        if not same:
             o._refuse_edits()
             if self._sizes() != self.sizes:
                 return False
@@ -98,10 +101,12 @@ class Update:
                 if self._form() != self.form:
                     return False
                 self.formed = o._checked
-            self._look()
+            self.missed += 1
+            if self.found is not None and recording.rarely(self.missed):
+                self._look()
         if o._state is not self.kept or o.measure_updates != self.form[0]:
             return False
-        self.lrs = self.numbers or o._rates(o.steps + self.ahead)
+        self.lrs = self.numbers if same and self.numbers else o._rates(o.steps + self.ahead)
         return True
 
     def advance(self) -> None:
