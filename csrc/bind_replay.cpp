@@ -46,7 +46,7 @@ void bind_replay(py::module_& m) {
           },
           arg("arguments"), "The results, Tensors that run() writes; None where the arguments do not fit.")
       .def("run", &Replay::run, unlocked())
-      .def("drop", &Replay::drop, "What a run that begins anew, and does not go on, holds.")
+      .def("drop", &Replay::drop, "Lets go of what a run holds that was begun and will not go on.")
       .def("looked", &Replay::looked, arg("look"))
       .def("kept", &Replay::kept)
       .def("written", &Replay::written)

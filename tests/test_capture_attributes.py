@@ -239,6 +239,7 @@ def test_a_look_that_does_not_come_to_its_end(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(fastnn.recording, "held", interrupted)
     with pytest.raises(KeyboardInterrupt):
         t.run(step, 1)
+    assert step._takes[0].parts[0].found is None, "the old groups are gone"
     monkeypatch.setattr(fastnn.recording, "held", held)
     t.optimizer.param_groups[0]["momentum"] = again.optimizer.param_groups[0]["momentum"] = 0.3
     assert t.run(step, 3) == again.run(again.step, 3)
