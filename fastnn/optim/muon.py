@@ -8,7 +8,8 @@ from typing import Any
 from .. import _C
 from ..arguments import integer, numbers, one_of
 from ..tensor import Tensor
-from .optimizer import Launch, Optimizer, Parameters, Rate
+from .launch import Launch
+from .optimizer import Optimizer, Parameters, Rate
 
 _ADJUSTMENTS = ("original", "match_rms_adamw", "none")
 

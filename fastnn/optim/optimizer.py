@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,9 @@ from ..other_names import told
 from ..tensor import Array, Tensor
 from .edited import holds, refused, remembered, take_in_rates, unchanged
 from .given import array_of, followed, groups_given, numbers_of, parameters_given, steps_of
-from .host_part import Behind, Part, Update
+from .launch import Launch, Numbers
 from .schedules import Schedule, checked_rate, memory_of, rate_at
+from .update import Behind, Part, Update
 
 Rate = float | Schedule | Callable[[int], float]
 Moved = tuple[list[int], list[int], Array]  # positions, numbers of pieces, sums
@@ -35,22 +35,6 @@ _NAMES = {
     **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"), "one kernel serves all parameters always"),
 }
 _BY_NAME = "options behind lr are given by name"
-
-
-@dataclass
-class Launch:
-    """One kernel call: parameters that lie together, their gradients and states, and each one's row of `rates`."""
-
-    positions: list[int]
-    w: list[Array]
-    g: list[Array]
-    state: list[list[Array]]
-    group: Array
-    rates: Array
-    t: Array
-    moved: Array | None
-    groups: int
-    pieces: int
 
 
 def _zeros_like(p: Tensor) -> Tensor:
@@ -69,6 +53,8 @@ class Optimizer:
     kernel = struct = ""
     slots: tuple[str, ...] = ()
     late_slots: tuple[str, ...] = ()  # of these: which may begin at 0 in the middle of a training (a momentum that is switched on)
+    _again: Update | None = None  # the last step, where nothing recorded it,
+    _anew = 0  # and how many were not the one before again
 
     def __init_subclass__(cls) -> None:
         if "__init__" in vars(cls) and cls.__module__.startswith(__name__.rpartition(".")[0]):
@@ -87,8 +73,7 @@ class Optimizer:
         for group in groups_given(self.name, params):
             self.add_param_group(group)
         self._moved: list[Moved] = []  # of the last step
-        self._tables: dict[Any, list[Array]] = {}  # of recorded steps
-        self._rates_at: dict[int, Any] = {}  # what was last written in which of them
+        self._tables: dict[Any, Numbers] = {}  # of recorded steps
 
     @property
     def name(self) -> str:
@@ -119,7 +104,8 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: without what belongs to recorded steps. Together with their parameters ((model, optimizer)) they go on."""
-        return {name: type(value)() if name in ("_tables", "_rates_at", "_checked") else value for name, value in vars(self).items()}
+        kept = {name: value for name, value in vars(self).items() if name != "_again"}
+        return {**kept, **{name: type(kept[name])() for name in ("_tables", "_checked") if name in kept}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -211,7 +197,7 @@ class Optimizer:
     # --- what subclasses say of themselves
 
     def _columns(self, group: dict[str, Any], lr: float, kind: Any) -> list[float]:
-        """The group's row of rates."""
+        """The group's row of rates: of its options, the rate and the kind alone, since it is asked for when one of these changes."""
         raise NotImplementedError
 
     def _uses(self, slot: str, group: dict[str, Any]) -> bool:
@@ -272,9 +258,16 @@ class Optimizer:
         """Those with parameters: of one that is made of others, these."""
         return [self]
 
+    def _begin_late(self) -> None:
+        """Before a step that is not the last one again, whose groups may have been edited."""
+
     def _updates(self) -> list[Part]:
         """What each of them is about to do, with the memory for it."""
-        lrs, update = self.rates(), Update(self)
+        if self._again is not None and self._again.serves():
+            return [self._again]
+        lrs = self.rates()
+        self._begin_late()
+        update = Update(self)
         together: dict[tuple[str, str, Any], list[tuple[int, int, Tensor]]] = {}  # (position, group, parameter) of what one launch takes
         position = 0
         for number, group in enumerate(self.param_groups):
@@ -289,12 +282,8 @@ class Optimizer:
 
     def _gather(self, members: list[tuple[int, int, Tensor]], rates: np.ndarray, device: str, measured: list[Moved]) -> Launch:
         positions = [i for i, _, _ in members]
-        gradients = [p._grad._array for _, _, p in members if p._grad is not None]
-        state = [
-            [
-                self._slot(slot, i, p, self.param_groups[n]) if self._uses(slot, self.param_groups[n]) else g  # not in use: not touched
-                for (i, n, p), g in zip(members, gradients)
-            ]
+        slots = [
+            [self._slot(slot, i, p, self.param_groups[n]) if self._uses(slot, self.param_groups[n]) else None for i, n, p in members]
             for slot in self.slots
         ]
         numbers, steps = np.array([n for _, n, _ in members], np.int64), self._counts[positions] + 1
@@ -302,25 +291,24 @@ class Optimizer:
         if self.measure_updates:
             counts = [-(-p.size // _C.update_piece) for _, _, p in members]
             pieces = sum(counts)
-            (moved,) = self._told(("moved", *positions), device, np.zeros((pieces, 2)))
+            (moved,) = self._told(("moved", *positions), device, np.zeros((pieces, 2))).arrays
             measured.append((positions, counts, moved))
         what = (*positions, *numbers.tolist())  # a group's number stays where it is, so that parameters of another group have another place
-        w, (group, table, t) = [p._array for _, _, p in members], self._told(what, device, numbers, rates, steps)
-        return Launch(positions, w, gradients, state, group, table, t, moved, len(rates), pieces)
+        told = self._told(what, device, numbers, rates, steps)
+        return Launch(positions, [p for _, _, p in members], slots, told, moved, len(rates), pieces)
 
-    def _told(self, what: Sequence[Any], device: str, *values: np.ndarray) -> list[Array]:
+    def _told(self, what: Sequence[Any], device: str, *values: np.ndarray) -> Numbers:
         """Numbers where the kernel reads them. In a recorded step they stay where they are: later steps write them there anew."""
         recorder = recording.current()
         if recorder is None:
-            return [_C.constant(a, device) for a in values]
+            return Numbers([_C.constant(a, device) for a in values])
         calls = sum(getattr(part, "optimizer", None) is self for part, _ in recorder.parts)  # of this optimizer in this step so far
         key = calls, device, *what
-        if key not in self._tables or any(a.shape != v.shape for a, v in zip(self._tables[key], values)):
-            self._tables[key] = [_C.constant(v, device) for v in values]
-        for array, value in zip(self._tables[key], values):
-            array.write(value)
-            self._rates_at.pop(id(array), None)
-        return self._tables[key]
+        if key not in self._tables or any(a.shape != v.shape for a, v in zip(self._tables[key].arrays, values)):
+            self._tables[key] = Numbers([_C.constant(v, device) for v in values])
+        told = self._tables[key]
+        told.write(values)
+        return told
 
     def _slot(self, slot: str, position: int, p: Tensor, group: dict[str, Any]) -> Array:
         array = self._state[slot][position]

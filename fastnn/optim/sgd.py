@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .host_part import Part
 from .optimizer import Optimizer, Parameters, Rate
 
 
@@ -48,11 +47,6 @@ class SGD(Optimizer):
     def _columns(self, group: dict[str, Any], lr: float, kind: Any) -> list[float]:
         sign = -1.0 if group["maximize"] else 1.0
         return [lr, group["weight_decay"], group["momentum"], float(group["nesterov"]), group["dampening"], sign]
-
-    def _updates(self) -> list[Part]:
-        self._refuse_edits()
-        self._begin_late()
-        return super()._updates()
 
     def _begin_late(self) -> None:
         """Where momentum is switched on later, steps are counted anew: at a first one, the kernel takes g for v, undampened."""

@@ -16,10 +16,10 @@ from ..nn import Module
 from ..tensor import Array, Tensor
 from .full_batch import FullBatch
 from .given import array_of, followed, steps_of
-from .host_part import Behind, Part
 from .lists import Told, by_place, floats_of
 from .optimizer import Optimizer, Rate
 from .schedules import checked_rate, memory_of, rate_at
+from .update import Behind, Part
 
 
 class _Wrapper(Optimizer):

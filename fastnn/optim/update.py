@@ -1,17 +1,20 @@
-"""What the host does in an optimizer's step, so that a replay of the step can do it without the rest."""
+"""What the host does in an optimizer's step, so that the next one, or a replay of it, can do it without the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import proxy
 
 import numpy as np
 
 from .. import _C, recording
 
 if TYPE_CHECKING:
-    from .optimizer import Launch, Moved, Optimizer
+    from .launch import Launch
+    from .optimizer import Moved, Optimizer
 
 
 class Part(Protocol):
@@ -49,24 +52,42 @@ class Update:
         return [partial(self.optimizer._launch, kind, launch) for kind, launch in self.launches]
 
     def done(self) -> None:
-        """Counts the step; and tells the recording, if there is one."""
-        for _, launch in self.launches:
-            self.optimizer._counts[launch.positions] += 1
-        self.optimizer.steps += 1
-        recorder = recording.current()
+        """Counts the step; tells the recording, if there is one, and else is there for the next step."""
+        o, recorder = self.optimizer, recording.current()
+        self._count()
         if recorder is None or recorder.core is None:  # else nothing has moved yet
-            self.optimizer._moved = self.moved
-        if recorder is None:
-            return
-        self.ahead = sum(getattr(part, "optimizer", None) is self.optimizer for part, _ in recorder.parts)  # its steps before this one
-        self.kept, self.form, self.formed = self.optimizer._state, self._form(), self.optimizer._checked
-        self.sizes = self._sizes()
+            vars(o).update(_moved=self.moved)
+        if recorder is not None:
+            ahead = sum(getattr(part, "optimizer", None) is o for part, _ in recorder.parts)
+            recording.host_part(self, self.before)  # first: what raises from here on is undone with the recording
+            self._know(ahead)
+        else:
+            self._keep()
+
+    def _keep(self) -> None:
+        o = self.optimizer
+        self._let_go()
+        if o._again is not self and self.launches and not o.measure_updates:
+            again, number = None, o._anew + 1
+            if recording.rarely(number):  # where each step has other gradients, looking would be in vain
+                at_work = {id(p) for _, launch in self.launches for p in launch.parameters}
+                self.idle = [p for p in o._parameters if id(p) not in at_work]
+                with suppress(MemoryError):  # the step is done, whether the next one is like it or not
+                    self._know(0)
+                    self.optimizer, again = proxy(o), self  # no cycle: an optimizer and its memory go at once
+            vars(o).update(_again=again, _anew=number)
+
+    def _let_go(self) -> None:
+        for _, launch in self.launches:
+            launch.let_go()
+
+    def _know(self, ahead: int) -> None:
+        """What the next step like it depends on. ahead: steps of the optimizer before this one in the same recording."""
+        o = self.optimizer
+        self.ahead, self.kept, self.form, self.formed, self.sizes = ahead, o._state, self._form(), o._checked, self._sizes()
         self.written: list[Any] = [None] * len(self.launches)  # in each launch's rates, for
         self.written_for: Any = None, None  # these rates, and options as they were last checked
-        self.where = [_span(launch.positions) for _, launch in self.launches]
-        self.counted: Any = None  # what `counts` are views of, or where positions are no slice, copies
         self.missed = 0  # how often what was found was not there, and what is there serves
-        recording.host_part(self, self.before)
         self._look()
 
     def _look(self) -> None:
@@ -109,34 +130,42 @@ class Update:
         self.lrs = self.numbers if same and self.numbers else o._rates(o.steps + self.ahead)
         return True
 
+    def serves(self) -> bool:
+        """Whether the optimizer's next step, which nothing records, is this one again: then its kernels have what they need."""
+        if recording.current() is not None or any(p._grad is not None for p in self.idle) or not self.fits():
+            return False
+        if not all([launch.take_again() for _, launch in self.launches]):
+            self._let_go()
+            return False
+        self.tell()
+        return True
+
     def advance(self) -> None:
+        self.tell()
+        self._count()
+        vars(self.optimizer).update(_moved=self.moved)
+
+    def tell(self) -> None:
+        """Writes the next step's rates and its number where the kernels read them."""
         o = self.optimizer
         lrs, self.lrs = o.rates() if self.lrs is None else self.lrs, None
         same = self.written_for[1] is o._checked and self.written_for[0] == lrs
-        if o._counts is not self.counted:
-            self.counted, self.counts = o._counts, [o._counts[where] for where in self.where]
-        for i, (where, counts, (kind, launch)) in enumerate(zip(self.where, self.counts, self.launches)):
-            if not same or o._rates_at.get(id(launch.rates)) is not self.written[i]:
+        for i, (kind, launch) in enumerate(self.launches):
+            if not same or launch.numbers.rates is not self.written[i]:
                 rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
                 launch.rates.write(np.array(rates, np.float64))
-                o._rates_at[id(launch.rates)] = self.written[i] = rates
-            if type(where) is list:
-                counts[:] = o._counts[where]
-            counts += 1
-            launch.t.write(counts)
-            if type(where) is list:
-                o._counts[where] = counts
+                launch.numbers.rates = self.written[i] = rates
+            launch.t.write(o._counts[launch.where] + 1)
         self.written_for = lrs, o._checked
-        vars(o).update(_moved=self.moved, steps=o.steps + 1)  # past what looks at names and values that are given
+
+    def _count(self) -> None:
+        o = self.optimizer
+        for _, launch in self.launches:
+            o._counts[launch.where] += 1
+        vars(o).update(steps=o.steps + 1)  # past what looks at names and values that are given
 
     def state(self) -> Any:
         return self.optimizer.steps, self.optimizer._counts.copy()
 
     def restore(self, state: Any) -> None:
         self.optimizer.steps, self.optimizer._counts[:] = state
-
-
-def _span(positions: list[int]) -> Any:
-    """As a slice where they stand side by side: numpy is quicker at those."""
-    first = positions[0]
-    return slice(first, first + len(positions)) if positions == list(range(first, first + len(positions))) else positions
