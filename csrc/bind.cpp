@@ -115,7 +115,7 @@ PYBIND11_MODULE(_C_of_the_main_interpreter, m) {
   bind_array(m);
   bind_parameters(m);
   bind_rows(m);
-  bind_tape(m), bind_elementwise(m);
+  bind_tape(m), bind_elementwise(m), bind_explained(m);
   bind_device(m);
   bind_replay(m);
 }

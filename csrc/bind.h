@@ -18,7 +18,7 @@ inline py::dtype numpy_dtype(fastnn::Dtype dtype) { return py::dtype(std::string
 fastnn::Array on(const fastnn::Array&, fastnn::Device&);  // a copy there; a part of the step that is recorded
 void bind_device(py::module_&);
 void bind_replay(py::module_&);
-void bind_tape(py::module_&);
+void bind_tape(py::module_&), bind_explained(py::module_&);
 void bind_elementwise(py::module_&);
 
 // --- what is called for each eager operation goes around pybind11's look-ups

@@ -33,26 +33,24 @@ def explained(operation: F) -> F:
     kinds = {name: str(operation.__annotations__.get(name)) for name in inspect.signature(operation).parameters}
     plain = [(i, name, types) for i, (name, kind) in enumerate(kinds.items()) if (types := _plain_types(kind))]
 
-    @wraps(operation)
-    def call(*args: Any, **keywords: Any) -> Any:
+    def fitted(args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         for i, name, types in plain:
             if i < len(args):
                 if type(args[i]) not in types:
                     args = (*args[:i], _fitting(operation.__name__, name, kinds[name], args[i]), *args[i + 1 :])
             elif name in keywords and type(keywords[name]) not in types:
                 keywords[name] = _fitting(operation.__name__, name, kinds[name], keywords[name])
-        try:
-            return operation(*args, **keywords)
-        except _LOST as error:
-            if isinstance(error, _OURS):
-                raise
-            better = _better(operation.__name__, operation, args, keywords, error)
-            if better is None:
-                raise
-        raise better
+        return _C.Explained(operation, [], fitted, explain)(*args, **keywords)
 
+    def explain(error: BaseException, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if isinstance(error, _LOST) and not isinstance(error, _OURS):
+            better = _better(operation.__name__, operation, args, keywords, error)
+            if better is not None:
+                raise better
+
+    call: Any = wraps(operation)(_C.Explained(operation, plain, fitted, explain))
     call.__module__ = "fastnn.ops"  # where a pickle finds it
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[no-any-return]
 
 
 _PLAIN: dict[str, tuple[type, ...]] = {"None": (type(None),), "bool": (bool,), "int": (int,), "float": (int, float)}
