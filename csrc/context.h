@@ -23,6 +23,8 @@ struct Context {
   Packing packing = Packing::each_call;
   int64_t past_caches_from = int64_t{32} << 20;  // bytes: larger results of passes over memory are written past the caches of the CPU
   bool* went_past = nullptr;                     // set where that is done
+  int64_t own_bytes = 0;                         // that each thread has for itself, the same in each kernel,
+  char* (*own)() = nullptr;                      // and where: for the thread that runs a block, during that block
   void* stream = nullptr;                        // of a GPU, on which the kernel's launches follow each other
 };
 

@@ -10,6 +10,7 @@
 
 #include "isa.h"
 #include "threads.h"
+#include "thunk.h"
 
 namespace fastnn {
 namespace {
@@ -85,7 +86,10 @@ Context Device::context() {
   context.precision = precision();
   context.winograd = winograd();
   context.past_caches_from = past_caches_from();
-  if (is_cpu()) return context;
+  if (is_cpu()) {
+    if (!instrumented()) threads::have_own(), context.own_bytes = threads::own_bytes, context.own = &threads::own;
+    return context;
+  }
   select();
   context.stream = stream();
   return context;

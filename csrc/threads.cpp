@@ -1,6 +1,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,7 +12,9 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
 
+#include "device.h"
 #include "processors.h"
 
 #if defined(__SSE__)
@@ -70,6 +73,54 @@ constexpr int max_threads = 256;
 constexpr auto spin_time = std::chrono::microseconds(100);  // between two kernels of a step; longer idleness sleeps
 
 using Body = void (*)(void* state, int64_t block, int worker);
+
+// Halves of huge pages; those of threads that have ended go to others.
+class Halves {
+ public:
+  static Halves& the() {
+    static Halves* halves = new Halves;  // never destroyed: threads may outlive main()
+    return *halves;
+  }
+  char* take() {
+    std::lock_guard lock(mutex_);
+    if (free_.empty()) map();
+    char* const half = free_.back();
+    free_.pop_back();
+    return half;
+  }
+  void give_back(char* half) {
+    std::lock_guard lock(mutex_);
+    free_.push_back(half);  // there is room: it was among them
+  }
+
+ private:
+  void map() {
+    constexpr size_t page = size_t(2 * own_bytes);
+    free_.reserve(taken_ + 2);
+    void* const found = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (found == MAP_FAILED)
+      throw OutOfMemory("fastnn: out of memory: the system has none left for a thread's own", 2 * page, cpu().arena.free(), 0);
+    char *const start = static_cast<char*>(found), *const base = start + (page - reinterpret_cast<size_t>(start) % page) % page;
+    if (base > start) munmap(start, size_t(base - start));
+    munmap(base + page, page - size_t(base - start));
+    madvise(base, page, MADV_HUGEPAGE);
+    free_.push_back(base + own_bytes), free_.push_back(base);
+    taken_ += 2;
+  }
+
+  std::mutex mutex_;
+  std::vector<char*> free_;
+  size_t taken_ = 0;
+};
+
+struct Half {
+  char* memory = nullptr;
+  ~Half() {
+    if (memory) Halves::the().give_back(memory);
+  }
+};
+thread_local Half callers;          // of a thread that calls kernels
+thread_local char* own_ = nullptr;  // of this thread
 
 // Blocks that a worker begins with, in a cache line of its own. Blocks are mostly numbered along the images, so in layer after layer a
 // worker meets the images that lie in its cache, which another core reaches slowly or, behind another L3, hardly faster than memory.
@@ -158,6 +209,7 @@ class Pool {
   }
 
   void work(int worker) {
+    own_ = own_of_[worker];
     FloatState state;
     uint64_t last_job = 0;
     for (;;) {
@@ -189,7 +241,11 @@ class Pool {
 
   void start_missing(int wanted) {
     try {
-      for (; started_ < wanted; started_++) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+      for (; started_ < wanted; started_++) {
+        const int worker = started_ + 1;
+        if (!own_of_[worker]) own_of_[worker] = Halves::the().take();
+        std::thread([this, worker] { work(worker); }).detach();
+      }
     } catch (const std::exception&) {  // no more to be had, or no memory: those that are there take all blocks
     }
   }
@@ -216,6 +272,7 @@ class Pool {
   std::atomic<int> sleeping_{0};
   std::atomic<uint64_t> gate_{0};
   Share shares_[max_threads];
+  char* own_of_[max_threads] = {};  // workers
   uint64_t job_ = 0;
   Body body_ = nullptr;
   void* state_ = nullptr;
@@ -227,6 +284,11 @@ void run(const Context& context, int64_t blocks, Body body, void* state) { Pool:
 }  // namespace
 
 Context context() { return {run, Pool::the().count}; }
+
+void have_own() {
+  if (!own_) own_ = callers.memory = Halves::the().take();
+}
+char* own() { return own_; }
 
 void set_count(int n, const char* by) {
   if (n < 1 || n > max_threads) throw std::invalid_argument("number of threads must lie in 1 ... 256, got " + std::to_string(n));

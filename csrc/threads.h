@@ -30,7 +30,11 @@ namespace threads {
 Context context();                                          // for a kernel call now
 void set_count(int n, const char* by = "set_num_threads");  // by: literal; throws std::invalid_argument unless 1 <= n <= 256
 int count();
-std::string reason();     // why count() is what it is
+std::string reason();  // why count() is what it is
+// Memory of each thread's own, from one kernel to the next: half a huge page. Throws OutOfMemory.
+constexpr int64_t own_bytes = int64_t{1} << 20;
+void have_own();  // this thread has it from now on, as workers have
+char* own();
 uint64_t workers_seen();  // bit w: worker w ran a block since clear_workers_seen()
 void clear_workers_seen();
 

@@ -5,6 +5,7 @@
 // Where y is small and the depth long (weight gradients), the depth is cut as well, into partial products as many as the shape tells.
 #include "gemm.h"
 #include "matvec.h"
+#include "own.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -47,13 +48,13 @@ struct Cut {
 };
 
 struct Parts {
-  operand* shared;  // packed once: b [batch][panel][operands of K][Z vectors] or a [batch][plane][M][N_LANES]
-  operand* kept;    // where a is shared and b can stay for later calls: b, packed as above
-  real* partial;    // [batch][parts][M][N]
-  int32_t* tap;     // the only tap: 0
-  int64_t* row;     // offset of each row of a tile in y
-  char* workers;    // each worker's part of the other operand
-  int64_t shared_size, worker_bytes, bytes;
+  operand* shared;   // packed once: b [batch][panel][operands of K][Z vectors] or a [batch][plane][M][N_LANES]
+  operand* kept;     // where a is shared and b can stay for later calls: b, packed as above
+  real* partial;     // [batch][parts][M][N]
+  int32_t* tap;      // the only tap: 0
+  int64_t* row;      // offset of each row of a tile in y
+  Own<operand> own;  // each worker's part of the other operand
+  int64_t shared_size, bytes;
 };
 
 bool keeps_b(const Context& context, const MatMul& v) { return context.packing != Packing::each_call && v.batch == 1; }
@@ -68,9 +69,7 @@ Parts layout(const Context& context, const MatMul& v, const Cut& cut, void* base
   parts.partial = scratch.take<real>(cut.staged() ? v.batch * cut.parts * v.M * v.N : 0);
   parts.tap = scratch.take<int32_t>(1);
   parts.row = scratch.take<int64_t>(most_rows);
-  parts.worker_bytes =
-      ((cut.block_size * (cut.by_rows ? 1 : cut.panel) * cut.stretch / together + read_beyond) * int64_t(sizeof(operand)) + 127) / 64 * 64;
-  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.own = {context, scratch, cut.block_size * (cut.by_rows ? 1 : cut.panel) * cut.stretch / together + read_beyond};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -214,7 +213,7 @@ void matmul(const Context& context, const MatMul& v, const T* a, const T* b, con
     (cut.by_rows ? at.m1 : at.p1) = smaller(last, cut.by_rows ? v.M : panels);
     real* out = cut.staged() ? parts.partial + (batch * cut.parts + part) * size : as_real(y + batch * size);
     run_block(context, v, cut, at, parts, a + batch * v.M * v.K, b + batch * v.K * v.N, parts.shared + batch * parts.shared_size,
-              cut.staged() ? nullptr : bias, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes), out);
+              cut.staged() ? nullptr : bias, parts.own.of(context, worker), out);
   });
   if (cut.staged()) add_parts(context, v, cut, parts.partial, bias, y);
 }

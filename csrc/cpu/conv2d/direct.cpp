@@ -1,5 +1,7 @@
 #include "direct.h"
 
+#include "../own.h"
+
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
@@ -19,8 +21,8 @@ int64_t band_plane_rows(const Direct& d, int64_t band_rows) { return (band_rows 
 struct Parts {
   DirectTables tables;
   operand* weights;
-  char* workers;
-  int64_t group_weights, worker_bytes, bytes;
+  Own<operand> planes;
+  int64_t group_weights, bytes;
 };
 
 Parts layout(const Context& context, const Direct& d, void* base) {
@@ -33,9 +35,7 @@ Parts layout(const Context& context, const Direct& d, void* base) {
   parts.tables.two_rows = scratch.take<int64_t>(on_tiles ? divide_up(phase_width(d) * d.input.images, 16) * 32 : 0);
   parts.group_weights = d.panels * panel_columns(d) * depth(d) * d.taps;
   parts.weights = scratch.take<operand>(d.groups * parts.group_weights);
-  parts.worker_bytes =
-      ((terms * d.input.size(d.plane_rows) + read_beyond * larger(1, d.input.pitch / N_LANES)) * int64_t(sizeof(operand)) + 127) / 64 * 64;
-  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.planes = {context, scratch, terms * d.input.size(d.plane_rows) + read_beyond * larger(1, d.input.pitch / N_LANES)};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -205,9 +205,7 @@ void run_direct(const Context& context, const Direct& d, const ConvOperands& ope
     parts.tables.row[j] = j % images * image_stride + j / images * d.step_w * d.pixel_stride;
   if (on_tiles) find_two_rows(d, parts.tables);
   if (context.packing != Packing::kept) pack_weights(context, d, parts, operands.with);
-  parallel(context, d.blocks(), [&](int64_t block, int worker) {
-    run_block(d, parts, operands, block, reinterpret_cast<operand*>(parts.workers + worker * parts.worker_bytes));
-  });
+  parallel(context, d.blocks(), [&](int64_t block, int worker) { run_block(d, parts, operands, block, parts.planes.of(context, worker)); });
 }
 
 }  // namespace fastnn::FASTNN_TABLE

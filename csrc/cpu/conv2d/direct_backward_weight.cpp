@@ -2,6 +2,7 @@
 // input channels in registers, and walks over the pixels of padded copies of x and dy (padded.h). Three neighbouring taps of a 3-wide
 // window of stride 1 ("taps3") slide along the row: each pixel of x is loaded once for all three.
 #include "../gemm.h"
+#include "../own.h"
 #include "ahead.h"
 #include "algorithm.h"
 #include "partial_sums.h"
@@ -64,9 +65,10 @@ Geometry geometry(const Conv2d& v, bool taps3, bool windows = false) {
 }
 
 struct Parts {
-  real* partial;  // [part][group][K][tap][C]
-  char* chunks;   // in each slot the planes of x and of dy of one chunk; a slot is a worker's, or a part's of a group (`shared`)
-  int64_t x_size, dy_size, slot_bytes, bytes;
+  real* partial;       // [part][group][K][tap][C]
+  operand* chunks;     // planes of x and of dy of one chunk for each part of a group (`shared`)
+  Own<operand> chunk;  // or for each worker
+  int64_t x_size, dy_size, slot_size, bytes;
 };
 
 // Blocks of different output channels read the same planes of x: copied once, then, by all of them.
@@ -78,8 +80,9 @@ Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* b
   parts.partial = scratch.take<real>(d.chunks.parts > 1 ? d.chunks.parts * v.G * d.weights() : 0);
   parts.x_size = d.x.size(d.chunks.plane_rows);
   parts.dy_size = d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0;
-  parts.slot_bytes = ((parts.x_size + parts.dy_size) * d.chunks.groups * terms * int64_t(sizeof(operand)) + 127) / 64 * 64;
-  parts.chunks = scratch.take<char>(parts.slot_bytes * (shared(d) ? v.G * d.chunks.parts : context.workers));
+  parts.slot_size = divide_up((parts.x_size + parts.dy_size) * d.chunks.groups * terms, 32) * 32;
+  parts.chunks = shared(d) ? scratch.take<operand>(parts.slot_size * v.G * d.chunks.parts) : nullptr;
+  if (!shared(d)) parts.chunk = {context, scratch, parts.slot_size};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -209,11 +212,11 @@ struct Chunk {
   int64_t number, group, image, p, rows;
   operand *x, *dy;
 };
-Chunk chunk_of(const Geometry& d, const Conv2d& v, const Parts& parts, int64_t number, int64_t group, int64_t slot) {
+Chunk chunk_of(const Geometry& d, const Conv2d& v, const Parts& parts, int64_t number, int64_t group, operand* copies) {
   Chunk c;
   c.number = number, c.group = group, c.image = number / d.chunks.bands * d.chunks.groups * d.x.images * together;
   c.p = number % d.chunks.bands * d.chunks.band_rows, c.rows = smaller(d.chunks.band_rows, v.P - c.p);
-  c.x = reinterpret_cast<operand*>(parts.chunks + slot * parts.slot_bytes), c.dy = c.x + parts.x_size * d.chunks.groups * terms;
+  c.x = copies, c.dy = c.x + parts.x_size * d.chunks.groups * terms;
   return c;
 }
 
@@ -291,7 +294,8 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
       const int64_t split = block % d.splits, slot = block / d.splits, part = slot % d.chunks.parts, group = slot / d.chunks.parts;
       const int64_t first = d.chunks.count * part / d.chunks.parts, last = d.chunks.count * (part + 1) / d.chunks.parts;
       for (int64_t number = first + begin; number < smaller(first + end, last); number++) {
-        const Chunk chunk = chunk_of(d, v, parts, number, group, shared(d) ? slot : worker);
+        const Chunk chunk =
+            chunk_of(d, v, parts, number, group, shared(d) ? parts.chunks + slot * parts.slot_size : parts.chunk.of(context, worker));
         if (copies) copy_chunk(d, v, parts, o, chunk, split);
         real* const dw = sums + part * size + group * d.weights();
         if (multiplies) multiply_chunk(d, v, parts, o, chunk, split, dw, number > first);

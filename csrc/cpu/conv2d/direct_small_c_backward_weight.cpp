@@ -2,6 +2,7 @@
 // dy[k]. A tile holds some entries (r, s, c) of the window by Z vectors of output channels in registers; x comes from a padded copy
 // (padded.h), dy from where it lies, or from a copy with zeros behind its last channel.
 #include "../gemm.h"
+#include "../own.h"
 #include "ahead.h"
 #include "algorithm.h"
 #include "partial_sums.h"
@@ -45,8 +46,8 @@ Geometry geometry(const Conv2d& v) {
 struct Parts {
   int32_t* entry;  // the offset of each entry in the plane of x
   real* partial;   // [group][part][entry][columns]
-  char* workers;   // each: a plane of x, planes of dy
-  int64_t x_size, worker_bytes, bytes;
+  Own<real> own;   // a plane of x, planes of dy
+  int64_t x_size, bytes;
 };
 
 Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* base) {
@@ -55,8 +56,7 @@ Parts layout(const Context& context, const Conv2d& v, const Geometry& d, void* b
   parts.entry = scratch.take<int32_t>(d.entries);
   parts.partial = scratch.take<real>(v.G * d.chunks.parts * d.sums());
   parts.x_size = divide_up(d.x.size(d.chunks.plane_rows), 16) * 16;
-  parts.worker_bytes = ((parts.x_size + (d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0)) * int64_t(sizeof(real)) + 127) / 64 * 64;
-  parts.workers = scratch.take<char>(parts.worker_bytes * context.workers);
+  parts.own = {context, scratch, parts.x_size + (d.copy_dy ? d.dy.size(d.chunks.band_rows) : 0)};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -169,8 +169,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
   }
   parallel(context, v.G * d.chunks.parts, [&](int64_t block, int worker) {
     const int64_t group = block / d.chunks.parts, part = block % d.chunks.parts;
-    run_part(d, v, parts, o, group, part, reinterpret_cast<real*>(parts.workers + worker * parts.worker_bytes),
-             parts.partial + block * d.sums());
+    run_part(d, v, parts, o, group, part, parts.own.of(context, worker), parts.partial + block * d.sums());
   });
   add_parts(d, v.G, parts.partial, o.dw);
 }

@@ -1,6 +1,7 @@
 // Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
 // output by some input channels and a part of the tiles. Where there is one part, its sums are transformed to dw while they are in the
 // cache; those of several are added in their order by a second launch.
+#include "../own.h"
 #include "winograd_normalized.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -42,8 +43,8 @@ struct Weights {
 struct Parts {
   real* sums;  // of each worker's block, or of all: [part][k block][c block], each [frequency][k][c]
   storage* zeros;
-  real* workers;  // each: transformed x and dy, [frequency][tile][channel]
-  int64_t worker_size, bytes;
+  Own<real> own;  // transformed x and dy, [frequency][tile][channel]
+  int64_t bytes;
 };
 
 Parts layout(const Context& context, const Weights& d, void* base) {
@@ -51,8 +52,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
   Scratch scratch(base);
   parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers) * d.block_sums());
   parts.zeros = scratch.take<storage>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
-  parts.worker_size = divide_up(d.frequencies * 2 * tile_stride, 16) * 16 + 16;
-  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.own = {context, scratch, d.frequencies * 2 * tile_stride + 16};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -183,7 +183,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   parallel(context, d.parts * d.pairs(), [&](int64_t block, int worker) {
     const Pair pair(d, block % d.pairs());
     real* sums = parts.sums + (d.parts > 1 ? block : worker) * d.block_sums();
-    sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.workers + worker * parts.worker_size, sums);
+    sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.own.of(context, worker), sums);
     if (d.parts == 1) finish<M>(d, sums, pair, 0, pair.K.count, operands.dw);
   });
   if (d.parts == 1) return;

@@ -2,6 +2,8 @@
 // stays in the L1 cache: the products of a frequency take the place of the transformed inputs that they were made of, and the weights of
 // all frequencies, which nearly fill that cache themselves, come from the L2 once for each block.
 #include "winograd_narrow.h"
+
+#include "../own.h"
 #include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -19,8 +21,8 @@ struct Sweep {
 struct Parts {
   storage* zeros;
   real* weights;  // [frequency][input channel][output channel]
-  real* workers;  // each: [frequency][tile][channel]
-  int64_t worker_size, bytes;
+  Own<real> own;  // [frequency][tile][channel]
+  int64_t bytes;
 };
 
 Parts layout(const Context& context, const Sweep& s, void* base) {
@@ -28,8 +30,7 @@ Parts layout(const Context& context, const Sweep& s, void* base) {
   Scratch scratch(base);
   parts.zeros = scratch.take<storage>(s.in.channels);
   parts.weights = scratch.take<real>(36 * s.in.channels * s.out_channels);
-  parts.worker_size = divide_up(36 * narrow_stride(larger(s.in.channels, s.out_channels)), 16) * 16;
-  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.own = {context, scratch, 36 * narrow_stride(larger(s.in.channels, s.out_channels))};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -72,6 +73,8 @@ void run_block(const Sweep& s, const Parts& parts, const ConvOperands& o, int64_
   Walk place(s.grid, first);
   for (int64_t t = 0; t < count; t++, place.next())
     gather_tile<Winograd<4>::Input, C, stride>(s.in, o.in, parts.zeros, place.at, tiles + t * pitch);
+  if (const int64_t missing = narrow_tiles(pitch) - count)  // in the last block: multiplied as the others are
+    for (int f = 0; f < 36; f++) __builtin_memset(tiles + f * stride + count * pitch, 0, size_t(missing * pitch) * sizeof(real));
   const int64_t out_size = s.grid.images() * s.grid.P * s.grid.Q * s.out_channels;
   Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks(), 36),
                          Ahead::of_block(o.out, out_size, block, s.blocks(), 36),
@@ -89,14 +92,13 @@ void run_blocks(const Context& context, const Sweep& s, const Parts& parts, cons
   const int64_t together = larger(1, smaller(narrow_together, s.blocks() / 16));  // a single image is work for several, too
   parallel(context, divide_up(s.blocks(), together), [&](int64_t turn, int worker) {
     for (int64_t block = turn * together; block < smaller(s.blocks(), (turn + 1) * together); block++)
-      run_block<C, K>(s, parts, o, block, parts.workers + worker * parts.worker_size);
+      run_block<C, K>(s, parts, o, block, parts.own.of(context, worker));
   });
 }
 
 void run_sweep(const Context& context, const Sweep& s, const ConvOperands& o, void* scratch) {
   const Parts parts = layout(context, s, scratch);
   __builtin_memset(parts.zeros, 0, s.in.channels * sizeof(storage));
-  __builtin_memset(parts.workers, 0, parts.worker_size * context.workers * sizeof(real));  // the last block's missing tiles
   for (int64_t out = 0; out < s.out_channels && context.packing != Packing::kept; out += N_LANES)
     for (int64_t in = 0; in < s.in.channels; in += N_LANES)
       transform_weights<4>({o.with, s.out_channels, s.in.channels, s.flipped}, out, in, parts.weights + in * s.out_channels + out,

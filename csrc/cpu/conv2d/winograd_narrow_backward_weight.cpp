@@ -1,6 +1,7 @@
 // Winograd F(4 x 4, 3 x 3) for one or two vectors of channels, backward to the weight: for each frequency, sums over tiles of transformed
 // dy times transformed x. A part of the tiles goes through the L1 cache block by block; the part's sums, which wait in the L2, are read
 // and written once for each block. They are added in their order by a second launch.
+#include "../own.h"
 #include "winograd_narrow.h"
 #include "winograd_normalized.h"
 
@@ -29,8 +30,8 @@ struct Weights {
 struct Parts {
   real* sums;
   storage* zeros;
-  real* workers;  // each: transformed x, then dy: [frequency][tile][channel]
-  int64_t worker_size, bytes;
+  Own<real> own;  // transformed x, then dy: [frequency][tile][channel]
+  int64_t bytes;
 };
 
 Parts layout(const Context& context, const Weights& d, void* base) {
@@ -38,8 +39,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
   Scratch scratch(base);
   parts.sums = scratch.take<real>(d.parts * d.size());
   parts.zeros = scratch.take<storage>(larger(d.x.channels, d.dy.channels));
-  parts.worker_size = divide_up(36 * (d.x_stride() + d.dy_stride()), 16) * 16;
-  parts.workers = scratch.take<real>(parts.worker_size * context.workers);
+  parts.own = {context, scratch, 36 * (d.x_stride() + d.dy_stride())};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -112,7 +112,7 @@ void finish(const Weights& d, const real* sums, int64_t k, real* dw) {
 template <int C, int K, bool makes_x>
 void sum_parts(const Context& context, const Weights& d, const Parts& parts, const ConvOperands& o) {
   parallel(context, d.parts, [&](int64_t part, int worker) {
-    sum_part<C, K, makes_x>(d, parts, o, part, parts.workers + worker * parts.worker_size, parts.sums + part * d.size());
+    sum_part<C, K, makes_x>(d, parts, o, part, parts.own.of(context, worker), parts.sums + part * d.size());
   });
 }
 

@@ -5,6 +5,7 @@
 // of 144.
 #include "winograd_strided.h"
 
+#include "../own.h"
 #include "winograd.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -129,8 +130,7 @@ struct Strided {
 struct Parts {
   storage* zeros;
   real* weights;
-  real* input;
-  real* products;
+  Own<real> own;  // transformed input, then products
   int64_t bytes;
 };
 
@@ -139,8 +139,7 @@ Parts layout(const Context& context, const Strided& s, void* base) {
   Scratch scratch(base);
   parts.zeros = scratch.take<storage>(s.channels);
   parts.weights = scratch.take<real>(s.panels * s.panel_size());
-  parts.input = scratch.take<real>(s.input_size() * context.workers);
-  parts.products = scratch.take<real>(frequencies * product_stride * context.workers);
+  parts.own = {context, scratch, s.input_size() + frequencies * product_stride};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -273,7 +272,8 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& o, void* s
       pack_plane(s, o.with, i / planes, column, i % planes * N_LANES, parts.weights + i / planes * s.panel_size());
   });
   parallel(context, s.blocks, [&](int64_t block, int worker) {
-    run_block(s, parts, o, block, parts.input + worker * s.input_size(), parts.products + worker * frequencies * product_stride);
+    real* const input = parts.own.of(context, worker);
+    run_block(s, parts, o, block, input, input + s.input_size());
   });
 }
 

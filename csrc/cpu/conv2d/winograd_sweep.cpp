@@ -3,13 +3,14 @@
 // products are transformed back. A block of work takes some tiles, and what it makes on the way stays in the L2 cache; all share the
 // weights, which were transformed before. Where these are larger than all tiles, it is the other way round: a block takes a panel of the
 // weights, transforms it and multiplies all tiles with it.
+#include "../own.h"
 #include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t wanted_block_bytes = 320 * 1024;  // transformed input and products of a block
-constexpr int64_t fewest_tiles = 16, most_tiles = 48, least_blocks = 16;
+constexpr int64_t fewest_tiles = 16, most_tiles = registers == 32 ? 18 : 48, least_blocks = 16;
 constexpr int64_t frequency_stride = (most_tiles + 1) * N_LANES;  // constants, no powers of two
 constexpr int64_t product_stride = most_tiles * most_vectors * N_LANES + N_LANES;
 constexpr int64_t pass_channels = 128;  // so that a pass's weights of one frequency stay in the L1 cache
@@ -48,8 +49,8 @@ struct Sweep {
 struct Parts {
   storage* zeros;
   real* weights;  // of all panels, or of a worker's
-  real* input;    // of a worker's tiles, or of all blocks
-  real* products;
+  real* input;    // of all blocks, or nothing
+  Own<real> own;  // of a worker's tiles the input, then the products
   int64_t bytes;
 };
 
@@ -61,8 +62,8 @@ Parts layout(const Context& context, const Sweep& s, void* base) {
   Scratch scratch(base);
   parts.zeros = scratch.take<storage>(s.planes() * N_LANES);
   parts.weights = scratch.take<real>(s.panel_size() * (worker_packs(context, s) ? context.workers : s.panels));
-  parts.input = scratch.take<real>(s.input_size() * (s.by_panels ? s.blocks : context.workers));
-  parts.products = scratch.take<real>(s.products_size() * context.workers);
+  parts.input = scratch.take<real>(s.by_panels ? s.input_size() * s.blocks : 0);
+  parts.own = {context, scratch, (s.by_panels ? 0 : s.input_size()) + s.products_size()};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -164,14 +165,13 @@ void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const
     pack_plane<M>(s, o.with, panel, i % s.planes() * N_LANES, parts.weights + panel * s.panel_size());
   });
   parallel(context, s.blocks, [&](int64_t block, int worker) {
-    real* input = parts.input + worker * s.input_size();
+    real* input = parts.own.of(context, worker);
     const Block tiles(s, block);
     transform_block<M>(s, o.in, parts.zeros, tiles, input);
     Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks, s.frequencies * s.panels),
                            Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks, s.frequencies)};
     for (int64_t panel = 0; panel < s.panels; panel++)
-      multiply_panel<M>(s, o, tiles, input, panel, parts.weights + panel * s.panel_size(), parts.products + worker * s.products_size(),
-                        around);
+      multiply_panel<M>(s, o, tiles, input, panel, parts.weights + panel * s.panel_size(), input + s.input_size(), around);
   });
 }
 
@@ -185,8 +185,8 @@ void run_panels(const Context& context, const Sweep& s, const Parts& parts, cons
     for (int64_t in = 0; in < s.in.channels && context.packing != Packing::kept; in += N_LANES)
       pack_plane<M>(s, o.with, panel, in, weights);
     for (int64_t block = 0; block < s.blocks; block++)
-      multiply_panel<M>(s, o, Block(s, block), parts.input + block * s.input_size(), panel, weights,
-                        parts.products + worker * s.products_size(), nothing);
+      multiply_panel<M>(s, o, Block(s, block), parts.input + block * s.input_size(), panel, weights, parts.own.of(context, worker),
+                        nothing);
   });
 }
 
