@@ -92,8 +92,8 @@ def test_same_bits_for_any_number_of_threads(run: Callable[[], Bits], workers: d
 def test_as_many_workers_run_as_were_asked_for(count: int, threads: None) -> None:
     fastnn.set_num_threads(count)
     assert fastnn.get_num_threads() == count
-    x, w = (_C.from_numpy(normal(i, *s)) for i, s in enumerate([(64, 64, 32, 32), (64, 64, 3, 3)]))
-    plan = _C.Conv2d(x.shape, w.shape, (1, 1), (1, 1), (1, 1))
+    x, w = (_C.from_numpy(normal(i, *s)) for i, s in enumerate([(64, 64, 32, 32), (64, 64, 9, 9)]))
+    plan = _C.Conv2d(x.shape, w.shape, (1, 1), (4, 4), (4, 4))  # long enough for each to get a turn on two cores
     ran, deadline = 0, time.monotonic() + 30
     while ran < count and time.monotonic() < deadline:
         _C.conv2d_forward(plan, x, w, None)
