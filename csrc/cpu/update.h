@@ -21,9 +21,20 @@ INLINE int64_t total_size(const int64_t* size, int64_t count) {
   return total;
 }
 
+// body(parameter, begin, end) for all elements of all parameters. Each worker begins with its share of each parameter, not of the list: of
+// a matrix, with the rows that it will meet, and has met, in products.
 template <class F>
 INLINE void for_parameters(const Context& context, const int64_t* size, int64_t count, const F& body) {
-  for_blocks(context, total_size(size, count), [&](int64_t begin, int64_t end) { for_range(size, count, begin, end, body); });
+  const int64_t shares = context.workers;
+  const auto edge = [&](int64_t p, int64_t share) { return share == shares ? size[p] : size[p] * share / shares / 16 * 16; };
+  for_blocks(context, total_size(size, count), [&](int64_t begin, int64_t end) {
+    for (int64_t share = 0; share < shares; share++)
+      for (int64_t p = 0; p < count && end > 0; p++) {
+        const int64_t first = edge(p, share), length = edge(p, share + 1) - first;
+        if (begin < length) body(p, first + larger(begin, 0), first + smaller(end, length));
+        begin -= length, end -= length;
+      }
+  });
 }
 
 // body(parameter, begin, end, number) for each piece of each parameter: update_piece elements or the rest, numbered through the list
