@@ -87,7 +87,8 @@ Context Device::context() {
   context.winograd = winograd();
   context.past_caches_from = past_caches_from();
   if (is_cpu()) {
-    if (!instrumented()) threads::have_own(), context.own_bytes = threads::own_bytes, context.own = &threads::own;
+    if (!instrumented() && Arena::slack())  // else scratch is watched to the byte: all of it lies there
+      threads::have_own(), context.own_bytes = threads::own_bytes, context.own = &threads::own;
     return context;
   }
   select();

@@ -4,6 +4,8 @@ the kernel before left there."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -140,3 +142,14 @@ def test_a_forked_child_has_its_own(without_memory_checks: None) -> None:
         finally:
             os._exit(0 if same else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("arena", ["off", "fenced"])
+def test_where_blocks_are_exact_all_of_it_lies_in_scratch(arena: str) -> None:
+    """So that a fault, or AddressSanitizer, tells of an element too many."""
+    told = "from fastnn import _C; print(_C.plan('matmul', _C.MatMul((60, 100), (100, 130), False, False))[1])"
+    sizes = [
+        int(subprocess.run([sys.executable, "-c", told], env={**os.environ, **more}, capture_output=True, text=True, check=True).stdout)
+        for more in ({}, {"FASTNN_ARENA": arena})
+    ]
+    assert sizes[0] < sizes[1]
