@@ -81,14 +81,16 @@ const Table& Device::table(Dtype storage) const {
   throw DeviceError(what + "use float32");
 }
 
+int64_t own_bytes() { return instrumented() || !Arena::slack() ? 0 : threads::own_bytes; }
+
 Context Device::context() {
   Context context = threads::context();
   context.precision = precision();
   context.winograd = winograd();
   context.past_caches_from = past_caches_from();
   if (is_cpu()) {
-    if (!instrumented() && Arena::slack())  // else scratch is watched to the byte: all of it lies there
-      threads::have_own(), context.own_bytes = threads::own_bytes, context.own = &threads::own;
+    threads::have_own();
+    context.own_bytes = own_bytes(), context.own = &threads::own;
     return context;
   }
   select();

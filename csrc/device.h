@@ -62,6 +62,7 @@ class Device {
 };
 
 Device& cpu();
+int64_t own_bytes();  // that kernels of the CPU may use of each thread's own memory: none where scratch is watched to the byte
 [[noreturn]] void rethrow(const std::exception_ptr&);  // std::bad_alloc as OutOfMemory
 Device& device_named(const std::string&);              // "cpu", "cuda:1", "cuda" for "cuda:0"; throws std::invalid_argument
 

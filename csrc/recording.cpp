@@ -96,10 +96,12 @@ void LabelCheck::operator()(const Array& labels) const {
   }
 }
 
-Environment Environment::now() { return {isa::table(Dtype::float32), threads::count(), fastnn::precision(), fastnn::winograd()}; }
+Environment Environment::now() {
+  return {isa::table(Dtype::float32), threads::count(), fastnn::precision(), fastnn::winograd(), fastnn::own_bytes()};
+}
 
 bool Environment::operator==(const Environment& o) const {
-  return table == o.table && workers == o.workers && precision == o.precision && winograd == o.winograd;
+  return table == o.table && workers == o.workers && precision == o.precision && winograd == o.winograd && own_bytes == o.own_bytes;
 }
 
 // --- writing the list
@@ -188,6 +190,7 @@ void Recording::call(Row row, const Kernel& kernel, Device& device, const void* 
 Context Recording::context(Device& device) const {
   Context context = device.context();  // what another thread has set meanwhile comes with the next recording: scratch is planned for these
   context.workers = environment.workers, context.precision = environment.precision, context.winograd = environment.winograd;
+  if (device.is_cpu()) context.own_bytes = environment.own_bytes;
   if (keeps_packed_) context.packing = Packing::keep;
   return context;
 }

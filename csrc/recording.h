@@ -35,6 +35,7 @@ struct Environment {
   int workers;
   Precision precision;
   bool winograd;
+  int64_t own_bytes;
   static Environment now();
   bool operator==(const Environment&) const;
 };

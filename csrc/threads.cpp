@@ -88,6 +88,8 @@ class Halves {
     free_.pop_back();
     return half;
   }
+  void before_fork() { mutex_.lock(); }
+  void after_fork() { mutex_.unlock(); }
   void give_back(char* half) {
     std::lock_guard lock(mutex_);
     free_.push_back(half);  // there is room: it was among them
@@ -113,14 +115,15 @@ class Halves {
   size_t taken_ = 0;
 };
 
+thread_local char* own_ = nullptr;  // of this thread
 struct Half {
   char* memory = nullptr;
   ~Half() {
+    own_ = nullptr;
     if (memory) Halves::the().give_back(memory);
   }
 };
-thread_local Half callers;          // of a thread that calls kernels
-thread_local char* own_ = nullptr;  // of this thread
+thread_local Half callers;  // of a thread that calls kernels
 
 // Blocks that a worker begins with, in a cache line of its own. Blocks are mostly numbered along the images, so in layer after layer a
 // worker meets the images that lie in its cache, which another core reaches slowly or, behind another L3, hardly faster than memory.
@@ -253,12 +256,15 @@ class Pool {
   void before_fork() {
     busy_.lock();
     sleep_mutex_.lock();
+    Halves::the().before_fork();
   }
   void after_fork_in_parent() {
+    Halves::the().after_fork();
     sleep_mutex_.unlock();
     busy_.unlock();
   }
   void after_fork_in_child() {  // the workers did not come along: start new ones when needed
+    Halves::the().after_fork();
     new (&wake_) std::condition_variable;
     started_ = 0;
     sleeping_.store(0);

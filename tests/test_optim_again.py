@@ -193,6 +193,77 @@ def test_an_optimizers_memory_goes_with_it() -> None:
         gc.enable()
 
 
+def test_loading_a_state_lets_go_of_the_one_before() -> None:
+    w = nn.Parameter(np.zeros(1 << 18, np.float32))
+    optimizer = optim.Adam([w], 0.1)
+    for _ in range(2):
+        w.grad = fastnn.tensor(np.ones(1 << 18, np.float32))
+        optimizer.step()
+    w.grad = None
+    before, state = fastnn.memory_stats()["allocated"], optimizer.state_dict()
+    optimizer.load_state_dict(state)
+    assert fastnn.memory_stats()["allocated"] < before + (1 << 18)
+
+
+def test_a_step_that_came_to_nothing_lets_go_of_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = nn.Parameter(np.zeros(1 << 18, np.float32))
+    optimizer = optim.SGD([w], 0.1)
+    w.grad = fastnn.tensor(np.ones(1 << 18, np.float32))
+    optimizer.step()
+    w.grad = None
+    before = fastnn.memory_stats()["allocated"]
+    w.grad = fastnn.tensor(np.ones(1 << 18, np.float32))
+    monkeypatch.setattr(optimizer, "_launch", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step()
+    w.grad = None
+    assert fastnn.memory_stats()["allocated"] < before + (1 << 18)
+
+
+def test_rates_that_were_half_told_are_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted between two kernels' rates; then the rate is what it was."""
+    results = []
+    for interrupted in (True, False):
+        given = [nn.Parameter(normal(i, *shape)) for i, shape in enumerate([(3, 4), (5, 2)])]
+        optimizer = optim.Muon(given, 0.1)
+        for step in range(3):
+            give_gradients(given, step)
+            optimizer.step()
+        if interrupted:
+            optimizer.param_groups[0]["lr"] = 0.5
+            columns, calls = optimizer._columns, iter(range(9))
+
+            def second_is_interrupted(*words: Any, columns: Any = columns, calls: Any = calls) -> Any:
+                if next(calls) == 1:
+                    raise KeyboardInterrupt
+                return columns(*words)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(optimizer, "_columns", second_is_interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    optimizer.step()
+            optimizer.param_groups[0]["lr"] = 0.1
+        optimizer.step()
+        results.append([p.numpy() for p in given])
+    for a, b in zip(*results):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+def test_every_element_is_stepped_once_by_any_number_of_threads(count: int, threads: None) -> None:
+    """Of parameters smaller than a share, of none, and larger than a block."""
+    fastnn.set_num_threads(count)
+    sizes = [1, 0, 15, 17, 100_003, 3, 64, 40_000, 0, 5]
+    given = [nn.Parameter(normal(i, size)) for i, size in enumerate(sizes)]
+    before = [p.numpy().copy() for p in given]
+    optimizer = optim.SGD(given, 0.5)
+    for p in given:
+        p.grad = fastnn.tensor(np.ones(p.shape, np.float32))
+    optimizer.step()
+    for p, w in zip(given, before):
+        np.testing.assert_array_equal(p.numpy(), w - np.float32(0.5))
+
+
 def test_a_step_that_was_refused_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = parameters()
     optimizer = optim.Adam(given, 0.01)

@@ -94,6 +94,27 @@ def test_workers_in_the_middle_of_a_block_have_memory_each(without_memory_checks
         np.testing.assert_array_equal(_C.conv2d_forward(plan, x, w, None).numpy(), expected)
 
 
+@pytest.mark.parametrize("switch", [_C.set_memory_checks, _C.set_finite_checks])
+def test_a_replay_is_not_run_with_less_memory_than_it_was_planned_for(switch: Any, without_memory_checks: None) -> None:
+    """Its scratch would have no room for what the threads' own held."""
+    shape, weights = (3, 64, 13, 11), (48, 64, 3, 3)
+    x, w = _C.from_numpy(normal(0, *shape)), _C.from_numpy(normal(1, *weights))
+    recording = _C.Recording([x])
+    recording.start()
+    y = _C.conv2d_forward(_C.Conv2d(shape, weights, (1, 1), (1, 1), (1, 1)), x, w, None)
+    recording.stop()
+    replay = _C.Replay(recording, [y], [], _C.ReplayMemory())
+    assert replay.begin([x]) is not None
+    replay.run()
+    switch(True)
+    try:
+        assert replay.begin([x]) is None
+    finally:
+        switch(False)
+    assert replay.begin([x]) is not None
+    replay.run()
+
+
 def _resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -13,7 +13,7 @@ class Own {
   Own() = default;
   // `count` elements for each worker
   Own(const Context& context, Scratch& scratch, int64_t count)
-      : fits_(count * int64_t(sizeof(E)) <= context.own_bytes), size_((count * int64_t(sizeof(E)) + 127) / 64 * 64) {
+      : fits_((count * int64_t(sizeof(E)) + 127) / 64 * 64 <= context.own_bytes), size_((count * int64_t(sizeof(E)) + 127) / 64 * 64) {
     if (!fits_) base_ = scratch.take<char>(size_ * context.workers);
   }
   INLINE E* of(const Context& context, int worker) const { return reinterpret_cast<E*>(fits_ ? context.own() : base_ + worker * size_); }

@@ -25,15 +25,21 @@ INLINE int64_t total_size(const int64_t* size, int64_t count) {
 // a matrix, with the rows that it will meet, and has met, in products.
 template <class F>
 INLINE void for_parameters(const Context& context, const int64_t* size, int64_t count, const F& body) {
-  const int64_t shares = context.workers;
-  const auto edge = [&](int64_t p, int64_t share) { return share == shares ? size[p] : size[p] * share / shares / 16 * 16; };
+  constexpr int64_t most_shares = 256;
+  const int64_t shares = smaller(context.workers, most_shares);
+  const auto edge = [=](int64_t p, int64_t share) { return share == shares ? size[p] : size[p] * share / shares / 16 * 16; };
+  int64_t whole[most_shares] = {};
+  for (int64_t share = 0; share < shares; share++)
+    for (int64_t p = 0; p < count; p++) whole[share] += edge(p, share + 1) - edge(p, share);
   for_blocks(context, total_size(size, count), [&](int64_t begin, int64_t end) {
-    for (int64_t share = 0; share < shares; share++)
-      for (int64_t p = 0; p < count && end > 0; p++) {
+    for (int64_t share = 0; share < shares && end > 0; begin -= whole[share], end -= whole[share], share++) {
+      int64_t from = begin, to = begin < whole[share] ? end : 0;
+      for (int64_t p = 0; p < count && to > 0; p++) {
         const int64_t first = edge(p, share), length = edge(p, share + 1) - first;
-        if (begin < length) body(p, first + larger(begin, 0), first + smaller(end, length));
-        begin -= length, end -= length;
+        if (from < length) body(p, first + larger(from, 0), first + smaller(to, length));
+        from -= length, to -= length;
       }
+    }
   });
 }
 

@@ -44,20 +44,16 @@ class Launch:
         self.group, self.rates, self.t = numbers.arrays
         self.moved, self.groups, self.pieces = moved, groups, pieces
         self.w = [p._array for p in parameters]
-        self.take([p._grad._array for p in parameters if p._grad is not None])
 
-    def take(self, gradients: list[Array]) -> None:
-        """For the next call. Where a slot is not in use a gradient stands, which is not touched."""
-        self.g = gradients
-        self.state = [[g if a is None else a for a, g in zip(slot, gradients)] for slot in self.slots]
+    def take(self) -> None:
+        """The gradients that are there now. Where a slot is not in use one of them stands, which is not touched."""
+        self.g = [p._grad._array for p in self.parameters if p._grad is not None]
+        self.state = [[g if a is None else a for a, g in zip(slot, self.g)] for slot in self.slots]
 
-    def take_again(self) -> bool:
-        """The gradients that are there now, if each of the same weights has one."""
-        gradients = [p._grad._array for p in self.parameters if p._grad is not None]
-        if len(gradients) != len(self.w) or not all(map(is_, self.w, [p._array for p in self.parameters])):
-            return False
-        self.take(gradients)
-        return True
+    def is_again(self) -> bool:
+        """Whether these are the same weights still, and each has a gradient."""
+        there = [p._array for p in self.parameters if p._grad is not None]
+        return len(there) == len(self.w) and all(map(is_, self.w, there))
 
     def let_go(self) -> None:
         """Of the gradients, whose memory is for others."""

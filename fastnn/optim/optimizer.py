@@ -246,12 +246,18 @@ class Optimizer:
         first = [one._parameters[0] for one in leaves if one._parameters]  # all of them would cost as much as the step
         with claimed(f"{self.name}.step", within=True, optimizer=leaves, parameter=first):
             updates = self._updates()  # all memory first: a step is done by every parameter or by none
-            launches = [launch for update in updates for launch in update.calls()]
-            if not launches and leaves == [self]:
-                warnings.warn(f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2)
-            recording.at_once(launches)
-            for update in sorted(updates, key=lambda update: isinstance(update, Behind)):  # what may raise comes last
-                update.done()
+            try:
+                launches = [launch for update in updates for launch in update.calls()]
+                if not launches and leaves == [self]:
+                    warnings.warn(
+                        f"{self.name}.step: no parameter has a gradient, nothing changes; call loss.backward() first", stacklevel=2
+                    )
+                recording.at_once(launches)
+                for update in sorted(updates, key=lambda update: isinstance(update, Behind)):  # what may raise comes last
+                    update.done()
+            finally:
+                for update in updates:
+                    update.let_go()
         return loss
 
     def _leaves(self) -> list[Optimizer]:
@@ -263,8 +269,10 @@ class Optimizer:
 
     def _updates(self) -> list[Part]:
         """What each of them is about to do, with the memory for it."""
-        if self._again is not None and self._again.serves():
-            return [self._again]
+        again, self._again = self._again, None
+        if again is not None and again.serves():
+            self._again = again
+            return [again]
         lrs = self.rates()
         self._begin_late()
         update = Update(self)
@@ -385,7 +393,7 @@ class Optimizer:
         for memory, key in memories:
             if memory is not None:
                 memory.load_state(remembered[key])
-        self.steps, self._counts, self._state = steps, counts.astype(np.int64), fresh
+        self.steps, self._counts, self._state, self._again = steps, counts.astype(np.int64), fresh, None
 
     def _as_it_is(self) -> Callable[[], None]:
         """What puts its state back and takes no memory: states are replaced, not written to, when others are loaded."""

@@ -26,6 +26,9 @@ class Part(Protocol):
     def done(self) -> None:
         """They have run, or are recorded."""
 
+    def let_go(self) -> None:
+        """Of what only the kernels need."""
+
 
 class Behind:
     """What comes behind the kernels of the others."""
@@ -39,6 +42,8 @@ class Behind:
     def done(self) -> None:
         self.what()
 
+    def let_go(self) -> None: ...
+
 
 class Update:
     """Rates and counts of one step of an optimizer: written where its kernels read them."""
@@ -49,6 +54,8 @@ class Update:
         self.before = self.state() if recording.current() is not None else None
 
     def calls(self) -> list[Callable[[], None]]:
+        for _, launch in self.launches:
+            launch.take()
         return [partial(self.optimizer._launch, kind, launch) for kind, launch in self.launches]
 
     def done(self) -> None:
@@ -66,8 +73,8 @@ class Update:
 
     def _keep(self) -> None:
         o = self.optimizer
-        self._let_go()
-        if o._again is not self and self.launches and not o.measure_updates:
+        on_the_host = all(launch.t.device == "cpu" for _, launch in self.launches)  # where what is written in place waits for no stream
+        if o._again is not self and self.launches and on_the_host and not o.measure_updates:
             again, number = None, o._anew + 1
             if recording.rarely(number):  # where each step has other gradients, looking would be in vain
                 at_work = {id(p) for _, launch in self.launches for p in launch.parameters}
@@ -76,10 +83,6 @@ class Update:
                     self._know(0)
                     self.optimizer, again = proxy(o), self  # no cycle: an optimizer and its memory go at once
             vars(o).update(_again=again, _anew=number)
-
-    def _let_go(self) -> None:
-        for _, launch in self.launches:
-            launch.let_go()
 
     def _know(self, ahead: int) -> None:
         """What the next step like it depends on. ahead: steps of the optimizer before this one in the same recording."""
@@ -134,8 +137,7 @@ class Update:
         """Whether the optimizer's next step, which nothing records, is this one again: then its kernels have what they need."""
         if recording.current() is not None or any(p._grad is not None for p in self.idle) or not self.fits():
             return False
-        if not all([launch.take_again() for _, launch in self.launches]):
-            self._let_go()
+        if not all(launch.is_again() for _, launch in self.launches):
             return False
         self.tell()
         return True
@@ -150,6 +152,7 @@ class Update:
         o = self.optimizer
         lrs, self.lrs = o.rates() if self.lrs is None else self.lrs, None
         same = self.written_for[1] is o._checked and self.written_for[0] == lrs
+        self.written_for = None, None  # whatever interrupts this
         for i, (kind, launch) in enumerate(self.launches):
             if not same or launch.numbers.rates is not self.written[i]:
                 rates = [o._columns(group, lr, kind) for group, lr in zip(o.param_groups, lrs)]
@@ -157,6 +160,11 @@ class Update:
                 launch.numbers.rates = self.written[i] = rates
             launch.t.write(o._counts[launch.where] + 1)
         self.written_for = lrs, o._checked
+
+    def let_go(self) -> None:
+        """Of the gradients, also where the step came to nothing."""
+        for _, launch in self.launches:
+            launch.let_go()
 
     def _count(self) -> None:
         o = self.optimizer
