@@ -273,18 +273,27 @@ class Tensor:
         def __mul__(self, other: Any) -> Tensor: ...
         def __rmul__(self, other: Any) -> Tensor: ...
         def __truediv__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+
+        # comparisons give bool Tensors; as keys, Tensors are what they are, not what they hold
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
         def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __hash__(self) -> int: ...
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.multiply(self, -1.0)
 
     def __pow__(self, exponent: Scalar) -> Tensor:
         return ops.power(self, exponent)
@@ -292,40 +301,14 @@ class Tensor:
     def __rpow__(self, base: Scalar) -> Tensor:
         return ops.power(base, self)
 
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
     def __getitem__(self, index: Any) -> Tensor:
         return ops.index(self, index)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    # comparisons give bool Tensors, `==` too (ops/python_words.py); as keys, Tensors are what they are, not what they hold
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
-
     def __contains__(self, value: Any) -> bool:
         return bool(ops.equal(self, value).numpy().any())
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def abs(self) -> Tensor:
-        return ops.abs(self)
 
     def clip(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
         return ops.clip(self, min, max)
@@ -335,21 +318,6 @@ class Tensor:
 
     def take(self, index: Any, axis: int = 0) -> Tensor:
         return ops.take(self, index, axis)
-
-    def sigmoid(self) -> Tensor:
-        return ops.sigmoid(self)
-
-    def tanh(self) -> Tensor:
-        return ops.tanh(self)
-
-    def exp(self) -> Tensor:
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        return ops.sqrt(self)
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)

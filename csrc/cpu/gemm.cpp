@@ -3,24 +3,39 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
+template <int Q, int Z>
+INLINE void add_products(const operand* a, int64_t pitch, const operand* b, vec (&sum)[Q][Z]) {
+  vec row[Z];
+  UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
+  UNROLL for (int q = 0; q < Q; q++) {
+    const vec x = broadcast(a + q * pitch);
+    UNROLL for (int z = 0; z < Z; z++) sum[q][z] = multiply(x, row[z], sum[q][z]);
+  }
+}
+
+// The products of `depth` operands of each row, one step after the other
+template <int known_pitch, int Q, int Z>
+INLINE void add_depth(const operand* a, int64_t pitch, int64_t step, int64_t depth, const operand*& b, vec (&sum)[Q][Z]) {
+  if constexpr (!short_steps) {
+    for (const operand* const end = a + depth * step; a < end; a += step, b += Z * N_LANES) add_products(a, pitch, b, sum);
+    return;
+  }
+  const auto next = [&] { add_products(a, pitch, b, sum), a += step, b += Z * N_LANES; };
+  for (; known_pitch == N_LANES && depth >= N_LANES; depth -= N_LANES) UNROLL for (int i = 0; i < N_LANES; i++) next();
+  if constexpr (!known_pitch) SHORT_STEPS for (; depth; depth--) next();
+  for (; depth; depth--) next();
+}
+
 template <class Y, int Q, int Z, int known_pitch>
 void plain_tile(const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
   const int64_t pitch = known_pitch ? known_pitch : over.pitch, step = known_pitch ? 1 : over.step;
+  const int64_t plane = short_steps && !known_pitch ? over.depth : N_LANES;  // unpacked, planes follow each other
+  if constexpr (short_steps) UNROLL for (int q = 0; q < Q; q++) __builtin_prefetch(to.y + to.row[q], 1);
   vec sum[Q][Z];
   begin(sum, to);
-  for (int64_t done = 0; done < over.depth; done += N_LANES, a += over.plane_stride) {
-    const int64_t depth = over.depth - done < N_LANES ? over.depth - done : N_LANES;
-    for (int t = 0; t < over.taps; t++) {
-      const operand* p = a + over.tap[t];
-      for (const operand* end = p + depth * step; p < end; p += step, b += Z * N_LANES) {
-        vec row[Z];
-        UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
-        UNROLL for (int q = 0; q < Q; q++) {
-          const vec x = broadcast(p + q * pitch);
-          UNROLL for (int z = 0; z < Z; z++) sum[q][z] = multiply(x, row[z], sum[q][z]);
-        }
-      }
-    }
+  for (int64_t done = 0; done < over.depth; done += plane, a += over.plane_stride) {
+    const int64_t depth = over.depth - done < plane ? over.depth - done : plane;
+    for (int t = 0; t < over.taps; t++) add_depth<known_pitch>(a + over.tap[t], pitch, step, depth, b, sum);
   }
   finish(sum, to);
 }

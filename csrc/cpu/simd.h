@@ -18,6 +18,19 @@ namespace fastnn::FASTNN_TABLE {
 #define UNROLL _Pragma("GCC unroll 64")
 #endif
 
+// Steps of a register tile on 256 bits are so short that a jump after each costs a tenth of them.
+#if !defined(__AVX2__) || defined(__AVX512F__)
+constexpr bool short_steps = false;
+#define SHORT_STEPS
+#else
+constexpr bool short_steps = true;
+#if defined(__clang__)
+#define SHORT_STEPS _Pragma("clang loop unroll_count(4)")
+#else
+#define SHORT_STEPS _Pragma("GCC unroll 4")
+#endif
+#endif
+
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;
 #elif defined(__AVX2__)
@@ -59,7 +72,8 @@ INLINE vec sqrt(vec a) { return vec(_mm512_maskz_sqrt_ps(__mmask16(-1), __m512(a
 #elif defined(__AVX2__)
 INLINE __m256i first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 INLINE vec load_n(const real* p, int n) { return vec(_mm256_maskload_ps(p, first(n))); }
-INLINE void store_n(real* p, int n, vec a) { _mm256_maskstore_ps(p, first(n), __m256(a)); }
+// Stores behind a mask are dozens of micro-operations on some processors: not where all lanes are written.
+INLINE void store_n(real* p, int n, vec a) { n == N_LANES ? store(p, a) : _mm256_maskstore_ps(p, first(n), __m256(a)); }
 INLINE vec fma(vec a, vec b, vec c) { return vec(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c))); }
 INLINE vec sqrt(vec a) { return vec(_mm256_sqrt_ps(__m256(a))); }
 #else
@@ -121,7 +135,7 @@ INLINE vec broadcast(const real* p) {
   return vec(v);
 #elif defined(__AVX2__)
   __m256 v;
-  asm("vbroadcastss %1, %0" : "=x"(v) : "m"(*p));
+  asm volatile("vbroadcastss %1, %0" : "=x"(v) : "m"(*p));
   return vec(v);
 #else
   return set(*p);

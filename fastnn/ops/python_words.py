@@ -1,4 +1,4 @@
-"""What Python's own words mean for Tensors, beside arithmetic: `==`, `-=`, `format()`, `float()`, and signs that have no meaning here."""
+"""What Python's own words mean for Tensors, beside arithmetic: `<`, `==`, `-=`, `format()`, `float()`, and signs that have no meaning here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,25 @@ import numpy as np
 
 from ..kept import Kept
 from ..tensor import Tensor
-from . import add, divide, equal, multiply, not_equal, subtract
+from . import (
+    abs,
+    add,
+    divide,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    log,
+    matmul,
+    multiply,
+    not_equal,
+    sigmoid,
+    sqrt,
+    subtract,
+    tanh,
+)
 
 
 class _Identity(threading.local):
@@ -40,6 +58,18 @@ def unchanged(now: Any, before: Any) -> bool:
 
 
 _VALUES = (Tensor, np.ndarray, Real, np.generic, list, tuple, range, memoryview, array)
+
+
+def _unary(operation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return operation(self)
+
+    method.__name__, method.__qualname__, method.__doc__ = operation.__name__, f"Tensor.{operation.__name__}", operation.__doc__
+    return method
+
+
+def _binary(operation: Callable[[Any, Any], Tensor], reflected: bool = False) -> Callable[[Tensor, Any], Tensor]:
+    return (lambda self, other: operation(other, self)) if reflected else (lambda self, other: operation(self, other))
 
 
 def _elementwise(operation: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Any]:
@@ -131,6 +161,16 @@ _MASKS = "combine masks in numpy: (x > 1).numpy() & (x < 3).numpy()"
 
 for _name, _method in {
     "pos": lambda self: self,
+    "neg": lambda self: multiply(self, -1.0),
+    "abs": _unary(abs),
+    "rsub": _binary(subtract, reflected=True),
+    "rtruediv": _binary(divide, reflected=True),
+    "matmul": _binary(matmul),
+    "rmatmul": _binary(matmul, reflected=True),
+    "lt": _binary(less),
+    "le": _binary(less_equal),
+    "gt": _binary(greater),
+    "ge": _binary(greater_equal),
     "eq": _elementwise(equal),
     "ne": _elementwise(not_equal),
     "iadd": _assigning(add, "+"),
@@ -149,3 +189,5 @@ for _name, _method in {
     **{name: _refusing(sign, _MASKS) for sign, names in _OF_MASKS.items() for name in names},
 }.items():
     setattr(Tensor, f"__{_name}__", _method)
+for _operation in (abs, exp, log, sigmoid, sqrt, tanh):
+    setattr(Tensor, _operation.__name__, _unary(_operation))

@@ -8,8 +8,9 @@ namespace {
 constexpr int64_t most_plane_bytes = 512 * 1024;  // of a block's copied input: it stays in the L2 cache
 constexpr int64_t least_block_work = 256 * 1024;  // multiply-adds
 constexpr int64_t wanted_blocks = 16;
-constexpr int64_t most_panel_bytes = 80 * 1024;   // a wider reduction goes over its channels in several passes,
-constexpr int64_t wanted_pass_bytes = 40 * 1024;  // so that a pass's weights stay in the L1 cache
+// A wider reduction goes over its channels in several passes, so that a pass's weights stay in the L1 cache.
+constexpr int64_t most_panel_bytes = vector_bytes == 32 ? 24 * 1024 : 80 * 1024;
+constexpr int64_t wanted_pass_bytes = vector_bytes == 32 ? 20 * 1024 : 40 * 1024;
 
 int64_t phase_width(const Direct& d) { return divide_up(d.W, d.step_w); }
 int64_t phase_height(const Direct& d) { return divide_up(d.H, d.step_h); }
@@ -133,7 +134,9 @@ void run_panel(const Direct& d, const OutputPhase& phase, const Band& band, int6
                const operand* weights, const real* bias, storage* y) {
   const int64_t columns = panel_columns(d), first = panel * columns, plane_stride = d.input.plane_stride(d.plane_rows);
   const int64_t block_bytes = phase.taps * N_LANES * columns * int64_t(sizeof(operand)), blocks = terms * d.input.planes();
-  const int64_t pass = !narrow && d.taps3 && blocks * block_bytes > most_panel_bytes ? larger(1, wanted_pass_bytes / block_bytes) : blocks;
+  const int64_t pass = !narrow && (d.taps3 || vector_bytes == 32) && blocks * block_bytes > most_panel_bytes
+                           ? larger(1, wanted_pass_bytes / block_bytes)
+                           : blocks;
   Target<storage> to = {y + phase.base + first, tables.row, bias ? bias + first : nullptr, int(smaller(columns, d.channels - first)), false,
                         Activation::none};
   for (int64_t block = 0; block < blocks; block += pass) {

@@ -132,7 +132,7 @@ void weight_tile(const Walk& walk, const Tap* tap, const operand* dy, int k_coun
       }
       const operand* d = dy + g * walk.dy_group + r * walk.dy_row;
       const int64_t length = walk.length, dy_pixel = walk.dy_pixel;
-      for (int64_t j = 0; j < length; j++, d += dy_pixel) {
+      SHORT_STEPS for (int64_t j = 0; j < length; j++, d += dy_pixel) {
         UNROLL for (int i = 0; i < rows; i++) pixel[i][columns - 1] = load(x[i] + j * N_LANES);
         UNROLL for (int k = 0; k < K; k++) {
           const vec b = broadcast(d + k);

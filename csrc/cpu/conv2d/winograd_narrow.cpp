@@ -44,7 +44,7 @@ void multiply(real* tiles, const real* weights) {
     vec sum[together][K];
     UNROLL for (int q = 0; q < together; q++) UNROLL for (int k = 0; k < K; k++) sum[q][k] = zero();
     const real* row = weights;
-    for (int c = 0; c < C * N_LANES; c++, row += K * N_LANES) {
+    SHORT_STEPS for (int c = 0; c < C * N_LANES; c++, row += K * N_LANES) {
       vec w[K];
       UNROLL for (int k = 0; k < K; k++) w[k] = load(row + k * N_LANES);
       UNROLL for (int q = 0; q < together; q++) {

@@ -51,7 +51,7 @@ INLINE void multiply(const real* x, const real* dy, int64_t tiles, real* sums, b
   for (int k = 0; k < K * N_LANES; k += rows) {
     vec sum[rows][C];
     UNROLL for (int q = 0; q < rows; q++) UNROLL for (int c = 0; c < C; c++) sum[q][c] = zero();
-    for (int64_t t = 0; t < tiles; t++) {
+    SHORT_STEPS for (int64_t t = 0; t < tiles; t++) {
       vec pixel[C];
       UNROLL for (int c = 0; c < C; c++) pixel[c] = load(x + (t * C + c) * N_LANES);
       UNROLL for (int q = 0; q < rows; q++) {
