@@ -7,8 +7,10 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t block_channels = 64;                                 // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
-constexpr int64_t run_tiles = 16;                                      // transformed at once; longer sums are sums of such
+constexpr int64_t block_channels = 64;  // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
+// Transformed at once; longer sums are sums of such. With vectors of 256 bits these are products of so few cycles that reading and writing
+// their sums would be a fifth of them.
+constexpr int64_t run_tiles = vector_bytes == 32 ? 32 : 16, least_tiles = 32;
 constexpr int64_t tile_stride = run_tiles * block_channels + N_LANES;  // of a frequency: a constant, no power of two
 constexpr int64_t wanted_blocks = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
 
@@ -62,7 +64,7 @@ template <int Q, int Z>
 void sum_over_tiles(const real* dy, int64_t dy_step, const real* x, int64_t x_step, int64_t tiles, real* sums, int64_t pitch, bool more) {
   vec sum[Q][Z];
   UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = zero();
-  for (int64_t t = 0; t < tiles; t++, dy += dy_step, x += x_step) {
+  SHORT_STEPS for (int64_t t = 0; t < tiles; t++, dy += dy_step, x += x_step) {
     vec pixel[Z];
     UNROLL for (int z = 0; z < Z; z++) pixel[z] = load(x + z * N_LANES);
     UNROLL for (int q = 0; q < Q; q++) {
@@ -153,19 +155,27 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   }
 }
 
-// dw of output channels [k, end) of a pair's: the parts' sums in order, transformed.
+// The parts' sums of output channels [k, end) of a pair's, in order: [frequency][k][c]
+void add_parts(const Weights& d, const real* sums, int64_t k, int64_t end, real* total) {
+  const int64_t size = (end - k) * d.c_width, part_step = d.pairs() * d.block_sums();
+  for (int f = 0; f < d.frequencies; f++, total += size) {
+    const real* const at = sums + (f * d.k_width + k) * d.c_width;
+    for_vectors(0, size, [&](int64_t i, auto load, auto store) {
+      vec sum = load(at + i);
+      for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * part_step + i);
+      store(total + i, sum);
+    });
+  }
+}
+
+// dw of output channels [k, end) of a pair's: their sums, [frequency][k][c], transformed.
 template <int M>
-void finish(const Weights& d, const real* sums, const Pair& pair, int64_t k, int64_t end, real* dw) {
+void finish(const Weights& d, const real* sums, int64_t frequency_step, const Pair& pair, int64_t k, int64_t end, real* dw) {
   constexpr int T = Winograd<M>::T;
-  for (; k < end; k++)
+  for (; k < end; k++, sums += d.c_width)
     for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {
       transform_tile<typename Winograd<M>::FilterGradient>(
-          [&](int i, int j) {
-            const real* at = sums + ((i * T + j) * d.k_width + k) * d.c_width + c;
-            vec sum = load(at);
-            for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * d.pairs() * d.block_sums());
-            return sum;
-          },
+          [&](int i, int j) { return load(sums + (i * T + j) * frequency_step + c); },
           [&](int i, int j, vec v) { store_some(dw + ((pair.K.first + k) * 9 + 3 * i + j) * d.C + pair.C.first + c, v); });
     });
 }
@@ -184,21 +194,24 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
     const Pair pair(d, block % d.pairs());
     real* sums = parts.sums + (d.parts > 1 ? block : worker) * d.block_sums();
     sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.own.of(context, worker), sums);
-    if (d.parts == 1) finish<M>(d, sums, pair, 0, pair.K.count, operands.dw);
+    if (d.parts == 1) finish<M>(d, sums, d.k_width * d.c_width, pair, 0, pair.K.count, operands.dw);
   });
   if (d.parts == 1) return;
   const int64_t pieces = divide_up(d.k_width, 8);
-  parallel(context, d.pairs() * pieces, [&](int64_t block, int) {
+  parallel(context, d.pairs() * pieces, [&](int64_t block, int worker) {
     const Pair pair(d, block / pieces);
-    const int64_t k = block % pieces * 8;
-    finish<M>(d, parts.sums + block / pieces * d.block_sums(), pair, k, smaller(k + 8, pair.K.count), operands.dw);
+    const int64_t k = block % pieces * 8, end = smaller(k + 8, pair.K.count);
+    if (k >= end) return;
+    real* const total = parts.own.of(context, worker);
+    add_parts(d, parts.sums + block / pieces * d.block_sums(), k, end, total);
+    finish<M>(d, total, (end - k) * d.c_width, pair, k, end, operands.dw);
   });
 }
 
 template <int M>
 bool accepts(const Conv2d& v) {
   const FittingGrid grid(v.N, v.P, v.Q, M);
-  return winograd_pays(v, grid) && grid.count >= 2 * run_tiles;
+  return winograd_pays(v, grid) && grid.count >= least_tiles;
 }
 
 // Each block of output channels would make x anew.

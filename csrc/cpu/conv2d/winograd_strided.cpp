@@ -71,16 +71,18 @@ struct Pixels {
 };
 
 // 3 x 3 windows of stride 2 over maps with one row and column of padding before them, whole vectors of channels, and tiles that leave at
-// most 0.75 of the products, those over the map's border included.
+// most 0.75 of the products, those over the map's border included. Each block of tiles reads all weights: what many take to come was
+// measured to be more than is saved where tiles are narrow.
+constexpr int64_t most_weights = registers == 32 ? INT64_MAX : 128 * 128;
 bool strided_pays(const Conv2d& v, const TileGrid& grid) {
   const bool fits = v.R == 3 && v.S == 3 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 && v.dilation_w == 1 && v.G == 1 &&
                     v.pad_top == 1 && v.pad_left == 1;
-  return fits && v.C % N_LANES == 0 && v.K % N_LANES == 0 && smaller(v.C, v.K) >= 16 && grid.count >= 128 &&
+  return fits && v.C % N_LANES == 0 && v.K % N_LANES == 0 && smaller(v.C, v.K) >= 16 && v.C * v.K <= most_weights && grid.count >= 128 &&
          81 * double(grid.count) <= 0.75 * 9 * double(v.N * v.P * v.Q);
 }
 
 constexpr int64_t wanted_block_bytes = 320 * 1024;  // as in winograd_sweep.cpp
-constexpr int64_t fewest_tiles = 16, most_tiles = 48, least_blocks = 16;
+constexpr int64_t fewest_tiles = 16, most_tiles = registers == 32 ? 48 : 18, least_blocks = 16;
 constexpr int64_t frequency_stride = (most_tiles + 1) * N_LANES, product_stride = most_tiles * most_vectors * N_LANES + N_LANES;
 constexpr int64_t pass_bytes = 32 * 1024;  // weights of a frequency that stay in the L1 cache
 

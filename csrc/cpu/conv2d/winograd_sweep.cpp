@@ -10,7 +10,7 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t wanted_block_bytes = 320 * 1024;  // transformed input and products of a block
-constexpr int64_t fewest_tiles = 16, most_tiles = registers == 32 ? 18 : 48, least_blocks = 16;
+constexpr int64_t fewest_tiles = 16, most_tiles = 18, least_blocks = 16;
 constexpr int64_t frequency_stride = (most_tiles + 1) * N_LANES;  // constants, no powers of two
 constexpr int64_t product_stride = most_tiles * most_vectors * N_LANES + N_LANES;
 constexpr int64_t pass_channels = 128;  // so that a pass's weights of one frequency stay in the L1 cache
