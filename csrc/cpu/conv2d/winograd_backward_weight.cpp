@@ -155,17 +155,18 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
   }
 }
 
-// The parts' sums of output channels [k, end) of a pair's, in order: [frequency][k][c]
-void add_parts(const Weights& d, const real* sums, int64_t k, int64_t end, real* total) {
-  const int64_t size = (end - k) * d.c_width, part_step = d.pairs() * d.block_sums();
-  for (int f = 0; f < d.frequencies; f++, total += size) {
-    const real* const at = sums + (f * d.k_width + k) * d.c_width;
-    for_vectors(0, size, [&](int64_t i, auto load, auto store) {
-      vec sum = load(at + i);
-      for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * part_step + i);
-      store(total + i, sum);
-    });
-  }
+// The parts' sums of output channels [k, end) of a pair's, in order: [frequency][k][c]. Vectors beyond the pair's input channels hold
+// nothing.
+void add_parts(const Weights& d, const real* sums, const Share& C, int64_t k, int64_t end, real* total) {
+  const int64_t part_step = d.pairs() * d.block_sums();
+  for (int f = 0; f < d.frequencies; f++)
+    for (int64_t row = k; row < end; row++, total += d.c_width)
+      for (int64_t c = 0; c < C.count; c += N_LANES) {
+        const real* const at = sums + (f * d.k_width + row) * d.c_width + c;
+        vec sum = load(at);
+        for (int64_t part = 1; part < d.parts; part++) sum += load(at + part * part_step);
+        store(total + c, sum);
+      }
 }
 
 // dw of output channels [k, end) of a pair's: their sums, [frequency][k][c], transformed.
@@ -203,7 +204,7 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
     const int64_t k = block % pieces * 8, end = smaller(k + 8, pair.K.count);
     if (k >= end) return;
     real* const total = parts.own.of(context, worker);
-    add_parts(d, parts.sums + block / pieces * d.block_sums(), k, end, total);
+    add_parts(d, parts.sums + block / pieces * d.block_sums(), pair.C, k, end, total);
     finish<M>(d, total, (end - k) * d.c_width, pair, k, end, operands.dw);
   });
 }
