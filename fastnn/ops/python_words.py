@@ -188,6 +188,7 @@ for _name, _method in {
     **{name: _refusing(sign, _WHOLE) for sign, names in _WHOLE_NUMBERS.items() for name in names},
     **{name: _refusing(sign, _MASKS) for sign, names in _OF_MASKS.items() for name in names},
 }.items():
+    _method.__name__, _method.__qualname__ = f"__{_name}__", f"Tensor.__{_name}__"  # by which they are shown, and pickled
     setattr(Tensor, f"__{_name}__", _method)
 for _operation in (abs, exp, log, sigmoid, sqrt, tanh):
     setattr(Tensor, _operation.__name__, _unary(_operation))
