@@ -149,10 +149,10 @@ def test_the_first_steps_are_those_of_the_twin(recipe: str, device: str) -> None
     options: dict[str, Any] = {"shuffle": True, "seed": 3, "normalize": normalize, "augment": ours.AUGMENT, "drop_last": True}
     loader = data.Loader(training, BATCH, device=device, **options)
     model = network(recipe == "muon", next(iter(loader))[0].numpy())
-    for (
-        p
-    ) in model.parameters():  # eigenvectors by any OpenBLAS are the same then, and near-ties do not hang on their last digits; with this
-        p.copy_from(np.round(p.numpy() * 2048) / 2048)  # grid none goes the other way in the first three steps
+    # On a grid: eigenvectors by any OpenBLAS are the same then, and near-ties, none of which goes the other way in the first three steps, do
+    # not hang on their last digits.
+    for p in model.parameters():
+        p.copy_from(np.round(p.numpy() * 2048) / 2048)
     model.to(device)
     twin = theirs.Net(recipe == "muon", WIDTH).double()
     load(twin, model.state_dict())
