@@ -5,8 +5,8 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t most_plane_bytes = 512 * 1024;  // of a block's copied input: it stays in the L2 cache
-constexpr int64_t least_block_work = 256 * 1024;  // multiply-adds
+constexpr int64_t most_plane_bytes = (vector_bytes == 32 ? 128 : 512) * 1024;  // of a block's copied input: it stays in the L2 cache
+constexpr int64_t least_block_work = 256 * 1024;                               // multiply-adds
 constexpr int64_t wanted_blocks = 16;
 // A wider reduction goes over its channels in several passes, so that a pass's weights stay in the L1 cache.
 constexpr int64_t most_panel_bytes = vector_bytes == 32 ? 24 * 1024 : 80 * 1024;
