@@ -72,8 +72,8 @@ void bind_parameters(py::module_& m) {
       .def_property_readonly("y_shape", &MatMul::y_shape);
   py::class_<Channels>(m, "Channels").def(made<Shape>(), arg("shape"));
   py::class_<Pool2d>(m, "Pool2d")
-      .def(made<Shape, Pair, Pair, Pair, bool, Pair>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
-           arg("ceil_mode") = false, arg("dilation") = pair(one))
+      .def(made<Shape, Pair, Pair, Pair, bool, Pair, Activation>(), arg("x_shape"), arg("kernel"), arg("stride"), arg("pad") = pair(none),
+           arg("ceil_mode") = false, arg("dilation") = pair(one), arg("activation") = "none")
       .def_property_readonly("y_shape", &Pool2d::y_shape);
   py::class_<GlobalPool>(m, "GlobalPool").def(made<Shape>(), arg("x_shape")).def_property_readonly("y_shape", &GlobalPool::y_shape);
   py::class_<AvgPool2d>(m, "AvgPool2d")

@@ -104,6 +104,7 @@ class Pool2d:
         pad: _Pair = (0, 0),
         ceil_mode: bool = False,
         dilation: _Pair = (1, 1),
+        activation: str = "none",
     ) -> None: ...
     @property
     def y_shape(self) -> tuple[int, ...]: ...

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from captured_steps import DEVICE, Training
 from kernel_calls import DEVICES, NARROW_TABLES, TABLES, Table, call, same_bits, using
+from relus import RELUS, gradients, in_two_passes, leaves, normal
 
 import fastnn
 from fastnn import Tensor, nn, ops, optim
 from fastnn.train.precision import Forward
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, 1e-38, 1.0, -1.0]
-
-
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-@contextmanager
-def in_two_passes() -> Iterator[None]:
-    """Inside the block dropout knows no ReLU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["fastnn.ops.dropout"], "ReLU", type("Unknown", (), {}))
-        yield
 
 
 @pytest.mark.parametrize("p", [1e-9, 0.3, 0.5, 0.999, 1.0])
@@ -59,27 +46,6 @@ DROPOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "dropout2d": lambda x: ops.dropout2d(x, 0.5),
     "depth": lambda x: ops.stochastic_depth(x, 0.5),
 }
-RELUS: dict[str, Callable[..., Tensor]] = {  # of x (4, 3, 5, 5), a weight and a bias
-    "relu": lambda x, w, b: ops.relu(ops.conv2d(x, w, b)),
-    "conv2d": lambda x, w, b: ops.conv2d(x, w, b, activation="relu"),
-    "linear": lambda x, w, b: ops.linear(x, w, b, activation="relu"),
-}
-
-
-def leaves(relu: str, device: str, dtype: str = "float32") -> list[Tensor]:
-    shapes = [(4, 3, 5, 5), *([(7, 5), (7,)] if relu == "linear" else [(6, 3, 3, 3), (6,)])]
-    values = [normal(i, *shape) for i, shape in enumerate(shapes)]
-    return [fastnn.tensor(v, dtype, requires_grad=True, device=device) for v in values]
-
-
-def gradients(of: Callable[[Tensor], Tensor], relu: str, device: str, dtype: str) -> tuple[list[bytes], list[str]]:
-    """Of what `of` makes of the ReLU's result; and the rows that ran backward."""
-    fastnn.seed(5)
-    inputs = leaves(relu, device, dtype)
-    y = of(RELUS[relu](*inputs))
-    with fastnn.profile() as rows:
-        y.backward(normal(6, *y.shape))
-    return [t.grad.numpy().tobytes() for t in inputs], list(rows)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -90,7 +56,7 @@ def test_one_pass_goes_back_through_both(dropout: str, relu: str, device: str) -
     for dtype in ("float32", "float64") if device == "cpu" else ("float32",):
         got, rows = gradients(drop, relu, device, dtype)
         assert "pointwise_backward" in rows and not {"dropout", "group_dropout", "relu_backward"} & set(rows), rows
-        with in_two_passes():
+        with in_two_passes("dropout"):
             expected, rows = gradients(drop, relu, device, dtype)
         assert "relu_backward" in rows and "pointwise_backward" not in rows, rows
         assert got == expected
@@ -114,7 +80,7 @@ def test_others_who_read_what_relu_made(relu: str, device: str) -> None:
 
     of = (two, behind, twice)
     got = [gradients(f, relu, device, "float32")[0] for f in of]
-    with in_two_passes():
+    with in_two_passes("dropout"):
         expected, rows = zip(*(gradients(f, relu, device, "float32") for f in of))
     assert all("pointwise_backward" not in r for r in rows) and got == list(expected)
 
@@ -192,7 +158,7 @@ def train(device: str, mixed: bool) -> list[bytes]:
 def test_training_has_the_bits_of_two_passes(on: Table, mixed: bool) -> None:
     with using(on):
         got = train(on.device, mixed)
-        with in_two_passes():
+        with in_two_passes("dropout"):
             assert train(on.device, mixed) == got
 
 
@@ -205,7 +171,7 @@ def test_a_captured_step_draws_once() -> None:
 
     seen, kernels = run()
     assert kernels.count("dropout") == 2 and kernels.count("pointwise_backward") == 2 and "relu_backward" not in kernels
-    with in_two_passes():
+    with in_two_passes("dropout"):
         expected, kernels = run()
     assert kernels.count("dropout") == 4 and kernels.count("relu_backward") == 2
     assert seen == expected, DEVICE

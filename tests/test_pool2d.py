@@ -70,6 +70,28 @@ def test_plus_and_minus_zero_tie(table: Table) -> None:
     assert (call("maxpool2d_forward", (x.shape, (2, 2), (2, 2), (0, 0), False), [x], table.dtype)["index"] == 0).all()
 
 
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (3, 2), (15, 17)], ids=describe)
+@pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 17, 19, 18), (3, 64, 16, 17)], ids=describe)
+def test_maximum_above_zero(shape: Shape, kernel: Shape, table: Table) -> None:
+    for stride, pad, ceil_mode in itertools.product(STRIDES, [(0, 0), (1, 0), (1, 1)], (False, True)):
+        if 2 * pad[0] <= kernel[0] and 2 * pad[1] <= kernel[1]:
+            for row in ("maxpool2d_forward", "maxpool2d_inference", "maxpool2d_backward"):
+                Case(row, (shape, kernel, stride, pad, ceil_mode, (1, 1), "relu")).check(table)
+
+
+def test_with_relu_nobody_wins_that_is_not_above_zero(table: Table) -> None:
+    x = np.stack([np.full((20, 2, 2), value) for value in (-np.inf, -1.0, -0.0, 0.0, 1e-30, 2.0, np.nan)])
+    x[:, :, 0, 0] = -3.0
+    parameters = (x.shape, (2, 2), (2, 2), (0, 0), False, (1, 1), "relu")
+    written = call("maxpool2d_forward", parameters, [x], table.dtype)
+    for y in (written["y"], call("maxpool2d_inference", parameters, [x], table.dtype)["y"]):
+        expected = [0, 0, 0, 0, np.asarray(1e-30, table.dtype), 2, np.nan]
+        assert np.array_equal(y[:, :, 0, 0], np.repeat(np.asarray(expected, table.dtype)[:, None], 20, 1), equal_nan=True)
+    assert (written["index"][:, :, 0, 0] == np.array([255, 255, 255, 255, 1, 1, 1])[:, None]).all()
+    dx = call("maxpool2d_backward", parameters, [written["index"], np.full((7, 20, 1, 1), 5.0)], table.dtype)["dx"]
+    assert (dx[:4] == 0).all() and (dx[4:] == np.array([[0, 5], [0, 0]])).all()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 31, 33])
 @pytest.mark.parametrize("channels", [1, 3, 8, 15, 16, 17, 100])
 def test_global_average(size: int, channels: int, table: Table) -> None:
@@ -96,6 +118,8 @@ def test_average_of_what_is_not_finite(table: Table) -> None:
         (((1, 3, 8, 8), (3, 3), (1, 1), (2, 2), False, (3, 3)), "padding .* at most half of kernel_size"),
         (((1, 3, 8, 8), (3, 3), (1, 1), (0, 0), False, (5, 1)), "window of height 11 does not fit into 8"),
         (((1, 3, 1, 8), (2, 2), (1, 1), (1, 0), False, (2, 1)), "window 0 of height 2 with dilation 2 has no pixel of the 1 there are"),
+        (((1, 3, 16, 16), (16, 16), (1, 1), (0, 0), False, (1, 1), "relu"), "16 x 16 with relu exceeds 255"),
+        (((1, 3, 8, 8), (2, 2), (2, 2), (0, 0), False, (1, 1), "gelu"), "activation must be none or relu"),
     ],
 )
 def test_impossible_geometry_is_refused(geometry: tuple[object, ...], message: str) -> None:

@@ -28,9 +28,10 @@ void pool(const Context& context, const Pool2d& s, const T* x, T* y, u8* index) 
         const T* window = x + (np / s.P * s.H + h) * row + w * s.C;
         u8* const winner = has_index ? index + out : nullptr;
         if (pairs && h >= 0 && w >= 0 && h + 2 <= s.H && w + 2 <= s.W)
-          pool_pixel<has_index, past>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner);
+          pool_pixel<has_index, past>(window, row, s.C, s.C, {0, 2}, {0, 2}, 2, y + out, winner, s.relu);
         else
-          pool_pixel<has_index, past>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner);
+          pool_pixel<has_index, past>(window, next_row, next_column, s.C, r, inside(w, s.S, s.W, s.dilation_w), s.S, y + out, winner,
+                                      s.relu);
         ask(window + further, asked, row, s.stride_w * s.C);
       }
     }

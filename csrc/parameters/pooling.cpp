@@ -44,10 +44,14 @@ void expect_few_pixels(const char* what, Pair window) {
 
 }  // namespace
 
-Pool2d::Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode, Pair dilation) {
+Pool2d::Pool2d(Shape x, Pair kernel, Pair stride, Pair pad, bool ceil_mode, Pair dilation, Activation activation)
+    : relu(activation == Activation::relu) {
   expect_rank("max_pool2d", x, 4, "(N, C, H, W)");
   expect_window("max_pool2d", kernel, stride, pad, dilation);
   expect_few_pixels("max_pool2d", kernel);
+  if (!relu && activation != Activation::none) refuse("max_pool2d: activation must be none or relu");
+  if (relu && kernel.h * kernel.w > no_winner)
+    refuse("max_pool2d: a window of ", kernel.h, " x ", kernel.w, " with relu exceeds ", no_winner, " (one byte says who won, or nobody)");
   N = x.d[0], C = x.d[1], H = x.d[2], W = x.d[3], R = kernel.h, S = kernel.w;
   stride_h = stride.h, stride_w = stride.w, pad_h = pad.h, pad_w = pad.w, dilation_h = dilation.h, dilation_w = dilation.w;
   P = pool_size("max_pool2d", "height", H, dilation_h * (R - 1) + 1, stride_h, pad_h, ceil_mode);

@@ -23,11 +23,11 @@ def maxpool2d_inference(random: Generator, x_shape: Shape, *geometry: Any) -> Pr
 
 
 def maxpool2d_backward(
-    random: Generator, x_shape: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil_mode: bool, dilation: Shape = (1, 1)
+    random: Generator, x_shape: Shape, kernel: Shape, stride: Shape, pad: Shape, ceil_mode: bool, *further: Any
 ) -> Problem:
-    _, index = reference.maxpool2d_forward(normal(random, x_shape), kernel, stride, pad, ceil_mode, dilation)
+    _, index = reference.maxpool2d_forward(normal(random, x_shape), kernel, stride, pad, ceil_mode, *further)
     dy = integers(random, index.shape)
-    return Problem([index, dy], [reference.maxpool2d_backward(index, dy, x_shape, kernel, stride, pad, dilation)])
+    return Problem([index, dy], [reference.maxpool2d_backward(index, dy, x_shape, kernel, stride, pad, *further)])
 
 
 def global_avgpool_forward(random: Generator, x_shape: Shape) -> Problem:
@@ -100,6 +100,11 @@ POOLS = [
     ((2, 5, 3, 7), (5, 3), (3, 4), (0, 1), True, (1, 4)),
     ((2, 16, 11, 12), (3, 3), (2, 1), (1, 1), True, (2, 4)),
     ((9, 24, 33, 32), (2, 3), (2, 2), (1, 1), True, (4, 2)),
+    ((3, 19, 9, 7), (2, 2), (2, 2), (0, 0), False, (1, 1), "relu"),
+    ((2, 17, 9, 7), (3, 2), (2, 1), (1, 1), True, (1, 1), "relu"),
+    ((2, 3, 17, 16), (15, 17), (1, 1), (0, 8), False, (1, 1), "relu"),
+    ((9, 24, 33, 32), (3, 3), (2, 2), (1, 1), True, (2, 1), "relu"),
+    ((0, 3, 6, 6), (2, 2), (2, 2), (0, 0), False, (1, 1), "relu"),
 ]
 
 PLACES = [

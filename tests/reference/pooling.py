@@ -18,7 +18,12 @@ def pool2d_size(size: int, window: int, stride: int, pad: int, ceil_mode: bool) 
     return outputs if last_starts_inside else outputs - 1
 
 
-def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode: bool, dilation: Pair = (1, 1)) -> tuple[Array, Array]:
+NO_WINNER = 255
+
+
+def maxpool2d_forward(
+    x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode: bool, dilation: Pair = (1, 1), activation: str = "none"
+) -> tuple[Array, Array]:
     (N, C, H, W), (R, S) = x.shape, kernel
     P, Q = (pool2d_size((H, W)[d], dilation[d] * (kernel[d] - 1) + 1, stride[d], pad[d], ceil_mode) for d in range(2))
     y, index = np.full((N, C, P, Q), -np.inf), np.full((N, C, P, Q), -1)
@@ -29,6 +34,8 @@ def maxpool2d_forward(x: Array, kernel: Pair, stride: Pair, pad: Pair, ceil_mode
             value = x[:, :, h.clip(0, H - 1)][:, :, :, w.clip(0, W - 1)]
             wins = inside & ((index < 0) | (value > y) | (np.isnan(value) & ~np.isnan(y)))
             y, index = np.where(wins, value, y), np.where(wins, r * S + s, index)
+    if activation == "relu":
+        y, index = np.where(y <= 0, 0, y), np.where(y <= 0, NO_WINNER, index)
     return y, index.astype(np.uint8)
 
 
@@ -36,11 +43,13 @@ def maxpool2d_inference(x: Array, *geometry: Any) -> Array:
     return maxpool2d_forward(x, *geometry)[0]
 
 
-def maxpool2d_backward(index: Array, dy: Array, x_shape: Shape, kernel: Pair, stride: Pair, pad: Pair, dilation: Pair = (1, 1)) -> Array:
+def maxpool2d_backward(
+    index: Array, dy: Array, x_shape: Shape, kernel: Pair, stride: Pair, pad: Pair, dilation: Pair = (1, 1), activation: str = "none"
+) -> Array:
     dx = np.zeros(x_shape)
-    n, c, p, q = np.indices(dy.shape)
-    r, s = index // kernel[1], index % kernel[1]
-    np.add.at(dx, (n, c, p * stride[0] - pad[0] + r * dilation[0], q * stride[1] - pad[1] + s * dilation[1]), dy)
+    n, c, p, q = won = np.nonzero((index != NO_WINNER) | (activation == "none"))
+    r, s = index[won] // kernel[1], index[won] % kernel[1]
+    np.add.at(dx, (n, c, p * stride[0] - pad[0] + r * dilation[0], q * stride[1] - pad[1] + s * dilation[1]), dy[won])
     return dx
 
 

@@ -1,0 +1,48 @@
+"""Results of a ReLU, and their gradients through what goes back past it; or, to compare with, through both one after the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import Tensor, ops
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@contextmanager
+def in_two_passes(file: str) -> Iterator[None]:
+    """Inside the block the operations of fastnn/ops/<file>.py know no ReLU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[f"fastnn.ops.{file}"], "ReLU", type("Unknown", (), {}))
+        yield
+
+
+RELUS: dict[str, Callable[..., Tensor]] = {  # of x (4, 3, 5, 5), a weight and a bias
+    "relu": lambda x, w, b: ops.relu(ops.conv2d(x, w, b)),
+    "conv2d": lambda x, w, b: ops.conv2d(x, w, b, activation="relu"),
+    "linear": lambda x, w, b: ops.linear(x, w, b, activation="relu"),
+}
+
+
+def leaves(relu: str, device: str, dtype: str = "float32") -> list[Tensor]:
+    shapes = [(4, 3, 5, 5), *([(7, 5), (7,)] if relu == "linear" else [(6, 3, 3, 3), (6,)])]
+    values = [normal(i, *shape) for i, shape in enumerate(shapes)]
+    return [fastnn.tensor(v, dtype, requires_grad=True, device=device) for v in values]
+
+
+def gradients(of: Callable[[Tensor], Tensor], relu: str, device: str, dtype: str) -> tuple[list[bytes], list[str]]:
+    """Of what `of` makes of the ReLU's result; and the rows that ran backward."""
+    fastnn.seed(5)
+    inputs = leaves(relu, device, dtype)
+    y = of(RELUS[relu](*inputs))
+    with fastnn.profile() as rows:
+        y.backward(normal(6, *y.shape))
+    return [t.grad.numpy().tobytes() for t in inputs], list(rows)
