@@ -83,7 +83,7 @@ void entry_tile(const Walk& walk, const real* x, const int32_t* entry, const rea
     walk.next->step();
     const real *pixel = x + r * walk.x_row, *d = dy + r * walk.dy_row;
     const int64_t x_pixel = walk.x_pixel, dy_pixel = walk.dy_pixel, dy_vector = walk.dy_vector;
-    for (int64_t j = walk.length; j > 0; j--, pixel += x_pixel, d += dy_pixel) {
+    SHORT_STEPS for (int64_t j = walk.length; j > 0; j--, pixel += x_pixel, d += dy_pixel) {
       vec row[Z];
       UNROLL for (int z = 0; z < Z; z++) row[z] = load(d + z * dy_vector);
       UNROLL for (int e = 0; e < E; e++) {
