@@ -66,6 +66,13 @@ def test_long_sums_cut_into_parts(ta: bool, tb: bool, table: Table) -> None:
 
 
 @pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
+def test_right_operands_larger_than_the_caches(ta: bool, tb: bool, table: Table) -> None:
+    """They are packed a few rows at a time: whole, by parts of the depth, with columns and rows left over."""
+    for size in ((5, 1033, 403), (650, 601, 701), (17, 130, 3333)):
+        Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True}).check(table)
+
+
+@pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])
 def test_real_data_normwise(ta: bool, tb: bool, table: Table) -> None:
     for size in ((64, 10, 512), (128, 300, 784), (10, 129, 1000)):
         case = Case("matmul", (*shapes(*size, ta, tb), ta, tb))

@@ -14,6 +14,7 @@ constexpr int64_t most_depth = 272 * together;    // of both operands in cache a
 constexpr int64_t most_block_rows = 192;          // x most_depth: 204 KiB
 constexpr int64_t most_block_columns = 128;       // x most_depth: 136 KiB
 constexpr int64_t least_block_work = 192 * 1024;  // multiply-adds worth waking another thread for
+constexpr int64_t cached_size = 384 * 1024;       // of b: what an L2 cache holds, about
 constexpr int64_t most_blocks = 32, least_block_rows = 48;
 constexpr int64_t most_parts = 16, least_part = 1024, most_split_size = 128 * 1024;  // products larger than that are not split in depth
 
@@ -80,10 +81,23 @@ const T* b_at(const MatMul& v, const T* b, int64_t k, int64_t n) { return b + (v
 void pack_a(const MatMul& v, const T* a, int64_t m, int64_t rows, int64_t k, int64_t depth, operand* packed, int64_t plane_rows) {
   pack_rows(a_at(v, a, m, k), v.transpose_a ? v.M : v.K, v.transpose_a, depth, rows, Piece::all, packed, plane_rows);
 }
-void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t panel, int64_t k, int64_t depth, operand* packed) {
-  const int columns = int(smaller(cut.panel, v.N - panel * cut.panel)), Z = cut.vectors(columns);
-  pack_panel(b_at(v, b, k, panel * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, depth, columns, Z, Piece::all, packed,
-             Z * N_LANES);
+
+// Panels of b, `stride` operands apart; `before` rows of each come ahead of the stretch that is multiplied.
+struct Panels {
+  operand* first;
+  int64_t stride, before;
+  operand* at(int64_t i, int Z) const { return first + i * stride + before * Z * N_LANES; }
+};
+
+// Panels [p0, p1) of rows [k, k + depth); of a large b a few rows at a time, so that memory is read in its order.
+void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t p0, int64_t p1, int64_t k, int64_t depth, const Panels& to) {
+  const int64_t at_once = !v.transpose_b && v.K * v.N > cached_size ? plane_numbers : larger(1, depth), end = k + depth;
+  for (int64_t i = k; i < end; i += at_once)
+    for (int64_t p = p0; p < p1; p++) {
+      const int columns = int(smaller(cut.panel, v.N - p * cut.panel)), Z = cut.vectors(columns);
+      pack_panel(b_at(v, b, i, p * cut.panel), v.transpose_b ? v.K : v.N, v.transpose_b, smaller(at_once, end - i), columns, Z, Piece::all,
+                 to.at(p - p0, Z) + operands_of(i - k) * Z * N_LANES, Z * N_LANES);
+    }
 }
 
 void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const T* a, const T* b, const Parts& parts) {
@@ -95,8 +109,8 @@ void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const 
     const int64_t batch = block / groups, first = block % groups * group;
     operand* const shared = parts.shared + batch * parts.shared_size;
     if (cut.by_rows) {
-      for (int64_t p = first; p < smaller(first + group, panels); p++)
-        pack_b(v, cut, b + batch * v.K * v.N, p, 0, v.K, shared + p * cut.panel * operands_of(v.K));
+      const int64_t whole_panel = cut.panel * operands_of(v.K);
+      pack_b(v, cut, b + batch * v.K * v.N, first, smaller(first + group, panels), 0, v.K, {shared + first * whole_panel, whole_panel, 0});
     } else {
       const int64_t k = first * plane_numbers;
       pack_a(v, a + batch * v.M * v.K, 0, v.M, k, smaller(group * plane_numbers, v.K - k), shared + operands_of(k) * v.M, v.M);
@@ -107,13 +121,6 @@ void pack_shared(const Context& context, const MatMul& v, const Cut& cut, const 
 // A block of y: rows [m0, m1), panels [p0, p1), over the depth [k0, k1).
 struct Block {
   int64_t m0, m1, p0, p1, k0, k1;
-};
-
-// Panels of b, `stride` operands apart; `before` rows of each come ahead of the stretch that is multiplied.
-struct Panels {
-  operand* first;
-  int64_t stride, before;
-  operand* at(int64_t i, int Z) const { return first + i * stride + before * Z * N_LANES; }
 };
 
 // y += or = a b over one stretch of depth
@@ -156,8 +163,7 @@ void run_block(const Context& context, const MatMul& v, const Cut& cut, const Bl
     } else {
       const bool kept = parts.kept;
       const Panels panels = {kept ? parts.kept + at.p0 * whole_panel : own, kept ? whole_panel : cut.panel * steps, kept ? before : 0};
-      for (int64_t p = at.p0; p < at.p1 && context.packing != Packing::kept; p++)
-        pack_b(v, cut, b, p, k, depth, panels.at(p - at.p0, cut.vectors(v.N - p * cut.panel)));
+      if (context.packing != Packing::kept) pack_b(v, cut, b, at.p0, at.p1, k, depth, panels);
       const operand* const packed = shared + before * v.M + at.m0 * N_LANES;
       multiply(v, cut, at, over(v.M), lying ? lying : packed, panels, first, i > 0, activation, parts.row, y);
     }
