@@ -21,7 +21,7 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 def in_two_passes(file: str) -> Iterator[None]:
     """Inside the block the operations of fastnn/ops/<file>.py know no ReLU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules[f"fastnn.ops.{file}"], "ReLU", type("Unknown", (), {}))
+        patch.setattr(sys.modules[f"fastnn.ops.{file}"], "relu_of", lambda x: None)
         yield
 
 

@@ -120,6 +120,14 @@ def test_without_gradients() -> None:
     assert np.array_equal(x.grad.numpy(), x.numpy() > 0)
 
 
+def test_a_result_that_was_overwritten() -> None:
+    x = fastnn.tensor(normal(0, 4, 3), requires_grad=True)
+    y = ops.relu(x)
+    y.copy_from(normal(1, 4, 3))
+    with pytest.raises(RuntimeError, match="ReLU.*was overwritten"):
+        ops.dropout(y, 0.5).sum().backward()
+
+
 def test_a_second_backward_explains_itself() -> None:
     x = fastnn.tensor(normal(0, 4, 3), requires_grad=True)
     y = ops.relu(ops.exp(x))

@@ -70,6 +70,7 @@ def test_right_operands_larger_than_the_caches(ta: bool, tb: bool, table: Table)
     """They are packed a few rows at a time: whole, by parts of the depth, with columns and rows left over."""
     for size in ((5, 1033, 403), (650, 601, 701), (17, 130, 3333)):
         Case("matmul", (*shapes(*size, ta, tb), ta, tb), {"exact": True}).check(table)
+    Case("matmul", (*shapes(9, 700, 600, ta, tb, (2,)), ta, tb), {"exact": True}).check(table)
 
 
 @pytest.mark.parametrize(("ta", "tb"), [*itertools.product([False, True], repeat=2)])

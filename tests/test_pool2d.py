@@ -72,7 +72,7 @@ def test_plus_and_minus_zero_tie(table: Table) -> None:
 
 @pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (3, 2), (15, 17)], ids=describe)
 @pytest.mark.parametrize("shape", [(2, 3, 16, 17), (1, 17, 19, 18), (3, 64, 16, 17)], ids=describe)
-def test_maximum_above_zero(shape: Shape, kernel: Shape, table: Table) -> None:
+def test_winners_above_zero(shape: Shape, kernel: Shape, table: Table) -> None:
     for stride, pad, ceil_mode in itertools.product(STRIDES, [(0, 0), (1, 0), (1, 1)], (False, True)):
         if 2 * pad[0] <= kernel[0] and 2 * pad[1] <= kernel[1]:
             for row in ("maxpool2d_forward", "maxpool2d_inference", "maxpool2d_backward"):
@@ -85,8 +85,9 @@ def test_with_relu_nobody_wins_that_is_not_above_zero(table: Table) -> None:
     parameters = (x.shape, (2, 2), (2, 2), (0, 0), False, (1, 1), "relu")
     written = call("maxpool2d_forward", parameters, [x], table.dtype)
     for y in (written["y"], call("maxpool2d_inference", parameters, [x], table.dtype)["y"]):
-        expected = [0, 0, 0, 0, np.asarray(1e-30, table.dtype), 2, np.nan]
+        expected = [-3, -1, -0.0, 0, np.asarray(1e-30, table.dtype), 2, np.nan]
         assert np.array_equal(y[:, :, 0, 0], np.repeat(np.asarray(expected, table.dtype)[:, None], 20, 1), equal_nan=True)
+        assert np.signbit(y[2]).all()
     assert (written["index"][:, :, 0, 0] == np.array([255, 255, 255, 255, 1, 1, 1])[:, None]).all()
     dx = call("maxpool2d_backward", parameters, [written["index"], np.full((7, 20, 1, 1), 5.0)], table.dtype)["dx"]
     assert (dx[:4] == 0).all() and (dx[4:] == np.array([[0, 5], [0, 0]])).all()

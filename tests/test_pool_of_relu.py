@@ -57,7 +57,8 @@ def test_others_who_read_what_relu_made(device: str) -> None:
         return ops.max_pool2d(y, 2).sum() - ops.max_pool2d(y, 3, 1).sum()
 
     for of in (before, behind, twice):
-        got = gradients(of, "conv2d", device, "float32")[0]
+        got, rows = gradients(of, "conv2d", device, "float32")
+        assert ("relu_backward" in rows) == (of is not twice)
         with in_two_passes("pool2d"):
             assert gradients(of, "conv2d", device, "float32")[0] == got
 
@@ -95,6 +96,24 @@ def test_without_gradients() -> None:
         assert not ops.max_pool2d(y, 2).requires_grad
     y.sum().backward()
     assert np.array_equal(x.grad.numpy(), x.numpy() > 0)
+
+
+def test_a_result_that_was_overwritten() -> None:
+    """Is pooled as it is, minus zeros too; of its gradient ReLU knows no more."""
+    x, values = fastnn.tensor(normal(0, 1, 2, 4, 4), requires_grad=True), normal(1, 1, 2, 4, 4)
+    y = ops.relu(x)
+    y.copy_from(-np.abs(values))
+    z = ops.max_pool2d(y, 2)
+    assert np.array_equal(z.numpy(), ops.max_pool2d(fastnn.tensor(-np.abs(values)), 2).numpy()) and (z.numpy() < 0).all()
+    with pytest.raises(RuntimeError, match="ReLU.*was overwritten"):
+        z.sum().backward()
+    zeros = fastnn.tensor(np.full((1, 2, 4, 4), -0.0), requires_grad=True)
+    assert np.signbit(ops.max_pool2d(ops.relu(zeros), 2).numpy()).all()
+    y = ops.relu(x)
+    z = ops.max_pool2d(y, 2)
+    y.copy_from(values)  # too late to matter
+    z.sum().backward()
+    assert np.count_nonzero(x.grad.numpy()) == np.count_nonzero(z.numpy())
 
 
 def test_a_second_backward_explains_itself() -> None:

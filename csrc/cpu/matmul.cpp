@@ -14,7 +14,7 @@ constexpr int64_t most_depth = 272 * together;    // of both operands in cache a
 constexpr int64_t most_block_rows = 192;          // x most_depth: 204 KiB
 constexpr int64_t most_block_columns = 128;       // x most_depth: 136 KiB
 constexpr int64_t least_block_work = 192 * 1024;  // multiply-adds worth waking another thread for
-constexpr int64_t cached_size = 384 * 1024;       // of b: what an L2 cache holds, about
+constexpr int64_t small_size = 384 * 1024;        // numbers of b that are packed panel by panel
 constexpr int64_t most_blocks = 32, least_block_rows = 48;
 constexpr int64_t most_parts = 16, least_part = 1024, most_split_size = 128 * 1024;  // products larger than that are not split in depth
 
@@ -89,9 +89,9 @@ struct Panels {
   operand* at(int64_t i, int Z) const { return first + i * stride + before * Z * N_LANES; }
 };
 
-// Panels [p0, p1) of rows [k, k + depth); of a large b a few rows at a time, so that memory is read in its order.
+// Panels [p0, p1) of rows [k, k + depth); of a large b a few rows of all of them at a time, so that memory is read in its order.
 void pack_b(const MatMul& v, const Cut& cut, const T* b, int64_t p0, int64_t p1, int64_t k, int64_t depth, const Panels& to) {
-  const int64_t at_once = !v.transpose_b && v.K * v.N > cached_size ? plane_numbers : larger(1, depth), end = k + depth;
+  const int64_t at_once = !v.transpose_b && v.K * v.N > small_size && p1 - p0 > 1 ? plane_numbers : depth, end = k + depth;
   for (int64_t i = k; i < end; i += at_once)
     for (int64_t p = p0; p < p1; p++) {
       const int columns = int(smaller(cut.panel, v.N - p * cut.panel)), Z = cut.vectors(columns);

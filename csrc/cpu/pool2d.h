@@ -53,12 +53,12 @@ INLINE Span inside(int64_t start, int64_t size, int64_t limit, int64_t dilation)
 
 // The best of a window's elements inside the map, rows r and columns s; `x` is where element (0, 0) of the window would lie, the others
 // lie `row` and `column` further. A NaN is taken once and stays: v > NaN is false, and so is NaN == NaN. `index` may be absent. relu:
-// nobody wins unless above 0.
+// there nobody wins who is not above 0.
 template <bool has_index = true, bool past = false>
 INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span r, Span s, int64_t S, T* y, u8* index, bool relu = false) {
   for_channels(C, past, [=](int64_t c, auto load, auto store, auto, auto store_bytes) {
-    vec best = relu ? zero() : load(x + r.begin * row + s.begin * column + c);
-    ivec at = lanes(relu ? Pool2d::no_winner : r.begin * S + s.begin);
+    vec best = load(x + r.begin * row + s.begin * column + c);
+    ivec at = lanes(r.begin * S + s.begin);
     for (int64_t i = r.begin; i < r.end; i++) {
       for (int64_t j = s.begin; j < s.end; j++) {
         const vec v = load(x + i * row + j * column + c);
@@ -68,7 +68,10 @@ INLINE void pool_pixel(const T* x, int64_t row, int64_t column, int64_t C, Span 
       }
     }
     store(y + c, best);
-    if constexpr (has_index) store_bytes(index + c, at);
+    if constexpr (has_index) {
+      const ivec nobody = best <= zero();
+      store_bytes(index + c, relu ? (nobody & lanes(Pool2d::no_winner)) | (~nobody & at) : at);
+    }
   });
 }
 

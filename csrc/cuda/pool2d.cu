@@ -27,11 +27,10 @@ __global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
   const T* window = x + ((out.n * s.H + h) * s.W + w) * s.C + out.c;
   float best[Packs::columns] = {};
   IndexPack<Packs> at{};
-  UNROLL for (int v = 0; s.relu && v < Packs::columns; v++) at.e[v] = Pool2d::no_winner;
   for (int r = rows.begin; r < rows.end; r++) {
     for (int q = columns.begin; q < columns.end; q++) {
       const typename Packs::P here = Packs::load(window + (r * s.dilation_h * s.W + q * s.dilation_w) * s.C);
-      const bool first = !s.relu && r == rows.begin && q == columns.begin;
+      const bool first = r == rows.begin && q == columns.begin;
       UNROLL for (int v = 0; v < Packs::columns; v++) {
         const float value = float(here.e[v]);
         if (first || (!(value <= best[v]) && best[v] == best[v])) best[v] = value, at.e[v] = u8(r * s.S + q);
@@ -39,7 +38,10 @@ __global__ void pool(Pool2d s, const T* x, T* y, u8* index) {
     }
   }
   typename Packs::P to;
-  UNROLL for (int v = 0; v < Packs::columns; v++) to.e[v] = T(best[v]);
+  UNROLL for (int v = 0; v < Packs::columns; v++) {
+    to.e[v] = T(best[v]);
+    if (s.relu && best[v] <= 0) at.e[v] = Pool2d::no_winner;
+  }
   Packs::store(y + out.offset, to);
   if (index) Packs::store(index + out.offset, at);
 }

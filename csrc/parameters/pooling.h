@@ -6,8 +6,8 @@ namespace fastnn {
 
 // y[n,c,p,q] = max over r,s of x[n, c, p stride - pad + r dilation, q stride - pad + s dilation]; padding never wins, NaN does, ties go to
 // the first. index = r S + s of the winner. P = floor((H + 2 pad - dilation (R - 1) - 1) / stride) + 1, ceil with ceil_mode (the last
-// window starts inside the map). relu: 0 is in each window as well, before all others; index = no_winner where nothing is above it, so that
-// the gradient of maximum and ReLU together is that of the maximum.
+// window starts inside the map). relu: x is the result of a ReLU; index = no_winner where the maximum is 0 or less, so that the gradient of
+// ReLU and maximum together is that of the maximum alone.
 struct Pool2d {
   static constexpr int no_winner = 255;
   int64_t N, C, H, W, R, S, P, Q, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;

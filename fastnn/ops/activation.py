@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from .. import _C
 from ..arguments import finite, number, other_word
@@ -30,6 +31,12 @@ class ReLU(Op):
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         (y,) = self.saved
         return (_C.relu_backward(elements(dy.shape), y, dy),)
+
+
+def relu_of(x: Any) -> ReLU | None:
+    """The ReLU whose result x is, as it wrote it: who knows from x where it was above 0 can lead the gradient past it."""
+    op = getattr(x, "_op", None)
+    return op if isinstance(op, ReLU) and op._versions == (x._array.version,) else None
 
 
 class SiLU(Op):

@@ -7,7 +7,7 @@ from typing import Any
 from .. import _C, random
 from ..arguments import number, other_word, shown
 from ..tensor import Array, Op, Tensor, apply
-from .activation import ReLU, pointwise
+from .activation import pointwise, relu_of
 from .shape import expect_tensor
 
 
@@ -79,12 +79,12 @@ def _dropped(what: str, x: Tensor, p: float, training: bool, inverted: bool, kin
         return x
     if not training:
         return x if inverted else x * (1 - p)
-    before = getattr(x, "_op", None)
-    if not isinstance(before, ReLU):
+    relu = relu_of(x)
+    if relu is None:
         return apply(Dropout(kind, (*arguments, p), inverted), x)
     y = apply(DropoutOfReLU(kind, (*arguments, p), inverted), x)
     if y._op is not None:
-        y._op.edges = before.edges  # whoever else reads x goes through the ReLU; nobody does: its result is free
+        y._op.edges = relu.edges  # whoever else reads x goes through the ReLU; if nobody does, its result is freed
     return y
 
 

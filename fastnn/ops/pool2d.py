@@ -12,7 +12,7 @@ import numpy as np
 from .. import _C, devices, random
 from ..arguments import other_word, shown
 from ..tensor import Array, Op, Tensor, apply
-from .activation import ReLU
+from .activation import relu_of
 from .conv2d import Pair, pair
 from .elementwise import binary
 from .gather import along, whole_numbers
@@ -173,12 +173,11 @@ def max_pool2d(
     if prod(window) > 256 and not return_indices:  # the winner of one call is kept as one byte
         rows = max_pool2d(x, (1, window[1]), (1, steps[1]), (0, pad[1]), (1, spread[1]), ceil_mode=ceil_mode)
         return max_pool2d(rows, (window[0], 1), (steps[0], 1), (pad[0], 0), (spread[0], 1), ceil_mode=ceil_mode)
-    before = getattr(x, "_op", None)
-    relu = before if isinstance(before, ReLU) and prod(window) < 256 and not return_indices else None
+    relu = relu_of(x) if prod(window) < 256 and not return_indices else None
     op = MaxPool2d(return_indices, window, steps, pad, ceil_mode, spread, "none" if relu is None else "relu")
     y = apply(op, x)
     if relu is not None and y._op is not None:
-        y._op.edges = relu.edges  # whoever else reads x goes through the ReLU; nobody does: its result is free
+        y._op.edges = relu.edges  # whoever else reads x goes through the ReLU; if nobody does, its result is freed
     if not return_indices:
         return y
     (winner,) = op.saved

@@ -1,4 +1,4 @@
-"""What Python's own words mean for Tensors, beside arithmetic: `<`, `==`, `-=`, `format()`, `float()`, and signs that have no meaning here."""
+"""What Python's own words mean for Tensors, beside + - * /: `<`, `==`, `**`, `in`, `-=`, `format()`, `float()`, and signs without a meaning here."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def maxpool2d_forward(
             wins = inside & ((index < 0) | (value > y) | (np.isnan(value) & ~np.isnan(y)))
             y, index = np.where(wins, value, y), np.where(wins, r * S + s, index)
     if activation == "relu":
-        y, index = np.where(y <= 0, 0, y), np.where(y <= 0, NO_WINNER, index)
+        index = np.where(y <= 0, NO_WINNER, index)
     return y, index.astype(np.uint8)
 
 

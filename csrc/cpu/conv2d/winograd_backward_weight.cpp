@@ -63,7 +63,7 @@ Parts layout(const Context& context, const Weights& d, void* base) {
 template <int Q, int Z>
 void sum_over_tiles(const real* dy, int64_t dy_step, const real* x, int64_t x_step, int64_t tiles, real* sums, int64_t pitch, bool more) {
   vec sum[Q][Z];
-  if constexpr (short_steps) UNROLL for (int q = 0; q < Q; q++) __builtin_prefetch(sums + (Q + q) * pitch, 1);
+  if constexpr (short_steps) UNROLL for (int q = 0; q < Q; q++) __builtin_prefetch(sums + (Q + q) * pitch, 1);  // the next tile's
   UNROLL for (int q = 0; q < Q; q++) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = zero();
   SHORT_STEPS for (int64_t t = 0; t < tiles; t++, dy += dy_step, x += x_step) {
     vec pixel[Z];
