@@ -29,8 +29,9 @@ INLINE void add_depth(const operand* a, int64_t pitch, int64_t step, int64_t dep
 template <class Y, int Q, int Z, int known_pitch>
 void plain_tile(const Reduction& over, const operand* a, const operand* b, const Target<Y>& to) {
   const int64_t pitch = known_pitch ? known_pitch : over.pitch, step = known_pitch ? 1 : over.step;
-  const int64_t plane = short_steps && !known_pitch ? over.depth : N_LANES;  // unpacked, planes follow each other
-  if constexpr (short_steps) UNROLL for (int q = 0; q < Q; q++) __builtin_prefetch(to.y + to.row[q], 1);
+  const int64_t plane = short_steps && !known_pitch ? over.depth : N_LANES;                          // unpacked, planes follow each other
+  const int64_t ahead = known_pitch && known_pitch < N_LANES ? 4 * (to.row[Q - 1] - to.row[0]) : 0;  // short sums: later tiles' lines
+  if constexpr (short_steps) UNROLL for (int q = 0; q < Q; q++) __builtin_prefetch(to.y + to.row[q] + ahead, 1);
   vec sum[Q][Z];
   begin(sum, to);
   for (int64_t done = 0; done < over.depth; done += plane, a += over.plane_stride) {
@@ -87,11 +88,10 @@ INLINE Tile<Y> pick_taps3_tile(int rows, Lanes<q...>) {
   return tiles[rows - 1];
 }
 template <class Y, int images>
-INLINE Tile<Y> taps3_tile_of(int rows, int vectors) {
+INLINE Tile<Y> taps3_tile_of(int rows, [[maybe_unused]] int vectors) {
   if constexpr (most_taps3_vectors == 2) {
     if (vectors == 2) return pick_taps3_tile<Y, 2, images>(rows, LanesUpTo<tile_rows(2, 3)>::type{});
   }
-  (void)vectors;
   return pick_taps3_tile<Y, 1, images>(rows, LanesUpTo<tile_rows(1, 3)>::type{});
 }
 
