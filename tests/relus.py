@@ -8,9 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from kernel_calls import NARROW_TABLES, TABLES, Table, using
 
 import fastnn
-from fastnn import Tensor, ops
+from fastnn import Tensor, nn, ops, optim
+from fastnn.train.precision import Forward
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -46,3 +48,20 @@ def gradients(of: Callable[[Tensor], Tensor], relu: str, device: str, dtype: str
     with fastnn.profile() as rows:
         y.backward(normal(6, *y.shape))
     return [t.grad.numpy().tobytes() for t in inputs], list(rows)
+
+
+TRAINED_ON = [*((t, False) for t in TABLES if t.dtype == "float32"), *((t, True) for t in NARROW_TABLES)]
+
+
+def trained(net: Callable[[], nn.Module], size: tuple[int, int], on: Table, mixed: bool) -> list[bytes]:
+    """What a net of three channels and five classes holds after three steps."""
+    with using(on):
+        fastnn.seed(2)
+        model = net().to(on.device)
+        forward, optimizer = Forward(model, "bf16" if mixed else "float32"), optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        for step in range(3):
+            optimizer.zero_grad()
+            logits = forward(fastnn.tensor(normal(step, 6, 3, *size), device=on.device))
+            ops.cross_entropy(logits, np.arange(6) % 5).backward()
+            optimizer.step()
+        return [value.tobytes() for value in model.state_dict().values()]

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from captured_steps import DEVICE, Training
 from kernel_calls import DEVICES, NARROW_TABLES, TABLES, Table, call, same_bits, using
-from relus import RELUS, gradients, in_two_passes, leaves, normal
+from relus import RELUS, TRAINED_ON, gradients, in_two_passes, leaves, normal, trained
 
 import fastnn
-from fastnn import Tensor, nn, ops, optim
-from fastnn.train.precision import Forward
+from fastnn import Tensor, nn, ops
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, 1e-38, 1.0, -1.0]
 
@@ -148,26 +147,11 @@ def net() -> nn.Module:
     )
 
 
-def train(device: str, mixed: bool) -> list[bytes]:
-    fastnn.seed(2)
-    model = net().to(device)
-    forward, optimizer = Forward(model, "bf16" if mixed else "float32"), optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    for step in range(3):
-        optimizer.zero_grad()
-        logits = forward(fastnn.tensor(normal(step, 6, 3, 5, 5), device=device))
-        ops.cross_entropy(logits, np.arange(6) % 5).backward()
-        optimizer.step()
-    return [value.tobytes() for value in model.state_dict().values()]
-
-
-@pytest.mark.parametrize(
-    ("on", "mixed"), [*((t, False) for t in TABLES if t.dtype == "float32"), *((t, True) for t in NARROW_TABLES)], ids=str
-)
+@pytest.mark.parametrize(("on", "mixed"), TRAINED_ON, ids=str)
 def test_training_has_the_bits_of_two_passes(on: Table, mixed: bool) -> None:
-    with using(on):
-        got = train(on.device, mixed)
-        with in_two_passes("dropout"):
-            assert train(on.device, mixed) == got
+    got = trained(net, (5, 5), on, mixed)
+    with in_two_passes("dropout"):
+        assert trained(net, (5, 5), on, mixed) == got
 
 
 @pytest.mark.usefixtures("without_memory_checks")

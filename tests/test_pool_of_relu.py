@@ -8,12 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from captured_steps import DEVICE, Training
-from kernel_calls import DEVICES, NARROW_TABLES, TABLES, Table, using
-from relus import RELUS, gradients, in_two_passes, leaves, normal
+from kernel_calls import DEVICES, Table
+from relus import RELUS, TRAINED_ON, gradients, in_two_passes, leaves, normal, trained
 
 import fastnn
 from fastnn import Tensor, nn, ops
-from fastnn.train.precision import Forward
 
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "2": lambda x: ops.max_pool2d(x, 2),
@@ -130,35 +129,16 @@ def test_a_second_backward_explains_itself() -> None:
 # --- in models
 
 
-def train(device: str, mixed: bool) -> list[bytes]:
-    fastnn.seed(2)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(3, 2, 1),
-        nn.Flatten(),
-        nn.Linear(64, 5),
-    ).to(device)
-    forward, optimizer = Forward(model, "bf16" if mixed else "float32"), fastnn.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    for step in range(3):
-        optimizer.zero_grad()
-        logits = forward(fastnn.tensor(normal(step, 6, 3, 11, 10), device=device))
-        ops.cross_entropy(logits, np.arange(6) % 5).backward()
-        optimizer.step()
-    return [value.tobytes() for value in model.state_dict().values()]
+def net() -> nn.Module:
+    first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3)
+    return nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(64, 5))
 
 
-@pytest.mark.parametrize(
-    ("on", "mixed"), [*((t, False) for t in TABLES if t.dtype == "float32"), *((t, True) for t in NARROW_TABLES)], ids=str
-)
+@pytest.mark.parametrize(("on", "mixed"), TRAINED_ON, ids=str)
 def test_training_has_the_bits_of_two_passes(on: Table, mixed: bool) -> None:
-    with using(on):
-        got = train(on.device, mixed)
-        with in_two_passes("pool2d"):
-            assert train(on.device, mixed) == got
+    got = trained(net, (11, 10), on, mixed)
+    with in_two_passes("pool2d"):
+        assert trained(net, (11, 10), on, mixed) == got
 
 
 @pytest.mark.usefixtures("without_memory_checks")

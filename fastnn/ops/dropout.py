@@ -7,7 +7,7 @@ from typing import Any
 from .. import _C, random
 from ..arguments import number, other_word, shown
 from ..tensor import Array, Op, Tensor, apply
-from .activation import pointwise, relu_of
+from .activation import led_past, pointwise, relu_of
 from .shape import expect_tensor
 
 
@@ -82,10 +82,7 @@ def _dropped(what: str, x: Tensor, p: float, training: bool, inverted: bool, kin
     relu = relu_of(x)
     if relu is None:
         return apply(Dropout(kind, (*arguments, p), inverted), x)
-    y = apply(DropoutOfReLU(kind, (*arguments, p), inverted), x)
-    if y._op is not None:
-        y._op.edges = relu.edges  # whoever else reads x goes through the ReLU; if nobody does, its result is freed
-    return y
+    return led_past(relu, apply(DropoutOfReLU(kind, (*arguments, p), inverted), x))
 
 
 def dropout(x: Tensor, p: float = 0.5, *, training: bool = True, inverted: bool = True) -> Tensor:

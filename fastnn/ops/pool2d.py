@@ -12,7 +12,7 @@ import numpy as np
 from .. import _C, devices, random
 from ..arguments import other_word, shown
 from ..tensor import Array, Op, Tensor, apply
-from .activation import relu_of
+from .activation import led_past, relu_of
 from .conv2d import Pair, pair
 from .elementwise import binary
 from .gather import along, whole_numbers
@@ -176,10 +176,8 @@ def max_pool2d(
     relu = relu_of(x) if prod(window) < 256 and not return_indices else None
     op = MaxPool2d(return_indices, window, steps, pad, ceil_mode, spread, "none" if relu is None else "relu")
     y = apply(op, x)
-    if relu is not None and y._op is not None:
-        y._op.edges = relu.edges  # whoever else reads x goes through the ReLU; if nobody does, its result is freed
     if not return_indices:
-        return y
+        return y if relu is None else led_past(relu, y)
     (winner,) = op.saved
     return with_places(y, winner, window_begins(y.shape[2:], steps, pad).on(x.device), x.shape[3], window[1], spread)
 
