@@ -297,21 +297,11 @@ class Tensor:
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __hash__(self) -> int: ...
         def __contains__(self, value: Any) -> bool: ...
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.index(self, index)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[i] for i in range(len(self)))
-
-    def clip(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
-        return ops.clip(self, min, max)
-
-    def gather(self, axis: int, index: Any) -> Tensor:
-        return ops.gather(self, axis, index)
-
-    def take(self, index: Any, axis: int = 0) -> Tensor:
-        return ops.take(self, index, axis)
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def clip(self, min: Scalar | None = None, max: Scalar | None = None) -> Tensor: ...
+        def gather(self, axis: int, index: Any) -> Tensor: ...
+        def take(self, index: Any, axis: int = 0) -> Tensor: ...
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)

@@ -3,13 +3,23 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
+// sum + a b, in sum's own register: left to choose, compilers copy and spill the sums of a tile that fills all registers.
+INLINE vec add_product(vec a, vec b, vec sum) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
+  return sum;
+#else
+  return multiply(a, b, sum);
+#endif
+}
+
 template <int Q, int Z>
 INLINE void add_products(const operand* a, int64_t pitch, const operand* b, vec (&sum)[Q][Z]) {
   vec row[Z];
   UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
   UNROLL for (int q = 0; q < Q; q++) {
     const vec x = broadcast(a + q * pitch);
-    UNROLL for (int z = 0; z < Z; z++) sum[q][z] = multiply(x, row[z], sum[q][z]);
+    UNROLL for (int z = 0; z < Z; z++) sum[q][z] = add_product(x, row[z], sum[q][z]);
   }
 }
 
@@ -56,7 +66,7 @@ void tap_reuse_tile(const Reduction& over, const operand* a, const operand* b, c
           const vec x = broadcast(p + j * N_LANES);
           UNROLL for (int s = 0; s < 3; s++) {
             const int q = j - s * images;
-            if (q >= 0 && q < Q) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = multiply(x, row[s][z], sum[q][z]);
+            if (q >= 0 && q < Q) UNROLL for (int z = 0; z < Z; z++) sum[q][z] = add_product(x, row[s][z], sum[q][z]);
           }
         }
       }

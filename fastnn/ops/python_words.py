@@ -15,9 +15,11 @@ from ..tensor import Tensor
 from . import (
     abs,
     add,
+    clip,
     divide,
     equal,
     exp,
+    gather,
     greater,
     greater_equal,
     less,
@@ -30,8 +32,10 @@ from . import (
     sigmoid,
     sqrt,
     subtract,
+    take,
     tanh,
 )
+from . import index as indexed
 
 
 class _Identity(threading.local):
@@ -176,6 +180,8 @@ for _name, _method in {
     "ge": _binary(greater_equal),
     "eq": _elementwise(equal),
     "ne": _elementwise(not_equal),
+    "getitem": lambda self, index: indexed(self, index),
+    "iter": lambda self: (self[i] for i in range(len(self))),
     "contains": lambda self, value: bool(equal(self, value).numpy().any()),
     "iadd": _assigning(add, "+"),
     "isub": _assigning(subtract, "-"),
@@ -196,3 +202,10 @@ for _name, _method in {
     setattr(Tensor, f"__{_name}__", _method)
 for _operation in (abs, exp, log, sigmoid, sqrt, tanh):
     setattr(Tensor, _operation.__name__, _unary(_operation))
+for _name, _method in {
+    "clip": lambda self, min=None, max=None: clip(self, min, max),
+    "gather": lambda self, axis, index: gather(self, axis, index),
+    "take": lambda self, index, axis=0: take(self, index, axis),
+}.items():
+    _method.__name__, _method.__qualname__ = _name, f"Tensor.{_name}"
+    setattr(Tensor, _name, _method)
