@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
 
 
@@ -30,6 +29,8 @@ def is_command() -> bool:
 
 def answer() -> None:
     """From now on, one line and the end; a signal that is ignored (nohup) stays ignored."""
+    import signal  # no other process pays for it
+
     for number, before in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) is before:
             signal.signal(number, leave)
@@ -37,6 +38,8 @@ def answer() -> None:
 
 
 def _ignore(number: int) -> None:
+    import signal
+
     if signal.getsignal(number) is leave:
         signal.signal(number, signal.SIG_IGN)
 

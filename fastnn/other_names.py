@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -57,6 +56,8 @@ def unknown_name(what: str, signature: inspect.Signature, names: Mapping[str, st
     unknown = next((name for name in keywords if name not in signature.parameters), None)
     if unknown is None:
         return None
+    from difflib import get_close_matches
+
     near = get_close_matches(unknown, there, 1, 0.7)
     hint = names.get(unknown) or (f"is {near[0]} meant?" if near else "")
     return TypeError(f"{what}: there is no argument {unknown!r}{hint and '; '}{hint or '; it takes ' + ', '.join(there)}")

@@ -30,7 +30,7 @@ _OURS = (_C.DeviceError, _C.OutOfMemoryError, _C.CaptureError)
 def explained(operation: F) -> F:
     """The same, whose errors name it and the argument that is of a wrong kind."""
 
-    kinds = {name: str(operation.__annotations__.get(name)) for name in inspect.signature(operation).parameters}
+    kinds = {name: str(kind) for name, kind in operation.__annotations__.items() if name != "return"}  # of all arguments, in their order
     plain = [(i, name, types) for i, (name, kind) in enumerate(kinds.items()) if (types := _plain_types(kind))]
 
     def fitted(args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -114,7 +114,7 @@ def _better(
     name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any], error: Exception
 ) -> Exception | None:
     text, original = str(error), error
-    if type(error) is ValueError and _APART.search(text) and (apart := _of_other_device(name, operation, args, keywords)) is not None:
+    if type(error) is ValueError and re.search(_APART, text) and (apart := _of_other_device(name, operation, args, keywords)) is not None:
         return apart
     if type(error) is ValueError and type(wrong := _of_wrong_kind(name, operation, args, keywords)) is TypeError:
         return wrong  # before what is said of its value
@@ -122,10 +122,15 @@ def _better(
     if type(error) in (ValueError, TypeError) and row != name and row in _rows():  # a kernel's name, which the caller never wrote
         text = _with_names(operation, f"{name}: {text.partition(': ')[2]}")
         error = type(error)(text)
-    if type(error) is TypeError and _KIND.search(text):
+    if type(error) is TypeError and re.search(_KIND, text):
         wrong = _of_wrong_kind(name, operation, args, keywords) or _of_wrong_dtype(name, operation, args, keywords)
         return wrong or error
-    if type(error) in (ValueError, TypeError) and re.search(rf"\b{name}( holds|:)", text) and not _INSIDE.search(text) and "\n" not in text:
+    if (
+        type(error) in (ValueError, TypeError)
+        and re.search(rf"\b{name}( holds|:)", text)
+        and not re.search(_INSIDE, text)
+        and "\n" not in text
+    ):
         return None if text == str(original) else error  # its own words
     try:
         given = inspect.signature(operation).bind(*args, **keywords).arguments
@@ -137,7 +142,7 @@ def _better(
     if wrong is not None:
         return wrong
     given.pop("self", None)
-    if not _INSIDE.search(text):
+    if not re.search(_INSIDE, text):
         if type(error) in (ValueError, TypeError) and "\n" not in text:
             return None if re.search(rf"\b{name}\b", text) else type(error)(f"{name}: {text}")
         if isinstance(error, (LookupError, RuntimeError)):
@@ -163,7 +168,7 @@ def _rows() -> set[str]:
     return {row["name"] for row in _C.rows()}
 
 
-_APART = re.compile(r"\w+ lies on .*; move one of them with")
+_APART = r"\w+ lies on .*; move one of them with"
 
 
 def _of_other_device(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
@@ -176,7 +181,7 @@ def _of_other_device(name: str, operation: Callable[..., Any], args: tuple[Any, 
     return ValueError(f"{name}: {other[0]} lies on {other[1]}, {first[0]} on {first[1]}; move one of them with .to('{first[1]}')")
 
 
-_KIND = re.compile(r"^\w+: \w+ has dtype \w+; expected")
+_KIND = r"^\w+: \w+ has dtype \w+; expected"
 
 
 def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
@@ -194,7 +199,7 @@ def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, .
 
 
 # What numpy, pybind11 and Python say of things further in.
-_INSIDE = re.compile(
+_INSIDE = (
     r"incompatible|Unable to (cast|convert)|cannot convert|could not (convert|be broadcast)|setting an array|invalid literal|no attribute|not supported between"
     r"|unsupported operand|bad operand|truth value|unhashable|out of bounds for (axis|array)|is not (iterable|subscriptable|callable)|cannot be interpreted"
 )
