@@ -30,36 +30,54 @@ Parts lay_out(const GroupNorm& s, void* base) {
   return p;
 }
 
-// body(piece, n, offset of its first element, its rows) for each piece of each sample; several small ones make a block
+// body(piece, n, offset of its first element, its rows) for each piece of a sample
 template <class F>
-INLINE void for_pieces(const Context& context, const GroupNorm& s, const F& body) {
-  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C), at_once = larger(1, 32768 / (smaller(rows, s.pixels) * s.C));
-  parallel(context, divide_up(s.N * pieces, at_once), [&](int64_t block, int) {
-    for (int64_t i = block * at_once; i < smaller((block + 1) * at_once, s.N * pieces); i++) {
-      const int64_t n = i / pieces, first = i % pieces * rows;
-      body(i, n, (n * s.pixels + first) * s.C, smaller(rows, s.pixels - first));
-    }
-  });
+INLINE void for_pieces_of(const GroupNorm& s, int64_t n, const F& body) {
+  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C);
+  for (int64_t i = 0; i < pieces; i++) body(n * pieces + i, n, (n * s.pixels + i * rows) * s.C, smaller(rows, s.pixels - i * rows));
 }
 
 template <class F>
-INLINE void for_samples(const Context& context, const GroupNorm& s, const F& body) {
-  const int64_t at_once = larger(1, 4096 / s.C);
+INLINE void for_samples(const Context& context, const GroupNorm& s, int64_t at_once, const F& body) {
   parallel(context, divide_up(s.N, at_once), [&](int64_t block, int) {
     for (int64_t n = block * at_once; n < smaller((block + 1) * at_once, s.N); n++) body(n);
   });
 }
 
-// step(i, place in the tables, load, store) on the vectors of all samples, where all that is stored are elements of y
+// look at each piece of a sample, join(n) what was seen, make the piece's results: sample by sample, so that a piece is still in the cache
+// when it is met again; where samples are large or few, piece by piece.
+template <class Look, class Join, class Make>
+INLINE void in_turn(const Context& context, const GroupNorm& s, int64_t read, const Look& look, const Join& join, const Make& make) {
+  constexpr int64_t most = 256 * 1024;  // numbers that are read of a sample
+  const int64_t size = s.pixels * s.C;
+  if (size * read <= most && s.N >= 4 * context.workers)
+    return for_samples(context, s, larger(1, 32768 / larger(1, size)), [&](int64_t n) {
+      for_pieces_of(s, n, look);
+      join(n);
+      for_pieces_of(s, n, make);
+    });
+  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C);
+  const auto all_pieces = [&](const auto& body) __attribute__((always_inline)) {
+    parallel(context, s.N * pieces, [&](int64_t i, int) {
+      const int64_t n = i / pieces, first = i % pieces * rows;
+      body(i, n, (n * s.pixels + first) * s.C, smaller(rows, s.pixels - first));
+    });
+  };
+  all_pieces(look);
+  for_samples(context, s, larger(1, 4096 / s.C), join);
+  all_pieces(make);
+}
+
+// make of in_turn: step(i, place in the tables, load, store) on a piece's vectors, where all that is stored are elements of y
 template <class F>
-INLINE void for_folded_rows(const Context& context, const GroupNorm& s, int64_t width, T* y, const F& step) {
+INLINE auto by_folded_rows(const Context& context, const GroupNorm& s, int64_t width, T* y, const F& step) {
   const bool past = s.pixels * s.C % N_LANES == 0 && goes_past(context, y, s.N * s.pixels * s.C * int64_t(sizeof(T)), width);
-  for_pieces(context, s, [=](int64_t, int64_t n, int64_t begin, int64_t rows) {
+  return [=](int64_t, int64_t n, int64_t begin, int64_t rows) {
     const int64_t end = begin + rows * s.C;
     for (int64_t i = begin; i < end; i += width)
       for_vectors(0, smaller(width, end - i), past, [=](int64_t c, auto load, auto store) { step(i + c, n * width + c, load, store); });
     finish(past);
-  });
+  };
 }
 
 // The mean and the variance of a group, from those of its channels over all pixels.
@@ -110,10 +128,10 @@ void groupnorm_forward(const Context& context, const GroupNorm& s, const T* x, c
                        void* scratch) {
   const Parts p = lay_out(s, scratch);
   const int64_t channels = s.C / s.groups;
-  for_pieces(context, s, [&](int64_t piece, int64_t, int64_t begin, int64_t rows) {
+  const auto look = [&](int64_t piece, int64_t, int64_t begin, int64_t rows) {
     block_moments(x + begin, rows, s.C, p.piece_first + piece * s.C, p.piece_second + piece * s.C);
-  });
-  for_samples(context, s, [&](int64_t n) {
+  };
+  const auto join = [&](int64_t n) {
     join_pieces_of_moments(s, p, n);
     for (int64_t g = 0; g < s.groups; g++) {
       const GroupMoments m = join_channels(channels, s.pixels, p.first + n * s.C + g * channels, p.second + n * s.C + g * channels);
@@ -126,10 +144,10 @@ void groupnorm_forward(const Context& context, const GroupNorm& s, const T* x, c
       }
     }
     repeat_tables(p, s.C, n);
-  });
-  for_folded_rows(context, s, p.width, y, [=](int64_t i, int64_t c, auto load, auto store) {
-    store(y + i, fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c)));
-  });
+  };
+  in_turn(context, s, 1, look, join, by_folded_rows(context, s, p.width, y, [=](int64_t i, int64_t c, auto load, auto store) {
+            store(y + i, fma(load(x + i) - load(p.mean + c), load(p.scale + c), load(p.shift + c)));
+          }));
 }
 
 // With g = dy gamma, m = the size of a group: dx = rstd (g - (sum of g) / m) - rstd^3 (x - mean) (sum of g (x - mean)) / m.
@@ -137,10 +155,10 @@ void groupnorm_backward(const Context& context, const GroupNorm& s, const T* x, 
                         T* dx, R* dgamma, R* dbeta, void* scratch) {
   const Parts p = lay_out(s, scratch);
   const int64_t channels = s.C / s.groups;
-  for_samples(context, s, [&](int64_t n) {
+  for_samples(context, s, larger(1, 4096 / s.C), [&](int64_t n) {
     for (int64_t i = 0; i < p.width; i++) p.mean[n * p.width + i] = mean[n * s.groups + i % s.C / channels];
   });
-  for_pieces(context, s, [&](int64_t piece, int64_t n, int64_t begin, int64_t rows) {
+  const auto look = [&](int64_t piece, int64_t n, int64_t begin, int64_t rows) {
     real* const sums[2] = {p.piece_first + piece * s.C, p.piece_second + piece * s.C};
     const real* const center = p.mean + n * p.width;
     sum_columns(rows, s.C, sums, [=](int64_t row, int64_t c, vec(&t)[2], auto load, auto) {
@@ -148,8 +166,8 @@ void groupnorm_backward(const Context& context, const GroupNorm& s, const T* x, 
       t[0] = load(dy + i);
       t[1] = t[0] * (load(x + i) - load(center + c));
     });
-  });
-  for_samples(context, s, [&](int64_t n) {
+  };
+  const auto join = [&](int64_t n) {
     join_pieces_of_sums(s, p, n);
     const double *const sum = p.first + n * s.C, *const along = p.second + n * s.C;
     for (int64_t g = 0; g < s.groups; g++) {
@@ -164,11 +182,11 @@ void groupnorm_backward(const Context& context, const GroupNorm& s, const T* x, 
       }
     }
     repeat_tables(p, s.C, n);
-  });
-  for_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
-    const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
-    store(dx + i, fma(load(p.scale + c), load(dy + i), -load(p.shift + c)) - along_x);
-  });
+  };
+  in_turn(context, s, 2, look, join, by_folded_rows(context, s, p.width, dx, [=](int64_t i, int64_t c, auto load, auto store) {
+            const vec along_x = load(p.slope + c) * (load(x + i) - load(p.mean + c));
+            store(dx + i, fma(load(p.scale + c), load(dy + i), -load(p.shift + c)) - along_x);
+          }));
   if (!s.affine) return;
   constexpr int64_t at_once = 64;
   parallel(context, divide_up(s.C, at_once), [&](int64_t block, int) {
