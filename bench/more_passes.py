@@ -28,8 +28,8 @@ def more_passes(maps: dict[str, Shape], item_size: int) -> Iterator[Case]:
             ("upsample2d_backward", upsamples_backward, 5 * x),
             ("layernorm_forward", layernorm, 2 * x),
             ("layernorm_backward", layernorm_backward, 3 * x),
-            ("groupnorm_forward", groupnorm, 3 * x),
-            ("groupnorm_backward", groupnorm_backward, 5 * x),
+            ("groupnorm_forward", groupnorm, 2 * x),
+            ("groupnorm_backward", groupnorm_backward, 3 * x),
         ):
             yield Case(row, name, bind(make, shape), nbytes=moved)
 

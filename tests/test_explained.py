@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _C, ops
+from fastnn import _C, nn, ops
 from fastnn.ops.refusals import explained
 
 
@@ -24,6 +24,14 @@ def scaled(x: Any, times: int = 2, *, flip: bool = False) -> Any:
     if isinstance(x, Exception):
         raise x
     return (times, x) if flip else (x, times)
+
+
+def test_every_argument_is_annotated_in_its_place() -> None:
+    """What is looked at ahead of a call goes by the annotations' order."""
+    initialisers = [each for name, each in vars(nn.init).items() if name.endswith("_") and not name.startswith("_")]
+    for operation in [*(getattr(ops, name) for name in ops.__all__), *initialisers]:
+        arguments = [word for word in operation.__annotations__ if word != "return"]
+        assert arguments == list(inspect.signature(operation).parameters), operation.__name__
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ ALIGNED = [
     *(Case("batchnorm_forward", (shape, *NORM, residual)) for shape in (MAP, (9, 24, 33, 32)) for residual in (False, True)),
     Case("batchnorm_inference", (MAP, 1e-5, 0.1, "relu", False, False)),
     *(Case("batchnorm_backward", (shape, *NORM, residual)) for shape in (MAP, (9, 24, 33, 32)) for residual in (False, True)),
-    *(Case(f"groupnorm_{way}", (MAP, 4, 1e-5, True)) for way in ("forward", "backward")),
+    *(Case(f"groupnorm_{way}", (shape, 4, 1e-5, True)) for shape in (MAP, (14, 64, 6, 5)) for way in ("forward", "backward")),
 ]
 # Rows and samples of whole vectors of 8, but not of 16.
 HALF_VECTORS = [

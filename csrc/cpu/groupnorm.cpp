@@ -45,13 +45,13 @@ INLINE void for_samples(const Context& context, const GroupNorm& s, int64_t at_o
 }
 
 // look at each piece of a sample, join(n) what was seen, make the piece's results: sample by sample, so that a piece is still in the cache
-// when it is met again; where samples are large or few, piece by piece.
+// when it is met again. Samples that are large, or too few for the threads to share, go piece by piece; the bits are the same.
 template <class Look, class Join, class Make>
 INLINE void in_turn(const Context& context, const GroupNorm& s, int64_t read, const Look& look, const Join& join, const Make& make) {
-  constexpr int64_t most = 256 * 1024;  // numbers that are read of a sample
+  constexpr int64_t most = 256 * 1024, of_a_block = 32768;  // numbers: that are read of a sample, worth another thread
   const int64_t size = s.pixels * s.C;
-  if (size * read <= most && s.N >= 4 * context.workers)
-    return for_samples(context, s, larger(1, 32768 / larger(1, size)), [&](int64_t n) {
+  if (size * read <= most && (s.N >= 4 * context.workers || s.N * size <= of_a_block))
+    return for_samples(context, s, larger(1, of_a_block / size), [&](int64_t n) {
       for_pieces_of(s, n, look);
       join(n);
       for_pieces_of(s, n, make);

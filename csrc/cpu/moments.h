@@ -12,7 +12,7 @@ struct Fold {
 };
 constexpr int64_t tile_vectors = 4;
 constexpr int64_t tile_width = tile_vectors * N_LANES;
-constexpr int64_t few_rows = 16;  // are added up before their sum joins the total: less is rounded away than row by row
+constexpr int64_t few_rows = 16;  // summed before they join the total: less is rounded away than row by row
 constexpr int64_t most_folded_width = N_LANES * tile_width;
 
 INLINE Fold fold_rows(int64_t C) {
@@ -29,13 +29,15 @@ INLINE void repeat(const real* from, int64_t C, real* to, int64_t width) {
   for (int64_t i = 0; i < width; i += C) __builtin_memcpy(to + i, from, size_t(C) * sizeof(real));
 }
 
-// One tile of columns: term(row, column, t, load, store) gives the `n` addends of a vector; their sums join the totals, which stay in
-// registers through rows [begin, end).
+// One tile of columns: term(row, column, t, load, store) gives the `n` addends of a vector; their sums join the totals of the rows before
+// `begin`, which stay in registers through rows [begin, end).
 template <int vectors, int n, class Term, class Load, class Store, class LoadSum, class StoreSum>
 INLINE void sum_tile(int64_t begin, int64_t end, int64_t column, real* const (&sums)[n], const Term& term, Load load, Store store,
                      LoadSum load_sum, StoreSum store_sum) {
   vec total[vectors][n];
-  UNROLL for (int v = 0; v < vectors; v++) { UNROLL for (int k = 0; k < n; k++) total[v][k] = load_sum(sums[k] + column + v * N_LANES); }
+  UNROLL for (int v = 0; v < vectors; v++) {
+    UNROLL for (int k = 0; k < n; k++) total[v][k] = begin ? load_sum(sums[k] + column + v * N_LANES) : zero();
+  }
   for (; begin < end; begin += few_rows) {
     vec s[vectors][n] = {};
     for (int64_t row = begin; row < smaller(begin + few_rows, end); row++) {
@@ -51,22 +53,24 @@ INLINE void sum_tile(int64_t begin, int64_t end, int64_t column, real* const (&s
 }
 
 // sums[k][column] = sum over rows of the k-th addend, for `width` columns; what `term` stores of whole vectors goes past the caches where
-// `past`. A few tiles take a few rows at a time, so that memory is read in its order (with vectors of 512 bits 64 channels are one tile).
+// `past`. On vectors of 256 bits and less a few tiles go a few rows at a time, so that memory is read in its order: on longer ones 64
+// channels are a single tile, and more were not measured. Parts of `few_rows` give the bits of all rows at once.
 template <bool past = false, int n, class Term>
 INLINE void sum_rows(int64_t rows, int64_t width, real* const (&sums)[n], const Term& term) {
   const auto whole_load = [](const auto* p) { return load(p); };
   const auto whole_store = [](auto* p, vec a) { store(past, p, a); };
   const auto store_sum = [](real* p, vec a) { store(p, a); };
-  const bool in_order = vector_bytes < 64 && width > tile_width && width <= 4 * tile_width;
+  const bool in_order = vector_bytes < 64 && width > tile_width && width <= 4 * tile_width && width % N_LANES == 0;
   const int64_t stretch = in_order ? few_rows : larger(1, rows);
-  for (int k = 0; k < n; k++) __builtin_memset(sums[k], 0, size_t(width) * sizeof(real));
-  for (int64_t begin = 0; begin < rows; begin += stretch) {
+  int64_t begin = 0;
+  do {  // once even for no rows
     const int64_t end = smaller(begin + stretch, rows);
     int64_t column = 0;
     for (; column + tile_width <= width; column += tile_width)
       sum_tile<tile_vectors>(begin, end, column, sums, term, whole_load, whole_store, whole_load, store_sum);
     for_vectors(column, width, [&](int64_t c, auto load, auto store) { sum_tile<1>(begin, end, c, sums, term, load, store, load, store); });
-  }
+    begin += stretch;
+  } while (begin < rows);
 }
 
 // The same over rows x C that follow each other without a gap, folded; columns of `term` run over the fold's width.

@@ -1,4 +1,5 @@
-"""What Python's own words mean for Tensors, beside + - * /: `<`, `==`, `**`, `in`, `-=`, `format()`, `float()`, and signs without a meaning here."""
+"""What Python's own words mean for Tensors, beside + - * /: `<`, `==`, `**`, `in`, `x[i]`, `-=`, `format()`, `float()`, and signs without a meaning
+here; and operations that are methods as well: `x.exp()`, `x.clip(0)`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..kept import Kept
-from ..tensor import Tensor
+from ..tensor import Scalar, Tensor
 from . import (
     abs,
     add,
@@ -159,6 +160,18 @@ def _set_item(self: Tensor, key: Any, value: Any) -> None:
     )
 
 
+def _clip(self: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
+    return clip(self, min, max)
+
+
+def _gather(self: Tensor, axis: int, index: Any) -> Tensor:
+    return gather(self, axis, index)
+
+
+def _take(self: Tensor, index: Any, axis: int = 0) -> Tensor:
+    return take(self, index, axis)
+
+
 _WHOLE = "compute with x.numpy(), and fastnn.tensor(...) makes a Tensor of the result"
 _WHOLE_NUMBERS = {"//": ("floordiv", "rfloordiv"), "%": ("mod", "rmod"), "divmod()": ("divmod", "rdivmod")}
 _OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~": ("invert",)}
@@ -202,10 +215,7 @@ for _name, _method in {
     setattr(Tensor, f"__{_name}__", _method)
 for _operation in (abs, exp, log, sigmoid, sqrt, tanh):
     setattr(Tensor, _operation.__name__, _unary(_operation))
-for _name, _method in {
-    "clip": lambda self, min=None, max=None: clip(self, min, max),
-    "gather": lambda self, axis, index: gather(self, axis, index),
-    "take": lambda self, index, axis=0: take(self, index, axis),
-}.items():
-    _method.__name__, _method.__qualname__ = _name, f"Tensor.{_name}"
-    setattr(Tensor, _name, _method)
+_METHODS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {clip: _clip, gather: _gather, take: _take}
+for _function, _same in _METHODS.items():
+    _same.__name__, _same.__qualname__, _same.__doc__ = _function.__name__, f"Tensor.{_function.__name__}", _function.__doc__
+    setattr(Tensor, _function.__name__, _same)
