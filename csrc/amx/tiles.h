@@ -23,8 +23,8 @@ class OnTiles {
   OnTiles(const OnTiles&) = delete;
 };
 
-// Behind each. Close together they take up to half longer where the core has another thread to serve; why, no manual says (bench/NOTES.md,
-// "Room between the tiles' instructions").
+// Behind each. Close together they take up to half longer where the core has another thread to serve; why, no manual says
+// (bench/notes/bfloat16.md, "Room between the tiles' instructions").
 #define ROOM(nops) "\n\t.rept " #nops "\n\tnop\n\t.endr"
 
 struct Tiles {
