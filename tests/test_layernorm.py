@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from kernel_calls import Table, call
+from kernel_calls import Table, call, plan
 from kernel_cases import Case
 from torch_twins import DTYPES, assert_close, direction, load, normal, same_layer, twins
 
@@ -72,6 +72,23 @@ def test_variance_far_from_the_origin(row: str, shape: tuple[int, ...], n: int, 
     groups = x.astype(np.float64).reshape(*written["rstd"].shape, -1)
     assert np.abs(written["rstd"] ** -2.0 / groups.var(-1) - 1).max() < 1e-5
     assert np.abs(written["mean"] - groups.mean(-1)).max() <= max(abs(mean), 1) * 2e-7
+
+
+@pytest.mark.usefixtures("threads")
+def test_samples_are_shared_or_cut_with_the_same_bits(cpu_table: Table) -> None:
+    """Sample by sample where the threads have enough of them that fit the caches, else piece by piece."""
+    ways, bits = [], set()
+    shape, parameters = (16, 24, 17, 15), ((16, 24, 17, 15), 4, 1e-5, True)
+    x, dy, gamma = normal(0, *shape).astype(np.float64), normal(1, *shape).astype(np.float64), normal(2, 24).astype(np.float64)
+    for count in (1, 4, 5):
+        _C.set_num_threads(count)
+        forward = call("groupnorm_forward", parameters, [x, gamma, gamma], cpu_table.dtype)
+        backward = call("groupnorm_backward", parameters, [x, dy, gamma, forward["mean"], forward["rstd"]], cpu_table.dtype)
+        ways.append({plan(row, parameters, cpu_table.dtype)[0] for row in ("groupnorm_forward", "groupnorm_backward")})
+        bits.add(b"".join(value.tobytes() for value in [*forward.values(), *backward.values()]))
+    assert ways == [{"sample_by_sample"}, {"sample_by_sample"}, {"piece_by_piece"}] and len(bits) == 1
+    large = (64, 64, 64, 80)  # too large for the caches, however many there are
+    assert plan("groupnorm_forward", (large, 4, 1e-5, True), cpu_table.dtype)[0] == "piece_by_piece"
 
 
 def test_a_sample_is_normalised_by_itself() -> None:

@@ -30,42 +30,48 @@ Parts lay_out(const GroupNorm& s, void* base) {
   return p;
 }
 
-// body(piece, n, offset of its first element, its rows) for each piece of a sample
+// body(piece, n, offset of its first element, its rows): a piece of all samples'
 template <class F>
-INLINE void for_pieces_of(const GroupNorm& s, int64_t n, const F& body) {
-  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C);
-  for (int64_t i = 0; i < pieces; i++) body(n * pieces + i, n, (n * s.pixels + i * rows) * s.C, smaller(rows, s.pixels - i * rows));
+INLINE void at_piece(const GroupNorm& s, int64_t piece, const F& body) {
+  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C), n = piece / pieces, first = piece % pieces * rows;
+  body(piece, n, (n * s.pixels + first) * s.C, smaller(rows, s.pixels - first));
 }
 
 template <class F>
-INLINE void for_samples(const Context& context, const GroupNorm& s, int64_t at_once, const F& body) {
+INLINE void for_samples(const Context& context, const GroupNorm& s, int64_t size, int64_t of_a_block, const F& body) {
+  const int64_t at_once = larger(1, of_a_block / size);
   parallel(context, divide_up(s.N, at_once), [&](int64_t block, int) {
     for (int64_t n = block * at_once; n < smaller((block + 1) * at_once, s.N); n++) body(n);
   });
 }
+// of which each takes a few numbers for each of its channels
+template <class F>
+INLINE void for_samples(const Context& context, const GroupNorm& s, const F& body) {
+  for_samples(context, s, s.C, 4096, body);
+}
 
-// look at each piece of a sample, join(n) what was seen, make the piece's results: sample by sample, so that a piece is still in the cache
-// when it is met again. Samples that are large, or too few for the threads to share, go piece by piece; the bits are the same.
-template <class Look, class Join, class Make>
-INLINE void in_turn(const Context& context, const GroupNorm& s, int64_t read, const Look& look, const Join& join, const Make& make) {
-  constexpr int64_t most = 256 * 1024, of_a_block = 32768;  // numbers: that are read of a sample, worth another thread
+constexpr int64_t of_a_block = 32768;      // numbers worth another thread
+constexpr int64_t most_read = 256 * 1024;  // numbers of a sample that the caches hold until they are met again
+
+// Samples that are large, or too few for the threads to share, go piece by piece; the bits are the same.
+bool sample_by_sample(const Context& context, const GroupNorm& s, int64_t arrays_read) {
   const int64_t size = s.pixels * s.C;
-  if (size * read <= most && (s.N >= 4 * context.workers || s.N * size <= of_a_block))
-    return for_samples(context, s, larger(1, of_a_block / size), [&](int64_t n) {
-      for_pieces_of(s, n, look);
+  return size * arrays_read <= most_read && (s.N >= 4 * context.workers || s.N * size <= of_a_block);
+}
+
+// look at each piece of a sample, join(n) what was seen, make the piece's results
+template <class Look, class Join, class Make>
+INLINE void in_turn(const Context& context, const GroupNorm& s, int64_t arrays_read, const Look& look, const Join& join, const Make& make) {
+  const int64_t pieces = pieces_of(s);
+  if (sample_by_sample(context, s, arrays_read))
+    return for_samples(context, s, s.pixels * s.C, of_a_block, [&](int64_t n) {
+      for (int64_t i = n * pieces; i < (n + 1) * pieces; i++) at_piece(s, i, look);
       join(n);
-      for_pieces_of(s, n, make);
+      for (int64_t i = n * pieces; i < (n + 1) * pieces; i++) at_piece(s, i, make);
     });
-  const int64_t pieces = pieces_of(s), rows = rows_per_block(s.C);
-  const auto all_pieces = [&](const auto& body) __attribute__((always_inline)) {
-    parallel(context, s.N * pieces, [&](int64_t i, int) {
-      const int64_t n = i / pieces, first = i % pieces * rows;
-      body(i, n, (n * s.pixels + first) * s.C, smaller(rows, s.pixels - first));
-    });
-  };
-  all_pieces(look);
-  for_samples(context, s, larger(1, 4096 / s.C), join);
-  all_pieces(make);
+  parallel(context, s.N * pieces, [&](int64_t i, int) { at_piece(s, i, look); });
+  for_samples(context, s, join);
+  parallel(context, s.N * pieces, [&](int64_t i, int) { at_piece(s, i, make); });
 }
 
 // make of in_turn: step(i, place in the tables, load, store) on a piece's vectors, where all that is stored are elements of y
@@ -121,8 +127,12 @@ void repeat_tables(const Parts& p, int64_t C, int64_t n) {
 
 }  // namespace
 
-Plan groupnorm_forward_plan(const Context&, const GroupNorm& s) { return {"two passes", lay_out(s, nullptr).bytes}; }
-Plan groupnorm_backward_plan(const Context&, const GroupNorm& s) { return {"two passes", lay_out(s, nullptr).bytes}; }
+Plan groupnorm_forward_plan(const Context& context, const GroupNorm& s) {
+  return {sample_by_sample(context, s, 1) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
+}
+Plan groupnorm_backward_plan(const Context& context, const GroupNorm& s) {
+  return {sample_by_sample(context, s, 2) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
+}
 
 void groupnorm_forward(const Context& context, const GroupNorm& s, const T* x, const R* gamma, const R* beta, T* y, R* mean, R* rstd,
                        void* scratch) {
@@ -155,7 +165,7 @@ void groupnorm_backward(const Context& context, const GroupNorm& s, const T* x, 
                         T* dx, R* dgamma, R* dbeta, void* scratch) {
   const Parts p = lay_out(s, scratch);
   const int64_t channels = s.C / s.groups;
-  for_samples(context, s, larger(1, 4096 / s.C), [&](int64_t n) {
+  for_samples(context, s, [&](int64_t n) {
     for (int64_t i = 0; i < p.width; i++) p.mean[n * p.width + i] = mean[n * s.groups + i % s.C / channels];
   });
   const auto look = [&](int64_t piece, int64_t n, int64_t begin, int64_t rows) {
