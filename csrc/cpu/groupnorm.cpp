@@ -53,17 +53,17 @@ INLINE void for_samples(const Context& context, const GroupNorm& s, const F& bod
 constexpr int64_t of_a_block = 32768;      // numbers worth another thread
 constexpr int64_t most_read = 256 * 1024;  // numbers of a sample that the caches hold until they are met again
 
-// Samples that are large, or too few for the threads to share, go piece by piece; the bits are the same.
-bool sample_by_sample(const Context& context, const GroupNorm& s, int64_t arrays_read) {
+// Samples that are large, or too few for several threads to share, go piece by piece; the bits are the same.
+bool sample_by_sample(const GroupNorm& s, int64_t arrays_read) {
   const int64_t size = s.pixels * s.C;
-  return size * arrays_read <= most_read && (s.N >= 4 * context.workers || s.N * size <= of_a_block);
+  return size * arrays_read <= most_read && (s.N >= 8 || s.N * size <= of_a_block);
 }
 
 // look at each piece of a sample, join(n) what was seen, make the piece's results
 template <class Look, class Join, class Make>
 INLINE void in_turn(const Context& context, const GroupNorm& s, int64_t arrays_read, const Look& look, const Join& join, const Make& make) {
   const int64_t pieces = pieces_of(s);
-  if (sample_by_sample(context, s, arrays_read))
+  if (sample_by_sample(s, arrays_read))
     return for_samples(context, s, s.pixels * s.C, of_a_block, [&](int64_t n) {
       for (int64_t i = n * pieces; i < (n + 1) * pieces; i++) at_piece(s, i, look);
       join(n);
@@ -127,11 +127,11 @@ void repeat_tables(const Parts& p, int64_t C, int64_t n) {
 
 }  // namespace
 
-Plan groupnorm_forward_plan(const Context& context, const GroupNorm& s) {
-  return {sample_by_sample(context, s, 1) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
+Plan groupnorm_forward_plan(const Context&, const GroupNorm& s) {
+  return {sample_by_sample(s, 1) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
 }
-Plan groupnorm_backward_plan(const Context& context, const GroupNorm& s) {
-  return {sample_by_sample(context, s, 2) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
+Plan groupnorm_backward_plan(const Context&, const GroupNorm& s) {
+  return {sample_by_sample(s, 2) ? "sample_by_sample" : "piece_by_piece", lay_out(s, nullptr).bytes};
 }
 
 void groupnorm_forward(const Context& context, const GroupNorm& s, const T* x, const R* gamma, const R* beta, T* y, R* mean, R* rstd,
