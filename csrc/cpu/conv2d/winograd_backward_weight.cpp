@@ -117,6 +117,28 @@ struct Pair {  // of blocks of channels
   INLINE Pair(const Weights& d, int64_t pair) : K(pair / d.c_blocks, d.k_width, d.K), C(pair % d.c_blocks, d.c_width, d.C) {}
 };
 
+// A block's channels of the tiles [first, end) of a map, asked for a little at each frequency: the pixels of a map, in the order of memory,
+// that lie as far from its beginning as these tiles do.
+class ChannelsAhead {
+ public:
+  ChannelsAhead(const Weights& d, const Map& map, const storage* x, const Share& share, int64_t first, int64_t end)
+      : pixel_(map.channels), channels_(share.count) {
+    const int64_t pixels = d.grid.images() * map.H * map.W;
+    const auto pixel = [&](int64_t tile) { return x + share.first + pixels * tile / d.grid.count * pixel_; };
+    at_ = pixel(first), end_ = pixel(larger(first, end));
+    step_ = divide_up((end_ - at_) / pixel_, d.frequencies) * pixel_;
+  }
+  INLINE void step() {
+    const storage* const stop = end_ - at_ > step_ ? at_ + step_ : end_;
+    for (; at_ < stop; at_ += pixel_)
+      for (int64_t c = 0; c < channels_; c += 64 / int64_t(sizeof(storage))) __builtin_prefetch(at_ + c, 0, 2);  // into the L2 cache
+  }
+
+ private:
+  const storage *at_, *end_;
+  int64_t pixel_, channels_, step_;
+};
+
 template <int M>
 void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const Pair& pair, int64_t part, real* x_tiles, real* sums) {
   constexpr int T = Winograd<M>::T;
@@ -141,14 +163,10 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
       transform_pixels<typename Winograd<M>::OutputGradient, tile_stride>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES);
       x = next_x, dy = next_dy, here = at;
     }
-    Surroundings next;
-    if (d.pairs() == 1) {
-      const int64_t run = first / run_tiles + 1, runs = divide_up(d.grid.count, run_tiles);
-      next = {Ahead::of_block(o.in, d.grid.images() * d.x.image(), run, runs, d.frequencies),
-              Ahead::of_block(o.with, d.grid.images() * d.dy.image(), run, runs, d.frequencies)};
-    }
+    const int64_t soon = first + run_tiles, later = smaller(soon + run_tiles, end);
+    ChannelsAhead next_x(d, d.x, o.in, C, soon, later), next_dy(d, d.dy, o.with, K, soon, later);
     for (int f = 0; f < d.frequencies; f++) {
-      next.step();
+      next_x.step(), next_dy.step();
       const auto [skip, count] = tiles.with(f / T, f % T, T);
       add_frequency(d, dy_tiles + f * tile_stride + skip * d.k_width, K.count, x_tiles + f * tile_stride + skip * d.c_width, C.count, count,
                     sums + f * d.k_width * d.c_width, first > begin);
