@@ -205,7 +205,9 @@ void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to
   if (flipped) {
     for (int64_t c = 0; c < rows; c++)
       for_vectors(0, columns, [&](int64_t, auto load_some, auto) {
-        transform(c, [&](int tap) { return load_some(first + (c * 9 + 8 - tap) * all_columns); });
+        const storage* const taps = first + c * 9 * all_columns;
+        UNROLL for (int tap = 0; tap < 9; tap++) __builtin_prefetch(taps + (N_LANES * 9 + tap) * all_columns);  // of the next rows
+        transform(c, [&](int tap) { return load_some(taps + (8 - tap) * all_columns); });
       });
     return;
   }
@@ -213,7 +215,11 @@ void transform_weights(const Filters& filters, int64_t out, int64_t in, real* to
   for (int tap = 0; tap < 9; tap++) {
     vec lines[N_LANES] = {};
     for_vectors(0, columns, [&](int64_t, auto load_some, auto) {
-      for (int64_t k = 0; k < rows; k++) lines[k] = load_some(first + (k * 9 + tap) * all_columns);
+      for (int64_t k = 0; k < rows; k++) {
+        const storage* const line = first + (k * 9 + tap) * all_columns;
+        __builtin_prefetch(line + N_LANES);  // of the next columns
+        lines[k] = load_some(line);
+      }
     });
     transpose(lines);
     UNROLL for (int c = 0; c < N_LANES; c++) store(taps[tap][c], lines[c]);
