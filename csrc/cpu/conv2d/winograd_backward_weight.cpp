@@ -125,7 +125,7 @@ class ChannelsAhead {
       : pixel_(map.channels), channels_(share.count) {
     const int64_t pixels = d.grid.images() * map.H * map.W;
     const auto pixel = [&](int64_t tile) { return x + share.first + pixels * tile / d.grid.count * pixel_; };
-    at_ = pixel(first), end_ = pixel(larger(first, end));
+    at_ = pixel(first), end_ = pixel(end);
     step_ = divide_up((end_ - at_) / pixel_, d.frequencies) * pixel_;
   }
   INLINE void step() {
@@ -163,7 +163,7 @@ void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const
       transform_pixels<typename Winograd<M>::OutputGradient, tile_stride>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES);
       x = next_x, dy = next_dy, here = at;
     }
-    const int64_t soon = first + run_tiles, later = smaller(soon + run_tiles, end);
+    const int64_t soon = smaller(first + run_tiles, end), later = smaller(soon + run_tiles, end);
     ChannelsAhead next_x(d, d.x, o.in, C, soon, later), next_dy(d, d.dy, o.with, K, soon, later);
     for (int f = 0; f < d.frequencies; f++) {
       next_x.step(), next_dy.step();
