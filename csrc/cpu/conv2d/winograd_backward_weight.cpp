@@ -1,49 +1,71 @@
-// Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A block of work owns some
-// output by some input channels and a part of the tiles. Where there is one part, its sums are transformed to dw while they are in the
-// cache; those of several are added in their order by a second launch.
+// Winograd, backward to the weight: for each frequency, sums over tiles of transformed dy times transformed x. A unit of work owns a block
+// of input channels, several blocks of output channels and a part of the tiles: it transforms a run of tiles of x, and for each of its
+// blocks of output channels the same tiles of dy, which it multiplies while both are in its L2 cache. Where there is one part, its sums are
+// transformed to dw by the same unit; those of several are added in their order by a second launch.
 #include "../own.h"
 #include "winograd_normalized.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int64_t block_channels = 64;  // of x and of dy: their sums, 36 x 64 x 64, nearly fit the L2 cache
-// Transformed at once; longer sums are sums of such. With vectors of 256 bits these are products of so few cycles that reading and writing
-// their sums would be a fifth of them.
-constexpr int64_t run_tiles = vector_bytes == 32 ? 32 : 16, least_tiles = 32;
-constexpr int64_t tile_stride = run_tiles * block_channels + N_LANES;  // of a frequency: a constant, no power of two
-constexpr int64_t wanted_blocks = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
+// Channels of a block. With vectors of 256 bits, whose tiles are two of them wide, 32 output channels would be tiles of five rows.
+constexpr bool short_vectors = vector_bytes == 32;
+constexpr int64_t c_block = 64, k_block = short_vectors ? 64 : 32;
+// Tiles of a run: as many as leave the sums of two pairs of blocks, 36 x 64 x 32 each, in the L2 cache; or, where there are so many sums
+// that they come from further away anyway, twice as many products for each of them.
+constexpr int64_t short_run = 32, most_run = short_vectors ? 32 : 64, most_pairs_with_short_runs = 8, least_tiles = 32;
+constexpr int64_t x_stride = most_run * c_block + N_LANES, dy_stride = most_run * k_block + N_LANES;  // of a frequency: no powers of two
+constexpr int64_t wanted_pairs = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
+constexpr int64_t most_k_blocks = 8, units_of_worker = 2;  // of a unit; that are wanted
 
 struct Weights {
   Map x, dy;
   TileGrid grid;
-  int64_t C, K, c_blocks, k_blocks, parts;
+  int64_t C, K, c_blocks, k_blocks;
+  int64_t parts, run;        // of the tiles
   int64_t c_width, k_width;  // channels of a block, whole vectors
+  int64_t unit_k_blocks;     // no sum depends on it
   int frequencies;
   Activation activation;  // of an x that is made again
-  Weights(const Conv2d& v, int M)
+  Weights(const Context& context, const Conv2d& v, int M)
       : x{v.H, v.W, v.C, -v.pad_top, -v.pad_left},
         dy{v.P, v.Q, v.K, 0, 0},
         grid(FittingGrid(v.N, v.P, v.Q, M)),
         C(v.C),
         K(v.K),
-        c_blocks(divide_up(v.C, block_channels)),
-        k_blocks(divide_up(v.K, block_channels)),
+        c_blocks(divide_up(v.C, c_block)),
+        k_blocks(divide_up(v.K, k_block)),
+        run(pairs() > most_pairs_with_short_runs ? most_run : short_run),
         c_width(width(v.C, c_blocks)),
         k_width(width(v.K, k_blocks)),
         frequencies((M + 2) * (M + 2)),
         activation(v.activation) {
-    const int64_t bytes = c_blocks * k_blocks * block_sums() * int64_t(sizeof(real));
-    parts =
-        larger(1, smaller(divide_up(wanted_blocks, c_blocks * k_blocks), smaller(most_sum_bytes / bytes, grid.count / least_part_tiles)));
+    const int64_t most_parts = smaller(most_sum_bytes / (pairs() * block_sums() * int64_t(sizeof(real))), grid.count / least_part_tiles);
+    parts = larger(1, smaller(divide_up(wanted_pairs, pairs()), most_parts));
+    unit_k_blocks = larger(1, smaller(smaller(k_blocks, most_k_blocks), parts * pairs() / (units_of_worker * context.workers)));
   }
   static int64_t width(int64_t channels, int64_t blocks) { return divide_up(divide_up(channels, blocks), N_LANES) * N_LANES; }
   INLINE int64_t pairs() const { return k_blocks * c_blocks; }
-  INLINE int64_t block_sums() const { return frequencies * k_width * c_width; }  // [frequency][k][c]
+  INLINE int64_t block_sums() const { return frequencies * k_width * c_width; }  // of a pair: [frequency][k][c]
+  INLINE int64_t units_of_part() const { return c_blocks * divide_up(k_blocks, unit_k_blocks); }
+  // Where a part of the tiles begins, or a run of it
+  INLINE int64_t tile(int64_t part) const { return grid.count * part / parts; }
+  INLINE int64_t runs(int64_t part) const { return divide_up(tile(part + 1) - tile(part), run); }
+  INLINE int64_t tile(int64_t part, int64_t i) const {
+    const int64_t begin = tile(part), count = tile(part + 1) - begin;
+    return begin + smaller(count, count * i / runs(part));
+  }
+};
+
+struct Unit {
+  int64_t part, c, k, k_end;  // blocks of channels
+  Unit(const Weights& d, int64_t unit) : part(unit / d.units_of_part()), c(unit % d.c_blocks) {
+    k = unit % d.units_of_part() / d.c_blocks * d.unit_k_blocks, k_end = smaller(d.k_blocks, k + d.unit_k_blocks);
+  }
 };
 
 struct Parts {
-  real* sums;  // of each worker's block, or of all: [part][k block][c block], each [frequency][k][c]
+  real* sums;  // of pairs of blocks, each [frequency][k][c]: [worker][k block of a unit], or of several parts [part][k block][c block]
   storage* zeros;
   Own<real> own;  // transformed x and dy, [frequency][tile][channel]
   int64_t bytes;
@@ -52,9 +74,9 @@ struct Parts {
 Parts layout(const Context& context, const Weights& d, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers) * d.block_sums());
+  parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers * d.unit_k_blocks) * d.block_sums());
   parts.zeros = scratch.take<storage>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
-  parts.own = {context, scratch, d.frequencies * 2 * tile_stride + 16};
+  parts.own = {context, scratch, d.frequencies * (x_stride + dy_stride) + 16};
   parts.bytes = scratch.bytes();
   return parts;
 }
@@ -112,10 +134,8 @@ struct Share {  // the channels of a block
   int64_t first, count;
   INLINE Share(int64_t block, int64_t width, int64_t all) : first(block * width), count(larger(0, smaller(width, all - first))) {}
 };
-struct Pair {  // of blocks of channels
-  Share K, C;
-  INLINE Pair(const Weights& d, int64_t pair) : K(pair / d.c_blocks, d.k_width, d.K), C(pair % d.c_blocks, d.c_width, d.C) {}
-};
+INLINE Share c_share(const Weights& d, int64_t block) { return {block, d.c_width, d.C}; }
+INLINE Share k_share(const Weights& d, int64_t block) { return {block, d.k_width, d.K}; }
 
 // A block's channels of the tiles [first, end) of a map, asked for a little at each frequency: the pixels of a map, in the order of memory,
 // that lie as far from its beginning as these tiles do.
@@ -139,41 +159,6 @@ class ChannelsAhead {
   int64_t pixel_, channels_, step_;
 };
 
-template <int M>
-void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, const Pair& pair, int64_t part, real* x_tiles, real* sums) {
-  constexpr int T = Winograd<M>::T;
-  const Share &K = pair.K, &C = pair.C;
-  const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
-  real* dy_tiles = x_tiles + d.frequencies * tile_stride;
-  storage made[T * T * block_channels];
-  const Map made_map = {T, T, block_channels, 0, 0};
-  const TilePixels<T> made_pixels(made_map, made - C.first, parts.zeros, {0, 0, 0, true, true});
-  for (int64_t first = begin; first < end; first += run_tiles) {
-    const SortedTiles<run_tiles> tiles(d.grid, first, smaller(run_tiles, end - first));
-    TilePixels<T> x(d.x, o.in, parts.zeros, tiles.at[0]);
-    TilePixels<M> dy(d.dy, o.with, parts.zeros, tiles.at[0]);
-    TileGrid::Place here = tiles.at[0];
-    for (int64_t t = 0; t < tiles.count; t++) {
-      const TileGrid::Place& at = tiles.at[smaller(t + 1, tiles.count - 1)];
-      const TilePixels<T> next_x(d.x, o.in, parts.zeros, at);
-      const TilePixels<M> next_dy(d.dy, o.with, parts.zeros, at);
-      if (o.normalized) normalize_tile<T>(d.x, o.in, *o.normalized, d.activation, here, C.first, C.count, made, block_channels);
-      transform_pixels<typename Winograd<M>::Input, tile_stride>(o.normalized ? made_pixels : x, next_x, C.first, C.count,
-                                                                 x_tiles + t * d.c_width, N_LANES);
-      transform_pixels<typename Winograd<M>::OutputGradient, tile_stride>(dy, next_dy, K.first, K.count, dy_tiles + t * d.k_width, N_LANES);
-      x = next_x, dy = next_dy, here = at;
-    }
-    const int64_t soon = smaller(first + run_tiles, end), later = smaller(soon + run_tiles, end);
-    ChannelsAhead next_x(d, d.x, o.in, C, soon, later), next_dy(d, d.dy, o.with, K, soon, later);
-    for (int f = 0; f < d.frequencies; f++) {
-      next_x.step(), next_dy.step();
-      const auto [skip, count] = tiles.with(f / T, f % T, T);
-      add_frequency(d, dy_tiles + f * tile_stride + skip * d.k_width, K.count, x_tiles + f * tile_stride + skip * d.c_width, C.count, count,
-                    sums + f * d.k_width * d.c_width, first > begin);
-    }
-  }
-}
-
 // The parts' sums of output channels [k, end) of a pair's, in order: [frequency][k][c]. Vectors beyond the pair's input channels hold
 // nothing.
 void add_parts(const Weights& d, const real* sums, const Share& C, int64_t k, int64_t end, real* total) {
@@ -190,41 +175,99 @@ void add_parts(const Weights& d, const real* sums, const Share& C, int64_t k, in
 
 // dw of output channels [k, end) of a pair's: their sums, [frequency][k][c], transformed.
 template <int M>
-void finish(const Weights& d, const real* sums, int64_t frequency_step, const Pair& pair, int64_t k, int64_t end, real* dw) {
+void finish(const Weights& d, const real* sums, int64_t frequency_step, const Share& C, const Share& K, int64_t k, int64_t end, real* dw) {
   constexpr int T = Winograd<M>::T;
   for (; k < end; k++, sums += d.c_width)
-    for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {
+    for_vectors(0, C.count, [&](int64_t c, auto, auto store_some) {
       transform_tile<typename Winograd<M>::FilterGradient>(
           [&](int i, int j) { return load(sums + (i * T + j) * frequency_step + c); },
-          [&](int i, int j, vec v) { store_some(dw + ((pair.K.first + k) * 9 + 3 * i + j) * d.C + pair.C.first + c, v); });
+          [&](int i, int j, vec v) { store_some(dw + ((K.first + k) * 9 + 3 * i + j) * d.C + C.first + c, v); });
     });
+}
+
+// The tiles' channels, `width` of a block, transformed
+template <class F, int64_t stride>
+INLINE void transform_run(const SortedTiles<most_run>& tiles, const Map& map, const storage* x, const storage* zeros, const Share& channels,
+                          int64_t width, real* to) {
+  TilePixels<F::in> pixels(map, x, zeros, tiles.at[0]);
+  for (int64_t t = 0; t < tiles.count; t++) {
+    const TilePixels<F::in> next(map, x, zeros, tiles.at[smaller(t + 1, tiles.count - 1)]);
+    transform_pixels<F, stride>(pixels, next, channels.first, channels.count, to + t * width, N_LANES);
+    pixels = next;
+  }
+}
+
+// The same of x that is made of z on the way
+template <class F>
+INLINE void transform_normalized(const Weights& d, const SortedTiles<most_run>& tiles, const ConvOperands& o, const storage* zeros,
+                                 const Share& C, real* to) {
+  storage made[F::in * F::in * c_block];
+  const TilePixels<F::in> pixels({F::in, F::in, c_block, 0, 0}, made - C.first, zeros, {0, 0, 0, true, true});
+  for (int64_t t = 0; t < tiles.count; t++) {
+    normalize_tile<F::in>(d.x, o.in, *o.normalized, d.activation, tiles.at[t], C.first, C.count, made, c_block);
+    transform_pixels<F, x_stride>(pixels, pixels, C.first, C.count, to + t * d.c_width, N_LANES);
+  }
+}
+
+template <int M>
+void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const Unit& unit, real* x_tiles, real* first_sums,
+              int64_t sums_step) {
+  constexpr int T = Winograd<M>::T;
+  const Share C = c_share(d, unit.c);
+  real* const dy_tiles = x_tiles + d.frequencies * x_stride;
+  const int64_t runs = d.runs(unit.part);
+  for (int64_t run = 0; run < runs; run++) {
+    const int64_t first = d.tile(unit.part, run), soon = d.tile(unit.part, run + 1), later = d.tile(unit.part, run + 2);
+    const SortedTiles<most_run> tiles(d.grid, first, soon - first);
+    using Input = typename Winograd<M>::Input;
+    if (o.normalized)
+      transform_normalized<Input>(d, tiles, o, parts.zeros, C, x_tiles);
+    else
+      transform_run<Input, x_stride>(tiles, d.x, o.in, parts.zeros, C, d.c_width, x_tiles);
+    for (int64_t k = unit.k; k < unit.k_end; k++) {
+      const Share K = k_share(d, k);
+      transform_run<typename Winograd<M>::OutputGradient, dy_stride>(tiles, d.dy, o.with, parts.zeros, K, d.k_width, dy_tiles);
+      const bool last = k + 1 == unit.k_end;
+      ChannelsAhead next_x(d, d.x, o.in, C, last ? soon : later, later);
+      ChannelsAhead next_dy(d, d.dy, o.with, k_share(d, last ? unit.k : k + 1), last ? soon : first, last ? later : soon);
+      real* const sums = first_sums + (k - unit.k) * sums_step;
+      for (int f = 0; f < d.frequencies; f++) {
+        next_x.step(), next_dy.step();
+        const auto [skip, count] = tiles.with(f / T, f % T, T);
+        add_frequency(d, dy_tiles + f * dy_stride + skip * d.k_width, K.count, x_tiles + f * x_stride + skip * d.c_width, C.count, count,
+                      sums + f * d.k_width * d.c_width, run > 0);
+      }
+      if (d.parts == 1 && run + 1 == runs) finish<M>(d, sums, d.k_width * d.c_width, C, K, 0, K.count, o.dw);
+    }
+  }
 }
 
 template <int M>
 int64_t scratch_bytes(const Context& context, const Conv2d& v) {
-  return layout(context, Weights(v, M), nullptr).bytes;
+  return layout(context, Weights(context, v, M), nullptr).bytes;
 }
 
 template <int M>
 void run(const Context& context, const Conv2d& v, const ConvOperands& operands, void* scratch) {
-  const Weights d(v, M);
+  const Weights d(context, v, M);
   const Parts parts = layout(context, d, scratch);
   for (int64_t c = 0; c < larger(d.C, d.K); c += N_LANES) store(parts.zeros + c, zero());
-  parallel(context, d.parts * d.pairs(), [&](int64_t block, int worker) {
-    const Pair pair(d, block % d.pairs());
-    real* sums = parts.sums + (d.parts > 1 ? block : worker) * d.block_sums();
-    sum_part<M>(d, parts, operands, pair, block / d.pairs(), parts.own.of(context, worker), sums);
-    if (d.parts == 1) finish<M>(d, sums, d.k_width * d.c_width, pair, 0, pair.K.count, operands.dw);
+  parallel(context, d.parts * d.units_of_part(), [&](int64_t number, int worker) {
+    const Unit unit(d, number);
+    const int64_t first = d.parts > 1 ? unit.part * d.pairs() + unit.k * d.c_blocks + unit.c : worker * d.unit_k_blocks;
+    run_unit<M>(d, parts, operands, unit, parts.own.of(context, worker), parts.sums + first * d.block_sums(),
+                (d.parts > 1 ? d.c_blocks : 1) * d.block_sums());
   });
   if (d.parts == 1) return;
   const int64_t pieces = divide_up(d.k_width, 8);
   parallel(context, d.pairs() * pieces, [&](int64_t block, int worker) {
-    const Pair pair(d, block / pieces);
-    const int64_t k = block % pieces * 8, end = smaller(k + 8, pair.K.count);
+    const int64_t pair = block / pieces, k = block % pieces * 8;
+    const Share K = k_share(d, pair / d.c_blocks), C = c_share(d, pair % d.c_blocks);
+    const int64_t end = smaller(k + 8, K.count);
     if (k >= end) return;
     real* const total = parts.own.of(context, worker);
-    add_parts(d, parts.sums + block / pieces * d.block_sums(), pair.C, k, end, total);
-    finish<M>(d, total, (end - k) * d.c_width, pair, k, end, operands.dw);
+    add_parts(d, parts.sums + pair * d.block_sums(), C, k, end, total);
+    finish<M>(d, total, (end - k) * d.c_width, C, K, k, end, operands.dw);
   });
 }
 
@@ -234,8 +277,8 @@ bool accepts(const Conv2d& v) {
   return winograd_pays(v, grid) && grid.count >= least_tiles;
 }
 
-// Each block of output channels would make x anew.
-bool normalizes(const Conv2d& v) { return is_cheap(v.activation) && v.K <= block_channels; }
+// Each unit would make x anew.
+bool normalizes(const Conv2d& v) { return is_cheap(v.activation) && v.K <= c_block; }
 
 }  // namespace
 
