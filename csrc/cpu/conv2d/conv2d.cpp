@@ -4,28 +4,28 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-const ConvAlgorithm* const forward_list[] = {
-    &depthwise_forward,        &winograd4_narrow_forward, &winograd4_forward,  &winograd2_forward,
-    &winograd_strided_forward, &winograd_first_forward,   &one_by_one_forward, &direct_small_c_forward,
-    &direct_taps3_forward,     &direct_forward,           &plain_forward};
-const ConvAlgorithm* const backward_input_list[] = {&depthwise_backward_input, &winograd4_narrow_backward_input, &winograd4_backward_input,
-                                                    &winograd2_backward_input, &winograd_strided_backward_input, &one_by_one_backward_input,
-                                                    &columns_backward_input,   &direct_taps3_backward_input,     &direct_backward_input,
-                                                    &plain_backward_input};
-const ConvAlgorithm* const backward_weight_list[] = {
-    &depthwise_backward_weight,    &winograd4_narrow_backward_weight, &winograd4_backward_weight,
-    &winograd2_backward_weight,    &winograd_first_backward_weight,   &direct_small_c_backward_weight,
-    &direct_taps3_backward_weight, &direct_backward_weight,           &plain_backward_weight};
+using List = const ConvAlgorithm* const;
+List forward_list[] = {&depthwise_forward,        &winograd4_narrow_forward, &winograd4_forward,  &winograd2_forward,
+                       &winograd_strided_forward, &winograd_first_forward,   &one_by_one_forward, &direct_small_c_forward,
+                       &direct_taps3_forward,     &direct_forward,           &plain_forward};
+List backward_input_list[] = {&depthwise_backward_input, &winograd4_narrow_backward_input, &winograd4_backward_input,
+                              &winograd2_backward_input, &winograd_strided_backward_input, &one_by_one_backward_input,
+                              &columns_backward_input,   &direct_taps3_backward_input,     &direct_backward_input,
+                              &plain_backward_input};
+List backward_weight_list[] = {&depthwise_backward_weight,      &winograd4_narrow_backward_weight, &winograd4_backward_weight,
+                               &winograd2_backward_weight,      &winograd_strided_backward_weight, &winograd_first_backward_weight,
+                               &direct_small_c_backward_weight, &direct_taps3_backward_weight,     &direct_backward_weight,
+                               &plain_backward_weight};
 
 template <int count>
-const ConvAlgorithm& first_that_accepts(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
+const ConvAlgorithm& first_that_accepts(List (&list)[count], const Context& context, const Conv2d& conv) {
   for (int i = 0; i < count - 1 && !is_vast(conv); i++)
     if ((context.winograd || !list[i]->winograd) && list[i]->accepts(conv)) return *list[i];
   return *list[count - 1];
 }
 
 template <int count>
-Plan plan(const ConvAlgorithm* const (&list)[count], const Context& context, const Conv2d& conv) {
+Plan plan(List (&list)[count], const Context& context, const Conv2d& conv) {
   const ConvAlgorithm& algorithm = first_that_accepts(list, context, conv);
   const bool keeps = algorithm.packs && may_keep(conv);
   return {algorithm.name, algorithm.scratch_bytes(context, conv), keeps ? 1 : -1};

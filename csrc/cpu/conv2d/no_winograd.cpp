@@ -11,7 +11,7 @@ constexpr ConvAlgorithm none = {"", [](const Conv2d&) { return false; }, nullptr
 const ConvAlgorithm winograd4_forward = none, winograd4_backward_input = none, winograd4_backward_weight = none;
 const ConvAlgorithm winograd2_forward = none, winograd2_backward_input = none, winograd2_backward_weight = none;
 const ConvAlgorithm winograd4_narrow_forward = none, winograd4_narrow_backward_input = none, winograd4_narrow_backward_weight = none;
-const ConvAlgorithm winograd_strided_forward = none, winograd_strided_backward_input = none;
+const ConvAlgorithm winograd_strided_forward = none, winograd_strided_backward_input = none, winograd_strided_backward_weight = none;
 const ConvAlgorithm winograd_first_forward = none, winograd_first_backward_weight = none;
 
 }  // namespace fastnn::FASTNN_TABLE

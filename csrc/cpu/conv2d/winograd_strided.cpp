@@ -1,84 +1,18 @@
-// Winograd for 3 x 3 windows of stride 2, forward and backward to the input. Rows 2 p - 1 of the strided side meet the window's first and
-// last row, rows 2 p its middle one: with the columns likewise the convolution falls into four of stride 1, of 2 x 2, 2 x 1, 1 x 2 and 1 x
-// 1 taps. Each is F(4 x 4, 2 x 2) with the same points, so that forward adds up the products of the four before it transforms back, and
-// backward transforms dy once for all. A missing tap makes the weights of one point 0, infinity: 25 + 20 + 20 + 16 products take the place
-// of 144.
+// Winograd for 3 x 3 windows of stride 2, forward and backward to the input, as four convolutions of stride 1 (winograd_phases.h): forward
+// adds up the products of the four before it transforms back, and backward transforms dy once for all.
 #include "winograd_strided.h"
 
 #include "../own.h"
-#include "winograd.h"
+#include "winograd_phases.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-constexpr int frequencies = 25, phases = 4;
-
-struct Halves {  // F(4, 2) at the points 0, +-a, b, infinity; 1 / f as in Winograd<4>
-  static constexpr real a = real(0.75), b = real(1.5), a2 = a * a, b2 = b * b;
-  static constexpr real f0 = real(32.0 / 27), fa = -f0, fm = real(-32.0 / 81), fb = -fm;
-  struct Input {
-    static constexpr int in = 5, out = 5;
-    static INLINE void apply(const vec (&d)[5], vec (&v)[5]) {
-      const vec e0 = scaled(-b, d[0], d[1]), e1 = scaled(-b, d[1], d[2]), e2 = scaled(-b, d[2], d[3]), e3 = scaled(-b, d[3], d[4]);
-      v[0] = scaled(-a2, e0, e2), v[1] = scaled(a, e1, e2), v[2] = scaled(-a, e1, e2);
-      v[3] = scaled(-a2, d[1], d[3]), v[4] = scaled(-a2, e1, e3);
-    }
-  };
-  struct Filter {
-    static constexpr int in = 2, out = 5;
-    static INLINE void apply(const vec (&w)[2], vec (&u)[5]) {
-      u[0] = scaled(f0, w[0]), u[1] = scaled(fa, scaled(a, w[1], w[0])), u[2] = scaled(fm, scaled(-a, w[1], w[0]));
-      u[3] = scaled(fb, scaled(b, w[1], w[0])), u[4] = w[1];
-    }
-  };
-  struct Output {
-    static constexpr int in = 5, out = 4;
-    static INLINE void apply(const vec (&m)[5], vec (&y)[4]) {
-      const vec even = m[1] + m[2], odd = m[1] - m[2];
-      y[0] = m[0] + (even + m[3]), y[1] = scaled(a, odd, scaled(b, m[3]));
-      y[2] = scaled(a2, even, scaled(b2, m[3])), y[3] = m[4] + scaled(a * a2, odd, scaled(b * b2, m[3]));
-    }
-  };
-};
-
-// One of the four: bit 1 says that it has one row of taps, bit 0 one column; the others have two.
-struct Phase {
-  int single_row, single_column;
-  INLINE explicit Phase(int phase) : single_row(phase / 2), single_column(phase % 2) {}
-  INLINE bool has(int i, int j) const { return i < 5 - single_row && j < 5 - single_column; }  // whether it has weights at a frequency
-  INLINE bool has(int frequency) const { return has(frequency / 5, frequency % 5); }
-  // The window's row of a phase's tap; -1: none
-  INLINE static int row(int single, int tap, bool flipped) { return single ? (tap ? -1 : 1) : flipped ? 2 - 2 * tap : 2 * tap; }
-};
-// Where the 5 x 5 pixels of a tile lie, `step` rows and columns apart from (top, left) on; those outside are `zeros`.
-struct Pixels {
-  const storage* at[25];
-  INLINE Pixels(const storage* x, int64_t image, int64_t H, int64_t W, int64_t channels, int64_t top, int64_t left, int64_t step,
-                const storage* zeros) {
-    const storage* const first = x + ((image * H + top) * W + left) * channels;
-    if (top >= 0 && left >= 0 && top + 4 * step < H && left + 4 * step < W) {
-      for (int i = 0; i < 5; i++)
-        for (int j = 0; j < 5; j++) at[i * 5 + j] = first + (i * W + j) * step * channels;
-      return;
-    }
-    for (int i = 0; i < 5; i++)
-      for (int j = 0; j < 5; j++) {
-        const int64_t h = top + i * step, w = left + j * step;
-        const bool inside = uint64_t(h) < uint64_t(H) && uint64_t(w) < uint64_t(W);
-        at[i * 5 + j] = inside ? first + (i * W + j) * step * channels : zeros;
-      }
-  }
-};
-
-// 3 x 3 windows of stride 2 over maps with one row and column of padding before them, whole vectors of channels, and tiles that leave at
-// most 0.75 of the products, those over the map's border included. Each block of tiles reads all weights: what many take to come was
-// measured to be more than is saved where tiles are narrow.
+// Tiles leave at most 0.75 of the products, those over the map's border included. Each block of tiles reads all weights: what many take to
+// come was measured to be more than is saved where tiles are narrow.
 constexpr int64_t most_weights = registers == 32 ? INT64_MAX : 128 * 128;
 bool strided_pays(const Conv2d& v, const TileGrid& grid) {
-  const bool fits = v.R == 3 && v.S == 3 && v.stride_h == 2 && v.stride_w == 2 && v.dilation_h == 1 && v.dilation_w == 1 && v.G == 1 &&
-                    v.pad_top == 1 && v.pad_left == 1;
-  return fits && v.C % N_LANES == 0 && v.K % N_LANES == 0 && smaller(v.C, v.K) >= 16 && v.C * v.K <= most_weights && grid.count >= 128 &&
-         81 * double(grid.count) <= 0.75 * 9 * double(v.N * v.P * v.Q);
+  return strided_fits(v) && v.C * v.K <= most_weights && grid.count >= 128 && 81 * double(grid.count) <= 0.75 * 9 * double(v.N * v.P * v.Q);
 }
 
 constexpr int64_t wanted_block_bytes = 320 * 1024;  // as in winograd_sweep.cpp
