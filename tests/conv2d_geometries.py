@@ -140,6 +140,7 @@ EACH_ALGORITHM = [  # about the smallest problem of each, with a rest behind its
     ((8, 32, 6, 6), (33, 32, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd4
     ((65, 16, 8, 5), (16, 16, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1),  # winograd4_narrow
     ((64, 16, 15, 5), (16, 16, 3, 3), (2, 2), (1, 1), (2, 1), (1, 1), 1),  # winograd_strided
+    ((1, 16, 45, 47), (16, 16, 3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 1),  # and of one image, whose pixels make no pairs
     ((2, 3, 20, 43), (32, 3, 7, 7), (2, 2), (0, 3), (0, 5), (1, 1), 1),  # winograd_first
     ((3, 5, 7, 9), (4, 5, 6, 8), (1, 1), (0, 0), (0, 1), (1, 1), 1),  # columns
 ]

@@ -22,7 +22,7 @@ from fastnn import _C
 pytestmark = pytest.mark.skipif(not CPU_TABLES, reason="FASTNN_TEST_DEVICES leaves the CPU out")
 SOURCES = Path(__file__).parent.parent / "csrc" / "cpu"
 PLANS = re.compile(r"(?:\breturn|\bPlan \w+ =|\bConvAlgorithm \w+ =)\s*\{[^;]*;")
-LISTS = re.compile(r"const ConvAlgorithm\* const (\w+)_list\[\] = \{([^}]*)\}")
+LISTS = re.compile(r"(?:const ConvAlgorithm\* const|\bList) (\w+)_list\[\] = \{([^}]*)\}")
 PREFIXES = ("bf16_", "amx_split_", "amx_")  # of operands of bfloat16 (cpu/pairs.h)
 vectors = pytest.mark.skipif("avx512" not in _C.isas(), reason="some algorithms need AVX-512's vectors")
 

@@ -373,7 +373,7 @@ ON_TILES = [
     (plain_geometry(6, 512, 7, 512, 3), (AMX, AMX, AMX), (WINOGRAD, WINOGRAD, AMX_SPLIT)),
     (plain_geometry(16, 128, 28, 256, 3, 2), (AMX, AMX, AMX), (AMX_SPLIT, AMX_SPLIT, AMX_SPLIT)),
     (plain_geometry(16, 128, 28, 256, 1, 2), (AMX, AMX, AMX), (DIRECT, DIRECT, DIRECT)),
-    (plain_geometry(16, 64, 56, 128, 3, 2), (AMX, AMX, AMX), (AMX_SPLIT, AMX_SPLIT, DIRECT)),
+    (plain_geometry(16, 64, 56, 128, 3, 2), (AMX, AMX, AMX), (AMX_SPLIT, AMX_SPLIT, "winograd_strided")),
     (plain_geometry(64, 3, 32, 64, 3), (WINDOWS, AMX, WINDOWS), (SMALL_C, AMX_SPLIT, SMALL_C)),  # a tile's depth is 32 channels
     (plain_geometry(16, 3, 224, 64, 7, 2), (WINDOWS, AMX, "winograd_first"), ("winograd_first", AMX_SPLIT, "winograd_first")),
     (plain_geometry(64, 1, 28, 32, 3), (SMALL_C, AMX, SMALL_C), (SMALL_C, "direct_taps3", SMALL_C)),

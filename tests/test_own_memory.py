@@ -22,7 +22,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, int], int]] = {
     "winograd, panels": ((1, 256, 7, 7), (192, 3), 1),
     "winograd, more than a thread has": ((6, 512, 14, 14), (64, 3), 1),
     "winograd, narrow": ((3, 16, 17, 18), (32, 3), 1),
-    "winograd, strided": ((4, 32, 16, 16), (64, 3), 2),
+    "winograd, strided": ((32, 32, 16, 14), (64, 3), 2),
     "direct": ((3, 24, 9, 9), (40, 5), 2),
     "first layer": ((2, 3, 19, 17), (32, 3), 1),
     "1x1": ((3, 80, 6, 6), (96, 1), 1),

@@ -41,6 +41,7 @@ GEOMETRIES = [
     geometry(7, 64, 31, 6, 200),
     geometry(20, 96, 7, 7, 150),  # more weights than tiles: blocks of work are panels
     plain_geometry(16, 80, 16, 96, 3),  # weight gradients in parts, of several blocks of channels
+    plain_geometry(4, 96, 12, 288, 3),  # of more blocks than a unit of work has at most
     plain_geometry(8, 16, 32, 16, 3),  # one or two vectors of channels
     geometry(9, 16, 14, 13, 32),
     geometry(9, 32, 15, 18, 16, (2, 0), (1, 2)),
@@ -91,6 +92,8 @@ ALGORITHMS = [  # forward, backward to the input, backward to the weight
     (plain_geometry(128, 16, 32, 32, 3, 2), ("winograd_strided", "winograd_strided", "winograd_strided")),
     (plain_geometry(64, 33, 32, 64, 3, 2), ("direct", "direct", "direct")),  # no whole vectors
     (plain_geometry(4, 64, 14, 64, 3, 2), ("direct", "direct", "direct")),  # few tiles
+    (plain_geometry(16, 64, 14, 64, 3, 2), ("direct", "direct", "winograd_strided")),  # each of which costs no weights there
+    (plain_geometry(128, 64, 10, 64, 3, 2), ("direct", "direct", "direct")),  # half of them empty: 5 = 3 + 2
     (geometry(64, 64, 32, 32, 64, (0, 0), (1, 1), stride=2), ("direct", "direct", "direct")),
     (plain_geometry(64, 64, 32, 64, 3, 1, 2), ("direct_taps3", "direct_taps3", "direct_taps3")),  # groups
     (plain_geometry(64, 64, 32, 64, 5), ("direct", "direct", "direct")),

@@ -56,9 +56,8 @@ struct Halves {  // F(4, 2) at the points 0, +-a, b, infinity; 1 / f as in Winog
 struct Phase {
   int single_row, single_column;
   INLINE constexpr explicit Phase(int phase) : single_row(phase / 2), single_column(phase % 2) {}
-  INLINE constexpr bool has(int i, int j) const {
-    return i < 5 - single_row && j < 5 - single_column;
-  }  // whether it has weights at a frequency
+  // Whether it has weights at a frequency
+  INLINE constexpr bool has(int i, int j) const { return i < 5 - single_row && j < 5 - single_column; }
   INLINE constexpr bool has(int frequency) const { return has(frequency / 5, frequency % 5); }
   // The window's row of a phase's tap; -1: none
   INLINE static constexpr int row(int single, int tap, bool flipped) { return single ? (tap ? -1 : 1) : flipped ? 2 - 2 * tap : 2 * tap; }

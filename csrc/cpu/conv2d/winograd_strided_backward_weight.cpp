@@ -11,9 +11,6 @@ struct Strided {
   static constexpr int64_t most_run = short_run;
   using OutputGradient = Halves::OutputGradient;
 
-  struct Frequency {
-    int row, column, dy_plane;
-  };
   // Planes follow each other phase by phase, row by row.
   static constexpr int first_plane(int phase) {
     int count = 0;
@@ -71,9 +68,10 @@ struct Strided {
 
 // Tiles leave at most 0.7 of the products. In two of the phases' rows, and columns, all tiles have T - 1 frequencies.
 bool accepts(const Conv2d& v) {
+  if (!strided_fits(v)) return false;
   const FittingGrid grid(v.N, v.P, v.Q, Strided::M);
   const double products = double(grid.images() * (8 * grid.down + grid.tall) * (8 * grid.across + grid.wide));
-  return strided_fits(v) && grid.count >= least_tiles && products <= 0.7 * 9 * double(v.N * v.P * v.Q);
+  return grid.count >= least_tiles && products <= 0.7 * 9 * double(v.N * v.P * v.Q);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 // are transformed to dw by the same unit; those of several are added in their order by a second launch.
 //
 // A Form says what is transformed to what:
+//   most_run                 tiles that are transformed at a time, at most
 //   M, T                     tiles of M x M of dy, T x T frequencies, of which smaller tiles lack the last row or column
 //   planes, dy_planes        of transformed x, and of sums; of transformed dy
 //   frequency(plane)         its row and column, and the plane of dy that it is multiplied by
@@ -33,7 +34,7 @@ constexpr int64_t c_block = 64, k_block = short_vectors ? 64 : 32;
 // that they come from further away anyway, twice as many products for each of them.
 constexpr int64_t short_run = 32, long_run = short_vectors ? 32 : 64, most_pairs_with_short_runs = 8, least_tiles = 32;
 constexpr int64_t wanted_pairs = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
-constexpr int64_t most_k_blocks = 8, units_of_worker = 2;  // of a unit; that are wanted
+constexpr int64_t most_k_blocks = 8, units_of_worker = 2;  // at most in a unit; units wanted for each worker
 
 // From a plane to the next: constants, so that an address is a register and a constant; no powers of two
 template <class Form>
@@ -41,11 +42,15 @@ constexpr int64_t x_stride = Form::most_run * c_block + N_LANES;
 template <class Form>
 constexpr int64_t dy_stride = Form::most_run * k_block + N_LANES;
 
+struct Frequency {
+  int row, column, dy_plane;
+};
+
 struct Weights {
   Map x, dy;
   TileGrid grid;
   int64_t C, K, c_blocks, k_blocks;
-  int64_t parts, run;        // of the tiles
+  int64_t parts, run_tiles;  // of the tiles; in a run
   int64_t c_width, k_width;  // channels of a block, whole vectors
   int64_t unit_k_blocks;     // no sum depends on it
   int planes;                // of sums, and of transformed x
@@ -59,7 +64,7 @@ struct Weights {
         K(v.K),
         c_blocks(divide_up(v.C, c_block)),
         k_blocks(divide_up(v.K, k_block)),
-        run(pairs() > most_pairs_with_short_runs ? Form::most_run : short_run),
+        run_tiles(pairs() > most_pairs_with_short_runs ? Form::most_run : short_run),
         c_width(width(v.C, c_blocks)),
         k_width(width(v.K, k_blocks)),
         planes(Form::planes),
@@ -74,7 +79,7 @@ struct Weights {
   INLINE int64_t units_of_part() const { return c_blocks * divide_up(k_blocks, unit_k_blocks); }
   // Where a part of the tiles begins, or a run of it
   INLINE int64_t tile(int64_t part) const { return grid.count * part / parts; }
-  INLINE int64_t runs(int64_t part) const { return divide_up(tile(part + 1) - tile(part), run); }
+  INLINE int64_t runs(int64_t part) const { return divide_up(tile(part + 1) - tile(part), run_tiles); }
   INLINE int64_t tile(int64_t part, int64_t i) const {
     const int64_t begin = tile(part), count = tile(part + 1) - begin;
     return begin + smaller(count, count * i / runs(part));
@@ -190,7 +195,7 @@ void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const
       real* const sums = first_sums + (k - unit.k) * sums_step;
       for (int plane = 0; plane < Form::planes; plane++) {
         next_x.step(), next_dy.step();
-        const typename Form::Frequency at = Form::frequency(plane);
+        const Frequency at = Form::frequency(plane);
         const auto [skip, count] = tiles.with(at.row, at.column, Form::T);
         add_products({dy_tiles + at.dy_plane * dy_stride<Form> + skip * d.k_width, d.k_width, K.count},
                      {x_tiles + plane * x_stride<Form> + skip * d.c_width, d.c_width, C.count}, count, sums + plane * d.k_width * d.c_width,
