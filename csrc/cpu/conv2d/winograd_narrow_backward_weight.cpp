@@ -9,6 +9,8 @@ namespace fastnn::FASTNN_TABLE {
 namespace {
 
 constexpr int64_t most_parts = 16, least_part_tiles = 64;
+// Tiles of a block, twice those of the other directions: for each block all sums are read and written.
+constexpr int64_t block_tiles(int64_t channels) { return 2 * narrow_tiles(channels); }
 
 struct Weights {
   Map x, dy;
@@ -22,9 +24,9 @@ struct Weights {
         parts(larger(1, smaller(most_parts, grid.count / least_part_tiles))),
         activation(v.activation) {}
   INLINE int64_t size() const { return 36 * x.channels * dy.channels; }  // of a part's sums, [frequency][k][c]
-  INLINE int64_t block_tiles() const { return narrow_tiles(larger(x.channels, dy.channels)); }
-  INLINE int64_t x_stride() const { return block_tiles() * x.channels + N_LANES; }
-  INLINE int64_t dy_stride() const { return block_tiles() * dy.channels + N_LANES; }
+  INLINE int64_t tiles() const { return block_tiles(larger(x.channels, dy.channels)); }
+  INLINE int64_t x_stride() const { return tiles() * x.channels + N_LANES; }
+  INLINE int64_t dy_stride() const { return tiles() * dy.channels + N_LANES; }
 };
 
 struct Parts {
@@ -68,7 +70,7 @@ INLINE void multiply(const real* x, const real* dy, int64_t tiles, real* sums, b
 
 template <int C, int K, bool makes_x>
 void sum_part(const Weights& d, const Parts& parts, const ConvOperands& o, int64_t part, real* x_tiles, real* sums) {
-  constexpr int64_t tiles_of_block = narrow_tiles((C > K ? C : K) * N_LANES);
+  constexpr int64_t tiles_of_block = block_tiles((C > K ? C : K) * N_LANES);
   constexpr int64_t x_stride = tiles_of_block * C * N_LANES + N_LANES, dy_stride = tiles_of_block * K * N_LANES + N_LANES;
   const int64_t begin = d.grid.count * part / d.parts, end = d.grid.count * (part + 1) / d.parts;
   real* dy_tiles = x_tiles + 36 * x_stride;
