@@ -34,7 +34,7 @@ constexpr int64_t c_block = 64, k_block = short_vectors ? 64 : 32;
 // that they come from further away anyway, twice as many products for each of them.
 constexpr int64_t short_run = 32, long_run = short_vectors ? 32 : 64, most_pairs_with_short_runs = 8, least_tiles = 32;
 constexpr int64_t wanted_pairs = 16, least_part_tiles = 128, most_sum_bytes = 32 << 20;
-constexpr int64_t most_k_blocks = 8, units_of_worker = 2;  // at most in a unit; units wanted for each worker
+constexpr int64_t most_unit_bytes = 3 << 20, units_of_worker = 2;  // of a unit's sums; units wanted for each worker
 
 // From a plane to the next: constants, so that an address is a register and a constant; no powers of two
 template <class Form>
@@ -71,11 +71,14 @@ struct Weights {
         activation(v.activation) {
     const int64_t most_parts = smaller(most_sum_bytes / (pairs() * block_sums() * int64_t(sizeof(real))), grid.count / least_part_tiles);
     parts = larger(1, smaller(divide_up(wanted_pairs, pairs()), most_parts));
-    unit_k_blocks = larger(1, smaller(smaller(k_blocks, most_k_blocks), parts * pairs() / (units_of_worker * context.workers)));
+    const int64_t most_blocks = smaller(k_blocks, most_unit_bytes / (block_sums() * int64_t(sizeof(real))));
+    unit_k_blocks = larger(1, smaller(most_blocks, parts * pairs() / (units_of_worker * context.workers)));
+    unit_k_blocks = divide_up(k_blocks, divide_up(k_blocks, unit_k_blocks));  // equal ones
   }
   static int64_t width(int64_t channels, int64_t blocks) { return divide_up(divide_up(channels, blocks), N_LANES) * N_LANES; }
   INLINE int64_t pairs() const { return k_blocks * c_blocks; }
-  INLINE int64_t block_sums() const { return planes * k_width * c_width; }  // of a pair: [plane][k][c]
+  INLINE int64_t block_sums() const { return planes * k_width * c_width; }    // of a pair: [plane][k][c]
+  INLINE int64_t waiting() const { return runs(0) > 1 ? unit_k_blocks : 1; }  // of a unit's pairs, whose sums wait for the next run
   INLINE int64_t units_of_part() const { return c_blocks * divide_up(k_blocks, unit_k_blocks); }
   // Where a part of the tiles begins, or a run of it
   INLINE int64_t tile(int64_t part) const { return grid.count * part / parts; }
@@ -94,7 +97,7 @@ struct Unit {
 };
 
 struct Parts {
-  real* sums;  // of pairs of blocks, each [plane][k][c]: [worker][k block of a unit], or of several parts [part][k block][c block]
+  real* sums;  // of pairs of blocks, each [plane][k][c]: [worker][k block that waits], or of several parts [part][k block][c block]
   storage* zeros;
   Own<real> own;  // transformed x and dy, [plane][tile][channel]
   int64_t bytes;
@@ -104,7 +107,7 @@ template <class Form>
 Parts layout(const Context& context, const Weights& d, void* base) {
   Parts parts;
   Scratch scratch(base);
-  parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers * d.unit_k_blocks) * d.block_sums());
+  parts.sums = scratch.take<real>((d.parts > 1 ? d.parts * d.pairs() : context.workers * d.waiting()) * d.block_sums());
   parts.zeros = scratch.take<storage>(divide_up(larger(d.C, d.K), N_LANES) * N_LANES);
   parts.own = {context, scratch, Form::planes * x_stride<Form> + Form::dy_planes * dy_stride<Form> + 16};
   parts.bytes = scratch.bytes();
@@ -218,9 +221,9 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   for (int64_t c = 0; c < larger(d.C, d.K); c += N_LANES) store(parts.zeros + c, zero());
   parallel(context, d.parts * d.units_of_part(), [&](int64_t number, int worker) {
     const Unit unit(d, number);
-    const int64_t first = d.parts > 1 ? unit.part * d.pairs() + unit.k * d.c_blocks + unit.c : worker * d.unit_k_blocks;
+    const int64_t first = d.parts > 1 ? unit.part * d.pairs() + unit.k * d.c_blocks + unit.c : worker * d.waiting();
     run_unit<Form>(d, parts, operands, unit, parts.own.of(context, worker), parts.sums + first * d.block_sums(),
-                   (d.parts > 1 ? d.c_blocks : 1) * d.block_sums());
+                   (d.parts > 1 ? d.c_blocks : d.waiting() > 1) * d.block_sums());
   });
   if (d.parts == 1) return;
   const int64_t pieces = divide_up(d.k_width, 8);
