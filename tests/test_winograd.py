@@ -41,7 +41,7 @@ GEOMETRIES = [
     geometry(7, 64, 31, 6, 200),
     geometry(20, 96, 7, 7, 150),  # more weights than tiles: blocks of work are panels
     plain_geometry(16, 80, 16, 96, 3),  # weight gradients in parts, of several blocks of channels
-    plain_geometry(4, 96, 12, 288, 3),  # of more blocks than a unit of work has at most
+    plain_geometry(4, 128, 12, 352, 3),  # of more blocks than a unit of work has at most
     plain_geometry(8, 16, 32, 16, 3),  # one or two vectors of channels
     geometry(9, 16, 14, 13, 32),
     geometry(9, 32, 15, 18, 16, (2, 0), (1, 2)),

@@ -6,25 +6,29 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
+// Planes follow each other phase by phase, row by row.
+constexpr int strided_planes = 81;
+constexpr int first_plane(int phase) {
+  int count = 0;
+  for (int p = 0; p < phase; p++) count += (5 - Phase(p).single_row) * (5 - Phase(p).single_column);
+  return count;
+}
+constexpr int plane(int phase, int i, int j) { return first_plane(phase) + i * (5 - Phase(phase).single_column) + j; }
+constexpr struct Frequencies {
+  Frequency at[strided_planes] = {};
+  constexpr Frequencies() {
+    for (int p = 0; p < phases; p++)
+      for (int f = 0; f < frequencies; f++)
+        if (Phase(p).has(f)) at[plane(p, f / 5, f % 5)] = {f / 5, f % 5, f};
+  }
+} strided_frequencies;
+
 struct Strided {
-  static constexpr int M = 4, T = 5, dy_planes = frequencies, planes = 81;
+  static constexpr int M = 4, T = 5, dy_planes = frequencies, planes = strided_planes;
   static constexpr int64_t most_run = short_run;
   using OutputGradient = Halves::OutputGradient;
 
-  // Planes follow each other phase by phase, row by row.
-  static constexpr int first_plane(int phase) {
-    int count = 0;
-    for (int p = 0; p < phase; p++) count += (5 - Phase(p).single_row) * (5 - Phase(p).single_column);
-    return count;
-  }
-  static constexpr int plane(int phase, int i, int j) { return first_plane(phase) + i * (5 - Phase(phase).single_column) + j; }
-  static INLINE Frequency frequency(int plane) {
-    int phase = phases - 1;
-    while (plane < first_plane(phase)) phase--;
-    const int in_phase = plane - first_plane(phase), columns = 5 - Phase(phase).single_column;
-    const int i = in_phase / columns, j = in_phase % columns;
-    return {i, j, i * 5 + j};
-  }
+  static INLINE Frequency frequency(int plane) { return strided_frequencies.at[plane]; }
 
   template <int p>
   static void transform_phase(const Weights& d, const SortedTiles<most_run>& tiles, const storage* x, const storage* zeros, const Share& C,

@@ -118,8 +118,10 @@ struct Share {  // the channels of a block
   int64_t first, count;
   INLINE Share(int64_t block, int64_t width, int64_t all) : first(block * width), count(larger(0, smaller(width, all - first))) {}
 };
-INLINE Share c_share(const Weights& d, int64_t block) { return {block, d.c_width, d.C}; }
-INLINE Share k_share(const Weights& d, int64_t block) { return {block, d.k_width, d.K}; }
+struct Pair {  // of blocks of channels
+  Share K, C;
+  INLINE Pair(const Weights& d, int64_t k, int64_t c) : K(k, d.k_width, d.K), C(c, d.c_width, d.C) {}
+};
 
 // A block's channels of the tiles [first, end) of a map, asked for a little at each plane: the pixels of a map, in the order of memory,
 // that lie as far from its beginning as these tiles do.
@@ -171,18 +173,18 @@ void add_parts(const Weights& d, const real* sums, const Share& C, int64_t k, in
 
 // dw of output channels [k, end) of a pair's: their sums, transformed.
 template <class Form>
-void finish(const Weights& d, const real* sums, int64_t plane_step, const Share& C, const Share& K, int64_t k, int64_t end, real* dw) {
+void finish(const Weights& d, const real* sums, int64_t plane_step, const Pair& pair, int64_t k, int64_t end, real* dw) {
   for (; k < end; k++, sums += d.c_width)
-    for_vectors(0, C.count, [&](int64_t c, auto, auto store_some) {
+    for_vectors(0, pair.C.count, [&](int64_t c, auto, auto store_some) {
       Form::finish([&](int plane) { return load(sums + plane * plane_step + c); },
-                   [&](int tap, vec v) { store_some(dw + ((K.first + k) * 9 + tap) * d.C + C.first + c, v); });
+                   [&](int tap, vec v) { store_some(dw + ((pair.K.first + k) * 9 + tap) * d.C + pair.C.first + c, v); });
     });
 }
 
 template <class Form>
 void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const Unit& unit, real* x_tiles, real* first_sums,
               int64_t sums_step) {
-  const Share C = c_share(d, unit.c);
+  const Share C = Pair(d, unit.k, unit.c).C;
   real* const dy_tiles = x_tiles + Form::planes * x_stride<Form>;
   const int64_t runs = d.runs(unit.part);
   for (int64_t run = 0; run < runs; run++) {
@@ -190,11 +192,12 @@ void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const
     const SortedTiles<Form::most_run> tiles(d.grid, first, soon - first);
     Form::transform_x(d, tiles, o, parts.zeros, C, x_tiles);
     for (int64_t k = unit.k; k < unit.k_end; k++) {
-      const Share K = k_share(d, k);
+      const Pair pair(d, k, unit.c);
+      const Share& K = pair.K;
       transform_run<typename Form::OutputGradient, dy_stride<Form>>(tiles, d.dy, o.with, parts.zeros, K, d.k_width, dy_tiles);
       const bool last = k + 1 == unit.k_end;
       ChannelsAhead next_x(d, d.x, o.in, C, last ? soon : later, later);
-      ChannelsAhead next_dy(d, d.dy, o.with, k_share(d, last ? unit.k : k + 1), last ? soon : first, last ? later : soon);
+      ChannelsAhead next_dy(d, d.dy, o.with, Pair(d, last ? unit.k : k + 1, unit.c).K, last ? soon : first, last ? later : soon);
       real* const sums = first_sums + (k - unit.k) * sums_step;
       for (int plane = 0; plane < Form::planes; plane++) {
         next_x.step(), next_dy.step();
@@ -204,7 +207,7 @@ void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const
                      {x_tiles + plane * x_stride<Form> + skip * d.c_width, d.c_width, C.count}, count, sums + plane * d.k_width * d.c_width,
                      run > 0);
       }
-      if (d.parts == 1 && run + 1 == runs) finish<Form>(d, sums, d.k_width * d.c_width, C, K, 0, K.count, o.dw);
+      if (d.parts == 1 && run + 1 == runs) finish<Form>(d, sums, d.k_width * d.c_width, pair, 0, K.count, o.dw);
     }
   }
 }
@@ -228,13 +231,13 @@ void run(const Context& context, const Conv2d& v, const ConvOperands& operands, 
   if (d.parts == 1) return;
   const int64_t pieces = divide_up(d.k_width, 8);
   parallel(context, d.pairs() * pieces, [&](int64_t block, int worker) {
-    const int64_t pair = block / pieces, k = block % pieces * 8;
-    const Share K = k_share(d, pair / d.c_blocks), C = c_share(d, pair % d.c_blocks);
-    const int64_t end = smaller(k + 8, K.count);
+    const int64_t number = block / pieces, k = block % pieces * 8;
+    const Pair pair(d, number / d.c_blocks, number % d.c_blocks);
+    const int64_t end = smaller(k + 8, pair.K.count);
     if (k >= end) return;
     real* const total = parts.own.of(context, worker);
-    add_parts(d, parts.sums + pair * d.block_sums(), C, k, end, total);
-    finish<Form>(d, total, (end - k) * d.c_width, C, K, k, end, operands.dw);
+    add_parts(d, parts.sums + number * d.block_sums(), pair.C, k, end, total);
+    finish<Form>(d, total, (end - k) * d.c_width, pair, k, end, operands.dw);
   });
 }
 
