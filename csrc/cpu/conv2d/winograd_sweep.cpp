@@ -4,6 +4,7 @@
 // weights, which were transformed before. Where these are larger than all tiles, it is the other way round: a block takes a panel of the
 // weights, transforms it and multiplies all tiles with it.
 #include "../own.h"
+#include "winograd_ahead.h"
 #include "winograd_output.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -37,6 +38,8 @@ struct Sweep {
     if (!by_panels && tiles > 2 * rows) tiles = smaller(most_tiles, divide_up(tiles, rows) * rows);  // full register tiles
     blocks = divide_up(grid.count, tiles);
   }
+  INLINE Tiles tiles_of(int64_t block) const { return {block * tiles, larger(0, smaller(tiles, grid.count - block * tiles))}; }
+  INLINE Map out() const { return {grid.P, grid.Q, out_channels, 0, 0}; }
   INLINE int64_t planes() const { return divide_up(in.channels, N_LANES); }
   INLINE int64_t columns() const { return int64_t(Z) * N_LANES; }
   INLINE int64_t weight_stride() const { return in.channels * columns() + N_LANES; }  // of a frequency, no power of two
@@ -88,7 +91,9 @@ void pack_plane(const Sweep& s, const storage* w, int64_t panel, int64_t in, rea
 // --- a block
 
 struct Block : SortedTiles<most_tiles> {
-  Block(const Sweep& s, int64_t block) : SortedTiles(s.grid, block * s.tiles, smaller(s.tiles, s.grid.count - block * s.tiles)) {}
+  Tiles all;
+  Block(const Sweep& s, int64_t block) : Block(s, s.tiles_of(block)) {}
+  Block(const Sweep& s, const Tiles& all) : SortedTiles(s.grid, all.first, all.count), all(all) {}
 };
 
 template <int M>
@@ -141,15 +146,20 @@ void transform_back(const Sweep& s, const ConvOperands& o, const real* products,
   }
 }
 
-// Some tiles, transformed, times a panel
+// Some tiles, transformed, times a panel. Meanwhile lines of y are asked for, which are read before they are written, and what comes next.
 template <int M>
 void multiply_panel(const Sweep& s, const ConvOperands& o, const Block& tiles, const real* input, int64_t panel, const real* weights,
-                    real* products, Surroundings& around) {
+                    real* products, TilesAhead* next) {
   constexpr int T = Winograd<M>::T;
   int64_t row[most_rows];
   for (int64_t q = 0; q < most_rows; q++) row[q] = q * s.columns();
+  const int64_t channel = panel * s.columns();
+  const Channels channels = {channel, smaller(s.columns(), s.out_channels - channel)};
+  TilesAhead own(s.out(), o.out, 0, s.grid, tiles.all, channels, s.frequencies);
+  TilesAhead added(s.out(), o.residual, 0, s.grid, tiles.all, channels, s.frequencies);
   for (int f = 0; f < s.frequencies; f++) {
-    around.step();
+    own.step(), added.step();
+    if (next) next->step();
     const auto [first, count] = tiles.with(f / T, f % T, T);
     multiply_frequency(s, input + f * frequency_stride + first * N_LANES, weights + f * s.weight_stride(), count, row,
                        products + f * product_stride + first * s.columns());
@@ -168,10 +178,9 @@ void run_tiles(const Context& context, const Sweep& s, const Parts& parts, const
     real* input = parts.own.of(context, worker);
     const Block tiles(s, block);
     transform_block<M>(s, o.in, parts.zeros, tiles, input);
-    Surroundings around = {Ahead::of_block(o.in, s.grid.images() * s.in.image(), block + 1, s.blocks, s.frequencies * s.panels),
-                           Ahead::of_block(o.out, s.grid.images() * s.grid.P * s.grid.Q * s.out_channels, block, s.blocks, s.frequencies)};
+    TilesAhead next(s.in, o.in, 2, s.grid, s.tiles_of(block + 1), {0, s.in.channels}, s.frequencies * s.panels);
     for (int64_t panel = 0; panel < s.panels; panel++)
-      multiply_panel<M>(s, o, tiles, input, panel, parts.weights + panel * s.panel_size(), input + s.input_size(), around);
+      multiply_panel<M>(s, o, tiles, input, panel, parts.weights + panel * s.panel_size(), input + s.input_size(), &next);
   });
 }
 
@@ -181,12 +190,11 @@ void run_panels(const Context& context, const Sweep& s, const Parts& parts, cons
            [&](int64_t block, int) { transform_block<M>(s, o.in, parts.zeros, Block(s, block), parts.input + block * s.input_size()); });
   parallel(context, s.panels, [&](int64_t panel, int worker) {
     real* weights = parts.weights + (worker_packs(context, s) ? worker : panel) * s.panel_size();
-    Surroundings nothing;
     for (int64_t in = 0; in < s.in.channels && context.packing != Packing::kept; in += N_LANES)
       pack_plane<M>(s, o.with, panel, in, weights);
     for (int64_t block = 0; block < s.blocks; block++)
       multiply_panel<M>(s, o, Block(s, block), parts.input + block * s.input_size(), panel, weights, parts.own.of(context, worker),
-                        nothing);
+                        nullptr);
   });
 }
 
