@@ -33,7 +33,7 @@ void distance_tile(int64_t depth, const real* a, int64_t plane_rows, const real*
       vec row[Z];
       UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
       UNROLL for (int q = 0; q < Q; q++) {
-        const vec x = broadcast(at + q * N_LANES);
+        const vec x = broadcast<Z>(at + q * N_LANES);
         UNROLL for (int z = 0; z < Z; z++) sum[q][z] = add_difference<p>(x, row[z], sum[q][z]);
       }
     }

@@ -18,7 +18,7 @@ INLINE void add_products(const operand* a, int64_t pitch, const operand* b, vec 
   vec row[Z];
   UNROLL for (int z = 0; z < Z; z++) row[z] = load(b + z * N_LANES);
   UNROLL for (int q = 0; q < Q; q++) {
-    const vec x = broadcast(a + q * pitch);
+    const vec x = broadcast<Z>(a + q * pitch);
     UNROLL for (int z = 0; z < Z; z++) sum[q][z] = add_product(x, row[z], sum[q][z]);
   }
 }

@@ -35,7 +35,10 @@ constexpr bool on_tiles = false;
 typedef uint32_t operand_vector __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
 INLINE vec load(const operand* p) { return vec(*reinterpret_cast<const operand_vector*>(p)); }
 INLINE void store(operand* p, vec a) { *reinterpret_cast<operand_vector*>(p) = operand_vector(a); }
-INLINE vec broadcast(const operand* p) { return broadcast(reinterpret_cast<const real*>(p)); }
+template <int uses = 2>
+INLINE vec broadcast(const operand* p) {
+  return broadcast<uses>(reinterpret_cast<const real*>(p));
+}
 INLINE const operand* as_operand(const storage*) { return nullptr; }  // never as it lies
 
 // sum = (sum + a[1] b[1]) + a[0] b[0]

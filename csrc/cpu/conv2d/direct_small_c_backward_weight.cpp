@@ -87,7 +87,7 @@ void entry_tile(const Walk& walk, const real* x, const int32_t* entry, const rea
       vec row[Z];
       UNROLL for (int z = 0; z < Z; z++) row[z] = load(d + z * dy_vector);
       UNROLL for (int e = 0; e < E; e++) {
-        const vec b = broadcast(pixel + offset[e]);
+        const vec b = broadcast<Z>(pixel + offset[e]);
         UNROLL for (int z = 0; z < Z; z++) sum[e][z] = fma(b, row[z], sum[e][z]);
       }
     }

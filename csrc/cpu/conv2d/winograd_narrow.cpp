@@ -48,7 +48,7 @@ void multiply(real* tiles, const real* weights) {
       vec w[K];
       UNROLL for (int k = 0; k < K; k++) w[k] = load(row + k * N_LANES);
       UNROLL for (int q = 0; q < together; q++) {
-        const vec x = broadcast(tiles + q * pitch + c);
+        const vec x = broadcast<K>(tiles + q * pitch + c);
         UNROLL for (int k = 0; k < K; k++) sum[q][k] = fma(x, w[k], sum[q][k]);
       }
     }

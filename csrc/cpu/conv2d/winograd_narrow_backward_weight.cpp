@@ -57,7 +57,7 @@ INLINE void multiply(const real* x, const real* dy, int64_t tiles, real* sums, b
       vec pixel[C];
       UNROLL for (int c = 0; c < C; c++) pixel[c] = load(x + (t * C + c) * N_LANES);
       UNROLL for (int q = 0; q < rows; q++) {
-        const vec b = broadcast(dy + t * K * N_LANES + k + q);
+        const vec b = broadcast<C>(dy + t * K * N_LANES + k + q);
         UNROLL for (int c = 0; c < C; c++) sum[q][c] = fma(b, pixel[c], sum[q][c]);
       }
     }

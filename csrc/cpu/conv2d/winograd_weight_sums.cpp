@@ -13,7 +13,7 @@ void sum_over_tiles(const real* dy, int64_t dy_step, const real* x, int64_t x_st
     vec pixel[Z];
     UNROLL for (int z = 0; z < Z; z++) pixel[z] = load(x + z * N_LANES);
     UNROLL for (int q = 0; q < Q; q++) {
-      const vec b = broadcast(dy + q);
+      const vec b = broadcast<Z>(dy + q);
       UNROLL for (int z = 0; z < Z; z++) sum[q][z] = fma(b, pixel[z], sum[q][z]);
     }
   }
