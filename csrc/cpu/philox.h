@@ -53,7 +53,7 @@ INLINE void for_words(const Context& context, int64_t n, int64_t first, const in
   parallel(context, divide_up(n, drawn_per_block), [=](int64_t block_of_n, int) {
     int64_t begin = block_of_n * drawn_per_block;
     const int64_t end = smaller(begin + drawn_per_block, n);
-    uint32_t words[buffered];
+    uint32_t words[buffered + N_LANES];  // a vector may be read from the last one on
     while (begin < end) {
       const int64_t skip = (first + begin) % 4, count = smaller(end - begin, buffered - skip);
       const int64_t block = (first + begin) / 4, blocks = divide_up(skip + count, 4);
