@@ -92,7 +92,7 @@ void gaussian_noise(const Context& context, const Noise& s, const T* x, const i6
   for_words(context, s.n, s.offset, state, s.draw, purpose_net, [=](int64_t begin, int64_t count, const uint32_t* words) {
     const int64_t skip = (s.offset + begin) % 4;  // words of the first block that belong to elements before
     for (int64_t j = 0; j < skip + count; j += 2 * N_LANES) {
-      real z[3 * N_LANES];  // the last vector that is read may begin anywhere
+      real z[3 * N_LANES] = {};  // the last vector that is read may begin anywhere
       gaussian_numbers(words - skip + j, z);
       for_vectors(larger(skip, j), smaller(skip + count, j + 2 * N_LANES), [&](int64_t i, auto load, auto store) {
         const int64_t at = begin + i - skip;

@@ -306,16 +306,17 @@ struct TilePixels {
   INLINE TilePixels(const Map& map, const storage* x, const storage* zeros, const TileGrid::Place& place) {
     const int64_t top = place.row + map.top, left = place.column + map.left;
     const int64_t bottom = smaller(map.H, top + size - !place.tall), right = smaller(map.W, left + size - !place.wide);
-    const storage* const corner = x + ((place.image * map.H + top) * map.W + left) * map.channels;
+    const int64_t corner = ((place.image * map.H + top) * map.W + left) * map.channels;
     const int64_t row = map.W * map.channels;
     if (top >= 0 && left >= 0 && bottom == top + size && right == left + size) {
-      UNROLL for (int i = 0; i < size; i++) UNROLL for (int j = 0; j < size; j++) at[i * size + j] = corner + i * row + j * map.channels;
+      const storage* const pixel = x + corner;
+      UNROLL for (int i = 0; i < size; i++) UNROLL for (int j = 0; j < size; j++) at[i * size + j] = pixel + i * row + j * map.channels;
       return;
     }
     for (int i = 0; i < size; i++)
       for (int j = 0; j < size; j++) {
         const int64_t h = top + i, w = left + j;
-        at[i * size + j] = h >= 0 && h < bottom && w >= 0 && w < right ? corner + i * row + j * map.channels : zeros;
+        at[i * size + j] = h >= 0 && h < bottom && w >= 0 && w < right ? x + (corner + i * row + j * map.channels) : zeros;
       }
   }
 };

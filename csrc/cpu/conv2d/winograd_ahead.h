@@ -15,7 +15,8 @@ struct Channels {
 
 class TilesAhead {
  public:
-  // Of tiles that overlap by so many rows and columns, those pixels that none above or to the left has. x may be null: nothing.
+  // Of tiles that overlap by so many rows and columns, those pixels that none above or to the left has: M^2 each. Where tiles begin a map,
+  // which are more, the steps end before the last ones. x may be null: nothing.
   INLINE TilesAhead(const Map& map, const storage* x, int64_t overlap, const TileGrid& grid, const Tiles& tiles, const Channels& channels,
                     int64_t steps)
       : map_(map),
