@@ -160,6 +160,7 @@ def test_each_algorithm_keeps_its_weights() -> None:
         "winograd4": (nn.Conv2d(64, 64, 3, padding=1), (1, 64, 32, 32)),
         "winograd4 by panels": (nn.Conv2d(64, 256, 3, padding=1), (1, 64, 28, 28)),
         "winograd_strided": (nn.Conv2d(64, 128, 3, 2, 1), (1, 64, 56, 56)),
+        "winograd_strided by panels": (nn.Conv2d(128, 256, 3, 2, 1), (2, 128, 48, 46)),
         "winograd_first": (nn.Conv2d(3, 64, 7, 2, 3), (1, 3, 64, 64)),
         "winograd4_narrow": (nn.Conv2d(16, 32, 3, padding=1), (1, 16, 32, 32)),
         "by_columns": (nn.Linear(600, 212), (33, 600)),  # in three stretches of the depth; the last panel is narrower

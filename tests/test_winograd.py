@@ -58,6 +58,8 @@ STRIDED = [
     geometry(22, 32, 32, 24, 64, (1, 1), (0, 2), stride=2),
     geometry(66, 16, 13, 14, 48, stride=2),  # 7 = 4 + 3 on both sides
     geometry(16, 80, 32, 32, 96, stride=2),  # weight gradients in parts, of several blocks of channels
+    geometry(64, 48, 13, 14, 320, stride=2),  # more weights than tiles: blocks of work are panels, forward
+    geometry(64, 320, 14, 13, 48, stride=2),  # and backward to the input
 ]
 
 

@@ -276,15 +276,19 @@ struct Walk {
   }
 };
 
-// Some tiles of a grid, sorted by kind: those that have a frequency lie side by side.
+struct Tiles {  // of a grid, in its order
+  int64_t first, count;
+};
+
+// The same, sorted by kind: those that have a frequency lie side by side.
 template <int most>
-struct SortedTiles {
+struct SortedTiles : Tiles {
   struct Range {
     int64_t begin, count;
   };
   TileGrid::Place at[most];
-  int64_t end[4], count;  // of each kind; of all
-  SortedTiles(const TileGrid& grid, int64_t first, int64_t count) : count(count) {
+  int64_t end[4];  // of each kind
+  SortedTiles(const TileGrid& grid, const Tiles& tiles) : Tiles(tiles) {
     TileGrid::Place place[most];
     int64_t of_kind[4] = {};
     Walk walk(grid, first);

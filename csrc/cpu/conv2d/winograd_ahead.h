@@ -6,9 +6,6 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-struct Tiles {  // of a grid, in its order
-  int64_t first, count;
-};
 struct Channels {
   int64_t first, count;
 };

@@ -62,6 +62,21 @@ struct Phase {
   // The window's row of a phase's tap; -1: none
   INLINE static constexpr int row(int single, int tap, bool flipped) { return single ? (tap ? -1 : 1) : flipped ? 2 - 2 * tap : 2 * tap; }
 };
+
+// The frequencies that the phases have, one after the other
+constexpr int strided_planes = 81;
+constexpr int first_plane(int phase) {
+  int count = 0;
+  for (int p = 0; p < phase; p++) count += (5 - Phase(p).single_row) * (5 - Phase(p).single_column);
+  return count;
+}
+constexpr int plane(int phase, int i, int j) { return first_plane(phase) + i * (5 - Phase(phase).single_column) + j; }
+
+// In two of the phases' rows, and columns, all tiles have 4 frequencies.
+inline int64_t strided_products(const TileGrid& grid) {
+  return grid.images() * (8 * grid.down + grid.tall) * (8 * grid.across + grid.wide);
+}
+
 // Where the 5 x 5 pixels of a tile lie, `step` rows and columns apart from (top, left) on; those outside are `zeros`.
 struct Pixels {
   const storage* at[25];

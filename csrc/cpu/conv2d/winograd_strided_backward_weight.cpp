@@ -6,14 +6,6 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-// Planes follow each other phase by phase, row by row.
-constexpr int strided_planes = 81;
-constexpr int first_plane(int phase) {
-  int count = 0;
-  for (int p = 0; p < phase; p++) count += (5 - Phase(p).single_row) * (5 - Phase(p).single_column);
-  return count;
-}
-constexpr int plane(int phase, int i, int j) { return first_plane(phase) + i * (5 - Phase(phase).single_column) + j; }
 constexpr struct Frequencies {
   Frequency at[strided_planes] = {};
   constexpr Frequencies() {
@@ -70,12 +62,11 @@ struct Strided {
   }
 };
 
-// Tiles leave at most 0.7 of the products. In two of the phases' rows, and columns, all tiles have T - 1 frequencies.
+// Tiles leave at most 0.7 of the products.
 bool accepts(const Conv2d& v) {
   if (!strided_fits(v)) return false;
   const FittingGrid grid(v.N, v.P, v.Q, Strided::M);
-  const double products = double(grid.images() * (8 * grid.down + grid.tall) * (8 * grid.across + grid.wide));
-  return grid.count >= least_tiles && products <= 0.7 * 9 * double(v.N * v.P * v.Q);
+  return grid.count >= least_tiles && double(strided_products(grid)) <= 0.7 * 9 * double(v.N * v.P * v.Q);
 }
 
 }  // namespace

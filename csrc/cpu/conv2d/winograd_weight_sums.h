@@ -189,7 +189,7 @@ void run_unit(const Weights& d, const Parts& parts, const ConvOperands& o, const
   const int64_t runs = d.runs(unit.part);
   for (int64_t run = 0; run < runs; run++) {
     const int64_t first = d.tile(unit.part, run), soon = d.tile(unit.part, run + 1), later = d.tile(unit.part, run + 2);
-    const SortedTiles<Form::most_run> tiles(d.grid, first, soon - first);
+    const SortedTiles<Form::most_run> tiles(d.grid, {first, soon - first});
     Form::transform_x(d, tiles, o, parts.zeros, C, x_tiles);
     for (int64_t k = unit.k; k < unit.k_end; k++) {
       const Pair pair(d, k, unit.c);
