@@ -134,10 +134,12 @@ void Recording::settle() {
 }
 
 int Recording::block_of(const Array& array) {
-  const auto [at, fresh] = known_.try_emplace(array.storage.get(), int(blocks_.size()));
-  if (fresh) refuse_without_bytes(array);  // of another recording
-  if (fresh) blocks_.push_back({Origin::outside, 0, &array.device(), array.storage->bytes, false, -1, -1, array.storage, array});
-  return at->second;
+  if (const auto at = known_.find(array.storage.get()); at != known_.end()) return at->second;
+  refuse_without_bytes(array);  // of another recording
+  const int block = int(blocks_.size());
+  blocks_.push_back({Origin::outside, 0, &array.device(), array.storage->bytes, false, -1, -1, array.storage, array});
+  known_[array.storage.get()] = block;
+  return block;
 }
 
 int Recording::made(const Array& array) {

@@ -64,6 +64,7 @@ void ReplayMemory::need(Device& device, size_t bytes) {
   const auto found = blocks_.find(&device);
   if (found != blocks_.end() && found->second.bytes() >= bytes) return;
   blocks_.erase(&device);
+  left_.erase(std::remove_if(left_.begin(), left_.end(), [&](const auto& storage) { return &storage->device == &device; }), left_.end());
   if (lasting_) device.arena.empty_cache();  // the recorded steps' memory is not needed a second time
   Shape shape;
   shape.rank = 1, shape.d[0] = int64_t(bytes);
@@ -74,6 +75,19 @@ void ReplayMemory::need(Device& device, size_t bytes) {
 const Array* ReplayMemory::of(const Device& device) const {
   const auto found = blocks_.find(&device);
   return found == blocks_.end() ? nullptr : &found->second;
+}
+
+bool ReplayMemory::holds(const Array& array) const {
+  const Array* memory = of(array.device());
+  const std::less<const char*> before;
+  const auto* at = static_cast<const char*>(array.data());
+  const auto* begin = memory ? static_cast<const char*>(memory->data()) : at;
+  return memory && !before(at, begin) && before(at, begin + memory->bytes());
+}
+
+void ReplayMemory::leave(std::vector<std::shared_ptr<Storage>> left) noexcept {
+  for (const auto& storage : left_) storage->version++;
+  left_ = std::move(left);
 }
 
 Replay::Replay(std::shared_ptr<Recording> recording, const std::vector<Array>& results, const std::vector<Array>& kept,
@@ -237,13 +251,8 @@ bool Replay::fits(const std::vector<Array>& arguments) const {
 
 // What lies in the memory that the run writes to (gradients of the last one) is copied.
 std::vector<Array> Replay::apart(std::vector<Array> arguments) const {
-  for (Array& array : arguments) {
-    const Array* memory = memory_->of(array.device());
-    const std::less<const char*> before;
-    const auto* at = static_cast<const char*>(array.data());
-    const auto* begin = memory ? static_cast<const char*>(memory->data()) : at;
-    if (memory && !before(at, begin) && before(at, begin + memory->bytes())) array = array.to(array.device());
-  }
+  for (Array& array : arguments)
+    if (memory_->holds(array)) array = array.to(array.device());
   return arguments;
 }
 
@@ -260,7 +269,11 @@ bool Replay::begin(const std::vector<Array>& given) {
   std::vector<Array> copies;
   for (const Leaving& leaving : results_)
     copies.push_back(Array::empty(leaving.shape, leaving.dtype, *recording_->blocks()[size_t(leaving.block)].device));
+  std::vector<std::shared_ptr<Storage>> left;
+  for (const Array& array : kept_)
+    if (memory_->holds(array)) left.push_back(array.storage);
   copies_ = std::move(copies);
+  memory_->leave(std::move(left));
   for (size_t b = 0; b < lent_.size(); b++) {
     const auto& block = recording_->blocks()[b];
     if (block.origin != Origin::argument || block.first < 0 || lent_[b]) continue;

@@ -27,10 +27,14 @@ class ReplayMemory {
   explicit ReplayMemory(bool lasting = true) : lasting_(lasting) {}  // false: of one run, behind which the arena goes on as before
   void need(Device&, size_t bytes);
   const Array* of(const Device&) const;  // null where nothing is needed
+  bool holds(const Array&) const;
   int64_t changes() const { return changes_; }
+  // What the run that begins leaves here. That of the run before is overwritten: whoever saved it finds another version.
+  void leave(std::vector<std::shared_ptr<Storage>>) noexcept;
 
  private:
   std::map<const Device*, Array> blocks_;
+  std::vector<std::shared_ptr<Storage>> left_;
   int64_t changes_ = 0;
   const bool lasting_;
 };

@@ -121,6 +121,26 @@ def test_saved_arrays_of_older_operations_notice_a_replay() -> None:
         loss.backward()
 
 
+@pytest.mark.parametrize("rows", [2, 5])
+def test_saved_gradients_notice_a_replay_of_another_shape(rows: int) -> None:
+    """All recordings of a step write to one memory."""
+    layer, scale = nn.Linear(3, 3), fastnn.tensor(np.ones((3, 3), np.float32), requires_grad=True)
+
+    @fastnn.capture
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        layer.zero_grad()
+        loss = (layer(x) ** 2).sum()
+        loss.backward()
+        return loss
+
+    few, many = fastnn.tensor(np.ones((2, 3))), fastnn.tensor(np.ones((5, 3)))
+    step(many), step(few)
+    z = (scale * layer.weight.grad).sum()
+    step(few if rows == 2 else many)
+    with pytest.raises(RuntimeError, match="overwritten after the forward pass"):
+        z.backward()
+
+
 def test_gradients_hold_the_last_step() -> None:
     a, b = Training(), Training()
     captured = fastnn.capture(b.step)

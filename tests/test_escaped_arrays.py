@@ -3,6 +3,7 @@ recordings of one step share does not mix."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,20 @@ def test_nothing_reads_or_writes_bytes_that_are_not_there_while_a_step_is_record
 
     with pytest.raises(_C.CaptureError, match="nothing was computed then"):
         capture(step)(normal(3))
+
+
+def test_what_was_refused_once_is_refused_again() -> None:
+    """Also where a step goes on behind the refusal: no place in the list is taken by what was refused."""
+    y = escaped()
+
+    def step(x: Tensor) -> Tensor:
+        with contextlib.suppress(_C.CaptureError):
+            y + x
+        return y + x
+
+    for _ in range(2):
+        with pytest.raises(_C.CaptureError, match="was made while a captured step was recorded"):
+            capture(step)(normal(3))
 
 
 def test_labels_that_a_step_makes_are_refused_before_they_are_looked_at() -> None:
