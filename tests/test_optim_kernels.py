@@ -92,6 +92,19 @@ def test_late_steps_lose_no_digits(table: Table) -> None:
         assert error_of(w2, parameters) < moved * 100 * np.finfo(table.dtype).eps, (t, beta2)
 
 
+@pytest.mark.parametrize("beta1", [0.0, 0.1, 0.9])
+def test_a_large_gradient_leaves_nothing_of_itself_in_the_next_ones_moment(beta1: float, table: Table) -> None:
+    """m = beta1 m + (1 - beta1) g: in m + (1 - beta1) (g - m) a small g would be rounded at the size of the old m."""
+    old, g = [1e6 * a for a in normal(1)], normal(2)
+    rates = np.array([[0.1, 0, beta1, 0.9, 1e-8, 0, 0, 1]])
+    m = [a.astype(np.float32) for a in old]
+    written = call("adam_step", (5, 1), [normal(0), g, m, [a * a for a in m], m, np.zeros(5), rates, np.full(5, 2), None], table.dtype)
+    for i in range(5):
+        expected = beta1 * m[i].astype(np.float64) + (1 - beta1) * g[i].astype(np.float64)
+        size = beta1 * np.abs(m[i]) + (1 - beta1) * np.abs(g[i])
+        assert (np.abs(written[f"m[{i}]"] - expected) <= 4 * np.finfo(table.dtype).eps * size).all()
+
+
 def test_gradients_are_not_changed_and_nothing_happens_at_rate_zero(table: Table) -> None:
     w, g, v = normal(0), normal(1), normal(2)
     written = call("sgd_step", (5, 1), [w, g, v, np.zeros(5), np.array([[0.0, 0, 0.9, 0, 0, 1]]), np.full(5, 2), None], table.dtype)

@@ -44,7 +44,7 @@ INLINE Norms direct(const R* w, const R* g, R* v, R* x, int64_t begin, int64_t e
   const bool nesterov = row[3] != 0;
   vec u_squares{}, w_squares{};
   for_vectors(begin, end, [&](int64_t i, auto load, auto store) {
-    const vec gradient = load(g + i), old = load(v + i), velocity = fma(fresh, gradient - old, old), weight = load(w + i);
+    const vec gradient = load(g + i), velocity = fma(fresh, gradient, momentum * load(v + i)), weight = load(w + i);
     const vec u = nesterov ? fma(momentum, velocity - gradient, gradient) : velocity;
     store(v + i, velocity);
     store(x + i, u);

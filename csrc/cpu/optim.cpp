@@ -33,25 +33,25 @@ struct Descent {
 template <bool amsgrad>
 struct AdamRule {
   R rate, decay, shrink;  // w = shrink w - rate m / (sqrt(v) root_correction + eps)
-  R new_m, beta2, new_v, eps, root_correction, sign;
+  R beta1, new_m, beta2, new_v, eps, root_correction, sign;
   const R* g;
   R *m, *v, *top;
 
   AdamRule(const f64* rates, i64 t, const R* g, R* m, R* v, R* top) : g(g), m(m), v(v), top(top) {
-    const double lr = rates[0], weight_decay = rates[1], beta1 = rates[2], beta2_ = rates[3];
+    const double lr = rates[0], weight_decay = rates[1], beta1_ = rates[2], beta2_ = rates[3];
     const bool decoupled = rates[5] != 0;
-    rate = R(-lr / (1 - __builtin_pow(beta1, double(t))));
+    rate = R(-lr / (1 - __builtin_pow(beta1_, double(t))));
     decay = decoupled ? 0 : R(weight_decay);
     shrink = decoupled ? R(1 - lr * weight_decay) : 1;
-    new_m = R(1 - beta1), beta2 = R(beta2_), new_v = R(1 - beta2_), eps = R(rates[4]);
+    beta1 = R(beta1_), new_m = R(1 - beta1_), beta2 = R(beta2_), new_v = R(1 - beta2_), eps = R(rates[4]);
     root_correction = R(1 / __builtin_sqrt(1 - __builtin_pow(beta2_, double(t))));
     sign = R(rates[7]);
   }
 
   template <class Load, class Store>
   INLINE vec operator()(int64_t i, vec w, Load load, Store store) const {
-    const vec gradient = fma(set(decay), w, set(sign) * load(g + i)), old_m = load(m + i);
-    const vec first = fma(set(new_m), gradient - old_m, old_m);
+    const vec gradient = fma(set(decay), w, set(sign) * load(g + i));
+    const vec first = fma(set(new_m), gradient, set(beta1) * load(m + i));
     vec second = fma(set(new_v) * gradient, gradient, set(beta2) * load(v + i));
     store(m + i, first);
     store(v + i, second);
@@ -103,7 +103,7 @@ struct RMSpropRule {
     vec square = fma(set(fresh) * gradient, gradient, set(alpha) * load(s + i));
     store(s + i, square);
     if constexpr (centered) {
-      const vec old_mean = load(m + i), mean = fma(set(fresh), gradient - old_mean, old_mean);
+      const vec mean = fma(set(fresh), gradient, set(alpha) * load(m + i));
       store(m + i, mean);
       square -= mean * mean;
       square = select(square < zero(), zero(), square);  // rounding may bring a variance of 0 below it; NaN stays

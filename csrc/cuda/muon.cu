@@ -60,7 +60,7 @@ __global__ void direct(Batch<3> batch, R* x, PairOfSums* squares, const i64* gro
     const Quad weight = load_some<4>(w + i, left, batch.at_once), gradient = load_some<4>(g + i, left, batch.at_once);
     Quad velocity = load_some<4>(v + i, left, batch.at_once), u;
     UNROLL for (int k = 0; k < 4; k++) {
-      velocity.e[k] = fmaf(fresh, gradient.e[k] - velocity.e[k], velocity.e[k]);
+      velocity.e[k] = fmaf(fresh, gradient.e[k], momentum * velocity.e[k]);
       u.e[k] = nesterov ? fmaf(momentum, velocity.e[k] - gradient.e[k], gradient.e[k]) : velocity.e[k];
       u_squares = fmaf(u.e[k], u.e[k], u_squares), w_squares = fmaf(weight.e[k], weight.e[k], w_squares);
     }

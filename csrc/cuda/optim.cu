@@ -30,23 +30,23 @@ struct Descent {
 struct AdamRule {
   static constexpr int columns = 8, states = 3;
   R rate, decay, shrink;  // w = shrink w - rate m / (sqrt(v) root_correction + eps)
-  R new_m, beta2, new_v, eps, root_correction, sign;
+  R beta1, new_m, beta2, new_v, eps, root_correction, sign;
   bool amsgrad;
 
   __device__ void prepare(const f64* rates, i64 t) {
-    const double lr = rates[0], weight_decay = rates[1], beta1 = rates[2], second = rates[3];
+    const double lr = rates[0], weight_decay = rates[1], first = rates[2], second = rates[3];
     const bool decoupled = rates[5] != 0;
-    rate = R(-lr / (1 - ::pow(beta1, double(t))));
+    rate = R(-lr / (1 - ::pow(first, double(t))));
     decay = decoupled ? 0 : R(weight_decay);
     shrink = decoupled ? R(1 - lr * weight_decay) : 1;
-    new_m = R(1 - beta1), beta2 = R(second), new_v = R(1 - second), eps = R(rates[4]);
+    beta1 = R(first), new_m = R(1 - first), beta2 = R(second), new_v = R(1 - second), eps = R(rates[4]);
     root_correction = R(1 / ::sqrt(1 - ::pow(second, double(t))));
     amsgrad = rates[6] != 0, sign = R(rates[7]);
   }
   __device__ __forceinline__ bool keeps(int k) const { return k < 2 || amsgrad; }
   __device__ __forceinline__ R step(R w, R g, R (&state)[states]) const {
     const R d = fmaf(decay, w, sign * g);
-    state[0] = fmaf(new_m, d - state[0], state[0]);
+    state[0] = fmaf(new_m, d, beta1 * state[0]);
     R second = state[1] = fmaf(new_v * d, d, beta2 * state[1]);
     if (amsgrad) second = state[2] = state[2] > second ? state[2] : second;  // NaN in the new one stays
     return fmaf(rate, state[0] / fmaf(sqrtf(second), root_correction, eps), w * shrink);
@@ -82,7 +82,7 @@ struct RMSpropRule {
     const R d = fmaf(decay, w, sign * g);
     R square = state[0] = fmaf(fresh * d, d, alpha * state[0]);
     if (centered) {
-      state[1] = fmaf(fresh, d - state[1], state[1]);
+      state[1] = fmaf(fresh, d, alpha * state[1]);
       square -= state[1] * state[1];
       square = square < 0 ? 0 : square;  // rounding may bring a variance of 0 below it; NaN stays
     }
