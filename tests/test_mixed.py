@@ -99,6 +99,47 @@ def test_statistics_of_bfloat16_are_float32(device: str) -> None:
     assert not np.array_equal(narrow.running_mean.numpy(), np.zeros(6, np.float32))
 
 
+REDUCTIONS: dict[str, Any] = {
+    "var": lambda x: ops.var(x, 1),
+    "std of all": ops.std,
+    "std without a spread": lambda x: ops.std(x[:, :1], 1, correction=0),
+    "norm": lambda x: ops.norm(x, 0),
+    "logsumexp": lambda x: ops.logsumexp(x, 1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_far_from_0_are_rounded_once(name: str, device: str) -> None:
+    """Value and gradient are those of the same numbers in float32, to the bit after rounding: no mean, distance or sum was rounded on the way."""
+    values = fastnn.tensor(normal(0, 6, 9) / 2 + 100, "bfloat16").numpy()
+    results = []
+    for dtype in ("float32", "bfloat16"):
+        x = fastnn.tensor(values, device=device, requires_grad=True)
+        y = REDUCTIONS[name](ops.cast(x, dtype))
+        assert y.dtype == dtype
+        y.backward(fastnn.tensor(normal(1, *y.shape), "bfloat16").numpy())
+        assert x.grad is not None
+        results.append([torch.tensor(a).bfloat16().float().numpy() for a in (y.numpy(), x.grad.numpy())])
+    for wide, narrow, what in zip(*results, ("value", "gradient"), strict=True):
+        np.testing.assert_array_equal(narrow, wide, what)
+
+
+@pytest.mark.parametrize(
+    ("operation", "values", "value", "gradient"),
+    [
+        (ops.var, [100, 100.5], 0.125, [-0.5, 0.5]),
+        (lambda x: ops.logsumexp(x, 0), [200, 200], 201, [0.5, 0.5]),
+    ],
+    ids=["var", "logsumexp"],
+)
+def test_two_large_numbers_of_bfloat16(operation: Any, values: Any, value: float, gradient: Any, device: str) -> None:
+    x = fastnn.tensor(np.array(values, np.float32), device=device, requires_grad=True)
+    y = operation(ops.cast(x, "bfloat16"))
+    y.backward()
+    assert x.grad is not None
+    assert y.item() == value and np.allclose(x.grad.numpy(), gradient, atol=1e-5)
+
+
 CLASSES = np.arange(5) % 3
 SHARES = np.exp(normal(1, 5, 3)) / np.exp(normal(1, 5, 3)).sum(1, keepdims=True)
 WEIGHTS = np.array([1.0, 2.0, 0.5], np.float32)

@@ -17,6 +17,11 @@ def converted(x: Array, dtype: str) -> Array:
     return (_C.to_bfloat16 if dtype == "bfloat16" else _C.to_float32)(elements(x.shape), x)
 
 
+def widened(x: Array) -> Array:
+    """bfloat16 as float32, where an operation has steps in between: 8 bits lose a difference from a mean. Others as they are."""
+    return converted(x, "float32") if x.dtype == "bfloat16" else x
+
+
 class Cast(Op):
     __slots__ = ("dtype", "before")
 

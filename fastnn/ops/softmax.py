@@ -9,6 +9,7 @@ from typing import Any
 from .. import _C
 from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
+from .cast import converted, widened
 from .shape import reshape
 
 along = lru_cache(4096)(_C.Softmax)
@@ -47,19 +48,21 @@ class LogSoftmax(Op):
 
 
 class LogSumExp(Op):
+    """What backward takes e^(x - y) of is y before it is rounded to bfloat16: half a unit of a large y changes the power by much."""
+
     __slots__ = ("dim",)
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
 
     def forward(self, x: Array) -> Array:
-        y = _C.logsumexp_forward(along(x.shape, self.dim), x)
+        y = _C.logsumexp_forward(along(x.shape, self.dim), widened(x))
         self.save(x, y)
-        return y
+        return converted(y, x.dtype)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, y = self.saved
-        return (_C.logsumexp_backward(along(x.shape, self.dim), x, y, dy),)
+        return (converted(_C.logsumexp_backward(along(x.shape, self.dim), widened(x), y, widened(dy)), x.dtype),)
 
 
 def _dim(what: str, dim: Any) -> int:

@@ -1,4 +1,4 @@
-"""Variance, standard deviation, length: reductions of squares."""
+"""Variance, standard deviation, length: reductions of squares. Of bfloat16 they are computed in float32, and only the results are rounded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .. import _C
 from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .activation import elements
+from .cast import converted, widened
 from .elementwise import binary, constant
 from .reduce import Axes, axes_of, reduction, with_kept_dims
 
@@ -32,21 +33,23 @@ class Var(Op):
         self.axes, self.keepdims, self.divisor, self.root = axes, keepdims, divisor, root
 
     def forward(self, x: Array) -> Array:
+        wide = widened(x)
         over = reduction(x.shape, self.axes, True)
-        mean = _scaled(_C.sum(over, x), 1 / over.reduced_count)
-        far = _C.subtract(binary(x.shape, mean.shape), x, mean)
+        mean = _scaled(_C.sum(over, wide), 1 / over.reduced_count)
+        far = _C.subtract(binary(x.shape, mean.shape), wide, mean)
         squares = _C.multiply(binary(x.shape, x.shape), far, far)
         y = _scaled(_C.sum(reduction(x.shape, self.axes, self.keepdims), squares), 1 / self.divisor)
         y = _C.sqrt(elements(y.shape), y) if self.root else y
         self.save(x, mean, y if self.root else None)
-        return y
+        return converted(y, x.dtype)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, mean, root = self.saved
+        dy, wide = widened(dy), widened(x)
         slope = _scaled(_over_root(dy, root), 1 / self.divisor) if self.root else _scaled(dy, 2 / self.divisor)
         slope = with_kept_dims(slope, x.shape, self.axes)
-        far = _C.subtract(binary(x.shape, mean.shape), x, mean)
-        return (_C.multiply(binary(x.shape, slope.shape), far, slope),)
+        far = _C.subtract(binary(x.shape, mean.shape), wide, mean)
+        return (converted(_C.multiply(binary(x.shape, slope.shape), far, slope), x.dtype),)
 
 
 class Norm(Op):
@@ -56,16 +59,17 @@ class Norm(Op):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: Array) -> Array:
-        squares = _C.multiply(binary(x.shape, x.shape), x, x)
+        wide = widened(x)
+        squares = _C.multiply(binary(x.shape, x.shape), wide, wide)
         y = _C.sum(reduction(x.shape, self.axes, self.keepdims), squares)
         y = _C.sqrt(elements(y.shape), y)
         self.save(x, y)
-        return y
+        return converted(y, x.dtype)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         x, y = self.saved
-        slope = with_kept_dims(_over_root(dy, y), x.shape, self.axes)
-        return (_C.multiply(binary(x.shape, slope.shape), x, slope),)
+        slope = with_kept_dims(_over_root(widened(dy), y), x.shape, self.axes)
+        return (converted(_C.multiply(binary(x.shape, slope.shape), widened(x), slope), x.dtype),)
 
 
 def _spread(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool, correction: float, root: bool) -> Tensor:
