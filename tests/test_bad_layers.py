@@ -163,6 +163,11 @@ LAYERS: dict[str, Case] = {
     ),
     "unpool, rank": (lambda: nn.MaxUnpool2d(2)(x(1, 2, 2), labels(0)), ValueError, r"MaxUnpool2d.*shape \(N, C, P, Q\), got \(1, 2, 2\)"),
     "unpool, floats": (lambda: nn.MaxUnpool2d(2)(x(1, 1, 1, 1), x(1, 1, 1, 1)), TypeError, "max_unpool2d: the index must hold integers"),
+    "unpool, integers": (
+        lambda: ops.max_unpool2d(fastnn.tensor([[[[1]]]]), [[[[0]]]], 2),
+        TypeError,
+        "^max_unpool2d: x has dtype int64; expected float32 or float64; fastnn.tensor",
+    ),
     "unpool, shape": (
         lambda: nn.MaxUnpool2d(2)(x(1, 1, 2, 2), np.zeros((1, 1, 2, 1), int)),
         ValueError,

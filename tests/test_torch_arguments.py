@@ -187,6 +187,15 @@ def test_unpooling_is_pytorchs(name: str, device: str, dtype: str) -> None:
     assert np.array_equal(x.grad.numpy(), z.grad.numpy().astype(dtype))
 
 
+def test_infinity_that_windows_share_stays_when_unpooled(table: kernel_calls.Table) -> None:
+    """Where it won twice, the value that doesn't stay is left out: times 0 it would be NaN."""
+    rows = np.array([[1, np.inf, 2], [3, -np.inf, -np.inf], [np.nan, 0, np.inf]], np.float32).reshape(1, 3, 1, 3)
+    expected = np.array([[0, np.inf, 0], [3, -np.inf, 0], [np.nan, 0, np.inf]]).reshape(1, 3, 1, 3)
+    x = fastnn.tensor(rows, table.dtype, device=table.device)
+    y = ops.max_unpool2d(*ops.max_pool2d(x, (1, 2), 1, return_indices=True), (1, 2), 1)
+    assert y.dtype == table.dtype and np.array_equal(y.numpy(), expected, equal_nan=True)
+
+
 def test_pooling_and_unpooling_train_together() -> None:
     def autoencoder(n: Any, m: Any) -> Any:
         pool, unpool = n.MaxPool2d(2, return_indices=True), n.MaxUnpool2d(2)

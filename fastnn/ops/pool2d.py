@@ -14,7 +14,7 @@ from ..arguments import other_word, shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import led_past, relu_of
 from .conv2d import Pair, pair
-from .elementwise import binary
+from .elementwise import binary, constant
 from .gather import along, whole_numbers
 from .reduce import Max
 from .shape import reshaped
@@ -202,11 +202,13 @@ class MaxUnpool2d(Op):
         flat = self.index.reshape(rows)
         order, last = np.broadcast_to(np.arange(rows[2]), rows), np.zeros(maps, np.int64)
         np.put_along_axis(last, flat, order, 2)
-        kept = _C.from_numpy((np.take_along_axis(last, flat, 2) == order).astype(np.float32), x.device, x.dtype)
+        kept = _C.from_numpy(np.take_along_axis(last, flat, 2) == order, x.device)
+        zero = constant(0.0, x.dtype, x.device)._array
+        values = _C.where(binary(rows, ()), kept, reshaped(x, rows), zero)  # not a product: infinity times 0 is NaN
         self.plan = along(maps, rows, 2, False)
         index = _C.from_numpy(flat, x.device)
         self.save(index)
-        return reshaped(_C.gather_backward(self.plan, index, _C.multiply(binary(rows, rows), reshaped(x, rows), kept)), self.shape)
+        return reshaped(_C.gather_backward(self.plan, index, values), self.shape)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         (index,) = self.saved
