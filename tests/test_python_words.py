@@ -7,6 +7,7 @@ import operator
 import pickle
 from array import array
 from collections.abc import Callable
+from re import escape
 from typing import Any
 
 import numpy as np
@@ -125,21 +126,27 @@ def _(w: Any, v: Any) -> Any:
     return w
 
 
+@update("**")
+def _(w: Any, v: Any) -> Any:
+    w **= v
+    return w
+
+
 @pytest.mark.parametrize("sign", UPDATES)
 def test_a_parameter_is_changed_where_it_is_under_no_grad(sign: str) -> None:
     layer = nn.Linear(3, 2)
     w, before = layer.weight, layer.weight.numpy().copy()
     with fastnn.no_grad():
-        result = UPDATES[sign](w, 4.0)
+        result = UPDATES[sign](w, 2.0)
     assert result is w and layer.weight is w and w.requires_grad
-    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(4.0)", {"before": before, "np": np}))
+    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(2.0)", {"before": before, "np": np}))
 
 
 @pytest.mark.parametrize("sign", UPDATES)
 def test_and_refused_while_gradients_are_recorded(sign: str) -> None:
     w = tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(RuntimeError, match=rf"^w \{sign}= .* of a Tensor that requires a gradient .*no_grad"):
-        UPDATES[sign](w, 4.0)
+    with pytest.raises(RuntimeError, match=rf"^w {escape(sign)}= .* of a Tensor that requires a gradient .*no_grad"):
+        UPDATES[sign](w, 2.0)
     assert w.numpy().tolist() == [1.0, 2.0]
 
 
@@ -157,9 +164,24 @@ def kept() -> dict[str, tuple[nn.Module, Any]]:
 def test_what_a_module_keeps_is_changed_where_it_is_without_a_gradient_too(name: str, sign: str) -> None:
     module, w = kept()[name]
     before = w.numpy().copy()
-    result = UPDATES[sign](w, 4.0)
+    result = UPDATES[sign](w, 2.0)
     assert result is w and not w.requires_grad and any(w is one for one in (*module.parameters(), *module.buffers()))
-    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(4.0)", {"before": before, "np": np}))
+    assert np.array_equal(w.numpy(), eval(f"before {sign} np.float32(2.0)", {"before": before, "np": np}))
+
+
+def test_a_product_of_matrices_overwrites_too() -> None:
+    layer, turned = nn.Linear(2, 2), tensor([[0.0, 1.0], [-1.0, 0.0]])
+    w, before = layer.weight, layer.weight.numpy().copy()
+    with pytest.raises(RuntimeError, match="^w @= .* of a Tensor that requires a gradient .*no_grad"):
+        w @= turned
+    with fastnn.no_grad():
+        w @= turned
+        assert w is layer.weight and np.array_equal(w.numpy(), np.stack([-before[:, 1], before[:, 0]], 1))
+        with pytest.raises(ValueError, match=r"got shape \(2, 3\).*expected \(2, 2\)"):
+            w @= tensor(np.ones((2, 3)))
+    x = kept_elsewhere = tensor([[1.0, 2.0]])
+    x @= turned
+    assert x.numpy().tolist() == [[-2, 1]] and kept_elsewhere.numpy().tolist() == [[1, 2]]
 
 
 def test_a_teacher_follows_its_student() -> None:

@@ -200,6 +200,8 @@ for _name, _method in {
     "isub": _assigning(subtract, "-"),
     "imul": _assigning(multiply, "*"),
     "itruediv": _assigning(divide, "/"),
+    "ipow": _assigning(power, "**"),
+    "imatmul": _assigning(matmul, "@"),
     "format": _format,
     "float": _number(float),
     "int": _number(int),
