@@ -303,6 +303,16 @@ LAYERS: dict[str, Case] = {
     "conv, fraction of groups": (lambda: nn.Conv2d(4, 4, 3, groups=2.0), TypeError, "Conv2d: groups must be an integer, got 2.0"),
     "depth rates": (lambda: nn.depth_rates(-2), ValueError, "depth_rates: blocks must lie between 0 and 1048575, got -2"),
     "linear, weight": (lambda: ops.linear(x(2, 3), x(3)), ValueError, r"linear: weight must have shape \(out, in\), got \(3,\)"),
+    "penalty, integers": (
+        lambda: ops.penalty([x(2), fastnn.tensor([1, 2])], l2=1),
+        TypeError,
+        r"^penalty: weights\[1\] has dtype int64; expected float32 or float64; fastnn.tensor",
+    ),
+    "penalty, two types": (
+        lambda: nn.Penalty(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2).double()), l2=1)(),
+        TypeError,
+        r"penalty: weights\[0\] has dtype float32, weights\[2\] has dtype float64; expected the same for all; .*model.double\(\) a model",
+    ),
     "penalty, tensor": (lambda: ops.penalty(x(2, 3), l2=1), TypeError, "penalty: weights must be a list of Tensors"),
     "clip, tensor": (lambda: ops.clip(x(3), x(3)), TypeError, "clip: min must be a number or None, got Tensor"),
     "stack, number": (lambda: ops.stack([x(3), 3]), TypeError, "stack: expected Tensors, got int"),

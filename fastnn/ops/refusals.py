@@ -187,15 +187,26 @@ _KIND = r"^\w+: \w+ has dtype \w+; expected"
 def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
     """What a kernel says of its operands, said of the arguments."""
     given = inspect.signature(operation).bind(*args, **keywords).arguments
-    kinds = {argument: value.dtype for argument, value in given.items() if isinstance(value, Tensor)}
+    kinds = {name: dtype for argument, value in given.items() for name, dtype in _kinds(argument, value)}
     whole = next((argument for argument, kind in kinds.items() if kind not in ("float32", "float64", "bfloat16")), None)
     if whole is not None:
         counted = "; x.numpy() has sum() and mean() of any type" if name in ("sum", "mean") else "; fastnn.tensor(x, 'float32') makes one"
         return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64{counted}")
-    if len(set(kinds.values())) == 1:
+    if len(set(kinds.values())) <= 1:
         return None
     listed = ", ".join(f"{argument} has dtype {kind}" for argument, kind in kinds.items())
     return TypeError(f"{name}: {listed}; expected the same for all; fastnn.tensor(array, 'float32') makes one, model.double() a model")
+
+
+def _kinds(argument: str, value: Any) -> list[tuple[str, str]]:
+    """Tensors by their names, and their dtypes; of a list the first of each dtype."""
+    if isinstance(value, Tensor):
+        return [(argument, value.dtype)]
+    first: dict[str, str] = {}
+    for i, one in enumerate(value if isinstance(value, (list, tuple)) else ()):
+        if isinstance(one, Tensor):
+            first.setdefault(one.dtype, f"{argument}[{i}]")
+    return [(name, dtype) for dtype, name in first.items()]
 
 
 # What numpy, pybind11 and Python say of things further in.
