@@ -112,6 +112,17 @@ def test_relations_are_numpys(dtype: str, relation: str) -> None:
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool"])
+def test_relations_to_integers_of_any_size(dtype: str, relation: str) -> None:
+    """Python's integers have no end: what no type of numpy's holds is a number too."""
+    a, compared = np.array([0, 2**63 - 1, 1] if dtype == "int64" else [0, 1]).astype(dtype), getattr(ops, relation)
+    for b in (2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**400, -(2**63) - 1, -(10**400)):
+        for left, right in ((fastnn.tensor(a), b), (b, fastnn.tensor(a))):
+            got, (p, q) = compared(left, right), (a.astype(object) if isinstance(side, Tensor) else side for side in (left, right))
+            assert got.dtype == "bool" and np.array_equal(got.numpy(), getattr(np, relation)(p, q)), b
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
 def test_relations_of_special_values(relation: str, table: Table) -> None:
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.0])
     a, b = (m.reshape(-1) for m in np.meshgrid(special, special))

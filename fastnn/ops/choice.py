@@ -139,7 +139,8 @@ def _compare(a: Any, b: Any, relation: str) -> Tensor:
         return Tensor(_compared(a._array, b._array, relation))
     left, right = array(relation, "a", a), array(relation, "b", b)
     binary(left.shape, right.shape)  # ValueError where they do not broadcast
-    if not {left.dtype.kind, right.dtype.kind} <= set("biufc"):
+    # Python's integers beyond 64 bits stay what they are in numpy's array: an object, which compares as a number
+    if not all(isinstance(given, int) or side.dtype.kind in "biufc" for given, side in ((a, left), (b, right))):
         raise TypeError(f"{relation}: expected as a and b a Tensor and a Tensor, an array or a number, got {shown(a)} and {shown(b)}")
     return Tensor(_C.from_numpy(np.asarray(getattr(np, relation)(left, right)), first.device))
 
