@@ -57,6 +57,15 @@ NUMBERS: dict[str, Case] = {
         r"output_size must be \(H, W\) or \(1, 1, 'H', 'W'\), got \(7, 7, 7, 2, 2\)",
     ),
     "fractions of a shape": (lambda: ops.broadcast_to(x(1, 3), (2.0, 3.0)), TypeError, "broadcast_to: shape must be integers"),
+    "a number that no float holds": (
+        lambda: x(1) + 10**400,
+        ValueError,
+        "^add: b must be a number that a float can hold, got an integer of 1329 bits$",
+    ),
+    "on the left, too": (lambda: -(10**400) / x(1), ValueError, "^divide: a must be a number that a float can hold, got"),
+    "compared with it": (lambda: x(1) < 10**400, ValueError, "^less: b must be a number that a float can hold, got"),
+    "a power of it": (lambda: x(1) ** 10**400, ValueError, "^power: exponent must be a number that a float can hold, got"),
+    "clipped by it": (lambda: ops.clip(x(1), 2**40, 10**400), ValueError, "^clip: max must be a number that a float can hold, got"),
     "samples without end": (lambda: nn.monte_carlo(nn.Dropout(), x(1), 2**70), ValueError, r"samples must be less than 2\*\*31"),
     "NaN among the weights": (
         lambda: nn.CrossEntropyLoss([1.0, math.nan]),

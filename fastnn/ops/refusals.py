@@ -147,9 +147,11 @@ def _better(
             return None if re.search(rf"\b{name}\b", text) else type(error)(f"{name}: {text}")
         if isinstance(error, (LookupError, RuntimeError)):
             return None
+    no_float = isinstance(error, OverflowError) and text.endswith("to float")  # Python's words for a number where floats do
+    bits, wanted = (1023, "be a number that a float can hold") if no_float else (31, "lie between -2**31 and 2**31 - 1")
     for argument, value in given.items():
-        if isinstance(value, int) and not -(2**31) <= value < 2**31:
-            return ValueError(f"{name}: {argument} must lie between -2**31 and 2**31 - 1, got {shown(value)}")
+        if isinstance(value, int) and not -(2**bits) <= value < 2**bits:
+            return ValueError(f"{name}: {argument} must {wanted}, got {shown(value)}")
     listed = ", ".join(f"{argument}={shown(value)}" for argument, value in given.items() if not isinstance(value, Tensor))
     shapes = ", ".join(f"{argument} of shape {value.shape}" for argument, value in given.items() if isinstance(value, Tensor))
     return ValueError(f"{name}: cannot work with {', '.join(part for part in (shapes, listed) if part)}")
