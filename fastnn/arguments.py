@@ -159,6 +159,14 @@ def refuse_other_integers(what: str, values: np.ndarray, dtype: str) -> None:
         raise ValueError(f"{what}: {values[at]} at {tuple(map(int, at))} is no {dtype}; expected {least} to {beyond - 1}")
 
 
+def refuse_other_kinds(what: str, values: np.ndarray, dtype: str) -> None:
+    """TypeError where a Tensor that stays what it is has no place for numbers of this kind: fractions among integers, any in a mask."""
+    kinds = {"bool": ("booleans", "b"), "uint8": ("integers", "iub"), "int64": ("integers", "iub")}
+    wanted, taken = kinds.get(dtype, ("numbers", "fiub"))
+    if values.dtype.kind not in taken:
+        raise TypeError(f"{what}: got {values.dtype}; expected {wanted}, of which this Tensor of {dtype} is")
+
+
 def flag(what: str, name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _C, devices, leaves, recording
 from .arguments import array as checked_array
-from .arguments import dtype_name, flag, refuse_other_integers, shown
+from .arguments import dtype_name, flag, refuse_other_integers, refuse_other_kinds, shown
 from .scopes import enter_backward, serials
 from .tape import Op as Op
 from .tape import is_grad_enabled as is_grad_enabled
@@ -208,8 +208,7 @@ class Tensor:
         values = checked_array("copy_from", "values", values, "an array")
         if values.shape != self.shape or values.dtype.kind not in "fiub":
             raise ValueError(f"copy_from: got shape {values.shape} of {values.dtype}; expected {self.shape} of numbers")
-        if values.dtype.kind == "f" and self.dtype in ("uint8", "int64"):
-            raise TypeError(f"copy_from: got {values.dtype}; expected integers, of which this Tensor of {self.dtype} is")
+        refuse_other_kinds("copy_from", values, self.dtype)
         refuse_other_integers("copy_from", values, self.dtype)
         self._array.copy_from(values)
 

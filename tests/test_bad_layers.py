@@ -299,6 +299,16 @@ LAYERS: dict[str, Case] = {
     "prelu, made": (lambda: nn.PReLU(0), ValueError, "PReLU: num_parameters must be at least 1, got 0"),
     "bn, made": (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "BatchNorm2d: eps must not be negative, got -1"),
     "group norm, made": (lambda: nn.GroupNorm(2, 4, eps=-1), ValueError, "GroupNorm: eps must not be negative, got -1"),
+    "instance norm, double": (
+        lambda: nn.InstanceNorm2d(3, track_running_stats=True)(x(2, 3, 4, 4, dtype="float64")),
+        TypeError,
+        r"InstanceNorm2d.*: x has dtype float64, running_mean has dtype float32; expected the same for both; .*model.double\(\) a model",
+    ),
+    "instance norm, integers": (
+        lambda: nn.InstanceNorm2d(3, track_running_stats=True)(fastnn.tensor(np.ones((2, 3, 4, 4), int))),
+        TypeError,
+        r"InstanceNorm2d.*: x has dtype int64, running_mean has dtype float32; .*fastnn.tensor\(x, 'float32'\) makes one",
+    ),
     "instance norm, made": (lambda: nn.InstanceNorm2d(-1), ValueError, "InstanceNorm2d: num_features must be at least 1, got -1"),
     "conv, fraction of groups": (lambda: nn.Conv2d(4, 4, 3, groups=2.0), TypeError, "Conv2d: groups must be an integer, got 2.0"),
     "depth rates": (lambda: nn.depth_rates(-2), ValueError, "depth_rates: blocks must lie between 0 and 1048575, got -2"),
@@ -349,6 +359,12 @@ LAYERS: dict[str, Case] = {
         TypeError,
         "copy_from: got float64; expected integers, of which this Tensor of int64 is",
     ),
+    "copy_from, masks": (
+        lambda: fastnn.tensor([True, False]).copy_from([0.5, 1]),
+        TypeError,
+        "^copy_from: got float64; expected booleans, of which this Tensor of bool is$",
+    ),
+    "copy_from, masks of 0 and 1": (lambda: fastnn.tensor([True]).copy_from([1]), TypeError, "^copy_from: got int64; expected booleans"),
     "min, bytes": (lambda: fastnn.tensor([1, 2], "uint8").min(), TypeError, "min: x has dtype uint8; expected float32 or float64"),
     "logsumexp, dim": (lambda: ops.logsumexp(x(), 0), ValueError, r"logsumexp: dim 0 does not exist in shape \(\)"),
     "loss, weight of numpy": (

@@ -110,6 +110,9 @@ class InstanceNorm2d(Module):
             raise ValueError(f"running_mean lies on {self.running_mean.device}, x on {x.device}; move one of them with .to('{x.device}')")
         if x.dtype == "bfloat16":  # statistics are float32
             x = ops.cast(x, "float32")
+        if x.dtype != self.running_mean.dtype:
+            kinds = f"x has dtype {x.dtype}, running_mean has dtype {self.running_mean.dtype}; expected the same for both"
+            raise TypeError(f"{kinds}; fastnn.tensor(x, '{self.running_mean.dtype}') makes one, model.double() a model")
         new = ops.mean(x, (0, 2, 3)), ops.mean(ops.var(x, (2, 3)), 0)
         share = constant(float(self.momentum or 0), "float64", x.device)
         running = [self.running_mean._array, self.running_var._array]
