@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kernel_calls import Table
 from torch_twins import DTYPES, assert_close, direction, normal, twins
 
 import fastnn
@@ -91,6 +92,24 @@ def test_svm_starts_at_the_number_of_classes_less_one() -> None:
     scores = fastnn.models.linear(num_classes=10, input_shape=(1, 8, 8))(fastnn.tensor(normal(0, 50, 1, 8, 8) * 1e-4))
     assert abs(float(nn.MulticlassSVMLoss()(scores * 0.0, np.arange(50) % 10)) - 9) < 1e-6
     assert abs(float(nn.MulticlassSVMLoss()(scores, np.arange(50) % 10)) - 9) < 0.2
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_class_without_a_share_counts_nothing_at_minus_infinity(weighted: bool, learned: bool, table: Table) -> None:
+    """Neither in the loss nor in a gradient, its teacher's included: there the share of 0 comes out of a softmax."""
+    with np.errstate(divide="ignore"):
+        logits, shares = (np.log(np.array(p)) for p in ([[0.25, 0.75, 0]], [[0.5, 0.5, 0]]))
+    z = fastnn.tensor(logits, table.dtype, True, table.device)
+    teacher = fastnn.tensor(shares, table.dtype, learned, table.device)
+    loss = ops.cross_entropy(z, ops.softmax(teacher, 1), np.array([1, 2, 3], np.float32) if weighted else None)
+    loss.backward()
+    w = np.array([1, 2]) if weighted else np.ones(2)
+    each = -np.log([0.25, 0.75]) * w / 2
+    assert_close(loss, np.array(each.sum()))
+    assert_close(z.grad, np.array([[0.25 * w.sum() / 2 - w[0] / 2, 0.75 * w.sum() / 2 - w[1] / 2, 0]]))
+    if learned:
+        assert_close(teacher.grad, np.array([[*(each - each.sum() / 2), 0]]))
 
 
 def test_a_teacher_may_learn_too() -> None:

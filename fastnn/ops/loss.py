@@ -207,11 +207,14 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
     soft_geometry(logits.shape, smoothing, reduction)  # checks both, whichever way follows
     if not target.requires_grad:
         return as_labels(apply(SoftCrossEntropy(target._array, weight, smoothing, reduction), logits), shape, reduction)
-    from . import log_softmax, sum  # a teacher that learns too
+    from . import clip, equal, log_softmax, sum, where  # a teacher that learns too
 
     logits = cast(logits, summed(logits))
     share = target * (1 - smoothing) + smoothing / logits.shape[1]
-    losses = -sum(log_softmax(logits, 1) * (share if weight is None else share * Tensor(weight)), 1)
+    share = share if weight is None else share * Tensor(weight)
+    log_p = log_softmax(logits, 1)
+    log_p = where(equal(share, 0.0), clip(log_p, -1e30), log_p)  # stands for infinity where nothing counts: 0 times that is NaN
+    losses = -sum(log_p * share, 1)
     return reshape(losses, shape) if reduction == "none" else losses.sum() / float(logits.shape[0]) if reduction == "mean" else losses.sum()
 
 
