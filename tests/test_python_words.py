@@ -287,6 +287,26 @@ def test_what_tensors_do_not_do(message: str) -> None:
         NOT_HERE[message](tensor([1.0, 2.0]))
 
 
+@pytest.mark.parametrize("sign", ["&", "|", "^", "~"])
+def test_masks_are_combined_as_the_refusal_says(sign: str) -> None:
+    """What it names runs, combines by the same sign, and chooses."""
+    x = tensor([0.5, 2.0, 4.0])
+    first, second = x > 1, x < 3
+    with pytest.raises(TypeError, match=f"^{escape(sign)}: Tensors have no such operation; combine masks in numpy: ") as refused:
+        eval("~first" if sign == "~" else f"first {sign} second", {"first": first, "second": second})
+    named = eval(str(refused.value).partition("numpy: ")[2], {"x": x})
+    p, q = np.array([False, True, True]), np.array([True, True, False])
+    expected = eval("~p" if sign == "~" else f"p {sign} q", {"p": p, "q": q})
+    assert np.array_equal(named, expected) and np.array_equal(ops.where(named, x, 0.0).numpy(), np.where(expected, x.numpy(), 0))
+
+
+@pytest.mark.parametrize("operation", ["x & 1", "1 | x", "x ^ x", "~x", "x << 1", "1 << x", "x >> x"])
+def test_bits_of_whole_numbers_are_numpys(operation: str) -> None:
+    for x in (tensor([1, 6]), tensor([1, 6], "uint8")):
+        with pytest.raises(TypeError, match=r"^\S+: Tensors have no such operation; compute with x.numpy\(\), and fastnn.tensor"):
+            eval(operation, {"x": x})
+
+
 @pytest.mark.parametrize("kind", [float, int, bool])
 def test_one_number_of_many(kind: Any) -> None:
     assert kind(tensor([[2.5]])) == kind(2.5)

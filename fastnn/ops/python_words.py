@@ -154,6 +154,17 @@ def _refusing(sign: str, instead: str) -> Callable[..., Any]:
     return refuse
 
 
+def _refusing_bits(sign: str) -> Callable[..., Any]:
+    """For signs between masks and between the bits of whole numbers."""
+    masks = "~(x > 1).numpy()" if sign == "~" else f"(x > 1).numpy() {sign} (x < 3).numpy()"
+
+    def refuse(self: Tensor, *_: Any) -> Any:
+        instead = _WHOLE if self.dtype in ("int64", "uint8") else f"combine masks in numpy: {masks}"
+        raise TypeError(f"{sign}: Tensors have no such operation; {instead}")
+
+    return refuse
+
+
 def _set_item(self: Tensor, key: Any, value: Any) -> None:
     raise TypeError(
         "x[...] = value: Tensors do not change in parts; ops.where(mask, value, x) and ops.concat make new ones, x.copy_from(values) overwrites all"
@@ -173,9 +184,14 @@ def _take(self: Tensor, index: Any, axis: int = 0) -> Tensor:
 
 
 _WHOLE = "compute with x.numpy(), and fastnn.tensor(...) makes a Tensor of the result"
-_WHOLE_NUMBERS = {"//": ("floordiv", "rfloordiv"), "%": ("mod", "rmod"), "divmod()": ("divmod", "rdivmod")}
+_WHOLE_NUMBERS = {
+    "//": ("floordiv", "rfloordiv"),
+    "%": ("mod", "rmod"),
+    "divmod()": ("divmod", "rdivmod"),
+    "<<": ("lshift", "rlshift"),
+    ">>": ("rshift", "rrshift"),
+}
 _OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~": ("invert",)}
-_MASKS = "combine masks in numpy: (x > 1).numpy() & (x < 3).numpy()"
 
 for _name, _method in {
     "pos": lambda self: self,
@@ -211,7 +227,7 @@ for _name, _method in {
     "setitem": _set_item,
     "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),
     **{name: _refusing(sign, _WHOLE) for sign, names in _WHOLE_NUMBERS.items() for name in names},
-    **{name: _refusing(sign, _MASKS) for sign, names in _OF_MASKS.items() for name in names},
+    **{name: _refusing_bits(sign) for sign, names in _OF_MASKS.items() for name in names},
 }.items():
     _method.__name__, _method.__qualname__ = f"__{_name}__", f"Tensor.__{_name}__"  # by which they are shown, and pickled
     setattr(Tensor, f"__{_name}__", _method)
