@@ -180,6 +180,24 @@ def current() -> Recorder | None:
     return _here.recorder if under_way else None
 
 
+@contextmanager
+def paused() -> Iterator[None]:
+    """What this thread makes inside the block is no part of the step that is recorded: it is computed, and was there before the step."""
+    recorder = current()
+    if recorder is None or recorder.core is None:
+        yield
+        return
+    recorder.core.stop()
+    _C.note_inputs(None)
+    _here.recorder = None
+    try:
+        yield
+    finally:
+        recorder.core.start()
+        _C.note_inputs(recorder.inputs)
+        _here.recorder = recorder
+
+
 def host_part(part: HostPart, before: Any) -> None:
     """Something that the host did and does again for every replay; `before`: its state before it did."""
     recorder = current()

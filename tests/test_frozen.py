@@ -206,14 +206,6 @@ def test_weights_that_stay_choose_the_algorithm() -> None:
         assert same(seen[0], ops.relu(layer(x))) == (algorithm == "direct_taps3" or DEVICE != "cpu")
 
 
-def test_a_frozen_model_within_a_captured_step_is_recorded_once() -> None:
-    fast = nn.frozen(made(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())))
-    step, x = fastnn.capture(lambda x: fast(x) * 2.0), images(1, 3, 8, 8)
-    fast(x)  # folds
-    expected = fast(x) * 2.0
-    assert all(same(step(x), expected) for _ in range(4)) and step._takes[0].runs == 4
-
-
 def test_a_refused_recording_does_not_change_the_bits() -> None:
     class Looked(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

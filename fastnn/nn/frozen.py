@@ -20,7 +20,7 @@ from .activation import GELU, ReLU, SiLU, absorb
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .conv2d import Conv2d
 from .linear import Linear
-from .module import Module
+from .module import Module, Parameter
 
 Norm = BatchNorm1d | BatchNorm2d
 Affine = tuple[Tensor, Tensor | None]  # weight, bias
@@ -43,6 +43,11 @@ def folded(weight: Tensor, bias: Tensor | None, norm: Norm) -> Affine:
     return new_weight, new_bias
 
 
+def _of_products(layer: Conv2d | Linear, norm: Norm | None, x: Tensor) -> Affine:
+    weight, bias = (layer.weight, layer.bias) if norm is None else folded(layer.weight, layer.bias, norm)
+    return beside(x, weight), bias
+
+
 class _Folds(dict[tuple[Norm | None, str], Affine]):
     """The parameters of a layer folded with the normalisation behind it, in the type of its products; made when they are first needed, since
     only running the model tells what stands behind what."""
@@ -53,9 +58,12 @@ class _Folds(dict[tuple[Norm | None, str], Affine]):
     __copy__ = dict.copy  # as what it holds now
 
     def of(self, layer: Conv2d | Linear, norm: Norm | None, x: Tensor) -> Affine:
+        weight: Any = layer.weight
+        if not isinstance(weight, Parameter):  # put in place for this call by a module around the layer
+            return _of_products(layer, norm, x)
         if (norm, x.dtype) not in self:
-            weight, bias = (layer.weight, layer.bias) if norm is None else folded(layer.weight, layer.bias, norm)
-            self[norm, x.dtype] = beside(x, weight), bias
+            with recording.paused():  # what is made while a step is recorded has no bytes, and is that step's alone
+                self[norm, x.dtype] = _of_products(layer, norm, x)
         return self[norm, x.dtype]
 
     @property
@@ -172,21 +180,25 @@ class Frozen:
             if self._reason:
                 return self.model(x)  # type: ignore[no-any-return]
             instance("a frozen model", "x", x, Tensor, "a Tensor; fastnn.tensor(array) makes one")
+            if recording.current() is not None:  # a part of another step, which says itself what it refuses
+                return self.model(x)  # type: ignore[no-any-return]
             here = self._here
             if not hasattr(here, "captured"):
                 here.captured, here.seen = Captured(self.model, 0, private=True), set()
             x = Tensor(x._array)
             kind = (x.shape, x.dtype, x.device)
-            if kind not in here.seen:  # the first of its kind folds what it meets, which a recording could not, and may stay the only one
+            y: Tensor
+            if kind not in here.seen:  # the first of its kind may stay the only one
+                y = self.model(x)
                 here.seen.add(kind)
-                return self.model(x)  # type: ignore[no-any-return]
-            try:
-                y: Tensor = here.captured(x)
-                here.replay = here.captured.bare_replay
                 return y
+            try:
+                y = here.captured(x)
+                here.replay = here.captured.bare_replay
             except _C.CaptureError as error:
-                self._reason = str(error)
-                return self.model(x)  # type: ignore[no-any-return]
+                y = self.model(x)
+                self._reason = str(error)  # the model's own: its input alone would have been refused eagerly, too
+            return y
 
     @property
     def folded(self) -> list[str]:
@@ -244,7 +256,7 @@ def frozen(model: Module, *, replay: bool | str = "auto") -> Frozen:
     model.eval() but for the rounding of the folded weights, and of Winograd's algorithm where it pays for weights that stay packed alone
     (up to 4 images of small maps): on ResNets 1e-5 of the largest logit; the same bits for any number of threads.
     It is a snapshot: what becomes of the model afterwards does not reach it. It lies where the model lay, takes one Tensor, and may be called from
-    several threads, each of which records for itself; deepcopy and pickle keep the weights, not the recordings.
+    several threads, each of which records for itself; within a captured step it is a part of that. deepcopy and pickle keep the weights, not the recordings.
     Modules of your own and modules with a forward hook run as they are (`as_they_are` names them), and a model that has any is not replayed;
     replay=True tries it with modules of your own all the same; False never replays. Memory goes back with the object. TypeError unless it is a Module.
     """
