@@ -152,6 +152,19 @@ def test_sequential_folds_gelu_into_batch_normalisation() -> None:
         assert calls == (["batchnorm_forward"] if layer.approximate == "none" else ["batchnorm_forward", "pointwise_forward"])
 
 
+def test_the_form_of_gelu_may_change() -> None:
+    """As alone, where it is folded into what stands in front of it, too."""
+    fastnn.seed(0)
+    x = fastnn.tensor(normal(0, 4, 5, 6, 7))
+    for before, after in (("none", "tanh"), ("tanh", "none")):
+        bn, gelu = nn.BatchNorm2d(5).eval(), nn.GELU(before)
+        gelu.approximate = after
+        assert_close(nn.Sequential(bn, gelu)(x), nn.GELU(after)(bn(x)), 16)
+    gelu.approximate = "erf"
+    with pytest.raises(ValueError, match="approximate must be 'none' or 'tanh', got 'erf'"):
+        nn.Sequential(bn, gelu)(x)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -49,7 +49,10 @@ class GELU(Module):
         if approximate not in ("none", "tanh"):
             raise other_word("GELU", "approximate", approximate, "'none' or 'tanh'")
         self.approximate = approximate
-        self.activation = "gelu" if approximate == "none" else None
+
+    @property
+    def activation(self) -> str | None:
+        return "gelu" if self.approximate == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.gelu(x, self.approximate)
