@@ -123,6 +123,16 @@ def test_modules_are_replaced_and_removed_by_number(kind: str) -> None:
     assert list(net) == [first, other]
 
 
+def test_a_child_with_a_name_has_a_number_too() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())
+    net.head = nn.Linear(8, 2)
+    assert net[-1] is net[2] is net.head and list(net[1:]) == [net[1], net.head]
+    net[-1] = other = nn.Linear(8, 3)
+    assert net.head is other and list(dict(net.named_children())) == ["0", "1", "head"]
+    net.append(nn.ReLU())
+    assert isinstance(net[3], nn.ReLU) and len(net) == 4 and net[2] is other
+
+
 def test_train_and_eval_reach_everything() -> None:
     net = nn.Sequential(Block(2), nn.Sequential(nn.Dropout(0.5)))
     x = fastnn.tensor(normal(0, 2, 2, 4, 4))

@@ -49,7 +49,7 @@ class _Numbered(Module):
     def __getitem__(self, index: slice) -> _Numbered: ...
     def __getitem__(self, index: int | slice) -> Module:
         if not isinstance(index, slice):
-            found: Module = self._modules[str(self._place(index))]
+            found: Module = list(self._modules.values())[self._place(index)]
             return found
         part = type(self)()
         for module in list(self._modules.values())[index]:
@@ -57,7 +57,7 @@ class _Numbered(Module):
         return part
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._modules[str(self._place(index))] = checked_child(self, module, index)
+        self._modules[list(self._modules)[self._place(index)]] = checked_child(self, module, index)
 
     def __delitem__(self, index: int) -> None:
         modules = list(self._modules.values())  # those behind it move up
