@@ -176,6 +176,105 @@ def test_classes_of_ones_own_run_by_themselves() -> None:
         assert same(folded, plain) and "conv2d_batchnorm_forward" not in kernels
 
 
+def assert_all_close(ours: Results, theirs: Results) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        if value.dtype == np.int64:
+            assert np.array_equal(value, theirs[name])
+        else:
+            assert_close(value, theirs[name], 400, name)
+
+
+ENDS: dict[str, Callable[[], list[nn.Module]]] = {
+    "conv": lambda: [nn.Conv2d(4, 4, 3, padding=1)],
+    "conv, relu": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()],
+    "conv, bn": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)],
+    "conv, bn, relu": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()],
+    "conv, leaky": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.LeakyReLU()],
+    "linear": lambda: [nn.Linear(6, 6)],
+    "linear, relu": lambda: [nn.Linear(6, 6), nn.ReLU()],
+    "group norm": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4)],
+    "identity": lambda: [nn.Conv2d(4, 4, 3, padding=1), nn.Identity()],
+}
+
+
+class Ending(nn.Module):
+    def __init__(self, modules: list[nn.Module], last: dict[str, Any]) -> None:
+        super().__init__()
+        self.body, self.last = nn.ModuleList(modules), last
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = nn.in_turn(list(self.body), x, **self.last)
+        return y
+
+    def one_by_one(self, x: Tensor) -> Tensor:
+        """The residual in front of an activation layer at the end, the other activation behind all."""
+        *before, end = self.body
+        for module in before if "residual" in self.last else self.body:
+            x = module(x)
+        if "residual" in self.last:
+            own = type(end) in (nn.ReLU, nn.LeakyReLU)
+            x = end(x + self.last["residual"]) if own else end(x) + self.last["residual"]
+        return {"none": lambda y: y, "relu": ops.relu, "silu": ops.silu, "gelu": ops.gelu}[self.last.get("activation", "none")](x)
+
+
+@pytest.mark.parametrize("last", ["residual", "relu", "silu", "residual, gelu"])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_residual_and_an_activation_that_the_last_module_does_not_take(name: str, last: str) -> None:
+    """Nothing is dropped: the same as one by one, in training, in evaluation, with a hook and frozen."""
+    fastnn.seed(0)
+    shape = (2, 6) if "linear" in name else (2, 4, 6, 6)
+    x, residual = normal(0, *shape), fastnn.tensor(normal(1, *shape))
+    word = last.rpartition(" ")[2]
+    given = {**({"residual": residual} if "residual" in last else {}), **({"activation": word} if word != "residual" else {})}
+    net = Ending(ENDS[name](), given)
+    spread(net)
+    for training, hooked in ((True, False), (False, False), (False, True)):
+        net.train(training)
+        handle = net.body[-1].register_forward_hook(lambda module, args, y: None) if hooked else None
+        ours, theirs = (results_of(net, x, call)[0] for call in (net, net.one_by_one))
+        assert_all_close(ours, theirs)
+        if handle is not None:
+            handle.remove()
+    fast = nn.frozen(net)
+    assert_close(fast(fastnn.tensor(x)), net(fastnn.tensor(x)), 400)
+
+
+def test_residuals_of_other_shapes_and_unknown_activations() -> None:
+    conv, x = nn.Conv2d(4, 4, 3, padding=1), fastnn.tensor(normal(0, 2, 4, 6, 6))
+    for residual in (fastnn.tensor(normal(0, 1, 4, 1, 1)), 3.0):
+        with pytest.raises(ValueError, match=r"Conv2d\(4->4.*cannot add the residual .* to a result of shape \(2, 4, 6, 6\)"):
+            conv(x, residual=residual)
+    for modules in ([conv], [conv, nn.Identity()]):
+        with pytest.raises(ValueError, match="activation 'tanh' is not one of none, relu, silu"):
+            nn.in_turn(modules, x, activation="tanh")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'scale'"):
+        nn.in_turn([conv, nn.Identity()], x, scale=2)
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_norm_in_evaluation_is_given_to_a_convolution(tracked: bool) -> None:
+    """It normalises by what it keeps, which stays, as behind the convolution; a frozen one does too, whether it folds it or not."""
+
+    class Given(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, track_running_stats=tracked)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x, self.norm, x, "relu")
+
+    net = Given().eval()
+    spread(net)
+    x, before = normal(0, 2, 4, 6, 6), net.state_dict()
+    ours, kernels = results_of(net, x, net)
+    theirs, _ = results_of(net, x, lambda x: ops.relu(net.norm(net.conv(x)) + x))
+    assert set(kernels) == {"conv2d_forward", "batchnorm_inference" if tracked else "batchnorm_forward"}
+    assert_all_close(ours, theirs)
+    assert same(before, net.state_dict())
+    assert_close(nn.frozen(net)(fastnn.tensor(x)), ours["y"], 400)
+
+
 def test_what_does_not_fit_is_named_as_before() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(9), nn.ReLU())
     with pytest.raises(ValueError, match=r"^1 \(BatchNorm2d\(9, .*got shape \(2, 8, 5, 5\); expected \(N, C, H, W\) with C = 9"):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch_twins import assert_close, direction, load, normal
 
 import fastnn
-from fastnn import models, nn
+from fastnn import models, nn, ops
 from fastnn.models.resnet import Bottleneck, ResNet
 
 TN = torch.nn
@@ -61,6 +63,25 @@ def test_preactivation_is_the_papers() -> None:
         expected.backward(torch.tensor(direction(y.shape)))
         for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert_close(p.grad, q.grad, 4000, name)
+
+
+@pytest.mark.parametrize("norm", [nn.Identity, lambda: nn.GroupNorm(4, 16)])
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_another_norm_may_take_the_place_of_a_blocks(preactivation: bool, norm: Callable[[], nn.Module]) -> None:
+    """Whatever stands there, residual and activation are applied; frozen, too."""
+    fastnn.seed(0)
+    model = models.create("resnet20", input_shape=(3, 16, 16), preactivation=preactivation)
+    block, x = model.layer1[0], fastnn.tensor(normal(0, 2, 16, 8, 8))
+    block.bn1, block.bn2 = norm(), norm()
+    if preactivation:
+        expected = block.conv2(ops.relu(block.bn2(block.conv1(ops.relu(block.bn1(x)))))) + x
+        model.bn1 = nn.GroupNorm(4, 64)
+    else:
+        expected = ops.relu(block.bn2(block.conv2(ops.relu(block.bn1(block.conv1(x))))) + x)
+    assert_close(block(x), expected, 10)
+    model.eval()
+    images = fastnn.tensor(normal(1, 2, 3, 16, 16))
+    assert_close(nn.frozen(model)(images), model(images), 4000)
 
 
 @pytest.mark.parametrize("preactivation", [False, True])

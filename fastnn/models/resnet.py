@@ -74,7 +74,7 @@ class PreactivationBlock(nn.Module):
             self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        active: Tensor = self.bn1(x, None, "relu")
+        active: Tensor = nn.in_turn([self.bn1], x, activation="relu")
         shortcut = x if self.downsample is None else self.downsample(active)
         y: Tensor = self.conv2(nn.in_turn([self.conv1, self.bn2], active, activation="relu")) + shortcut
         return y
@@ -147,7 +147,7 @@ class ResNet(nn.Module):
         for i in range(self.stages):
             x = getattr(self, f"layer{i + 1}")(x)
         if self.preactivation:
-            x = self.bn1(x, None, "relu")
+            x = nn.in_turn([self.bn1], x, activation="relu")
         logits: Tensor = self.fc(ops.flatten(self.avgpool(x)))
         return logits
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops, recording
-from ..arguments import number, other_word
+from ..arguments import number, other_word, shown
+from ..ops.activation import ACTIVATIONS, in_epilogue
 from ..tensor import Tensor
 from .module import Module, Parameter
 from .sizes import checked_size
@@ -153,6 +155,43 @@ def absorb(module: Module, following: Sequence[Module], *kinds: type[Module]) ->
     if following and type(following[0]) in kinds and following[0].activation is not None and not module._hooks and not following[0]._hooks:
         return 1, {"activation": following[0].activation}
     return 0, {}
+
+
+_ACTIVATIONS = (ReLU, SiLU, GELU, Sigmoid, Tanh, LeakyReLU, PReLU, ELU, SELU, Softplus)
+
+
+def finished(y: Any, residual: Tensor | None, activation: str = "none", norm: Module | None = None) -> Tensor:
+    """activation(norm(y) + residual), where the layer that made y does not do it in its own pass."""
+    if norm is not None:
+        return norm(y, residual, activation)  # type: ignore[no-any-return]
+    if residual is not None:
+        if getattr(residual, "shape", None) != y.shape:
+            raise ValueError(f"cannot add the residual {shown(residual)} to a result of shape {y.shape}; expected a Tensor of that shape")
+        y = ops.add(y, residual)
+    in_epilogue(activation)  # refuses a word that nobody knows
+    return ACTIVATIONS[activation](y)
+
+
+def last_of_several(module: Module, x: Any, keywords: dict[str, Any], last: dict[str, Any]) -> Any:
+    """The module with `keywords`, which absorb what follows it, and `last`. A residual or an activation that its forward does not take comes
+    behind it; a residual is added in front of an activation layer, as where that one is absorbed."""
+    here = {**last, **keywords}
+    residual = None if _takes(module, "residual") else here.pop("residual", None)
+    if residual is not None and isinstance(module, _ACTIVATIONS):
+        x, residual = finished(x, residual), None
+    activation = "none"
+    if "activation" in here and (residual is not None or not _takes(module, "activation")):
+        activation = here.pop("activation")
+    y = finished(module(x, **here), residual, activation)
+    return finished(y, None, last.get("activation", "none")) if "activation" in keywords else y
+
+
+def _takes(module: Module, word: str) -> bool:
+    """Whether its forward has an argument of that name, or takes any."""
+    code = getattr(inspect.unwrap(module.forward), "__code__", None)
+    if code is None or code.co_flags & inspect.CO_VARKEYWORDS:
+        return True
+    return word in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def absorbed(module: Module, following: Sequence[Module]) -> tuple[int, dict[str, Any]]:

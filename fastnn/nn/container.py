@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from ..arguments import integer, items, shown
-from .activation import absorbed
+from .activation import absorbed, last_of_several
 from .attributes import checked_child
 from .errors import say_who_gave
 from .module import Module
@@ -16,7 +16,7 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
     """Calls the modules one after the other, those that can as one kernel with those before them; `last` are keywords for the last one.
 
     A Conv2d or Linear takes a ReLU behind it along; a BatchNorm2d a ReLU or SiLU; a Conv2d in training a BatchNorm2d with what that takes.
-    A module with a hook runs by itself, and so does one of a class of your own.
+    A module with a hook runs by itself, and so does one of a class of your own. A residual and an activation that the last one does not take come behind it.
     """
     i = before = 0
     if not isinstance(modules, (list, tuple)):
@@ -28,7 +28,7 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
         count, keywords = absorbed(module, modules[i + 1 :])
         i, given = i + 1 + count, i
         try:
-            x = module(x, **keywords, **last) if i == len(modules) else module(x, **keywords)
+            x = last_of_several(module, x, keywords, last) if last and i == len(modules) else module(x, **keywords)
         except TypeError as error:
             say_who_gave(error, x, modules[before] if given else None)
             raise

@@ -11,7 +11,7 @@ from ..arguments import other_word
 from ..ops.conv2d import Padding, Pair, resolve_padding
 from ..tensor import Tensor
 from . import init
-from .activation import ReLU, absorb
+from .activation import ReLU, absorb, finished
 from .batchnorm import BatchNorm2d
 from .errors import wrong_channels
 from .module import Module, Parameter
@@ -26,7 +26,7 @@ class Conv2d(Module):
     (kaiming_uniform with a = sqrt 5). padding: an int, a pair, "same" (stride 1 only) or "valid"; padding_mode: "zeros", or "reflect",
     "replicate" or "circular" as in ops.pad.
     `layer(x, activation="relu")` and `layer(x, norm, residual, activation)`, with a BatchNorm2d in training, do what follows along with it;
-    Sequential and `nn.in_turn` call it so.
+    Sequential and `nn.in_turn` call it so. A BatchNorm2d in evaluation, or a residual without one, comes behind it.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Conv2d(Module):
         return x, geometry
 
     def forward(self, x: Tensor, norm: BatchNorm2d | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+        if residual is not None if norm is None else not norm.training:
+            return finished(Conv2d.forward(self, x), residual, activation, norm)
         x, geometry = self.placed(x)
         if norm is None:
             return ops.conv2d(x, self.weight, self.bias, **geometry, activation=activation)
@@ -90,10 +92,8 @@ class Conv2d(Module):
     def extra_repr(self) -> str:
         r, s = self.kernel_size
         parts = [f"{self.in_channels}->{self.out_channels}, {r}x{s}"]
-        parts += (
-            [f"stride {self.stride[0]}" if self.stride[0] == self.stride[1] else f"stride {self.stride}"] if self.stride != (1, 1) else []
-        )
-        p = self.padding
+        p, steps = self.padding, self.stride
+        parts += [f"stride {steps[0] if steps[0] == steps[1] else steps}"] if steps != (1, 1) else []
         parts += [f"padding {p[0] if isinstance(p, tuple) and p[0] == p[1] else p}"] if p not in ((0, 0), "valid") else []
         parts += [f"dilation {self.dilation}"] if self.dilation != (1, 1) else []
         parts += [f"groups {self.groups}"] if self.groups != 1 else []

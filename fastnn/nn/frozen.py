@@ -16,7 +16,7 @@ from ..captured import Captured
 from ..ops.cast import beside
 from ..ops.inference import conv2d_inference
 from ..tensor import Tensor, no_grad, tensor
-from .activation import GELU, ReLU, SiLU, absorb
+from .activation import GELU, ReLU, SiLU, absorb, finished
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .conv2d import Conv2d
 from .linear import Linear
@@ -85,6 +85,8 @@ class FrozenConv2d(Conv2d):
         self.__dict__.update(conv.__dict__, folds=_Folds())
 
     def forward(self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None, activation: str = "none") -> Tensor:
+        if norm is not None and not _foldable(norm, BatchNorm2d, self.out_channels):
+            return norm(self.forward(x), residual, activation)  # type: ignore[no-any-return]
         x, geometry = self.placed(x)
         weight, bias = self.folds.of(self, norm, x)
         stay = self.weights_stay
@@ -109,6 +111,8 @@ class FrozenLinear(Linear):
     def forward(self, x: Tensor, activation: str = "none", norm: BatchNorm1d | None = None, residual: Tensor | None = None) -> Tensor:
         if not x.shape or x.shape[-1] != self.in_features:
             return super().forward(x)  # which refuses it
+        if residual is not None and norm is None:
+            return finished(self.forward(x), residual, activation)
         if norm is None:
             return ops.linear(x, *self.folds.of(self, None, x), activation=activation)
         if x.ndim != 2 or residual is not None:  # the channels of a batch norm are then not the features
