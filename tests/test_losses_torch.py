@@ -341,6 +341,21 @@ def x(*shape: int) -> fastnn.Tensor:
         (lambda: nn.HuberLoss()(normal(0, 3), x(3)), TypeError, "expected a Tensor, got numpy.ndarray"),
         (lambda: nn.MSELoss()(x(3), fastnn.tensor([1, 2, 3])), TypeError, "target has dtype int64; expected float32"),
         (
+            lambda: ops.cross_entropy(x(3, 4), fastnn.tensor([0, 1, 2]), fastnn.tensor(normal(0, 4), "float64")),
+            TypeError,
+            "^cross_entropy: logits has dtype float32, weight has dtype float64; expected the same for all",
+        ),
+        (
+            lambda: ops.nll_loss(x(3, 4), fastnn.tensor([0, 1, 2]), fastnn.tensor(normal(0, 4), "float64")),
+            TypeError,
+            "^nll_loss: log_probabilities has dtype float32, weight has dtype float64; expected the same for all",
+        ),
+        (
+            lambda: ops.multi_margin_loss(x(3, 4), fastnn.tensor([0, 1, 2]), weight=fastnn.tensor(normal(0, 4), "float64")),
+            TypeError,
+            "^multi_margin_loss: scores has dtype float32, weight has dtype float64; expected the same for all",
+        ),
+        (
             lambda: nn.CrossEntropyLoss()(x(3, 4), x(3, 5)),
             ValueError,
             r"labels have shape \(3, 5\), logits \(3, 4\); probabilities need the shape",

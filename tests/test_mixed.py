@@ -89,6 +89,21 @@ def test_layers_keep_bfloat16_and_their_weights_float32(make: Any, shape: tuple[
     assert max(errors) > 0, "the bits of float32: it was not narrow at all"
 
 
+def test_float32_beside_bfloat16_is_told_how_to_join_it() -> None:
+    """The remedy for a parameter of one's own; what may be float32 there is not among what differs."""
+    wide, remedy = fastnn.tensor(normal(0, 2, 3, 4, 4)), "narrows it, and leaves its gradient float32"
+    x = ops.cast(wide, "bfloat16")
+    gain = fastnn.tensor(normal(1, 1, 3, 1, 1), requires_grad=True)
+    for call, cast in ((lambda: x * gain, "b, a"), (lambda: gain * x, "a, b")):
+        with pytest.raises(TypeError, match=rf"^multiply: a has dtype .*; fastnn.ops.cast\({cast}.dtype\) {remedy}$"):
+            call()
+    (x * ops.cast(gain, x.dtype)).sum().backward()
+    assert gain.grad is not None and gain.grad.dtype == "float32"
+    expected = rf"batch_norm: x has dtype bfloat16, residual has dtype float32; .*fastnn.ops.cast\(residual, x.dtype\) {remedy}$"
+    with pytest.raises(TypeError, match=expected):
+        nn.BatchNorm2d(3)(x, wide)
+
+
 def test_statistics_of_bfloat16_are_float32(device: str) -> None:
     """Of the same numbers in float32: the same."""
     x = fastnn.tensor(normal(0, 4, 6, 5, 5), "bfloat16", device=device)

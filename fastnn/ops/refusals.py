@@ -184,20 +184,34 @@ def _of_other_device(name: str, operation: Callable[..., Any], args: tuple[Any, 
 
 
 _KIND = r"^\w+: \w+ has dtype \w+; expected"
+_FLOATS = ("float32", "float64", "bfloat16")
+_OF_WHOLE_NUMBERS = ("labels", "condition", "index", "indices")  # what is to be such, and is looked at by itself
+_WIDE = ("weight", "bias", "running_mean", "running_var")  # float32 beside bfloat16, too
 
 
 def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
     """What a kernel says of its operands, said of the arguments."""
     given = inspect.signature(operation).bind(*args, **keywords).arguments
     kinds = {name: dtype for argument, value in given.items() for name, dtype in _kinds(argument, value)}
-    whole = next((argument for argument, kind in kinds.items() if kind not in ("float32", "float64", "bfloat16")), None)
-    if whole is not None:
-        counted = "; x.numpy() has sum() and mean() of any type" if name in ("sum", "mean") else "; fastnn.tensor(x, 'float32') makes one"
-        return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64{counted}")
-    if len(set(kinds.values())) <= 1:
+    floats = {argument: kind for argument, kind in kinds.items() if kind in _FLOATS}
+    if len(set(floats.values())) > 1:
+        return _of_several_dtypes(name, floats)
+    whole = next((argument for argument in kinds if argument not in floats and argument not in _OF_WHOLE_NUMBERS), None)
+    if whole is None:
         return None
-    listed = ", ".join(f"{argument} has dtype {kind}" for argument, kind in kinds.items())
-    return TypeError(f"{name}: {listed}; expected the same for all; fastnn.tensor(array, 'float32') makes one, model.double() a model")
+    counted = "; x.numpy() has sum() and mean() of any type" if name in ("sum", "mean") else "; fastnn.tensor(x, 'float32') makes one"
+    return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64{counted}")
+
+
+def _of_several_dtypes(name: str, floats: dict[str, str]) -> Exception:
+    remedy = "fastnn.tensor(array, 'float32') makes one, model.double() a model"
+    if set(floats.values()) == {"float32", "bfloat16"}:
+        apart = {argument: kind for argument, kind in floats.items() if argument not in _WIDE}
+        floats = apart if len(set(apart.values())) > 1 else floats
+        narrow, wide = (next(argument for argument, kind in floats.items() if kind == one) for one in ("bfloat16", "float32"))
+        remedy = f"fastnn.ops.cast({wide}, {narrow}.dtype) narrows it, and leaves its gradient float32"
+    listed = ", ".join(f"{argument} has dtype {kind}" for argument, kind in floats.items())
+    return TypeError(f"{name}: {listed}; expected the same for all; {remedy}")
 
 
 def _kinds(argument: str, value: Any) -> list[tuple[str, str]]:
