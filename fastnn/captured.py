@@ -278,8 +278,8 @@ def attributes(holder: Any) -> dict[str, Any]:
 
 
 def settings(module: Any) -> tuple[Any, ...]:
-    """What a module is made of: attributes (its mode, parameters, buffers and modules below among them), and the order of these modules."""
-    return attributes(module), tuple(module._modules)
+    """What a module is made of: its class, attributes (its mode, parameters, buffers and modules below among them), and the order of these modules."""
+    return type(module), attributes(module), tuple(module._modules)
 
 
 class _Take:

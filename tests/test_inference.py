@@ -232,7 +232,7 @@ def test_what_another_library_writes_is_predicted_with() -> None:
     np.testing.assert_allclose(after, eagerly(t, data), rtol=1e-4)
 
 
-@pytest.mark.parametrize("change", ["a tied weight", "the order of layers"])
+@pytest.mark.parametrize("change", ["a tied weight", "the order of layers", "a class"])
 def test_what_a_model_is_made_of_is_predicted_with(change: str) -> None:
     fastnn.seed(0)
     first, second, third = (nn.Linear(48, 48) for _ in range(3))
@@ -242,6 +242,8 @@ def test_what_a_model_is_made_of_is_predicted_with(change: str) -> None:
     before = t.predict(data)
     if change == "a tied weight":
         third.weight = second.weight
+    elif change == "a class":
+        model[5].__class__ = nn.SiLU
     else:
         for name, layer in list(model._modules.items())[2:3] + list(model._modules.items())[4:]:  # Tanh comes before Sigmoid then
             delattr(model, name)
