@@ -366,6 +366,17 @@ def test_no_gradients_and_bad_input() -> None:
         nn.frozen(net, replay="sometimes")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "bool", *(["float64"] if DEVICE == "cpu" else [])])
+def test_inputs_of_other_dtypes_are_refused_as_by_the_model(dtype: str) -> None:
+    net, x = made(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())), fastnn.tensor(np.ones((2, 3, 5, 5)), dtype, device=DEVICE)
+    said = []
+    for call in (net, nn.frozen(net)):
+        with pytest.raises(TypeError, match=r"^0 \(Conv2d\(3->4, 3x3\)\): conv2d: x has dtype .*fastnn.tensor\(") as refused:
+            call(x)
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+
+
 def test_a_forward_put_in_place_is_not_replayed() -> None:
     net, factor = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU()), [1.0]
     net[2].forward = lambda x: ops.relu(x) * factor[0]  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from .. import _C, ops, recording
 from ..arguments import instance, one_of
 from ..captured import Captured
 from ..ops.cast import beside
-from ..ops.inference import conv2d_inference
+from ..ops.inference import conv2d as conv2d_inference
 from ..tensor import Tensor, no_grad, tensor
 from .activation import GELU, ReLU, SiLU, absorb, finished
 from .batchnorm import BatchNorm1d, BatchNorm2d

@@ -1,4 +1,4 @@
-"""A convolution as inference runs it: residual and activation in its epilogue, and nothing kept for backward."""
+"""A convolution as inference runs it: residual and activation in its epilogue, and nothing kept for backward. Errors call it as the user does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from .. import _C
 from ..tensor import Tensor
 from .cast import like
 from .conv2d import Padding, Pair, arguments_of, geometry
+from .refusals import explained
 
 
-def conv2d_inference(
+@explained
+def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
