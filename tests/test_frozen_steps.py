@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 from test_frozen import images, made, off_by, plain, same
 
 import fastnn
 from fastnn import _C, Tensor, data, nn, ops, optim, train
+from fastnn.nn.frozen import folded
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")  # with them every call is eager
 
@@ -38,6 +43,27 @@ def test_the_first_call_may_stand_within_a_captured_step(kind: str) -> None:
     assert all(same(step(x), expected) for _ in range(3)) and step._takes[0].runs == 3
     assert all(same(fast(x), expected) for _ in range(4)) and same(step(x), expected)
     assert "replayed" in fast.form and off_by(fast(x[:1]).numpy(), expected[:1].numpy()) < 1e-5
+
+
+def test_of_two_threads_that_fold_at_once_the_first_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a step that is recorded twice would find other weights the second time."""
+    fast, x, begun, go = nn.frozen(made(normalised)), images(2, 3, 8, 8), threading.Event(), threading.Event()
+    slow = threading.Thread(target=fast, args=(x,))
+
+    def folded_slowly(*given: Any) -> Any:
+        result = folded(*given)
+        if threading.current_thread() is slow:
+            begun.set(), go.wait(60)
+        return result
+
+    def step(x: Tensor) -> Tensor:
+        y = fast(x) * 1.0
+        go.set(), slow.join()
+        return y
+
+    monkeypatch.setattr(sys.modules["fastnn.nn.frozen"], "folded", folded_slowly)
+    slow.start(), begun.wait(60)
+    assert same(fastnn.capture(step)(x), fast(x) * 1.0)
 
 
 class Taught(nn.Module):

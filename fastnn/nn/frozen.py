@@ -63,7 +63,7 @@ class _Folds(dict[tuple[Norm | None, str], Affine]):
             return _of_products(layer, norm, x)
         if (norm, x.dtype) not in self:
             with recording.paused():  # what is made while a step is recorded has no bytes, and is that step's alone
-                self[norm, x.dtype] = _of_products(layer, norm, x)
+                self.setdefault((norm, x.dtype), _of_products(layer, norm, x))  # another thread may have come before
         return self[norm, x.dtype]
 
     @property
