@@ -28,7 +28,7 @@ Axis = int | Sequence[int] | None
 
 def run_backward(tensor: Tensor, gradient: Array) -> None:
     """Newest operation first: every consumer of a result has a higher serial number than its producer."""
-    taken: set[int] = set()
+    taken = {gradient.data_ptr} if recording.under_way else set()  # a recorded seed is the same array in each replay
     if tensor._op is None:
         _accumulate(tensor, gradient, taken)
         return

@@ -38,7 +38,10 @@ _BY_NAME = "options behind lr are given by name"
 
 
 def _zeros_like(p: Tensor) -> Tensor:
-    return broadcast_to(Tensor(_C.constant(np.zeros((1,) * p.ndim, p.dtype), p.device)), p.shape)
+    zero = Tensor(_C.constant(np.zeros((1,) * p.ndim, p.dtype), p.device))
+    if p.size == 1:  # nothing to repeat; a recorded constant is the same array in each replay
+        return Tensor(zero._array.to(p.device))
+    return broadcast_to(zero, p.shape)
 
 
 class Optimizer:
