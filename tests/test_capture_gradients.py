@@ -1,4 +1,4 @@
-"""Gradients of a captured step are a leaf's own: neither the seed of backward() nor zeros that it began with."""
+"""Gradients of a captured step are a leaf's own: neither the seed of backward(), nor zeros that it began with, nor an argument."""
 
 from __future__ import annotations
 
@@ -89,4 +89,23 @@ def test_zeros_of_a_single_number_are_not_the_next_steps() -> None:
             assert u.grad is not None
             u.grad.copy_from(np.ones(1, np.float32))
             results.append((w.numpy().tolist(), u.item()))
+    assert results[:3] == results[3:]
+
+
+@pytest.mark.parametrize("make", PLAIN)
+def test_a_gradient_that_is_an_argument(make: Callable[[Any], optim.Optimizer]) -> None:
+    """No optimizer writes to it, whichever of its arrays the options leave out."""
+    results = []
+    for captured in (False, True):
+        w = nn.Parameter(np.ones(3, np.float32))
+        optimizer = make([w])
+
+        def step(x: fastnn.Tensor) -> None:
+            w.grad = x  # noqa: B023 (called at once)
+            optimizer.step()  # noqa: B023
+
+        run = fastnn.capture(step) if captured else step
+        for i in range(3):
+            run(fastnn.tensor([-1.0, 0.5, 2.0]) * float(i + 1))
+            results.append(w.numpy().tolist())
     assert results[:3] == results[3:]

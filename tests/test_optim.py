@@ -130,14 +130,14 @@ def test_parameters_without_a_gradient_are_left_alone(make: Callable[[Any], Any]
     kept = a.numpy().tobytes()
     b.grad = fastnn.tensor(normal(2, 5))
     optimizer.step()
-    assert a.numpy().tobytes() == kept and a._array.version == 0 and b._array.version == 1
+    assert a.numpy().tobytes() == kept and a._array.version == 0 < (stepped := b._array.version)
     assert all(key.startswith("1.") for key in optimizer.state_arrays())
     optimizer.zero_grad()
     with pytest.warns(
         UserWarning, match=rf"^{optimizer.name}.step: no parameter has a gradient, nothing changes; call loss.backward\(\) first$"
     ):
         optimizer.step()
-    assert b._array.version == 1 and optimizer.steps == 2
+    assert b._array.version == stepped and optimizer.steps == 2
 
 
 @pytest.mark.parametrize("captured", [False, True])

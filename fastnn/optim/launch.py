@@ -46,9 +46,9 @@ class Launch:
         self.w = [p._array for p in parameters]
 
     def take(self) -> None:
-        """The gradients that are there now. Where a slot is not in use one of them stands, which is not touched."""
+        """The gradients that are there now. Where a slot is not in use the weights stand: the kernel writes those in any case, and not there."""
         self.g = [p._grad._array for p in self.parameters if p._grad is not None]
-        self.state = [[g if a is None else a for a, g in zip(slot, self.g)] for slot in self.slots]
+        self.state = [[w if a is None else a for a, w in zip(slot, self.w)] for slot in self.slots]
 
     def is_again(self) -> bool:
         """Whether these are the same weights still, and each has a gradient."""
