@@ -372,10 +372,10 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     (`memory`). Arguments are Tensors, which the list reads where they lie (on a GPU: copies them to buffers of its own) and never writes to, and
     numbers, strings or None, which are part of it. Returned Tensors (alone or in tuples, lists and dicts) are copies without a history; the
     gradients of the parameters hold the last step's values until the next call.
-    Shapes, types, devices, train() or eval(), requires_grad, the modules, their order and attributes (as `==` has it, so no signs of zeros
-    within lists and no order of dicts; of lists, dicts, sets and deques the first level; not what lies inside of objects, nor of classes),
-    precision and threads make other recordings; the last 8 are kept. Updates follow the optimizer's options; a step that reads one in Python
-    takes it as an argument.
+    Shapes, types, devices, train() or eval(), requires_grad, the modules that are called, indexed or gone through, their order and attributes
+    (as `==` has it, so no signs of zeros within lists and no order of dicts; of lists, dicts, sets and deques the first level; not what lies
+    inside of objects, nor of classes), precision and threads make other recordings; the last 8 are kept. Updates follow the optimizer's options;
+    a step that reads one in Python takes it as an argument.
     What changes by step is seen: rates and schedules, step counts, dropout's draws, the counters of batch normalisation; EMA.update() and
     Lookahead where they come last. What else Python does is not: a replay does not run it. So making tensors from host data, item(), numpy(),
     bool(), hooks and gradients made outside of the step raise CaptureError with the line; side effects that cannot be seen (a list that

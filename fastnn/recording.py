@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from . import _C, scopes
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
+M = TypeVar("M")
 under_way = 0  # recordings and profiles of all threads: what is on the path of every step looks here first
 
 
@@ -277,16 +278,27 @@ def see_module(module: Any) -> int:
     return scopes.enter(module)
 
 
-def know(module: Any) -> None:
-    """A module of the step, called or run inside another one's kernel: its mode and its parameters are part of what was recorded."""
-    recorder = current()
+def know(module: M) -> M:
+    """A module of the step, called, run inside another one's kernel or looked into: its mode, its parameters and what it holds are part of what
+    was recorded. Returns it."""
+    recorder = _here.recorder if under_way else None
     if recorder is not None and id(module) not in recorder.modules:
-        for each in module.modules():
-            if each._hooks and recorder.core is not None:
-                raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
-            if id(each) not in recorder.modules:
-                recorder.modules[id(each)] = each
-                recorder.registries += [(held, dict(held)) for held in (each._buffers, each._parameters)]
+        _know_all(recorder, module)
+    return module
+
+
+def _know_all(recorder: Recorder, module: Any) -> None:
+    """With those below it: not by its own walk, which asks to be known."""
+    waiting = [module]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in recorder.modules:
+            continue
+        if each._hooks and recorder.core is not None:
+            raise _C.CaptureError(f"{type(each).__name__} has a forward hook: Python that a replay would not run")
+        recorder.modules[id(each)] = each
+        recorder.registries += [(held, dict(held)) for held in (each._buffers, each._parameters)]
+        waiting += each._modules.values()
 
 
 def see_leaf(leaf: Tensor, *, asks: bool = False) -> None:

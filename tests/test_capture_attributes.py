@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,10 @@ pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
 class Listed(list[float]):
     pass
+
+
+def by_number(layers: list[nn.Module]) -> nn.ModuleDict:
+    return nn.ModuleDict({str(i): layer for i, layer in enumerate(layers)})
 
 
 def test_a_penalty_with_other_factors_is_seen() -> None:
@@ -176,6 +182,58 @@ def test_the_order_of_layers_is_seen() -> None:
         name = next(name for name, layer in model._modules.items() if layer is first)
         delattr(model, name)
         setattr(model, name, first)
+
+
+def scaled(x: fastnn.Tensor, by: fastnn.Tensor) -> fastnn.Tensor:
+    return x * (by**2).sum()
+
+
+TAKEN: dict[str, tuple[Callable[[list[nn.Module]], Any], Callable[[Any, fastnn.Tensor], fastnn.Tensor]]] = {
+    "iterated": (nn.ModuleList, lambda m, x: functools.reduce(lambda x, layer: layer(x), m, x)),
+    "indexed": (nn.ModuleList, lambda m, x: m[-1](x)),
+    "indexed by their number": (nn.ModuleList, lambda m, x: m[len(m) - 1](x) * float(len(m))),
+    "indexed in a Sequential": (lambda layers: nn.Sequential(*layers), lambda m, x: m[1](x)),
+    "a slice": (lambda layers: nn.Sequential(*layers), lambda m, x: m[:2](x)),
+    "a slice of a list": (nn.ModuleList, lambda m, x: m[1:][0](x)),
+    "forward": (lambda layers: nn.Sequential(*layers), lambda m, x: m.forward(x)),
+    "by name": (by_number, lambda m, x: m["1"](x)),
+    "values": (by_number, lambda m, x: functools.reduce(lambda x, layer: layer(x), m.values(), x)),
+    "items": (by_number, lambda m, x: functools.reduce(lambda x, item: item[1](x), m.items(), x)),
+    "keys": (by_number, lambda m, x: functools.reduce(lambda x, name: getattr(m, name)(x), m.keys(), x)),
+    "names": (by_number, lambda m, x: functools.reduce(lambda x, name: getattr(m, name)(x), m, x)),
+    "a name that is there": (by_number, lambda m, x: x * float("2" in m) + float(len(m))),
+    "parameters": (nn.ModuleList, lambda m, x: functools.reduce(scaled, m.parameters(), x)),
+    "modules": (nn.ModuleList, lambda m, x: [layer for layer in m.modules() if layer is not m][-1](x)),
+    "children": (nn.ModuleList, lambda m, x: list(m.children())[-1](x)),
+    "a penalty": (nn.ModuleList, lambda m, x: x + nn.Penalty(m, l2=0.5)()),
+}
+
+
+@pytest.mark.parametrize("taken", TAKEN)
+def test_layers_that_are_taken_out_of_what_is_not_called(taken: str) -> None:
+    """One in the place of another, and one more, as the last one and as the only thing that changes."""
+    fastnn.seed(0)
+    make, run = TAKEN[taken]
+    layers, x = make([nn.Linear(3, 3), nn.Linear(3, 3)]), fastnn.tensor(np.linspace(-1, 2, 6, dtype=np.float32).reshape(2, 3))
+    captured = fastnn.capture(lambda x: run(layers, x).detach())
+
+    def same() -> bool:
+        return all(np.array_equal(captured(x).numpy(), run(layers, x).numpy()) for _ in range(2))
+
+    named = isinstance(layers, nn.ModuleDict)
+    assert same() and same() and len(captured._takes) == 1
+    layers["1" if named else 1] = nn.Linear(3, 3)
+    assert same()
+    setattr(layers, "2", nn.Linear(3, 3))
+    assert same()
+
+
+def test_a_list_that_holds_nothing_yet() -> None:
+    layers, x = nn.ModuleList(), fastnn.tensor([-1.0, 2.0])
+    captured = fastnn.capture(lambda x: functools.reduce(lambda x, layer: layer(x), layers, x * 2.0))
+    assert captured(x).numpy().tolist() == [-2, 4]
+    layers.append(nn.ReLU())
+    assert captured(x).numpy().tolist() == [0, 4]
 
 
 def test_an_option_that_lies_where_another_lay() -> None:

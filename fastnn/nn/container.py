@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
+from .. import recording
 from ..arguments import integer, items, shown
 from .activation import absorbed, last_of_several
 from .attributes import checked_child
@@ -38,10 +39,10 @@ def in_turn(modules: Sequence[Module], x: Any, **last: Any) -> Any:
 
 class _Numbered(Module):
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(recording.know(self)._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
+        return iter(recording.know(self)._modules.values())
 
     @overload
     def __getitem__(self, index: int) -> Module: ...
@@ -49,10 +50,10 @@ class _Numbered(Module):
     def __getitem__(self, index: slice) -> _Numbered: ...
     def __getitem__(self, index: int | slice) -> Module:
         if not isinstance(index, slice):
-            found: Module = list(self._modules.values())[self._place(index)]
+            found: Module = list(self)[self._place(index)]
             return found
         part = type(self)()
-        for module in list(self._modules.values())[index]:
+        for module in list(self)[index]:
             part.append(module)
         return part
 
@@ -66,7 +67,7 @@ class _Numbered(Module):
         self._modules.update({str(i): module for i, module in enumerate(modules)})
 
     def append(self, module: Module) -> None:
-        self._modules[str(len(self))] = checked_child(self, module, len(self))
+        self._modules[str(len(self._modules))] = checked_child(self, module, len(self._modules))
 
     def _place(self, index: int) -> int:
         place = integer(type(self).__name__, "index", index)
@@ -84,7 +85,7 @@ class Sequential(_Numbered):
             self.append(module)
 
     def forward(self, x: Any) -> Any:
-        return in_turn(list(self._modules.values()), x)
+        return in_turn(list(recording.know(self)._modules.values()), x)
 
 
 class ModuleList(_Numbered):

@@ -143,7 +143,7 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and all below it, each once, with dotted names."""
         seen: set[int] = set()
-        stack: list[tuple[str, Module]] = [(text("named_modules", "prefix", prefix), self)]
+        stack: list[tuple[str, Module]] = [(text("named_modules", "prefix", prefix), recording.know(self))]
         while stack:
             name, module = stack.pop()
             if id(module) in seen:
@@ -156,7 +156,7 @@ class Module:
         return (m for _, m in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        return ((n, m) for n, m in self._modules.items() if m is not None)
+        return ((n, m) for n, m in recording.know(self)._modules.items() if m is not None)
 
     def children(self) -> Iterator[Module]:
         return (m for _, m in self.named_children())
@@ -250,8 +250,7 @@ class Module:
 
     def to(self: M, device: str) -> M:
         """Moves parameters and buffers of a float type to a device ("cpu", "cuda", "cuda:1"), gradients are forgotten. Counters stay with
-        the CPU, which counts. An optimizer made before
-        keeps its parameters and follows them."""
+        the CPU, which counts. An optimizer made before keeps its parameters and follows them."""
         there = devices.resolve(device)
         for value in self._state().values():
             if value.dtype in ("float32", "float64") and value.device != there:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 
+from .. import recording
 from ..arguments import instance, text
 from .attributes import checked_child, checked_name
 from .module import Module
@@ -32,7 +33,7 @@ class ModuleDict(Module):
             raise KeyError(str(error)) from None
 
     def __getitem__(self, name: str) -> Module:
-        return self._modules[self._known(name)]
+        return self._seen[self._known(name)]
 
     def __delitem__(self, name: str) -> None:
         del self._modules[self._known(name)]
@@ -42,20 +43,25 @@ class ModuleDict(Module):
             raise KeyError(f"ModuleDict: there is no module {name!r}; there are {', '.join(self._modules) or 'none'}")
         return name
 
+    @property
+    def _seen(self) -> dict[str, Module]:
+        """They are part of a step that is recorded and looks at them, whether it calls this module or not."""
+        return recording.know(self)._modules
+
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._seen)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._seen)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._modules
+        return name in self._seen
 
     def keys(self) -> KeysView[str]:
-        return self._modules.keys()
+        return self._seen.keys()
 
     def values(self) -> ValuesView[Module]:
-        return self._modules.values()
+        return self._seen.values()
 
     def items(self) -> ItemsView[str, Module]:
-        return self._modules.items()
+        return self._seen.items()
