@@ -16,6 +16,7 @@ import numpy as np
 from . import _C, devices, random, recording
 from .arguments import integer, shown
 from .exchange import from_dlpack
+from .exclusive import Claim, owners
 from .ops.python_words import unchanged
 from .tensor import Tensor, is_grad_enabled
 from .uncopied import Uncopied
@@ -154,14 +155,24 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
     # --- all others
 
     def _replayed(self, take: _Take, outputs: list[Tensor], args: Any, keywords: Any) -> Any:
-        take.runs += 1
-        if self.verify and take.runs % self.verify == 0:
-            apart = [Tensor(t._array.to(t.device)) for t in _split(args, keywords)[0]]  # gradients of the last step are written to
-            return self._verified(take, outputs, *_with(apart, args, keywords))
-        self._run(take)
-        for after in take.afters:
-            after()
-        return take.rebuilt(outputs)
+        """As an eager step would be, refused while another thread is at one of the optimizers."""
+        claim, mine = take.claim, take.claim.owner
+        try:
+            for key in claim.keys:
+                if (owner := owners.setdefault(key, mine)) is not mine:
+                    claim.refuse_others(key, owner)
+            take.runs += 1
+            if self.verify and take.runs % self.verify == 0:
+                apart = [Tensor(t._array.to(t.device)) for t in _split(args, keywords)[0]]  # gradients of the last step are written to
+                return self._verified(take, outputs, *_with(apart, args, keywords))
+            self._run(take)
+            for after in take.afters:
+                after()
+            return take.rebuilt(outputs)
+        finally:
+            for key in claim.keys:  # no calls: behind each Ctrl-C could come
+                if key in owners and owners[key] is mine:
+                    del owners[key]
 
     def _run(self, take: _Take) -> None:
         replay = take.replay
@@ -303,6 +314,9 @@ class _Take:
         self.begun = list(recorder.begun.values())
         self.gradients = [leaf._grad._array for leaf in self.leaves if leaf._grad is not None]
         self.parts = [part for part, _ in recorder.parts]
+        stepped = {id(part.optimizer): part.optimizer for part in self.parts if hasattr(part, "optimizer")}.values()
+        first = [optimizer._parameters[0] for optimizer in stepped if optimizer._parameters]
+        self.claim = Claim("captured step", optimizer=list(stepped), parameter=first)
         self.afters, self.looks = recorder.afters, recorder.looks
         self.modules = list(recorder.modules.values())
         held = {id(t): t for m in self.modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}

@@ -8,8 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_owners: dict[int, tuple[int, str]] = {}  # by id of the object: its thread, and what that does there
+owners: dict[int, tuple[int, str]] = {}  # by id of the object: its thread, and what that does there
 os.register_at_fork(after_in_child=lambda: _only_of(threading.get_ident()))
+
+
+class Claim:
+    """Of this thread, to several parts: for what is done thousands of times in a second, and so enters it in `owners` and takes it out itself."""
+
+    def __init__(self, doing: str, **parts: list[Any]) -> None:
+        self.doing, self.owner, self.parts = doing, _owner(doing), parts
+        self.keys = tuple([id(one) for part in parts.values() for one in part])
+
+    def refuse_others(self, key: int, owner: tuple[int, str]) -> None:
+        """RuntimeError for a part that another thread has."""
+        if owner[0] != self.owner[0]:
+            raise _in_use(self.doing, next(name for name, part in self.parts.items() if key in map(id, part)), owner)
+
+
+def _owner(doing: str) -> tuple[int, str]:
+    return threading.get_ident(), f"{doing} in thread {threading.current_thread().name!r}"
+
+
+def _in_use(doing: str, name: str, owner: tuple[int, str]) -> RuntimeError:
+    return RuntimeError(f"{doing}: the {name} is in use by {owner[1]}; one at a time: wait for it, or give each thread its own")
 
 
 @contextmanager
@@ -18,23 +39,23 @@ def claimed(doing: str, *, within: bool = False, **parts: Any) -> Iterator[None]
 
     within: it may be part of a larger one of this thread, whose claim stays. A list stands for several parts of one name.
     """
-    claim = threading.get_ident(), f"{doing} in thread {threading.current_thread().name!r}"
+    claim = _owner(doing)
     named = [(name, id(one)) for name, part in parts.items() for one in (part if isinstance(part, list) else [part])]
     try:
         for name, key in named:
-            owner = _owners.setdefault(key, claim)
+            owner = owners.setdefault(key, claim)
             if owner is not claim and not (within and owner[0] == claim[0]):
-                raise RuntimeError(f"{doing}: the {name} is in use by {owner[1]}; one at a time: wait for it, or give each thread its own")
+                raise _in_use(doing, name, owner)
         yield
     finally:
         for _, key in named:  # no calls: behind each Ctrl-C could come
-            if key in _owners and _owners[key] is claim:
-                del _owners[key]
+            if key in owners and owners[key] is claim:
+                del owners[key]
 
 
 def refuse_others(doing: str, name: str, part: Any) -> None:
     """RuntimeError when another thread claimed it."""
-    owner = _owners.get(id(part))
+    owner = owners.get(id(part))
     if owner is not None and owner[0] != threading.get_ident():
         raise RuntimeError(
             f"{doing}: the {name} is in use by {owner[1]}; wait for it, or give each thread its own (copy.deepcopy, train.load_model)"
@@ -43,6 +64,6 @@ def refuse_others(doing: str, name: str, part: Any) -> None:
 
 def _only_of(thread: int) -> None:
     """In a forked child: the other threads are not there, nor is what they were doing."""
-    for part, owner in list(_owners.items()):
+    for part, owner in list(owners.items()):
         if owner[0] != thread:
-            del _owners[part]
+            del owners[part]

@@ -257,7 +257,7 @@ def test_behind_any_call_of_a_step(calls: int | None, stride: int, optimizer: st
             sys.setprofile(None)
         assert fastnn.is_grad_enabled() and recording.current() is None and recording.under_way == 0, kept.__traceback__
         del kept
-        assert not exclusive._owners and t.model[0].weight.sum().numpy().size == 1, "the core still records"
+        assert not exclusive.owners and t.model[0].weight.sum().numpy().size == 1, "the core still records"
         t.model.load_state_dict(weights), t.optimizer.load_state_dict(moments)
         t.optimizer.zero_grad()
         t.generator.draw = drawn

@@ -273,7 +273,7 @@ def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Tra
 
     @functools.wraps(fit)
     def wrapped(trainer: Trainer, /, *args: P.args, **keywords: P.kwargs) -> R:
-        with claimed("fit", model=trainer.model, optimizer=trainer.optimizer):
+        with claimed("fit", model=trainer.model, optimizer=trainer.optimizer._leaves()):
             return fit(trainer, *args, **keywords)
 
     return wrapped
