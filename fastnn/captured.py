@@ -233,9 +233,10 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                     f"capture: replay {take.runs} and the eager step differ in {name} of shape {b.shape}: the step depends on something "
                     "that its recording does not see; keep it eager, or make it an argument"
                 )
+        copies = [Tensor(t._array.to(t.device)) for t in leaves]  # as a replay gives them, of what is changed from here on, too
         for after in eager.afters:
             after()
-        return take.rebuilt([Tensor(t._array) for t in leaves])
+        return take.rebuilt(copies)
 
     @property
     def bare_replay(self) -> _C.Replay | None:

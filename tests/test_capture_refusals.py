@@ -343,3 +343,24 @@ def test_verify_finds_what_the_recording_did_not_see() -> None:
     t.run(captured, 1)
     with pytest.raises(RuntimeError, match="replay 6 and the eager step differ in array"):
         t.run(captured, 1)
+
+
+def test_verified_results_are_copies() -> None:
+    """Of what others hold, and of what comes last in the step: averages and slow weights."""
+    results = []
+    for verify in (0, 1, 2):
+        w = nn.Parameter(np.ones(3, np.float32))
+        optimizer = optim.Lookahead(optim.SGD([w], 0.1), k=1, alpha=0.5)
+
+        def step(x: fastnn.Tensor) -> tuple[fastnn.Tensor | None, ...]:
+            optimizer.zero_grad()  # noqa: B023 (called at once)
+            (w * x).sum().backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+            return w, w.grad, x  # noqa: B023
+
+        captured, x, given = fastnn.capture(step, verify=verify), fastnn.tensor([1.0, 2.0, 3.0]), []
+        for _ in range(4):
+            given += captured(x)
+            x.copy_from(x.numpy() + 1)
+        results.append([t.numpy().tolist() for t in given])
+    assert results[0] == results[1] == results[2]
