@@ -6,7 +6,6 @@ import linecache
 import os
 import threading
 import traceback
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from math import copysign
 from typing import Any
@@ -18,11 +17,11 @@ from .arguments import integer, shown
 from .exchange import from_dlpack
 from .exclusive import Claim, owners
 from .ops.python_words import unchanged
-from .tensor import Tensor, is_grad_enabled
+from .passed import flattened, parted, rebuilt, twin, with_tensors
+from .tensor import Tensor
 from .uncopied import Uncopied
 
 _MOST = 8  # recordings kept: shapes, modes, ...
-_PLAIN = (int, float, bool, str, bytes, type(None))
 
 
 class Captured(Uncopied, called="captured step", instead="copy the model and its optimizer, and capture their step anew"):
@@ -63,7 +62,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             self.busy = False
 
     def _replayed_or_recorded(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        tensors, rest = _split(args, keywords)
+        tensors, rest = parted(args, keywords)
         arrays = [t._array for t in tensors]
         for take in self._takes:
             if take.rest == rest and take.fits() and (results := self._begun(take, arrays)) is not None:
@@ -105,8 +104,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
             )
         self._takes = [t for t in self._takes if not t.stale()]
         # Arguments of their own: one that the step has by another name as well, too, is an argument here and that array there.
-        apart = [Tensor(a.to(a.device)) for a in arrays]
-        args, keywords = _with(apart, args, keywords)
+        apart = [twin(t) for t in tensors]
+        args, keywords = with_tensors(apart, args, keywords)
         takes, done = [_Take(rest, _C.Recording([t._array for t in apart], self.private)) for _ in range(2)], False
         generator = random.default_generator()
         drawn = generator.draw
@@ -163,8 +162,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                     claim.refuse_others(key, owner)
             take.runs += 1
             if self.verify and take.runs % self.verify == 0:
-                apart = [Tensor(t._array.to(t.device)) for t in _split(args, keywords)[0]]  # gradients of the last step are written to
-                return self._verified(take, outputs, *_with(apart, args, keywords))
+                apart = [twin(t) for t in parted(args, keywords)[0]]  # gradients of the last step are written to
+                return self._verified(take, outputs, *with_tensors(apart, args, keywords))
             self._run(take)
             for after in take.afters:
                 after()
@@ -221,7 +220,7 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
         with recording.Recorder(None) as eager:
             result = self.step_fn(*args, **keywords)
         leaves: list[Tensor] = []
-        shape = _flatten(result, leaves)
+        shape = flattened(result, leaves)
         theirs = [*written, *(t._array for t in leaves), *(leaf.grad._array for leaf in take.leaves if leaf.grad is not None)]
         names = [*(f"array {i} that the step changes" for i in range(len(written))), *(f"result {i}" for i in range(len(leaves)))]
         names += [f"gradient {i}" for i in range(len(take.leaves))]
@@ -308,7 +307,7 @@ class _Take:
         """What the step left behind. arguments: where they lie, themselves and under other shapes."""
         recorder, self.draws = self.recorder, draws
         returned: list[Tensor] = []
-        self.shape = _flatten(result, returned)
+        self.shape = flattened(result, returned)
         self.results = [t._array for t in returned]
         self.leaves = [leaf for leaf, _ in recorder.leaves.values() if leaf._grad is not None]
         self.bare = [leaf for leaf, _ in recorder.leaves.values() if leaf._grad is None]  # which the step cleared
@@ -368,7 +367,7 @@ class _Take:
         )
 
     def rebuilt(self, outputs: list[Tensor]) -> Any:
-        return _rebuild(self.shape, iter(outputs))
+        return rebuilt(self.shape, iter(outputs))
 
 
 def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
@@ -405,67 +404,6 @@ def capture(step_fn: Callable[..., Any], *, verify: int = 0) -> Captured:
     if not callable(step_fn) or isinstance(step_fn, type):
         raise TypeError(f"capture: step_fn must be a function that does a training step, got {shown(step_fn)}")
     return Captured(step_fn, integer("capture", "verify", verify, 0))
-
-
-# --- arguments and results
-
-
-def _split(args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[list[Tensor], Any]:
-    tensors: list[Tensor] = []
-    rest: list[Any] = [is_grad_enabled()]
-    for value in args if not keywords else (*args, *keywords.values()):
-        if isinstance(value, Tensor):
-            tensors.append(value)
-            rest.append(value.requires_grad)
-        elif isinstance(value, _PLAIN):
-            rest.append((type(value), value.hex() if isinstance(value, float) else value))  # -0.0 equals 0.0, NaN not itself
-        else:
-            raise TypeError(
-                f"a captured step takes Tensors, numbers, strings and None; got {type(value).__name__}; fastnn.tensor(array) makes one"
-            )
-    if keywords:
-        rest.append(tuple(keywords))
-    return tensors, rest
-
-
-def _with(tensors: list[Tensor], args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of `_split`, with these Tensors for theirs."""
-    others = iter(tensors)
-    given = [next(others) if isinstance(value, Tensor) else value for value in (*args, *keywords.values())]
-    return tuple(given[: len(args)]), dict(zip(keywords, given[len(args) :]))
-
-
-def _flatten(value: Any, into: list[Tensor]) -> Any:
-    """The result without its Tensors, which are appended to `into`."""
-    if isinstance(value, Tensor):
-        into.append(value)
-        return Tensor
-    kind, base = type(value), next((base for base in (tuple, list, dict) if isinstance(value, base)), None)
-    if base is not None and not (hasattr(kind, "_make") or kind in (OrderedDict, defaultdict) or _made_as(kind, base)):
-        raise _C.CaptureError(f"the step returns a {kind.__name__}, which is made in a way of its own; expected a {base.__name__}")
-    if base is dict:
-        return kind, {key: _flatten(v, into) for key, v in value.items()}, *([value.default_factory] if kind is defaultdict else [])
-    if base is not None:
-        return kind, [_flatten(v, into) for v in value]
-    if isinstance(value, _PLAIN):
-        return type(value), value
-    raise _C.CaptureError(f"the step returns a {type(value).__name__}; expected Tensors, numbers, None, or tuples, lists and dicts of them")
-
-
-def _rebuild(shape: Any, tensors: Any) -> Any:
-    if shape is Tensor:
-        return next(tensors)
-    kind, value, *factory = shape
-    if isinstance(value, dict):
-        return kind(*factory, {key: _rebuild(v, tensors) for key, v in value.items()})
-    if isinstance(value, list):
-        return getattr(kind, "_make", kind)([_rebuild(v, tensors) for v in value])  # a named tuple takes them one by one
-    return value
-
-
-def _made_as(kind: Any, base: Any) -> bool:
-    """Whether a tuple, list or dict of one's own is made like those."""
-    return kind.__new__ is base.__new__ and kind.__init__ is base.__init__
 
 
 # --- refusals

@@ -428,3 +428,28 @@ def test_numbers_that_are_equal_and_not_the_same() -> None:
     for _ in range(3):
         assert np.isnan(captured(fastnn.tensor([1.0]), float("nan")).item())
     assert captured._takes[0].runs == 3
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_])
+def test_numbers_of_numpy(kind: Any) -> None:
+    captured = fastnn.capture(lambda x, s: (x * float(s), s))
+    for number in (kind(2), kind(1), kind(2), kind(0)):
+        y, returned = captured(fastnn.tensor([3.0]), number)
+        assert y.item() == 3.0 * float(number) and returned == number and type(returned) is kind
+    assert len(captured._takes) == (2 if kind is np.bool_ else 3) and captured(fastnn.tensor([3.0]), float(kind(1)))[0].item() == 3
+
+
+@pytest.mark.parametrize("verify", [0, 1])
+@pytest.mark.parametrize("number", [float("nan"), np.float32("nan"), -0.0, 3])
+def test_a_number_made_anew_in_each_step(number: Any, verify: int) -> None:
+    made = [type(number)(str(number)) for _ in range(8)]
+    captured = fastnn.capture(lambda x: {"y": x * 2.0, "number": made.pop()}, verify=verify)
+    for _ in range(3):
+        result = captured(fastnn.tensor([3.0]))
+        assert repr(result["number"]) == repr(number) and type(result["number"]) is type(number)
+
+
+def test_a_result_with_another_sign_of_zero_is_another() -> None:
+    zeros = [0.0, -0.0]
+    with pytest.raises(_C.CaptureError, match="they return something else"):
+        fastnn.capture(lambda x: (x, zeros.pop()))(fastnn.tensor([1.0]))

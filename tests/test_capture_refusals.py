@@ -206,6 +206,26 @@ def test_an_argument_that_requires_a_gradient_is_refused_whenever_it_comes() -> 
     assert captured._takes[0].runs == 3
 
 
+@pytest.mark.parametrize("verify", [0, 1])
+def test_what_a_module_keeps_as_an_argument_that_is_written_in_place(verify: int) -> None:
+    """Eagerly `+=` overwrites it; a replay only reads its arguments. One that is read alone may be given."""
+    norm = nn.BatchNorm1d(3)
+    norm.running_mean.copy_from(np.ones(3, np.float32))
+
+    def step(kept: fastnn.Tensor, factor: float) -> fastnn.Tensor:
+        if factor:
+            kept *= factor
+        return kept.sum()
+
+    captured = fastnn.capture(step, verify=verify)
+    for kept in (norm.running_mean, norm.requires_grad_(False).weight):
+        assert captured(kept, 0.0).item() == step(kept, 0.0).item() == 3
+        with pytest.raises(_C.CaptureError, match=r"while a step is recorded, at .*: kept \*= factor"):
+            captured(kept, 2.0)
+        assert kept.numpy().tolist() == [1, 1, 1]
+    assert captured(fastnn.tensor([1.0, 2.0]), 2.0).item() == 6, "a Tensor of nobody's: the name gets another one"
+
+
 def test_a_bad_label_is_found_before_anything_changes() -> None:
     t = Training(optimizer="adam")
     captured = fastnn.capture(t.step)
