@@ -130,6 +130,8 @@ class Captured(Uncopied, called="captured step", instead="copy the model and its
                 take.recorder.leave()
                 take.recorder.undo(refused=not done)
             generator.draw = drawn
+            if not done:
+                random.go_on_with(generator)  # the step may have called seed
         take = takes[1]
         take.make(self._memory)
         assert take.replay is not None
@@ -415,6 +417,11 @@ def _compare(first: _Take, second: _Take) -> None:
         difference = "they return something else"
     if not difference and (second.draws, len(second.looks), len(second.afters)) != (first.draws, len(first.looks), len(first.afters)):
         difference = "they draw another number of times, or end otherwise"
+    if difference and [had for _, had in first.begun] != [had for _, had in second.begun]:
+        difference += (
+            "; it began without gradients, which zero_grad(set_to_none=False) leaves alone, the second with those of the first: do one step before "
+            "the step is captured, or let zero_grad() forget them"
+        )
     if difference:
         raise _C.CaptureError(f"the first two steps are not the same: {difference}")
 

@@ -155,7 +155,7 @@ def seed(n: int) -> None:
 
 
 def go_on_with(generator: Generator) -> None:
-    """Within `using(generator)`, where somebody may have called `seed`: it is this thread's default again."""
+    """Where somebody may have called `seed`: it is this thread's default again."""
     _default.generator = generator
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import _C, nn, optim
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
 
@@ -90,6 +90,28 @@ def test_zeros_of_a_single_number_are_not_the_next_steps() -> None:
             u.grad.copy_from(np.ones(1, np.float32))
             results.append((w.numpy().tolist(), u.item()))
     assert results[:3] == results[3:]
+
+
+def test_a_first_step_that_keeps_gradients_says_what_to_do() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+
+    def step(x: fastnn.Tensor) -> fastnn.Tensor:
+        optimizer.zero_grad(set_to_none=False)
+        loss = (model(x) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    captured, x = fastnn.capture(step), fastnn.tensor(np.ones((2, 3), np.float32))
+    with pytest.raises(
+        _C.CaptureError, match=r"not the same: entry 0 .*; it began without gradients.* do one step before the step is capt"
+    ):
+        captured(x)
+    assert all(p.grad is None for p in model.parameters())
+    step(x)
+    captured(x), captured(x)
+    assert captured._takes[0].runs == 2
 
 
 @pytest.mark.parametrize("make", PLAIN)

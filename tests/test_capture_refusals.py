@@ -258,6 +258,29 @@ def test_an_error_in_the_first_step_leaves_everything() -> None:
     assert unchanged(t, before)
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_a_generator_that_a_refused_step_seeds_is_put_back(within: bool) -> None:
+    mine, dropout = fastnn.Generator(3), nn.Dropout(0.5)
+
+    def step(x: fastnn.Tensor) -> float:
+        if within:
+            x = dropout(x)
+        fastnn.seed(7)
+        return x.sum().item()
+
+    x = fastnn.tensor(np.ones(8, np.float32))
+    with fastnn.random.using(mine):
+        dropout(x)
+        with pytest.raises(_C.CaptureError, match="looks at the values"):
+            fastnn.capture(step)(x)
+        assert fastnn.random.default_generator() is mine and (mine.seed, mine.draw) == (3, 1)
+        expected = fastnn.Generator(3)
+        expected.draw = 1
+        with fastnn.random.using(expected):
+            again = dropout(x).numpy().tobytes()
+        assert dropout(x).numpy().tobytes() == again
+
+
 def test_a_buffer_that_forward_assigns_is_put_back() -> None:
     class Running(nn.Module):
         def __init__(self) -> None:
