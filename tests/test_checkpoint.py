@@ -304,9 +304,10 @@ def test_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
 def test_the_order_within_an_epoch_is_that_in_which_it_began(tmp_path: Path) -> None:
     """In another one, samples would be trained on twice and others never. A file of an early version does not say it."""
     path, training = tmp_path / "c.safetensors", blobs(100)
-    begun: dict[str, Any] = {"shuffle": True, "seed": 5}
+    prepared = {"normalize": Normalize.fit(training)}
+    begun: dict[str, Any] = {"shuffle": True, "seed": 5, **prepared}
     make("sgd").fit(Loader(training, 16, **begun), 1, callbacks=[SaveAtStep(path, 3)], **QUIET)
-    orders: list[dict[str, Any]] = [{"seed": 5}, {"shuffle": True}, {**begun, "drop_last": True}]
+    orders: list[dict[str, Any]] = [{"seed": 5, **prepared}, {"shuffle": True, **prepared}, {**begun, "drop_last": True}]
     for order in orders:
         with pytest.raises(ValueError, match="batches of 16 with shuffle=True, seed=5, drop_last=False; it cannot go on with"):
             make("sgd").fit(Loader(training, 16, **order), 1, resume=path, **QUIET)
@@ -375,7 +376,7 @@ def test_loading_a_loader_position(tmp_path: Path) -> None:
     """A Loader of one's own is resumed too."""
     training = blobs(100)
     path, end, again = tmp_path / "c", tmp_path / "end", tmp_path / "again"
-    loader = Loader(training, 16, shuffle=True, seed=5)
+    loader = Loader(training, 16, shuffle=True, seed=5, normalize=Normalize.fit(training))
     make("sgd").fit(loader, 2, callbacks=[SaveAtStep(path, 9), ModelCheckpoint(end)], **QUIET)
     make("sgd", 1).fit(loader, 2, resume=path, callbacks=[ModelCheckpoint(again)], **QUIET)
     assert state(end) == state(again)

@@ -73,7 +73,8 @@ def test_classes_of_other_names_or_in_another_order_are_refused(model: Any) -> N
 
 def test_a_model_trained_on_samples_as_they_are_evaluates_them_so() -> None:
     t = trainer()
-    t.fit(Loader(blobs(60), 16), 1, progress=False)
+    with pytest.warns(UserWarning, match="^fit: the Loader gives the images as they are"):
+        t.fit(Loader(blobs(60), 16), 1, progress=False)
     assert t.evaluate(Loader(TEST, 7))["loss"] == pytest.approx(t.evaluate(TEST)["loss"])
     with pytest.raises(ValueError, match=r"^evaluate: the loader has normalize=Normalize\(.*, the model None; give both the same"):
         t.evaluate(Loader(TEST, 7, normalize=OTHER))

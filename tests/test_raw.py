@@ -52,12 +52,25 @@ def test_bytes_by_a_second_trainer_of_a_fitted_model(fitted: train.Trainer) -> N
         other.evaluate(SET)
 
 
+def test_a_training_on_the_bytes_of_a_loader() -> None:
+    """Told of once; a Loader that says how they are prepared, if only that they stay as they are, and floats are not."""
+    t = trainer()
+    with pytest.warns(UserWarning, match=r"^fit: the Loader gives .* bytes from 0 to 255: Loader\(.*Normalize.fit\(train\)\) ") as seen:
+        t.fit(Loader(SET, 8), 1, progress=False)
+    whoever_called(seen)
+    t.fit(Loader(SET, 8), 1, progress=False)
+    for normalize in (Normalize([0.0], [1.0]), Normalize.fit(SET)):
+        trainer().fit(Loader(SET, 8, normalize=normalize), 1, progress=False)
+    trainer().fit(Loader((RAW / 255, SET.labels), 8), 1, progress=False)
+
+
 def test_what_says_how_it_is_prepared_is_not_warned_of(fitted: train.Trainer, tmp_path: Path) -> None:
     trainer(normalize=Normalize.fit(SET)).evaluate(SET)
     trainer().evaluate(Loader(SET, 8))
     trainer().evaluate((RAW / 255, SET.labels))
     of_raw = trainer()
-    of_raw.fit(Loader(SET, 8), 1, progress=False)
+    with pytest.warns(UserWarning, match="^fit: "):
+        of_raw.fit(Loader(SET, 8), 1, progress=False)
     of_raw.evaluate(SET), of_raw.predict(SET.images), of_raw.predict(fastnn.tensor(RAW))
     fitted.evaluate(SET), fitted.predict(RAW)
     fitted.predict(next(iter(Loader(SET, 8, normalize=fitted.normalize)))[0])

@@ -12,7 +12,7 @@ from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
 from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
-from .raw import remember
+from .raw import remember, warn_of_raw_training
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -27,6 +27,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
             raise ValueError(f"fit: the loader gives batches on {loader.device}, the trainer works on {trainer.device}; give both the same")
         if not same_normalize(loader.normalize, trainer.normalize):
             raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
+        warn_of_raw_training(loader, trainer.model)
     else:
         dataset = as_dataset(data, "fit: train")
         if trainer.normalize is None and len(dataset):

@@ -23,11 +23,25 @@ def remember(model: Module, normalize: Normalize | None) -> None:
 def warn_of_unfitted(what: str, data: object, loader: Loader, model: Module) -> None:
     """Before its first fit a Trainer does not know how to normalise, and with the same weights says something else than after it. A Loader
     that is given as `data` was told what to do."""
-    untold = id(model) not in _known or _known[id(model)][1] is not None  # by another Trainer's fit
-    if loader is not data and loader.normalize is None and untold and loader.dataset.of_bytes:
+    if loader is not data and loader.normalize is None and _untold(model) and loader.dataset.of_bytes:
         warn(
             f"{what}: the model got the images as they are, bytes from 0 to 255: the first fit is what finds `normalize`; "
             "without one, give Trainer(..., normalize=data.Normalize.fit(training_set))"
+        )
+
+
+def _untold(model: Module) -> bool:
+    """Whether no fit, or another Trainer's, has said how its images are prepared."""
+    return id(model) not in _known or _known[id(model)][1] is not None
+
+
+def warn_of_raw_training(loader: Loader, model: Module) -> None:
+    """What a data set's bytes are divided by, `fit` finds; those of a Loader of one's own arrive as they are, and a rate that is right for
+    values about 1 learns nothing from them. Once for a model."""
+    if loader.normalize is None and _untold(model) and loader.dataset.of_bytes:
+        warn(
+            "fit: the Loader gives the images as they are, bytes from 0 to 255: Loader(..., normalize=data.Normalize.fit(train)) prepares "
+            "them; normalize=data.Normalize([0.0], [1.0]), one of each per channel, says that they are meant to be so"
         )
 
 

@@ -48,7 +48,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     a nn.Module may have parameters (given to the optimizer, too) and buffers: checkpoints have them, the best snapshot and save_model do not.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. precision: "float32", or "bf16" for mixed
     training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: preprocessing; left
-    out, `fit` fits mean and std per channel on its training set. accumulate: batches per step, each counted by
+    out, `fit` fits mean and std per channel on its training set; a Loader has its own. accumulate: batches per step, each counted by
     what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch; a replayed step
     has all of them at once, and where memory has no room for that, or labels weigh differently, steps are eager. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
