@@ -285,6 +285,24 @@ def test_modes_come_back_as_they_were_and_normalisation_must_agree() -> None:
         trainer.fit(data.Loader(small, 16), 1, progress=False)
 
 
+def test_a_part_in_evaluation_mode_stays_so_while_the_rest_is_trained() -> None:
+    train, _ = data.digits()
+    back, head = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
+    model = nn.Sequential(back.requires_grad_(False).eval(), head)
+    before, weight = back.state_dict(), head[1].weight.numpy().copy()
+    trainer = Trainer(model, optim.SGD(head.parameters(), 0.1))
+    trainer.fit(train.take(range(64)), 2, train.take(range(64, 96)), progress=False, restore_best=False)
+    assert all((before[name] == value).all() for name, value in back.state_dict().items())
+    assert not (head[1].weight.numpy() == weight).all() and model.training and head.training and not back.training
+    back.train()
+    trainer.fit(train.take(range(64)), 1, progress=False)
+    assert not (back[1].running_mean.numpy() == before["1.running_mean"]).all()
+    model.eval()  # the whole of it: no part is meant
+    assert back[1].num_batches_tracked.item() == 1
+    trainer.fit(train.take(range(64)), 1, progress=False)
+    assert back[1].num_batches_tracked.item() == 2 and not model.training
+
+
 def test_callbacks_say_early_what_they_lack(tmp_path: Path) -> None:
     train, _ = data.digits()
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))

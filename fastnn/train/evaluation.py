@@ -31,14 +31,17 @@ _BATCH = 256
 @contextmanager
 def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     """Training or evaluation mode of the whole model, and of a loss that is a Module, inside the block; after it every module is in the mode
-    it was in before.
+    it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen.
 
     RuntimeError while another thread fits the model, whose mode that would change.
     """
     refuse_others("training" if training else "evaluation", "model", model)
     before = [(module, module.training) for part in with_loss(model, loss) for module in part.modules()]
+    frozen = [module for part in with_loss(model, loss) if training and part.training for module in part.modules() if not module.training]
     for part in with_loss(model, loss):
         part.train(training)
+    for module in frozen:
+        module.training = False
     try:
         yield
     finally:
