@@ -251,6 +251,34 @@ def test_layers_in_a_plain_list_are_told_of_once(held: Any, kind: str) -> None:
     list(model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ([nn.Parameter([1.0])], "a plain list of parameters, which Own does not have: .*; make each an attribute, an nn.Parameter$"),
+        ({"w": nn.Parameter([1.0])}, "a plain dict of parameters, which Own does not have: "),
+        ((fastnn.tensor([1.0], requires_grad=True),), "a plain tuple of parameters, which Own does not have: "),
+        (fastnn.tensor([1.0], requires_grad=True), r"a plain Tensor that requires a gradient, .*: it is .*; nn.Parameter\(held\) is one$"),
+    ],
+    ids=["list", "dict", "tuple", "tensor"],
+)
+def test_parameters_that_are_no_attributes_are_told_of_once(held: Any, said: str) -> None:
+    class Own(Listed):
+        pass
+
+    model = nn.Sequential(Own(held))
+    with pytest.warns(UserWarning, match=rf"^Own.held is {said}") as seen:
+        optim.SGD(model.parameters(), 0.1)
+    assert [one.filename for one in seen] == [__file__]
+    list(model.parameters())
+
+
+def test_tensors_that_are_no_parameters() -> None:
+    """What is shared, frozen, or made by an operation."""
+    w, frozen = nn.Parameter([1.0]), fastnn.tensor([1.0])
+    for held in ([w], {"w": w}, frozen, [frozen], w * 2.0, [w * 2.0]):
+        assert len(list(Listed(held, again=w).parameters())) == 3
+
+
 def test_what_may_be_kept_in_a_plain_list() -> None:
     teacher, twice = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
     parent = nn.Module()
