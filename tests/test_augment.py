@@ -152,7 +152,7 @@ def test_steps_follow_each_other(steps: list[Any]) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize(("shape", "steps"), [
     ((3, 7, 6), [RandomCrop(2, padding_mode="reflect"), Flip(alternating=True)]),
-    ((1, 5, 5), [Flip(), RandomCrop(3, padding_mode="constant", fill=9)]),
+    ((1, 5, 5), [Flip(), RandomCrop(3, size=5, padding_mode="constant", fill=9)]),
     ((3, 6, 6), [RandomCrop(1, size=4, padding_mode="edge")]),
     ((2, 4, 5), [RandomCrop(1, size=(6, 3), fill=(1.0, 2.0)), Flip(0.7)]),
 ], ids=["reflect and flip", "flip and fill", "edge, smaller", "fill by channel"])  # fmt: skip
@@ -215,6 +215,23 @@ def test_augmentation_of_ones_own() -> None:
     up = np.concatenate([images[:, :, 1:], images[:, :, -1:]], 2)
     chosen = np.array(words(30, 0, 1)) >= 2**31
     assert 5 < chosen.sum() < 25 and (x.numpy() == np.where(chosen[:, None, None, None], up, images)).all()
+
+
+def test_a_crop_by_torchvisions_arguments() -> None:
+    """Whose first one is the size."""
+    with pytest.raises(
+        TypeError, match=r"^RandomCrop: 32 is one argument too many by its place; the first is the padding: .*\(4, size=32\)"
+    ):
+        RandomCrop(32, padding=4)  # type: ignore[misc]
+    with pytest.raises(TypeError, match=r"^RandomCrop: padding must be a number, got \(5, 5\); the first is the padding"):
+        RandomCrop((5, 5))  # type: ignore[arg-type]
+    for padding in (3, 6):
+        with pytest.raises(
+            ValueError, match=rf"^RandomCrop: padding {padding} is half .*\(7, 6\) or more; RandomCrop\(size={padding}\) is a w"
+        ):
+            next(iter(Loader(noise(), 4, augment=RandomCrop(padding))))
+    for meant in (RandomCrop(2), RandomCrop(6, size=(7, 6)), RandomCrop(size=5)):
+        next(iter(Loader(noise(), 4, augment=meant)))
 
 
 def test_bad_arguments() -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..arguments import flag, integer, number, numbers, one_of, shown, unwrapped
 from ..described import Described
+from ..other_names import told
 from .frames import Draws, Fill, Frames, Size
 
 BORDERS = ("constant", "edge", "reflect")
@@ -39,11 +40,17 @@ class RandomCrop(Augmentation):
     """A window of `size` (that of the image unless given) at a random place of the image with `padding` pixels added on each side.
 
     padding_mode: "constant" (pixels of the raw value `fill`, one for all channels or one each), "edge" (the outermost pixels again) or
-    "reflect" (mirrored about them), as torchvision's. ValueError when the window is larger than the padded image.
+    "reflect" (mirrored about them), as torchvision's. ValueError when the window is larger than the padded image, and for a padding of half of
+    the image and more without a size: torchvision's first argument is the size, here RandomCrop(size=28).
     """
 
     streams = 2
 
+    @told(
+        {},
+        several="the first is the padding: RandomCrop(4) shows images in their own size, RandomCrop(4, size=32) in another",
+        number="padding",
+    )
     def __init__(self, padding: int = 0, *, size: int | Size | None = None, padding_mode: str = "constant", fill: Fill = 0.0) -> None:
         self.padding, self.size = (
             integer("RandomCrop", "padding", padding, 0, 2**31),
@@ -52,6 +59,11 @@ class RandomCrop(Augmentation):
         self.padding_mode, self.fill = checked_border("RandomCrop", padding_mode), checked_fill("RandomCrop", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
+        if self.size is None and self.padding > 1 and 2 * self.padding >= min(frames.size):
+            raise ValueError(
+                f"RandomCrop: padding {self.padding} is half of images of {frames.size} or more; RandomCrop(size={self.padding}) is a window of "
+                f"that size, and size={frames.size} says that such a padding is meant"
+            )
         size = self.size or frames.size
         down, right = (n + 2 * self.padding - window + 1 for n, window in zip(frames.size, size))
         if down < 1 or right < 1:
