@@ -303,6 +303,51 @@ def test_gradcheck_names_the_input() -> None:
         fastnn.gradcheck(Second.apply, [normal(0, 3), normal(1, 3)])
 
 
+def test_gradcheck_of_a_module_looks_at_its_parameters() -> None:
+    class Scale(nn.Module):
+        def __init__(self, backward: Any) -> None:
+            super().__init__()
+            self.weight, self.frozen = nn.Parameter(normal(2, 3)), nn.Parameter(normal(3, 3))
+            self.norm = nn.BatchNorm1d(3)
+            self.frozen.requires_grad = False
+            self.product = type("Product", (Function,), {"forward": staticmethod(product), "backward": staticmethod(backward)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.product.apply(self.norm(x), self.weight) * self.frozen
+
+    def product(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x * w
+
+    def right(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        return dy * w, (dy * x).sum(0)
+
+    def wrong(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+        return right(ctx, dy)[0], right(ctx, dy)[1] * 2.0
+
+    x = normal(0, 4, 3)
+    for backward in (right, wrong):
+        layer = Scale(backward)
+        layer.weight.grad = fastnn.tensor(np.ones(3))
+        before, arrays = layer.state_dict(), [t._array for t in layer._state().values()]
+        if backward is right:
+            assert fastnn.gradcheck(layer, [x])
+        else:
+            with pytest.raises(
+                AssertionError, match=r"^gradcheck: parameter weight, element \(0,\): backward .*\(of the result's projection, "
+            ):
+                fastnn.gradcheck(layer, [x])
+        assert all((before[name] == value).all() for name, value in layer.state_dict().items())
+        assert all(t._array is a and t.dtype != "float64" for t, a in zip(layer._state().values(), arrays))
+        assert layer.weight.grad is not None and layer.weight.grad.numpy().tolist() == [1, 1, 1] and layer.norm.weight.grad is None
+
+
+def test_gradcheck_of_one_number_shows_its_gradient() -> None:
+    with pytest.raises(AssertionError, match=r"element \(0,\): backward gives -6, central difference 6(\.\d+)?$|5\.9999\d+$"):
+        fastnn.gradcheck(lambda x: distorted(lambda g: -g).apply(x).sum(), [np.array([3.0])])
+
+
 def test_gradcheck_that_compares_nothing_is_refused() -> None:
     w = nn.Parameter(np.ones(3), dtype="float64")
     with pytest.raises(
