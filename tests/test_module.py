@@ -214,6 +214,28 @@ def test_load_state_dict_is_all_or_nothing() -> None:
     assert np.array_equal(net.scale.numpy(), before["scale"])
 
 
+def test_what_a_state_lacks_or_has_too_much_is_returned() -> None:
+    net, theirs = Block(2), TheirBlock(2)
+    state = net.state_dict()
+    assert net.load_state_dict(state) == ([], [])
+    partly = {**{name: value for name, value in state.items() if not name.startswith("conv.")}, "head.bias": np.zeros(2)}
+    left_out = net.load_state_dict(partly, strict=False)
+    assert left_out == theirs.load_state_dict({name: torch.tensor(value) for name, value in partly.items()}, strict=False)
+    assert left_out.missing_keys == ["conv.weight", "conv.bias"] and left_out.unexpected_keys == ["head.bias"]
+    assert "bn.weight" in net.load_state_dict({}, strict=False).missing_keys
+
+
+def test_a_state_of_which_nothing_fits_is_told_of() -> None:
+    net = Block(2)
+    renamed = {f"module.{name}": value for name, value in net.state_dict().items()}
+    with pytest.warns(
+        UserWarning, match=r"^load_state_dict of Block: nothing was loaded: .* as module\.scale, .*; its own .* scale$"
+    ) as seen:
+        missing, unexpected = net.load_state_dict(renamed, strict=False)
+    assert [one.filename for one in seen] == [__file__]
+    assert len(missing) == len(renamed) - 1 and unexpected == sorted(renamed)  # less num_batches_tracked
+
+
 def test_load_state_dict_takes_tensors_of_all_kinds() -> None:
     net = nn.Linear(3, 2)
     theirs = TN.Linear(3, 2)

@@ -13,7 +13,8 @@ from ..kept import Kept, as_buffer
 from ..ops.refusals import typed
 from ..tensor import ArrayLike, Tensor, tensor
 from .attributes import GUARDED, Keeper, checked, checked_name, guarded, keepers, missing, no_forward, of_other_kind, take_in
-from .errors import checked_state, locate, refuse_what_is_no_tensor, unfit
+from .errors import locate, refuse_what_is_no_tensor
+from .state import IncompatibleKeys, load
 from .unseen import warn_of_unseen
 
 if TYPE_CHECKING:
@@ -210,24 +211,13 @@ class Module:
         """Parameters and buffers as copies in numpy arrays, with PyTorch's keys and shapes."""
         return {name: np.array(value.numpy(), order="C") for name, value in self._state().items()}
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Overwrites parameters and buffers in place from a dict of arrays (numpy, Tensors, PyTorch tensors).
 
         All or nothing: ValueError names every key that is missing, unexpected (unless strict=False), of another shape or not a number;
-        nothing is changed then.
+        nothing is changed then. Returns (missing_keys, unexpected_keys), which are what strict=False left out; it warns where that is all.
         """
-        own, state, strict = self._state(), checked_state(self, state), flag("load_state_dict", "strict", strict)
-        missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-        unexpected = sorted(k for k in state if k not in own)  # files have no order
-        values = {k: np.asarray(state[k]) for k in own if k in state}
-        wrong = [text for k, v in values.items() for text in unfit(k, v, own[k])]
-        problems = wrong + ([f"missing {', '.join(missing)}"] if strict and missing else [])
-        problems += [f"unexpected {', '.join(unexpected)}"] if strict and unexpected else []
-        if problems:
-            raise ValueError(f"load_state_dict of {type(self).__name__}: " + "; ".join(problems))
-        # all memory first, and copies of views, which may be of this module's own tensors: two of them may change places
-        for key, value in [(k, v.astype(own[k].dtype, copy=v.base is not None)) for k, v in values.items()]:
-            own[key].copy_from(value)
+        return load(self, state, strict)
 
     def train(self: M, mode: bool = True) -> M:
         """Training mode: dropout drops, batch normalisation uses the batch. Calls train(mode) of each module below, which may see to its own."""
