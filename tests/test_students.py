@@ -68,7 +68,11 @@ LABELS: dict[str, Case] = {
         TypeError,
         r"^labels have dtype <U3; .*; classes, labels = np.unique\(labels, return_inverse=True\)",
     ),
-    "from 1": (lambda: fit(X, Y + 1), ValueError, "label 3 of sample .*; labels from 1 on become class numbers by labels - 1"),
+    "from 1": (
+        lambda: fit(X, Y + 1),
+        ValueError,
+        r"label 3 of sample .*; labels from 1 on become class numbers by np.asarray\(labels\) - 1$",
+    ),
     "one output": (lambda: fit(X, (Y > 0) * 1, net(classes=1)), ValueError, "; the last layer has one output: two classes take two$"),
     "too few outputs": (lambda: fit(X, Y, net(classes=2)), ValueError, r"lies outside of \[0, 2\), the classes of the logits$"),
 }
@@ -262,7 +266,11 @@ def test_validation_is_looked_at_before_the_first_epoch() -> None:
     [
         (nn.Softmax(1), nn.CrossEntropyLoss(), "^CrossEntropyLoss takes logits: leave out the Softmax in front of it$"),
         (nn.Sigmoid(), nn.CrossEntropyLoss(), "^CrossEntropyLoss takes logits: leave out the sigmoid in front of it$"),
-        (nn.Softmax(1), nn.NLLLoss(), "^NLLLoss takes log-probabilities: put LogSoftmax behind the Softmax, or take CrossEntropyLoss$"),
+        (
+            nn.Softmax(1),
+            nn.NLLLoss(),
+            "^NLLLoss takes log-probabilities: put LogSoftmax in the place of the Softmax, or leave that out and take CrossEntropyLoss$",
+        ),
         (nn.Identity(), nn.NLLLoss(), "^NLLLoss takes log-probabilities: put LogSoftmax behind the Linear, or take CrossEntropyLoss$"),
     ],
 )
@@ -272,6 +280,19 @@ def test_an_activation_that_does_not_belong_to_the_loss(last: nn.Module, loss: A
     with pytest.warns(UserWarning, match=message):
         trainer(nn.Sequential(net(), last), loss=loss).fit((X, Y), 1, progress=False)
     loss(ops.log_softmax(net()(fastnn.tensor(X)), 1), Y)
+
+
+def test_what_is_said_of_labels_helps_with_a_loaders_too() -> None:
+    x, labels = next(iter(data.Loader((X, Y + 1), 8)))
+    with pytest.raises(ValueError, match=r"by np.asarray\(labels\) - 1$"):
+        nn.CrossEntropyLoss()(net()(x), labels)
+    nn.CrossEntropyLoss()(net()(x), np.asarray(labels) - 1)
+    for one_hot in (np.eye(3, dtype=int)[Y[:8]], fastnn.tensor(np.eye(3, dtype=int)[Y[:8]])):
+        with pytest.raises(
+            ValueError, match=r"labels have shape \(8, 3\); expected \(8,\), .*; labels.argmax\(1\) makes them of one-hot rows$"
+        ):
+            nn.CrossEntropyLoss()(net()(x), one_hot)
+        nn.CrossEntropyLoss()(net()(x), one_hot.argmax(1))
 
 
 def test_sigmoid_before_a_loss_of_logits() -> None:

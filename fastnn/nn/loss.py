@@ -92,9 +92,10 @@ class NLLLoss(Loss):
         _warn_of(
             self,
             log_probabilities,
-            ("Softmax", "sigmoid", "Linear"),
-            "log-probabilities: put LogSoftmax behind the {}, or take CrossEntropyLoss",
+            ("Softmax", "sigmoid"),
+            "log-probabilities: put LogSoftmax in the place of the {}, or leave that out and take CrossEntropyLoss",
         )
+        _warn_of(self, log_probabilities, ("Linear",), "log-probabilities: put LogSoftmax behind the {}, or take CrossEntropyLoss")
         return ops.nll_loss(log_probabilities, labels, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
 
     def count(self, labels: Any) -> float:

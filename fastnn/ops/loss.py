@@ -125,6 +125,7 @@ def checked_labels(what: str, labels: Any, shape: Shape, classes: int, ignore_in
     if values.shape != shape:
         each = "one per row of the logits" if len(shape) < 2 else f"one per pixel of the logits {(shape[0], classes, *shape[1:])}"
         hint = "; labels.reshape(-1) is that" if len(shape) == 1 and values.shape == (*shape, 1) else ""
+        hint = "; labels.argmax(1) makes them of one-hot rows" if values.shape == (*shape, classes) and len(shape) == 1 else hint
         hint = "; logits of one dimension are the classes of a single sample" if not shape and values.size != 1 else hint
         raise ValueError(f"{what}: labels have shape {values.shape}; expected {shape}, {each}{hint}")
     if isinstance(values, Tensor) and values.dtype == "int64":
@@ -147,7 +148,7 @@ def _meant(labels: np.ndarray, classes: int) -> str:
     if classes == 1:
         return "; the last layer has one output: two classes take two"
     if labels.min(initial=classes) == 1 and labels.max(initial=0) == classes:
-        return "; labels from 1 on become class numbers by labels - 1"
+        return "; labels from 1 on become class numbers by np.asarray(labels) - 1"
     return ""
 
 
