@@ -263,6 +263,14 @@ def test_models_refuse_what_they_cannot_build() -> None:
         models.create("squeezenet", input_shape=(1, 28, 28))
     with pytest.raises(ValueError, match=r"input_shape must be \(C, H, W\), three integers of at least 1, got \(28, 28\)"):
         models.create("lenet", input_shape=(28, 28))
+    for last_of, first_of in {(32, 32, 3): (3, 32, 32), (28, 28, 1): (1, 28, 28), (9, 9, 4): (4, 9, 9)}.items():
+        with pytest.raises(ValueError) as caught:
+            models.create("resnet20", input_shape=last_of)
+        words = f"must be (C, H, W), got {last_of}, channels last as it looks; expected {first_of}"
+        assert str(caught.value) == f"models.create: input_shape {words}"
+        models.create("linear", input_shape=last_of)
+    for meant in ((3, 32, 32), (64, 8, 8), (3, 32, 4), (1, 28, 28), (8, 4, 4), (8, 100, 1), (4, 4, 3)):
+        models.create("resnet20", input_shape=meant)
     with pytest.raises(ValueError, match="lenet: .*at least 4 x 4, got 3 x 28"):
         models.create("lenet", input_shape=(1, 3, 28))
     with pytest.raises(ValueError, match="vgg: .*at least 8 x 8, got 4 x 4"):
