@@ -126,12 +126,22 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         except OSError as error:
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         except Exception as error:  # whatever reading trips over, the file is at fault
-            raise CorruptFile(
-                f"{os.fspath(path)}: not a whole safetensors file of dtypes that numpy knows ({_short(error)}); restore it from a copy"
-            ) from error
+            other = _other_format(file)
+            wrong = f"not a whole safetensors file of dtypes that numpy knows ({_short(error)}); restore it from a copy"
+            raise CorruptFile(f"{os.fspath(path)}: {other or wrong}") from error
     if not sound:
         raise CorruptFile(f"{os.fspath(path)}: contents and checksum differ; restore it from a copy")
     return arrays, notes
+
+
+def _other_format(file: BinaryIO) -> str:
+    """For a file that is none of ours: what it is, by its first bytes, and how its weights come over."""
+    file.seek(0)
+    start = file.read(9)
+    pickled = start[:1] == b"\x80" and start[1:2] <= b"\x05" and start[8:] not in (b"", b"{")  # with which a header of ours begins
+    kind = "a zip file, as torch.save writes it" if start[:4] == b"PK\x03\x04" else "a pickle" if pickled else ""
+    with_torch = "model.load_state_dict(torch.load(path, weights_only=True)) takes the weights that PyTorch saved"
+    return kind and f"{kind}, where a safetensors file is expected; {with_torch}"
 
 
 def opened(path: str | os.PathLike[str]) -> io.BufferedReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import parsers
 import pytest
+import torch
 from faults import in_child, with_memory
 from test_checkpoint import QUIET
 
-from fastnn import DeviceError, data, files, models
+from fastnn import DeviceError, data, files, models, nn
 from fastnn.cli import main
 from fastnn.files import CorruptFile
 from fastnn.train import Diverged, load_model, reproduce, save_model
@@ -113,6 +115,27 @@ def test_a_shape_that_was_turned_is_seen_by_the_checksum(tmp_path: Path) -> None
     assert written.count(b"[2,3]") == 1
     path.write_bytes(written.replace(b"[2,3]", b"[3,2]"))
     with pytest.raises(CorruptFile, match="checksum"):
+        files.read(path)
+
+
+def test_files_of_pytorch_and_pickle_are_called_so(tmp_path: Path) -> None:
+    path, weights = tmp_path / "weights.pt", torch.nn.Linear(3, 2).state_dict()
+    for write, kind in (
+        (lambda: torch.save(weights, path), "a zip file, as torch.save writes it"),
+        (lambda: torch.save(weights, path, _use_new_zipfile_serialization=False), "a pickle"),
+        (lambda: path.write_bytes(pickle.dumps([1, 2])), "a pickle"),
+    ):
+        write()
+        with pytest.raises(CorruptFile) as caught:
+            load_model(path)
+        how = "model.load_state_dict(torch.load(path, weights_only=True)) takes the weights that PyTorch saved"
+        assert str(caught.value) == f"{path}: {kind}, where a safetensors file is expected; {how}"
+    torch.save(weights, path)
+    net = nn.Linear(3, 2)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    assert (net.weight.numpy() == weights["weight"].numpy()).all()
+    path.write_bytes(stored(b"{" + b" " * 382 + b"}", b"")[:-1])  # whose length begins as a pickle does
+    with pytest.raises(CorruptFile, match="not a whole safetensors file"):
         files.read(path)
 
 
