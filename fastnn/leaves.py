@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import _C, recording
 from .arguments import flag, shown
+from .warned import warn
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def _get(leaf: Tensor) -> Tensor | None:
     if recording.under_way:
         recording.read_leaf(leaf)
+    if leaf._grad is None and leaf._op is not None:
+        warn(
+            f"grad of a Tensor of shape {leaf.shape} that an operation made is None: only leaves keep one; x = x.detach() and "
+            "x.requires_grad = True, before it is used, make it a leaf"
+        )
     return leaf._grad
 
 

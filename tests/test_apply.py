@@ -35,7 +35,7 @@ def test_what_is_recorded() -> None:
     op = Multiply()
     y = apply(op, a, b)
     assert (op.needs, op.edges) == ((True, False), (a, None))
-    assert type(y) is Tensor and y.requires_grad is True and y._op is op and y.grad is None and y.shape == (2, 3)
+    assert type(y) is Tensor and y.requires_grad is True and y._op is op and y._grad is None and y.shape == (2, 3)
     assert [type(saved) for saved in op.saved] == [Array, Array] and op._versions == (0, 0)
     later = Add()
     apply(later, y, a)

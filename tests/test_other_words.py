@@ -27,6 +27,16 @@ VALUES = np.arange(12, dtype=np.float32).reshape(3, 4) % 7
         ("numel", "x.size"),
         ("tolist", r"x.numpy\(\).tolist\(\)"),
         ("softmax", r"ops.softmax\(x, ...\)"),
+        ("sign", r"np.sign\(x.numpy\(\)\), without a gradient"),
+        ("sin", r"np.sin\(x.numpy\(\)\), without a gradient"),
+        ("copy", r"fastnn.tensor\(x\), or x \+ 0.0"),
+        ("swapaxes", r"x.transpose\(\*axes\)"),
+        ("unbind", r"list\(x\)"),
+        ("new_zeros", r"fastnn.tensor\(np.zeros\(shape\)\)"),
+        ("unsqueeze", r"x\[None\], x\[:, None\]"),
+        ("topk", r"np.argsort\(-x.numpy\(\)\)\[..., :k\]"),
+        ("flip", r"x\[::-1\]"),
+        ("index_select", r"ops.take\(x, positions, axis\)"),
     ],
 )
 def test_names_of_other_libraries(name: str, here: str) -> None:
@@ -77,6 +87,13 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
     ),
     "list beside a slice": (lambda x: x[:, [0, 1]], TypeError, r"got list; ops.take\(x, positions, axis=1\) takes several"),
     "sum of a mask": (lambda x: (x > 1).sum(), TypeError, r"^sum: x has dtype bool; .*; x.numpy\(\) has sum\(\) and mean\(\) of any type"),
+    "masked by a product": (lambda x: x * (x > 1), TypeError, r"^multiply: b has dtype bool; .*, and ops.where\(mask, x, 0.0\) masks$"),
+    "in place": (lambda x: ops.relu(x, inplace=True), TypeError, "'inplace'; nothing is in place; leave it out$"),  # type: ignore[call-arg]
+    "requires_grad by place": (
+        lambda x: nn.Parameter(x, False),  # type: ignore[arg-type]
+        TypeError,
+        r"^Parameter: dtype must be a word such as 'float32', got False; by its name it is requires_grad=False$",
+    ),
     "argmax of nothing": (lambda x: x[:, :0].argmax(1), ValueError, r"^argmax over no elements: shape \(3, 0\), axis 1$"),
     "max of nothing": (lambda x: x[:, :0].max(1), ValueError, r"^max over no elements: shape \(3, 0\), axis 1$"),
     "min of nothing": (lambda x: x[:, :0].min(1), ValueError, r"^min over no elements: shape \(3, 0\), axis 1$"),
@@ -111,6 +128,35 @@ def test_a_swap_that_leaves_a_matrix_as_it_is(axes: Any) -> None:
     with pytest.warns(UserWarning, match=r"^transpose: \(0, 1\) leaves a matrix as it is; x.T ") as told:
         assert np.array_equal(tensor(VALUES).transpose(*axes).numpy(), VALUES)
     assert told[0].filename == __file__
+
+
+def test_what_is_said_of_absent_words_does_what_they_do() -> None:
+    x, theirs = tensor(VALUES), torch.tensor(VALUES)
+    for ours, same in (
+        (np.argsort(-x.numpy(), kind="stable")[..., :2].shape, theirs.topk(2)[1].shape),
+        (np.take_along_axis(VALUES, np.argsort(-x.numpy())[..., :2], 1).tolist(), theirs.topk(2)[0].tolist()),
+        ([row.numpy().tolist() for row in list(x)], [row.tolist() for row in theirs.unbind()]),
+        (x[::-1].numpy().tolist(), theirs.flip(0).tolist()),
+        (x[:, None].shape, tuple(theirs.unsqueeze(1).shape)),
+        (ops.take(x, [2, 0], 1).numpy().tolist(), theirs.index_select(1, torch.tensor([2, 0])).tolist()),
+        (ops.where(x > 3, x, 0.0).numpy().tolist(), (theirs * (theirs > 3)).tolist()),
+    ):
+        assert ours == same
+
+
+def test_the_gradient_of_what_an_operation_made() -> None:
+    x = nn.Parameter(VALUES)
+    y = x * 2.0
+    y.sum().backward()
+    with pytest.warns(
+        UserWarning, match=r"^grad of a Tensor of shape \(3, 4\) that an operation made is None: .* x = x.detach\(\) and "
+    ) as told:
+        assert y.grad is None
+    assert told[0].filename == __file__ and x.grad is not None
+    y = y.detach()
+    y.requires_grad = True
+    (y * 3.0).sum().backward()
+    assert y.grad is not None and (y.grad.numpy() == 3).all()
 
 
 # --- numpy's functions
@@ -178,7 +224,19 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
         (fastnn.data, "DataLoader", "data.Loader(dataset, batch_size, shuffle=True)"),
         (fastnn.data, "MNIST", "is data.mnist meant?"),
         (fastnn.models, "ResNet18", "is models.resnet18 meant?"),
-        (fastnn.train, "CSVLogger", "train.HistoryFile(path)"),
+        (fastnn, "enable_grad", "gradients are recorded wherever no `with fastnn.no_grad():` is around"),
+        (fastnn, "functional", "fastnn.ops"),
+        (fastnn, "argmax", "x.argmax(axis)"),
+        (fastnn, "zeros_like", "fastnn.tensor(np.zeros(x.shape))"),
+        (nn, "Swish", "nn.SiLU()"),
+        (nn, "GlobalAvgPool2d", "nn.AdaptiveAvgPool2d(1)"),
+        (nn, "ParameterList", "nn.Parameter(values), each an attribute of the module: setattr(self, f'w{i}', p)"),
+        (fastnn.optim, "LambdaLR", "any function of the step, as the lr of an optimizer"),
+        (fastnn.optim, "ExponentialLR", "optim.schedules.exponential(lr, factor, unit='epoch'), as the lr of an optimizer"),
+        (fastnn.data, "RandomHorizontalFlip", "data.Flip(p)"),
+        (fastnn.data, "CenterCrop", "data.Resize(size), which cuts out the centre"),
+        (fastnn.ops, "interpolate", "ops.upsample(x, size)"),
+        (fastnn.train, "CSVLogger", "train.HistoryFile(path), which writes JSON Lines, a row for each epoch"),
         (fastnn.ops, "cat", "ops.concat([x, y], axis)"),
     ],
 )

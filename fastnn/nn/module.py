@@ -31,6 +31,8 @@ class Parameter(Kept):
 
     def __init__(self, values: ArrayLike, dtype: str | None = None, requires_grad: bool = True) -> None:
         flag("Parameter", "requires_grad", requires_grad)
+        if isinstance(dtype, bool):
+            raise TypeError(f"Parameter: dtype must be a word such as 'float32', got {dtype}; by its name it is requires_grad={dtype}")
         made = tensor(values, dtype)
         super().__init__((made if dtype or made.dtype[:5] == "float" else tensor(made, "float32"))._array, requires_grad)
 

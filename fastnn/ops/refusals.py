@@ -137,6 +137,7 @@ def _better(
     except TypeError:  # Python's own words for a wrong number of them
         there = inspect.signature(operation)
         here = {word: f"here it is {other}" for word, other in _OTHER_WORDS if other in there.parameters}
+        here["inplace"] = "nothing is in place; leave it out"
         return unknown_name(name, there, here, keywords)
     wrong = _of_wrong_kind(name, operation, args, keywords)
     if wrong is not None:
@@ -199,8 +200,13 @@ def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, .
     whole = next((argument for argument in kinds if argument not in floats and argument not in _OF_WHOLE_NUMBERS), None)
     if whole is None:
         return None
-    counted = "; x.numpy() has sum() and mean() of any type" if name in ("sum", "mean") else "; fastnn.tensor(x, 'float32') makes one"
-    return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64{counted}")
+    if name in ("sum", "mean"):
+        instead = "x.numpy() has sum() and mean() of any type"
+    elif name == "multiply" and kinds[whole] == "bool":
+        instead = "fastnn.tensor(x, 'float32') makes one, and ops.where(mask, x, 0.0) masks"
+    else:
+        instead = f"fastnn.tensor(x, 'float32') makes one, x.numpy() computes with {'masks' if kinds[whole] == 'bool' else 'whole numbers'}"
+    return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64; {instead}")
 
 
 def _of_several_dtypes(name: str, floats: dict[str, str]) -> Exception:

@@ -15,6 +15,8 @@ from . import max, mean, min, norm, std, sum, transpose, var
 
 _HERE = {
     "all": "x.numpy().all()",
+    "amax": "x.max(axis)",
+    "amin": "x.min(axis)",
     "any": "x.numpy().any()",
     "argmin": "(-x).argmax(axis)",
     "argsort": "np.argsort(x.numpy())",
@@ -24,7 +26,7 @@ _HERE = {
     "cat": "ops.concat([x, y], axis)",
     "chunk": "a slice, x[:n]",
     "clamp": "x.clip(min, max)",
-    "clone": "fastnn.tensor(x), or x + 0.0 for the gradient to pass",
+    **dict.fromkeys(("clone", "copy"), "fastnn.tensor(x), or x + 0.0 for the gradient to pass"),
     "copy_": "x.copy_from(values)",
     "cumsum": "np.cumsum(x.numpy()), without a gradient",
     "data": "x.detach(), or x.numpy(); x.copy_from(values) writes",
@@ -36,15 +38,14 @@ _HERE = {
     "expand": "ops.broadcast_to(x, shape); operations do it by themselves",
     "flatten": "x.reshape(len(x), -1)",
     "float": 'fastnn.tensor(x, "float32"), a copy without a gradient; ops.cast(x, "float32"), of bfloat16, passes it on',
-    "floor": "np.floor(x.numpy())",
+    "flip": "x[::-1], x[:, ::-1], ...",
     "ge": "x >= y",
     "grad_fn": "x.is_leaf, which says whether no operation made it",
     "gt": "x > y",
     "half": 'ops.cast(x, "bfloat16")',
+    "index_select": "ops.take(x, positions, axis)",
     "int": 'fastnn.tensor(x, "int64")',
     "is_cuda": 'x.device != "cpu"',
-    "isinf": "np.isinf(x.numpy())",
-    "isnan": "np.isnan(x.numpy())",
     "le": "x <= y",
     "long": 'fastnn.tensor(x, "int64")',
     "lt": "x < y",
@@ -54,6 +55,8 @@ _HERE = {
     "ndimension": "x.ndim",
     "ne": "x != y",
     "nelement": "x.size",
+    "new_ones": "fastnn.tensor(np.ones(shape))",
+    "new_zeros": "fastnn.tensor(np.zeros(shape))",
     "nonzero": "np.argwhere(x.numpy())",
     "numel": "x.size",
     "permute": "x.transpose(*axes)",
@@ -68,11 +71,13 @@ _HERE = {
     "square": "x * x",
     "squeeze": "x.reshape(*shape)",
     "sub": "x - y",
+    "swapaxes": "x.transpose(*axes), all of them in their new order",
     "t": "x.T",
     "tolist": "x.numpy().tolist()",
-    "topk": "np.argsort(x.numpy())",
+    "topk": "np.argsort(-x.numpy())[..., :k], the places of the k largest",
     "type": "x.dtype",
-    "unsqueeze": "x.reshape(*shape)",
+    "unbind": "list(x), the slices along the first dimension",
+    "unsqueeze": "x[None], x[:, None], ..., or x.reshape(*shape)",
     "view": "x.reshape(*shape)",
 }
 _NEW = "Tensors get new values by w -= ... under no_grad, x.copy_from(values), or as a new Tensor"
@@ -81,7 +86,7 @@ _INSTEAD = {  # what is no expression
     **dict.fromkeys(("add_", "clamp_", "div_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"), _NEW),
     **dict.fromkeys(("contiguous", "is_contiguous", "stride"), _DENSE),
     "register_hook": "gradients lie in the grad of leaves after backward(); fastnn.Function is an operation of your own",
-    "retain_grad": "only leaves keep a grad",
+    "retain_grad": "only leaves keep a grad; x = x.detach(), x.requires_grad = True make one of what an operation gave",
 }
 
 
@@ -89,6 +94,8 @@ def _absent(self: Tensor, name: str) -> Any:
     from .. import ops
 
     here = _HERE.get(name) or (f"ops.{name}(x, ...)" if name in ops.__all__ else "")
+    if not here and isinstance(vars(np).get(name), np.ufunc):
+        here = f"np.{name}(x.numpy()), without a gradient"
     said = f"; here it is {here}" if here else f"; {_INSTEAD[name]}" if name in _INSTEAD else ""
     raise AttributeError(f"a Tensor has no attribute {name!r}{said}")
 
