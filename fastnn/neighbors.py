@@ -20,6 +20,7 @@ import numpy as np
 from . import _C, devices
 from .arguments import array, integer, shown
 from .arguments import path as checked_path
+from .data import Dataset
 from .data.folds import k_fold
 
 _CHUNK_BYTES = 64 << 20  # of distances at a time
@@ -29,6 +30,8 @@ _MOST = 2.0**50  # of a row's values: the sum of millions of their squares is a 
 
 def _numbers(what: str, name: str, x: Any) -> np.ndarray:
     """Samples as rows of what they are: (N, D), or images, flattened in row-major order."""
+    if isinstance(x, Dataset):
+        raise TypeError(f"{what}: {name} must be an array, got {shown(x)}; set.images and set.labels are its arrays")
     values = array(what, name, x)
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{what}: {name}: expected numbers, got dtype {values.dtype}")
@@ -192,7 +195,7 @@ class KNeighborsClassifier:
         integer("KNeighborsClassifier", "n_neighbors", n_neighbors, 1), _checked_power("KNeighborsClassifier", p)
         self.n_neighbors, self.p, self.device = n_neighbors, p, devices.resolve(device)
 
-    def fit(self, x: Any, y: Any) -> KNeighborsClassifier:
+    def fit(self, x: Any, y: Any = None) -> KNeighborsClassifier:
         """Keeps the training set. ValueError for lengths that do not fit, NaN, or fewer samples than neighbours; what an earlier fit kept stays
         then."""
         values = _numbers("fit", "x", x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,25 @@ def test_an_activation_that_does_not_belong_to_the_loss(last: nn.Module, loss: A
     with pytest.warns(UserWarning, match=message):
         trainer(nn.Sequential(net(), last), loss=loss).fit((X, Y), 1, progress=False)
     loss(ops.log_softmax(net()(fastnn.tensor(X)), 1), Y)
+
+
+def test_what_is_read_from_a_file_is_no_net(tmp_path: Path) -> None:
+    train.save_model(tmp_path / "m", net())
+    read = train.load_model(tmp_path / "m", model=net())
+    with pytest.raises(TypeError, match=r"^a Trained is no net: predict\(images\) gives probabilities, .model\(x\) the net's outputs$"):
+        read(fastnn.tensor(X))
+    with pytest.raises(AttributeError, match="^a Trained has no attribute 'eval'; .model is the net, in evaluation mode, and predict"):
+        read.eval()
+    with pytest.raises(AttributeError, match="^a Trained has no attribute 'nonsense'$"):
+        _ = read.nonsense
+    assert copy.copy(read).predict(X).shape == (24, 3)
+
+
+def test_neighbours_of_a_data_set() -> None:
+    dataset = data.ArrayDataset(X, Y)
+    for given in ((dataset,), (dataset, Y)):
+        with pytest.raises(TypeError, match="^fit: x must be an array, got ArrayDataset; set.images and set.labels are its arrays$"):
+            fastnn.neighbors.KNeighborsClassifier(1).fit(*given)
 
 
 def test_what_is_said_of_labels_helps_with_a_loaders_too() -> None:

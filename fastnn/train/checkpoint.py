@@ -25,6 +25,7 @@ from ..arguments import path as checked_path
 from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
 from ..described import plural
+from ..elsewhere import of_property
 from ..nn import CrossEntropyLoss, Module
 from ..nn.attributes import BESIDE
 from ..other_names import told
@@ -72,6 +73,13 @@ class Trained:
     notes: dict[str, Any]
     resize: Resize | None = None
     inference: Inference = field(default_factory=Inference, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Any:
+        here = "; .model is the net, in evaluation mode, and predict(images) gives probabilities" if hasattr(Module, name) else ""
+        raise AttributeError(f"a Trained has no attribute {name!r}{of_property(self, name) or here}")
+
+    def __call__(self, *args: Any, **keywords: Any) -> Any:
+        raise TypeError("a Trained is no net: predict(images) gives probabilities, .model(x) the net's outputs")
 
     @property
     def _forward(self) -> Forward:
