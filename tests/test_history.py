@@ -89,6 +89,7 @@ def test_curves_of_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if len(history):
         for one in figure.axes:
             assert one.get_legend() is not None and all(set(line.get_xdata()) <= {1, 2} for line in one.lines)
+            assert all(float(tick).is_integer() for tick in one.get_xticks())
 
 
 # --- which row is the best

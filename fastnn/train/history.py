@@ -105,6 +105,7 @@ class History:
                 if points:
                     axes.plot(*zip(*points), "o-", markersize=3, label=label)
             axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             axes.grid(alpha=0.3)
             if axes.lines:  # of no epoch yet, there are none
                 axes.legend()
