@@ -15,6 +15,7 @@ import pytest
 import reference
 from shared_data import shared_data
 
+import fastnn
 from fastnn import data, random
 from fastnn.data import ArrayDataset, Loader, Normalize
 
@@ -307,6 +308,30 @@ def test_normalize_is_exact_for_bytes() -> None:
     assert Normalize(**fitted.state()).scale.tobytes() == fitted.scale.tobytes()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32], ids=str)
+@pytest.mark.parametrize("shape", [(50, 3, 5, 4), (50, 7)], ids=str)
+def test_normalize_prepares_as_a_loader_and_back(shape: tuple[int, ...], dtype: Any) -> None:
+    images = np.random.default_rng(1).integers(0, 256, shape).astype(dtype)
+    normalize = Normalize.fit(ArrayDataset(images, np.zeros(50, int)))
+    loaded, _ = Loader((images, np.zeros(50, int)), 50, normalize=normalize).batch(np.arange(50))
+    for given in (images, fastnn.tensor(images)):
+        assert normalize(given).numpy().tobytes() == loaded.numpy().tobytes()
+    assert normalize(images[7][None]).numpy().tobytes() == loaded.numpy()[7].tobytes()
+    raw = normalize.inverse(loaded)
+    assert raw.dtype == np.float32 and (raw.round() == images).all()
+    channels = "7" if len(shape) == 2 else "3"
+    for call in (
+        lambda: normalize(images[0]),
+        lambda: normalize(images[:, 1:]),
+        lambda: normalize(images[:0]),
+        lambda: normalize.inverse(images[0]),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"^Normalize: \w+ has shape .*; expected .* C = {channels}, or .*; one image alone is image\[None\]$"
+        ):
+            call()
+
+
 def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:
     """torchvision's figures would give values up to 1,132."""
     bytes_, labels = np.random.default_rng(0).integers(0, 256, (9, 3, 4, 4), np.uint8), np.arange(9)
@@ -315,7 +340,8 @@ def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:
         UserWarning, match=r"as for values from 0 to 1, but .* bytes, .*; expected Normalize\(\[123.675, 116.28, 103.53\], \[58.395,"
     ) as said:
         Loader((bytes_, labels), 4, normalize=theirs)
-    assert said[0].filename == __file__
+        theirs(bytes_)
+    assert [one.filename for one in said] == [__file__] * 2
     Loader((bytes_ / 255, labels), 4, normalize=theirs)
     Loader((bytes_ % 2, labels), 4, normalize=Normalize.fit(ArrayDataset(bytes_ % 2, labels)))
     Loader((bytes_, labels), 4, normalize=Normalize([0.0] * 3, [1.0] * 3))

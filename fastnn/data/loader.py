@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from ..arguments import array, flag, instance, integer, own_integers, shown
 from ..described import described, plural
 from ..other_names import told
 from ..tensor import Tensor
+from ..warned import warn
 from .augment import Augmentation, frames_of
 from .dataset import Dataset
 from .frames import Frames
@@ -39,18 +39,16 @@ def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
     small = len(normalize.mean) in (1, 3, 4) and max(*normalize.mean, *normalize.std) < 1 and min(normalize.mean) > 0
     if small and len(dataset) and dataset.of_bytes and dataset.raw(np.zeros(1, np.int64))[0].max(initial=0) > _MOST_OF_SMALL:
         mean, std = ([round(255 * v, 3) for v in values] for values in (normalize.mean, normalize.std))
-        warnings.warn(
+        warn(
             f"Loader: normalize is {normalize}, as for values from 0 to 1, but the data set holds bytes, from 0 to 255; "
-            f"expected Normalize({mean}, {std})",
-            stacklevel=4,
+            f"expected Normalize({mean}, {std})"
         )
     if len(normalize.mean) in (1, 3, 4) and min(normalize.mean) > 1.5 and len(dataset.shape) == 3 and len(dataset) and not dataset.of_bytes:
         some = dataset.raw(np.unique(np.linspace(0, len(dataset) - 1, 8).astype(np.int64)))[0]
         if 0 <= some.min(initial=0) and 0 < some.max(initial=0) <= 1:
-            warnings.warn(
+            warn(
                 f"Loader: normalize is {normalize}, as for values from 0 to 255, but the data set holds floats from 0 to 1; "
-                "expected the bytes that it was fitted on, or 255 times as much",
-                stacklevel=4,
+                "expected the bytes that it was fitted on, or 255 times as much"
             )
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arguments import instance, numbers
+from ..arguments import array, instance, numbers
 from .dataset import Dataset
 from .settled import Settled
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 
 class Normalize(Settled):
     """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data (of bytes: 0 to
-    255, torchvision's mean and std times 255); fixed."""
+    255, torchvision's mean and std times 255); fixed.
+
+        x = normalize(images)          # as a Loader(..., normalize=normalize) gives them
+        normalize.inverse(x)           # the images again
+    """
 
     _fixed = ("mean", "std", "scale", "shift")
 
@@ -45,6 +53,30 @@ class Normalize(Settled):
         first = next(blocks)
         mean, variance = _byte_moments(first, blocks) if first.dtype == np.uint8 else _float_moments(first, blocks, dataset)
         return cls(mean, [v**0.5 or 1.0 for v in variance])
+
+    def __call__(self, images: Any) -> Tensor:
+        """The images (N, C, H, W), or rows (N, F), as a Loader with this normalize gives them, bit for bit: a float32 Tensor of that shape. One image
+        alone is image[None]. ValueError for other channels, and for no images."""
+        from .dataset import ArrayDataset
+        from .loader import Loader  # which begins with this file
+
+        given = array("Normalize", "images", images, "an array (N, C, H, W) or (N, F)")
+        self._check_channels("images", given)
+        dataset = ArrayDataset(given, np.zeros(len(given), np.int64))
+        return Loader(dataset, len(dataset), normalize=self, prefetch=0).batch(np.arange(len(dataset)))[0]
+
+    def inverse(self, x: Any) -> np.ndarray:
+        """x std + mean, of a Tensor or an array (N, C, H, W) or (N, F), in float32: the raw data again but for rounding, to be looked at."""
+        values = array("Normalize.inverse", "x", x, "an array (N, C, H, W) or (N, F)")
+        self._check_channels("x", values)
+        std, mean = (np.reshape(each, (-1, *[1] * (values.ndim - 2))) for each in (self.std, self.mean))
+        raw: np.ndarray = (values * std + mean).astype(np.float32)
+        return raw
+
+    def _check_channels(self, name: str, values: np.ndarray) -> None:
+        if values.ndim not in (2, 4) or values.shape[1] != len(self.mean) or not len(values):
+            wanted = f"(N, C, H, W) with C = {len(self.mean)}, or (N, {len(self.mean)})"
+            raise ValueError(f"Normalize: {name} has shape {values.shape}; expected {wanted}; one image alone is image[None]")
 
     def state(self) -> dict[str, list[float]]:
         """What `Normalize(**state)` makes this one again from; for JSON."""

@@ -146,6 +146,8 @@ def subjects() -> list[Subject]:
         Subject("ImageFiles.__getitem__", lambda i: stored()[i], constants(i=0)),
         Subject("ImageFiles.decoded", lambda progress: stored().decoded(progress), constants(progress=False)),
         Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),
+        Subject("Normalize.__call__", lambda images: data.Normalize([1.0], [2.0])(images), {"images": images}, ("ArrayDataset",)),
+        Subject("Normalize.inverse", lambda x: data.Normalize([1.0], [2.0]).inverse(x), {"x": images}, ("Normalize",)),
         Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set}),
         Subject("RandomCrop", augmented(data.RandomCrop), {**constants(padding=1, size=3), **border}, ("augment",)),
         Subject("RandomAffine", augmented(data.RandomAffine), affine, ("augment",)),
