@@ -10,6 +10,19 @@ from test_trainer import blobs, trainer
 from fastnn import files
 from fastnn.train import HistoryFile, ModelCheckpoint
 
+# --- which are called
+
+
+def test_callbacks_of_an_iterator_are_called_too(tmp_path: Path) -> None:
+    for name, given in (
+        ("generator", (ModelCheckpoint(path) for path in [tmp_path / "c"])),
+        ("filter", filter(None, [HistoryFile(tmp_path / "h")])),
+    ):
+        trainer().fit(blobs(32), 1, callbacks=given, progress=False)  # type: ignore[arg-type]
+        assert len(list(tmp_path.iterdir())) == 1, name
+        next(tmp_path.iterdir()).unlink()
+
+
 # --- where files go
 
 

@@ -229,8 +229,8 @@ def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any, l1: f
         instance("Trainer", "resize", resize, Resize, "a data.Resize")
 
 
-def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, restore_best: Any, progress: Any) -> None:
-    """What `fit` is asked for."""
+def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, restore_best: Any, progress: Any) -> list[Callback]:
+    """What `fit` is asked for. Returns the callbacks, which an iterator gives only once."""
     own = {id(p) for p in trainer.model.parameters()}
     if not any(id(p) in own for group in trainer.optimizer.param_groups for p in group["params"]):
         raise ValueError(f"fit: the optimizer ({trainer.optimizer.name}) has none of the model's parameters; make it of model.parameters()")
@@ -243,8 +243,10 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
         warn_of_untrained("loss", trainer.loss, trainer.optimizer)
     integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
-    for callback in several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]"):
+    given = several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]")
+    for callback in given:
         checked_hooks(callback)
+    return given
 
 
 def warn_of_untrained(what: str, module: Module, optimizer: Optimizer) -> None:

@@ -134,7 +134,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         replay: "auto" records the step and runs it again without Python (fastnn.capture; the same bits) where all that it runs, this class
         too, is fastnn's own; True for any, ValueError or CaptureError when that cannot be; False never. `replayed` says what came of it.
         """
-        checked_fit(self, epochs, batch_size, callbacks, restore_best, progress)
+        callbacks = checked_fit(self, epochs, batch_size, callbacks, restore_best, progress)
         self.resumed = resume is not None
         if resume is not None:
             checkpoint.load(self, resume)
