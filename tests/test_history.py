@@ -26,7 +26,7 @@ class Says(Callback):
         self.column, self.values = column, iter(values)
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
-        row[self.column] = trainer.history.rows[-1][self.column] = next(self.values)
+        row[self.column] = next(self.values)
 
 
 # --- columns
@@ -155,6 +155,18 @@ def test_an_error_that_falls_is_progress(column: str, mode: str | None) -> None:
     t, falling = trainer(), Says(column, *(1 - i / 100 for i in range(6)), *[0.99] * 9)
     t.fit(blobs(32), 15, callbacks=[falling, EarlyStopping(3, monitor=column, mode=mode)], progress=False)
     assert len(t.history) == 6 + 3
+
+
+def test_a_column_of_a_callback_is_the_historys_and_can_be_watched() -> None:
+    """EarlyStopping found it in the row that it was given, and in none of the history's."""
+
+    class Added(Callback):
+        def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+            row["own_error"] = 0.5
+
+    t = trainer()
+    t.fit(blobs(32), 9, callbacks=[Added(), EarlyStopping(2, monitor="own_error")], progress=False)
+    assert t.history["own_error"] == [0.5] * 3
 
 
 def test_early_stopping_judges_the_running_fit() -> None:

@@ -30,7 +30,8 @@ class Callback(Described):
     def before_epoch(self, trainer: Trainer) -> None: ...
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """After validation: `row` is the epoch's row of the history, which already holds it."""
+        """After validation: `row` is the epoch's row of the history, which already holds it: a number put into it is a column, for callbacks
+        further down the list to watch, and in every file that is written later."""
 
     def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
         """The batches that are left of an epoch; a generator of one's own may look at them on their way."""

@@ -223,7 +223,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
                 with self.stepping.averaged():
                     snapshot.arrays = self.model.state_dict()
                 self.best = snapshot
-        self._emit("after_epoch", row)
+        self._emit("after_epoch", self.history.rows[-1])
         interrupt.check()
 
     # --- using the model
