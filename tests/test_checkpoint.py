@@ -205,6 +205,20 @@ def test_a_checkpoint_that_is_refused_late_leaves_a_plateau_as_it_was(tmp_path: 
     assert trained.optimizer.rates() != fresh.optimizer.rates()
 
 
+def test_a_metric_that_begins_within_an_epoch_has_no_figure_of_it(tmp_path: Path) -> None:
+    """It was given for a whole epoch what it had seen of the rest."""
+
+    def ones(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return np.ones(len(labels))
+
+    make("adam").fit(blobs(100), 1, batch_size=16, callbacks=[SaveAtStep(tmp_path / "c", 5)], **QUIET)
+    model = net(0)
+    more = Trainer(model, optim.Adam(model.parameters(), 0.01), metrics=("accuracy", ones))
+    history = more.fit(blobs(100), 2, batch_size=16, resume=tmp_path / "c", **QUIET)
+    assert [np.isnan(row["ones"]) for row in history] == [True, False] and history["ones"][1] == 1
+    assert not np.isnan(history["accuracy"]).any()
+
+
 def test_what_is_trained_and_in_no_checkpoint_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     model, beside, unused = net(0), nn.Parameter(np.zeros((1, 3), np.float32)), nn.Parameter(np.zeros(9, np.float32))
     optimizer = optim.SGD([*model.parameters(), beside, unused], 0.1)

@@ -85,7 +85,8 @@ class Sums:
         self.loss, self.metrics = loss, metrics
         seen = (values or {}).get("samples", 0)
         begun = {"samples": 0, "counted": seen, "rated": seen, "loss": 0.0}
-        self.values: dict[str, float] = {**begun, **dict.fromkeys(metrics, 0.0), **(values or {})}
+        unseen = math.nan if seen else 0.0  # of a metric that begins within the epoch: what went before, nobody knows
+        self.values: dict[str, float] = {**begun, **dict.fromkeys(metrics, unseen), **(values or {})}
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
         scores, truth = logits.numpy(), labels.numpy()
