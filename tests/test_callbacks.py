@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,23 @@ def test_where_no_file_can_be_is_said_before_the_first_epoch(tmp_path: Path, kin
         with pytest.raises(ValueError, match=f"^{kind.__name__}: .*{words}"):
             t.fit(blobs(32), 1, callbacks=[kind(path)], progress=False)
         assert t.optimizer.steps == 0 and not len(t.history)
+
+
+@pytest.mark.parametrize("kind", [HistoryFile, ModelCheckpoint])
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    """Also where a link leads into it. To root the system says that it may write anywhere."""
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "closed" / "file")
+    monkeypatch.setattr("os.access", lambda path, how: os.path.basename(path) != "closed" and how == os.W_OK | os.X_OK)
+    for path in (tmp_path / "closed" / "file", tmp_path / "link"):
+        t = trainer()
+        with pytest.raises(ValueError, match=f"^{kind.__name__}: nothing can be written into {tmp_path}/closed; choose another folder$"):
+            t.fit(blobs(32), 2, callbacks=[kind(path)], progress=False)
+        assert t.optimizer.steps == 0
+    trainer().fit(blobs(32), 1, callbacks=[kind(tmp_path / "file")], progress=False)
+    assert (tmp_path / "file").exists()
 
 
 def test_a_checkpoint_of_every_second_epoch_has_the_last_one_too(tmp_path: Path) -> None:

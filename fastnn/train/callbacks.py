@@ -105,9 +105,11 @@ class EarlyStopping(Callback):
 
 def _check_place(what: str, path: str | os.PathLike[str]) -> None:
     """ValueError, before the first epoch, where no file can be."""
-    path = os.path.abspath(os.fspath(path))
+    path = os.path.realpath(path)  # behind a link, where files.replace writes
     if not os.path.isdir(folder := os.path.dirname(path)):
         raise ValueError(f"{what}: there is no folder {folder}; make it before training")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{what}: nothing can be written into {folder}; choose another folder")
     if os.path.isdir(path):
         raise ValueError(f"{what}: path {path} is a folder; give the file in it that is to be written")
 
