@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from kernel_calls import GPUS
 import fastnn
 from fastnn import nn, ops, optim
 from fastnn.optim import schedules
+from fastnn.train import Interrupted
 
 COPIES: dict[str, Callable[[Any], Any]] = {"pickled": lambda v: pickle.loads(pickle.dumps(v)), "copied deeply": copy.deepcopy}
 every_copy = pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
@@ -209,3 +211,13 @@ def test_what_has_rank_0_keeps_it(copied: Callable[[Any], Any]) -> None:
     scale.grad = fastnn.tensor(1.0)
     optimizer.step()
     assert scale.shape == () and np.isclose(scale.item(), 2 - 0.1 - 0.19)
+
+
+@every_copy
+def test_an_interruption_says_the_same(copied: Callable[[Any], Any]) -> None:
+    """The copy took the message for the place, and knew of no checkpoint."""
+    told = Interrupted("interrupted in epoch 2", "c.safetensors", signal.SIGTERM)
+    for words in (str(told), "go on with: fastnn train digits --resume"):  # the command puts its own in place
+        told.args = (words,)
+        other = copied(told)
+        assert type(other) is Interrupted and str(other) == words and vars(other) == vars(told)

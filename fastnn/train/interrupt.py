@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import signals
 
@@ -21,6 +21,10 @@ class Interrupted(KeyboardInterrupt):
         self.where, self.saved, self.signal = where, saved, int(signal)
         how = f"saved to {saved}: fit(..., resume={saved!r}) goes on" if saved else "nothing was saved (no ModelCheckpoint given)"
         super().__init__(f"{where}; {how}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies, which an exception makes of its message."""
+        return type(self), (self.where, self.saved, self.signal), {**vars(self), "args": self.args}
 
 
 @contextmanager
