@@ -14,7 +14,7 @@ from test_data import numbered, write_idx_folder
 from test_trainer import bits, blobs, trainer
 
 import fastnn
-from fastnn import data
+from fastnn import data, nn, train
 from fastnn.data import ArrayDataset, ItemDataset, Loader, Normalize
 
 
@@ -230,6 +230,15 @@ def test_attributes_that_only_have_the_name_of_ours_are_the_objects_own(attribut
 def test_objects_that_do_not_fit_are_named(items: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         list(Loader(items, 2))
+
+
+def test_a_loader_is_no_data_set_where_only_those_do() -> None:
+    """The message named a Loader among what would do, and got one."""
+    words = r"expected a data set, \(images, labels\) or an object .*, got Loader; its data set is loader.dataset$"
+    with pytest.raises(TypeError, match=f"^Loader: dataset: {words}"):
+        Loader(Loader(numbered(4), 2), 2)
+    with pytest.raises(TypeError, match=f"^average_views: dataset: {words}"):
+        train.average_views(nn.Flatten(), Loader(numbered(4), 2), [(1.0, [])])
 
 
 def test_labels_beyond_the_classes_and_bad_workers() -> None:

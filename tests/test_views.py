@@ -64,6 +64,11 @@ def test_six_views_are_few_lines() -> None:
     assert [any(isinstance(s, Flip) for s in steps) for _, steps in views] == [False, True] * 3
 
 
+def test_of_no_image_there_is_no_mean() -> None:
+    with pytest.raises(ValueError, match="^average_views: the data set is empty; it needs at least one sample$"):
+        train.average_views(models.linear(4, (3, 6, 5)), some().take([]), train.six_views())
+
+
 def test_without_weight_there_is_no_mean() -> None:
     for views in ([], [(0.0, []), (0.0, [Flip(1.0)])]):
         with pytest.raises(ValueError, match=f"the weights of {len(views)} views sum to 0"):

@@ -148,8 +148,9 @@ def _note(error: Exception, text: str) -> None:
     error.__notes__ = [*getattr(error, "__notes__", []), text]  # type: ignore[attr-defined]
 
 
-def as_dataset(data: Any, what: str = "data") -> Dataset:
-    """The data set that `data` stands for: a data set, (images, labels), or an object with __len__ and __getitem__."""
+def as_dataset(data: Any, what: str = "data", loader: bool = False) -> Dataset:
+    """The data set that `data` stands for: a data set, (images, labels), or an object with __len__ and __getitem__. loader: whether whoever asks
+    takes a Loader too, which is none."""
     if isinstance(data, Dataset):
         return data
     if isinstance(data, tuple) and len(data) == 2:
@@ -157,8 +158,9 @@ def as_dataset(data: Any, what: str = "data") -> Dataset:
     if isinstance(data, list) and len(data) == 2 and isinstance(data[1], (list, np.ndarray)) and len(data[1]) != 2:
         raise TypeError(f"{what}: got a list of two; (images, labels) is a tuple")
     if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-        wanted = "a data set, a Loader, (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
-        raise TypeError(f"{what}: expected {wanted}, got {shown(data)}")
+        wanted = f"a data set,{' a Loader,' if loader else ''} (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
+        own = "; its data set is loader.dataset" if isinstance(getattr(data, "dataset", None), Dataset) else ""
+        raise TypeError(f"{what}: expected {wanted}, got {shown(data)}{own}")
     return ItemDataset(data)
 
 

@@ -194,7 +194,7 @@ def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset
 
 def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
     if not isinstance(data, Loader):
-        return Loader(as_dataset(data, "evaluate: data"), _BATCH, normalize=normalize, device=device)
+        return Loader(as_dataset(data, "evaluate: data", loader=True), _BATCH, normalize=normalize, device=device)
     refuse_other_samples(what, data, normalize, device)
     moved = [f"{name}=True" for name in ("shuffle", "drop_last") if getattr(data, name)]
     if what == "predict" and moved:

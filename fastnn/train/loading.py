@@ -29,7 +29,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
             raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
         warn_of_raw_training(loader, trainer.model)
     else:
-        dataset = as_dataset(data, "fit: train")
+        dataset = as_dataset(data, "fit: train", loader=True)
         if trainer.normalize is None and len(dataset):
             trainer.normalize = Normalize.fit(dataset)
         loader = Loader(dataset, batch_size, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device)
@@ -58,7 +58,7 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
         refuse_other_samples("fit: validation", data, trainer.normalize, trainer.device)
     if data is None:
         return None
-    dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation")
+    dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation", loader=True)
     if trainer is not None:
         refuse_other_names("fit: the validation set", dataset, "the training set", trainer.classes)
     if isinstance(data, Loader):

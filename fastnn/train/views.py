@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arguments import instance, integer, items, number, shown
 from ..data import Augmentation, Flip, Loader, Normalize, Shift
+from ..data.items import as_dataset
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from . import evaluation
@@ -50,6 +51,8 @@ def average_views(
     total = sum(weight for weight, _ in views)
     if not total > 0:
         raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")
+    if not len(dataset := as_dataset(dataset, "average_views: dataset")):
+        raise ValueError("average_views: the data set is empty; it needs at least one sample")
     device = evaluation.device_of(model)
     forward = Forward(model, checked_precision(precision, device, "average_views"))
     logits: np.ndarray | float = 0.0
