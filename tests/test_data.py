@@ -375,8 +375,12 @@ def test_normalisation_names_the_sample_that_is_no_number(value: float) -> None:
     images = np.ones((1500, 2, 3, 4), np.float32)
     images[1234, 1, 0, 3] = value
     message = rf"Normalize.fit: sample 1234 of 1500 holds {value} at \[1, 0, 3\]; repair or leave out that sample"
+    whole = ArrayDataset(images, np.zeros(1500, int))
     with pytest.raises(ValueError, match=message):
-        Normalize.fit(ArrayDataset(images, np.zeros(1500, int)))
+        Normalize.fit(whole)
+    part = whole.take(np.arange(1500)[::-1]).take(np.arange(200, 300))  # a part of a part: what the user has is the whole
+    with pytest.raises(ValueError, match=r"sample 65 of 100 \(number 1234 of the set that it is a part of\) holds"):
+        Normalize.fit(part)
 
 
 def test_take_counts_from_the_end_honours_masks_and_refuses_what_is_outside() -> None:

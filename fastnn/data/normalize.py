@@ -121,6 +121,9 @@ def _first_that_is_no_number(dataset: Dataset) -> str:
         wrong = np.argwhere(~np.isfinite(images))
         if len(wrong):
             sample, *place = wrong[0].tolist()
-            return f"sample {before + sample} of {len(dataset)} holds {images[tuple(wrong[0])]} at {place}"
+            at = before + sample
+            row = at if dataset._rows is None else int(dataset._rows[at])
+            part = f" (number {row} of the set that it is a part of)" if row != at else ""
+            return f"sample {at} of {len(dataset)}{part} holds {images[tuple(wrong[0])]} at {place}"
         before += len(images)
     return "the values are too large for their sum"
