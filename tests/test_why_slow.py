@@ -15,7 +15,7 @@ import fastnn
 from fastnn import _C, data, nn, ops, optim, train
 from fastnn.profiler import Cost, Peak, Profile
 from fastnn.train import load, why_slow
-from fastnn.train.advice import RULES, Facts, advice, report
+from fastnn.train.advice import RULES, Facts, advice, other_programs, report
 from fastnn.train.load import Load
 
 pytestmark = pytest.mark.usefixtures("without_memory_checks")
@@ -54,6 +54,17 @@ def test_nothing_stands_out() -> None:
     assert (
         report(GOOD).splitlines()[-1].strip() == "nothing stands out: what is left is a smaller model, smaller images or a faster machine"
     )
+
+
+@pytest.mark.parametrize(("cpus", "threads", "others", "left"), [
+    (2, 2, 0.3, 1), (4, 4, 0.3, 3), (4, 3, 1.2, 2), (8, 8, 0.4, 7), (1, 1, 0.5, None), (2, 1, 1.6, None), (2, 2, 1.2, None),
+])  # fmt: skip
+def test_other_programs_are_left_what_they_use(cpus: int, threads: int, others: float, left: int | None) -> None:
+    """The number of threads that was set already was advised."""
+    load = replace(IDLE, own=threads, busy=threads + others)
+    found = other_programs(replace(GOOD, load=load, threads=threads, cpus=cpus, cores=cpus))
+    assert found is not None and f"used {others:.1f} of {cpus} CPU" in found[1]
+    assert found[1].partition("stop them")[2] == (f", or leave them room: fastnn.set_num_threads({left}), --threads {left}" if left else "")
 
 
 def with_costs(*costs: Cost, **more: Any) -> Facts:

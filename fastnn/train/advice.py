@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -138,10 +139,9 @@ def other_programs(f: Facts) -> tuple[float, str] | None:
     others = f.load.others if f.load is not None else None
     if f.device != "cpu" or others is None or others <= 0.15 or f.threads + others <= f.cpus + 0.15:
         return None
-    free = max(1, round(f.cpus - others))
-    return min(1.0, others / f.threads), (
-        f"other programs used {others:.1f} of {_count(f.cpus, 'CPU', 'CPUs')}: stop them, or leave them a core (fastnn.set_num_threads({free}))"
-    )
+    free = math.floor(f.cpus - others)
+    leave = f", or leave them room: fastnn.set_num_threads({free}), --threads {free}" if 1 <= free < f.threads else ""
+    return min(1.0, others / f.threads), f"other programs used {others:.1f} of {_count(f.cpus, 'CPU', 'CPUs')}: stop them{leave}"
 
 
 def stolen(f: Facts) -> tuple[float, str] | None:
