@@ -49,12 +49,13 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
     with memory_for(path, "written"):
         for name, values in arrays.items():
             given.array("files.write", given.text("files.write", "a name in arrays", name), values)
-        if notes is not None:
-            _check_notes(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"), "notes")
+        kept = (
+            {} if notes is None else _plain(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"), "notes")
+        )
         dense = {name: _dense(name, values) for name, values in arrays.items()}
         places = {kind: place for place, kind in enumerate(_NAMES)}
         ordered = dict(sorted(dense.items(), key=lambda item: (places[item[1].dtype], item[0])))
-        text = json.dumps(dict(notes or {}))
+        text = json.dumps(kept)
         header = _header(ordered, {"crc32": _checksum(ordered, text), "fastnn": text, "format": "pt"})
         if len(header) - 8 > _MOST_HEADER:
             raise ValueError(
@@ -64,19 +65,20 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mappin
         replace(path, header, *map(_bytes, ordered.values()))
 
 
-def _check_notes(value: Any, where: str) -> None:
-    """JSON would make words of other keys, in silence: what is read would be another dict."""
+def _plain(value: Any, where: str) -> Any:
+    """What JSON holds: numpy's numbers, which arguments may be, as Python's. It would make words of other keys, in silence: what is read would be
+    another dict."""
     if isinstance(value, Mapping):
-        for key, entry in value.items():
-            _check_notes(entry, f"{where}[{given.text('files.write', 'a key in notes', key)!r}]")
-    elif isinstance(value, (list, tuple)):
-        for i, entry in enumerate(value):
-            _check_notes(entry, f"{where}[{i}]")
-    elif not isinstance(value, (str, int, float, type(None))):
+        return {key: _plain(entry, f"{where}[{given.text('files.write', 'a key in notes', key)!r}]") for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(plain, (str, int, float, type(None))):
         raise TypeError(
             f"files.write: {where} is {given.shown(value)}, of {type(value).__module__}.{type(value).__qualname__}; JSON has Python's words, "
             "numbers, lists and dicts: float(x), int(x) or x.tolist() makes them"
         )
+    return plain
 
 
 def _dense(name: str, values: Any) -> np.ndarray:

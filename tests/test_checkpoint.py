@@ -16,7 +16,7 @@ from test_trainer import bits, blobs, net
 
 import fastnn
 from fastnn import _C, files, models, nn, ops, optim, random
-from fastnn.data import ArrayDataset, Loader, Normalize
+from fastnn.data import ArrayDataset, Loader, Normalize, Resize
 from fastnn.files import CorruptFile
 from fastnn.train import Callback, EarlyStopping, Interrupted, ModelCheckpoint, Trainer, load_model, save_model
 
@@ -386,6 +386,23 @@ def test_a_model_file_has_pytorchs_keys_and_plain_notes(tmp_path: Path) -> None:
         load_model(tmp_path / "m")
 
 
+def test_numpys_numbers_are_kept_as_pythons(tmp_path: Path) -> None:
+    """Arguments may be numbers of numpy (labels.max() + 1, a drawn seed); no file could be written then, after an epoch."""
+    training = blobs(40)
+    size, yes = np.int64(6), np.bool_(True)
+    model = models.create("mlp", input_shape=(np.int64(1), size, size), num_classes=training.labels.max() + 1)
+    loader = Loader(training, np.int32(8), shuffle=yes, seed=np.int64(5), drop_last=yes)  # type: ignore[arg-type]
+    t = Trainer(model, optim.SGD(model.parameters(), 0.01), resize=Resize(6, channels=np.int64(1), highest=np.uint8(16)))
+    t.notes = {"of": [np.float32(0.5), {"and": yes}], "nothing": np.float64("nan")}
+    t.fit(loader, np.int64(1), callbacks=[ModelCheckpoint(tmp_path / "c")], **QUIET)
+    t.save_model(tmp_path / "m")
+    trained = load_model(tmp_path / "m")
+    assert bits(trained.model) == bits(model) and trained.resize == t.resize
+    assert trained.notes["of"] == [0.5, {"and": True}] and np.isnan(trained.notes["nothing"])
+    t.fit(Loader(training, 8, shuffle=True, seed=5, drop_last=True), 2, resume=tmp_path / "c", **QUIET)
+    assert len(t.history) == 2
+
+
 def test_loading_a_loader_position(tmp_path: Path) -> None:
     """A Loader of one's own is resumed too."""
     training = blobs(100)
@@ -404,9 +421,9 @@ def test_loading_a_loader_position(tmp_path: Path) -> None:
     [
         (
             {},
-            {"mean": {"of": [0.5, np.float32(1)]}},
+            {"mean": {"of": [0.5, np.complex64(1)]}},
             TypeError,
-            r"notes\['mean'\]\['of'\]\[1\] is 1.0, of numpy.float32; .*: float\(x\), int\(x\)",
+            r"notes\['mean'\]\['of'\]\[1\] is \(1\+0j\), of numpy.complex64; .*: float\(x\), int\(x\)",
         ),
         ({}, {"shape": np.zeros(2)}, TypeError, r"notes\['shape'\] is .*x\.tolist\(\)"),
         ({"a\ud800": np.zeros(2)}, {}, ValueError, r"the name 'a\\ud800' has half a pair"),
@@ -417,7 +434,7 @@ def test_loading_a_loader_position(tmp_path: Path) -> None:
             r"file: names, shapes and notes take 100,\d+,\d+ bytes, of which the format allows 100,000,000",
         ),
     ],
-    ids=["a number of numpy", "an array", "no letter", "too long"],
+    ids=["a complex number", "an array", "no letter", "too long"],
 )
 def test_what_a_file_cannot_hold_is_refused(
     tmp_path: Path, arrays: dict[str, np.ndarray], notes: dict[str, object], error: type[Exception], words: str
