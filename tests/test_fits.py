@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from test_trainer import bits, blobs, net
 import fastnn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset, Loader
+from fastnn.data.loader import Batches
 from fastnn.train import Callback, ModelCheckpoint, Trainer
 
 TRAIN, OTHER = blobs(96), blobs(96, 5)
@@ -142,3 +144,37 @@ def test_batches_that_are_not_handed_on() -> None:
 
     with pytest.raises(TypeError, match=r"Forgets\.around_batches returned None; expected a generator: yield from batches"):
         trainer().fit(TRAIN, 1, callbacks=[Forgets()], progress=False)
+
+
+def test_a_hook_that_ends_the_batches_early_or_gives_other_things_is_named() -> None:
+    """A bare StopIteration came out of fit, or what the step tripped over."""
+
+    class Looks(Callback):
+        def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
+            yield from batches
+
+    class Few(Looks):
+        def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
+            yield from islice(batches, 2)
+
+    class Halves(Looks):
+        def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
+            for x, _ in batches:
+                yield x  # type: ignore[misc]
+
+    def run(*callbacks: Callback, accumulate: int = 1) -> Trainer:
+        t = trainer()
+        t.stepping.accumulate = accumulate
+        t.fit(TRAIN, 1, batch_size=len(TRAIN) // 5, callbacks=callbacks, progress=False)
+        return t
+
+    for accumulate in (1, 2):
+        with pytest.raises(
+            ValueError, match=r"^fit: Few\.around_batches ended after 2 of \d batches; expected all of them: yield from batches$"
+        ):
+            run(Looks(), Few(), Looks(), accumulate=accumulate)
+        with pytest.raises(
+            TypeError, match=r"^fit: Halves\.around_batches gave Tensor as batch 1 of \d; expected a pair of Tensors, \(x, labels\)$"
+        ):
+            run(Halves(), Looks(), accumulate=accumulate)
+    assert bits(run(Looks(), Looks()).model) == bits(run().model)

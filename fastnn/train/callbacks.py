@@ -34,7 +34,7 @@ class Callback(Described):
         further down the list to watch, and in every file that is written later."""
 
     def around_batches(self, trainer: Trainer, loader: Loader, batches: Batches) -> Batches:
-        """The batches that are left of an epoch; a generator of one's own may look at them on their way."""
+        """The batches that are left of an epoch; a generator of one's own may look at them on their way, or give others, as many of them."""
         return batches
 
     def before_step(self, trainer: Trainer) -> None: ...

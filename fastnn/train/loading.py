@@ -5,12 +5,15 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import shown
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
+from ..described import plural
+from ..tensor import Tensor
 from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
 from .raw import remember, warn_of_raw_training
 
@@ -87,13 +90,31 @@ def _reference(part: Any) -> Callable[[], Any]:
 
 def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
     """Of the running epoch, as the callbacks hand them on, the first one last."""
-    batches = loader.batches(trainer.epoch, trainer.batch)
+    batches, left = loader.batches(trainer.epoch, trainer.batch), len(loader) - trainer.batch
     for callback in reversed(trainer._callbacks):
-        around = callback.around_batches(trainer, loader, batches)
+        around, hook = callback.around_batches(trainer, loader, batches), f"{type(callback).__name__}.around_batches"
         if not hasattr(around, "close"):
-            raise TypeError(f"{type(callback).__name__}.around_batches returned {shown(around)}; expected a generator: yield from batches")
-        batches = around
+            raise TypeError(f"{hook} returned {shown(around)}; expected a generator: yield from batches")
+        batches = batches if around is batches else _counted(around, hook, left)
     return batches
+
+
+def _counted(batches: Batches, hook: str, count: int) -> Batches:
+    """As many as a step will ask for. None is held here while the step works on it."""
+    with closing(batches):
+        for taken in range(count):
+            yield _pair(next(batches, _END), hook, taken, count)
+
+
+_END = object()  # None may be what somebody yields
+
+
+def _pair(batch: Any, hook: str, taken: int, count: int) -> tuple[Tensor, Tensor]:
+    if batch is _END:
+        raise ValueError(f"fit: {hook} ended after {taken} of {plural(count, 'batch')}; expected all of them: yield from batches")
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
+        raise TypeError(f"fit: {hook} gave {shown(batch)} as batch {taken + 1} of {count}; expected a pair of Tensors, (x, labels)")
+    return batch[0], batch[1]
 
 
 def _words(position: Mapping[str, int]) -> str:
