@@ -204,8 +204,13 @@ def write_idx_folder(folder: Path, pack: bool = False) -> tuple[np.ndarray, np.n
 
 
 @pytest.mark.parametrize("pack", [False, True])
-def test_idx_plain_and_gzipped(tmp_path: Path, pack: bool) -> None:
+@pytest.mark.parametrize("dotted", [False, True])
+def test_idx_plain_and_gzipped(tmp_path: Path, pack: bool, dotted: bool) -> None:
+    """Under both of the names that the files are found by on the web, and that `recognise` knows."""
     images, labels = write_idx_folder(tmp_path, pack)
+    for file in list(tmp_path.iterdir()) if dotted else ():
+        file.rename(tmp_path / file.name.replace("-idx", ".idx"))
+    assert data.recognise(tmp_path)[0] == "idx"
     train, test = data.idx(tmp_path)
     assert (train.images[:, 0] == images).all() and (train.labels == labels).all() and len(test) == 6
 

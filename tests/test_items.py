@@ -336,7 +336,13 @@ def test_blobs_and_stripes_can_be_told_apart_by_what_they_are_made_of() -> None:
 
 
 def test_paths_are_recognised(tmp_path: Path) -> None:
-    for name in ("idx", "my-mnist", "fashion"):
+    called = {
+        "mnist": ("MNIST", "mnist"),
+        "fashion-mnist": ("fashion", "Fashion_MNIST", "FashionMNIST"),
+        "idx": ("idx", "kmnist", "emnist-letters"),
+    }
+    kinds = {name: kind for kind, names in called.items() for name in names}
+    for name in kinds:
         (tmp_path / name).mkdir()
         write_idx_folder(tmp_path / name)
     write_cifar10(tmp_path / "ten")
@@ -352,7 +358,7 @@ def test_paths_are_recognised(tmp_path: Path) -> None:
     (tmp_path / "nested" / "photos" / "train" / "cat").mkdir(parents=True)
     (tmp_path / "nested" / "photos" / "val" / "cat").mkdir(parents=True)
     for name, kind in {
-        "idx": "idx", "my-mnist": "mnist", "fashion": "fashion-mnist", "ten": "cifar10", "hundred": "cifar100", "cifar-10-python.tar.gz": "cifar10",
+        **kinds, "ten": "cifar10", "hundred": "cifar100", "cifar-10-python.tar.gz": "cifar10",
         "cifar-100-binary.tar.gz": "cifar100", "a.npz": "arrays", "npy": "arrays", "photos": "images", "nested/photos": "images",
     }.items():  # fmt: skip
         assert data.recognise(tmp_path / name) == (kind, str(tmp_path / name))

@@ -97,7 +97,8 @@ def _pair(folder: Path, prefix: str, classes: Sequence[str] | None) -> ArrayData
 
 
 def _find(folder: Path, name: str) -> str:
-    for candidate in (name, name + ".gz", name.replace("-idx", ".idx")):
+    dotted = name.replace("-idx", ".idx")
+    for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
         path = os.path.join(folder, candidate)
         if os.path.exists(path):
             return path

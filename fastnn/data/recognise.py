@@ -19,6 +19,8 @@ KINDS = {
     "arrays": "numpy arrays",
     "images": "a folder of photos",
 }
+# The folders whose IDX files have classes that we can name. The whole name counts: KMNIST, EMNIST and others show something else.
+_NAMES = {"mnist": "mnist", **dict.fromkeys(("fashion", "fashion-mnist", "fashionmnist"), "fashion-mnist")}
 _EXPECTED = (
     "a folder of photos (CLASS/*.jpg, or train/CLASS/*.jpg beside val/CLASS/...), of IDX files, of CIFAR batches or of .npy files, "
     "an .npz file, or a CIFAR .tar.gz"
@@ -56,8 +58,7 @@ def _kind(path: str) -> str | None:
         return "arrays" if path.endswith(".npz") else None
     names = os.listdir(path)
     if any(name.startswith(("train-images-idx3-ubyte", "train-images.idx3-ubyte")) for name in names):
-        called = os.path.basename(os.path.abspath(path)).lower()
-        return "fashion-mnist" if "fashion" in called else "mnist" if "mnist" in called else "idx"
+        return _NAMES.get(os.path.basename(os.path.abspath(path)).lower().replace("_", "-"), "idx")
     if "train_images.npy" in names:
         return "arrays"
     classes = folder.data_folders(path)
