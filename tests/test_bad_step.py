@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -419,12 +421,24 @@ def test_a_large_state_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_the_file_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, error = diverge(plain(Root()), samples())
-    assert error.file is not None and os.path.dirname(error.file) == tempfile.gettempdir()
-    os.unlink(error.file)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     _, error = diverge(plain(Root()), samples())
     assert error.file is None and error.found is not None and "The file that repeats it could not be written: " in str(error)
+
+
+def test_without_a_checkpoint_the_file_lies_where_nobody_else_can_have_put_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the name that could be foreseen was followed, and what it led to was lost."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / f"fastnn-bad-step-{threading.get_native_id()}.safetensors").symlink_to(tmp_path / "precious")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = diverge(plain(Root()), samples())[1].file
+    assert (tmp_path / "precious").read_bytes() == b"precious" and file is not None
+    folder = Path(file).parent
+    assert folder.parent == tmp_path and folder.stat().st_mode & 0o777 == 0o700
+    assert diverge(plain(Root()), samples())[1].file == file and len(list(folder.iterdir())) == 1  # the newer one takes its place
+    shutil.rmtree(folder)
+    file = diverge(plain(Root()), samples())[1].file  # the system tidies up
+    assert file is not None and os.path.exists(file)
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
@@ -456,7 +470,7 @@ def test_a_step_of_ones_own_loop_is_explained_too(tmp_path: Path, monkeypatch: p
     with pytest.raises(Diverged, match=r"though the loss is a number: .* overflows\. Repeated op by op: ") as caught:
         t.step(x, labels)
     error = caught.value
-    assert error.found is not None and error.samples is None and error.file is not None and Path(error.file).parent == tmp_path
+    assert error.found is not None and error.samples is None and error.file is not None and Path(error.file).parent.parent == tmp_path
     found = reproduce(error.file, model=plain(Root()))
     assert found is not None and found.state() == error.found.state() and t.optimizer.steps == 0
 

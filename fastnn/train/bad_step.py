@@ -169,8 +169,8 @@ def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> 
 
 def _written(trainer: Trainer, parts: Sequence[Part], watch: Watch, samples: np.ndarray | None, message: str) -> tuple[str | None, str]:
     """Where it lies, and the sentence that says so."""
-    path = _place(trainer)
     try:
+        path = _place(trainer)
         arrays, notes = _contents(trainer, parts, watch, samples, message)
         files.write(path, arrays, notes)
     except (OSError, MemoryError, TypeError, ValueError) as error:  # what diverged is the news, not that
@@ -188,7 +188,19 @@ def _place(trainer: Trainer) -> str:
     saved = next((os.fspath(c.path) for c in trainer._callbacks if isinstance(c, ModelCheckpoint)), None)
     if saved is not None:
         return os.path.join(os.path.dirname(saved), "bad-step.safetensors")
-    return os.path.join(tempfile.gettempdir(), f"fastnn-bad-step-{threading.get_native_id()}.safetensors")
+    return os.path.join(_own_folder(), f"bad-step-{threading.get_native_id()}.safetensors")
+
+
+_OWN: dict[str, str] = {}  # below each place for temporary files that was set
+
+
+def _own_folder() -> str:
+    """This process's among the temporary files, where nobody else may write: a name that can be foreseen there may be another one's link to a
+    file of ours. One for all, so that trainings that diverge one after the other do not fill the disk."""
+    place = tempfile.gettempdir()
+    if not os.path.isdir(_OWN.get(place, "")):
+        _OWN[place] = tempfile.mkdtemp(prefix="fastnn-", dir=place)
+    return _OWN[place]
 
 
 def _contents(
