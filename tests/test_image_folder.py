@@ -401,6 +401,15 @@ def test_broken_files_are_named_or_counted(tmp_path: Path) -> None:
     lazy = data.image_folder(tmp_path, 8, keep=False)
     with pytest.raises(ValueError, match="train/green/1.png: not an image"):
         list(Loader(lazy.train, 4, workers=3))
+    broken = list((tmp_path / "train" / "blue").iterdir())
+    kept = {path: path.read_bytes() for path in broken}
+    for path in broken:
+        path.write_bytes(b"no image")
+    first = f"{tmp_path}/train/blue/{sorted(path.name for path in broken)[0]}: not an image that Pillow knows"
+    with pytest.raises(ValueError, match=f"^{tmp_path}/train/blue: holds no whole image: 5 files skipped, the first {first}"):
+        data.image_folder(tmp_path, 8, skip_broken=True)
+    for path in broken:
+        path.write_bytes(kept[path])
     for name, to in (("99.png", "nowhere"), ("a.png", "val/red/a.png"), ("b.png", "val/red/2.jpg/c.png")):
         (tmp_path / "val" / "red" / name).symlink_to(tmp_path / to)
     os.mkfifo(tmp_path / "val" / "red" / "d.png")

@@ -274,11 +274,11 @@ def _read(folder: str, classes: list[str], rule: Resize, keep: bool | None, skip
     for label, name in enumerate(classes):
         inside = images_below(os.path.join(folder, name))
         paths, labels = paths + inside, labels + [label] * len(inside)
-    files = ImageFiles(paths, labels, classes, rule)
+    files, broken = ImageFiles(paths, labels, classes, rule), list[tuple[str, str]]()
     if skipped is not None:
         files, broken = files.without_broken()
         skipped += broken
-    _check_classes(folder, files)
+    _check_classes(folder, files, broken)
     kept = keep if keep is not None else len(files) * int(np.prod(rule.shape)) <= MOST_DECODED_BYTES
     return files.decoded(progress) if kept else ItemDataset(files)
 
@@ -302,11 +302,20 @@ def _with_test(folder: str, whole: Dataset, fraction: float, seed: int) -> tuple
     return rest, test
 
 
-def _check_classes(folder: str, files: ImageFiles) -> None:
+def _check_classes(folder: str, files: ImageFiles, broken: Skipped) -> None:
     if not files.classes:
         raise ValueError(f"{folder}: has no sub-folders; expected one with images for each class")
     if not len(files):
-        raise ValueError(f"{folder}: its folders {', '.join(files.classes)} hold no images ({', '.join(EXTENSIONS)})")
+        raise ValueError(f"{folder}: its folders {', '.join(files.classes)} hold {_none(folder, broken)}")
     absent = [name for label, name in enumerate(files.classes) if label not in files.labels]
     if absent and os.path.basename(folder).lower() not in (*_PARTS["validation"], *_PARTS["test"]):
-        raise ValueError(f"{os.path.join(folder, absent[0])}: holds no images ({', '.join(EXTENSIONS)}); expected those of one class")
+        inside = os.path.join(folder, absent[0])
+        raise ValueError(f"{inside}: holds {_none(inside, broken)}")
+
+
+def _none(folder: str, broken: Skipped) -> str:
+    """What was looked for, or what was skipped."""
+    reasons = [reason for path, reason in broken if path.startswith(os.path.join(folder, ""))]
+    if reasons:
+        return f"no whole image: {plural(len(reasons), 'file')} skipped, the first {reasons[0]}"
+    return f"no images ({', '.join(EXTENSIONS)}); expected those of one class"
