@@ -265,9 +265,9 @@ def _load(
         if path is not None:
             raise ValueError("--data: digits lie inside the package; leave it out")
         return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
-    path = _place(dataset, path)
+    path = _folder(dataset, _place(dataset, path))
     if dataset == "images":
-        return data.image_folder(_folder(path), size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
+        return data.image_folder(path, size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
     loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {
         "mnist": data.mnist,
         "fashion-mnist": data.fashion_mnist,
@@ -279,18 +279,23 @@ def _load(
     return data.Sets(*_train_and_test(loaders[dataset](path)), path)
 
 
-def _folder(path: str) -> str:
-    """Where the photos lie: the folder inside, where that is all there is."""
+def _folder(dataset: str, path: str) -> str:
+    """Where they lie: in the folder inside, where that is all there is, as `recognise` finds them for `fastnn train PATH`."""
     from .data import recognise
 
-    return recognise(path)[1] if os.path.isdir(path) else path
+    try:
+        return recognise(path)[1] if os.path.isdir(path) else path
+    except ValueError:
+        if dataset == "images":
+            raise
+        return path  # its reader says what is missing
 
 
 def _names(path: str | None, sets: Sets) -> str:
     """A checksum of the names of the photos that were read."""
     from .data.recognise import names_below
 
-    return names_below(_folder(_place("images", path)), sets.skipped)
+    return names_below(_folder("images", _place("images", path)), sets.skipped)
 
 
 def _place(dataset: str, path: str | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_data import write_idx_folder
 
 from fastnn import data, files, models
 from fastnn.cli import COMMANDS, _repeated, main
@@ -189,6 +190,25 @@ def test_arrays_in_which_results_lie_are_found_from_above(capsys: pytest.Capture
     said(capsys, 0, "train", ".", *LINEAR)
     monkeypatch.chdir("../..")
     said(capsys, 0, "train", "set", *LINEAR, "--out", "out")
+
+
+@pytest.mark.parametrize("kind", ["idx", "arrays"])
+def test_a_model_is_evaluated_on_the_path_that_it_was_trained_on(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the files lie in the single folder inside."""
+    os.makedirs("given/inside")
+    if kind == "idx":
+        write_idx_folder(Path("given/inside"))
+    else:
+        for part in ("train", "test"):
+            np.save(f"given/inside/{part}_images.npy", np.zeros((8, 4, 4), np.uint8))
+            np.save(f"given/inside/{part}_labels.npy", np.arange(8) % 2)
+    assert f"given/inside: {'IDX files' if kind == 'idx' else 'numpy arrays'}" in said(
+        capsys, 0, "train", "given", *LINEAR, "--val-fraction", "0.5"
+    )
+    assert "test accuracy" in said(capsys, 0, "evaluate", "runs/given/model.safetensors", "--data", "given")
+    said(capsys, 0, "train", kind, "--data", "given", *LINEAR, "--out", "again", "--val-fraction", "0.5")
+    shutil.rmtree("given/inside")
+    assert "error: given: holds n" in said(capsys, 2, "evaluate", "runs/given/model.safetensors", "--data", "given")
 
 
 def test_a_file_called_test_makes_no_cifar(capsys: pytest.CaptureFixture[str]) -> None:
