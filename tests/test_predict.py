@@ -206,6 +206,26 @@ def test_a_model_without_classes_gives_numbers(capsys: pytest.CaptureFixture[str
     assert sorted(entry["class"] for entry in json.loads(out)[0]["predictions"]) == ["0", "1", "2"]
 
 
+def test_pillows_images_are_predicted_as_their_files() -> None:
+    """One of them, several, files among them."""
+    from PIL import Image
+
+    fastnn.seed(0)
+    save_model(
+        "m",
+        models.create("linear", input_shape=(3, 6, 6), num_classes=3),
+        resize=Resize(6),
+        normalize=data.Normalize([9.0] * 3, [50.0] * 3),
+    )
+    paint(Path("a.png"), (7, 80, 120))
+    paint(Path("b.png"), 200, (8, 20), mode="L")
+    trained = load_model("m")
+    expected = trained.predict(["a.png", "b.png"])
+    with Image.open("a.png") as a, Image.open("b.png") as b:
+        for given, rows in ((a, [0]), ([a, b], [0, 1]), ((b, a), [1, 0]), (["a.png", b], [0, 1])):
+            assert np.allclose(trained.predict(given), expected[rows], rtol=1e-5)
+
+
 def test_models_of_earlier_versions_load(capsys: pytest.CaptureFixture[str]) -> None:
     model = models.create("lenet", input_shape=(1, 6, 6), num_classes=3)
     notes = {

@@ -93,7 +93,7 @@ class Trained:
         return evaluation.evaluate(self._forward, data, *parts, classes=self.classes)
 
     def predict(self, data: Any) -> np.ndarray:
-        """Probabilities (N, classes) for an image file, a list of them (or of Pillow images), a data set or an array of raw images.
+        """Probabilities (N, classes) for an image file or a Pillow image, a list of them, a data set or an array of raw images.
 
         Files go through `resize`. Raises ValueError naming the file that is no image, OSError for one that cannot be read.
         """
@@ -101,7 +101,10 @@ class Trained:
         if files is not None:
             if self.resize is None:
                 raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
-            data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
+            if all(isinstance(one, (str, os.PathLike)) for one in files):
+                data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
+            else:  # what is open already is larger than what becomes of it
+                data = np.stack([self.resize(one) for one in files])
         return evaluation.predict(self._forward, data, self.normalize)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
