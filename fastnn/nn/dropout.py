@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import ops
 from ..arguments import function, integer, number, other_word, shown
+from ..exclusive import refuse_others
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
+from ..turns import by_turns, modes_of
 from .module import Module
 
 
@@ -138,21 +141,22 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     if activation is not None:
         function("monte_carlo", "activation", activation, "a function of the outputs")
     integer("monte_carlo", "samples", samples, 1, 2**31)
-    modes = [(module, module.training) for module in model.modules()]
-    noisy = [module for module, _ in modes if getattr(module, "noisy", False)]
+    noisy = [module for module in model.modules() if getattr(module, "noisy", False)]
     if not noisy:
         raise ValueError("monte_carlo: the model has no noise layer, so that all samples would be the same; it needs one, like nn.Dropout")
-    try:
+
+    def switch() -> Callable[[], None]:
+        put_back = modes_of(model)
         model.eval()
         for module in noisy:
             module.training = True
-        with no_grad():
-            total: Tensor | None = None
-            for _ in range(samples):
-                y = model(x) if activation is None else _checked(activation(model(x)))
-                total = y if total is None else total + y
-            assert total is not None
-            return total / float(samples)
-    finally:
-        for module, training in modes:
-            module.training = training
+        return put_back
+
+    refuse = partial(refuse_others, "monte_carlo", "model", model)
+    with by_turns(id(model), "monte_carlo", switch, refuse), no_grad():
+        total: Tensor | None = None
+        for _ in range(samples):
+            y = model(x) if activation is None else _checked(activation(model(x)))
+            total = y if total is None else total + y
+    assert total is not None
+    return total / float(samples)

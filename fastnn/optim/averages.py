@@ -14,9 +14,11 @@ import numpy as np
 
 from .. import _C, recording
 from ..arguments import instance, integer, number, shown
+from ..exclusive import refuse_others
 from ..nn import Module, Parameter
 from ..nn.batchnorm import _BatchNorm
 from ..tensor import Array, Tensor, no_grad
+from ..turns import by_turns
 from .given import array_of
 from .lists import Told, by_place, floats_of
 
@@ -131,15 +133,17 @@ class EMA:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block the model holds the averages (before the first update: its weights)."""
+        """Inside the block the model holds the averages (before the first update: its weights). Threads share that; those that evaluate the
+        weights themselves are waited for. RuntimeError while another thread fits the model."""
+        doing = f"{type(self).__name__}.averaged"
+        with by_turns(id(self.model), (id(self), "averaged"), self._put_in, partial(refuse_others, doing, "model", self.model)):
+            yield
+
+    def _put_in(self) -> Callable[[], None]:
         if self._swapped or not self.updates:
-            yield
-            return
+            return lambda: None
         self.swap()
-        try:
-            yield
-        finally:
-            self.swap()
+        return self.swap
 
     def _follow(self, doing: str) -> None:
         changed = next(((n, t, a) for n, t, a in zip(self._names, self._tensors, self._averages) if t.dtype != a.dtype), None)

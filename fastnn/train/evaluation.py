@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from .learned import with_loss
+from ..turns import by_turns, modes_of
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
@@ -31,22 +32,26 @@ _BATCH = 256
 @contextmanager
 def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     """Training or evaluation mode of the whole model, and of a loss that is a Module, inside the block; after it every module is in the mode
-    it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen.
+    it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen. Threads that evaluate one model share that; who wants another mode, or other weights, waits for them.
 
     RuntimeError while another thread fits the model, whose mode that would change.
     """
-    refuse_others("training" if training else "evaluation", "model", model)
-    before = [(module, module.training) for part in with_loss(model, loss) for module in part.modules()]
-    frozen = [module for part in with_loss(model, loss) if training and part.training for module in part.modules() if not module.training]
-    for part in with_loss(model, loss):
-        part.train(training)
+    way = "training" if training else "evaluation"
+    with ExitStack() as stack:
+        stack.enter_context(by_turns(id(model), way, partial(_switch, model, training), partial(refuse_others, way, "model", model)))
+        if isinstance(loss, Module):  # which several models may have, in training and in evaluation: nobody waits
+            stack.enter_context(by_turns((id(loss), way), way, partial(_switch, loss, training)))
+        yield
+
+
+def _switch(part: Module, training: bool) -> Callable[[], None]:
+    """Into that mode; what is returned puts each module back into the one that it was in."""
+    put_back = modes_of(part)
+    frozen = [module for module in part.modules() if not module.training] if training and part.training else []
+    part.train(training)
     for module in frozen:
         module.training = False
-    try:
-        yield
-    finally:
-        for module, was_training in before:
-            module.training = was_training
+    return put_back
 
 
 @contextmanager

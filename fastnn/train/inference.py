@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import nn, ops
@@ -35,15 +36,12 @@ class Inference:
         if self._reason:
             self.release()
             return forward
-        if self.frozen is None or not unchanged(_standing(forward.model), self._standing):
-            self.frozen = None  # before the next one needs memory
-            self.frozen, self._standing = nn.frozen(forward.model), _standing(forward.model)
-        return self.frozen if forward.precision == "float32" else self._narrow
-
-    def _narrow(self, x: Tensor) -> Tensor:
-        """As Forward does it: bfloat16 between the layers."""
-        assert self.frozen is not None
-        return ops.cast(self.frozen(ops.cast(x, "bfloat16")), "float32")
+        frozen = self.frozen  # another thread may be here
+        if frozen is None or not unchanged(_standing(forward.model), self._standing):
+            self.frozen = frozen = None  # before the next one needs memory
+            frozen = nn.frozen(forward.model)
+            self.frozen, self._standing = frozen, _standing(forward.model)
+        return frozen if forward.precision == "float32" else partial(_narrow, frozen)
 
     def __reduce__(self) -> tuple[type[Inference], tuple[()]]:
         return Inference, ()  # a copy makes its own
@@ -51,6 +49,11 @@ class Inference:
     def release(self) -> None:
         """Gives the memory back. The next call makes another."""
         self.frozen = self._standing = None
+
+
+def _narrow(frozen: Frozen, x: Tensor) -> Tensor:
+    """As Forward does it: bfloat16 between the layers."""
+    return ops.cast(frozen(ops.cast(x, "bfloat16")), "float32")
 
 
 def _reason_against(forward: Forward) -> str:

@@ -17,6 +17,7 @@ from ..exclusive import claimed, refuse_others
 from ..nn import Module
 from ..optim import EMA, SWA, Optimizer, clip_grad_norm_, clip_grad_value_
 from ..tensor import Tensor, no_grad, tensor
+from ..turns import by_turns
 from . import evaluation
 from .bad_step import explained
 from .callbacks import Callback, checked_hooks
@@ -271,11 +272,12 @@ def _following(trainer: Trainer, batches: Iterator[Batch]) -> Batch:
 
 
 def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
-    """A method that needs the model and the optimizer for itself: RuntimeError, and nothing done, when another fit has one of them."""
+    """A method that needs the model and the optimizer for itself: RuntimeError, and nothing done, when another fit has one of them. Threads that
+    evaluate the model are waited for."""
 
     @functools.wraps(fit)
     def wrapped(trainer: Trainer, /, *args: P.args, **keywords: P.kwargs) -> R:
-        with claimed("fit", model=trainer.model, optimizer=trainer.optimizer._leaves()):
+        with claimed("fit", model=trainer.model, optimizer=trainer.optimizer._leaves()), by_turns(id(trainer.model), "fit"):
             return fit(trainer, *args, **keywords)
 
     return wrapped
