@@ -32,7 +32,8 @@ _BATCH = 256
 @contextmanager
 def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     """Training or evaluation mode of the whole model, and of a loss that is a Module, inside the block; after it every module is in the mode
-    it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen. Threads that evaluate one model share that; who wants another mode, or other weights, waits for them.
+    it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen.
+    Threads that evaluate one model share that; who wants another mode, or other weights, waits for them.
 
     RuntimeError while another thread fits the model, whose mode that would change.
     """
