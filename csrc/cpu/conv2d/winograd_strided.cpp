@@ -8,11 +8,11 @@
 namespace fastnn::FASTNN_TABLE {
 namespace {
 
-// Tiles leave at most 0.75 of the products, and are enough to be worth the transform of the weights. Each block of tiles reads all weights:
-// what many take to come was measured to be more than is saved where tiles are narrow.
+// Tiles leave at most 0.75 of the products, and are enough to be worth the transform of the weights, as measured. Each block of tiles reads
+// all weights: what many take to come was measured to be more than is saved where tiles are narrow.
 constexpr int64_t most_weights = registers == 32 ? INT64_MAX : 128 * 128;
 bool strided_pays(const Conv2d& v, const TileGrid& grid) {
-  const int64_t enough = registers == 32 && smaller(v.C, v.K) >= 128 ? 64 : 128;
+  const int64_t enough = registers < 32 || smaller(v.C, v.K) < 128 ? 128 : v.C * v.K <= 128 * 128 ? 24 : 64;
   return strided_fits(v) && v.C * v.K <= most_weights && grid.count >= enough &&
          double(strided_products(grid)) <= 0.75 * 9 * double(v.N * v.P * v.Q);
 }
