@@ -1,4 +1,4 @@
-"""What is changed for a while and put back: by the first of several threads that want the same, and by the last. Others wait for their turn."""
+"""What is changed for a while and put back: by the first of several threads that want the same, and by the last. Others are refused."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _passed = threading.Condition()  # an RLock's: the garbage collector may end ano
 def by_turns(
     thing: Hashable, way: Hashable, change: Change = lambda: _nothing, meanwhile: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Inside the block the change is made. Threads of the same way share it; one of another way waits until they are through, but for what this
-    thread has done itself around the block. meanwhile: is called ahead and while it waits, unless the thread is in such a block already; raises
-    where that would take too long."""
+    """Inside the block the change is made. Threads of the same way share it; RuntimeError for one of another way, but for what this thread has
+    done itself around the block, alone. Nobody waits for another's block, so none can wait for one that waits for it. meanwhile: is called ahead,
+    unless the thread is in such a block already, and may refuse."""
     me, turn = threading.get_ident(), None
     try:
         with _passed:
@@ -67,12 +67,34 @@ def _open(thing: Hashable, way: Hashable, me: int, meanwhile: Callable[[], None]
         depth = sum(me in turn.users for turn in turns)
         if not depth:
             meanwhile()
-        if depth == len(turns):
+        mine, theirs = turns[:depth], turns[depth:]
+        if not theirs and all(len(turn.users) == 1 or _agree(turn.way, way) for turn in mine):
             _turns[thing] = [*turns, turn := _Turn(way)]
             return turn
-        if turns[depth].way == way and turns[depth].put_back is not None:
-            return turns[depth]
+        fits = bool(theirs) and theirs[0].way == way and all(turn.way == "evaluation" for turn in theirs[1:])
+        if fits and theirs[0].put_back is not None:
+            return theirs[0]
+        if not any(turn.put_back is None for turn in theirs):  # none that is being changed just now
+            raise _refused(way, theirs or mine, me)
         _passed.wait(0.05)
+
+
+def _agree(shared: Hashable, way: Hashable) -> bool:
+    """Whether who shares a turn may be put into another within it: the same once more, or evaluation by averaged weights."""
+    return way == shared or (way == "evaluation" and not isinstance(shared, str))
+
+
+def _refused(way: Hashable, turns: list[_Turn], me: int) -> RuntimeError:
+    turn, thread = next((turn, user) for turn in turns for user in turn.users if user != me)
+    name = next((one.name for one in threading.enumerate() if one.ident == thread), "")
+    return RuntimeError(
+        f"{_words(way)}: the model is in use by {_words(turn.way)} in thread {name!r}; wait for it, or give each thread its own "
+        "(copy.deepcopy, train.load_model)"
+    )
+
+
+def _words(way: Hashable) -> str:
+    return str(way[-1] if isinstance(way, tuple) else way)
 
 
 def _leave(thing: Hashable, turn: _Turn, me: int) -> None:

@@ -225,12 +225,12 @@ def test_a_crop_by_torchvisions_arguments() -> None:
         RandomCrop(32, padding=4)  # type: ignore[misc]
     with pytest.raises(TypeError, match=r"^RandomCrop: padding must be a number, got \(5, 5\); the first is the padding"):
         RandomCrop((5, 5))  # type: ignore[arg-type]
-    for padding in (3, 6):
+    for padding in (4, 6):
         with pytest.raises(
-            ValueError, match=rf"^RandomCrop: padding {padding} is half .*\(7, 6\) or more; RandomCrop\(size={padding}\) is a w"
+            ValueError, match=rf"^RandomCrop: padding {padding} is more than half .*\(7, 6\); RandomCrop\(size={padding}\) is a w"
         ):
             next(iter(Loader(noise(), 4, augment=RandomCrop(padding))))
-    for meant in (RandomCrop(2), RandomCrop(6, size=(7, 6)), RandomCrop(size=5)):
+    for meant in (RandomCrop(3), RandomCrop(6, size=(7, 6)), RandomCrop(size=5)):
         next(iter(Loader(noise(), 4, augment=meant)))
 
 

@@ -1,4 +1,4 @@
-"""Several threads that evaluate one model, by its averages too: what the first changed stays for the last; who wants something else waits."""
+"""Several threads that evaluate one model, by its averages too: what the first changed stays for the last; who wants something else is refused."""
 
 from __future__ import annotations
 
@@ -54,10 +54,6 @@ class Other(threading.Thread):
         except RuntimeError as error:
             self.raised = str(error)
 
-    def waits(self) -> bool:
-        self.join(0.3)
-        return self.is_alive()
-
     def done(self) -> str:
         self.join(60)
         assert not self.is_alive()
@@ -109,24 +105,49 @@ def test_the_last_one_out_puts_back() -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_who_wants_other_modes_or_weights_waits(shared: bool) -> None:
+def test_who_wants_other_modes_or_weights_is_refused(shared: bool) -> None:
+    """Not kept waiting: this thread may wait for the other one within its block."""
     t = fitted(ema=0.5)
-    x = fastnn.tensor(np.zeros((1, 1, 6, 6), np.float32))
+    x = fastnn.tensor(np.full((1, 1, 6, 6), -1.0, np.float32))
     ema = t.stepping.ema
     assert ema is not None
+    raw = Trainer(t.model, t.optimizer, normalize=t.normalize)
     with ema.averaged() if shared else evaluation.mode(t.model, False):
-        wanted: list[Callable[[], Any]] = [lambda: nn.monte_carlo(t.model, x, 2), lambda: t.fit(blobs(16), 1, progress=False)]
-        wanted.append((lambda: Trainer(t.model, t.optimizer, normalize=t.normalize).predict(x)) if shared else (lambda: t.predict(x)))
         epoch, weights = t.epoch, bits(t.model)
-        others = [Other(work) for work in wanted[::2]]
-        assert all(other.waits() for other in others)
-        fit = Other(wanted[1])
-        assert fit.waits() and t.epoch == epoch and bits(t.model) == weights
-        t.model.norm.training = t.model.norm.training  # within, this thread does what it likes
-        nn.monte_carlo(t.model, x, 2)
-    assert fit.done() == "" and t.epoch == epoch + 1
-    refused = "is in use by fit in thread"  # where the fit's turn came first
-    assert all(other.done() == "" or refused in other.raised for other in others)
+        wanted: list[Callable[[], Any]] = [lambda: nn.monte_carlo(t.model, x, 2), lambda: t.fit(blobs(16), 1, progress=False)]
+        wanted.append((lambda: raw.predict(x)) if shared else (lambda: t.predict(x)))
+        here = "averaged" if shared else "evaluation"
+        for work in wanted:
+            assert f"the model is in use by {here} in thread 'MainThread'; wait for it" in Other(work).done()
+        assert t.epoch == epoch and bits(t.model) == weights
+        nn.monte_carlo(t.model, x, 2)  # within, this thread does what it likes
+    assert all(Other(work).done() == "" for work in wanted)
+
+
+def test_what_one_of_several_does_within_is_not_done_to_the_others() -> None:
+    """Two threads evaluate: neither puts the model into another mode, or other weights into it, under the other; a third joins neither's."""
+    t = fitted(ema=0.5)
+    x, ema = fastnn.tensor(np.zeros((1, 1, 6, 6), np.float32)), t.stepping.ema
+    assert ema is not None
+    entered, leave = threading.Event(), threading.Event()
+
+    def evaluates() -> None:
+        with evaluation.mode(t.model, False):
+            entered.set()
+            leave.wait(60)
+
+    with evaluation.mode(t.model, False):
+        nn_mode = Other(evaluates)
+        entered.wait(60)
+        for work in (lambda: nn.monte_carlo(t.model, x, 2), lambda: ema.averaged().__enter__()):
+            with pytest.raises(RuntimeError, match="the model is in use by evaluation in thread"):
+                work()
+        with evaluation.mode(t.model, False):  # the same once more
+            assert not t.model.training
+        leave.set()
+        nn_mode.done()
+        with ema.averaged():  # alone again
+            assert "in use by" in Other(lambda: evaluation.mode(t.model, False).__enter__()).done()
 
 
 def test_averages_are_not_put_into_a_model_that_another_thread_fits(tmp_path: Any) -> None:

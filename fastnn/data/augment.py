@@ -40,8 +40,8 @@ class RandomCrop(Augmentation):
     """A window of `size` (that of the image unless given) at a random place of the image with `padding` pixels added on each side.
 
     padding_mode: "constant" (pixels of the raw value `fill`, one for all channels or one each), "edge" (the outermost pixels again) or
-    "reflect" (mirrored about them), as torchvision's. ValueError when the window is larger than the padded image, and for a padding of half of
-    the image and more without a size: torchvision's first argument is the size, here RandomCrop(size=28).
+    "reflect" (mirrored about them), as torchvision's. ValueError when the window is larger than the padded image, and for a padding of more
+    than half of the image without a size: torchvision's first argument is the size, here RandomCrop(size=28).
     """
 
     streams = 2
@@ -59,9 +59,9 @@ class RandomCrop(Augmentation):
         self.padding_mode, self.fill = checked_border("RandomCrop", padding_mode), checked_fill("RandomCrop", fill)
 
     def place(self, frames: Frames, draws: Draws) -> None:
-        if self.size is None and self.padding > 1 and 2 * self.padding >= min(frames.size):
+        if self.size is None and self.padding > 1 and 2 * self.padding > min(frames.size):
             raise ValueError(
-                f"RandomCrop: padding {self.padding} is half of images of {frames.size} or more; RandomCrop(size={self.padding}) is a window of "
+                f"RandomCrop: padding {self.padding} is more than half of images of {frames.size}; RandomCrop(size={self.padding}) is a window of "
                 f"that size, and size={frames.size} says that such a padding is meant"
             )
         size = self.size or frames.size

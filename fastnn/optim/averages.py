@@ -133,8 +133,8 @@ class EMA:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block the model holds the averages (before the first update: its weights). Threads share that; those that evaluate the
-        weights themselves are waited for. RuntimeError while another thread fits the model."""
+        """Inside the block the model holds the averages (before the first update: its weights). Threads share that.
+        RuntimeError while another thread fits the model, or evaluates it by the weights themselves."""
         doing = f"{type(self).__name__}.averaged"
         with by_turns(id(self.model), (id(self), "averaged"), self._put_in, partial(refuse_others, doing, "model", self.model)):
             yield

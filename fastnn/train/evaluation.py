@@ -33,9 +33,9 @@ _BATCH = 256
 def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     """Training or evaluation mode of the whole model, and of a loss that is a Module, inside the block; after it every module is in the mode
     it was in before. Training leaves out what was in evaluation mode within a model in training mode: a part whose statistics are frozen.
-    Threads that evaluate one model share that; who wants another mode, or other weights, waits for them.
+    Threads that evaluate one model share that.
 
-    RuntimeError while another thread fits the model, whose mode that would change.
+    RuntimeError while another thread fits the model, or has it in another mode or with other weights, which that would change.
     """
     way = "training" if training else "evaluation"
     with ExitStack() as stack:
