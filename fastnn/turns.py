@@ -11,14 +11,21 @@ from typing import Any
 Change = Callable[[], Callable[[], None]]  # makes the change, and gives what puts back what was
 
 
-def modes_of(*parts: Any) -> Callable[[], None]:
-    """What puts each module of these back into the mode, training or evaluation, that it is in now."""
-    before = [(module, module.training) for part in parts for module in part.modules()]
+def modes_of(part: Any) -> Callable[[], None]:
+    """What puts each of its modules back into the mode, training or evaluation, that it is in now."""
+    before = [(module, module.training) for module in part.modules()]
 
     def put_back() -> None:
         for module, training in before:
             module.training = training
 
+    return put_back
+
+
+def switched(part: Any, training: bool) -> Callable[[], None]:
+    """Into that mode, all modules of the part; what is returned puts each back into the one that it was in."""
+    put_back = modes_of(part)
+    part.train(training)
     return put_back
 
 

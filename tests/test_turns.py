@@ -115,7 +115,9 @@ def test_who_wants_other_modes_or_weights_is_refused(shared: bool) -> None:
     with ema.averaged() if shared else evaluation.mode(t.model, False):
         epoch, weights = t.epoch, bits(t.model)
         wanted: list[Callable[[], Any]] = [lambda: nn.monte_carlo(t.model, x, 2), lambda: t.fit(blobs(16), 1, progress=False)]
-        wanted.append((lambda: raw.predict(x)) if shared else (lambda: t.predict(x)))
+        wanted += [lambda: optim.update_bn([x], t.model), (lambda: raw.predict(x)) if shared else (lambda: t.predict(x))]
+        if shared:
+            wanted.append(lambda: nn.summary(t.model, (1, 6, 6)))
         here = "averaged" if shared else "evaluation"
         for work in wanted:
             assert f"the model is in use by {here} in thread 'MainThread'; wait for it" in Other(work).done()
@@ -159,6 +161,8 @@ def test_averages_are_not_put_into_a_model_that_another_thread_fits(tmp_path: An
                 lambda: trainer.predict(blobs(4).images),
                 lambda: trainer.save_model(tmp_path / "m"),
                 lambda: nn.monte_carlo(trainer.model, 0),
+                lambda: nn.summary(trainer.model, (1, 6, 6)),
+                lambda: optim.update_bn([fastnn.tensor(np.zeros((2, 1, 6, 6), np.float32))], trainer.model),
             )
             raised.extend(Other(one).done() for one in work)
 
@@ -166,7 +170,8 @@ def test_averages_are_not_put_into_a_model_that_another_thread_fits(tmp_path: An
     t.fit(blobs(32), 1, callbacks=[Meanwhile()], progress=False)
     undisturbed.fit(blobs(32), 1, progress=False)
     names = {message.split(" is in use by fit in thread")[0] for message in raised}
-    assert names == {"EMA.averaged: the model", "monte_carlo: the model"} and bits(t.model) == bits(undisturbed.model)
+    assert names == {f"{doing}: the model" for doing in ("EMA.averaged", "monte_carlo", "summary", "update_bn")}
+    assert bits(t.model) == bits(undisturbed.model)
 
 
 def test_losses_are_shared_by_nets_of_several_threads() -> None:

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from ..arguments import array, flag, integer, number, shown
+from ..data.dataset import channels_last
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,8 +51,6 @@ def image_shape(what: str, name: str, value: Any, of_any_rank: bool = False) -> 
     if isinstance(value, (tuple, list)) and not value:
         raise ValueError(f"{what}: {name} is empty; expected the shape of one image, as (C, H, W)")
     shape = sizes(what, name, value, *(() if flat else ("(C, H, W), three integers of at least 1", 3)))
-    from ..data.dataset import channels_last
-
     if not flat and channels_last(shape):  # of which there are no data sets
         raise ValueError(f"{what}: {name} must be (C, H, W), got {shape}, channels last as it looks; expected {(shape[2], *shape[:2])}")
     return shape

@@ -12,7 +12,7 @@ from ..exclusive import refuse_others
 from ..ops.dropout import checked_rate
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad
-from ..turns import by_turns, modes_of
+from ..turns import by_turns, switched
 from .module import Module
 
 
@@ -136,7 +136,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     batch normalisation among them, evaluate. No gradients; modes are as before afterwards.
 
     activation: applied to each output before it is averaged (softmax: averages of probabilities rather than of scores).
-    Raises ValueError when the model has no noise layer, or samples < 1.
+    Raises ValueError when the model has no noise layer, or samples < 1, RuntimeError while another thread fits or evaluates it.
     """
     if activation is not None:
         function("monte_carlo", "activation", activation, "a function of the outputs")
@@ -146,8 +146,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
         raise ValueError("monte_carlo: the model has no noise layer, so that all samples would be the same; it needs one, like nn.Dropout")
 
     def switch() -> Callable[[], None]:
-        put_back = modes_of(model)
-        model.eval()
+        put_back = switched(model, False)
         for module in noisy:
             module.training = True
         return put_back

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..arguments import shown
+from ..exclusive import refuse_others
 from ..ops.refusals import explained
 from ..tensor import Tensor, no_grad, tensor
+from ..turns import by_turns, switched
 from .attributes import refuse_unmade
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
@@ -80,14 +83,13 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
     A module of several that has parameters of its own comes after them, with those alone. A layer called twice is listed twice, its parameters
     once; frozen ones count, and are marked; so are, at the end, those of layers that were not called. MaxPool2d marks rows and columns that the
-    floor rule drops.
+    floor rule drops. RuntimeError while another thread fits the model.
     """
     if isinstance(model, Module):
         refuse_unmade("summary", model)
     result = Summary(tuple(checked_size("summary", "input_shape", size) for size in input_shape))
     counted: set[int] = set()
     handles: list[HookHandle] = []
-    modes = [(m, m.training) for m in model.modules()]
 
     def fresh(layer: Module) -> list[Tensor]:
         own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
@@ -116,15 +118,13 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         if not module._modules or module._parameters:
             watch(name or type(module).__name__, module)
     try:
-        model.eval()
-        with no_grad():
+        refuse = partial(refuse_others, "summary", "model", model)
+        with by_turns(id(model), "evaluation", partial(switched, model, False), refuse), no_grad():
             dtype = next((p.dtype for p in model.parameters()), "float32")
             model(tensor(np.zeros((1, *input_shape)), dtype))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.__dict__["training"] = mode
     for name, module in model.named_modules():
         if own := fresh(module):
             add(name or type(module).__name__, module, own, (), 0, "not called", called=False)

@@ -18,7 +18,7 @@ from ..exclusive import refuse_others
 from ..nn import Module, Parameter
 from ..nn.batchnorm import _BatchNorm
 from ..tensor import Array, Tensor, no_grad
-from ..turns import by_turns
+from ..turns import by_turns, switched
 from .given import array_of
 from .lists import Told, by_place, floats_of
 
@@ -205,7 +205,7 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     `loader` gives batches or tuples that begin with one, as torch.optim.swa_utils.update_bn. Other layers do what they do in training:
     dropout draws, InstanceNorm2d(track_running_stats=True) moves its statistics by its momentum; no weight changes. A model without batch
     normalisation is left alone. Whatever is raised, all statistics are as they were: TypeError for what gives no batches, ValueError where
-    there are none.
+    there are none, RuntimeError while another thread fits or evaluates the model.
     """
     instance("update_bn", "model", model, Module, "a Module")
     if not hasattr(loader, "__iter__") or isinstance(loader, (Tensor, type)) or getattr(loader, "shape", None) == ():
@@ -217,28 +217,25 @@ def update_bn(loader: Iterable[Any], model: Module) -> None:
     first = next(batches, None)
     if first is None:
         raise ValueError("update_bn: loader gives no batches; an iterator that was gone through once is empty")
-    modes = [(m, m.training) for m in model.modules()]
-    momenta = [m.momentum for m in norms]
-    kept = [(t, t._array.to(t.device)) for m in model.modules() for t in m._buffers.values() if t is not None]
-    try:
-        for m in norms:
-            m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
-            m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
-            m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
-            m.momentum = None  # every call counts the same
-        model.train()
-        with no_grad():
+    refuse = partial(refuse_others, "update_bn", "model", model)
+    with by_turns(id(model), "update_bn", partial(switched, model, True), refuse), no_grad():
+        momenta = [m.momentum for m in norms]
+        kept = [(t, t._array.to(t.device)) for m in model.modules() for t in m._buffers.values() if t is not None]
+        try:
+            for m in norms:
+                m.running_mean.copy_from(np.zeros(m.running_mean.shape, m.running_mean.dtype))
+                m.running_var.copy_from(np.ones(m.running_var.shape, m.running_var.dtype))
+                m.num_batches_tracked.copy_from(np.asarray(0, np.int64))
+                m.momentum = None  # every call counts the same
             for x in chain([first], batches):
                 model(x)
-    except BaseException:
-        for t, array in kept:
-            t._array.assign(array)
-        raise
-    finally:
-        for m, momentum in zip(norms, momenta):
-            m.momentum = momentum
-        for module, training in modes:
-            module.training = training
+        except BaseException:
+            for t, array in kept:
+                t._array.assign(array)
+            raise
+        finally:
+            for m, momentum in zip(norms, momenta):
+                m.momentum = momentum
 
 
 def _batch_of(given: Any) -> Tensor:

@@ -18,7 +18,7 @@ from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
-from ..turns import by_turns, modes_of
+from ..turns import by_turns, switched
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
@@ -46,10 +46,8 @@ def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
 
 
 def _switch(part: Module, training: bool) -> Callable[[], None]:
-    """Into that mode; what is returned puts each module back into the one that it was in."""
-    put_back = modes_of(part)
     frozen = [module for module in part.modules() if not module.training] if training and part.training else []
-    part.train(training)
+    put_back = switched(part, training)
     for module in frozen:
         module.training = False
     return put_back

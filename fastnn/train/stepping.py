@@ -272,8 +272,8 @@ def _following(trainer: Trainer, batches: Iterator[Batch]) -> Batch:
 
 
 def alone(fit: Callable[Concatenate[Trainer, P], R]) -> Callable[Concatenate[Trainer, P], R]:
-    """A method that needs the model and the optimizer for itself: RuntimeError, and nothing done, when another fit has one of them. Threads that
-    evaluate the model are waited for."""
+    """A method that needs the model and the optimizer for itself: RuntimeError, and nothing done, when another fit, or a thread that
+    evaluates the model, has one of them."""
 
     @functools.wraps(fit)
     def wrapped(trainer: Trainer, /, *args: P.args, **keywords: P.kwargs) -> R:
