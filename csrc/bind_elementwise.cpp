@@ -1,5 +1,8 @@
 // Operations over elements from the Tensor to the kernel without Python in between: what `apply` would do with an Op whose `forward` is one
 // row of kernels.def over Elements or Binary. For small arrays Python's part is most of the time.
+#include <array>
+#include <cstring>
+
 #include "tape.h"
 
 using namespace fastnn;
@@ -14,8 +17,48 @@ struct Elementwise {
   Kept kept;
   PyTypeObject* op;
   py::object otherwise;  // takes what is not Tensors alone or is refused, and all where somebody looks at Python's calls
+  py::object number;     // (value, dtype, device, sign): the Tensor of rank 0 that stands for a number beside another Tensor; or None
   std::optional<tape::Slot> shapes;
 };
+
+// The last numbers that stood beside Tensors: most come again. Told apart by their bits, which 0.0 and -0.0 have of their own.
+class Numbers {
+ public:
+  py::object beside(const py::object& number, double value, const Array& other) {
+    for (const One& one : ones_)
+      if (one.tensor && std::memcmp(&one.value, &value, sizeof value) == 0 && one.dtype == other.dtype && one.device == &other.device())
+        return one.tensor;
+    const py::object tensor = number(value, name(other.dtype), other.device().name, std::copysign(1.0, value));
+    ones_[next_++ % ones_.size()] = {value, other.dtype, &other.device(), tensor};
+    return tensor;
+  }
+
+ private:
+  struct One {
+    double value = 0;
+    Dtype dtype = Dtype::float32;
+    const Device* device = nullptr;
+    py::object tensor;
+  };
+  std::array<One, 16> ones_;
+  size_t next_ = 0;
+};
+
+// A number of Python's beside a Tensor of floats, as a Tensor; null where it is something else, or their dtype does not hold it.
+py::object number_beside(const Elementwise& f, PyObject* value, PyObject* beside) {
+  static auto* const numbers = new Numbers;  // as long as the process
+  PyObject* const array = f.number.is_none() || !(PyFloat_CheckExact(value) || PyLong_CheckExact(value)) ? nullptr : tape::array_of(beside);
+  const auto* const other = array ? static_cast<const Array*>(held(array_type(), array)) : nullptr;
+  if (!other || other->dtype == Dtype::uint8 || other->dtype == Dtype::int64 || other->dtype == Dtype::boolean) return py::object();
+  try {
+    const double number = PyFloat_AsDouble(value);
+    if (number == -1.0 && PyErr_Occurred()) throw py::error_already_set();
+    return numbers->beside(f.number, number, *other);
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_OverflowError)) throw;
+    return py::object();
+  }
+}
 
 std::vector<Array> run(const Elementwise& f, const void* parameters, const std::vector<Argument>& arguments) {
   const Unlocked unlocked(Unlocked::worth(row_info(f.row), parameters, arguments));
@@ -49,14 +92,18 @@ PyObject* elementwise_from_python(PyObject* self, PyObject* const* args, Py_ssiz
     py::object held_arrays[2];  // whoever gives a Tensor other values meanwhile does not free these
     std::vector<Argument> arguments(size_t(f.inputs));
     bool ours = count == f.inputs && !tape::watched();
+    PyObject* tensors[2] = {};
+    py::object number;
     for (int i = 0; ours && i < f.inputs; i++) {
-      held_arrays[i] = tape::borrowed(arrays[i] = tape::array_of(args[i]));
+      tensors[i] = args[i];
+      if (f.inputs == 2 && !number && (number = number_beside(f, args[i], args[1 - i]))) tensors[i] = number.ptr();
+      held_arrays[i] = tape::borrowed(arrays[i] = tape::array_of(tensors[i]));
       arguments[size_t(i)].one = arrays[i] ? static_cast<const Array*>(held(array_type(), arrays[i])) : nullptr;
       ours = arguments[size_t(i)].one != nullptr;
     }
     const auto other = [&] { return tape::checked(PyObject_Vectorcall(f.otherwise.ptr(), args, size_t(count), nullptr)); };
     if (!ours) return other();
-    tape::Wanted wanted(args, size_t(count));
+    tape::Wanted wanted(tensors, size_t(count));
     py::object result;
     try {
       result = wrapped(std::move(run(f, arguments)[0]));
@@ -85,18 +132,20 @@ void bind_elementwise(py::module_& m) {
   static PyMethodDef definition = c_function("elementwise", &elementwise_from_python, nullptr);
   m.def(
       "elementwise",
-      [](const py::object& op, const std::string& row, const std::string& kept, const py::object& otherwise) {
+      [](const py::object& op, const std::string& row, const std::string& kept, const py::object& otherwise, const py::object& number) {
         auto* const f = new Elementwise{row_named(row),   row_info(row_named(row)).parameters == std::string("Binary") ? 2 : 1,
                                         kept_named(kept), reinterpret_cast<PyTypeObject*>(op.ptr()),
-                                        otherwise,        std::nullopt};  // as long as the process
+                                        otherwise,        number,
+                                        std::nullopt};  // as long as the process
         op.inc_ref();
         if (f->kept == Kept::shapes) f->shapes.emplace(op, "shapes");
         const py::capsule self(f, [](void*) {});
         return py::reinterpret_steal<py::object>(PyCFunction_NewEx(&definition, self.ptr(), nullptr));
       },
-      py::arg("op"), py::arg("row"), py::arg("kept"), py::arg("otherwise"),
+      py::arg("op"), py::arg("row"), py::arg("kept"), py::arg("otherwise"), py::arg("number") = py::none(),
       "apply(op(), *tensors) for an Op that is one row over elements and keeps its inputs, its result or the inputs' shapes for backward; "
-      "`otherwise` takes what is not Tensors alone, or refused.");
+      "`otherwise` takes what is not Tensors alone, or refused. number(value, dtype, device, sign): the Tensor that stands for a number "
+      "beside another; numbers are `otherwise`'s without it.");
   m.def(
       "method", [](const py::object& function) { return py::reinterpret_steal<py::object>(PyInstanceMethod_New(function.ptr())); },
       py::arg("function"), "A function written in C as a method.");

@@ -192,6 +192,21 @@ def test_zeros_keep_their_sign() -> None:
         assert np.signbit((one * zero).numpy())[0] == np.signbit(zero)
 
 
+def test_numbers_that_come_and_go() -> None:
+    """The last few are at hand without Python: each is itself, beside every dtype, however many others stood there in between."""
+    x = {dtype: fastnn.tensor([1.0, -2.0], dtype) for dtype in (*DTYPES, "bfloat16")}
+    wanted = [float("nan"), 0.0, -0.0, 1, 1.0 + 2**-30, *np.arange(20) / 4]
+    for number in [*wanted, *wanted[::-1]]:
+        for dtype, t in x.items():
+            given = number if isinstance(number, int) else float(number)
+            held = fastnn.tensor([given, given], dtype)
+            assert (t * given).dtype == dtype and (t * given).numpy().tobytes() == (t * held).numpy().tobytes(), f"{given!r}, {dtype}"
+            assert (given - t).numpy().tobytes() == (held - t).numpy().tobytes(), f"{given!r}, {dtype}"
+    for f in (lambda: x["float32"] * 10**400, lambda: 10**400 - x["float32"], lambda: ops.add(x["float32"], 10**400)):
+        with pytest.raises(ValueError, match="must be a number that a float can hold"):
+            f()
+
+
 def test_mixed_dtypes_are_refused() -> None:
     a, b = fastnn.tensor([1.0]), fastnn.tensor([1.0], "float64")
     with pytest.raises(TypeError, match="add: a has dtype float32, b has dtype float64; expected the same"):

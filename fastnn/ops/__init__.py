@@ -21,7 +21,7 @@ from .element_loss import (
     penalty,
     smooth_l1_loss,
 )
-from .elementwise import ARITHMETIC, add, divide, exp, log, multiply, power, sqrt, subtract
+from .elementwise import ARITHMETIC, add, constant, divide, exp, log, multiply, power, sqrt, subtract
 from .gather import concat, gather, stack, take
 from .layernorm import group_norm, layer_norm
 from .linear import linear, matmul
@@ -126,7 +126,7 @@ for _name in __all__:
 
 # Tensor's operators: no function of Python between them and the kernel, unless it has something to explain
 for _name, _operation in {"add": add, "radd": add, "sub": subtract, "mul": multiply, "rmul": multiply, "truediv": divide}.items():
-    setattr(Tensor, f"__{_name}__", _C.method(_C.elementwise(*ARITHMETIC[_operation.__name__], _operation)))
+    setattr(Tensor, f"__{_name}__", _C.method(_C.elementwise(*ARITHMETIC[_operation.__name__], _operation, constant)))
 
 from . import numpy_words as numpy_words  # noqa: E402  the words of the operations as they are now
 from . import python_words as python_words  # noqa: E402

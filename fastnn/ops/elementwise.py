@@ -187,7 +187,7 @@ class Power(Op):
         return (_multiply(dy, _multiply(slope, constant(self.exponent, x.dtype, x.device)._array)),)
 
 
-ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes them
+ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes them, before `otherwise` and `constant`
     "add": (Add, "add", "shapes"),
     "subtract": (Subtract, "subtract", "shapes"),
     "multiply": (Multiply, "multiply", "inputs"),
@@ -197,7 +197,7 @@ ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes t
 
 def _of_two(name: str) -> Callable[[Any, Any], Tensor]:
     op, *words = ARITHMETIC[name]
-    return elementwise(op, *words, lambda a, b: apply(op(), *operands(a, b)))
+    return elementwise(op, *words, lambda a, b: apply(op(), *operands(a, b)), constant)
 
 
 add_tensors, subtract_tensors, multiply_tensors, divide_tensors = map(_of_two, ARITHMETIC)
