@@ -117,7 +117,7 @@ def main() -> None:
     (x, labels), (x_test, labels_test) = (whole_set(part, normalize) for part in sets)
     for name, make in AT_ONCE.items():
         model, losses = fit_at_once(make, x, labels)
-        right = (model(x_test).argmax(1).numpy() == labels_test.numpy()).mean()
+        right = (model(x_test).argmax(1) == labels_test).mean().item()
         print(f"  {name:36}  loss {' '.join(f'{loss:.4f}' for loss in losses)}  test accuracy {right:.1%}")
 
 

@@ -50,7 +50,7 @@ def checked(tensor: Any) -> None:
     def wants(leaf: Tensor, value: Any) -> None:
         if flag("Tensor", "requires_grad", value) and leaf.dtype not in ("float32", "float64"):
             raise TypeError(f"requires_grad: only float32 and float64 tensors can require a gradient, this one is {leaf.dtype}")
-        leaf._wants = bool(value)  # type: ignore[misc]
+        leaf._wants = bool(value)
 
     tensor.requires_grad = property(attrgetter("_wants"), wants, doc="Whether backward() gives it a gradient.")
 

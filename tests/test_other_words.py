@@ -86,8 +86,6 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Any], type[Exception], str]] = {
         r"^device 'float64' is not one of .*; fastnn.tensor\(x, dtype\) changes a dtype",
     ),
     "list beside a slice": (lambda x: x[:, [0, 1]], TypeError, r"got list; ops.take\(x, positions, axis=1\) takes several"),
-    "sum of a mask": (lambda x: (x > 1).sum(), TypeError, r"^sum: x has dtype bool; .*; x.numpy\(\) has sum\(\) and mean\(\) of any type"),
-    "masked by a product": (lambda x: x * (x > 1), TypeError, r"^multiply: b has dtype bool; .*, and ops.where\(mask, x, 0.0\) masks$"),
     "in place": (lambda x: ops.relu(x, inplace=True), TypeError, "'inplace'; nothing is in place; leave it out$"),  # type: ignore[call-arg]
     "requires_grad by place": (
         lambda x: nn.Parameter(x, False),  # type: ignore[arg-type]

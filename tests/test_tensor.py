@@ -211,8 +211,6 @@ def test_mixed_dtypes_are_refused() -> None:
     a, b = fastnn.tensor([1.0]), fastnn.tensor([1.0], "float64")
     with pytest.raises(TypeError, match="add: a has dtype float32, b has dtype float64; expected the same"):
         a + b
-    with pytest.raises(TypeError, match="a has dtype int64; expected float32 or float64"):
-        fastnn.tensor([1]) + 1
     with pytest.raises(TypeError, match="at least one Tensor"):
         ops.add(1.0, 2.0)
 

@@ -134,7 +134,7 @@ def test_slicing(shape: Shape, key: Any) -> None:
         ((0, -5), IndexError, "index -5 is out of bounds for dimension 1"),
         ((0, 0, 0), IndexError, "does not fit shape"),
         ((..., ...), IndexError, "does not fit shape"),
-        (np.array([True, False, True]), TypeError, "a mask of booleans is no index: ops.where"),
+        (np.array([True, False]), IndexError, r"a mask of shape \(2,\) for x of shape \(3, 4\); expected that shape, or the first"),
         (True, TypeError, "got bool"),
         (1.0, TypeError, "got float"),
     ],

@@ -12,9 +12,10 @@ from .. import _C
 from ..arguments import array, shown, unwrapped
 from ..tensor import Array, Op, Scalar, Tensor, apply
 from .activation import Pointwise
-from .elementwise import binary, constant, operands, sum_to
+from .elementwise import binary, constant, counted, operands, sum_to
 from .reduce import broadcast_to
 from .shape import floats, reshape
+from .whole import all_whole, computed, is_whole, of_one, selected
 
 comparison = lru_cache(4096)(_C.Compare)
 
@@ -75,15 +76,19 @@ class Extremum(Op):
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """a where condition holds, else b; all three broadcast, a and b get the gradient of what was taken from them.
+    """a where condition holds, else b; all three broadcast, a and b get the gradient of what was taken from them; whole numbers have none.
 
     condition: a bool Tensor (a comparison's result) or array; a, b: Tensors, one of them may be a number. TypeError for other conditions.
     """
-    a, b = operands(a, b)
+    whole = all_whole(a, b)
+    if not whole:
+        a, b = counted(a, b)
     if not isinstance(condition, Tensor):
         condition = array("where", "condition", condition)
     if condition.dtype != "bool":
         raise TypeError(f"where: the condition has dtype {condition.dtype}; expected bool, which comparisons such as x > 0 give")
+    if whole:
+        return selected(condition, a, b)
     if not isinstance(condition, Tensor):
         condition = Tensor(_C.from_numpy(condition, a.device))
     try:
@@ -100,12 +105,12 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 def maximum(a: Any, b: Any) -> Tensor:
     """The larger of a and b, elementwise with broadcasting; NaN wins. Equal ones get half of the gradient each."""
-    return apply(Extremum(True), *operands(a, b))
+    return computed("maximum", a, b) if all_whole(a, b) else apply(Extremum(True), *counted(a, b))
 
 
 def minimum(a: Any, b: Any) -> Tensor:
     """The smaller of a and b, elementwise with broadcasting; NaN wins. Equal ones get half of the gradient each."""
-    return apply(Extremum(False), *operands(a, b))
+    return computed("minimum", a, b) if all_whole(a, b) else apply(Extremum(False), *counted(a, b))
 
 
 def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Tensor:
@@ -121,12 +126,16 @@ def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Ten
             raise TypeError(f"clip: {name} must be a number or None, got {type(bound).__name__}; maximum and minimum take Tensors")
         if bound is not None and bound != bound:
             raise ValueError(f"clip: {name} must be a number or None, got nan, which bounds nothing")
+    if is_whole(x):
+        for bound, closer in ((min, maximum), (max, minimum)):
+            x = x if bound is None else closer(x, bound)
+        return x
     return apply(Pointwise("clip", -inf if min is None else float(min), inf if max is None else float(max)), x)
 
 
 def abs(x: Tensor) -> Tensor:
     """|x|; the gradient at 0 is 0."""
-    return apply(Pointwise("abs"), x)
+    return of_one("abs", x) if is_whole(x) else apply(Pointwise("abs"), x)
 
 
 def _compare(a: Any, b: Any, relation: str) -> Tensor:

@@ -15,7 +15,8 @@ from ..arguments import shown, unwrapped
 from ..tensor import Array, Op, Scalar, Tensor, apply, tensor
 from .activation import elements, elementwise
 from .reduce import reduction
-from .shape import reshaped
+from .shape import expanded, floats, reshaped
+from .whole import all_whole, computed, is_whole
 
 binary = lru_cache(4096)(_C.Binary)
 power_of = lru_cache(1024)(_C.Power)
@@ -37,6 +38,24 @@ def operands(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     if isinstance(b, Tensor):
         return _beside(b, a, "a"), b
     raise TypeError(f"expected at least one Tensor as a and b, got {shown(a)} and {shown(b)}")
+
+
+def counted(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    """The same, where whole numbers and booleans take the dtype of floats beside them, too."""
+    if (is_whole(a) or is_whole(b)) and not all_whole(a, b):
+        dtype = next((t.dtype for t in (a, b) if isinstance(t, Tensor) and t.dtype in floats), "float32")
+        a, b = as_floats(a, dtype), as_floats(b, dtype)
+    return operands(a, b)
+
+
+def as_floats(x: Any, dtype: str) -> Any:
+    """A Tensor of whole numbers or booleans as one of floats, without a gradient; all else as it is."""
+    if not is_whole(x):
+        return x
+    if x.dtype != "bool":
+        return tensor(x, dtype, device=x.device)
+    one, zero = (constant(value, dtype, x.device)._array for value in (1.0, 0.0))
+    return Tensor(_C.where(binary(x.shape, ()), x._array, expanded(reshaped(one, (1,) * x.ndim), x.shape), zero))
 
 
 def _beside(t: Tensor, value: Any, name: str) -> Tensor:
@@ -197,7 +216,15 @@ ARITHMETIC: dict[str, tuple[type[Op], str, str]] = {  # as `elementwise` takes t
 
 def _of_two(name: str) -> Callable[[Any, Any], Tensor]:
     op, *words = ARITHMETIC[name]
-    return elementwise(op, *words, lambda a, b: apply(op(), *operands(a, b)), constant)
+
+    def otherwise(a: Any, b: Any) -> Tensor:
+        if all_whole(a, b):
+            if name != "divide":
+                return computed(name, a, b)
+            a, b = as_floats(a, "float32"), as_floats(b, "float32")
+        return apply(op(), *counted(a, b))
+
+    return elementwise(op, *words, otherwise, constant)
 
 
 add_tensors, subtract_tensors, multiply_tensors, divide_tensors = map(_of_two, ARITHMETIC)
@@ -207,7 +234,7 @@ sqrt_tensor = elementwise(Sqrt, "sqrt", "result", lambda x: apply(Sqrt(), x))
 
 
 def add(a: Any, b: Any) -> Tensor:
-    """a + b with broadcasting."""
+    """a + b with broadcasting. Whole numbers and booleans give int64, beside floats they count as floats; so for - and *."""
     return add_tensors(a, b)
 
 
@@ -222,13 +249,16 @@ def multiply(a: Any, b: Any) -> Tensor:
 
 
 def divide(a: Any, b: Any) -> Tensor:
-    """a / b with broadcasting."""
+    """a / b with broadcasting; of whole numbers in float32."""
     return divide_tensors(a, b)
 
 
 def power(x: Tensor | Scalar, exponent: Tensor | Scalar) -> Tensor:
     """x ** exponent for a constant exponent; d/dx = exponent * x ** (exponent - 1). Of a positive, finite constant x: exp(exponent log x)."""
     x, exponent = unwrapped(x), unwrapped(exponent)
+    if (is_whole(x) and isinstance(exponent, (int, np.integer))) or (is_whole(exponent) and isinstance(x, (int, np.integer))):
+        return computed("power", x, exponent)
+    x, exponent = as_floats(x, "float32"), as_floats(exponent, "float32")
     if isinstance(exponent, Tensor) and not isinstance(x, Tensor):
         if not (of_number := isinstance(x, (int, float, np.integer, np.floating))) or not 0 < x < inf:
             kind = ValueError if of_number else TypeError

@@ -74,7 +74,7 @@ def whole_numbers(index: Any, size: int, what: str, *, negative: bool) -> np.nda
     if values.size == 0 and isinstance(index, (list, tuple)):  # no number says which type
         values = values.astype(np.int64)
     if values.dtype.kind == "b":
-        hint = "ops.where(mask, x, 0.0) keeps the shape, np.flatnonzero(mask) gives the positions of a mask of rank 1"
+        hint = "x[mask] takes what it holds for, ops.where(mask, x, 0.0) keeps the shape"
         raise TypeError(f"{what}: a mask of booleans is no index: {hint}")
     if values.dtype.kind not in "iu":
         raise TypeError(f"{what}: the index must hold integers, got dtype {values.dtype}")
@@ -115,6 +115,13 @@ def take(x: Tensor, index: Any, axis: int = 0) -> Tensor:
         return Tensor(_C.from_numpy(np.asarray(np.take(x.numpy(), values, axis)), x.device))
     y = apply(Gather(_C.from_numpy(values.reshape(-1), x.device), axis, True), x)
     return y if values.ndim == 1 else reshape(y, (*x.shape[:axis], *values.shape, *x.shape[axis + 1 :]))
+
+
+def where_it_holds(x: Tensor, mask: np.ndarray) -> Tensor:
+    """x[mask]: the elements for which it holds, in row-major order; the slices, where the mask has the first of x's dimensions alone."""
+    if not 0 < mask.ndim <= x.ndim or mask.shape != x.shape[: mask.ndim]:
+        raise IndexError(f"index: a mask of shape {mask.shape} for x of shape {x.shape}; expected that shape, or the first of its sizes")
+    return take(reshape(x, (mask.size, *x.shape[mask.ndim :])), np.flatnonzero(mask))
 
 
 def take_points(x: Tensor, keys: Sequence[Any]) -> Tensor:

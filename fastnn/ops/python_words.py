@@ -37,6 +37,7 @@ from . import (
     tanh,
 )
 from . import index as indexed
+from .whole import all_whole, computed, is_whole, of_one
 
 
 class _Identity(threading.local):
@@ -118,7 +119,7 @@ def _format(self: Tensor, spec: str) -> str:
 
 def _number(kind: type[Any]) -> Callable[[Tensor], Any]:
     """float(x), int(x), bool(x) of the only element."""
-    hint = "; `(x > 0).numpy().any()` or .all() decides over all of them" if kind is bool else "; x[0] or x.mean() is one"
+    hint = "; `(x > 0).any()` or .all() decides over all of them" if kind is bool else "; x[0] or x.mean() is one"
 
     def convert(self: Tensor) -> Any:
         if self.size != 1:
@@ -154,15 +155,22 @@ def _refusing(sign: str, instead: str) -> Callable[..., Any]:
     return refuse
 
 
-def _refusing_bits(sign: str) -> Callable[..., Any]:
-    """For signs between masks and between the bits of whole numbers."""
-    masks = "~(x > 1).numpy()" if sign == "~" else f"(x > 1).numpy() {sign} (x < 3).numpy()"
+def _of_whole(reflected: bool, sign: str, operation: str, instead: str) -> Callable[[Tensor, Any], Tensor]:
+    """For signs between whole numbers, or their bits, and between masks: numpy's function `operation`."""
 
-    def refuse(self: Tensor, *_: Any) -> Any:
-        instead = _WHOLE if self.dtype in ("int64", "uint8") else f"combine masks in numpy: {masks}"
-        raise TypeError(f"{sign}: Tensors have no such operation; {instead}")
+    def method(self: Tensor, other: Any) -> Tensor:
+        a, b = (other, self) if reflected else (self, other)
+        if not all_whole(a, b):
+            raise TypeError(f"{sign}: Tensors of floats have no such operation; {instead}")
+        return computed(operation, a, b, sign)
 
-    return refuse
+    return method
+
+
+def _invert(self: Tensor) -> Tensor:
+    if not is_whole(self):
+        raise TypeError(f"~: Tensors of floats have no such operation; {_MASKS}, as in ~(x > 1)")
+    return of_one("invert", self)
 
 
 def _set_item(self: Tensor, key: Any, value: Any) -> None:
@@ -184,18 +192,19 @@ def _take(self: Tensor, index: Any, axis: int = 0) -> Tensor:
 
 
 _WHOLE = "compute with x.numpy(), and fastnn.tensor(...) makes a Tensor of the result"
-_WHOLE_NUMBERS = {
-    "//": ("floordiv", "rfloordiv"),
-    "%": ("mod", "rmod"),
-    "divmod()": ("divmod", "rdivmod"),
-    "<<": ("lshift", "rlshift"),
-    ">>": ("rshift", "rrshift"),
+_MASKS = "comparisons give what does"
+_OF_WHOLE = {  # signs: what it is called in Python and in numpy, and what is said of floats
+    "//": ("floordiv", "floor_divide", _WHOLE),
+    "%": ("mod", "remainder", _WHOLE),
+    "&": ("and", "bitwise_and", f"{_MASKS}, as in (x > 1) & (x < 3)"),
+    "|": ("or", "bitwise_or", f"{_MASKS}, as in (x > 1) | (x < 3)"),
+    "^": ("xor", "bitwise_xor", f"{_MASKS}, as in (x > 1) ^ (x < 3)"),
 }
-_OF_MASKS = {"&": ("and", "rand"), "|": ("or", "ror"), "^": ("xor", "rxor"), "~": ("invert",)}
+_ABSENT = {"divmod()": "divmod", "<<": "lshift", ">>": "rshift"}
 
 for _name, _method in {
     "pos": lambda self: self,
-    "neg": lambda self: multiply(self, -1.0),
+    "neg": lambda self: multiply(self, -1),
     "abs": _unary(abs),
     "rsub": _binary(subtract, reflected=True),
     "rtruediv": _binary(divide, reflected=True),
@@ -226,8 +235,10 @@ for _name, _method in {
     "round": _round,
     "setitem": _set_item,
     "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),
-    **{name: _refusing(sign, _WHOLE) for sign, names in _WHOLE_NUMBERS.items() for name in names},
-    **{name: _refusing_bits(sign) for sign, names in _OF_MASKS.items() for name in names},
+    **{name: _of_whole(False, sign, numpys, instead) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
+    **{f"r{name}": _of_whole(True, sign, numpys, instead) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
+    "invert": _invert,
+    **{side + name: _refusing(sign, _WHOLE) for sign, name in _ABSENT.items() for side in ("", "r")},
 }.items():
     _method.__name__, _method.__qualname__ = f"__{_name}__", f"Tensor.__{_name}__"  # by which they are shown, and pickled
     setattr(Tensor, f"__{_name}__", _method)

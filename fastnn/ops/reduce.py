@@ -10,7 +10,8 @@ from typing import Any
 from .. import _C
 from ..arguments import shown
 from ..tensor import Array, Op, Tensor, apply
-from .shape import expanded, expect_tensor, floats, reshaped, sizes
+from .shape import expanded, expect_tensor, reshaped, sizes
+from .whole import is_whole, reduced
 
 Axes = tuple[int, ...]
 
@@ -102,31 +103,33 @@ def broadcast_to(x: Tensor, shape: Any) -> Tensor:
 
 
 def sum(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Sum over `axis` (an int, several, or None for all)."""
-    return apply(Sum(axes_of("sum", x, axis), keepdims), x)
+    """Sum over `axis` (an int, several, or None for all); of whole numbers and booleans in int64."""
+    axes = axes_of("sum", x, axis)
+    return reduced("sum", x, axes, keepdims) if is_whole(x) else apply(Sum(axes, keepdims), x)
 
 
 def mean(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Arithmetic mean over `axis`."""
+    """Arithmetic mean over `axis`; of whole numbers and booleans in float32."""
     axes = axes_of("mean", x, axis)
+    if is_whole(x):
+        return reduced("mean", x, axes, keepdims)
     return sum(x, axes, keepdims) / float(reduction(x.shape, axes, keepdims).reduced_count)
 
 
 def max(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
-    return apply(_largest("max", x, axis, keepdims), x)
+    largest = _largest("max", x, axis, keepdims)
+    return reduced("max", x, largest.axes, keepdims) if is_whole(x) else apply(largest, x)
 
 
 def min(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest value over `axis`; NaN wins. The gradient goes to one position: the first in memory order among ties."""
     largest = _largest("min", x, axis, keepdims)
-    return -apply(largest, -x)
+    return reduced("min", x, largest.axes, keepdims) if is_whole(x) else -apply(largest, -x)
 
 
 def _largest(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bool) -> Max:
     axes = axes_of(what, x, axis)
-    if x.dtype not in floats:
-        raise TypeError(f"{what}: x has dtype {x.dtype}; expected float32 or float64; fastnn.tensor(x, 'float32') makes one")
     if reduction(x.shape, axes, keepdims).reduced_count == 0:
         raise ValueError(f"{what} over no elements: shape {x.shape}, axis {axis}")
     return Max(axes, keepdims)

@@ -200,12 +200,7 @@ def _of_wrong_dtype(name: str, operation: Callable[..., Any], args: tuple[Any, .
     whole = next((argument for argument in kinds if argument not in floats and argument not in _OF_WHOLE_NUMBERS), None)
     if whole is None:
         return None
-    if name in ("sum", "mean"):
-        instead = "x.numpy() has sum() and mean() of any type"
-    elif name == "multiply" and kinds[whole] == "bool":
-        instead = "fastnn.tensor(x, 'float32') makes one, and ops.where(mask, x, 0.0) masks"
-    else:
-        instead = f"fastnn.tensor(x, 'float32') makes one, x.numpy() computes with {'masks' if kinds[whole] == 'bool' else 'whole numbers'}"
+    instead = f"fastnn.tensor(x, 'float32') makes one, x.numpy() computes with {'masks' if kinds[whole] == 'bool' else 'whole numbers'}"
     return TypeError(f"{name}: {whole} has dtype {kinds[whole]}; expected float32 or float64; {instead}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C
-from ..arguments import items, shown
+from ..arguments import array, items, shown
 from ..tensor import Array, Op, Tensor, apply
 
 Shape = tuple[int, ...]
@@ -195,11 +195,13 @@ _PLACES = (int, np.integer, list, range, np.ndarray, Tensor)  # numbers of one a
 
 def index(x: Tensor, key: Any) -> Tensor:
     """x[key] for integers, slices (any step), Ellipsis and None; an array or list of integers takes slices along the first axis (ops.take),
-    several, for the first axes, what stands at each place: s[np.arange(len(y)), y] is every row's element of its class."""
+    several, for the first axes, what stands at each place: s[np.arange(len(y)), y] is every row's element of its class. A mask, booleans of x's
+    shape or of its first sizes, takes the elements or slices for which it holds: x[x > 0], x[labels == 3]."""
     if isinstance(key, (list, range, np.ndarray, Tensor)):
-        from .gather import take  # built on this file
+        from .gather import take, where_it_holds  # built on this file
 
-        return take(x, key)
+        holds = array("index", "index", key) if isinstance(key, list) or getattr(key, "dtype", "") == "bool" else None
+        return take(x, key) if holds is None or holds.dtype != "bool" else where_it_holds(x, holds)
     keys = list(key) if isinstance(key, tuple) else [key]
     if len(keys) > 1 and all(isinstance(k, _PLACES) for k in keys) and not all(isinstance(k, (int, np.integer)) for k in keys):
         from .gather import take_points

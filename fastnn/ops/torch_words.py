@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from .. import _C
 from ..arguments import flag, integer
 from ..tensor import Tensor
 from . import max, mean, min, norm, std, sum, transpose, var
+from .reduce import axes_of
+from .refusals import explained
+from .whole import reduced
 
 _HERE = {
-    "all": "x.numpy().all()",
     "amax": "x.max(axis)",
     "amin": "x.min(axis)",
-    "any": "x.numpy().any()",
     "argmin": "(-x).argmax(axis)",
     "argsort": "np.argsort(x.numpy())",
     "astype": "fastnn.tensor(x, dtype), a copy without a gradient; ops.cast(x, dtype), between float32 and bfloat16, passes it on",
@@ -110,6 +111,19 @@ def _argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tenso
 
 
 _argmax.__name__ = "argmax"
+
+
+def _any(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Whether one of the elements along `axis` (an int, several, or None for all) is not 0, as booleans."""
+    return reduced("any", x, axes_of("any", x, axis), keepdims)
+
+
+def _all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Whether none of the elements along `axis` (an int, several, or None for all) is 0, as booleans."""
+    return reduced("all", x, axes_of("all", x, axis), keepdims)
+
+
+_any.__name__, _all.__name__ = "any", "all"
 _PAIRS = (
     "in PyTorch max(dim) and min(dim) give values and places; here x.{0}(axis) gives the values, x.argmax(axis) the places of the largest"
 )
@@ -164,8 +178,8 @@ class _Count(int):
         )
 
 
-for _operation in (sum, mean, max, min, var, std, norm, _argmax):
+for _operation in (sum, mean, max, min, var, std, norm, _argmax, explained(_any), explained(_all)):
     setattr(Tensor, _operation.__name__, _along(_operation))
 Tensor.size = property(lambda self: _Count(self._array.size))  # type: ignore[assignment, method-assign]
-Tensor.transpose = _transpose  # type: ignore[method-assign]
+Tensor.transpose = _transpose  # type: ignore[assignment]
 Tensor.__getattr__ = _absent  # type: ignore[attr-defined]

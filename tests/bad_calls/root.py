@@ -26,7 +26,7 @@ METHODS: dict[str, Good] = {
     "clip": constants(min=-1.0, max=1.0),
     "gather": {"axis": lambda: 1, "index": lambda: np.zeros((4, 1), int)},
     "take": {"index": lambda: np.array([0, 2]), **constants(axis=0)},
-    **{name: AXIS for name in ("sum", "mean", "max", "min", "norm")},
+    **{name: AXIS for name in ("sum", "mean", "max", "min", "norm", "any", "all")},
     **{name: {**AXIS, **constants(correction=1)} for name in ("var", "std")},
     "argmax": constants(axis=1, keepdims=False),
     "__getitem__": {"index": lambda: (slice(1, 3), 0)},
