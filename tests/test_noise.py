@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -187,6 +188,30 @@ def test_drop_connect_gives_the_weight_back_after_an_error() -> None:
     with pytest.raises(ValueError, match=r"layer \(Linear\(3->2\)\): got shape \(1, 4\)"):
         layer(fastnn.tensor(np.ones((1, 4))))
     assert isinstance(layer.layer.weight, nn.Parameter)
+
+
+def test_threads_that_drop_connect_leave_the_weight_whole() -> None:
+    """One that came while another's dropped weight is in place would take it for the layer's own, and put it back for good."""
+    inside, late = threading.Event(), threading.Event()
+
+    class Meeting(nn.Linear):
+        def forward(self, x: Any, activation: str = "none") -> Any:
+            if threading.current_thread() is first:
+                inside.set()
+                late.wait(0.3)
+            else:
+                late.set()
+                first.join(60)
+            return super().forward(x, activation)
+
+    net, x = nn.Sequential(nn.DropConnect(inner := Meeting(30, 20))), fastnn.tensor(np.ones((2, 30)))
+    weight, before = inner.weight, net.state_dict()
+    first, second = (threading.Thread(target=nn.monte_carlo, args=(net, x, 1)) for _ in range(2))
+    first.start()
+    assert inside.wait(60)
+    second.start()
+    second.join(60)
+    assert inner.weight is weight and np.array_equal(net.state_dict()["0.layer.weight"], before["0.layer.weight"])
 
 
 def test_gaussian_noise_is_added() -> None:

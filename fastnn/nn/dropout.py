@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
+from threading import RLock
 from typing import Any
 
 from .. import ops
@@ -49,10 +51,12 @@ class DropConnect(Module):
 
     In training each weight is 0 with probability p, else w / (1 - p), one mask for the batch; evaluation uses the whole weight as it is.
     inverted=False: 0 or w in training, (1 - p) w in evaluation. The bias is not dropped. `layer` is any module with a `weight`; its
-    parameters are found under "layer.". Raises ValueError unless 0 <= p <= 1, TypeError for a layer without a weight.
+    parameters are found under "layer.". Threads take turns, since its weight is exchanged while it runs. Raises ValueError unless
+    0 <= p <= 1, TypeError for a layer without a weight.
     """
 
     noisy = True
+    _exchanging = RLock()  # of all threads, the one that has put a dropped weight into a layer
 
     def __init__(self, layer: Module, p: float = 0.5, *, inverted: bool = True) -> None:
         super().__init__()
@@ -63,18 +67,22 @@ class DropConnect(Module):
         self.p, self.inverted = checked_rate("DropConnect", p), inverted
 
     def forward(self, x: Tensor) -> Tensor:
-        parameters = self.layer._parameters
-        whole = parameters["weight"]
-        assert whole is not None
-        parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
-        try:
-            y: Tensor = self.layer(x)
-        finally:
-            parameters["weight"] = whole
+        with self._exchanging:
+            parameters = self.layer._parameters
+            whole = parameters["weight"]
+            assert whole is not None
+            parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
+            try:
+                y: Tensor = self.layer(x)
+            finally:
+                parameters["weight"] = whole
         return y
 
     def extra_repr(self) -> str:
         return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
+
+
+os.register_at_fork(after_in_child=lambda: setattr(DropConnect, "_exchanging", RLock()))  # the thread that held it is not there
 
 
 class StochasticDepth(Module):
