@@ -309,3 +309,25 @@ def test_an_optimizer_of_ones_own_has_the_options_that_it_names() -> None:
         ValueError, match=r"^Plain: every group needs an lr; give one in the defaults: super\(\).__init__\(params, {'lr': lr}\)$"
     ):
         Plain(nn.Linear(2, 2).parameters(), momentum=0.1)
+
+
+# --- containers, and functions of every module
+
+
+def test_apply_goes_from_children_to_parents() -> None:
+    """As PyTorch: a block has the last word on its layers, and layers that the function puts around others are not gone through."""
+    visited: list[list[str]] = []
+    for library in (nn, torch.nn):
+        shared: Any = library.Linear(2, 2)
+        net = library.Sequential(library.Sequential(shared, library.ReLU(), shared), library.Tanh(), library.Sequential(shared))
+        visited.append([])
+        net.apply(lambda m: visited[-1].append(type(m).__name__))
+    assert visited[0] == visited[1]
+
+    def wrap(module: nn.Module) -> None:
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.Sequential(child, nn.Dropout(0.1)))
+
+    net = nn.Sequential(nn.Sequential(nn.ReLU()), nn.ReLU()).apply(wrap)
+    assert [type(m).__name__ for m in net.modules()].count("Dropout") == 2

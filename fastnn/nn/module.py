@@ -187,10 +187,11 @@ class Module:
         return (b for _, b in self.named_buffers())
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
-        """Calls fn on every module below and on this one."""
+        """Calls fn on every module below and on this one, children before what holds them, as PyTorch: what fn puts there it is not called on."""
         function("Module.apply", "fn", fn, "a function of a module")
-        for module in self.modules():
-            fn(module)
+        for module in dict.fromkeys(self.children()):
+            module.apply(fn)
+        fn(self)
         return self
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
