@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -312,6 +313,22 @@ def test_an_optimizer_of_ones_own_has_the_options_that_it_names() -> None:
 
 
 # --- containers, and functions of every module
+
+
+def test_sequential_takes_names() -> None:
+    """As PyTorch's, of an OrderedDict."""
+    ours, theirs = (
+        library.Sequential(OrderedDict([("first", library.Linear(3, 4)), ("act", library.ReLU()), ("last", library.Linear(4, 2))]))
+        for library in (nn, torch.nn)
+    )
+    ours.load_state_dict(theirs.state_dict())
+    assert list(ours.state_dict()) == list(theirs.state_dict()) and ours[0] is ours.first and len(ours.append(nn.ReLU())) == 4
+    x = normal(5, 3)
+    np.testing.assert_allclose(ours(x).numpy(), theirs(torch.tensor(x.numpy())).relu().detach().numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match="^Sequential holds modules, got 3 as module 'a'$"):
+        nn.Sequential({"a": 3})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"^Sequential: 'a\.b' cannot name a module: it has a dot"):
+        nn.Sequential({"a.b": nn.ReLU()})
 
 
 def test_apply_goes_from_children_to_parents() -> None:

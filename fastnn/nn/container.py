@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from .. import recording
 from ..arguments import integer, items, shown
 from .activation import absorbed, last_of_several
-from .attributes import checked_child
+from .attributes import checked_child, checked_name
 from .errors import say_who_gave
 from .module import Module
 
@@ -66,8 +66,9 @@ class _Numbered(Module):
         self._modules.clear()
         self._modules.update({str(i): module for i, module in enumerate(modules)})
 
-    def append(self, module: Module) -> None:
+    def append(self, module: Module) -> Any:
         self._modules[str(len(self._modules))] = checked_child(self, module, len(self._modules))
+        return self
 
     def _place(self, index: int) -> int:
         place = integer(type(self).__name__, "index", index)
@@ -77,12 +78,12 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Calls its modules one after the other; neighbours that can run as one kernel do, unless one of them has a hook: see `in_turn`."""
+    """Calls its modules, or those of one dict by name, in turn; neighbours that can run as one kernel do, unless one has a hook: see `in_turn`."""
 
-    def __init__(self, *modules: Module) -> None:
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         super().__init__()
-        for module in modules:
-            self.append(module)
+        for name, module in modules[0].items() if len(modules) == 1 and isinstance(modules[0], Mapping) else enumerate(modules):
+            self._modules[checked_name(self, str(name), "module")] = checked_child(self, module, name)
 
     def forward(self, x: Any) -> Any:
         return in_turn(list(recording.know(self)._modules.values()), x)

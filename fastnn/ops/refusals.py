@@ -273,6 +273,7 @@ def _pair(value: Any) -> bool:
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "Module": (lambda value: hasattr(value, "named_parameters") and not isinstance(value, type), "a Module"),
+    "Mapping": (lambda value: hasattr(value, "items"), "a dict"),
     "Tensor": (lambda value: isinstance(value, Tensor), "a Tensor"),
     "int": (_whole, "an integer"),
     "float": (_number, "a number"),
