@@ -459,3 +459,24 @@ def test_an_average_is_of_the_models_own_tensors(change: Callable[[Any], Any], n
         ):
             call()
     assert average.updates == average.calls == 2
+
+
+def test_lookaheads_settings_are_checked_whenever_they_are_set() -> None:
+    """Its own ones, whatever options its optimizer has; what a schedule of alpha gives as well, before anything is done."""
+    p = nn.Parameter(np.ones(2))
+    optimizer = optim.Lookahead(optim.RMSprop([p], 0.1, alpha=0.9), k=1)
+    refused: list[tuple[str, Any, str]] = [
+        ("k", 0, "k must be at least 1"),
+        ("k", 2.5, "k must be an integer"),
+        ("alpha", 2.0, "alpha must lie"),
+        ("alpha", optim.schedules.ReduceOnPlateau(0.1), "alpha must be a number or a function of the steps"),
+    ]
+    for name, value, message in refused:
+        with pytest.raises((ValueError, TypeError), match=f"^Lookahead: {message}"):
+            setattr(optimizer, name, value)
+    assert (optimizer.k, optimizer.alpha) == (1, 0.5)
+    optimizer.alpha = lambda step: 5.0
+    p.grad = fastnn.tensor(np.ones(2))
+    with pytest.raises(ValueError, match=r"^Lookahead: alpha at step 1 must lie in \[0, 1\], got 5.0$"):
+        optimizer.step()
+    assert optimizer.steps == 0 and p.numpy().tolist() == [1, 1]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _C, recording
-from ..arguments import instance, integer, shown
+from ..arguments import instance, integer, number, shown
 from ..described import described
 from ..nn import Module
 from ..tensor import Array, Tensor
@@ -178,14 +178,9 @@ class Lookahead(_Wrapper):
 
     def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: Rate = 0.5, model: Module | None = None) -> None:
         super().__init__(optimizer)
-        integer("Lookahead", "k", k, 1), checked_rate("Lookahead", "alpha", alpha, "[0, 1]")
+        self.k, self.alpha = k, alpha
         if model is not None:
             instance("Lookahead", "model", model, Module, "a Module")
-        if memory_of(alpha) is not None:
-            raise TypeError(
-                "Lookahead: alpha must be a number or a function of the steps; nobody would tell a plateau of it how training goes"
-            )
-        vars(self).update(k=k, alpha=alpha)  # its own, whatever options its optimizer's groups have
         parameters = [p for group in self.param_groups for p in group["params"]]
         own, self._model = set(map(id, parameters)), model
         floats = {} if model is None else floats_of(model)
@@ -193,6 +188,18 @@ class Lookahead(_Wrapper):
         self._buffers = {name: len(parameters) + i for i, name in enumerate(names)}
         self._fast: list[Tensor] = [*parameters, *(floats[name] for name in self._buffers)]
         self.weights_replaced()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """k and alpha are checked whenever they are set: its own, whatever options its optimizer's groups have."""
+        if name not in ("k", "alpha"):
+            return super().__setattr__(name, value)
+        if name == "k":
+            integer("Lookahead", name, value, 1)
+        elif memory_of(checked_rate("Lookahead", name, value, "[0, 1]")) is not None:
+            raise TypeError(
+                "Lookahead: alpha must be a number or a function of the steps; nobody would tell a plateau of it how training goes"
+            )
+        vars(self)[name] = value
 
     def weights_replaced(self) -> None:
         """The slow weights begin anew, as the weights are now."""
@@ -236,7 +243,8 @@ class Lookahead(_Wrapper):
             self._meet(self._alpha(self.steps))
 
     def _alpha(self, steps: int) -> float:
-        return rate_at(self.alpha, steps, self.steps_per_epoch, "Lookahead: alpha")
+        alpha = rate_at(self.alpha, steps, self.steps_per_epoch, "Lookahead: alpha")
+        return number("Lookahead", f"alpha at step {steps}", alpha, "[0, 1]")
 
     def finish(self) -> None:
         """The slow weights become the weights."""
