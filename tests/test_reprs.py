@@ -65,6 +65,13 @@ LOOKS: dict[str, tuple[Any, str]] = {
     "ModelCheckpoint": (lambda: train.ModelCheckpoint("a.safetensors"), "ModelCheckpoint(path='a.safetensors', every=1)"),
     "Callback": (type("Mine", (train.Callback,), {}), "Mine()"),
     "Generator": (lambda: fastnn.Generator(7), "Generator(seed=7, draw=0)"),
+    "MaxPool2d": (lambda: nn.MaxPool2d(3, 2, 1), "MaxPool2d(3x3, stride 2, padding 1)"),
+    "MaxPool2d, sides": (
+        lambda: nn.MaxPool2d((3, 2), (1, 3), (1, 0), (1, 2)),
+        "MaxPool2d(3x2, stride (1, 3), padding (1, 0), dilation (1, 2))",
+    ),
+    "MaxUnpool2d, sides": (lambda: nn.MaxUnpool2d((3, 2), (1, 2)), "MaxUnpool2d(3x2, stride (1, 2))"),
+    "AvgPool2d, sides": (lambda: nn.AvgPool2d(2, (1, 3), (0, 1)), "AvgPool2d(2x2, stride (1, 3), padding (0, 1))"),
 }
 
 

@@ -13,6 +13,11 @@ from .module import Module
 from .sizes import checked_pair
 
 
+def _of(both: Pair) -> int | Pair:
+    """As a repr says it."""
+    return both[0] if both[0] == both[1] else both
+
+
 class MaxPool2d(Module):
     """The largest value of each window; stride = kernel_size by default.
 
@@ -47,9 +52,9 @@ class MaxPool2d(Module):
         )
 
     def extra_repr(self) -> str:
-        parts = [f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}"]
-        parts += [f"padding {self.padding[0]}"] if any(self.padding) else []
-        return ", ".join(parts + ([f"dilation {self.dilation[0]}"] if self.dilation != (1, 1) else []))
+        parts = [f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {_of(self.stride)}"]
+        parts += [f"padding {_of(self.padding)}"] if any(self.padding) else []
+        return ", ".join(parts + ([f"dilation {_of(self.dilation)}"] if self.dilation != (1, 1) else []))
 
 
 class MaxUnpool2d(Module):
@@ -68,7 +73,7 @@ class MaxUnpool2d(Module):
         return ops.max_unpool2d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
     def extra_repr(self) -> str:
-        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}"
+        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {_of(self.stride)}"
 
 
 class AvgPool2d(Module):
@@ -106,8 +111,8 @@ class AvgPool2d(Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {self.stride[0]}" + (
-            f", padding {self.padding[0]}" if any(self.padding) else ""
+        return f"{self.kernel_size[0]}x{self.kernel_size[1]}, stride {_of(self.stride)}" + (
+            f", padding {_of(self.padding)}" if any(self.padding) else ""
         )
 
 
