@@ -189,6 +189,16 @@ LAYERS: dict[str, Case] = {
         ValueError,
         r"ConvTranspose2d.*output_size \(11, 9\) must lie less than stride \(2, 2\) above \(9, 9\) for input \(1, 2, 4, 4\)",
     ),
+    "transposed, one side": (
+        lambda: nn.ConvTranspose2d(2, 3, 3, 2)(x(1, 2, 4, 4), output_size=9),  # type: ignore[arg-type]
+        TypeError,
+        r"conv_transpose2d: output_size must be two integers \(P, Q\), got 9$",
+    ),
+    "transposed, fractions": (
+        lambda: nn.ConvTranspose2d(2, 3, 3, 2)(x(1, 2, 4, 4), output_size=(9.0, 9.0)),  # type: ignore[arg-type]
+        TypeError,
+        "conv_transpose2d: output_size must be an integer, got 9.0",
+    ),
     "transposed, output padding": (
         lambda: nn.ConvTranspose2d(2, 3, 3, 2, output_padding=3, dilation=3)(x(1, 2, 4, 4)),
         ValueError,

@@ -244,6 +244,9 @@ def test_averages_over_samples() -> None:
         nn.monte_carlo(nn.Linear(6, 4), x)
     with pytest.raises(ValueError, match="samples must be at least 1"):
         nn.monte_carlo(model, x, 0)
+    pair = nn.Sequential(nn.Dropout(0.5), nn.MaxPool2d(2, return_indices=True))
+    with pytest.raises(TypeError, match="monte_carlo: the model must return a Tensor, got a tuple of Tensor"):
+        nn.monte_carlo(pair, fastnn.tensor(np.ones((1, 1, 4, 4))))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -115,6 +115,17 @@ THINGS: dict[str, Case] = {
     "a word for a switch": (lambda: nn.Parameter([1.0], requires_grad="no"), TypeError, "Parameter: requires_grad must be True or False, got 'no'"),
     "no batches": (lambda: optim.update_bn([], nn.BatchNorm1d(2)), ValueError, "update_bn: loader gives no batches"),
     "a length that steps do not need": (lambda: optim.schedules.cosine(0.1, 10).at(3, "a"), TypeError, "steps_per_epoch must be an integer, got 'a'"),
+    "a maker of nothing": (
+        lambda: (models.register("none", lambda **_: None), models.create("none", input_shape=(3,))),  # type: ignore[arg-type, return-value]
+        TypeError,
+        "models.create: what the maker of 'none' returns must be a Module, got None",
+    ),
+    "a network of no stages": (lambda: models.ResNet((), (), 10, 3, False), ValueError, "ResNet: 0 stages .*; expected as many, and at least 1"),
+    "patches of NaN": (
+        lambda: models.airbench94(width=0.1).whiten_with(np.full((2, 3, 25, 25), np.nan)),
+        ValueError,
+        "whiten_with: images hold numbers that are not finite",
+    ),
     "a model without a name": (lambda: models.register("", nn.Linear), ValueError, "register: name is empty"),
     "images of no shape": (lambda: models.linear(3, ()), ValueError, r"linear: input_shape is empty; expected .* \(C, H, W\)"),
 }  # fmt: skip

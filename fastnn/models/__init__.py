@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import integer, shown, text
+from ..arguments import instance, integer, shown, text
 from ..elsewhere import absent
 from ..nn import Module
 from .airbench import Airbench94, airbench94
@@ -74,7 +74,8 @@ def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **
         raise ValueError(f"no model is named {name!r}; there are {', '.join(_makers)}")
     integer("models.create", "num_classes", num_classes, 1)
     image_shape("models.create", "input_shape", input_shape, of_any_rank=name not in _OF_IMAGES)
-    model = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
+    made = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
+    model = instance("models.create", f"what the maker of {name!r} returns", made, Module, "a Module")
     model.architecture = {"name": name, "input_shape": tuple(input_shape), "num_classes": num_classes, **options}
     return model
 

@@ -56,7 +56,10 @@ class Airbench94(nn.Module):
                 f"whiten_with: images have shape {given.shape}; expected (N, {self.whiten.in_channels}, H, W) of at least 2 x 2"
             )
         number("whiten_with", "eps", eps, "(0, inf)")
-        values, vectors = np.linalg.eigh(_patch_moments(given))
+        moments = _patch_moments(given)
+        if not np.isfinite(moments).all():
+            raise ValueError("whiten_with: images hold numbers that are not finite, or whose squares are not; expected normalised images")
+        values, vectors = np.linalg.eigh(moments)
         filters = (vectors / np.sqrt(values + eps)).T[::-1].reshape(len(values), -1, _WINDOW, _WINDOW)
         self.whiten.weight.copy_from(np.concatenate([filters, -filters]).astype(np.float32))
 

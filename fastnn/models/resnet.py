@@ -114,8 +114,8 @@ class ResNet(nn.Module):
         zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
-        if len(blocks) != len(widths):
-            raise ValueError(f"ResNet: {len(blocks)} stages of blocks and {len(widths)} widths; expected as many")
+        if len(blocks) != len(widths) or not blocks:
+            raise ValueError(f"ResNet: {len(blocks)} stages of blocks and {len(widths)} widths; expected as many, and at least 1")
         self.imagenet_stem, self.preactivation = imagenet_stem, block is PreactivationBlock
         channels = widths[0]
         if imagenet_stem:

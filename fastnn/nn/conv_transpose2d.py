@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod, sqrt
 
 from .. import ops
-from ..arguments import other_word
+from ..arguments import integer, items, other_word
 from ..ops.conv2d import Pair, pair
 from ..tensor import Tensor
 from . import init
@@ -64,11 +64,13 @@ class ConvTranspose2d(Module):
         )
 
     def _to_reach(self, x: Tensor, output_size: Sequence[int]) -> Pair:
-        wanted = tuple(output_size)[-2:]
+        what, name = "conv_transpose2d", "output_size"
+        given = tuple(integer(what, name, n) for n in items(what, name, output_size, "two integers (P, Q)"))
+        wanted = given[-2:]
         steps, pads, spread, window = self.stride, self.padding, self.dilation, self.kernel_size
         least = [(n - 1) * s - 2 * p + d * (r - 1) + 1 for n, s, p, d, r in zip(x.shape[2:], steps, pads, spread, window)]
         if len(wanted) != 2 or any(not m <= n < m + s for m, n, s in zip(least, wanted, steps)):
-            raise ValueError(f"output_size {tuple(output_size)} must lie less than stride {steps} above {tuple(least)} for input {x.shape}")
+            raise ValueError(f"output_size {given} must lie less than stride {steps} above {tuple(least)} for input {x.shape}")
         return wanted[0] - least[0], wanted[1] - least[1]
 
     def extra_repr(self) -> str:

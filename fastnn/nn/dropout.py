@@ -132,9 +132,9 @@ class GaussianNoise(Module):
         return f"std={self.std}"
 
 
-def _checked(y: Any) -> Tensor:
+def _checked(what: str, y: Any) -> Tensor:
     if not isinstance(y, Tensor):
-        raise TypeError(f"monte_carlo: activation must return a Tensor, got {shown(y)}")
+        raise TypeError(f"monte_carlo: {what} must return a Tensor, got {shown(y)}")
     return y
 
 
@@ -163,7 +163,7 @@ def monte_carlo(model: Module, x: Any, samples: int = 10, *, activation: Callabl
     with by_turns(id(model), "monte_carlo", switch, refuse), no_grad():
         total: Tensor | None = None
         for _ in range(samples):
-            y = model(x) if activation is None else _checked(activation(model(x)))
+            y = _checked("the model", model(x)) if activation is None else _checked("activation", activation(model(x)))
             total = y if total is None else total + y
     assert total is not None
     return total / float(samples)

@@ -61,7 +61,8 @@ def steps_of(what: str, state: Any) -> int:
     if not isinstance(state, Mapping):
         raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
     if "steps" not in state:
-        raise ValueError(f"{what}: 'steps' is missing")
+        hint = "; it is PyTorch's, whose arrays have other names" if "param_groups" in state else ""
+        raise ValueError(f"{what}: 'steps' is missing; expected what state_dict() gave{hint}")
     return integer(what, "steps", state["steps"])
 
 
