@@ -263,3 +263,33 @@ def test_decay_is_refused_where_the_search_would_not_see_it(kind: Any) -> None:
     assert all(np.array_equal(array, before[name]) for name, array in net.state_dict().items())
     with pytest.raises(TypeError, match="weight_decay must be a number, got 'a'"):
         kind([{"params": list(net.parameters()), "weight_decay": "a"}])
+
+
+@pytest.mark.parametrize("make", [LBFGS, WOLFE, NewtonCG])
+@pytest.mark.parametrize(
+    ("slope", "what"), [(np.nan, "loss is nan"), (np.inf, "loss is inf"), (None, "gradient holds numbers that are not finite")]
+)
+def test_a_step_that_begins_where_nothing_is_finite_is_refused(make: Any, slope: float | None, what: str) -> None:
+    """Also behind a step that was fine, and not as a closure that gives another loss each time."""
+    p, broken = nn.Parameter(np.ones(2), "float64"), False
+    optimizer = make([p])
+
+    def closure() -> fastnn.Tensor:
+        optimizer.zero_grad()
+        loss = (p * p).sum()
+        if broken and slope is not None:
+            loss = loss * slope
+        loss.backward()
+        if broken and slope is None:
+            p.grad = p.grad * np.inf
+        return loss
+
+    for broken in (True, False, True):
+        before, steps = p.numpy().copy(), optimizer.steps
+        if not broken:
+            optimizer.step(closure)
+            p.copy_from(np.full(2, 3.0))
+            continue
+        with pytest.raises(ValueError, match=f"^{optimizer.name}: at the weights as they are the {what}: there is no direction"):
+            optimizer.step(closure)
+        assert optimizer.steps == steps and np.array_equal(p.numpy(), before)

@@ -23,7 +23,8 @@ class FullBatch(Optimizer):
 
     The closure must compute the loss of all data and its gradients (zero_grad, forward, backward), the same at the same weights. Refused
     with ValueError, before any weight is changed: dropout and other random layers that are active, batch normalisation in training (call
-    model.eval() for both), a closure that gives two losses at the same weights: minibatches, augmentation; a weight_decay other than 0.
+    model.eval() for both), a closure that gives two losses at the same weights: minibatches, augmentation; a loss or gradient that is not
+    finite where the step begins; a weight_decay other than 0.
     """
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
@@ -117,16 +118,19 @@ class FullBatch(Optimizer):
         else:
             loss, gradient = self._evaluate(keeping)
             x, before = self._known
-            if np.array_equal(x, self._get()) and loss != before:
+            if np.array_equal(x, self._get()) and not np.array_equal(loss, before, equal_nan=True):
                 raise ValueError(self._changed(before, loss))
         if random.default_generator().draw != draw:
             raise ValueError(
                 f"{self.name}: dropout or another random layer is active, so the loss is another function each time: model.eval()"
             )
+        if not np.isfinite([loss, np.abs(gradient).max(initial=0)]).all():
+            what = "gradient holds numbers that are not finite" if np.isfinite(loss) else f"loss is {loss}"
+            raise ValueError(f"{self.name}: at the weights as they are the {what}: there is no direction to search in")
         return kept[0], loss, gradient
 
     def _same(self, again: tuple[float, Vector], first: tuple[float, Vector]) -> None:
-        if again[0] != first[0] or not np.array_equal(again[1], first[1], equal_nan=True):
+        if not (np.array_equal(again[0], first[0], equal_nan=True) and np.array_equal(again[1], first[1], equal_nan=True)):
             raise ValueError(self._changed(first[0], again[0]))
 
     def _changed(self, first: float, again: float) -> str:
