@@ -453,6 +453,11 @@ def test_summary_counts_layers_that_were_not_called() -> None:
     assert str(summary).splitlines()[3].split() == "extra Linear(3->3) - 12 0 not called, 3 frozen".split()
 
 
+def test_summary_counts_dropped_weights_once() -> None:
+    summary = nn.Sequential(nn.DropConnect(nn.Linear(3, 4), inverted=False)).summary((3,))
+    assert [(row.parameters, row.note, row.called) for row in summary.layers] == [(16, "", True)]
+
+
 # --- assigning attributes
 
 

@@ -18,7 +18,7 @@ from .attributes import refuse_unmade
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
-from .module import HookHandle, Module
+from .module import HookHandle, Module, Parameter
 from .pool2d import AvgPool2d, MaxPool2d
 from .sizes import checked_size
 
@@ -91,10 +91,13 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     counted: set[int] = set()
     handles: list[HookHandle] = []
 
-    def fresh(layer: Module) -> list[Tensor]:
-        own = [p for p in layer._parameters.values() if p is not None and id(p) not in counted]
-        counted.update(map(id, own))
-        return own
+    def fresh(layer: Module, before: tuple[Tensor | None, ...] = ()) -> list[Tensor]:
+        parameters = [
+            p for p in (*before, *layer._parameters.values()) if isinstance(p, Parameter)
+        ]  # DropConnect's layer has no such weight
+        own = {id(p): p for p in parameters if id(p) not in counted}
+        counted.update(own)
+        return list(own.values())
 
     def add(name: str, layer: Module, own: list[Tensor], shape: tuple[int, ...], work: int, note: str, called: bool = True) -> None:
         fixed = sum(p.size for p in own if not p.requires_grad)
@@ -103,8 +106,10 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         result.layers.append(LayerSummary(name, kind, shape, sum(p.size for p in own), work, notes, fixed, called))
 
     def watch(name: str, module: Module) -> None:
+        before = tuple(module._parameters.values())
+
         def note(layer: Module, args: tuple[Any, ...], output: Any) -> None:
-            own = fresh(layer)
+            own = fresh(layer, before)
             first = output[0] if isinstance(output, tuple) and output else output  # of a pool with indices
             if not isinstance(first, Tensor) and not layer._modules:
                 raise TypeError(f"summary: {name} ({layer!r}): forward returned {shown(output)}; expected a Tensor")
