@@ -348,3 +348,12 @@ def test_apply_goes_from_children_to_parents() -> None:
 
     net = nn.Sequential(nn.Sequential(nn.ReLU()), nn.ReLU()).apply(wrap)
     assert [type(m).__name__ for m in net.modules()].count("Dropout") == 2
+
+
+def test_what_a_module_of_several_says_of_itself_is_in_its_repr() -> None:
+    class Scaled(nn.Sequential):
+        def extra_repr(self) -> str:
+            return "scale=2\nbias=1"
+
+    lines = ["  scale=2", "  bias=1", "  (0): DropConnect(", "    p=0.25", "    (layer): Linear(2->2)", "  )"]
+    assert repr(Scaled(nn.DropConnect(nn.Linear(2, 2), 0.25))).splitlines() == ["Scaled(", *lines, ")"]

@@ -284,5 +284,5 @@ class Module:
     def __repr__(self) -> str:
         if not self._modules:
             return f"{type(self).__name__}({self.extra_repr()})"
-        lines = [f"  ({name}): " + repr(module).replace("\n", "\n  ") for name, module in self._modules.items()]
-        return f"{type(self).__name__}(\n" + "\n".join(lines) + "\n)"
+        lines = [*self.extra_repr().splitlines(), *(f"({name}): {m!r}".replace("\n", "\n  ") for name, m in self._modules.items())]
+        return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
