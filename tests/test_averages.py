@@ -17,7 +17,7 @@ from torch_twins import assert_close, normal
 import fastnn
 from fastnn import nn, ops, optim
 from fastnn.optim import EMA, SGD, SWA, Adam, Lookahead, Muon, Together, schedules, update_bn
-from fastnn.train import Trainer
+from fastnn.train import Trainer, checkpoint
 
 
 def net() -> nn.Sequential:
@@ -340,6 +340,20 @@ def test_state_of_optimizers_of_optimizers_goes_round(make: Callable[[Any], Any]
             with pytest.raises(ValueError, match=rf"load_state_dict: .*{key.rpartition('/')[2]}"):
                 resumed.load_state_dict(wrong)
     assert all(np.array_equal(v, resumed.state_dict()[k]) for k, v in optimizer.state_dict().items())
+
+
+def test_each_of_several_keeps_its_own_steps(tmp_path: Any) -> None:
+    """One that was trained before they were put together stands elsewhere in its schedule; in the Trainer's files, too."""
+    trainers = []
+    for _ in range(2):
+        model = net()
+        parts = SGD([model[0].weight], 0.1), Adam([model[4].weight], schedules.exponential(0.1, 0.5))
+        step(model, parts[0], 0)
+        trainers.append(Trainer(model, Lookahead(Together(*parts))))
+    step(trainers[0].model, trainers[0].optimizer, 1)
+    trainers[0].save(tmp_path / "a.safetensors")
+    checkpoint.load(trainers[1], tmp_path / "a.safetensors")
+    assert trainers[1].optimizer.rates() == trainers[0].optimizer.rates() == [0.1, 0.05]
 
 
 def test_a_state_that_the_second_of_several_refuses_leaves_the_first_alone() -> None:

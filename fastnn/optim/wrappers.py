@@ -110,7 +110,11 @@ class _Wrapper(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         states = [optimizer.state_dict() for optimizer in self.optimizers]
-        return {"steps": self.steps, **{f"{i}/{k}": v for i, state in enumerate(states) for k, v in state.items() if k != "steps"}}
+        parts = {f"{i}/{k}": v for i, state in enumerate(states) for k, v in state.items() if k != "steps"}
+        others = {
+            f"{i}/steps": np.asarray(o.steps) for i, o in enumerate(self.optimizers) if o.steps != self.steps
+        }  # stepped before, or since
+        return {"steps": self.steps, **parts, **others}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit; nothing is changed then."""
