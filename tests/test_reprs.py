@@ -89,6 +89,14 @@ def test_a_loss_that_is_a_function() -> None:
     assert "squared, 0 epochs done" in repr(train.Trainer(model, optim.SGD(model.parameters()), squared))
 
 
+def test_options_in_numpys_arrays() -> None:
+    """They are taken, and arrays are not simply equal or not."""
+    layer, betas = nn.Linear(2, 2), np.array([0.8, 0.9])
+    assert "betas=array([0.8, 0.9])" in repr(optim.Adam(layer.parameters(), betas=betas))  # type: ignore[arg-type]
+    groups = [{"params": [layer.weight], "betas": betas}, {"params": [layer.bias]}]
+    assert "betas=[array([0.8, 0.9]), (0.9, 0.999)]" in repr(optim.Adam(groups))
+
+
 # --- a data set's samples
 
 

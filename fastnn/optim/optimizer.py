@@ -91,7 +91,7 @@ class Optimizer:
     def _told_of(self, option: str) -> Any:
         """Of all groups where they differ."""
         values = [group.get(option) for group in self.param_groups]
-        return values[0] if all(value == values[0] for value in values) else values
+        return values[0] if len(set(map(str, values))) == 1 else values  # arrays are not simply equal or not
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuses options: `optimizer.lr = 0.01` would change nothing."""
