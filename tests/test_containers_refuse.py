@@ -118,6 +118,10 @@ def test_a_forward_of_another_name() -> None:
         ("save", "train.save_model"),
         ("add", "append"),
         ("trainable", "model.requires_grad_"),
+        ("insert", "append"),
+        ("pop", "del container"),
+        ("get_submodule", "dict(model.named_modules())"),
+        ("register_forward_pre_hook", "register_forward_hook"),
     ],
 )
 def test_what_other_libraries_models_have(name: str, hint: str) -> None:

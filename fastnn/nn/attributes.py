@@ -28,10 +28,17 @@ _HERE = {  # what other libraries' models have
     **dict.fromkeys(("load", "load_weights"), "; train.load_model(path) reads a model, load_state_dict(arrays) takes its weights"),
     **dict.fromkeys(("weights", "trainable_weights", "get_weights", "variables"), "; model.named_parameters() goes through them"),
     **dict.fromkeys(("half", "bfloat16"), "; train.Trainer(..., precision='bf16') trains in bfloat16"),
+    **dict.fromkeys(("extend", "insert"), "; append(module) adds one to the end of a Sequential or ModuleList"),
+    **dict.fromkeys(
+        ("register_forward_pre_hook", "register_full_backward_hook"), "; register_forward_hook(hook) is the hook that there is"
+    ),
     "add": "; append(module) adds one to a Sequential",
     "add_module": "; setattr(model, name, module) adds one",
     "count_params": "; print(model.summary(input_shape)) counts them",
+    "get_parameter": "; dict(model.named_parameters())[name] is it",
+    "get_submodule": "; dict(model.named_modules())[name] is it",
     "layers": "; model.children() goes through them",
+    "pop": "; del container[...] takes one out",
     "register_module": "; setattr(model, name, module) adds one",
     "trainable": "; model.requires_grad_(False) freezes it",
 }
