@@ -18,6 +18,7 @@ from .attributes import refuse_unmade
 from .conv2d import Conv2d
 from .conv_transpose2d import ConvTranspose2d
 from .linear import Linear
+from .maxout import Maxout
 from .module import HookHandle, Module, Parameter
 from .pool2d import AvgPool2d, MaxPool2d
 from .sizes import checked_size
@@ -142,6 +143,8 @@ def macs(layer: Module, input_shape: tuple[int, ...], output_shape: tuple[int, .
         return prod(input_shape) * prod(layer.weight.shape[1:])
     if isinstance(layer, (Conv2d, Linear)):
         return prod(output_shape) * prod(layer.weight.shape[1:])
+    if isinstance(layer, Maxout):
+        return prod(output_shape) * layer.pieces * layer.in_features
     return 0
 
 
