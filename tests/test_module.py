@@ -268,6 +268,14 @@ def test_no_integer_becomes_another_one_when_it_is_loaded(dtype: str, values: An
     assert model.u.numpy().tolist() == [7, 9]
 
 
+def test_a_buffer_in_bfloat16_is_loaded_and_converted() -> None:
+    model = nn.Module()
+    model.register_buffer("b", fastnn.tensor([1.5, 2.5], "bfloat16"))
+    model.load_state_dict({"b": model.state_dict()["b"] + 1})
+    assert model.b.dtype == "bfloat16" and model.b.numpy().tolist() == [2.5, 3.5]
+    assert model.double().b.dtype == "float64" and model.float().b.dtype == "float32" and model.b.numpy().tolist() == [2.5, 3.5]
+
+
 def test_two_tensors_may_change_places() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     before = model.state_dict()
@@ -395,6 +403,7 @@ def test_summary_of_special_cases() -> None:
     assert transposed.layers[0].output_shape == (6, 11, 11) and transposed.parameters == 4 * 3 * 9 + 6 and transposed.macs == 100 * 27
     norms = nn.Sequential(nn.GroupNorm(2, 4), nn.LayerNorm((4, 5, 5))).summary((4, 5, 5))
     assert norms.parameters == 8 + 200 and norms.macs == 0
+    assert nn.Sequential(nn.Maxout(6, 4, 3)).summary((6,)).macs == 72
     assert nn.Linear(3, 2).double().summary((3,)).macs == 6
     with pytest.raises(ValueError, match="0 .Linear"):
         nn.Sequential(nn.Linear(3, 2)).summary((4,))

@@ -86,7 +86,7 @@ def test_adam_may_decouple_the_decay() -> None:
         (lambda: SGD(nn.Sequential(nn.Linear(2, 2))), TypeError, r"a single Sequential; model.parameters\(\) is one"),
         (lambda: SGD("weights"), TypeError, "params must be an iterable of parameters, got 'weights'"),
         (lambda: SGD([{"lr": 0.1}]), ValueError, "a parameter group needs 'params'; it has lr"),
-        (lambda: SGD([nn.Parameter([1, 2], "int64")]), TypeError, "float32 or float64"),
+        (lambda: SGD([nn.Parameter([1, 2], "int64", requires_grad=False)]), TypeError, "float32 or float64"),
         (lambda: SGD([P], math.nan), ValueError, "SGD: lr must be a finite number, got nan"),
         (lambda: SGD([P], math.inf), ValueError, "SGD: lr must be a finite number, got inf"),
         (lambda: SGD([P], -0.1), ValueError, "SGD: lr must not be negative, got -0.1"),

@@ -115,6 +115,11 @@ THINGS: dict[str, Case] = {
     "a word for a switch": (lambda: nn.Parameter([1.0], requires_grad="no"), TypeError, "Parameter: requires_grad must be True or False, got 'no'"),
     "no batches": (lambda: optim.update_bn([], nn.BatchNorm1d(2)), ValueError, "update_bn: loader gives no batches"),
     "a length that steps do not need": (lambda: optim.schedules.cosine(0.1, 10).at(3, "a"), TypeError, "steps_per_epoch must be an integer, got 'a'"),
+    "a parameter of integers": (
+        lambda: nn.Parameter([1, 2], "int64"),
+        TypeError,
+        "only float tensors can require a gradient, got int64",
+    ),
     "a maker of nothing": (
         lambda: (models.register("none", lambda **_: None), models.create("none", input_shape=(3,))),  # type: ignore[arg-type, return-value]
         TypeError,

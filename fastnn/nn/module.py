@@ -33,7 +33,7 @@ class Parameter(Kept):
         flag("Parameter", "requires_grad", requires_grad)
         if isinstance(dtype, bool):
             raise TypeError(f"Parameter: dtype must be a word such as 'float32', got {dtype}; by its name it is requires_grad={dtype}")
-        made = tensor(values, dtype)
+        made = tensor(values, dtype, requires_grad and dtype is not None)  # refuses what cannot require one
         super().__init__((made if dtype or made.dtype[:5] == "float" else tensor(made, "float32"))._array, requires_grad)
 
 
@@ -246,7 +246,7 @@ class Module:
         the CPU, which counts. An optimizer made before keeps its parameters and follows them."""
         there = devices.resolve(device)
         for value in self._state().values():
-            if value.dtype in ("float32", "float64") and value.device != there:
+            if "float" in value.dtype and value.device != there:
                 value._array, value.grad = value._array.to(there), None
         return self
 
@@ -260,7 +260,7 @@ class Module:
 
     def _convert(self: M, dtype: str) -> M:
         for value in self._state().values():
-            if value.dtype in ("float32", "float64"):
+            if "float" in value.dtype:
                 value._array, value.grad = tensor(value, dtype, device=value.device)._array, None
         return self
 

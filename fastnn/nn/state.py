@@ -19,6 +19,10 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+def _numpys(dtype: str) -> str:
+    return "float32" if dtype == "bfloat16" else dtype
+
+
 def load(module: Any, state: Mapping[str, Any], strict: bool) -> IncompatibleKeys:
     """See Module.load_state_dict."""
     own, state, strict = module._state(), checked_state(module, state), flag("load_state_dict", "strict", strict)
@@ -34,6 +38,6 @@ def load(module: Any, state: Mapping[str, Any], strict: bool) -> IncompatibleKey
     if own and state and not values:
         warn(f"{said}: nothing was loaded: of the state's keys, as {next(iter(state))}, it has none; its own are such as {next(iter(own))}")
     # all memory first, and copies of views, which may be of this module's own tensors: two of them may change places
-    for key, value in [(k, v.astype(own[k].dtype, copy=v.base is not None)) for k, v in values.items()]:
+    for key, value in [(k, v.astype(_numpys(own[k].dtype), copy=v.base is not None)) for k, v in values.items()]:
         own[key].copy_from(value)
     return IncompatibleKeys(missing, unexpected)
