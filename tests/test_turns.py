@@ -192,6 +192,25 @@ def test_a_change_that_fails_leaves_the_model_free() -> None:
     assert Other(lambda: evaluation.mode(model, False).__enter__()).done() == ""
 
 
+def test_a_summary_is_of_its_own_forward() -> None:
+    """Not of one that another thread does meanwhile."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            other = threading.Thread(target=self.layer, args=(x,))
+            other.start()
+            other.join(60)
+            y: fastnn.Tensor = self.layer(x)
+            return y
+
+    summary = Twice().summary((3,))
+    assert [(row.name, row.macs) for row in summary.layers] == [("layer", 6)]
+
+
 def test_a_forked_child_waits_for_nobody() -> None:
     """The parent's other threads are not there: what they had changed is put back in the child."""
     model, entered, leave = Net(), threading.Event(), threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     if isinstance(model, Module):
         refuse_unmade("summary", model)
     result = Summary(tuple(checked_size("summary", "input_shape", size) for size in input_shape))
-    counted: set[int] = set()
+    counted, here = set[int](), get_ident()
     handles: list[HookHandle] = []
 
     def fresh(layer: Module, before: tuple[Tensor | None, ...] = ()) -> list[Tensor]:
@@ -110,6 +111,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         before = tuple(module._parameters.values())
 
         def note(layer: Module, args: tuple[Any, ...], output: Any) -> None:
+            if get_ident() != here:  # another one evaluates the model meanwhile
+                return
             own = fresh(layer, before)
             first = output[0] if isinstance(output, tuple) and output else output  # of a pool with indices
             if not isinstance(first, Tensor) and not layer._modules:
