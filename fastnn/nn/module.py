@@ -25,7 +25,7 @@ Hook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 class Parameter(Kept):
-    """A Tensor that a Module trains: `nn.Parameter(array)`, float32 unless the array is float64 and `dtype` says so."""
+    """A Tensor that a Module trains: `nn.Parameter(array)`, float32 unless `dtype` or a Tensor says float64. TypeError for what cannot be trained."""
 
     __slots__ = ()
 
