@@ -20,7 +20,7 @@ from test_trainer import bits, blobs, trainer
 
 import fastnn
 from fastnn import _C, nn, optim
-from fastnn.train import Callback, Trainer
+from fastnn.train import Callback, Trainer, load_model, save_model
 
 # --- children
 
@@ -348,8 +348,9 @@ class Meanwhile(Callback):
                 self.raised.append(str(error))
 
 
-def test_two_threads_do_not_train_one_model() -> None:
-    t, undisturbed = trainer(), trainer()
+def test_two_threads_do_not_train_one_model(tmp_path: Path) -> None:
+    t, undisturbed, file = trainer(), trainer(), tmp_path / "m"
+    save_model(file, t.model)
     twin = Trainer(t.model, optim.SGD(t.model.parameters(), 0.1), normalize=fastnn.data.Normalize([127.5], [127.5]))
     x, labels = fastnn.tensor(np.zeros((2, 1, 6, 6), np.float32)), fastnn.tensor(np.array([0, 1]))
     meanwhile = Meanwhile(
@@ -359,13 +360,16 @@ def test_two_threads_do_not_train_one_model() -> None:
         lambda: twin.predict(x),
         lambda: t.step(x, labels),
         lambda: t.optimizer.step(),
+        lambda: t.save(file),  # weights of one step beside moments of another
+        lambda: t.save_model(file),
+        lambda: load_model(file, model=t.model),
     )
     t.fit(blobs(60), 2, batch_size=16, callbacks=[meanwhile], progress=False)
     undisturbed.fit(blobs(60), 2, batch_size=16, progress=False)
     assert bits(t.model) == bits(undisturbed.model)
     by = "is in use by fit in thread 'MainThread'; "
     heads = ["fit: the model", "fit: the model", "evaluation: the model", "evaluation: the model", "Trainer.step: the model"]
-    heads.append("Adam.step: the optimizer")
+    heads += ["Adam.step: the optimizer", *(f"{name}: the model" for name in ("Trainer.save", "save_model", "load_model"))]
     assert [message.split(by)[0] for message in meanwhile.raised] == [head + " " for head in heads], meanwhile.raised
     assert all("give each thread its own" in message for message in meanwhile.raised)
     t.evaluate(blobs(20)), twin.fit(blobs(20), 1, progress=False)  # now that it is done

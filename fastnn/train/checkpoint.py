@@ -26,6 +26,7 @@ from ..data import ImageFiles, ItemDataset, Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
 from ..described import plural
 from ..elsewhere import of_property
+from ..exclusive import refuse_others
 from ..nn import CrossEntropyLoss, Module
 from ..nn.attributes import BESIDE
 from ..other_names import told
@@ -137,9 +138,11 @@ def save_model(
     """Writes the model's arrays and what is needed to use it: how to build it, its classes, its preprocessing, the rule for image files.
 
     architecture: {"name", **arguments of models.create}, known already of a model that models.create made. A net of one's own is built again
-    by `load_model(path, model=MyNet())`, or from its name after `models.register("mynet", MyNet)`. ValueError when it does not describe the model.
+    by `load_model(path, model=MyNet())`, or from its name after `models.register("mynet", MyNet)`. ValueError when it does not describe the model;
+    RuntimeError while another thread fits it.
     """
     checked_path("save_model", "path", path), instance("save_model", "model", model, Module, "a Module")
+    refuse_others("save_model", "model", model)
     if notes is not None:
         instance("save_model", "notes", notes, Mapping, "a dict of what JSON can hold")
     if normalize is not None:
@@ -157,11 +160,12 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     """Builds the model of a file of save_model or of a checkpoint (its best snapshot, if it has one), in evaluation mode.
 
     model: the net to put the arrays into, for one that models.create cannot build. Raises ValueError, naming the file, when it is damaged,
-    says no architecture, or does not fit the model.
+    says no architecture, or does not fit the model; RuntimeError while another thread fits that.
     """
     checked_path("load_model", "path", path)
     if model is not None:
         instance("load_model", "model", model, Module, "a Module")
+        refuse_others("load_model", "model", model)
     arrays, notes = files.read(path)
     with naming(path):
         _check_kinds(notes)
@@ -245,8 +249,10 @@ def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.nd
 
 
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
-    """Writes all that `load` needs to go on as if nothing had happened."""
+    """Writes all that `load` needs to go on as if nothing had happened. RuntimeError while another thread fits the model: between its steps alone
+    do weights, optimizer and position belong together."""
     checked_path("Trainer.save", "path", path)
+    refuse_others("Trainer.save", "model", trainer.model)
     if trainer.stepping.under_way and trainer.stepping.accumulate > 1:
         raise RuntimeError(
             f"Trainer.save: some of the {trainer.stepping.accumulate} batches of a step are done; save behind it, in after_step"
