@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_trainer import blobs, trainer
 
-from fastnn.train import Callback, EarlyStopping, History, Snapshot, Trainer
+from fastnn.train import Callback, EarlyStopping, History, HistoryFile, ModelCheckpoint, Snapshot, Trainer
 
 NAN = float("nan")
 
@@ -167,6 +168,28 @@ def test_a_column_of_a_callback_is_the_historys_and_can_be_watched() -> None:
     t = trainer()
     t.fit(blobs(32), 9, callbacks=[Added(), EarlyStopping(2, monitor="own_error")], progress=False)
     assert t.history["own_error"] == [0.5] * 3
+
+
+def test_what_a_callback_puts_into_a_row_is_a_number_or_refused_where_it_is_written(tmp_path: Path) -> None:
+    """True was written into checkpoints that nothing could read again; numpy's float32 went into none of the JSON Lines."""
+
+    class Adds(Callback):
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
+            row["own"] = self.value
+
+    checkpoint, lines = tmp_path / "c", tmp_path / "h"
+    for write in (ModelCheckpoint(checkpoint), HistoryFile(lines)):
+        for value in (True, "low", None):
+            with pytest.raises(TypeError, match=f"^History: own must be a number, got {value!r}$"):
+                trainer().fit(blobs(9), 1, callbacks=[Adds(value), write], progress=False)
+    assert list(tmp_path.iterdir()) == []
+    writes = [Adds(np.float32(0.25)), ModelCheckpoint(checkpoint), HistoryFile(lines)]
+    trainer().fit(blobs(9), 1, callbacks=writes, progress=False)
+    assert json.loads(lines.read_text())["own"] == 0.25
+    assert trainer().fit(blobs(9), 1, resume=checkpoint, progress=False)["own"] == [0.25]
 
 
 def test_early_stopping_judges_the_running_fit() -> None:

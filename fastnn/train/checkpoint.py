@@ -300,7 +300,7 @@ def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         "draw": trainer.generator.draw,
         "sums": trainer.sums,
         "data": trainer.data,
-        "history": trainer.history.rows,
+        "history": History(trainer.history.rows).rows,  # as `load` will check them
         "best": None if best is None else {"epoch": best.epoch, "accuracy": best.accuracy, "loss": best.loss},
         "notes": trainer.notes,
     }

@@ -85,10 +85,11 @@ class History:
         return "\n".join([heading(columns), *(line(row, columns) for row in self.rows)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON Lines: one row per line, null for what is no finite number (JSON has none)."""
+        """Writes JSON Lines: one row per line, null for what is no finite number (JSON has none). TypeError for what is no number at all."""
         checked_path("History.save", "path", path)
         with files.memory_for(path, "written"):
-            rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in self.rows]
+            checked = History(self.rows)  # callbacks may have put anything into them
+            rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in checked]
             files.replace(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def plot(self, path: str | os.PathLike[str]) -> None:
