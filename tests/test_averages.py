@@ -369,6 +369,19 @@ def test_a_state_that_the_second_of_several_refuses_leaves_the_first_alone() -> 
     assert now.keys() == state.keys() and all(np.array_equal(now[key], value) for key, value in state.items())
 
 
+def test_each_of_several_goes_on_from_its_own_steps() -> None:
+    """One that had stepped by itself had the rate of the first one's step after a resume."""
+    first, second = (SGD([nn.Parameter([1.0])], lambda step: 0.1 / (1 + step)) for _ in range(2))
+    optimizer = Together(first, Lookahead(second))
+    first.steps, second.steps = 2, 4
+    state, before = optimizer.state_dict(), optimizer.rates()
+    first.steps = second.steps = 0
+    optimizer.load_state_dict(state)
+    assert (first.steps, second.steps) == (2, 4) and optimizer.rates() == before
+    second.steps = 2
+    assert "1/steps" in state and "1/steps" not in optimizer.state_dict()
+
+
 def test_a_mean_is_copied_with_its_times() -> None:
     copied = copy.deepcopy(SWA(net(), every=3, start=10))
     assert (copied.every, copied.start) == (3, 10)
