@@ -382,6 +382,17 @@ def test_each_of_several_goes_on_from_its_own_steps() -> None:
     assert "1/steps" in state and "1/steps" not in optimizer.state_dict()
 
 
+@pytest.mark.parametrize("name", ["updates", "calls"])
+def test_a_weight_cannot_be_called_as_a_count_of_the_state(name: str) -> None:
+    """It took the count's place, and no checkpoint could be written after the first epoch."""
+    model = net()
+    setattr(model, name, nn.Parameter([1.0]))
+    with pytest.raises(
+        ValueError, match=f"^SWA: the model has a tensor called '{name}', as a count of the averages' state is; choose another name$"
+    ):
+        SWA(model)
+
+
 def test_a_mean_is_copied_with_its_times() -> None:
     copied = copy.deepcopy(SWA(net(), every=3, start=10))
     assert (copied.every, copied.start) == (3, 10)

@@ -22,6 +22,8 @@ from ..turns import by_turns, switched
 from .given import array_of
 from .lists import Told, by_place, floats_of
 
+_COUNTS = {"updates", "calls"}  # beside the averages in a state
+
 
 class EMA:
     """average = decay average + (1 - decay) w after each step (`update()`), for all parameters and float buffers of a model, in one launch.
@@ -37,7 +39,11 @@ class EMA:
         self.model, self.decay, self.every, self.start = model, decay, every, start
         named = floats_of(model)
         if not named:
-            raise ValueError(f"{type(self).__name__}: the model has no parameters")
+            raise ValueError(f"{what}: the model has no parameters")
+        if taken := named.keys() & _COUNTS:
+            raise ValueError(
+                f"{what}: the model has a tensor called {min(taken)!r}, as a count of the averages' state is; choose another name"
+            )
         self._names, self._tensors = list(named), list(named.values())
         self._registries: list[dict[str, Any]] = []  # of the model's modules, and what they held when it was last looked through
         self._held: list[Any] = []
@@ -163,7 +169,7 @@ class EMA:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what state_dict gave. ValueError names what does not fit, RuntimeError while swapped; nothing is changed then."""
-        what, expected = f"{type(self).__name__}.load_state_dict", {"updates", "calls", *self._names}
+        what, expected = f"{type(self).__name__}.load_state_dict", {*_COUNTS, *self._names}
         if not isinstance(state, Mapping):
             raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
         self._refuse_swapped("load_state_dict")
