@@ -276,6 +276,16 @@ def test_a_buffer_in_bfloat16_is_loaded_and_converted() -> None:
     assert model.double().b.dtype == "float64" and model.float().b.dtype == "float32" and model.b.numpy().tolist() == [2.5, 3.5]
 
 
+@pytest.mark.parametrize("values", [[0.5, 1.0], [np.nan, 0.0], [7, 0]])
+def test_a_mask_takes_what_is_true_or_false(values: Any) -> None:
+    model = nn.Module()
+    model.register_buffer("mask", fastnn.tensor([True, False]))
+    with pytest.raises(ValueError, match="^load_state_dict of Module: mask has other values than 0 and 1, expected bool$"):
+        model.load_state_dict({"mask": np.asarray(values)})
+    model.load_state_dict({"mask": np.array([0.0, 1.0])})
+    assert model.mask.numpy().tolist() == [False, True]
+
+
 def test_two_tensors_may_change_places() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     before = model.state_dict()

@@ -70,6 +70,8 @@ def unfit(name: str, values: np.ndarray, own: Tensor) -> Iterator[str]:
         yield f"{name} has shape {values.shape}, expected {own.shape}"
     if values.dtype.kind not in "fiub":
         yield f"{name} has dtype {values.dtype}, expected {own.dtype}"
+    elif own.dtype == "bool" and not np.isin(values, (0, 1)).all():
+        yield f"{name} has other values than 0 and 1, expected bool"
     elif own.dtype in ("uint8", "int64"):
         if values.dtype.kind == "f" and not (values == np.trunc(values)).all():
             yield f"{name} has fractions, expected {own.dtype}"
