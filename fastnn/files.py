@@ -44,15 +44,16 @@ class CorruptFile(ValueError):
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], notes: Mapping[str, Any] | None = None) -> None:
-    """Writes arrays (numpy, Tensor or Array) and `notes` (anything JSON can hold) to a safetensors file, whole or not at all."""
+    """Writes arrays (numpy's, Tensors, PyTorch's) and `notes` (anything JSON can hold) to a safetensors file, whole or not at all."""
     given.path("files.write", "path", path), given.instance("files.write", "arrays", arrays, Mapping, "a dict of arrays by name")
     with memory_for(path, "written"):
-        for name, values in arrays.items():
-            given.array("files.write", given.text("files.write", "a name in arrays", name), values)
+        held = {
+            name: given.array("files.write", given.text("files.write", "a name in arrays", name), values) for name, values in arrays.items()
+        }
         kept = (
             {} if notes is None else _plain(given.instance("files.write", "notes", notes, Mapping, "a dict of what JSON can hold"), "notes")
         )
-        dense = {name: _dense(name, values) for name, values in arrays.items()}
+        dense = {name: _dense(name, values) for name, values in held.items()}
         places = {kind: place for place, kind in enumerate(_NAMES)}
         ordered = dict(sorted(dense.items(), key=lambda item: (places[item[1].dtype], item[0])))
         text = json.dumps(kept)
@@ -81,9 +82,9 @@ def _plain(value: Any, where: str) -> Any:
     return plain
 
 
-def _dense(name: str, values: Any) -> np.ndarray:
+def _dense(name: str, values: np.ndarray) -> np.ndarray:
     """As it lies in a file."""
-    array = np.asarray(values.numpy() if hasattr(values, "numpy") else values, order="C")
+    array = np.asarray(values, order="C")
     if name == _METADATA:
         raise ValueError(f"files.write: no array may be called {name}, which is the format's own")
     if any("\ud800" <= letter <= "\udfff" for letter in name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import fastnn
-from fastnn import nn, optim
+from fastnn import files, nn, optim
 
 
 @pytest.fixture
@@ -41,6 +42,13 @@ def test_parameters_are_taken_as_they_are(theirs: torch.nn.Module) -> None:
     np.testing.assert_array_equal(fastnn.tensor(weight.bfloat16()).numpy(), weight.detach().bfloat16().float().numpy())
     model[3].weight.copy_from(weight * 2)
     np.testing.assert_array_equal(model[3].weight.numpy(), (weight * 2).detach().numpy())
+
+
+def test_parameters_go_into_files_as_they_are(theirs: torch.nn.Module, tmp_path: Path) -> None:
+    files.write(tmp_path / "a", dict(theirs.bfloat16().named_parameters()))
+    arrays, _ = files.read(tmp_path / "a")
+    for name, value in theirs.named_parameters():
+        np.testing.assert_array_equal(arrays[name], value.detach().float().numpy(), name)
 
 
 def test_averages_are_taken_from_torch(theirs: torch.nn.Module) -> None:
