@@ -356,6 +356,19 @@ def test_labels_mean_the_classes_that_they_meant(tmp_path: Path) -> None:
         t.fit(moved, 1, **QUIET)
 
 
+def test_a_resume_does_not_pass_over_a_preprocessing_that_was_given(tmp_path: Path) -> None:
+    path, training = tmp_path / "c", blobs(40)
+    make("sgd").fit(training, 1, batch_size=16, callbacks=[ModelCheckpoint(path)], **QUIET)
+    other, unfitted = make("sgd"), make("sgd")
+    other.normalize = unfitted.normalize = Normalize([1.0], [2.0])
+    with pytest.raises(ValueError, match=r"c: made with Normalize\(mean=.*\); the trainer has Normalize\(mean=\[1.0\], std=\[2.0\]\)$"):
+        other.fit(training, 2, batch_size=16, resume=path, **QUIET)
+    assert other.epoch == 0
+    make("sgd").save(path)  # which does not know of any yet
+    unfitted.fit(training, 1, batch_size=16, resume=path, **QUIET)
+    assert unfitted.normalize.state() == {"mean": [1.0], "std": [2.0]}
+
+
 def files_normalize(path: Path) -> Normalize:
     return Normalize(**files.read(path)[1]["normalize"])
 

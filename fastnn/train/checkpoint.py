@@ -363,6 +363,9 @@ def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
     classes, known = notes.get("classes"), trainer.classes
     if classes and known and tuple(classes) != known:
         raise ValueError(f"made with the classes {', '.join(classes)}; the trainer has {', '.join(known)}")
+    prepared = notes["normalize"]
+    if prepared and trainer.normalize and prepared != trainer.normalize.state():
+        raise ValueError(f"made with {Normalize(**prepared)}; the trainer has {trainer.normalize}")
     if notes["optimizer"] != own:
         raise ValueError(f"made with the optimizer {notes['optimizer']}; the trainer has {own}")
     if (notes.get("averaged") is None) != (ema is None):
@@ -382,7 +385,7 @@ def _position(trainer: Trainer, arrays: Mapping[str, np.ndarray], notes: Mapping
         "generator": generator,
         "history": History(notes["history"]),
         "best": None if best is None else _snapshot(below(_BEST, arrays), **best),
-        "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else None,
+        "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else trainer.normalize,
         "resize": Resize(**notes["resize"]) if notes.get("resize") else trainer.resize,
         "classes": checked_classes("Trainer", notes.get("classes")) or trainer.classes,
         "notes": notes["notes"],
