@@ -21,7 +21,7 @@ import fastnn
 from fastnn import data, files, models, nn, optim
 from fastnn.cli import main
 from fastnn.data import ArrayDataset, Resize
-from fastnn.train import Trainer, load_model, save_model
+from fastnn.train import ModelCheckpoint, Trainer, load_model, save_model
 
 pytest.importorskip("PIL.Image")
 
@@ -300,6 +300,23 @@ def test_an_architecture_that_makes_another_model_is_refused_at_once() -> None:
             save_model("m", model, architecture=other)
     assert draws > random_before and fastnn.random.default_generator().draw == draws  # looking at it draws nothing
     assert not Path("m").exists()
+
+
+def test_options_that_no_file_can_hold_are_told_before_the_first_epoch(no_models_but_ours: None) -> None:
+    """They ended the training when its first checkpoint was to be written."""
+
+    def mynet(num_classes: int, input_shape: tuple[int, ...], activation: type[nn.Module]) -> nn.Module:
+        return net()
+
+    models.register("mynet", mynet)
+    model = models.create("mynet", input_shape=(1, 6, 6), num_classes=3, activation=nn.ReLU)
+    optimizer, words = optim.SGD(model.parameters(), 0.1), r"architecture\['activation'\] is the class ReLU"
+    with pytest.raises(TypeError, match=words):
+        Trainer(model, optimizer, architecture=model.architecture)
+    with pytest.warns(UserWarning, match=words + ".* files will not say how to build it"):
+        t = Trainer(model, optimizer)
+    t.fit(blobs(9), 1, callbacks=[ModelCheckpoint("c")], progress=False)
+    assert load_model("c", model=net(seed=5)).normalize is not None
 
 
 def test_nets_of_ones_own(no_models_but_ours: None) -> None:

@@ -195,6 +195,13 @@ def architecture_of(model: Module, given: Mapping[str, Any] | None = None) -> Ma
     found = given or getattr(model, "architecture", None)
     if not found:
         return None
+    try:
+        files._plain(found, "architecture")
+    except TypeError as error:
+        if given:
+            raise
+        warnings.warn(f"{error}. The model's files will not say how to build it; load_model(path, model=...) takes one", stacklevel=3)
+        return None
     with random.using(random.Generator(0)):
         twin = build(found)
     differing = [(a, b) for a, b in zip(_lines(model), _lines(twin)) if a != b]
