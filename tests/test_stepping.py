@@ -249,6 +249,17 @@ def test_slow_weights_within_several_optimizers_begin_anew_too() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(model.state_dict().values(), best.values(), strict=True))
 
 
+def test_a_best_snapshot_of_layers_that_were_replaced_is_forgotten() -> None:
+    """It could not be put back, and fit said so behind its last epoch."""
+    model, validation = net(), blobs(30)
+    t = Trainer(model, optim.SGD(model.parameters(), 0.1))
+    t.fit(blobs(60), 2, validation, progress=False)
+    model[6] = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 3))
+    t.optimizer = optim.SGD(model.parameters(), 0.0)
+    t.fit(blobs(60), 1, validation, progress=False)
+    assert t.best is not None and t.best.epoch == 3
+
+
 def test_accumulate_may_be_set_within_an_epoch() -> None:
     """5 batches: one by itself, then two, two."""
 

@@ -72,13 +72,19 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
 
 
 def validation_of(trainer: Trainer, data: Data | None) -> Data | None:
-    """For `fit`. A best snapshot that was judged by other data is no measure of this fit's epochs: it is forgotten, unless training is resumed."""
+    """For `fit`. A best snapshot that was judged by other data is no measure of this fit's epochs: it is forgotten, unless training is resumed; so is
+    one of layers that were replaced since, which could not be put back."""
     checked, judged_by = checked_validation(data, trainer), data if isinstance(data, tuple) else (data,)
     before = [part() for part in trainer._validated]  # None: gone
-    if data is None or not (trainer.resumed or len(before) == len(judged_by) and all(map(operator.is_, before, judged_by))):
+    same = trainer.resumed or len(before) == len(judged_by) and all(map(operator.is_, before, judged_by))
+    if data is None or not same or (trainer.best is not None and _shapes(trainer.best.arrays) != _shapes(trainer.model._state())):
         trainer.best = None
     trainer._validated = [_reference(part) for part in judged_by]
     return checked
+
+
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: t.shape for name, t in tensors.items()}
 
 
 def _reference(part: Any) -> Callable[[], Any]:
