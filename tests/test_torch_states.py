@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ def test_parameters_go_into_files_as_they_are(theirs: torch.nn.Module, tmp_path:
     arrays, _ = files.read(tmp_path / "a")
     for name, value in theirs.named_parameters():
         np.testing.assert_array_equal(arrays[name], value.detach().float().numpy(), name)
+
+
+def test_modules_by_name_have_the_same_keys() -> None:
+    theirs = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(2, 3, 3), flat=torch.nn.Flatten(), fc=torch.nn.Linear(12, 2)))
+    net = nn.Sequential()
+    net.conv, net.flat, net.fc = nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 2)
+    net.load_state_dict(theirs.state_dict())
+    x = np.ones((1, 2, 4, 4), np.float32)
+    np.testing.assert_allclose(net(fastnn.tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5)
 
 
 def test_averages_are_taken_from_torch(theirs: torch.nn.Module) -> None:

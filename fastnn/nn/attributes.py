@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -183,6 +183,8 @@ def _instead_of(child: Any) -> str:
         return f"; {child.__name__}(...) makes one"
     if isinstance(child, (list, tuple)):
         return "; nn.Sequential(*modules) makes one of them"
+    if isinstance(child, Mapping):
+        return "; of an empty nn.Sequential() they become modules under their names by setattr(net, name, module), in that order"
     if child is None:
         return "; leave it out, or give nn.Identity()"
     return "; a function becomes one as the forward of a class of your own" if callable(child) else ""
