@@ -61,8 +61,8 @@ def steps_of(what: str, state: Any) -> int:
     if not isinstance(state, Mapping):
         raise TypeError(f"{what}: expected what state_dict() gave, got {shown(state)}")
     if "steps" not in state:
-        hint = "; it is PyTorch's, whose arrays have other names" if "param_groups" in state else ""
-        raise ValueError(f"{what}: 'steps' is missing; expected what state_dict() gave{hint}")
+        theirs = "; PyTorch's optimizers have other states: take over the model's weights, and begin with a new optimizer"
+        raise ValueError(f"{what}: 'steps' is missing{theirs if 'param_groups' in state else ''}")
     return integer(what, "steps", state["steps"])
 
 

@@ -376,7 +376,7 @@ class Optimizer:
             if key in ("steps", "counts") or key in schedules:
                 continue
             position, _, slot = str(key).partition(".")
-            if slot not in fresh or not position.isdigit() or int(position) >= len(parameters):
+            if slot not in fresh or not position.isdecimal() or int(position) >= len(parameters):
                 raise ValueError(f"{what}: unexpected {key!r}; expected <position>.<{' or '.join(self.slots)}>")
             p = parameters[int(position)]
             fresh[slot][int(position)] = array_of(what, key, value, p)

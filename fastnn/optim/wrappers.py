@@ -122,7 +122,7 @@ class _Wrapper(Optimizer):
         parts: list[dict[str, Any]] = [{"steps": state["steps"]} for _ in self.optimizers]
         for key, value in state.items():
             number, slash, rest = str(key).partition("/")
-            if slash and number.isdigit() and int(number) < len(parts):
+            if slash and number.isdecimal() and int(number) < len(parts):
                 parts[int(number)][rest] = value
             elif key != "steps" and not self._own(key):
                 raise ValueError(f"{self.name}.load_state_dict: unexpected {key!r}; expected <optimizer>/<what its state_dict gives>")
@@ -277,4 +277,4 @@ class Lookahead(_Wrapper):
 
     def _own(self, key: str) -> bool:
         name, _, number = str(key).partition(".")
-        return name == "slow" and number.isdigit() and int(number) < len(self._fast)
+        return name == "slow" and number.isdecimal() and int(number) < len(self._fast)
