@@ -213,6 +213,16 @@ def test_what_has_rank_0_keeps_it(copied: Callable[[Any], Any]) -> None:
     assert scale.shape == () and np.isclose(scale.item(), 2 - 0.1 - 0.19)
 
 
+def test_an_error_of_a_layer_passes_to_another_process_without_the_model() -> None:
+    """It held the module that raised it: what cannot be pickled took the message's place there."""
+    model = nn.Sequential(nn.Linear(200, 200), nn.Linear(3, 3))
+    model.register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match=r"^1 \(Linear\(3->3\)\): got shape") as caught:
+        model(fastnn.tensor(np.ones((1, 200))))
+    sent = pickle.dumps(caught.value)
+    assert str(pickle.loads(sent)) == str(caught.value) and len(sent) < 1000
+
+
 @every_copy
 def test_an_interruption_says_the_same(copied: Callable[[Any], Any]) -> None:
     """The copy took the message for the place, and knew of no checkpoint."""

@@ -32,13 +32,13 @@ def refuse_what_is_no_tensor(layer: Any, args: tuple[Any, ...], error: Attribute
 
 def say_who_gave(error: Exception, x: Any, module: Any) -> None:
     """Adds to a layer's error that the module in front of it gave what is no Tensor."""
-    where: tuple[Any, str, str] | None = getattr(error, "_fastnn_where", None)
-    if isinstance(x, Tensor) or module is None or where is None or "expected a Tensor" not in where[2]:
+    where: tuple[int, str, str, str] | None = getattr(error, "_fastnn_where", None)
+    if isinstance(x, Tensor) or module is None or where is None or "expected a Tensor" not in where[-1]:
         return
     missing = ": is a return missing in its forward?" if x is None else ", which in front of another module has to be one Tensor"
-    text = f"{where[2].removesuffix(_MAKES)}: the result of {named(module)}{missing}"
-    error.args = (str(error.args[0]).replace(where[2], text), *error.args[1:])
-    error._fastnn_where = (*where[:2], text)  # type: ignore[attr-defined]
+    text = f"{where[-1].removesuffix(_MAKES)}: the result of {named(module)}{missing}"
+    error.args = (str(error.args[0]).replace(where[-1], text), *error.args[1:])
+    error._fastnn_where = (*where[:-1], text)  # type: ignore[attr-defined]
 
 
 def wrong_channels(shape: tuple[int, ...], channels: int) -> ValueError:
@@ -84,15 +84,16 @@ def unfit(name: str, values: np.ndarray, own: Tensor) -> Iterator[str]:
 
 def locate(error: Exception, module: Any) -> None:
     """Puts the layer's name in front of the message as the exception passes: "features.3.conv (Conv2d(64, 128, ...)): ..."."""
-    where: tuple[Any, str, str] | None = getattr(error, "_fastnn_where", None)
+    where: tuple[int, str, str, str] | None = getattr(error, "_fastnn_where", None)
     if where is None:
         if module._modules or not error.args or not isinstance(error.args[0], str):
             return
         name, text = "", error.args[0]
     else:
-        child, name, text = where
-        below = next((n for n, m in module._modules.items() if m is child), type(child).__name__)
+        child, kind, name, text = where
+        below = next((n for n, m in module._modules.items() if id(m) == child), kind)
         name = f"{below}.{name}" if name else below
     leaf = named(module) if where is None else error._fastnn_leaf  # type: ignore[attr-defined]
-    error._fastnn_where, error._fastnn_leaf = (module, name, text), leaf  # type: ignore[attr-defined]
+    error._fastnn_where = id(module), type(module).__name__, name, text  # type: ignore[attr-defined]  # not itself: errors are pickled and kept
+    error._fastnn_leaf = leaf  # type: ignore[attr-defined]
     error.args = (f"{name} ({leaf}): {text}" if name else f"{leaf}: {text}", *error.args[1:])
