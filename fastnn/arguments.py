@@ -219,9 +219,9 @@ def several(what: str, name: str, value: Any, kind: type[T], wanted: str) -> lis
 
 
 def array(what: str, name: str, values: Any, wanted: str = "") -> np.ndarray:
-    """As numpy's array: a list, a Tensor, PyTorch's (parameters and bfloat16 too); one that is mapped from a file stays so. Of any object at all
+    """As numpy's array: a list, a Tensor, PyTorch's (parameters too), bfloat16 as float32; one that is mapped from a file stays so. Of any object at all
     numpy makes an array of one: with `wanted`, which says in words what would do, that is TypeError."""
-    if type(values) is np.ndarray:
+    if type(values) is np.ndarray and values.dtype.kind != "V":
         return values
     if hasattr(values, "toarray"):  # a sparse matrix, of which numpy would make a single object
         raise TypeError(f"{what}: {name} must be an array, got {shown(values)}; its toarray() makes one")
@@ -233,6 +233,8 @@ def array(what: str, name: str, values: Any, wanted: str = "") -> np.ndarray:
         )
     except (ValueError, TypeError):
         raise ValueError(f"{what}: {name} must be an array, or lists of equal lengths, got {shown(values)}") from None
+    if given.dtype.name == "bfloat16":  # JAX's, which float32 holds
+        given = given.astype(np.float32)
     if wanted and not given.shape and given.dtype.kind not in "biuf" and not isinstance(values, int):
         raise TypeError(f"{what}: {name} must be {wanted}, got {shown(values)}")
     if np.ma.is_masked(given):  # what lies below the mask would count

@@ -52,6 +52,18 @@ def test_parameters_go_into_files_as_they_are(theirs: torch.nn.Module, tmp_path:
         np.testing.assert_array_equal(arrays[name], value.detach().float().numpy(), name)
 
 
+def test_bfloat16_of_jax_is_taken_as_pytorchs_is(tmp_path: Path) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16  # numpy's form of it
+    values = np.array([1.5, -2.0], bfloat16)
+    layer = nn.Linear(1, 2)
+    layer.load_state_dict({"weight": values[:, None], "bias": values})
+    files.write(tmp_path / "a", {"bias": values})
+    for array in (layer.bias.numpy(), fastnn.tensor(values).numpy(), files.read(tmp_path / "a")[0]["bias"]):
+        assert array.dtype == np.float32 and array.tolist() == [1.5, -2.0]
+    with pytest.raises(TypeError, match="^fastnn.tensor: cannot use values of dtype .*a.*; expected numbers or booleans$"):
+        fastnn.tensor(np.zeros(2, [("a", np.float32)]))
+
+
 def test_modules_by_name_have_the_same_keys() -> None:
     theirs = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(2, 3, 3), flat=torch.nn.Flatten(), fc=torch.nn.Linear(12, 2)))
     net = nn.Sequential()
