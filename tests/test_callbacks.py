@@ -24,6 +24,19 @@ def test_callbacks_of_an_iterator_are_called_too(tmp_path: Path) -> None:
         next(tmp_path.iterdir()).unlink()
 
 
+# --- what no file can hold
+
+
+def test_notes_that_no_file_can_hold_are_refused_before_the_first_epoch(tmp_path: Path) -> None:
+    t = trainer()
+    t.notes["begun"] = {"in": tmp_path}
+    with pytest.raises(
+        TypeError, match=r"trainer.notes\['begun'\]\['in'\] is PosixPath, .*; JSON has Python's words, numbers, lists and dicts"
+    ):
+        t.fit(blobs(32), 1, callbacks=[ModelCheckpoint(tmp_path / "c")], progress=False)
+    assert t.optimizer.steps == 0
+
+
 # --- where files go
 
 

@@ -7,6 +7,7 @@ import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from .. import files
 from ..arguments import integer, text
 from ..arguments import path as checked_path
 from ..described import Described
@@ -122,6 +123,7 @@ class ModelCheckpoint(Callback):
 
     def before_fit(self, trainer: Trainer) -> None:
         _check_place("ModelCheckpoint", self.path)
+        files._plain(trainer.notes, "trainer.notes")  # else the first epoch would be the last
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         if trainer.epoch % self.every == 0:
