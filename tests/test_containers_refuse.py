@@ -41,10 +41,7 @@ def refused(kind: type[Exception], message: str, do: Callable[..., Any], *args: 
     [
         (nn.ReLU, "got the class ReLU as module 1; ReLU(...) makes one"),
         ([nn.ReLU()], "got a list of ReLU as module 1; nn.Sequential(*modules) makes one of them"),
-        (
-            {"a": nn.ReLU()},
-            "got dict as module 1; of an empty nn.Sequential() they become modules under their names by setattr(net, name, module)",
-        ),
+        ({"a": nn.ReLU()}, "got dict as module 1; nn.Sequential(modules by name) makes one of them"),
         (None, "got None as module 1; leave it out, or give nn.Identity()"),
         (abs, "got the function abs as module 1; a function becomes one as the forward of a class of your own"),
         (3, "got 3 as module 1"),

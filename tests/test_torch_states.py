@@ -66,8 +66,7 @@ def test_bfloat16_of_jax_is_taken_as_pytorchs_is(tmp_path: Path) -> None:
 
 def test_modules_by_name_have_the_same_keys() -> None:
     theirs = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(2, 3, 3), flat=torch.nn.Flatten(), fc=torch.nn.Linear(12, 2)))
-    net = nn.Sequential()
-    net.conv, net.flat, net.fc = nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 2)
+    net = nn.Sequential(OrderedDict(conv=nn.Conv2d(2, 3, 3), flat=nn.Flatten(), fc=nn.Linear(12, 2)))
     net.load_state_dict(theirs.state_dict())
     x = np.ones((1, 2, 4, 4), np.float32)
     np.testing.assert_allclose(net(fastnn.tensor(x)).numpy(), theirs(torch.tensor(x)).detach().numpy(), rtol=1e-5)

@@ -184,7 +184,7 @@ def _instead_of(child: Any) -> str:
     if isinstance(child, (list, tuple)):
         return "; nn.Sequential(*modules) makes one of them"
     if isinstance(child, Mapping):
-        return "; of an empty nn.Sequential() they become modules under their names by setattr(net, name, module), in that order"
+        return "; nn.Sequential(modules by name) makes one of them"
     if child is None:
         return "; leave it out, or give nn.Identity()"
     return "; a function becomes one as the forward of a class of your own" if callable(child) else ""
