@@ -395,8 +395,9 @@ def test_take_counts_from_the_end_honours_masks_and_refuses_what_is_outside() ->
     last = dataset.take([-1, 0])
     assert last.labels.tolist() == [3, 0] and last.gather(np.array([0, 1]), one, zero).numpy().ravel().tolist() == [3, 0]
     assert dataset.take(dataset.labels >= 2).labels.tolist() == [2, 3] and len(dataset.take([])) == 0
-    with pytest.raises(IndexError):
-        dataset.take([4])
+    for outside in (4, -5, 2**64 - 1):
+        with pytest.raises(IndexError, match=f"indices go from {outside} to {outside}, the set has 4 samples"):
+            dataset.take([outside])
 
 
 # --- what cannot be set afterwards

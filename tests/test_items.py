@@ -293,6 +293,32 @@ def test_a_dataset_of_ones_own_needs_no_classes() -> None:
     assert set(trainer.evaluate(dataset)) >= {"loss", "accuracy"}
 
 
+def test_parts_of_a_dataset_of_ones_own_have_their_samples_alone() -> None:
+    rest, part = data.split(Counting(), 0.25, seed=0)
+    seen = [x.numpy()[:, 0].astype(int).tolist() for d in (rest, part, part.take([-1, 0])) for x, _ in data.Loader(d, 12)]
+    assert (len(rest), len(part)) == (9, 3) and sorted(seen[0] + seen[1]) == list(range(12)) and seen[2] == [seen[1][2], seen[1][0]]
+    assert part.labels.tolist() == [i % 2 for i in seen[1]] and repr(part) == "Part(3 samples of shape (3,), from a Counting)"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.float16])
+def test_batches_of_a_dataset_of_ones_own_are_float32(dtype: type) -> None:
+    class Wide(Counting):
+        def raw(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            images, labels = super().raw(positions)
+            return images.astype(dtype), labels
+
+    assert [x.dtype for x, _ in data.Loader(Wide(), 6)] == ["float32"] * 2
+
+
+def test_a_dataset_that_lacks_what_one_has_is_told_of_the_way_without_a_base() -> None:
+    class AsInPyTorch(data.Dataset):
+        def __len__(self) -> int:
+            return 3
+
+    with pytest.raises(TypeError, match="AsInPyTorch lacks labels and raw: .* without this base class"):
+        AsInPyTorch()  # type: ignore[abstract]
+
+
 # --- made-up sets
 
 

@@ -45,6 +45,15 @@ class Dataset(ABC):
     resize: Resize | None = None
     workers: int = 1
     _rows: np.ndarray | None = None  # which samples of the source are ours; None: all
+    _knows_parts = False  # whether `len()`, `labels` and `raw` go by these rows
+
+    def __new__(cls: type[D], *_: Any, **__: Any) -> D:
+        if lacking := sorted(cls.__abstractmethods__):
+            raise TypeError(
+                f"{cls.__name__} lacks {' and '.join(lacking)}: a data.Dataset has labels, __len__ and raw(positions); an object with __len__ and "
+                "__getitem__ that gives (image, label) is a data set without this base class"
+            )
+        return object.__new__(cls)
 
     @property
     @abstractmethod
@@ -123,11 +132,15 @@ class Dataset(ABC):
                 f"{type(self).__name__}.take: indices have shape {chosen.shape}; expected several positions, or a mask ({len(self)},)"
             )
         try:
-            indices = np.arange(len(self))[chosen if chosen.size else chosen.astype(np.int64)]
+            indices = np.arange(len(self))[chosen if chosen.dtype == bool and chosen.size else own_integers(chosen)]
         except IndexError:
             raise IndexError(
                 f"{type(self).__name__}.take: indices go from {chosen.min()} to {chosen.max()}, the set has {len(self)} samples"
             ) from None
+        if not self._knows_parts:
+            from .part import Part
+
+            return Part(self, indices)  # type: ignore[return-value]
         part = copy.copy(self)
         part._rows = self._source_rows(indices)
         return part
@@ -146,6 +159,8 @@ class ArrayDataset(Dataset):
     types do not fit, for images without a pixel, or when the channels seem to lie last: (N, S, S, C) with S above 4 and 1, 3 or 4 channels. Warns
     of float64 values so close to each other that float32 takes many for the same.
     """
+
+    _knows_parts = True
 
     def __init__(self, images: Any, labels: Any, classes: Sequence[str] | None = None, *, resize: Resize | None = None) -> None:
         images = array("ArrayDataset", "images", images, "an array (N, C, H, W), (N, H, W) or (N, F)")
@@ -246,6 +261,7 @@ class ArrayDataset(Dataset):
 
 def normalized(images: np.ndarray, scale: np.ndarray, shift: np.ndarray, device: str, frames: Frames | None = None) -> _C.Array:
     """float32 images * scale + shift on a device. Bytes go there as bytes and are normalised there, by the kernel that gathers."""
+    images = _bytes_or_float32(images)
     if images.dtype != np.uint8:
         if frames is not None:
             return _C.from_numpy(frames.show(images, scale, shift), device)

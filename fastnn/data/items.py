@@ -40,6 +40,8 @@ class ItemDataset(Dataset):
     ValueError or TypeError, naming the item, when one does not fit.
     """
 
+    _knows_parts = True
+
     def __init__(
         self,
         source: Samples,
