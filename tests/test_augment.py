@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -207,7 +208,7 @@ def test_augmentation_of_ones_own() -> None:
         streams = 1
 
         def place(self, frames: Frames, draws: Draws) -> None:
-            frames.crop(draws.below(2), 0, frames.size)
+            frames.crop(draws.words() >> np.uint64(31), 0, frames.size)
             frames.beyond("edge", 0.0)
 
     x, _ = next(iter(Loader(noise(), 30, seed=SEED, augment=[Flip(0.0), Upwards()])))
@@ -215,6 +216,41 @@ def test_augmentation_of_ones_own() -> None:
     up = np.concatenate([images[:, :, 1:], images[:, :, -1:]], 2)
     chosen = np.array(words(30, 0, 1)) >= 2**31
     assert 5 < chosen.sum() < 25 and (x.numpy() == np.where(chosen[:, None, None, None], up, images)).all()
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (lambda f, d: f.mirror(d.below(2)), r"mirror: chosen must be booleans of shape \(30,\), .* got int64 of shape \(30,\)"),
+        (lambda f, d: f.mirror(np.ones(3, bool)), r"mirror: chosen must be .* got bool of shape \(3,\)"),
+        (lambda f, d: f.crop(d.uniform(0, 2), 0, f.size), r"crop: down must be whole numbers .*, or \(\) for all, got float64"),
+        (lambda f, d: f.crop(0, 0.5, f.size), "crop: right must be whole numbers .* got 0.5"),
+        (lambda f, d: f.crop(0, 0, (0, 3)), "crop: size must be at least 1, got 0"),
+        (lambda f, d: f.crop(0, 0, 3), r"crop: size must be \(height, width\), got 3"),
+        (lambda f, d: f.warp(np.full((2, 3), np.nan), f.size), r"warp: inverse must be finite numbers .* \(2, 3\), not all of them finite"),
+        (lambda f, d: f.erase(np.ones((30, 4)), 0.0), r"erase: box must be whole numbers of shape \(30, 4\), .* got float64"),
+        (lambda f, d: f.beyond("wrap", 0.0), "border 'wrap' is not one of constant, edge, reflect"),
+        (lambda f, d: f.mirror(d.chance(1.5)), r"p must lie in \[0, 1\], got 1.5"),
+        (lambda f, d: f.mirror(d.below(2, 1) == 1), "a step draws from stream 1 and says streams = 1; expected at least 2"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_a_step_of_ones_own_gives_for_the_samples_is_checked(dtype: type, place: Callable[[Frames, Draws], None], words: str) -> None:
+    step = type("Own", (data.Augmentation,), {"streams": 1, "place": lambda self, frames, draws: place(frames, draws)})()
+    with pytest.raises((ValueError, TypeError), match=f"^augment: {words}"):
+        next(iter(Loader((noise().images.astype(dtype), noise().labels), 30, augment=[step])))
+
+
+def test_a_step_of_ones_own_may_give_one_thing_for_all_samples() -> None:
+    class Mirrored(data.Augmentation):
+        def place(self, frames: Frames, draws: Draws) -> None:
+            frames.mirror(np.True_)
+            frames.erase(np.array([0, 0, 2, 3], np.int32), 7.0)
+
+    x, _ = next(iter(Loader(noise(), 30, augment=[Mirrored()])))
+    expected = noise().images[..., ::-1].astype(np.float32)
+    expected[:, :, :2, :3] = 7.0
+    assert (x.numpy() == expected).all()
 
 
 def test_a_crop_by_torchvisions_arguments() -> None:

@@ -20,9 +20,7 @@ import numpy as np
 from ..arguments import flag, integer, number, numbers, one_of, shown, unwrapped
 from ..described import Described
 from ..other_names import told
-from .frames import Draws, Fill, Frames, Size
-
-BORDERS = ("constant", "edge", "reflect")
+from .frames import BORDERS, Draws, Fill, Frames, Size
 
 
 class Augmentation(Described, ABC):
@@ -109,6 +107,7 @@ def frames_of(steps: Sequence[Augmentation], seed: int, epoch: int, count: int, 
     """What `count` samples of `size` show in an epoch after these steps, one after the other."""
     frames, draws = Frames(count, size), Draws(seed, epoch, count)
     for step in steps:
+        draws.streams = step.streams
         step.place(frames, draws)
         draws.first_stream += step.streams
     return frames

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from .. import _C, random
+from ..arguments import array, integer, number, one_of, shown
 
+BORDERS = ("constant", "edge", "reflect")
 Size = tuple[int, int]
 Fill = float | Sequence[float]
 
@@ -22,11 +25,16 @@ class Draws:
     """The random words of an epoch. Stream k of a sample is the word of its position in Philox(seed; draw epoch + 2^32 k, augmentation)."""
 
     def __init__(self, seed: int, epoch: int, count: int) -> None:
-        self.epoch, self.count, self.first_stream = epoch, count, 0
+        self.epoch, self.count, self.first_stream, self.streams = epoch, count, 0, 0
         self._generator = random.Generator(seed)
 
     def words(self, stream: int = 0, epoch: int | None = None) -> np.ndarray:
-        """A word of 32 bits (as uint64) for each sample, from the augmentation's stream of that number; of this epoch unless told."""
+        """A word of 32 bits (as uint64) for each sample, from the augmentation's stream of that number; of this epoch unless told. ValueError for
+        one that is not among its `streams`: the next step's words are there."""
+        if not 0 <= stream < self.streams:
+            raise ValueError(
+                f"augment: a step draws from stream {stream} and says streams = {self.streams}; expected at least {stream + 1}"
+            )
         draw = (self.epoch if epoch is None else epoch) + (self.first_stream + stream << 32)
         words: np.ndarray = self._generator.bits(self.count, draw, random.AUGMENTATION).astype(np.uint64)
         return words
@@ -38,7 +46,7 @@ class Draws:
 
     def chance(self, p: float, stream: int = 0, epoch: int | None = None) -> np.ndarray:
         """Whether what has probability p happens to each sample."""
-        chosen: np.ndarray = self.words(stream, epoch) < round(p * 2**32)
+        chosen: np.ndarray = self.words(stream, epoch) < round(number("augment", "p", p, "[0, 1]") * 2**32)
         return chosen
 
     def uniform(self, low: float, high: float, stream: int = 0) -> np.ndarray:
@@ -71,6 +79,7 @@ class Frames:
 
     def crop(self, down: np.ndarray | int, right: np.ndarray | int, size: Size) -> None:
         """From now on only the window of `size` that begins `down` and `right` of the first pixel (negative: outside) is shown."""
+        down, right = (self._each("crop", name, by, "iu", "whole numbers") for name, by in (("down", down), ("right", right)))
         if self.matrix is None:
             self.map[:, 0] += down
             self.map[:, 1] += self.map[:, 2] * right
@@ -79,10 +88,11 @@ class Frames:
         if self.box is not None:
             self.box[:, 0] -= down
             self.box[:, 1] -= right
-        self.size = size
+        self.size = self._checked("crop", size)
 
     def mirror(self, chosen: np.ndarray) -> None:
-        """Left and right change places in the chosen samples."""
+        """Left and right change places in the chosen samples: a truth for each."""
+        chosen = self._each("mirror", "chosen", chosen, "b", "booleans")
         last = self.size[1] - 1
         if self.matrix is None:
             self.map[chosen, 1] += self.map[chosen, 2] * last
@@ -97,13 +107,15 @@ class Frames:
         """From now on pixel (p, q) shows the place inverse (p, q, 1) of what was shown: `inverse` is (count, 2, 3), row above column."""
         if self.box is not None:
             raise ValueError("augment: what is erased is a rectangle, so it comes after all that warps: put RandomErasing and Cutout last")
+        inverse = self._each("warp", "inverse", inverse, "fiu", "finite numbers", 2, 3)
         before = self._affine()
         self.matrix = np.matmul(before[:, :, :2], inverse)
         self.matrix[:, :, 2] += before[:, :, 2]
-        self.size = size
+        self.size = self._checked("warp", size)
 
     def beyond(self, border: str, fill: Fill) -> None:
         """What lies outside of the image. ValueError when another border was asked for before."""
+        one_of("augment", "border", border, BORDERS)
         if self.border not in (None, (border, fill)):
             raise ValueError(
                 f"augment: one step has the border {self.border}, another {(border, fill)}; an image has one: give them the same"
@@ -113,6 +125,9 @@ class Frames:
     def colour(self, matrix: np.ndarray, mean: np.ndarray | None = None, offset: np.ndarray | None = None) -> None:
         """RGB v becomes matrix v + mean m + offset, m being the image's mean colour at this point; (count, 3, 3), (count, 3, 3), (count, 3)."""
         count = len(self.map)
+        matrix = self._each("colour", "matrix", matrix, "fiu", "finite numbers", 3, 3)
+        mean = None if mean is None else self._each("colour", "mean", mean, "fiu", "finite numbers", 3, 3)
+        offset = None if offset is None else self._each("colour", "offset", offset, "fiu", "finite numbers", 3)
         if self.colours is None:
             self.colours = np.concatenate([np.broadcast_to(matrix, (count, 3, 3)), np.zeros((count, 3, 4))], 2)
             before = None
@@ -132,7 +147,26 @@ class Frames:
         """The rectangle (top, left, height, width) of each sample becomes `value`, in units of the finished batch. ValueError for a second."""
         if self.box is not None:
             raise ValueError("augment: two steps erase a rectangle; an image has one: leave one of RandomErasing and Cutout out")
-        self.box, self.value = box, value
+        self.box, self.value = self._each("erase", "box", box, "iu", "whole numbers", 4).copy(), value
+
+    def _each(self, step: str, name: str, given: Any, kinds: str, words: str, *shape: int) -> np.ndarray:
+        """What a step gives for all samples, or one each. numpy would take other shapes and types for positions of samples."""
+        values, wanted = array(f"augment: {step}", name, given), (len(self.map), *shape)
+        finite = values.dtype.kind not in "fc" or bool(np.isfinite(values).all())
+        if values.dtype.kind not in kinds or values.shape not in (shape, wanted) or not finite:
+            got = f"{values.dtype} of shape {values.shape}" if values.ndim else shown(given)
+            raise ValueError(
+                f"augment: {step}: {name} must be {words} of shape {wanted}, one for each sample, or {shape} for all, "
+                f"got {got}{'' if finite else ', not all of them finite'}"
+            )
+        return np.broadcast_to(values.astype(np.int64) if kinds == "iu" else values, wanted)
+
+    @staticmethod
+    def _checked(step: str, size: Any) -> Size:
+        if not isinstance(size, (tuple, list)) or len(size) != 2:
+            raise TypeError(f"augment: {step}: size must be (height, width), got {shown(size)}")
+        height, width = (integer(f"augment: {step}", "size", side, 1, 2**31) for side in size)
+        return height, width
 
     # --- what the loader does
 
