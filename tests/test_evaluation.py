@@ -88,6 +88,33 @@ def test_predictions_come_in_the_order_of_the_samples(model: Any, options: dict[
     assert model.evaluate(loader)["loss"] > 0  # a mean does not mind the order, and who drops samples has asked for it
 
 
+class Pairs:
+    """As PyTorch's sets are: no array, and no Dataset."""
+
+    broken = False
+
+    def __len__(self) -> int:
+        return len(TEST)
+
+    def __getitem__(self, i: int) -> Any:
+        if self.broken:
+            raise OSError("the disk is gone")
+        return TEST[range(len(TEST))[i]]
+
+
+def test_predictions_of_any_data_set(model: Any) -> None:
+    """What evaluate takes, predict takes too, and images without labels as before."""
+    pairs, wanted = Pairs(), model.predict(TEST)
+    for given in (pairs, [*pairs], (*pairs,), [image for image, _ in pairs]):
+        assert model.predict(given).tobytes() == wanted.tobytes()
+    pairs.broken = True
+    with pytest.raises(OSError, match="the disk is gone") as raised:
+        model.predict(pairs)
+    assert raised.value.__notes__ == ["this was item 0 of the Pairs"]
+    with pytest.raises(TypeError, match="^predict: data must be images alone, got a pair"):
+        model.predict((TEST.images, TEST.labels))
+
+
 def test_validation_is_looked_at_before_the_first_epoch(fitted: Trainer) -> None:
     """Its figures choose the best snapshot."""
     for loader, words in (

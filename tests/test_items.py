@@ -241,6 +241,21 @@ def test_a_loader_is_no_data_set_where_only_those_do() -> None:
         train.average_views(nn.Flatten(), Loader(numbered(4), 2), [(1.0, [])])
 
 
+def test_of_several_sets_one_is_to_be_given() -> None:
+    """As data.digits() and data.image_folder() return them."""
+    model = fastnn.nn.Linear(3, 2)
+    trainer = fastnn.train.Trainer(model, fastnn.optim.SGD(model.parameters(), 0.1))
+    two, sets = (Counting(), Counting()), data.Sets(Counting(), None, None, "")
+    takers: list[Any] = [lambda given: data.Loader(given, 4), lambda given: trainer.fit(given, 1), trainer.evaluate]
+    for taker in takers:
+        with pytest.raises(TypeError, match="got 2 data sets in a tuple, as training and test come; give one of them"):
+            taker(two)
+        with pytest.raises(TypeError, match="got Sets; its sets are sets.train, sets.validation and sets.test"):
+            taker(sets)
+    with pytest.raises(TypeError, match="^predict: data: got 2 data sets in a tuple"):
+        trainer.predict(two)
+
+
 def test_labels_beyond_the_classes_and_bad_workers() -> None:
     with pytest.raises(ValueError, match="item 0 has the label 2; class numbers go from 0 to 1"):
         ItemDataset([(np.zeros((2, 2)), 2)], classes=["a", "b"])

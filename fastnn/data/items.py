@@ -155,6 +155,8 @@ def as_dataset(data: Any, what: str = "data", loader: bool = False) -> Dataset:
     takes a Loader too, which is none."""
     if isinstance(data, Dataset):
         return data
+    if isinstance(data, tuple) and data and all(isinstance(part, Dataset) for part in data):
+        raise TypeError(f"{what}: got {len(data)} data sets in a tuple, as training and test come; give one of them")
     if isinstance(data, tuple) and len(data) == 2:
         return ArrayDataset(*data)
     if isinstance(data, list) and len(data) == 2 and isinstance(data[1], (list, np.ndarray)) and len(data[1]) != 2:
@@ -162,8 +164,32 @@ def as_dataset(data: Any, what: str = "data", loader: bool = False) -> Dataset:
     if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         wanted = f"a data set,{' a Loader,' if loader else ''} (images, labels) or an object with __len__ and __getitem__ that gives (image, label)"
         own = "; its data set is loader.dataset" if isinstance(getattr(data, "dataset", None), Dataset) else ""
+        own = "; its sets are sets.train, sets.validation and sets.test" if isinstance(getattr(data, "train", None), Dataset) else own
         raise TypeError(f"{what}: expected {wanted}, got {shown(data)}{own}")
     return ItemDataset(data)
+
+
+def gives_pairs(data: Any) -> bool:
+    """Whether an object gives (image, label), and not images alone."""
+    if isinstance(data, (str, bytes, Mapping)) or any(hasattr(data, name) for name in ("__array__", "detach", "toarray")):
+        return False
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, type) or not len(data):
+        return False
+    try:
+        first = data[0]
+    except Exception:  # whoever reads it says so
+        return True
+    if isinstance(first, Dataset):  # of a tuple of sets the caller hears
+        return True
+    return isinstance(first, (tuple, list)) and len(first) == 2 and rank(first[0]) > rank(first[1]) == 0
+
+
+def rank(value: Any) -> int:
+    """The number of dimensions of what could be an array; -1 for anything else."""
+    try:
+        return np.ndim(value)
+    except (TypeError, ValueError):
+        return -1
 
 
 def _pixels(image: Any, i: int) -> np.ndarray:

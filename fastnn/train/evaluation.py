@@ -13,7 +13,7 @@ import numpy as np
 from .. import random
 from ..arguments import array, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
-from ..data.items import Samples, as_dataset
+from ..data.items import Samples, as_dataset, gives_pairs, rank
 from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
@@ -171,10 +171,12 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
             warn_of_raw(data, normalize)
             return probabilities
         if not isinstance(data, (Dataset, Loader)):
-            if isinstance(data, tuple) and len(data) == 2 and np.ndim(data[0]) > np.ndim(data[1]) == 1:
+            if isinstance(data, tuple) and len(data) == 2 and rank(data[0]) > rank(data[1]) == 1:
                 raise TypeError("predict: data must be images alone, got a pair (images, labels); evaluate takes both")
-            images = array("predict", "data", data, "a data set, or an array of images")
-            data = _as_samples(images, normalize)
+            if gives_pairs(data):
+                data = as_dataset(data, "predict: data", loader=True)
+            else:
+                data = _as_samples(array("predict", "data", data, "a data set, or an array of images"), normalize)
         loader = _loader("predict", data, normalize, device_of(forward.model))
         with closing(loader.batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]
