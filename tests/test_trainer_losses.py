@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,20 @@ def test_what_is_no_picture() -> None:
         weight_images(nn.ReLU())
     with pytest.raises(ValueError, match=r"weights have shape \(5,\)"):
         weight_images(np.zeros(5))
+    with pytest.raises(ValueError, match=r"weights have shape \(2, 3, 5, 5\); expected .*, here \(1, 5, 5\)"):
+        weight_images(np.zeros((2, 3, 5, 5)), (1, 5, 5))
+    for none in ((0, 3, 5, 5), (2, 3, 0, 5)):
+        with pytest.raises(ValueError, match=f"weights have shape {re.escape(str(none))}; expected"):
+            show_weights(np.zeros(none), "x.png")
+    for value in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="weights hold NaN or infinity, 1 of 4; no grey stands for it"):
+            weight_images(np.array([[[[1.0, value], [2.0, 3.0]]]]))
+
+
+def test_a_folder_is_no_picture(tmp_path: Path) -> None:
+    """A hidden file of the name .png was written into it, or one beside it."""
+    pytest.importorskip("matplotlib")
+    for folder in (str(tmp_path), f"{tmp_path}/"):
+        with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a picture, such as .*picture.png"):
+            show_weights(nn.Conv2d(3, 7, 5), folder)
+    assert not [*tmp_path.iterdir()] and not tmp_path.with_suffix(".png").exists()

@@ -116,6 +116,8 @@ class History:
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     """As every file of ours: whole, or as it was. PNG without an ending."""
     file, picture = os.fspath(path), io.BytesIO()
+    if os.path.isdir(file):
+        raise IsADirectoryError(f"{file}: is a folder; expected the name of a picture, such as {os.path.join(file, 'picture.png')}")
     kind = os.path.splitext(file)[1][1:]
     figure.savefig(picture, format=kind or "png", dpi=120)
     files.replace(file if kind else f"{file}.png", picture.getbuffer())

@@ -39,8 +39,13 @@ def weight_images(weights: Module | Tensor | Any, shape: tuple[int, int, int] | 
         if shape is None or values.shape[1] != int(np.prod(shape)):
             raise ValueError(f"weight_images: rows of {values.shape[1]} weights need shape=(C, H, W) of as many elements, got {shape}")
         values = values.reshape(len(values), *shape)
-    if values.ndim != 4:
-        raise ValueError(f"weight_images: weights have shape {values.shape}; expected (K, C, H, W), or (K, D) with shape=(C, H, W)")
+    if values.ndim != 4 or not values.size or (shape is not None and values.shape[1:] != shape):
+        expected = f"(K, C, H, W), or (K, D) with shape=(C, H, W){'' if shape is None else f', here {shape}'}"
+        raise ValueError(f"weight_images: weights have shape {values.shape}; expected {expected}")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"weight_images: weights hold NaN or infinity, {int((~np.isfinite(values)).sum())} of {values.size}; no grey stands for it"
+        )
     low, high = (f(values, axis=(1, 2, 3), keepdims=True) for f in (np.min, np.max))
     pictures: np.ndarray = np.round(255 * (values - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
     return pictures
