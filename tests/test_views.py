@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from kernel_calls import DEVICES
@@ -73,3 +75,18 @@ def test_without_weight_there_is_no_mean() -> None:
     for views in ([], [(0.0, []), (0.0, [Flip(1.0)])]):
         with pytest.raises(ValueError, match=f"the weights of {len(views)} views sum to 0"):
             train.average_views(models.linear(4, (3, 6, 5)), some(), views)
+
+
+def test_views_prepared_otherwise_than_the_model_was_trained_are_noticed() -> None:
+    dataset, model = some(), models.linear(4, (3, 6, 5))
+    trainer = train.Trainer(model, fastnn.optim.SGD(model.parameters(), 0.01))
+    trainer.fit(dataset, 1, progress=False)
+    for other in (None, data.Normalize([100.0] * 3, [50.0] * 3)):
+        with pytest.warns(
+            UserWarning, match=r"^average_views: normalize is (None|Norm.*), the model was trained on images prepared by Norm.*"
+        ):
+            train.average_views(model, dataset, train.six_views(), other)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = train.average_views(model, dataset, [(1.0, [])], trainer.normalize)
+    assert (same.argmax(1) == trainer.predict(dataset).argmax(1)).all()

@@ -63,6 +63,15 @@ def warn_of_lost(model: Module, normalize: Normalize | None) -> None:
         )
 
 
+def warn_of_other_views(model: Module, normalize: Normalize | None) -> None:
+    """For average_views, which is told how images are prepared."""
+    known = _known.get(id(model), (None, None))[1]
+    if known is not None and (normalize is None or normalize.state() != known.state()):
+        warn(
+            f"average_views: normalize is {normalize}, the model was trained on images prepared by {known}; give it that: trainer.normalize"
+        )
+
+
 def warn_of_probabilities(what: str, outputs: np.ndarray, loss: object = None) -> None:
     """For outputs whose softmax is about to be taken, in `predict` or by the loss."""
     if loss is not None and not isinstance(loss, CrossEntropyLoss) or outputs.ndim < 2 or not outputs.size:

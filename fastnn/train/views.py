@@ -15,6 +15,7 @@ from ..nn import Module
 from ..tensor import Tensor, no_grad
 from . import evaluation
 from .precision import Forward, checked_precision
+from .raw import warn_of_other_views
 
 View = tuple[float, Sequence[Augmentation]]  # the weight, and what is done to every image
 
@@ -40,7 +41,8 @@ def average_views(
     """Logits (N, classes) of a data set in evaluation mode, each the mean over the views weighted by their weights; on the model's device.
 
     Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). precision: "float32", or "bf16"
-    as the Trainer has it. ValueError without views, when their weights do not sum to something positive, or where bf16 would be slower.
+    as the Trainer has it. Warns where `normalize` is not that of the model's training. ValueError without views, when their weights do not sum
+    to something positive, or where bf16 would be slower.
     """
     instance("average_views", "model", model, Module, "a Module"), integer("average_views", "batch_size", batch_size, 1)
     views = items("average_views", "views", views, "[(weight, [augmentation, ...]), ...]")
@@ -53,6 +55,7 @@ def average_views(
         raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")
     if not len(dataset := as_dataset(dataset, "average_views: dataset")):
         raise ValueError("average_views: the data set is empty; it needs at least one sample")
+    warn_of_other_views(model, normalize)
     device = evaluation.device_of(model)
     forward = Forward(model, checked_precision(precision, device, "average_views"))
     logits: np.ndarray | float = 0.0
