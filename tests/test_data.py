@@ -335,6 +335,9 @@ def test_normalize_prepares_as_a_loader_and_back(shape: tuple[int, ...], dtype: 
             ValueError, match=rf"^Normalize: \w+ has shape .*; expected .* C = {channels}, or .*; one image alone is image\[None\]$"
         ):
             call()
+    for kind in (complex, str, object):
+        with pytest.raises(TypeError, match="Normalize.inverse: x must be numbers, got (complex128|<U|object)"):
+            normalize.inverse(images.astype(kind))
 
 
 def test_a_normalisation_for_values_up_to_1_is_noticed_on_bytes() -> None:

@@ -186,6 +186,12 @@ def test_a_rule_is_stored_as_json_and_cannot_be_changed() -> None:
         rule.highest = 3  # type: ignore[misc]
 
 
+def test_an_image_without_a_pixel_does_not_become_black() -> None:
+    for size in ((0, 5), (5, 0)):
+        with pytest.raises(ValueError, match=f"an image of {size[0]} x {size[1]}, without a pixel"):
+            Resize(8)(Image.new("RGB", size))
+
+
 def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "words.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").write_bytes(b"")

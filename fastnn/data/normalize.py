@@ -68,6 +68,8 @@ class Normalize(Settled):
     def inverse(self, x: Any) -> np.ndarray:
         """x std + mean, of a Tensor or an array (N, C, H, W) or (N, F), in float32: the raw data again but for rounding, to be looked at."""
         values = array("Normalize.inverse", "x", x, "an array (N, C, H, W) or (N, F)")
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"Normalize.inverse: x must be numbers, got {values.dtype}")
         self._check_channels("x", values)
         std, mean = (np.reshape(each, (-1, *[1] * (values.ndim - 2))) for each in (self.std, self.mean))
         raw: np.ndarray = (values * std + mean).astype(np.float32)

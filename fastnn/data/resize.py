@@ -106,6 +106,8 @@ class Resize(Described):
     def _array(self, image: Any) -> np.ndarray:
         from PIL import Image, ImageOps
 
+        if not (image.width and image.height):
+            raise _Meaningless(f"an image of {image.width} x {image.height}, without a pixel")
         if image.mode == "I" and image.format not in _SIXTEEN_AS_32:
             raise _Meaningless(
                 "grey values of 32 bits, of which nothing says what is white; expected 8 or 16 bits: "
