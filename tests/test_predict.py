@@ -226,6 +226,23 @@ def test_pillows_images_are_predicted_as_their_files() -> None:
             assert np.allclose(trained.predict(given), expected[rows], rtol=1e-5)
 
 
+def test_the_trainer_predicts_image_files_as_what_it_writes_does() -> None:
+    from PIL import Image
+
+    paint(Path("a.png"), (7, 80, 120))
+    model = models.create("linear", input_shape=(3, 6, 6), num_classes=3)
+    trainer = Trainer(model, optim.SGD(model.parameters(), 0.01))
+    with pytest.raises(ValueError, match="does not say how an image file becomes its input; give predict an array, or set `resize` first"):
+        trainer.predict("a.png")
+    images = np.random.default_rng(0).integers(0, 256, (12, 3, 6, 6), np.uint8)
+    trainer.fit((images, np.arange(12) % 3), 1, progress=False)
+    trainer.save_model("m")
+    expected = load_model("m").predict("a.png")
+    with Image.open("a.png") as a:
+        for given in ("a.png", Path("a.png"), ["a.png"], a, [a]):
+            np.testing.assert_allclose(trainer.predict(given), expected, rtol=1e-5)
+
+
 def test_models_of_earlier_versions_load(capsys: pytest.CaptureFixture[str]) -> None:
     model = models.create("lenet", input_shape=(1, 6, 6), num_classes=3)
     notes = {

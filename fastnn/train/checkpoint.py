@@ -22,7 +22,7 @@ import numpy as np
 from .. import files, models, random, warned
 from ..arguments import array, figure, function, instance, integer, shown
 from ..arguments import path as checked_path
-from ..data import ImageFiles, ItemDataset, Normalize, Resize
+from ..data import Normalize, Resize
 from ..data.dataset import checked_classes, checked_resize
 from ..described import plural
 from ..elsewhere import of_property
@@ -98,15 +98,7 @@ class Trained:
 
         Files go through `resize`. Raises ValueError naming the file that is no image, OSError for one that cannot be read.
         """
-        files = _image_files(data)
-        if files is not None:
-            if self.resize is None:
-                raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
-            if all(isinstance(one, (str, os.PathLike)) for one in files):
-                data = ItemDataset(ImageFiles(files, [0] * len(files), None, self.resize))
-            else:  # what is open already is larger than what becomes of it
-                data = np.stack([self.resize(one) for one in files])
-        return evaluation.predict(self._forward, data, self.normalize)
+        return evaluation.predict(self._forward, data, self.normalize, self.resize)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
@@ -118,11 +110,6 @@ class Trained:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         names = [*(self.classes or ()), *map(str, range(len(self.classes or ()), probabilities.shape[1]))]
         return [[(names[c], float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
-
-
-def _image_files(data: Any) -> list[Any] | None:
-    several = list(data) if isinstance(data, (list, tuple)) else [data]
-    return several if several and all(isinstance(one, (str, os.PathLike)) or hasattr(one, "getbands") for one in several) else None
 
 
 def save_model(

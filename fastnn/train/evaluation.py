@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 
 from .. import random
 from ..arguments import array, shown
-from ..data import ArrayDataset, Dataset, Loader, Normalize
+from ..data import ArrayDataset, Dataset, ImageFiles, ItemDataset, Loader, Normalize, Resize
 from ..data.items import Samples, as_dataset, gives_pairs, rank
 from ..described import plural
 from ..exclusive import refuse_others
@@ -158,12 +159,14 @@ def evaluate(
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
 
 
-def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndarray:
-    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, or a Tensor (given to the model as it is).
+def predict(forward: Forward, data: Any, normalize: Normalize | None, resize: Resize | None) -> np.ndarray:
+    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, image files, or a Tensor (given to the model as it is).
 
     Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses. ValueError for a model with
     one output, whose softmax is 1 whatever it is.
     """
+    if files := _image_files(data):
+        data = _decoded(files, resize)
     with _draws_put_back(), mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
@@ -185,6 +188,20 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None) -> np.ndar
     probabilities = _softmax(np.concatenate(logits))
     warn_of_unfitted("predict", data, loader, forward.model)
     return probabilities
+
+
+def _image_files(data: Any) -> list[Any]:
+    """Paths and Pillow images, if that is what the data are."""
+    several = list(data) if isinstance(data, (list, tuple)) else [data]
+    return several if all(isinstance(one, (str, os.PathLike)) or hasattr(one, "getbands") for one in several) else []
+
+
+def _decoded(files: list[Any], resize: Resize | None) -> Any:
+    if resize is None:
+        raise ValueError("the model does not say how an image file becomes its input; give predict an array, or set `resize` first")
+    if all(isinstance(one, (str, os.PathLike)) for one in files):
+        return ItemDataset(ImageFiles(files, [0] * len(files), None, resize))
+    return np.stack([resize(one) for one in files])  # what is open already is larger than what becomes of it
 
 
 def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset:

@@ -239,9 +239,9 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         return result
 
     def predict(self, data: Any) -> np.ndarray:
-        """Probabilities (N, classes) for a data set, a Loader or an array of raw images; a Tensor goes to the model as it is."""
+        """Probabilities (N, classes) for a data set, a Loader, raw images or image files (by `resize`); a Tensor goes to the model as it is."""
         with self.stepping.averaged():
-            return evaluation.predict(self.forward, data, self.normalize)
+            return evaluation.predict(self.forward, data, self.normalize, self.resize)
 
     # --- files
 
