@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _C, devices
+from . import _C, devices, figures
 from .arguments import array, integer, shown
 from .arguments import path as checked_path
 from .data import Dataset
@@ -286,17 +286,15 @@ class Choice:
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Every fold's accuracy over k, with mean and spread, into a PNG, SVG or PDF. Needs matplotlib (pip install '.[plot]')."""
-        from matplotlib.figure import Figure  # no pyplot: it would pick a screen
-
         checked_path("Choice.plot", "path", path)
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        figure = figures.blank(6, 3.6)
         axes = figure.subplots()
         axes.plot(np.repeat(self.ks, self.accuracies.shape[1]), self.accuracies.reshape(-1), "o", markersize=3, alpha=0.5, label="a fold")
         axes.errorbar(self.ks, self.mean, yerr=self.spread, label="mean and spread")
         axes.set(xlabel="k", ylabel="accuracy")
         axes.grid(alpha=0.3)
         axes.legend()
-        figure.savefig(path, dpi=120)
+        figures.save(figure, path)
 
 
 def cross_validate(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, models, nn, optim
+from fastnn import data, models, neighbors, nn, optim
 from fastnn.data import Loader
 from fastnn.tensor import Tensor
-from fastnn.train import Trainer, show_weights, weight_images
+from fastnn.train import History, Trainer, show_weights, weight_images
 
 
 def linear(**options: object) -> Trainer:
@@ -139,7 +140,22 @@ def test_what_is_no_picture() -> None:
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:
     """A hidden file of the name .png was written into it, or one beside it."""
     pytest.importorskip("matplotlib")
-    for folder in (str(tmp_path), f"{tmp_path}/"):
-        with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a picture, such as .*picture.png"):
-            show_weights(nn.Conv2d(3, 7, 5), folder)
-    assert not [*tmp_path.iterdir()] and not tmp_path.with_suffix(".png").exists()
+    choice = neighbors.Choice((1, 3), np.array([[0.5, 0.7], [0.6, 0.8]]))
+    for draw in (lambda path: show_weights(nn.Conv2d(3, 7, 5), path), History().plot, choice.plot):
+        for folder in (str(tmp_path), f"{tmp_path}/"):
+            with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a picture, such as .*picture.png"):
+                draw(folder)
+        (tmp_path / "drawn.png").write_bytes(b"before")
+        with pytest.raises(ValueError, match="Format 'xyz' is not supported"):
+            draw(tmp_path / "drawn.xyz")
+        draw(tmp_path / "drawn")
+        assert [file.name for file in tmp_path.iterdir()] == ["drawn.png"] and not tmp_path.with_suffix(".png").exists()
+        assert (tmp_path / "drawn.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_without_matplotlib_a_sentence_says_what_pictures_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for draw in (lambda: show_weights(nn.Conv2d(3, 7, 5), "w.png"), lambda: History().plot("h.png")):
+        with pytest.raises(ModuleNotFoundError, match=r"^pictures need matplotlib \(in the checkout: pip install '.\[plot\]'\)$"):
+            draw()

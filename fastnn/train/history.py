@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .. import files
+from .. import figures, files
 from ..arguments import figure, items, one_of, shown, text
 from ..arguments import path as checked_path
 from ..described import described, plural
@@ -95,10 +94,8 @@ class History:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and, where there is one, accuracy, training beside validation, into a PNG, SVG or PDF; over `epoch`, or, in rows without one,
         over their number. Needs matplotlib (pip install '.[plot]')."""
-        from matplotlib.figure import Figure  # no pyplot: it would pick a screen
-
         checked_path("History.plot", "path", path)
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        figure = figures.blank(9, 3.6)
         drawn = [name for name in ("loss", "accuracy") if any(name in row or f"val_{name}" in row for row in self.rows)] or ["loss"]
         for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn):
             for column, label in ((name, "training"), (f"val_{name}", "validation")):
@@ -110,17 +107,7 @@ class History:
             axes.grid(alpha=0.3)
             if axes.lines:  # of no epoch yet, there are none
                 axes.legend()
-        save_figure(figure, path)
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """As every file of ours: whole, or as it was. PNG without an ending."""
-    file, picture = os.fspath(path), io.BytesIO()
-    if os.path.isdir(file):
-        raise IsADirectoryError(f"{file}: is a folder; expected the name of a picture, such as {os.path.join(file, 'picture.png')}")
-    kind = os.path.splitext(file)[1][1:]
-    figure.savefig(picture, format=kind or "png", dpi=120)
-    files.replace(file if kind else f"{file}.png", picture.getbuffer())
+        figures.save(figure, path)
 
 
 _LOW = ("loss", "error", "error_rate", "perplexity")

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import figures
 from ..arguments import array, integer, names, shown
 from ..arguments import path as checked_path
 from ..nn import Module
 from ..tensor import Tensor
-from .history import save_figure
 
 
 def weight_images(weights: Module | Tensor | Any, shape: tuple[int, int, int] | None = None) -> np.ndarray:
@@ -61,8 +61,6 @@ def show_weights(
 ) -> None:
     """Draws `weight_images` beside each other into a PNG, SVG or PDF; they must have 1 or 3 channels. Needs matplotlib
     (pip install '.[plot]')."""
-    from matplotlib.figure import Figure  # no pyplot: it would pick a screen
-
     columns, path = integer("show_weights", "columns", columns, 1, 2**31), checked_path("show_weights", "path", path)
     titles = None if titles is None else names("show_weights", "titles", titles, "a title for each picture")
     pictures = weight_images(weights, shape)
@@ -71,10 +69,10 @@ def show_weights(
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"show_weights: {len(titles)} titles for {len(pictures)} pictures; expected as many")
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    figure = figures.blank(1.6 * columns, 1.8 * rows)
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).reshape(-1)):
         axes.axis("off")
         if i < len(pictures):
             axes.imshow(pictures[i].transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
             axes.set_title(titles[i] if titles is not None else str(i), fontsize=8)
-    save_figure(figure, path)
+    figures.save(figure, path)
