@@ -147,6 +147,44 @@ def test_a_loss_that_is_no_number(loss: Any, error: type[Exception], message: st
         first_step(loss, HARD, N, 1)
 
 
+class Unsteady:
+    """A sample of the fifth batch cannot be read, or has the label of no class, for a while."""
+
+    fault = ""
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        if self.fault == "file" and i == 13:
+            raise OSError("the disk is gone")
+        return X[i], 7 if self.fault == "label" and i == 13 else int(HARD[i])
+
+
+@pytest.mark.usefixtures("without_memory_checks")
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("replay", [False, "auto"])
+@pytest.mark.parametrize(("fault", "error"), [("file", OSError), ("label", ValueError)])
+def test_a_step_that_the_data_end_is_none(fault: str, error: type[Exception], replay: bool | str, accumulate: int) -> None:
+    """Dropout had drawn for it, and running statistics had seen its first batches: what went on was another training."""
+
+    def state(broken: str) -> list[bytes]:
+        fastnn.seed(0)
+        model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, CLASSES))
+        trainer, data = Trainer(model, optim.SGD(model.parameters(), 0.1), accumulate=accumulate), Unsteady()
+        loader = Loader(data, 3, normalize=Normalize([0.0] * 4, [1.0] * 4), prefetch=0)
+        data.fault = broken
+        if broken:
+            with pytest.raises(error):
+                trainer.fit(loader, 1, progress=False, replay=replay)
+            assert 0 < trainer.batch < len(loader)
+        data.fault = ""
+        trainer.fit(loader, 1, progress=False, replay=replay)
+        return [a.numpy().tobytes() for a in (*model.parameters(), *model.buffers())]
+
+    assert state(fault) == state("")
+
+
 def test_fractions_of_batches_are_refused() -> None:
     model = nn.Linear(2, 2)
     for accumulate, error in ((0, ValueError), (1.5, TypeError), ("2", TypeError)):

@@ -1,4 +1,5 @@
-"""What an eager step has changed besides weights and optimizer, put back where memory ends within it: a replayed one has all of it before it begins."""
+"""What an eager step has changed besides weights and optimizer, put back where an error ends it: a replayed one is checked, and has all of its
+memory, before it begins."""
 
 from __future__ import annotations
 
@@ -24,12 +25,15 @@ def steps_of(optimizer: Optimizer) -> list[int]:
 
 @contextmanager
 def put_back(trainer: Trainer) -> Iterator[None]:
-    """Around a step: on MemoryError, the generator and the buffers (running statistics) are as they were, unless the step is done."""
+    """Around a step: on an error, of the data set or the user too, the generator and the buffers (running statistics) are as they were, unless the
+    step is done. Diverged leaves the buffers, as in a replay: they have seen the batch."""
     buffers = [(*place, place[-1]._array.to(place[-1].device)) for place in buffers_of(trainer)]
     drawn, steps = trainer.generator.draw, steps_of(trainer.optimizer)
     try:
         yield
-    except MemoryError:
+    except Diverged:
+        raise
+    except BaseException:
         if steps_of(trainer.optimizer) == steps:
             trainer.generator.draw = drawn
             for there, name, buffer, before in buffers:
