@@ -125,6 +125,12 @@ def test_validation_is_looked_at_before_the_first_epoch(fitted: Trainer) -> None
             checked_validation(loader, fitted)
         with pytest.raises(ValueError, match=f"the loader has {words}"):
             trainer().fit(blobs(60), 1, loader, progress=False)
+    t, colours = trainer(), np.repeat(TEST.images, 3, 1)
+    with pytest.raises(
+        ValueError, match=r"^fit: the validation set has samples of shape \(3, 6, 6\); expected 1 channel, as the training set has"
+    ):
+        t.fit(blobs(60), 1, (colours, TEST.labels), progress=False)
+    assert (t.epoch, t.batch) == (0, 0)
 
 
 # --- losses that are sums

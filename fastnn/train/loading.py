@@ -64,6 +64,11 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
     dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation", loader=True)
     if trainer is not None:
         refuse_other_names("fit: the validation set", dataset, "the training set", trainer.classes)
+        if trainer.normalize is not None and dataset.shape[0] != (channels := len(trainer.normalize.mean)):
+            what = "feature" if len(dataset.shape) == 1 else "channel"
+            raise ValueError(
+                f"fit: the validation set has samples of shape {dataset.shape}; expected {plural(channels, what)}, as the training set has"
+            )
     if isinstance(data, Loader):
         return data
     if not len(dataset):
