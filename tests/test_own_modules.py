@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -357,3 +358,38 @@ def test_what_a_module_of_several_says_of_itself_is_in_its_repr() -> None:
 
     lines = ["  scale=2", "  bias=1", "  (0): DropConnect(", "    p=0.25", "    (layer): Linear(2->2)", "  )"]
     assert repr(Scaled(nn.DropConnect(nn.Linear(2, 2), 0.25))).splitlines() == ["Scaled(", *lines, ")"]
+
+
+# --- what they raise
+
+
+class Broken(nn.Module):
+    def __init__(self, forward: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.drop, self.how = nn.Dropout(0.5), forward
+
+    def forward(self, x: Tensor) -> Any:
+        return self.how(self.drop(x))
+
+
+@pytest.mark.parametrize(
+    ("forward", "error", "said"),
+    [
+        (lambda x: x.flatten(1), AttributeError, "^a Tensor has no attribute 'flatten'; here it is"),
+        (lambda x: int("seven"), ValueError, "^invalid literal for int"),
+        (lambda x: 1 / 0, ZeroDivisionError, "^division by zero$"),
+        (lambda x: x + "a", TypeError, "^add: b: expected a Tensor, an array or a number"),
+        (lambda x: x + np.zeros(7), ValueError, r"^add: shapes \(1, 3\) and \(7,\) do not broadcast"),
+    ],
+)
+def test_errors_of_a_forward_stay_what_they_are(forward: Callable[[Tensor], Any], error: type[Exception], said: str) -> None:
+    """Not said of the arguments of what called it, and with the line that raised."""
+    for call in (lambda: Broken(forward).summary((3,)), lambda: nn.monte_carlo(Broken(forward), normal(1, 3))):
+        with pytest.raises(error, match=said) as caught:
+            call()
+        assert caught.type is error and [entry.name for entry in caught.traceback].count("<lambda>") == 2
+
+
+def test_monte_carlo_names_what_returns_no_tensor() -> None:
+    with pytest.raises(TypeError, match="^monte_carlo: the model must return a Tensor, got None$"):
+        nn.monte_carlo(Broken(lambda x: None), normal(1, 3))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
+import traceback
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from numbers import Real
@@ -43,7 +45,7 @@ def explained(operation: F) -> F:
         return _C.Explained(operation, [], fitted, explain)(*args, **keywords)
 
     def explain(error: BaseException, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if isinstance(error, _LOST) and not isinstance(error, _OURS):
+        if isinstance(error, _LOST) and not isinstance(error, _OURS) and not _from_a_callers_function(error):
             better = _better(operation.__name__, operation, args, keywords, error)
             if better is not None:
                 raise better
@@ -51,6 +53,13 @@ def explained(operation: F) -> F:
     call: Any = wraps(operation)(_C.Explained(operation, plain, fitted, explain))
     call.__module__ = "fastnn.ops"  # where a pickle finds it
     return call  # type: ignore[no-any-return]
+
+
+def _from_a_callers_function(error: BaseException) -> bool:
+    """Whether it comes out of a function of the caller's, as a model's forward, whose author reads what was said there, and where."""
+    ours = ("fastnn", "numpy", *sys.stdlib_module_names)
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(name.partition(".")[0] not in ours for name in names)
 
 
 _PLAIN: dict[str, tuple[type, ...]] = {"None": (type(None),), "bool": (bool,), "int": (int,), "float": (int, float)}
