@@ -118,7 +118,7 @@ REDUCTIONS: dict[str, Any] = {
     "var": lambda x: ops.var(x, 1),
     "std of all": ops.std,
     "std without a spread": lambda x: ops.std(x[:, :1], 1, correction=0),
-    "norm": lambda x: ops.norm(x, 0),
+    "norm": lambda x: ops.norm(x, axis=0),
     "logsumexp": lambda x: ops.logsumexp(x, 1, keepdims=True),
 }
 

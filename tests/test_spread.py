@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -55,13 +58,21 @@ def test_no_spread_at_all() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("shape", "axis"), AXES, ids=str)
 def test_norm_is_pytorchs(shape: tuple[int, ...], axis: int | tuple[int, ...] | None, dtype: str) -> None:
-    compare(lambda x: x.norm(axis), lambda x: torch.linalg.vector_norm(x, dim=axis), [normal(0, *shape)], dtype, 60)
+    compare(lambda x: x.norm(axis=axis), lambda x: torch.linalg.vector_norm(x, dim=axis), [normal(0, *shape)], dtype, 60)
 
 
 def test_norm_of_nothing() -> None:
     x = fastnn.tensor([0.0, 0.0], requires_grad=True)
     x.norm().backward()
     assert x.grad.numpy().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("of_order_2", [lambda x: x.norm(2), lambda x: ops.norm(x, 2), lambda x: x.norm(2, 1)])
+def test_the_order_of_a_norm_is_no_axis(of_order_2: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"^norm: got 2 where others have the order of the norm, which is always 2 here: "):
+        of_order_2(fastnn.tensor(normal(0, 3, 4, 5)))
+    with pytest.raises(TypeError, match="^norm: there is no argument 'p'; .*; its order is 2$"):
+        fastnn.tensor([1.0]).norm(p=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -75,7 +86,7 @@ def test_min_is_pytorchs(shape: tuple[int, ...], axis: int | tuple[int, ...] | N
 @pytest.mark.parametrize("name", ["var", "std", "norm", "min"])
 def test_gradients_by_finite_differences(name: str) -> None:
     for axis in (None, 1, (0, 2, 3)):
-        assert fastnn.gradcheck(lambda x, a=axis: getattr(x, name)(a), [normal(0, 2, 3, 2, 2)])
+        assert fastnn.gradcheck(lambda x, a=axis: getattr(x, name)(axis=a), [normal(0, 2, 3, 2, 2)])
 
 
 def test_spread_does_not_move_with_the_mean_and_scales() -> None:

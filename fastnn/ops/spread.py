@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from .. import _C
-from ..arguments import number
+from ..arguments import number, shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import elements
 from .cast import converted, widened
@@ -94,6 +95,14 @@ def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
     return _spread("std", x, axis, keepdims, correction, True)
 
 
-def norm(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Length, sqrt(sum x^2), over `axis`; its gradient is 0 where it is 0."""
+def norm(x: Tensor, *order: Any, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """Length, sqrt(sum x^2), over `axis`; its gradient is 0 where it is 0.
+
+    TypeError for an axis by its place, where PyTorch and numpy.linalg have the order of the norm.
+    """
+    if order:
+        raise TypeError(
+            f"norm: got {shown(order[0])} where others have the order of the norm, which is always 2 here: x.norm(); an axis is given by name, "
+            "x.norm(axis=1), and abs(x).sum(axis) has order 1"
+        )
     return apply(Norm(axes_of("norm", x, axis), keepdims), x)

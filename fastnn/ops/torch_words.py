@@ -124,6 +124,15 @@ def _all(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fa
 
 
 _any.__name__, _all.__name__ = "any", "all"
+
+
+def _norm(self: Tensor, *order: Any, axis: Any = None, keepdims: bool = False, **words: Any) -> Tensor:
+    if words:
+        axis, keepdims = _said("norm", axis, keepdims, words)
+    return norm(self, *order, axis=axis, keepdims=keepdims)
+
+
+_norm.__name__, _norm.__qualname__, _norm.__doc__ = "norm", "Tensor.norm", norm.__doc__
 _PAIRS = (
     "in PyTorch max(dim) and min(dim) give values and places; here x.{0}(axis) gives the values, x.argmax(axis) the places of the largest"
 )
@@ -141,7 +150,7 @@ def _said(name: str, axis: Any, keepdims: bool, words: dict[str, Any]) -> tuple[
     other = [word for word in words if word != "correction" or name not in ("var", "std")]
     if other:
         wanted = "axis and keepdims (or dim and keepdim)" + (", correction" if name in ("var", "std") else "")
-        hint = "; unbiased=False is correction=0" if other[0] == "unbiased" else ""
+        hint = {"unbiased": "; unbiased=False is correction=0", "p": "; its order is 2"}.get(other[0], "")
         raise TypeError(f"{name}: there is no argument {other[0]!r}; it takes {wanted}{hint}")
     return axis, keepdims
 
@@ -178,8 +187,9 @@ class _Count(int):
         )
 
 
-for _operation in (sum, mean, max, min, var, std, norm, _argmax, explained(_any), explained(_all)):
+for _operation in (sum, mean, max, min, var, std, _argmax, explained(_any), explained(_all)):
     setattr(Tensor, _operation.__name__, _along(_operation))
+Tensor.norm = _norm  # type: ignore[method-assign]
 Tensor.size = property(lambda self: _Count(self._array.size))  # type: ignore[assignment, method-assign]
 Tensor.transpose = _transpose  # type: ignore[assignment]
 Tensor.__getattr__ = _absent  # type: ignore[attr-defined]

@@ -308,6 +308,7 @@ PLAIN = {
     "Tensor.__array__": "called by numpy",
     "Tensor.__setitem__": "refuses everything",
     "Tensor.__delitem__": "refuses everything",
+    "Tensor.norm.order": "refuses everything",
     "Function.backward": "called by the tape: see Function",
     "Generator.state_on": "called by the operations",
     "Generator.counting_from_here": "called by the operations",
