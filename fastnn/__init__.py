@@ -89,5 +89,9 @@ def _made_when_asked_for(name: str) -> Any:
     raise missing(__name__, name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 if not TYPE_CHECKING:  # which knows the names that there are
     __getattr__ = _made_when_asked_for

@@ -1,4 +1,4 @@
-"""Names that PyTorch's, Keras' and scikit-learn's modules have: an AttributeError says under which one, and where, it is here."""
+"""Names that PyTorch's, Keras' and scikit-learn's modules have: an AttributeError or an ImportError says under which one, and where, it is here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ _HERE: dict[str, dict[str, str]] = {
         "autograd": "fastnn.Function for an operation of your own; loss.backward() gives the gradients",
         "device": 'devices are words: "cpu", "cuda", "cuda:1"',
         **dict.fromkeys(("functional", "F"), "fastnn.ops"),
+        **dict.fromkeys(("callbacks", "metrics"), "fastnn.train"),
+        **dict.fromkeys(("datasets", "transforms"), "fastnn.data"),
+        **dict.fromkeys(("layers", "losses"), "fastnn.nn"),
         "load": "train.load_model(path)",
+        "optimizers": "fastnn.optim",
         "save": "train.save_model(path, model)",
         "utils": "fastnn.data for sets and loaders, optim.clip_grad_norm_ for clipping",
     },
@@ -42,9 +46,11 @@ _HERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("LSTM", "GRU", "RNN", "Embedding", "Transformer", "Conv1d", "Conv3d"), "convolutional networks on images alone"),
         "Activation": "nn.ReLU(), nn.Sigmoid(), ...",
         "AveragePooling2D": "nn.AvgPool2d(size)",
+        "KLDivLoss": "(p * (ops.log(p) - ops.log_softmax(logits, 1))).sum(1).mean()",
         "Dense": "nn.Linear(in_features, out_features)",
         "MaxPooling2D": "nn.MaxPool2d(size)",
         "functional": "fastnn.ops",
+        **dict.fromkeys(("modules", "parameter"), "fastnn.nn"),
         "utils": "optim.clip_grad_norm_, optim.clip_grad_value_",
     },
     "ops": {
@@ -52,7 +58,10 @@ _HERE: dict[str, dict[str, str]] = {
         "argmax": "x.argmax(axis)",
         "clamp": "ops.clip(x, min, max)",
         "interpolate": "ops.upsample(x, size)",
+        "einsum": "x @ y, and (x * y).sum(axis)",
+        **dict.fromkeys(("isfinite", "isinf", "isnan"), "np.isnan(x.numpy()), ..."),
         "one_hot": "class numbers are labels as they are; np.eye(classes)[labels]",
+        "roll": "ops.concat([x[-n:], x[:-n]])",
         "squeeze": "ops.reshape(x, shape)",
         "unsqueeze": "x[None], x[:, None], ...",
     },
@@ -89,6 +98,7 @@ _HERE: dict[str, dict[str, str]] = {
     "train": {
         **dict.fromkeys(("Model", "Fit"), "train.Trainer(model, optimizer)"),
         **dict.fromkeys(("LearningRateScheduler", "ReduceLROnPlateau"), "a schedule of optim.schedules, as the lr of the optimizer"),
+        "confusion_matrix": "np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)",
         "CSVLogger": "train.HistoryFile(path), which writes JSON Lines, a row for each epoch",
         "save": "train.save_model(path, model)",
     },
@@ -111,20 +121,33 @@ def of_property(owner: Any, name: str) -> str:
 
 def missing(module: str, name: str) -> AttributeError:
     """For a name that a module lacks."""
-    said = f"module {module!r} has no attribute {name!r}"
+    return AttributeError(f"module {module!r} has no attribute {name!r}{_hint(module, name)}")
+
+
+class _Importing:
+    """Asked for a module that nobody else has found, also for `from fastnn.data import DataLoader`, where Python would say no more than that."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        module, _, last = name.rpartition(".")
+        if module.partition(".")[0] == "fastnn" and (hint := _hint(module, last)):
+            raise ModuleNotFoundError(f"there is no {name}{hint}")  # without its name, by which importlib would pass over it
+
+
+sys.meta_path.append(_Importing())
+
+
+def _hint(module: str, name: str) -> str:
     if name.startswith("_"):
-        return AttributeError(said)
+        return ""
     here = _HERE.get(module.rpartition(".")[2], {}).get(name)
-    if here:
-        return AttributeError(f"{said}; here: {here}")
-    near = _named_alike(module, name) or _in_another(name)
-    return AttributeError(f"{said}{near and f'; is {near} meant?'}")
+    near = "" if here else _named_alike(module, name) or _in_another(name)
+    return f"; here: {here}" if here else near and f"; is {near} meant?"
 
 
 def _named_alike(module: str, name: str) -> str:
     from difflib import get_close_matches
 
-    lower = {public.lower(): public for public in getattr(sys.modules[module], "__all__", ())}
+    lower = {public.lower(): public for public in getattr(sys.modules.get(module), "__all__", ())}
     near = get_close_matches(name.lower(), lower, 1, 0.85)
     return f"{module.removeprefix('fastnn.')}.{lower[near[0]]}" if near else ""
 

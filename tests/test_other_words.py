@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -257,3 +260,33 @@ def test_what_is_said_of_other_names_is_true() -> None:
                 target = getattr(target, part)
     with pytest.raises(AttributeError, match="^module 'fastnn.nn' has no attribute 'nonsense'$"):
         _ = nn.nonsense  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import fastnn.nn.functional as F", "there is no fastnn.nn.functional; here: fastnn.ops"),
+        ("from fastnn.nn import functional as F", "there is no fastnn.nn.functional; here: fastnn.ops"),
+        (
+            "from fastnn.data import Loader, DataLoader",
+            "there is no fastnn.data.DataLoader; here: data.Loader(dataset, batch_size, shuffle=True)",
+        ),
+        ("from fastnn.utils.data import DataLoader", "there is no fastnn.utils; here: fastnn.data for sets and loaders, "),
+        ("from fastnn.optim.lr_scheduler import StepLR", "there is no fastnn.optim.lr_scheduler; here: optim.schedules; "),
+        ("from fastnn.layers import Dense", "there is no fastnn.layers; here: fastnn.nn"),
+        ("from fastnn import relu", "there is no fastnn.relu; is fastnn.ops.relu meant?"),
+        ("from fastnn.nn import nonsense", "cannot import name 'nonsense' from 'fastnn.nn'"),
+        ("import fastnn.nonsense", "No module named 'fastnn.nonsense'"),
+    ],
+)
+def test_imports_in_other_libraries_words(line: str, said: str) -> None:
+    with pytest.raises(ImportError, match="^" + re.escape(said)):
+        exec(line)
+    exec("from fastnn import captured, data\nimport fastnn.optim.schedules")  # what is there, lazily or not
+    assert not hasattr(nn, "functional") and importlib.util.find_spec("fastnn.nonsense") is None
+
+
+def test_a_fresh_import_lists_all_its_names() -> None:
+    """For completion, before anything was asked for."""
+    code = "import fastnn; assert {*fastnn.__all__} <= {*dir(fastnn)}, {*fastnn.__all__} - {*dir(fastnn)}"
+    subprocess.run([sys.executable, "-c", code], check=True)
