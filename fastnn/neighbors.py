@@ -22,6 +22,7 @@ from .arguments import array, integer, shown
 from .arguments import path as checked_path
 from .data import Dataset
 from .data.folds import k_fold
+from .other_names import told
 
 _CHUNK_BYTES = 64 << 20  # of distances at a time
 _USUAL = 20  # rows whose largest value lies between 2^-20 and 2^20 are taken as they are
@@ -191,6 +192,13 @@ class KNeighborsClassifier:
     64 MB of distances. With device="cuda" both sets go to the GPU. (Cover, Hart 1967)
     """
 
+    @told(
+        {
+            "metric": "it is p: 1 for Manhattan distances, 2 for Euclidean ones",
+            "weights": "each neighbour has one vote",
+            "k": "it is n_neighbors",
+        }
+    )
     def __init__(self, n_neighbors: int = 5, *, p: int = 2, device: str = "cpu") -> None:
         integer("KNeighborsClassifier", "n_neighbors", n_neighbors, 1), _checked_power("KNeighborsClassifier", p)
         self.n_neighbors, self.p, self.device = n_neighbors, p, devices.resolve(device)

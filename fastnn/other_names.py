@@ -72,4 +72,6 @@ def _better(
     by_place = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if several and (len(args) > len(by_place) or any(p.name in keywords for p in by_place[: len(args)])):
         return TypeError(f"{what}: {shown(args[-1])} is one argument too many by its place; {several}")
+    if len(args) > len(by_place):
+        return TypeError(f"{what}: {error}; by their place it takes {', '.join(p.name for p in by_place if p.name != 'self')}")
     return TypeError(f"{what}: {error}")

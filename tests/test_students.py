@@ -13,6 +13,7 @@ from refusals import Case, check
 
 import fastnn
 from fastnn import data, nn, ops, optim, train
+from fastnn.neighbors import KNeighborsClassifier
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((24, 1, 8, 8)).astype(np.float32), np.arange(24) % 3
@@ -188,6 +189,20 @@ CALLS: dict[str, Case] = {
     ),
     "verbose": (lambda: fit_with(verbose=0), TypeError, "^Trainer.fit: there is no argument 'verbose'; progress=False prints nothing$"),
     "misspelt": (lambda: fit_with(calbacks=[]), TypeError, r"^Trainer.fit: there is no argument 'calbacks'; is callbacks meant\?$"),
+    "gamma": (lambda: optim.schedules.step(0.1, [3], gamma=0.5), TypeError, "^step: there is no argument 'gamma'; it is factor$"),  # type: ignore[call-arg]
+    "T_max": (lambda: optim.schedules.cosine(0.1, T_max=9), TypeError, "^cosine: there is no argument 'T_max'; it is total$"),  # type: ignore[call-arg]
+    "four rates": (
+        lambda: optim.schedules.cosine(0.1, 9, 0, 1),
+        TypeError,
+        "^cosine: too many .*; by their place it takes lr, total, final$",
+    ),  # type: ignore[call-arg]
+    "verbose plateau": (lambda: optim.schedules.ReduceOnPlateau(0.1, verbose=True), TypeError, "'verbose'; nothing is printed; the hist"),  # type: ignore[call-arg]
+    "save_best_only": (
+        lambda: train.ModelCheckpoint("c", save_best_only=True),  # type: ignore[call-arg]
+        TypeError,
+        "^ModelCheckpoint: there is no argument 'save_best_only'; the best snapshot is in every checkpoint, and train.load_model takes",
+    ),
+    "metric": (lambda: KNeighborsClassifier(metric="l1"), TypeError, "^KNeighborsClassifier: .*'metric'; it is p: 1 for Manhattan dist"),  # type: ignore[call-arg]
     "validation": (lambda: fit_with(validation=0.2), TypeError, "^fit: validation: expected a data set, .* got 0.2$"),
     "empty validation": (lambda: fit_with(validation=(X[:0], Y[:0])), ValueError, "^fit: the validation set is empty; leave it out"),
     "learning_rate": (lambda: optim.Adam(net().parameters(), learning_rate=0.1), TypeError, "^Adam: .*'learning_rate'; it is lr, a num"),  # type: ignore[call-arg]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import signature
 from math import cos, inf, isinf, log, log1p, pi, sqrt
 from numbers import Real
 from typing import Any, ParamSpec, overload
@@ -19,6 +20,7 @@ import numpy as np
 from ..arguments import array, figure, integer, number, numbers, one_of, shown, text, unwrapped
 from ..arguments import function as checked_function
 from ..described import described
+from ..other_names import told
 
 
 class Schedule:
@@ -125,9 +127,20 @@ def checked_rate(what: str, name: str, lr: Any, within: str = "[0, inf)") -> Any
 
 
 Given = ParamSpec("Given")
+_WORDS = {  # of PyTorch's and Keras' schedules
+    "factor": ("gamma", "T_mult", "t_mul", "decay_rate"),
+    "final": ("eta_min", "alpha"),
+    "lr": ("max_lr", "base_lr", "initial_learning_rate"),
+    "milestones": ("step_size", "boundaries"),
+    "period": ("T_0", "first_decay_steps"),
+    "total": ("T_max", "total_iters", "total_steps", "decay_steps"),
+}
 
 
 def _maker(make: Callable[Given, Schedule]) -> Callable[Given, Schedule]:
+    there = signature(make).parameters
+    make = told({word: f"it is {here}" for here, words in _WORDS.items() if here in there for word in words})(make)
+
     @wraps(make)
     def made(*args: Given.args, **keywords: Given.kwargs) -> Schedule:
         schedule = make(*args, **keywords)
@@ -351,6 +364,7 @@ class ReduceOnPlateau(Schedule):
     plus; `cooldown` epochs after a reduction do not count; never below min_lr; changes below eps are left out.
     """
 
+    @told({"min_delta": "it is threshold", "verbose": "nothing is printed; the history has the rates"})
     def __init__(
         self,
         lr: float,

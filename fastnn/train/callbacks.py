@@ -118,6 +118,13 @@ def _check_place(what: str, path: str | os.PathLike[str]) -> None:
 class ModelCheckpoint(Callback):
     """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C or SIGTERM."""
 
+    @told(
+        {
+            **dict.fromkeys(("save_best_only", "monitor"), "the best snapshot is in every checkpoint, and train.load_model takes that"),
+            **dict.fromkeys(("save_freq", "every_n_epochs", "period"), "it is every"),
+            "save_weights_only": "trainer.save_model(path) writes the model alone",
+        }
+    )
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1) -> None:
         self.path, self.every = checked_path("ModelCheckpoint", "path", path), integer("ModelCheckpoint", "every", every, 1)
 
