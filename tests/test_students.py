@@ -203,6 +203,11 @@ CALLS: dict[str, Case] = {
         "^ModelCheckpoint: there is no argument 'save_best_only'; the best snapshot is in every checkpoint, and train.load_model takes",
     ),
     "metric": (lambda: KNeighborsClassifier(metric="l1"), TypeError, "^KNeighborsClassifier: .*'metric'; it is p: 1 for Manhattan dist"),  # type: ignore[call-arg]
+    "batch_size beside a Loader": (
+        lambda: trainer().fit(data.Loader((X, Y), 8), 1, batch_size=12, progress=False),
+        ValueError,
+        "^fit: batch_size is 12, but the loader makes batches of 8; leave it out, or give the data set$",
+    ),
     "validation": (lambda: fit_with(validation=0.2), TypeError, "^fit: validation: expected a data set, .* got 0.2$"),
     "empty validation": (lambda: fit_with(validation=(X[:0], Y[:0])), ValueError, "^fit: the validation set is empty; leave it out"),
     "learning_rate": (lambda: optim.Adam(net().parameters(), learning_rate=0.1), TypeError, "^Adam: .*'learning_rate'; it is lr, a num"),  # type: ignore[call-arg]

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
-def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
+def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loader:
     """For `fit`. The trainer takes what it does not know yet from the data: normalisation, classes, resizing."""
     if isinstance(data, Loader):
         loader = data
+        if batch_size not in (None, loader.batch_size):
+            raise ValueError(
+                f"fit: batch_size is {batch_size}, but the loader makes batches of {loader.batch_size}; leave it out, or give the data set"
+            )
         trainer.normalize = trainer.normalize or loader.normalize
         if loader.device != trainer.device:
             raise ValueError(f"fit: the loader gives batches on {loader.device}, the trainer works on {trainer.device}; give both the same")
@@ -35,7 +39,9 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int) -> Loader:
         dataset = as_dataset(data, "fit: train", loader=True)
         if trainer.normalize is None and len(dataset):
             trainer.normalize = Normalize.fit(dataset)
-        loader = Loader(dataset, batch_size, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device)
+        loader = Loader(
+            dataset, batch_size or 64, shuffle=True, seed=trainer.generator.seed, normalize=trainer.normalize, device=trainer.device
+        )
     if not len(loader):
         raise ValueError("fit: the training set is empty; it needs at least one sample")
     refuse_other_names("fit: the training set", loader.dataset, "the trainer", trainer.classes)

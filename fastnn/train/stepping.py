@@ -242,7 +242,7 @@ def checked_fit(trainer: Trainer, epochs: Any, batch_size: Any, callbacks: Any, 
     warn_of_untrained("model", trainer.model, trainer.optimizer)
     if isinstance(trainer.loss, Module):
         warn_of_untrained("loss", trainer.loss, trainer.optimizer)
-    integer("fit", "epochs", epochs, 0), integer("fit", "batch_size", batch_size, 1)
+    integer("fit", "epochs", epochs, 0), batch_size is None or integer("fit", "batch_size", batch_size, 1)
     flag("fit", "restore_best", restore_best), flag("fit", "progress", progress)
     given = several("fit", "callbacks", callbacks, Callback, "a list of callbacks, such as [train.EarlyStopping(5)]")
     for callback in given:

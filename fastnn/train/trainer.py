@@ -118,7 +118,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         epochs: int,
         validation: Data | None = None,
         *,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         callbacks: Sequence[Callback] = (),
         resume: str | os.PathLike[str] | None = None,
         restore_best: bool = True,
@@ -127,7 +127,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     ) -> History:
         """Trains for `epochs` more epochs; with `resume` (a checkpoint), goes on from there until `epochs` are done in all.
 
-        train: a data set (shuffled by the trainer's seed), a Loader, (images, labels), or any object whose items are (image, label).
+        train: a data set (shuffled by the trainer's seed, in batches of 64 unless batch_size says another number), a Loader, which has a
+        batch_size of its own (ValueError for another one), (images, labels), or any object whose items are (image, label).
         With validation data the best snapshot is kept and, unless restore_best=False, put back at the end (that of an earlier fit only
         where the same data judged it). Ctrl-C and SIGTERM end the step, let the callbacks save, and raise Interrupted. Diverged when
         the loss or the norm of the gradients is no number: the step is repeated op by op, and the message names op, layer, element and sample.
