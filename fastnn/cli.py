@@ -299,11 +299,13 @@ def _names(path: str | None, sets: Sets) -> str:
 
 
 def _place(dataset: str, path: str | None) -> str:
-    if path is None and "FASTNN_DATA" in os.environ:
-        path = os.path.join(os.environ["FASTNN_DATA"], dataset)
+    usual = os.path.join(os.environ["FASTNN_DATA"], dataset) if "FASTNN_DATA" in os.environ else ""
+    if path is None and os.path.exists(usual):
+        path = usual
     if path is None:
         here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
-        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{here}")
+        looked = usual and f" (in $FASTNN_DATA there is no {usual})"
+        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{looked}{here}")
     return path
 
 
@@ -379,7 +381,7 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
-        f"{options.batch_size}, {options.epochs} epochs, seed {options.seed}; {trainer.precision} on {where}"
+        f"{options.batch_size}, {plural(options.epochs, 'epoch')}, seed {options.seed}; {trainer.precision} on {where}"
     )
 
 

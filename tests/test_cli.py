@@ -103,6 +103,17 @@ def test_idx_and_arrays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert main(["train", "arrays", "--data", "a.npz", *QUICK, "--schedule", "plateau", "--optimizer", "muon", "--out", "other"]) == 0
     monkeypatch.setenv("FASTNN_DATA", "data")
     assert main(["evaluate", "out-mnist/model.safetensors"]) == 0
+    assert main(["train", "cifar10"]) == 2
+    assert "an .npz of JPEG files (in $FASTNN_DATA there is no data/cifar10)" in capsys.readouterr().err
+    np.savez(
+        "colours.npz",
+        train_images=images[:, None].repeat(3, 1),
+        train_labels=labels,
+        test_images=images[:, None].repeat(3, 1),
+        test_labels=labels,
+    )
+    assert main(["evaluate", "out-mnist/model.safetensors", "--dataset", "arrays", "--data", "colours.npz"]) == 2
+    assert re.search(r"samples of shape \(3, \d+, \d+\); expected 1 channel, as the model was trained on", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("arguments, words", [

@@ -189,6 +189,11 @@ CALLS: dict[str, Case] = {
     ),
     "verbose": (lambda: fit_with(verbose=0), TypeError, "^Trainer.fit: there is no argument 'verbose'; progress=False prints nothing$"),
     "misspelt": (lambda: fit_with(calbacks=[]), TypeError, r"^Trainer.fit: there is no argument 'calbacks'; is callbacks meant\?$"),
+    "files to a Trainer": (
+        lambda: trainer().predict(["cat.jpg"]),
+        TypeError,
+        r"^predict: data must be an array of images, got words; train.load_model\(path\).predict reads files$",
+    ),
     "gamma": (lambda: optim.schedules.step(0.1, [3], gamma=0.5), TypeError, "^step: there is no argument 'gamma'; it is factor$"),  # type: ignore[call-arg]
     "T_max": (lambda: optim.schedules.cosine(0.1, T_max=9), TypeError, "^cosine: there is no argument 'T_max'; it is total$"),  # type: ignore[call-arg]
     "four rates": (

@@ -179,7 +179,10 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None, resize: Re
             if gives_pairs(data):
                 data = as_dataset(data, "predict: data", loader=True)
             else:
-                data = _as_samples(array("predict", "data", data, "a data set, or an array of images"), normalize)
+                images = array("predict", "data", data, "a data set, or an array of images")
+                if images.dtype.kind in "US":
+                    raise TypeError("predict: data must be an array of images, got words; a list of them is read as the names of files")
+                data = _as_samples(images, normalize)
         loader = _loader("predict", data, normalize, device_of(forward.model))
         with closing(loader.batches(0)) as batches:
             logits = [run(x).numpy() for x, _ in batches]
@@ -217,7 +220,11 @@ def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset
 
 def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
     if not isinstance(data, Loader):
-        return Loader(as_dataset(data, "evaluate: data", loader=True), _BATCH, normalize=normalize, device=device)
+        dataset = as_dataset(data, "evaluate: data", loader=True)
+        if normalize is not None and dataset.shape[0] != len(normalize.mean):
+            each = plural(len(normalize.mean), "feature" if len(dataset.shape) == 1 else "channel")
+            raise ValueError(f"{what}: the data set has samples of shape {dataset.shape}; expected {each}, as the model was trained on")
+        return Loader(dataset, _BATCH, normalize=normalize, device=device)
     refuse_other_samples(what, data, normalize, device)
     moved = [f"{name}=True" for name in ("shuffle", "drop_last") if getattr(data, name)]
     if what == "predict" and moved:
