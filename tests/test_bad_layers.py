@@ -335,7 +335,7 @@ LAYERS: dict[str, Case] = {
     ),
     "penalty, tensor": (lambda: ops.penalty(x(2, 3), l2=1), TypeError, "penalty: weights must be a list of Tensors"),
     "clip, tensor": (lambda: ops.clip(x(3), x(3)), TypeError, "clip: min must be a number or None, got Tensor"),
-    "stack, number": (lambda: ops.stack([x(3), 3]), TypeError, "stack: expected Tensors, got int"),
+    "stack, number": (lambda: ops.stack([x(3), 3]), TypeError, "stack: expected Tensors, got 3; fastnn.tensor"),
     "concat, axis": (lambda: ops.concat([x(3)], axis=None), TypeError, "concat: axis must be an integer, got None"),
     "softmax, dim": (lambda: ops.softmax(x(3), dim=None), TypeError, "softmax: dim must be an integer, got None"),
     "sum, axis": (lambda: ops.sum(x(3), axis="a"), TypeError, "sum: axis must be an integer, several, or None, got 'a'"),

@@ -156,7 +156,7 @@ def test_slices_of_a_concat_are_its_parts() -> None:
     [
         (lambda a, b: ops.concat([]), ValueError, "at least one tensor"),
         (lambda a, b: ops.concat([a, b], 0), ValueError, r"tensor 1 has shape \(2, 4\), tensor 0 \(2, 3\); they may differ in dimension 0"),
-        (lambda a, b: ops.concat([a, 1.0]), TypeError, "expected Tensors, got float"),
+        (lambda a, b: ops.concat([a, 1.0]), TypeError, "expected Tensors, got 1.0"),
         (lambda a, b: ops.concat([a, fastnn.tensor(a, "float64")]), TypeError, "tensor 1 has dtype float64, tensor 0 float32"),
         (lambda a, b: ops.concat([a], 2), ValueError, "axis 2 does not exist"),
         (lambda a, b: ops.stack([a, b]), ValueError, r"tensor 1 has shape \(2, 4\), tensor 0 \(2, 3\); they must be the same"),

@@ -52,6 +52,8 @@ def test_figures_stand_below_their_headings() -> None:
         assert row[: ends["loss"]].split()[-1] == f"{given['loss']:.4f}" and row[: ends["rate"]].split()[-1] == "0.1"
         assert row[: ends["seconds"]].split()[-1] == f"{given['seconds']:.1f}"
     assert second.split() == ["1", "0.5000", "25.00%", "0.1", "2.0"] and fourth[: ends["mine"]].split()[-1] == "7.0000"
+    narrow, wide = (History([{**plain, "loss": loss}]).table().splitlines()[1] for loss in (0.5, 6.5e34))  # of a rate that is far too high
+    assert wide == narrow.replace(" 0.5000", "6.5e+34")
     assert third[: ends["val loss"]].endswith("0.7500") and third[: ends["val accuracy"]].endswith("12.50%")
 
 

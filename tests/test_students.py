@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastnn.neighbors import KNeighborsClassifier
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((24, 1, 8, 8)).astype(np.float32), np.arange(24) % 3
+DIGITS = data.digits()[0]
 NAMES = np.array(["cat", "dog", "cow"])
 
 
@@ -194,6 +196,13 @@ CALLS: dict[str, Case] = {
         TypeError,
         r"^predict: data must be an array of images, got words; train.load_model\(path\).predict reads files$",
     ),
+    "an ordered dict": (
+        lambda: nn.Sequential(OrderedDict(a=nn.ReLU())),  # type: ignore[arg-type]
+        TypeError,
+        r"^Sequential holds modules, got OrderedDict as module 0; nn.Sequential\(\*modules.values\(\)\) makes one of them$",
+    ),
+    "tensors of torch": (lambda: ops.concat([torch.ones(1)]), TypeError, r"^concat: expected Tensors, got torch.Tensor; fastnn.tensor"),  # type: ignore[list-item]
+    "two of three sets": (lambda: [*data.Sets(DIGITS, None, None, "")], TypeError, "^Sets: sets.train, sets.validation and sets.test are"),
     "gamma": (lambda: optim.schedules.step(0.1, [3], gamma=0.5), TypeError, "^step: there is no argument 'gamma'; it is factor$"),  # type: ignore[call-arg]
     "T_max": (lambda: optim.schedules.cosine(0.1, T_max=9), TypeError, "^cosine: there is no argument 'T_max'; it is total$"),  # type: ignore[call-arg]
     "four rates": (

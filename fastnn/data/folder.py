@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class Sets:
     test: Dataset | None
     origin: str
     skipped: Skipped = field(default_factory=list)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("Sets: sets.train, sets.validation and sets.test are its data sets, None where there is none")
 
 
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)  # links to nowhere, to themselves; pipes

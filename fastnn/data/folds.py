@@ -22,7 +22,10 @@ def train_validation_test(dataset: D, validation: float = 0.1, test: float = 0.1
     between 0 and 1, leave nothing to train on, or leave one of the three empty.
     """
     number("train_validation_test", "validation", validation), number("train_validation_test", "test", test)
-    instance("train_validation_test", "dataset", dataset, Dataset, "a data set"), integer("train_validation_test", "seed", seed, 0, 2**62)
+    (
+        instance("train_validation_test", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)"),
+        integer("train_validation_test", "seed", seed, 0, 2**62),
+    )
     if not (validation > 0 and test > 0 and validation + test < 1):
         raise ValueError(f"train_validation_test: shares {validation} and {test} must be positive and leave something to train on")
     last_size = round(test * len(dataset))

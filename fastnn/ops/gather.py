@@ -148,7 +148,7 @@ def several(what: str, tensors: Any) -> list[Tensor]:
         raise ValueError(f"{what}: needs at least one tensor")
     for part in parts:
         if not isinstance(part, Tensor):
-            raise TypeError(f"{what}: expected Tensors, got {type(part).__name__}")
+            raise TypeError(f"{what}: expected Tensors, got {shown(part)}; fastnn.tensor(array) makes one")
     first = parts[0].device
     apart = next((i for i, p in enumerate(parts) if p.device != first), None)
     if apart is not None:

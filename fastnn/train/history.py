@@ -150,4 +150,9 @@ def heading(columns: Iterable[str]) -> str:
 
 def line(row: Mapping[str, Any], columns: Iterable[str]) -> str:
     """One row of the table; nothing stands in columns that it lacks."""
-    return "  ".join(form.format(row[name]) if name in row else " " * width for name, _, form, width in _cells(columns))
+    return "  ".join(_figure(form, row[name], width) if name in row else " " * width for name, _, form, width in _cells(columns))
+
+
+def _figure(form: str, value: Any, width: int) -> str:
+    told = form.format(value)
+    return told if len(told) <= width else f"{value:{width}.3g}"
