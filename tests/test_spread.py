@@ -67,10 +67,14 @@ def test_norm_of_nothing() -> None:
     assert x.grad.numpy().tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("of_order_2", [lambda x: x.norm(2), lambda x: ops.norm(x, 2), lambda x: x.norm(2, 1)])
-def test_the_order_of_a_norm_is_no_axis(of_order_2: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match=r"^norm: got 2 where others have the order of the norm, which is always 2 here: "):
-        of_order_2(fastnn.tensor(normal(0, 3, 4, 5)))
+@pytest.mark.parametrize("other", [lambda x: x.norm(1), lambda x: ops.norm(x, 1), lambda x: x.norm(2, 1), lambda x: x.norm(np.ones(2))])
+def test_the_order_of_a_norm_is_no_axis(other: Callable[[Any], Any]) -> None:
+    x = fastnn.tensor(normal(0, 3, 4, 5))
+    with pytest.raises(TypeError, match=r"^norm: got .* where others have the order of the norm, which is always 2 here; an axis"):
+        other(x)
+    assert x.norm(2).item() == ops.norm(x, 2.0).item() == x.norm().item() and np.array_equal(
+        x.norm(2, dim=1).numpy(), x.norm(axis=1).numpy()
+    )
     with pytest.raises(TypeError, match="^norm: there is no argument 'p'; .*; its order is 2$"):
         fastnn.tensor([1.0]).norm(p=1)
 

@@ -98,11 +98,11 @@ def std(x: Tensor, axis: int | Sequence[int] | None = None, keepdims: bool = Fal
 def norm(x: Tensor, *order: Any, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Length, sqrt(sum x^2), over `axis`; its gradient is 0 where it is 0.
 
-    TypeError for an axis by its place, where PyTorch and numpy.linalg have the order of the norm.
+    order: where PyTorch and numpy.linalg have it; it may say 2. TypeError for others, and for an axis by its place.
     """
-    if order:
+    if order and (len(order) > 1 or not isinstance(order[0], (int, float)) or order[0] != 2):
         raise TypeError(
-            f"norm: got {shown(order[0])} where others have the order of the norm, which is always 2 here: x.norm(); an axis is given by name, "
-            "x.norm(axis=1), and abs(x).sum(axis) has order 1"
+            f"norm: got {shown(order[0] if len(order) == 1 else order)} where others have the order of the norm, which is always 2 here; an axis is "
+            "given by name, x.norm(axis=1), and abs(x).sum(axis) has order 1"
         )
     return apply(Norm(axes_of("norm", x, axis), keepdims), x)

@@ -189,7 +189,7 @@ class _Count(int):
 
 for _operation in (sum, mean, max, min, var, std, _argmax, explained(_any), explained(_all)):
     setattr(Tensor, _operation.__name__, _along(_operation))
-Tensor.norm = _norm  # type: ignore[method-assign]
+Tensor.norm = _norm  # type: ignore[assignment]
 Tensor.size = property(lambda self: _Count(self._array.size))  # type: ignore[assignment, method-assign]
 Tensor.transpose = _transpose  # type: ignore[assignment]
 Tensor.__getattr__ = _absent  # type: ignore[attr-defined]
