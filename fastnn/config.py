@@ -70,8 +70,8 @@ def set_num_threads(n: int) -> None:
 
 
 def set_finite_checks(on: bool) -> None:
-    """Whether every kernel's result is looked at: the first NaN or infinity then raises FloatingPointError, which names the kernel. Steps run eagerly
-    meanwhile."""
+    """Whether every kernel's result is looked at: the first NaN or infinity then raises FloatingPointError, which names the kernel and the
+    layer. Steps run eagerly meanwhile."""
     _C.set_finite_checks(flag("set_finite_checks", "on", on))
 
 

@@ -68,7 +68,15 @@ def test_what_does_not_fit_is_refused(call: Any, error: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt(), SystemExit(3), _C.CaptureError("scaled: no"), ValueError("scaled: its own words"), OSError("no")]
+    "error",
+    [
+        KeyboardInterrupt(),
+        SystemExit(3),
+        _C.CaptureError("scaled: no"),
+        ValueError("scaled: its own words"),
+        FloatingPointError("add: output y () is not finite at element 0"),
+        OSError("no"),
+    ],
 )
 def test_errors_with_nothing_to_explain_go_through_as_they_are(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
@@ -83,6 +91,20 @@ def _raising(error: BaseException) -> None:
         raise error
 
     fail()
+
+
+def test_finite_checks_name_the_kernel_and_the_layer() -> None:
+    x, model = fastnn.tensor([[np.inf, 1.0]]), nn.Sequential(nn.Linear(2, 2))
+    fastnn.set_finite_checks(True)
+    try:
+        with pytest.raises(FloatingPointError, match=r"^log: output y \(1,\) is not finite at element 0"):
+            ops.log(fastnn.tensor([-1.0]))
+        with pytest.raises(FloatingPointError, match="^divide: output y"):
+            x / 0.0
+        with pytest.raises(FloatingPointError, match=r"^0 \(Linear\(2->2\)\): matmul: output y \(1, 2\) is not finite"):
+            model(x)
+    finally:
+        fastnn.set_finite_checks(False)
 
 
 def test_it_stands_where_a_function_stood() -> None:

@@ -118,7 +118,7 @@ class Module:
         depth = recording.see_module(self) if recording.under_way else None
         try:
             result = self.forward(*args, **keywords)
-        except (ValueError, TypeError, _C.DeviceError, _C.OutOfMemoryError) as error:
+        except (ValueError, TypeError, FloatingPointError, _C.DeviceError, _C.OutOfMemoryError) as error:
             locate(error, self)
             raise
         except AttributeError as error:

@@ -26,7 +26,7 @@ from ..tensor import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LOST = (AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError)
-_OURS = (_C.DeviceError, _C.OutOfMemoryError, _C.CaptureError)
+_OURS = (_C.DeviceError, _C.OutOfMemoryError, _C.CaptureError, FloatingPointError)  # the last: of set_finite_checks
 
 
 def explained(operation: F) -> F:
