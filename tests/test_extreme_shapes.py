@@ -135,3 +135,16 @@ def test_what_no_kernel_counts_to_is_refused(geometry: dict[str, int], text: str
     with pytest.raises(ValueError, match="conv2d") as caught:
         conv2d((1, 1, 1, 1), (1, 1, 3, 3), **geometry)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("padding", [2**31, 2**62, 2**63, (2**63 - 1, 0, 0, 0)])
+def test_padding_that_overflows_is_refused(padding: Any) -> None:
+    """It gave maps without pixels."""
+    for mode in ("constant", "replicate"):
+        with pytest.raises(ValueError, match=r"^pad: padding must be less than 2\*\*31, got"):
+            ops.pad(fastnn.tensor(np.ones((1, 1, 2, 2))), padding, mode)
+
+
+def test_padding_larger_than_memory_is_out_of_memory() -> None:
+    with pytest.raises(fastnn.OutOfMemoryError, match="larger than any memory"):
+        ops.pad(fastnn.tensor(np.ones((1, 1, 2, 2))), 2**31 - 1, "replicate")

@@ -41,8 +41,9 @@ def four_sides(what: str, padding: int | Sequence[int]) -> Sides:
     if any(isinstance(n, (bool, Tensor)) or not hasattr(n, "__index__") for n in sides):
         raise TypeError(f"{what}: padding must be an int or (left, right, top, bottom), got {shown(padding)}")
     left, right, top, bottom = (int(n) for n in sides)
-    if min(left, right, top, bottom) < 0:
-        raise ValueError(f"{what}: padding must not be negative, got {padding}")
+    if min(left, right, top, bottom) < 0 or max(left, right, top, bottom) >= 2**31:
+        wanted = "not be negative" if min(sides) < 0 else "be less than 2**31"
+        raise ValueError(f"{what}: padding must {wanted}, got {shown(padding)}")
     return left, right, top, bottom
 
 
@@ -51,8 +52,8 @@ def pad(x: Tensor, padding: int | Sequence[int], mode: str = "constant", value: 
 
     mode: "constant" (`value` around), "reflect" (mirrored at the border pixel, which is not repeated), "replicate" (the border pixel
     repeated), "circular" (the map goes on at its other side). -> (N, C, H + top + bottom, W + left + right); gradients of pixels that stand
-    several times are added, always in the same order. ValueError for padding that is negative, not smaller than the map ("reflect") or
-    larger than it ("circular"), and for another mode.
+    several times are added, always in the same order. ValueError for padding that is negative or 2**31 and more, not smaller than the map
+    ("reflect") or larger than it ("circular"), and for another mode.
     """
     if mode not in MODES:
         raise other_word("pad", "mode", mode, f"one of {', '.join(MODES)}")
@@ -65,6 +66,8 @@ def pad(x: Tensor, padding: int | Sequence[int], mode: str = "constant", value: 
         return y + Tensor(frame(x.shape[2:], sides, float(value), x.dtype).on(x.device)) if value else y
     if value:
         raise ValueError(f"pad: value belongs to mode constant, got {value} with {mode!r}")
+    if max(sides) > 1 << 20:  # before the places of as many pixels are computed: OutOfMemoryError
+        _C.empty((*x.shape[:2], x.shape[2] + sides[2] + sides[3], x.shape[3] + sides[0] + sides[1]), x.dtype, x.device)
     left, right, top, bottom = sides
     for axis, before, after in ((2, top, bottom), (3, left, right)):
         size = x.shape[axis]
