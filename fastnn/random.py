@@ -24,10 +24,21 @@ class Generator(Described):
     """A seed and the count of random operations so far (`draw`). Both are plain integers, so a checkpoint holds them exactly."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = seed = integer("Generator", "seed", seed, 0, 2**63)
+        self._seed = seed = integer("Generator", "seed", seed, 0, 2**63)
         self.draw = 0
         self.state = _C.constant(np.array([seed, 0], np.int64))  # what kernels read: key, base draw
         self._copies, self._base = devices.Copies(self.state), 0
+
+    @property
+    def seed(self) -> int:
+        """What it was made with."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, n: int) -> None:
+        raise AttributeError(
+            f"Generator: seed is what it was made with; Generator({shown(n)}) is another, fastnn.seed({shown(n)}) makes one the default"
+        )
 
     def __getstate__(self) -> tuple[int, int]:
         """For copies and pickles, which go on from here."""

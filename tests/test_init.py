@@ -86,6 +86,14 @@ def test_the_same_numbers_are_drawn_for_every_type() -> None:
         assert (narrow == torch.tensor(one).bfloat16().double().numpy()).all()
 
 
+def test_a_generators_seed_stays() -> None:
+    """It was written over, and shown and kept in checkpoints, while numbers went on as of the first."""
+    generator = fastnn.Generator(1)
+    with pytest.raises(AttributeError, match=r"Generator: seed is what it was made with; Generator\(2\) is another"):
+        generator.seed = 2
+    assert generator.seed == 1 and (generator.uniform((3,)) == fastnn.Generator(1).uniform((3,))).all()
+
+
 def test_a_uniform_number_is_less_than_the_upper_end() -> None:
     """Also where the nearest float32 would be that end: words from 2^32 - 128 on, of which this draw has some."""
     generator, size = fastnn.Generator(0), 1 << 22
