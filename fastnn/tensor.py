@@ -237,8 +237,11 @@ class Tensor(Words):
     def is_leaf(self) -> bool:
         return self._op is None
 
-    def backward(self, gradient: ArrayLike = None) -> None:
+    def backward(self, gradient: ArrayLike = None, **torch: Any) -> None:
         """Adds d(self)/d(leaf) * gradient to the `grad` of every leaf that requires one. `gradient` defaults to 1 for a single element."""
+        if torch:
+            hint = "what it has used is freed, so add the losses and call it once; there are no second derivatives"
+            raise TypeError(f"backward(): there is no argument {next(iter(torch))!r}; it takes gradient; {hint}")
         if not self.requires_grad:
             raise RuntimeError("backward(): this tensor requires no gradient; it has no history (made under no_grad, or from constants)")
         if gradient is None:
@@ -248,7 +251,7 @@ class Tensor(Words):
         elif isinstance(gradient, (int, float)) and self.shape == ():
             seed = _C.constant(np.asarray(gradient, np.float64), self.device, self.dtype)
         else:
-            seed = tensor(gradient, dtype=self.dtype, device=self.device)._array
+            seed = ops.elementwise.made_beside(self, gradient, "backward(): gradient")._array
             if seed.shape != self.shape:
                 raise ValueError(f"backward(): gradient has shape {seed.shape}; expected {self.shape}")
         with no_grad():

@@ -57,6 +57,15 @@ def test_backward_takes_a_gradient() -> None:
         (x * 2.0).backward()
     with pytest.raises(ValueError, match=r"gradient has shape \(3,\); expected \(2, 3\)"):
         (x * 2.0).backward(np.ones(3))
+    with pytest.raises(TypeError, match=r"^backward\(\): gradient: cannot use values of dtype <U1; expected numbers"):
+        (x * 2.0).backward("a")
+
+
+@pytest.mark.parametrize("word", ["retain_graph", "create_graph", "inputs"])
+def test_backward_says_what_stands_for_pytorchs_arguments(word: str) -> None:
+    words: dict[str, Any] = {word: True}
+    with pytest.raises(TypeError, match=f"there is no argument '{word}'; it takes gradient; .* add the losses and call it once"):
+        fastnn.tensor(1.0, requires_grad=True).backward(**words)
 
 
 def test_gradients_do_not_share_memory_with_what_was_passed() -> None:
