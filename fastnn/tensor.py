@@ -301,23 +301,16 @@ class _Move(Op):
 def tensor(array: ArrayLike, dtype: str | None = None, requires_grad: bool = False, device: str = "cpu") -> Tensor:
     """Copies anything numpy can read into a Tensor on `device`.
 
-    Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays. `dtype` is one of "float32",
+    Without `dtype`: float64 and float16 become float32, integers int64 except uint8, which stays, as does a Tensor. `dtype` is one of "float32",
     "float64", "bfloat16" (see ops.cast), "uint8", "int64", "bool". Raises TypeError for values that are not numbers, and when integers or
-    bfloat16 are to require a gradient; ValueError for another dtype, and for numbers that an integer type has not.
+    bfloat16 are to require a gradient; ValueError for another dtype, and for numbers beyond an integer type (fractions are cut off).
     """
     values = array.numpy() if isinstance(array, Tensor) else checked_array("fastnn.tensor", "array", array)
     if values.dtype.kind in "OSUMmcV":
         raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
     if dtype is None:
-        kind = values.dtype.kind
-        if isinstance(array, Tensor) or values.dtype.name in _kept:
-            dtype = values.dtype.name
-        elif kind == "f":
-            dtype = "float32"
-        elif kind in "iu":
-            dtype = "int64"
-        else:
-            raise TypeError(f"fastnn.tensor: cannot use values of dtype {values.dtype}; expected numbers or booleans")
+        given = array.dtype if isinstance(array, Tensor) else values.dtype.name
+        dtype = given if isinstance(array, Tensor) or given in _kept else "float32" if values.dtype.kind == "f" else "int64"
     if (name := dtype_name(dtype)) not in (*_kept, "float64", "bfloat16"):
         refusal = ValueError if isinstance(dtype, str) else TypeError
         raise refusal(f"fastnn.tensor: dtype {shown(dtype)} is not one of float32, float64, bfloat16, uint8, int64, bool")

@@ -47,6 +47,7 @@ def test_dtype_when_told() -> None:
     for dtype in ("float32", "float64", "uint8", "int64", "bool"):
         assert fastnn.tensor([0, 1, 2], dtype).dtype == dtype
     assert fastnn.tensor(fastnn.tensor([1.0], "float64")).dtype == "float64", "a Tensor keeps its dtype"
+    assert fastnn.tensor(ops.cast(fastnn.tensor([1.5]), "bfloat16")).dtype == "bfloat16"
     assert fastnn.tensor(np.array([0.1]), "float64").item() == 0.1
 
 
