@@ -319,8 +319,20 @@ def test_no_grad_with_and_without_parentheses() -> None:
 
 def test_copies_do_not_meet_the_words() -> None:
     x = tensor([1.0, 2.0], requires_grad=True)
-    for other in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
-        assert other is not x and np.array_equal(other.numpy(), x.numpy()) and other.requires_grad
+    for other in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
+        assert other is not x and np.array_equal(other.numpy(), x.numpy()) and other.requires_grad and other.is_leaf
+        other.copy_from(np.zeros(2))
+    assert x.numpy().all()
+
+
+def test_a_shallow_copy_of_a_result_leads_back_as_the_result_does() -> None:
+    """plt.plot(x) copies what it draws."""
+    x = tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    other = copy.copy(y)
+    (other * y).sum().backward()
+    assert x.grad is not None and np.array_equal(x.grad.numpy(), 4 * x.numpy() ** 3)
+    assert not copy.copy(y.detach()).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.dtype("float64"), float, "float64"], ids=str)

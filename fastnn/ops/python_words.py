@@ -146,6 +146,17 @@ def _round(self: Tensor, digits: int | None = None) -> Any:
     return round(self.item(), digits)
 
 
+def _copy(self: Tensor) -> Tensor:
+    """copy.copy(x), which plt.plot(x) does: a leaf has values of its own, what an operation made is the same result once more."""
+    if self._op is None:
+        make, arguments = self.__reduce__()
+        leaf: Tensor = make(*arguments)
+        return leaf
+    same = Tensor(self._array, self.requires_grad)
+    same._op = self._op
+    return same
+
+
 def _refusing(sign: str, instead: str) -> Callable[..., Any]:
     """For signs that numpy's arrays have."""
 
@@ -227,6 +238,7 @@ for _name, _method in {
     "itruediv": _assigning(divide, "/"),
     "ipow": _assigning(power, "**"),
     "imatmul": _assigning(matmul, "@"),
+    "copy": _copy,
     "format": _format,
     "float": _number(float),
     "int": _number(int),
