@@ -371,10 +371,16 @@ def test_reductions_of_nothing() -> None:
     assert fastnn.tensor(np.zeros((0, 3))).max(1).shape == (0,)
     with pytest.raises(ValueError, match=r"max over no elements: shape \(0, 3\), axis 0"):
         fastnn.tensor(np.zeros((0, 3))).max(0)
+    with pytest.raises(ValueError, match=r"var: 0 elements \(shape \(0, 3\), axis 0\) minus correction -1 leave none to divide by"):
+        fastnn.tensor(np.zeros((0, 3))).var(0, correction=-1)
 
 
 def test_reductions_name_a_wrong_axis() -> None:
     x = fastnn.tensor(normal(0, 2, 3))
+    with pytest.raises(ValueError, match=r"argmax: axis 0 does not exist in shape \(\)"):
+        fastnn.tensor(1.0).argmax(0)
+    with pytest.raises(ValueError, match=r"argmax: axis 2 does not exist in shape \(2, 3\)"):
+        x.argmax(2)
     for reduction in (x.sum, x.mean, x.max):
         with pytest.raises(ValueError, match=r"axis 2 does not exist in shape \(2, 3\)"):
             reduction(2)

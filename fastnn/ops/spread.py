@@ -77,7 +77,7 @@ def _spread(what: str, x: Tensor, axis: int | Sequence[int] | None, keepdims: bo
     axes = axes_of(what, x, axis)
     number(what, "correction", correction)
     count = reduction(x.shape, axes, keepdims).reduced_count
-    if count - correction <= 0:
+    if not 0 < count > correction:
         raise ValueError(f"{what}: {count} elements (shape {x.shape}, axis {axis}) minus correction {correction} leave none to divide by")
     return apply(Var(axes, keepdims, float(count - correction), root), x)
 

@@ -12,6 +12,7 @@ from .. import _C
 from ..arguments import flag, integer
 from ..tensor import Tensor
 from . import max, mean, min, norm, std, sum, transpose, var
+from .gather import axis_of
 from .reduce import axes_of
 from .refusals import explained
 from .whole import reduced
@@ -103,7 +104,7 @@ def _absent(self: Tensor, name: str) -> Any:
 
 def _argmax(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Row-major position of the largest value (int64), without a gradient."""
-    at = axis if axis is None else integer("argmax", "axis", axis, -x.ndim, x.ndim)
+    at = axis if axis is None else axis_of(integer("argmax", "axis", axis), x.ndim, "argmax", x.shape)
     kept, values = flag("argmax", "keepdims", keepdims), x.numpy()
     if not (values.size if at is None else values.shape[at]):
         raise ValueError(f"argmax over no elements: shape {x.shape}, axis {axis}")
