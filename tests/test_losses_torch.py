@@ -386,7 +386,7 @@ def x(*shape: int) -> fastnn.Tensor:
             ValueError,
             "target is a constant of the loss",
         ),
-        (lambda: nn.CrossEntropyLoss(None, -100, "sum"), TypeError, "takes from 1 to 2 positional arguments"),
+        (lambda: nn.CrossEntropyLoss(None, -100, "sum"), TypeError, "takes from 1 to 2 positional .*; give ignore_index=, .* by name"),
         (lambda: nn.Softmax(2)(x(3, 4)), ValueError, r"Softmax\(dim=2\): softmax: dim 2 does not exist in shape \(3, 4\)"),
         (lambda: nn.Penalty(net(), l2=-1), ValueError, "l2 must not be negative"),
         (lambda: nn.Penalty([], l2=1)(), ValueError, "there are no weights to penalise"),

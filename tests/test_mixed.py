@@ -102,6 +102,8 @@ def test_float32_beside_bfloat16_is_told_how_to_join_it() -> None:
     expected = rf"batch_norm: x has dtype bfloat16, residual has dtype float32; .*fastnn.ops.cast\(residual, x.dtype\) {remedy}$"
     with pytest.raises(TypeError, match=expected):
         nn.BatchNorm2d(3)(x, wide)
+    with pytest.raises(TypeError, match="^conv2d: bias has dtype bfloat16; expected float32$"):
+        ops.conv2d(x, fastnn.tensor(normal(0, 2, 3, 1, 1), "bfloat16"), fastnn.tensor([0.0, 0.0], "bfloat16"))
 
 
 def test_statistics_of_bfloat16_are_float32(device: str) -> None:

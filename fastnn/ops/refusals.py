@@ -147,6 +147,9 @@ def _better(
         there = inspect.signature(operation)
         here = {word: f"here it is {other}" for word, other in _OTHER_WORDS if other in there.parameters}
         here["inplace"] = "nothing is in place; leave it out"
+        by_name = [word for word, parameter in there.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+        if "positional argument" in text and "were given" in text and by_name:
+            return TypeError(f"{text}; give {', '.join(f'{word}=' for word in by_name)} by name")
         return unknown_name(name, there, here, keywords)
     wrong = _of_wrong_kind(name, operation, args, keywords)
     if wrong is not None:
@@ -170,7 +173,7 @@ def _better(
 def _with_names(operation: Callable[..., Any], text: str) -> str:
     """An operand of a kernel under the name of the argument that it was."""
     there = inspect.signature(operation).parameters
-    found = re.match(r"(\w+: )(b|gamma|beta)( has shape .*)", text)
+    found = re.match(r"(\w+: )(b|gamma|beta)( has (?:shape|dtype) .*)", text)
     called = {"b": "bias", "gamma": "weight", "beta": "bias"}[found[2]] if found and found[2] not in there else ""
     return f"{found[1]}{called}{found[3]}" if found and called in there else text
 
