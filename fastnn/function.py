@@ -6,6 +6,7 @@ from typing import Any
 
 from . import _C
 from .arguments import array, several, shown
+from .ops.shape import floats
 from .tensor import Array, Op, Tensor, apply, no_grad, tensor
 
 
@@ -67,7 +68,8 @@ class _UserOp(Op):
         _C.count_float_exception()  # what is not computed by kernels raises no flag that is counted
         self.inputs = [("", "") if a is None else (a.shape, a.dtype) for a in arrays]
         self.save(*[t._array for t in self.context.saved_tensors])
-        dtype, device = next(((a.dtype, a.device) for a in arrays if a is not None), ("float32", "cpu"))
+        dtype = next((kind for _, kind in self.inputs if kind in floats), "float32")  # labels and masks may stand in front
+        device = next((a.device for a in arrays if a is not None), "cpu")
         return _array_of(f"{self.function.__name__}.forward", result, "f", dtype, device)
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:

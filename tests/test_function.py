@@ -84,6 +84,32 @@ def test_results_that_are_counted_have_no_gradient(made: Any, dtype: str) -> Non
     assert x.grad is not None and x.grad.numpy().tolist() == [0, 1]
 
 
+class Rows(Function):
+    """An embedding: whole numbers, or a mask, in front of what has the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, index: Tensor, weight: Tensor) -> np.ndarray:
+        ctx.index, ctx.shape = index.numpy(), weight.shape
+        return weight.numpy()[ctx.index]
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[None, np.ndarray]:
+        dw = np.zeros(ctx.shape)
+        np.add.at(dw, ctx.index, dy.numpy())
+        return None, dw
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index", [[2, 0, 2], [True, False, True]], ids=str)
+def test_a_result_of_floats_has_the_type_of_the_float_inputs(index: list[int], dtype: str) -> None:
+    """Not that of the labels or the mask in front of them, which cut the fractions off, and with them the gradient."""
+    weight = fastnn.tensor(normal(0, 3, 2), dtype, requires_grad=True)
+    y = Rows.apply(fastnn.tensor(index), weight)
+    assert y.dtype == dtype and y.requires_grad and np.array_equal(y.numpy(), weight.numpy()[index])
+    y.sum().backward()
+    assert weight.grad is not None and weight.grad.numpy().sum() == y.size
+
+
 def test_forward_sees_no_history_and_records_nothing() -> None:
     seen = {}
 
