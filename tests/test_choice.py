@@ -51,6 +51,13 @@ def test_clip_is_pytorchs(bounds: tuple[float | None, float | None], dtype: str)
         compare(lambda x: x.clip(*bounds), lambda x: x.clip(*bounds), [x.astype(np.float32)], dtype)
 
 
+def test_clip_at_zero_gives_the_same_zero_whatever_came_before() -> None:
+    """-0.0 and 0.0 are one bound."""
+    x = fastnn.tensor([-1.0, 1.0])
+    for bound in (-0.0, 0.0, 0):
+        assert not np.signbit(x.clip(bound).numpy()).any() and not np.signbit(x.clip(max=bound).numpy()[1])
+
+
 def test_clip_needs_a_bound() -> None:
     with pytest.raises(ValueError, match="min and max are both None"):
         ops.clip(fastnn.tensor([1.0]))

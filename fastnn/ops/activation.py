@@ -64,7 +64,7 @@ class Pointwise(Op):
     __slots__ = ("keeps_result", "arguments")
 
     def __init__(self, function: str, a: float = 0.0, b: float = 0.0, *, keeps_result: bool = False) -> None:
-        self.keeps_result, self.arguments = keeps_result, (function, a, b)
+        self.keeps_result, self.arguments = keeps_result, (function, a + 0.0, b + 0.0)  # never -0.0, to the cache the same as 0.0
 
     def forward(self, x: Array) -> Array:
         y = _C.pointwise_forward(pointwise(x.shape, *self.arguments), x)
