@@ -390,6 +390,7 @@ def x(*shape: int) -> fastnn.Tensor:
         (lambda: nn.Softmax(2)(x(3, 4)), ValueError, r"Softmax\(dim=2\): softmax: dim 2 does not exist in shape \(3, 4\)"),
         (lambda: nn.Penalty(net(), l2=-1), ValueError, "l2 must not be negative"),
         (lambda: nn.Penalty([], l2=1)(), ValueError, "there are no weights to penalise"),
+        (lambda: ops.penalty(nn.ReLU().parameters(), l2=1), ValueError, "there are no weights to penalise"),
     ],
 )
 def test_refusals(call: Callable[[], Any], error: type[Exception], message: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from math import inf
 from typing import Any
 
 from .. import _C
-from ..arguments import number
+from ..arguments import number, several
 from ..tensor import Array, Op, Tensor, apply
 from .elementwise import constant, made_beside
 from .loss import constant_beside
@@ -143,7 +143,7 @@ def binary_cross_entropy_with_logits(
     return apply(BinaryCrossEntropy(*constants, reduction), x)
 
 
-def penalty(weights: Sequence[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> Tensor:
+def penalty(weights: Iterable[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> Tensor:
     """l2 sum W^2 + l1 sum |W| over all elements of all `weights` (same type and device): a scalar, in one kernel.
 
     Both: the elastic net (Zou, Hastie 2005). Its slope is 2 l2 W + l1 sign(W), 0 for W = 0: l2 = d is weight_decay = 2 d of optim.SGD.
@@ -152,6 +152,7 @@ def penalty(weights: Sequence[Tensor], *, l1: float = 0.0, l2: float = 0.0) -> T
     number("penalty", "l1", l1, "[0, inf)"), number("penalty", "l2", l2, "[0, inf)")
     if isinstance(weights, Tensor):
         raise TypeError("penalty: weights must be a list of Tensors, got a Tensor; write penalty([weight])")
+    weights = several("penalty", "weights", weights, Tensor, "a list of Tensors")
     if not weights:
         raise ValueError("penalty: there are no weights to penalise; give at least one")
     return apply(Penalty(float(l1), float(l2)), *weights)
