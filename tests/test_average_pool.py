@@ -86,6 +86,12 @@ def test_layer_is_pytorchs(name: str, dtype: str) -> None:
     same_layer(make(), make_theirs(), shape, dtype)
 
 
+def test_sizes_of_numpy_are_sizes() -> None:
+    x = fastnn.tensor(np.ones((1, 1, 4, 6)))
+    for pool in (ops.adaptive_avg_pool2d, ops.adaptive_max_pool2d):
+        assert pool(x, np.int64(2)).shape == (1, 1, 2, 2) and pool(x, (np.int32(2), None)).shape == (1, 1, 2, 6)
+
+
 def test_nearest_takes_pytorchs_pixel_of_every_size() -> None:
     """Each pixel its own number, so that a neighbour would show."""
     for size in range(1, 12):

@@ -280,13 +280,10 @@ def adaptive_size(output_size: int | tuple[int | None, int | None] | None, x: Te
     """output_size for both axes; None keeps the input's."""
     if x.ndim != 4:
         raise ValueError(f"adaptive pooling expects an input of shape (N, C, H, W), got {x.shape}")
-    if output_size is None or isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    if not isinstance(output_size, (tuple, list)) or len(output_size) != 2:
+    both: Any = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    if len(both) != 2:
         raise TypeError(f"output_size must be an int, None or a pair of them, got {shown(output_size)}")
-    return pair(
-        (x.shape[2] if output_size[0] is None else output_size[0], x.shape[3] if output_size[1] is None else output_size[1]), "output_size"
-    )
+    return pair((x.shape[2] if both[0] is None else both[0], x.shape[3] if both[1] is None else both[1]), "output_size")
 
 
 def adaptive_avg_pool2d(x: Tensor, output_size: int | tuple[int | None, int | None] | None) -> Tensor:
