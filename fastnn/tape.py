@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from inspect import isgeneratorfunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _C
@@ -21,10 +21,11 @@ class _NoGrad(ContextDecorator, _C.NoGrad):
         return _NoGrad()
 
     def __call__(self, decorated: Any) -> Any:
-        if isgeneratorfunction(checked_function("no_grad", "function", decorated, "a function that it decorates")):
-            raise TypeError(
-                f"no_grad: {decorated.__name__} yields, and what runs between its yields is not inside; write `with no_grad():` in it"
-            )
+        checked_function("no_grad", "function", decorated, "a function that it decorates")
+        if isgeneratorfunction(decorated) or isasyncgenfunction(decorated) or iscoroutinefunction(decorated):
+            does = "awaits" if iscoroutinefunction(decorated) else "yields"
+            text = f"no_grad: {decorated.__name__} {does}, and what runs between its {does} is not inside; write `with no_grad():` in it"
+            raise TypeError(text)
         return super().__call__(decorated)
 
 

@@ -167,6 +167,11 @@ def test_no_grad_around_what_yields_is_refused() -> None:
         with pytest.raises(TypeError, match="no_grad: batches yields, and what runs between its yields is not inside; write `with no_grad"):
             decorate(batches)
 
+    async def fetched() -> None: ...
+
+    with pytest.raises(TypeError, match="no_grad: fetched awaits, and what runs between its awaits is not inside"):
+        fastnn.no_grad()(fetched)
+
 
 def test_no_grad_is_of_one_thread() -> None:
     seen = []
