@@ -55,8 +55,12 @@ _HERE: dict[str, dict[str, str]] = {
     },
     "ops": {
         **dict.fromkeys(("cat", "concatenate"), "ops.concat([x, y], axis)"),
+        **{short: f"ops.{name}(a, b)" for short, name in {"sub": "subtract", "mul": "multiply", "div": "divide", "pow": "power"}.items()},
+        **dict.fromkeys(("mm", "bmm", "dot"), "ops.matmul(a, b)"),
         "argmax": "x.argmax(axis)",
+        "binary_cross_entropy": "ops.binary_cross_entropy_with_logits(x, target), of logits without a sigmoid",
         "clamp": "ops.clip(x, min, max)",
+        **dict.fromkeys(("embedding", "index_select"), "ops.take(x, positions, axis)"),
         "interpolate": "ops.upsample(x, size)",
         "einsum": "x @ y, and (x * y).sum(axis)",
         **dict.fromkeys(("isfinite", "isinf", "isnan"), "np.isnan(x.numpy()), ..."),

@@ -239,6 +239,9 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
         (fastnn.ops, "interpolate", "ops.upsample(x, size)"),
         (fastnn.train, "CSVLogger", "train.HistoryFile(path), which writes JSON Lines, a row for each epoch"),
         (fastnn.ops, "cat", "ops.concat([x, y], axis)"),
+        (fastnn.ops, "bmm", "ops.matmul(a, b)"),
+        (fastnn.ops, "pow", "ops.power(a, b)"),
+        (fastnn.ops, "embedding", "ops.take(x, positions, axis)"),
     ],
 )
 def test_names_of_other_libraries_modules(module: Any, name: str, here: str) -> None:
