@@ -214,7 +214,7 @@ class Tensor(Words):
             raise ValueError(f"copy_from: got shape {values.shape} of {values.dtype}; expected {self.shape} of numbers")
         refuse_other_kinds("copy_from", values, self.dtype)
         refuse_other_integers("copy_from", values, self.dtype)
-        self._array.copy_from(values)
+        self._array.copy_from(values.astype("uint8") if self.dtype == "uint8" else values)  # the others hold all of their kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._op is not None:

@@ -352,6 +352,16 @@ def test_copy_from_refuses_other_shapes_and_lossy_types() -> None:
     assert t._array.version == labels._array.version == 0
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "int64", "uint64", ">i4", "bool"])
+def test_copy_from_takes_integers_of_any_width_that_fit(dtype: str) -> None:
+    for mine in ("uint8", "int64", "float32", "bfloat16"):
+        t = fastnn.tensor(np.zeros(3), mine)
+        t.copy_from(np.array([1, 0, 1], dtype))
+        assert t.numpy().tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match=r"copy_from: 300 at \(1,\) is no uint8; expected 0 to 255"):
+        fastnn.tensor([1, 2], "uint8").copy_from([1, 300])
+
+
 # --- memory
 
 
