@@ -177,11 +177,18 @@ def test_a_product_of_matrices_overwrites_too() -> None:
     with fastnn.no_grad():
         w @= turned
         assert w is layer.weight and np.array_equal(w.numpy(), np.stack([-before[:, 1], before[:, 0]], 1))
-        with pytest.raises(ValueError, match=r"got shape \(2, 3\).*expected \(2, 2\)"):
+        with pytest.raises(ValueError, match=r"w @= ...: the result has shape \(2, 3\); expected \(2, 2\)"):
             w @= tensor(np.ones((2, 3)))
     x = kept_elsewhere = tensor([[1.0, 2.0]])
     x @= turned
     assert x.numpy().tolist() == [[-2, 1]] and kept_elsewhere.numpy().tolist() == [[1, 2]]
+
+
+def test_what_is_overwritten_keeps_its_shape() -> None:
+    w = tensor([1.0, 2.0], requires_grad=True)
+    with fastnn.no_grad(), pytest.raises(ValueError, match=r"^w \+= ...: the result has shape \(3, 2\); expected \(2,\), that of w"):
+        w += np.ones((3, 2))
+    assert w.numpy().tolist() == [1, 2]
 
 
 def test_a_teacher_follows_its_student() -> None:

@@ -102,6 +102,8 @@ def _assigning(operation: Callable[[Any, Any], Tensor], sign: str) -> Callable[[
                 f"w {sign}= ... of {which} would change it while gradients are recorded; write it inside of "
                 f"`with fastnn.no_grad():`, or let an optimizer do it"
             )
+        if result.shape != self.shape:
+            raise ValueError(f"w {sign}= ...: the result has shape {result.shape}; expected {self.shape}, that of w, which is written to")
         self.copy_from(result.numpy())
         return self
 
