@@ -20,7 +20,7 @@ import pytest
 from faults import in_child
 
 import fastnn
-from fastnn import models, nn, optim
+from fastnn import data, models, nn, optim
 from fastnn.train import Trainer, checkpoint, load_model
 
 HEADROOM = [1 << 12, 1 << 14, 1 << 16, *range(0, 9 << 20, 1 << 18), 16 << 20, 64 << 20]  # bytes of address space beyond those in use
@@ -52,9 +52,9 @@ def trainer(seed: int) -> Trainer:
     model = models.create("vgg", **NET)
     convolutions, others = ([p for p in model.parameters() if (p.ndim == 4) == four] for four in (True, False))
     optimizer = optim.Together(optim.SGD(convolutions, 1e-3, momentum=0.9), optim.Adam(others, 1e-3))  # the second may find no room
-    made = Trainer(model, optimizer, seed=seed, ema=0.9)
-    data = np.random.default_rng(seed).standard_normal((8, 1, 16, 16), np.float32), np.arange(8)
-    made.fit(data, 1, data, batch_size=4, progress=False)
+    made = Trainer(model, optimizer, seed=seed, ema=0.9, normalize=data.Normalize([0.1], [1.1]))
+    samples = np.random.default_rng(seed).standard_normal((8, 1, 16, 16), np.float32), np.arange(8)
+    made.fit(samples, 1, samples, batch_size=4, progress=False)
     for row in made.history.rows:
         row["seconds"] = 0
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -192,14 +191,9 @@ CALLS: dict[str, Case] = {
     "verbose": (lambda: fit_with(verbose=0), TypeError, "^Trainer.fit: there is no argument 'verbose'; progress=False prints nothing$"),
     "misspelt": (lambda: fit_with(calbacks=[]), TypeError, r"^Trainer.fit: there is no argument 'calbacks'; is callbacks meant\?$"),
     "files to a Trainer": (
-        lambda: trainer().predict(["cat.jpg"]),
+        lambda: trainer().predict(np.array(["cat.jpg"])),
         TypeError,
-        r"^predict: data must be an array of images, got words; train.load_model\(path\).predict reads files$",
-    ),
-    "an ordered dict": (
-        lambda: nn.Sequential(OrderedDict(a=nn.ReLU())),  # type: ignore[arg-type]
-        TypeError,
-        r"^Sequential holds modules, got OrderedDict as module 0; nn.Sequential\(\*modules.values\(\)\) makes one of them$",
+        r"^predict: data must be an array of images, got words; a list of them is read as the names of files$",
     ),
     "tensors of torch": (lambda: ops.concat([torch.ones(1)]), TypeError, r"^concat: expected Tensors, got torch.Tensor; fastnn.tensor"),  # type: ignore[list-item]
     "two of three sets": (lambda: [*data.Sets(DIGITS, None, None, "")], TypeError, "^Sets: sets.train, sets.validation and sets.test are"),
