@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from test_trainer import blobs
 import fastnn
 from fastnn import nn, optim
 from fastnn.data import ArrayDataset
-from fastnn.train import Trained, Trainer, accuracy, top5_accuracy
+from fastnn.train import Trained, Trainer, accuracy, top5_accuracy, top_k
 from fastnn.train.evaluation import Sums
 from fastnn.train.metrics import by_name
 
@@ -48,6 +49,37 @@ def test_top5_is_the_place_in_a_stable_order() -> None:
     first = np.argsort(-logits, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(top5_accuracy(logits, labels), (first == labels[:, None]).any(1))
     np.testing.assert_array_equal(accuracy(logits, labels), first[:, 0] == labels)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 9, 12])
+def test_top_k_is_the_place_in_a_stable_order(k: int) -> None:
+    rng = np.random.default_rng(0)
+    for places in ((), (2, 3)):
+        logits, labels = rng.integers(0, 4, (40, 9, *places)).astype(np.float32), rng.integers(0, 9, (40, *places))
+        first = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(top_k(k)(logits, labels), (first == labels[:, None]).any(1))
+    if k == 1:
+        np.testing.assert_array_equal(top_k(1)(logits, labels), accuracy(logits, labels))
+
+
+def test_top_k_in_a_trainer() -> None:
+    """A column of its own; labels that the loss ignores do not count."""
+    assert top_k(5) is top5_accuracy and top_k(3) is top_k(3) is pickle.loads(pickle.dumps(top_k(3))) and repr(top_k(3)) == "top_k(3)"
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(200, 7)).astype(np.float32), rng.integers(0, 7, 200)
+    model = Given()
+    parts = (model, optim.SGD(model.parameters(), 0.0), nn.CrossEntropyLoss(ignore_index=4))
+    found = Trainer(*parts, metrics=["accuracy", top_k(2), top_k(3), top_k(3), "top5_accuracy"]).evaluate((logits, labels))
+    order = np.argsort(-logits, axis=1)[labels != 4] == labels[labels != 4][:, None]
+    assert list(found) == ["loss", "accuracy", "top2_accuracy", "top3_accuracy", "top5_accuracy"]
+    for name, k in zip(list(found)[1:], (1, 2, 3, 5)):
+        assert found[name] == pytest.approx(order[:, :k].any(1).mean(), rel=1e-12)
+    with pytest.raises(ValueError, match="^top_k: k must be at least 1, got 0"):
+        top_k(0)
+    with pytest.raises(TypeError, match="^top_k: k must be an integer, got True"):
+        top_k(True)
+    with pytest.raises(ValueError, match=r"^top3_accuracy: logits have shape \(2, 3\), labels \(3,\)"):
+        top_k(3)(np.ones((2, 3)), np.arange(3))
 
 
 # --- a single logit

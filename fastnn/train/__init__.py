@@ -16,7 +16,7 @@ from .checkpoint import Snapshot, Trained, load_model, save_model
 from .diverged import Diverged
 from .history import History
 from .interrupt import Interrupted
-from .metrics import accuracy, top5_accuracy
+from .metrics import accuracy, top5_accuracy, top_k
 from .op_by_op import Finding
 from .trainer import Trainer
 from .views import View, average_views, six_views
@@ -45,6 +45,7 @@ __all__ = [
     "show_weights",
     "six_views",
     "top5_accuracy",
+    "top_k",
     "weight_images",
 ]
 

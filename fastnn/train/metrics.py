@@ -1,37 +1,41 @@
 """Metrics: functions of (logits, labels), as numpy arrays, that give one figure per sample. An epoch's figure is their mean:
 a metric that gives the batch's mean is refused, unless the batch is a single sample, of which the figure and the mean are one number.
-Labels that the loss ignores (its ignore_index) do not count in accuracy and top5_accuracy; a metric of one's own is given them as well."""
+Labels that the loss ignores (its ignore_index) do not count in accuracy, top5_accuracy and top_k(k); a metric of one's own is given them as well."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..arguments import array, items, shown
+from ..arguments import array, integer, items, shown
 
 TWO_OUTPUTS = "give the model two outputs and CrossEntropyLoss"
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _checked(what: str, logits: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    logits, labels = array(what, "logits", logits), array(what, "labels", labels)
+_OWN = "or write a metric of your own: (logits[:, 0] > 0) == labels"
+
+
+def checked(what: str, logits: Any, labels: Any, name: str = "logits", own: str = _OWN) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C, ...) and labels (N, ...) as arrays. `name` is what the logits are called, `own` what else would do for a single one."""
+    logits, labels = array(what, name, logits), array(what, "labels", labels)
     if logits.dtype.kind not in "fiub" or labels.dtype.kind not in "iu":
-        raise TypeError(f"{what}: logits must be numbers and labels integers, got {logits.dtype} and {labels.dtype}")
+        raise TypeError(f"{what}: {name} must be numbers and labels integers, got {logits.dtype} and {labels.dtype}")
     if logits.ndim < 2 or labels.shape != (logits.shape[0], *logits.shape[2:]) or not logits.shape[1]:
         raise ValueError(
-            f"{what}: logits have shape {logits.shape}, labels {labels.shape}; expected (N, C) and (N,), or (N, C, ...) and (N, ...)"
+            f"{what}: {name} have shape {logits.shape}, labels {labels.shape}; expected (N, C) and (N,), or (N, C, ...) and (N, ...)"
         )
     if logits.shape[1] == 1:
-        own = "or write a metric of your own: (logits[:, 0] > 0) == labels"
-        raise ValueError(f"{what}: logits have shape {logits.shape}, and the highest of one is always class 0; {TWO_OUTPUTS}, {own}")
+        raise ValueError(f"{what}: {name} have shape {logits.shape}, and the highest of one is always class 0; {TWO_OUTPUTS}, {own}")
     return logits, labels
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether the highest logit is the label's (the first of equal ones counts). False where that is NaN. ValueError for a single logit."""
-    logits, labels = _checked("accuracy", logits, labels)
+    logits, labels = checked("accuracy", logits, labels)
     highest = logits.max(1)  # NaN, if one of them is
     right: np.ndarray = (logits.argmax(1) == labels) & (highest == highest)
     return right
@@ -39,13 +43,45 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def top5_accuracy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Whether fewer than five logits are ahead of the label's: higher, equal and before it, or NaN. False where the label's own is NaN."""
-    logits, labels = _checked("top5_accuracy", logits, labels)
+    return _within("top5_accuracy", 5, logits, labels)
+
+
+def _within(what: str, k: int, logits: Any, labels: Any) -> np.ndarray:
+    logits, labels = checked(what, logits, labels)
     inside = (labels >= 0) & (labels < logits.shape[1])  # a label that is ignored is never right
     label = np.where(inside, labels, 0)[:, None]
     own, place = np.take_along_axis(logits, label, 1), np.arange(logits.shape[1]).reshape(-1, *[1] * (logits.ndim - 2))
     ahead = ~(logits <= own) | ((logits == own) & (place < label))
-    right: np.ndarray = (ahead.sum(1) < 5) & inside & (own == own)[:, 0]
+    right: np.ndarray = (ahead.sum(1) < k) & inside & (own == own)[:, 0]
     return right
+
+
+class _TopK:
+    """What `top_k` gives."""
+
+    def __init__(self, k: int) -> None:
+        self.k, self.__name__ = k, f"top{k}_accuracy"
+
+    def __call__(self, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return _within(self.__name__, self.k, logits, labels)
+
+    def __repr__(self) -> str:
+        return f"top_k({self.k})"
+
+    def __reduce__(self) -> tuple[Callable[[int], Metric], tuple[int]]:
+        return top_k, (self.k,)
+
+
+_one_of_each = lru_cache(None)(_TopK)  # by which two of one k are known for the same metric
+
+
+def top_k(k: int) -> Metric:
+    """A metric: whether fewer than k logits are ahead of the label's, as top5_accuracy, which top_k(5) is. Its column is f"top{k}_accuracy".
+
+    With as many classes as k, or fewer, every label is right whose logit is a number.
+    """
+    k = integer("top_k", "k", k, 1)
+    return top5_accuracy if k == 5 else _one_of_each(k)
 
 
 _named: dict[str, Metric] = {"accuracy": accuracy, "top5_accuracy": top5_accuracy}
@@ -91,7 +127,7 @@ def asked(name: str, metric: Metric, logits: np.ndarray, labels: np.ndarray) -> 
 
 def passes_over_ignored(metric: Metric) -> bool:
     """Whether its figures are of labels alone, and those that the loss ignores do not count."""
-    return metric is accuracy or metric is top5_accuracy
+    return metric is accuracy or metric is top5_accuracy or isinstance(metric, _TopK)
 
 
 def total(name: str, told: Any, labels: np.ndarray) -> float:

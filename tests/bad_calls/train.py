@@ -173,6 +173,7 @@ def subjects() -> list[Subject]:
         Subject("History.save", lambda path: history().save(path), constants(path="h")),
         Subject("accuracy", train.accuracy, {"logits": lambda: np.ones((4, 3)), "labels": lambda: np.array([0, 1, 2, 0])}),
         Subject("top5_accuracy", train.top5_accuracy, {"logits": lambda: np.ones((4, 7)), "labels": lambda: np.array([0, 1, 2, 0])}),
+        Subject("top_k", train.top_k, constants(k=3)),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
