@@ -102,7 +102,11 @@ _HERE: dict[str, dict[str, str]] = {
     "train": {
         **dict.fromkeys(("Model", "Fit"), "train.Trainer(model, optimizer)"),
         **dict.fromkeys(("LearningRateScheduler", "ReduceLROnPlateau"), "a schedule of optim.schedules, as the lr of the optimizer"),
-        "confusion_matrix": "np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)",
+        **dict.fromkeys(
+            ("classification_report", "class_report", "precision_score", "recall_score", "f1_score", "precision_recall_fscore_support"),
+            "trainer.report(data), or train.ClassReport(train.confusion_matrix(predicted, labels))",
+        ),
+        "ConfusionMatrixDisplay": "trainer.report(data).plot(path)",
         **dict.fromkeys(("top_k_accuracy_score", "TopKCategoricalAccuracy", "topk"), "Trainer(..., metrics=[train.top_k(k)])"),
         "CSVLogger": "train.HistoryFile(path), which writes JSON Lines, a row for each epoch",
         "save": "train.save_model(path, model)",

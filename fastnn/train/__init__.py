@@ -13,11 +13,13 @@ from ..elsewhere import absent
 from .bad_step import reproduce
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
+from .confusion import confusion_matrix
 from .diverged import Diverged
 from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy, top_k
 from .op_by_op import Finding
+from .per_class import ClassReport
 from .trainer import Trainer
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
@@ -25,6 +27,7 @@ from .why_slow import WhySlow
 
 __all__ = [
     "Callback",
+    "ClassReport",
     "Diverged",
     "EarlyStopping",
     "Finding",
@@ -39,6 +42,7 @@ __all__ = [
     "WhySlow",
     "accuracy",
     "average_views",
+    "confusion_matrix",
     "load_model",
     "reproduce",
     "save_model",

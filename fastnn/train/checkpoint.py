@@ -31,11 +31,13 @@ from ..nn import CrossEntropyLoss, Module
 from ..nn.attributes import BESIDE
 from ..other_names import told
 from . import evaluation
+from .confusion import Counts
 from .evaluation import Data, Loss
 from .history import History
 from .inference import Inference
 from .learned import kept_loss, with_loss
 from .metrics import Metric, by_name
+from .per_class import ClassReport, reported
 from .precision import Forward
 from .raw import remember, warn_of_lost
 
@@ -88,10 +90,20 @@ class Trained:
 
     def evaluate(self, data: Data, loss: Loss | None = None, metrics: Sequence[str | Metric] = ("accuracy",)) -> dict[str, float]:
         """Mean loss (cross-entropy by default) and metrics over a data set. ValueError when its classes are not the model's."""
+        return self._evaluate("Trained.evaluate", data, loss, by_name(metrics))
+
+    def report(self, data: Data, loss: Loss | None = None) -> ClassReport:
+        """Confusion matrix, precision, recall and F1 of each class over what `evaluate` takes, by the same pass: see train.ClassReport. Labels that
+        the loss ignores (its ignore_index) do not count."""
+        return reported(partial(self._evaluate, "Trained.report", data, loss, by_name("accuracy")), self.classes)
+
+    def _evaluate(
+        self, what: str, data: Data, loss: Loss | None, metrics: Mapping[str, Metric], counts: Counts | None = None
+    ) -> dict[str, float]:
         if loss is not None:
-            function("Trained.evaluate", "loss", loss, "a function of (logits, labels)")
-        parts = (CrossEntropyLoss() if loss is None else loss, by_name(metrics), self.normalize)
-        return evaluation.evaluate(self._forward, data, *parts, classes=self.classes)
+            function(what, "loss", loss, "a function of (logits, labels)")
+        parts = (CrossEntropyLoss() if loss is None else loss, metrics, self.normalize)
+        return evaluation.evaluate(self._forward, data, *parts, classes=self.classes, counts=counts)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for an image file or a Pillow image, a list of them, a data set or an array of raw images.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +20,14 @@ from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from ..turns import by_turns, switched
+from . import interrupt
+from .confusion import Counts
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -86,8 +91,10 @@ class Sums:
     """Metrics summed over samples, and losses over what their means divide by (`count_of`), in float64; a plain dict of numbers underneath,
     so that a checkpoint can hold it. Of a loss that is a sum, what the samples have on average: the same for any size of batches."""
 
-    def __init__(self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None) -> None:
-        self.loss, self.metrics = loss, metrics
+    def __init__(
+        self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None, counts: Counts | None = None
+    ) -> None:
+        self.loss, self.metrics, self.counts = loss, metrics, counts
         seen = (values or {}).get("samples", 0)
         begun = {"samples": 0, "counted": seen, "rated": seen, "loss": 0.0}
         unseen = math.nan if seen else 0.0  # of a metric that begins within the epoch: what went before, nobody knows
@@ -105,6 +112,8 @@ class Sums:
         for name, metric in self.metrics.items():
             told = asked(name, metric, scores, truth)
             more[name] = float(np.sum(told, where=rated)) if passes_over_ignored(metric) else total(name, told, truth)
+        if self.counts is not None:
+            self.counts.add(scores, truth, rated)
         for name, value in more.items():  # all of them, or none where a metric raises
             self.values[name] += value
 
@@ -134,29 +143,43 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
     classes: Sequence[str] | None = None,
+    counts: Counts | None = None,
 ) -> dict[str, float]:
     """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. A loss that is a
-    sum (reduction="sum") is divided by the samples; the penalty is added to that whole.
+    sum (reduction="sum") is divided by the samples; the penalty is added to that whole. For a report `counts` is told every batch.
 
     ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments, and for
     data whose classes are called otherwise than the model's.
     """
-    loader = _loader("evaluate", data, normalize, device_of(forward.model))
-    refuse_other_names("evaluate: the data set", loader.dataset, "the model", classes)
+    what = "evaluate" if counts is None else "report"
+    loader = _loader(what, data, normalize, device_of(forward.model))
+    refuse_other_names(f"{what}: the data set", loader.dataset, "the model", classes)
     if not len(loader):
-        raise ValueError("evaluate: the data set is empty; it needs at least one sample")
-    sums = Sums(loss, metrics)
+        raise ValueError(f"{what}: the data set is empty; it needs at least one sample")
+    sums = Sums(loss, metrics, counts=counts)
+    if counts is not None:
+        counts.classes = loader.dataset.classes
     with _draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(loader.batches(0)) as batches:
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
             if not sums.values["samples"]:
-                warn_of_probabilities("evaluate", logits.numpy(), loss)
-            sums.add(float(checked_value(loss(logits, labels), "evaluate")), logits, labels)
+                warn_of_probabilities(what, logits.numpy(), loss)
+            sums.add(float(checked_value(loss(logits, labels), what)), logits, labels)
             check()
         means = sums.means()
-        warn_of_unfitted("evaluate", data, loader, forward.model)
+        warn_of_unfitted(what, data, loader, forward.model)
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
+
+
+def of_trainer(trainer: Trainer, data: Data, counts: Counts | None = None) -> dict[str, float]:
+    """With its averaged weights, if it has some, its loss, metrics and preprocessing; callbacks are told."""
+    trainer._emit("before_evaluate")
+    with trainer.stepping.averaged():
+        parts = (trainer.loss, trainer.metrics, trainer.normalize, interrupt.check, trainer.penalty, trainer.classes, counts)
+        result = evaluate(trainer.forward, data, *parts)
+    trainer._emit("after_evaluate", result)
+    return result
 
 
 def predict(forward: Forward, data: Any, normalize: Normalize | None, resize: Resize | None) -> np.ndarray:
@@ -220,7 +243,7 @@ def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset
 
 def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
     if not isinstance(data, Loader):
-        dataset = as_dataset(data, "evaluate: data", loader=True)
+        dataset = as_dataset(data, f"{what}: data", loader=True)
         if normalize is not None and dataset.shape[0] != len(normalize.mean):
             each = plural(len(normalize.mean), "feature" if len(dataset.shape) == 1 else "channel")
             raise ValueError(f"{what}: the data set has samples of shape {dataset.shape}; expected {each}, as the model was trained on")

@@ -37,6 +37,16 @@ names_of_fit = told(
     number="epochs",
 )
 names_of_evaluate = told({**_OF_TRAINER, **dict.fromkeys(("x", "y"), _PAIR.format("evaluate", ""))}, several=_PAIR.format("evaluate", ""))
+names_of_report = told(
+    {
+        **_OF_TRAINER,
+        **dict.fromkeys(("x", "y"), _PAIR.format("report", "")),
+        **dict.fromkeys(
+            ("y_true", "y_pred"), "of labels and predictions train.ClassReport(train.confusion_matrix(predicted, labels)) is one"
+        ),
+    },
+    several=_PAIR.format("report", ""),
+)
 names_of_trainer = told(
     {
         **dict.fromkeys(("lr", "learning_rate"), _OF_TRAINER["lr"]),

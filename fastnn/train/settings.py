@@ -27,6 +27,7 @@ def _of(name: str, kind: type, wanted: str, *, optional: bool = False) -> Check:
 
 _INSTEAD = {
     **dict.fromkeys(("score", "test", "validate"), "; evaluate(data) gives loss and metrics"),
+    **dict.fromkeys(("confusion_matrix", "classification_report", "class_report"), "; report(data) has counts and figures per class"),
     **dict.fromkeys(("predict_classes", "predict_proba"), "; predict(images) gives probabilities, their argmax(1) classes"),
     **dict.fromkeys(("compile", "train"), "; train.Trainer(model, optimizer, loss) has it all, fit(data, epochs) trains"),
     "summary": "; print(trainer.model.summary(input_shape))",

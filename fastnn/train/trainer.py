@@ -27,7 +27,8 @@ from .inference import Inference
 from .learned import kept_loss
 from .loading import remaining_batches, training_loader, validation_of
 from .metrics import Metric, by_name
-from .names import names_of_evaluate, names_of_fit, names_of_trainer, warn_of_short_schedules
+from .names import names_of_evaluate, names_of_fit, names_of_report, names_of_trainer, warn_of_short_schedules
+from .per_class import ClassReport, reported
 from .precision import Forward, checked_precision
 from .put_back import told
 from .replays import Replays
@@ -232,12 +233,12 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     @names_of_evaluate
     def evaluate(self, data: Data) -> dict[str, float]:
         """Mean loss and metrics over a data set, in evaluation mode: {"loss": ..., "accuracy": ...}."""
-        self._emit("before_evaluate")
-        with self.stepping.averaged():
-            parts = (self.loss, self.metrics, self.normalize, interrupt.check, self.penalty, self.classes)
-            result = evaluation.evaluate(self.forward, data, *parts)
-        self._emit("after_evaluate", result)
-        return result
+        return evaluation.of_trainer(self, data)
+
+    @names_of_report
+    def report(self, data: Data) -> ClassReport:
+        """Confusion matrix, precision, recall and F1 of each class over what `evaluate` takes, by the same pass: see train.ClassReport."""
+        return reported(lambda counts: evaluation.of_trainer(self, data, counts), self.classes)
 
     def predict(self, data: Any) -> np.ndarray:
         """Probabilities (N, classes) for a data set, a Loader, raw images or image files (by `resize`); a Tensor goes to the model as it is."""

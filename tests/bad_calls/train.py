@@ -72,6 +72,10 @@ def loaded() -> train.Trained:
     return train.load_model(written("model"), model=net())
 
 
+def report() -> train.ClassReport:
+    return train.ClassReport(np.array([[5, 1, 0], [0, 6, 2], [1, 0, 7]]))
+
+
 def history() -> train.History:
     return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
 
@@ -97,6 +101,7 @@ def in_order(first: str, second: str) -> None:
         "fit nothing": lambda: one.fit((np.zeros((0, 5), np.float32), np.zeros(0, int)), 1, progress=False),
         "evaluate": lambda: one.evaluate(rows_set()),
         "predict": lambda: one.predict(rows_set()),
+        "report": lambda: str(one.report(rows_set())),
         "save": lambda: one.save("order"),
         "resume": lambda: one.fit(rows_set(), 2, resume="order", batch_size=5, progress=False),
         "resume a model": lambda: one.fit(rows_set(), 2, resume=written("model"), progress=False),
@@ -113,7 +118,7 @@ def in_order(first: str, second: str) -> None:
         calls.get(name if isinstance(name, str) else "fit", calls["fit"])()
 
 
-ORDER = ("fit", "fit other data", "fit nothing", "evaluate", "predict", "save", "resume", "resume a model", "resume junk", "resume a folder",
+ORDER = ("fit", "fit other data", "fit nothing", "evaluate", "predict", "report", "save", "resume", "resume a model", "resume junk", "resume a folder",
          "restore_best", "no gradients", "save elsewhere", "backward twice", "plot", "load elsewhere")  # fmt: skip
 
 FILES = ("junk", "folder", "model", "order")  # that those calls read
@@ -146,6 +151,10 @@ def subjects() -> list[Subject]:
         **constants(normalize=None, batch_size=5, precision="float32"),
     }
     pictures: Good = {"weights": lambda: nn.Linear(4, 2), **constants(path="w.png", shape=(1, 2, 2), titles=("a", "b"), columns=2)}
+    counted: Good = {
+        **{name: lambda: np.array([0, 1, 2, 0]) for name in ("predicted", "labels")},
+        **constants(num_classes=3, ignore_index=-100),
+    }
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
     return [
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
@@ -174,6 +183,14 @@ def subjects() -> list[Subject]:
         Subject("accuracy", train.accuracy, {"logits": lambda: np.ones((4, 3)), "labels": lambda: np.array([0, 1, 2, 0])}),
         Subject("top5_accuracy", train.top5_accuracy, {"logits": lambda: np.ones((4, 7)), "labels": lambda: np.array([0, 1, 2, 0])}),
         Subject("top_k", train.top_k, constants(k=3)),
+        Subject("confusion_matrix", train.confusion_matrix, counted),
+        Subject("confusion_matrix", train.confusion_matrix, {**counted, "predicted": lambda: np.ones((4, 3), np.float32)}),
+        Subject("ClassReport", lambda **a: str(train.ClassReport(**a)), {"matrix": lambda: np.eye(3, dtype=int), **constants(classes=("a", "b", "c"))}),
+        Subject("ClassReport.most_confused", lambda k: report().most_confused(k), constants(k=3)),
+        Subject("ClassReport.table", lambda most: report().table(most), constants(most=2)),
+        Subject("ClassReport.plot", lambda path: report().plot(path), constants(path="c.png")),
+        Subject("Trainer.report", lambda data: trainer().report(data), {"data": rows_set}, inside),
+        Subject("Trained.report", lambda **a: loaded().report(**a), {"data": rows_set, **constants(loss=None)}, inside),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
