@@ -120,9 +120,12 @@ def train(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints loss and accuracy of a saved model on a test set."""
+    """Prints loss and accuracy of a saved model on a test set, and how well it knows each class."""
+    from . import figures
     from .train import load_model
 
+    if options.plot is not None:
+        options.plot = figures.checked(options.plot)
     trained = load_model(options.model_file)
     known = trained.notes.get("dataset")
     notes = trained.notes if isinstance(known, str) and known in RECIPES else {}  # else they are a program's own
@@ -137,8 +140,24 @@ def evaluate(options: argparse.Namespace) -> None:
     assert part is not None
     if "kept for the test" in sets.origin and notes.get("photos") != _names(options.data, sets):
         _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
-    result = trained.evaluate(part)
+    report = trained.report(part) if options.per_class or options.plot is not None else None
+    result = trained.evaluate(part) if report is None else report.evaluated
     print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images")
+    if report is not None and options.plot is not None:
+        print(f"confusion matrix  {_drawn(report.plot, options.plot)}")
+    if options.per_class:
+        print(f"\n{report}")
+
+
+def _drawn(plot: Callable[[str], None], path: str) -> str:
+    """Where the picture is. A matplotlib that is set up to draw by what is not there (TeX, a notebook) raises anything."""
+    try:
+        plot(path)
+    except (OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"--plot: matplotlib cannot draw: {' '.join(str(error).split())[:200]}") from error
+    return path
 
 
 def predict(options: argparse.Namespace) -> None:

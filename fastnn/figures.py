@@ -18,11 +18,31 @@ def blank(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def checked(path: str | os.PathLike[str]) -> str:
+    """The file that `save` writes. What it would refuse is refused before the work whose picture it is to be: a folder, one that is not there, an
+    ending that is no picture's; and that matplotlib is not there."""
+    file = _file(path)
+    if not os.path.isdir(folder := os.path.dirname(file) or "."):
+        raise FileNotFoundError(f"{file}: there is no folder {folder} to write it into; make it first")
+    kinds = blank(1, 1).canvas.get_supported_filetypes()
+    if (kind := _kind(file)).lower() not in kinds:
+        raise ValueError(f"{file}: {kind} is no kind of picture; expected one of {', '.join(sorted(kinds))}")
+    return file
+
+
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
     """As every file of ours: whole, or as it was. PNG without an ending. IsADirectoryError for a folder."""
-    file, picture = os.fspath(path), io.BytesIO()
+    file, picture = _file(path), io.BytesIO()
+    figure.savefig(picture, format=_kind(file), dpi=120)
+    files.replace(file, picture.getbuffer())
+
+
+def _file(path: str | os.PathLike[str]) -> str:
+    file = os.fspath(path)
     if os.path.isdir(file):
         raise IsADirectoryError(f"{file}: is a folder; expected the name of a picture, such as {os.path.join(file, 'picture.png')}")
-    kind = os.path.splitext(file)[1][1:]
-    figure.savefig(picture, format=kind or "png", dpi=120)
-    files.replace(file if kind else f"{file}.png", picture.getbuffer())
+    return file if _kind(file) else f"{file}.png"
+
+
+def _kind(file: str) -> str:
+    return os.path.splitext(file)[1][1:]

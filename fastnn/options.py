@@ -51,6 +51,11 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     evaluate.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
     evaluate.add_argument("--skip-broken", action="store_true", help="leave out photos that cannot be read (as the training did)")
 
+    evaluate.add_argument(
+        "--per-class", action="store_true", help="precision, recall and F1 of each class, and what is most often confused"
+    )
+    evaluate.add_argument("--plot", metavar="PATH", type=kinds.path, help="draw the confusion matrix into a PNG, SVG or PDF")
+
     predict = command("predict", "classes of image files")
     predict.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
     predict.add_argument("images", metavar="IMAGE", type=kinds.path, nargs="+", help="JPEG, PNG and what else Pillow reads")
