@@ -1,4 +1,4 @@
-"""The command line: fastnn train, evaluate, predict, verify-resume, reproduce, info."""
+"""The command line: fastnn train, find-rate, evaluate, predict, verify-resume, reproduce, info."""
 
 from __future__ import annotations
 
@@ -119,6 +119,36 @@ def train(options: argparse.Namespace) -> None:
         raise
 
 
+def find_rate(options: argparse.Namespace) -> None:
+    """Tries out learning rates, from far too low to far too high, in a few steps of the training that these options make, and says which to take;
+    with --out, draws rates.png into that folder. Arguments as for fastnn train."""
+    from . import set_num_threads
+    from .train import find_rate as search
+    from .train.find_rate import range_for
+
+    _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of")
+    if options.out:
+        try_folder(options.out)
+    _recognise(options)
+    settle(options, os.path.join(os.devnull, "none"))  # no run to go on from
+    if options.threads:
+        set_num_threads(options.threads)
+    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    trainer, fit = _prepare(options, sets)
+    try:
+        low, high = range_for(trainer.optimizer, options.low, options.high)
+    except ValueError as error:
+        raise ValueError(f"--{'high' if options.low is None else 'low'}: {error}") from None
+    print(_description(options, trainer, fit, sets), flush=True)
+    found = search(trainer, fit["train"], low=low, high=high, steps=options.steps, replay=fit["replay"])
+    print(found)
+    if found.suggestion is not None:
+        print(f"go on with: fastnn train ... --lr {found.suggestion:.2g}")
+    if options.out:
+        make_folder(options.out)
+        _draw("rates", found.plot, os.path.join(options.out, "rates.png"))
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """Prints loss and accuracy of a saved model on a test set, and how well it knows each class."""
     from . import figures
@@ -184,10 +214,15 @@ def verify_resume(options: argparse.Namespace) -> bool:
     if options.child:
         verifying.child(options.child, lambda: _begin_short(options))
         return True
-    for name, why in (("resume", "begins anew"), ("why_slow", "has no time to tell of")):
-        if getattr(options, name):
-            raise ValueError(f"--{name.replace('_', '-')}: verify-resume {why}; leave it out")
+    _refuse_options("verify-resume", options, resume="begins anew", why_slow="has no time to tell of")
     return verifying.verify(options, options.words)
+
+
+def _refuse_options(command: str, options: argparse.Namespace, **reasons: str) -> None:
+    """Of fastnn train, that mean nothing to another command that takes its arguments."""
+    for name, why in reasons.items():
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')}: {command} {why}; leave it out")
 
 
 def _begin_short(options: argparse.Namespace) -> tuple[Trainer, dict[str, Any]]:
@@ -231,6 +266,7 @@ def info(options: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Run] = {
     "train": train,
+    "find-rate": find_rate,
     "evaluate": evaluate,
     "predict": predict,
     "verify-resume": verify_resume,
@@ -439,12 +475,17 @@ def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
     trainer.save_model(model)
     trainer.history.save(history_file)
     print(f"model    {model}\nhistory  {history_file}")
+    _draw("curves", trainer.history.plot, curves)
+
+
+def _draw(name: str, plot: Callable[[str], None], path: str) -> None:
+    """A picture, where there is a matplotlib that draws."""
     try:
-        trainer.history.plot(curves)
-        print(f"curves   {curves}")
+        plot(path)
+        print(f"{name:<8} {path}")
     except ModuleNotFoundError:
-        print("curves   not drawn: they need matplotlib (in the checkout: pip install '.[plot]')")
+        print(f"{name:<8} not drawn: they need matplotlib (in the checkout: pip install '.[plot]')")
     except OSError:
         raise
     except Exception as error:  # a matplotlib that is set up to draw by what is not there: TeX, a notebook
-        print(f"curves   not drawn: matplotlib: {' '.join(str(error).split())[:200]}")
+        print(f"{name:<8} not drawn: matplotlib: {' '.join(str(error).split())[:200]}")

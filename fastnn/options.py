@@ -45,6 +45,14 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
     _add_train(command("train", "train a model on a data set"))
 
+    search = command("find-rate", "try out learning rates before a training")
+    _add_train(search)
+    rate = kinds.number(float, 5e-324, float("inf"), "a rate above 0")
+    search.add_argument("--low", metavar="RATE", type=rate, help="the lowest (default: by the optimizer, 1e-6 for adam)")
+    search.add_argument("--high", metavar="RATE", type=rate, help="the highest (default: by the optimizer, 1 for adam)")
+    several = kinds.number(int, 3, 2**31, "a whole number from 3 on")
+    search.add_argument("--steps", metavar="N", type=several, default=100, help="from the lowest to the highest (default: 100)")
+
     evaluate = command("evaluate", "test accuracy of a saved model")
     evaluate.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
     evaluate.add_argument("--dataset", choices=list(RECIPES), help="default: the one it was trained on")

@@ -15,11 +15,13 @@ from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
 from .confusion import confusion_matrix
 from .diverged import Diverged
+from .find_rate import find_rate
 from .history import History
 from .interrupt import Interrupted
 from .metrics import accuracy, top5_accuracy, top_k
 from .op_by_op import Finding
 from .per_class import ClassReport
+from .rate_search import RateSearch
 from .trainer import Trainer
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
@@ -35,6 +37,7 @@ __all__ = [
     "HistoryFile",
     "Interrupted",
     "ModelCheckpoint",
+    "RateSearch",
     "Snapshot",
     "Trained",
     "Trainer",
@@ -43,6 +46,7 @@ __all__ = [
     "accuracy",
     "average_views",
     "confusion_matrix",
+    "find_rate",
     "load_model",
     "reproduce",
     "save_model",

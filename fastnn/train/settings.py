@@ -30,6 +30,7 @@ _INSTEAD = {
     **dict.fromkeys(("confusion_matrix", "classification_report", "class_report"), "; report(data) has counts and figures per class"),
     **dict.fromkeys(("predict_classes", "predict_proba"), "; predict(images) gives probabilities, their argmax(1) classes"),
     **dict.fromkeys(("compile", "train"), "; train.Trainer(model, optimizer, loss) has it all, fit(data, epochs) trains"),
+    **dict.fromkeys(("lr_find", "tune", "find_rate"), "; train.find_rate(trainer, data) tries out rates"),
     "summary": "; print(trainer.model.summary(input_shape))",
     **dict.fromkeys(
         ("load", "load_weights", "load_model"), "; fit(..., resume=path) goes on from a checkpoint, train.load_model(path) reads a model"

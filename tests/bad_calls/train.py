@@ -155,6 +155,11 @@ def subjects() -> list[Subject]:
         **{name: lambda: np.array([0, 1, 2, 0]) for name in ("predicted", "labels")},
         **constants(num_classes=3, ignore_index=-100),
     }
+    searched: Good = {
+        "trainer": trainer,
+        "data": rows_set,
+        **constants(low=1e-4, high=1.0, steps=4, smoothing=0.9, diverge=4.0, batch_size=5, replay="auto"),
+    }
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
     return [
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
@@ -191,6 +196,8 @@ def subjects() -> list[Subject]:
         Subject("ClassReport.plot", lambda path: report().plot(path), constants(path="c.png")),
         Subject("Trainer.report", lambda data: trainer().report(data), {"data": rows_set}, inside),
         Subject("Trained.report", lambda **a: loaded().report(**a), {"data": rows_set, **constants(loss=None)}, inside),
+        Subject("find_rate", train.find_rate, searched, (*inside, "fit", "normalize"), {"low": (0.0, -1.0, 2.0), "diverge": (1.0,), "steps": (2,)}),
+        Subject("RateSearch.plot", lambda path: train.find_rate(trainer(), rows_set(), steps=3).plot(path), constants(path="r.png")),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
@@ -205,6 +212,7 @@ PLAIN = {
     "Diverged": "an exception",
     "Finding": "a record",
     "Interrupted": "an exception",
+    "RateSearch": "made by find_rate: see RateSearch.plot",
     "Snapshot": "a record",
     "Trainer.gradients": "called by step",
     "Trainer.objective": "called by step",
