@@ -115,3 +115,14 @@ def test_regularization() -> None:
     reached = table(text)
     assert len(reached) == 14 and min(reached.values()) > 90, text
     assert min(float(a) for a in re.findall(r"training accuracy +([\d.]+)%", text)) > 95, text
+
+
+def test_activations(tmp_path: Path) -> None:
+    text = run("activations.py", "--width", "200", "--out", str(tmp_path))
+    deepest = {m[1]: float(m[2]) for m in re.finditer(r"^(\w+, \S+)$(?:.*\n)+?^11 +\w+ +200 +\S+ +(\S+)", text, re.MULTILINE)}
+    assert len(deepest) == 8, text
+    assert deepest["tanh, 0.01"] < 1e-4 and deepest["tanh, 1"] > 0.9 and 0.2 < deepest["tanh, Xavier"] < 0.5, text
+    assert (
+        deepest["ReLU, 0.01"] < 1e-4 and deepest["ReLU, 1"] > 1e4 and deepest["ReLU, Xavier"] < 0.2 < 0.4 < deepest["ReLU, Kaiming"] < 2
+    ), text
+    assert len(list(tmp_path.iterdir())) == (8 if "pictures in" in text else 0), text

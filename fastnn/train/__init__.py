@@ -10,6 +10,8 @@ A plain loop of one's own over a Loader (zero_grad, forward, backward, step) doe
 from typing import TYPE_CHECKING
 
 from ..elsewhere import absent
+from .activation_table import ActivationStatistics, LayerActivations
+from .activations import activation_statistics
 from .bad_step import reproduce
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
@@ -28,6 +30,7 @@ from .weights import show_weights, weight_images
 from .why_slow import WhySlow
 
 __all__ = [
+    "ActivationStatistics",
     "Callback",
     "ClassReport",
     "Diverged",
@@ -36,6 +39,7 @@ __all__ = [
     "History",
     "HistoryFile",
     "Interrupted",
+    "LayerActivations",
     "ModelCheckpoint",
     "RateSearch",
     "Snapshot",
@@ -44,6 +48,7 @@ __all__ = [
     "View",
     "WhySlow",
     "accuracy",
+    "activation_statistics",
     "average_views",
     "confusion_matrix",
     "find_rate",

@@ -36,5 +36,9 @@ def parameters_of(trainer: Trainer) -> list[Tensor]:
 
 def buffers_of(trainer: Trainer) -> list[tuple[dict[str, Any], str, Tensor]]:
     """Where each lies, its name there, and itself: forward may have put another in its place since."""
-    modules = (m for part in with_loss(trainer.model, trainer.loss) for m in part.modules())
-    return [(m._buffers, name, b) for m in modules for name, b in m._buffers.items() if b is not None]
+    return [place for part in with_loss(trainer.model, trainer.loss) for place in buffers_below(part)]
+
+
+def buffers_below(part: Module) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """The same, of one module and what is in it."""
+    return [(m._buffers, name, b) for m in part.modules() for name, b in m._buffers.items() if b is not None]

@@ -35,8 +35,8 @@ class RateSearch:
     through the points within a quarter of a decade; the rate is where it is the most negative, up to the least smoothed loss.
     safe: a tenth of the rate of the least smoothed loss.
 
-    Both are of the first parameter group with a rate above 0, for the batch size that was tried: for a constant rate, or as the top of a schedule. Begin
-    with the suggestion; where training with that is unsteady, take the lower of both.
+    Both are of the first parameter group with a rate above 0, for the batch size that was tried: for a constant rate, or as the top of a schedule.
+    Begin with the suggestion; where training with that is unsteady, take the lower of both.
     """
 
     def __init__(self, asked: Sequence[float], *, diverge: float = 4.0, optimizer: str = "") -> None:

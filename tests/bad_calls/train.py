@@ -80,6 +80,10 @@ def history() -> train.History:
     return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
 
 
+def statistics() -> train.ActivationStatistics:
+    return train.activation_statistics(nn.Sequential(nn.Linear(5, 3), nn.ReLU()), fastnn.tensor(np.ones((2, 5), np.float32)))
+
+
 # --- the order of calls
 
 
@@ -160,6 +164,11 @@ def subjects() -> list[Subject]:
         "data": rows_set,
         **constants(low=1e-4, high=1.0, steps=4, smoothing=0.9, diverge=4.0, batch_size=5, replay="auto"),
     }
+    looked_at: Good = {
+        "model": lambda: nn.Sequential(nn.Linear(5, 3), nn.ReLU()),
+        "x": lambda: fastnn.tensor(np.ones((2, 5), np.float32)),
+        **constants(layers=("0", "1"), training=False, bins=5, limits=(-1.0, 1.0), saturation=0.97),
+    }
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
     return [
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
@@ -198,6 +207,9 @@ def subjects() -> list[Subject]:
         Subject("Trained.report", lambda **a: loaded().report(**a), {"data": rows_set, **constants(loss=None)}, inside),
         Subject("find_rate", train.find_rate, searched, (*inside, "fit", "normalize"), {"low": (0.0, -1.0, 2.0), "diverge": (1.0,), "steps": (2,)}),
         Subject("RateSearch.plot", lambda path: train.find_rate(trainer(), rows_set(), steps=3).plot(path), constants(path="r.png")),
+        Subject("activation_statistics", train.activation_statistics, looked_at, inside, {"limits": ((1.0, -1.0),), "layers": (("2",), "0")}),
+        Subject("ActivationStatistics.__getitem__", lambda name: statistics()[name], constants(name="0"), (), kinds=(KeyError,)),
+        Subject("ActivationStatistics.plot", lambda path: statistics().plot(path), constants(path="a.png")),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
@@ -208,10 +220,12 @@ def subjects() -> list[Subject]:
 
 
 PLAIN = {
+    "ActivationStatistics": "made by activation_statistics: see its __getitem__ and plot",
     "Callback": "nothing to give",
     "Diverged": "an exception",
     "Finding": "a record",
     "Interrupted": "an exception",
+    "LayerActivations": "a record",
     "RateSearch": "made by find_rate: see RateSearch.plot",
     "Snapshot": "a record",
     "Trainer.gradients": "called by step",
