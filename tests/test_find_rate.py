@@ -80,28 +80,34 @@ def standing(of: Trainer) -> dict[str, Any]:
         "modes": [m.training for m in of.model.modules()],
         "rates": [repr(group["lr"]) for group in of.optimizer.param_groups],
         "steps per epoch": of.optimizer.steps_per_epoch,
+        "buffers": [id(b) for b in of.model.buffers()],
+        "default generator": (id(fastnn.random.default_generator()), fastnn.random.default_generator().draw),
     }
+
+
+def bits(of: Trainer) -> dict[str, Any]:
+    """Of two trainers alike: without what is each one's own."""
+    return {name: value for name, value in standing(of).items() if name not in ("buffers", "default generator")}
 
 
 @pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_a_fit_after_the_search_has_the_bits_of_one_without(make: str, options: str, replay: bool) -> None:
-    plain, searched = trainer(make, **OPTIONS[options]), trainer(make, **OPTIONS[options])
+    plain, searched, batches = trainer(make, **OPTIONS[options]), trainer(make, **OPTIONS[options]), loader()
     before = standing(searched)
-    found = train.find_rate(searched, loader(), high=0.5, steps=12, replay=replay)
-    assert len(found.rates) > 5 and standing(searched) == before
+    found = train.find_rate(searched, batches, high=0.5, steps=12, replay=replay)
+    assert len(found.rates) > 5 and standing(searched) == before and batches.epoch == 0
     assert found.replayed.startswith("replayed: " if replay else "eager: replay=False")
-    batches = loader()
     for one in (plain, searched):
         one.fit(batches, 2, (IMAGES[:20], LABELS[:20]), replay=replay, progress=False)
-    assert standing(searched) == standing(plain)
+    assert bits(searched) == bits(plain)
     between = standing(searched)
     again = train.find_rate(searched, batches, high=0.5, steps=12, replay=replay)
     assert standing(searched) == between and again.losses != found.losses
     for one in (plain, searched):
         one.fit(batches, 1, replay=replay, progress=False)
-    assert standing(searched) == standing(plain)
+    assert bits(searched) == bits(plain)
 
 
 def test_replayed_and_eager_searches_have_the_same_bits_for_any_number_of_threads() -> None:
@@ -237,6 +243,43 @@ def test_it_finds_a_rate_that_learns_the_digits() -> None:
         assert one.evaluate(test)["accuracy"] > 0.85
 
 
+class Counts(nn.Module):
+    """A buffer that forward assigns anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", fastnn.tensor(np.zeros(1, np.float32)))
+
+    def forward(self, x: Any) -> Any:
+        self.seen = self.seen + 1.0
+        return x
+
+
+def test_buffers_that_are_assigned_anew_are_the_old_ones_again() -> None:
+    def made() -> Trainer:
+        model = nn.Sequential(Counts(), *net())
+        return Trainer(model, optim.Lookahead(optim.SGD(model.parameters(), 0.1), k=2, model=model), ema=0.5)
+
+    plain, searched = made(), made()
+    before = standing(searched)
+    train.find_rate(searched, loader(), steps=7)
+    assert standing(searched) == before and searched.model[0].seen.numpy() == 0
+    for one in (plain, searched):
+        one.fit(loader(), 1, progress=False)
+    assert bits(searched) == bits(plain) and searched.model[0].seen.numpy() > 0
+
+
+def test_finite_checks_end_it_as_well() -> None:
+    one = trainer()
+    before = standing(one)
+    fastnn.set_finite_checks(True)
+    try:
+        found = train.find_rate(one, loader(), low=1e30, high=1e38, steps=10, diverge=1e30)
+    finally:
+        fastnn.set_finite_checks(False)
+    assert found.losses[-1] == np.inf and "no number" in found.ended and standing(one) == before
+
+
 class Strange(data.ArrayDataset):
     """Raises what it is told to when its batch `at` is made."""
 
@@ -317,7 +360,7 @@ def test_gradients_modes_and_a_place_within_an_epoch_stay() -> None:
     one.model[1].train()
     for each in (one, plain):
         each.fit(batches, 1, progress=False)
-    assert standing(one) == standing(plain)
+    assert bits(one) == bits(plain)
 
 
 def test_a_loss_with_parameters_and_one_that_is_a_sum() -> None:
@@ -418,7 +461,7 @@ def test_within_a_fit_and_beside_one_it_is_refused() -> None:
     one, plain = trainer(), trainer()
     one.fit(loader(), 1, callbacks=[Asks()], progress=False)
     plain.fit(loader(), 1, progress=False)
-    assert standing(one) == standing(plain)
+    assert bits(one) == bits(plain)
 
 
 def test_the_picture(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from ..other_names import told
 from ..turns import by_turns
 from . import evaluation, interrupt
 from .as_it_was import as_it_was
-from .diverged import Diverged
 from .evaluation import Data
 from .loading import training_loader
 from .rate_search import RateSearch, Smoothed
@@ -59,7 +58,7 @@ def find_rate(
         found.plot("rates.png")
 
     Step i of `steps` (at least 3) is a step of the trainer's as `fit` would do it - loss, penalties, accumulate, clipping, precision, augmentation,
-    replays - from the weights as they are, at the rate
+    replays - but for callbacks, which take no part; from the weights as they are, at the rate
 
         low (high / low)^(i / (steps - 1)),    i = 0, ..., steps - 1
 
@@ -174,7 +173,8 @@ def _losses(trainer: Trainer, loader: Loader) -> Generator[float, None, None]:
                 stepping._parts = []
                 try:
                     loss = stepping._take(trainer, batches, counts, lambda *_: None)
-                except Diverged as error:  # fit would say why, and write a file that repeats it; here it was asked for
-                    yield error.loss if error.loss is not None else math.inf
+                except FloatingPointError as error:  # fit would say why, and write a file that repeats it; here it was asked for
+                    value = getattr(error, "loss", None)  # of Diverged; finite checks say none
+                    yield math.inf if value is None else value
                     return
                 yield loss / sum(counts) if adds_up else loss
