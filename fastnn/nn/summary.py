@@ -129,8 +129,8 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     try:
         refuse = partial(refuse_others, "summary", "model", model)
         with by_turns(id(model), "evaluation", partial(switched, model, False), refuse), no_grad():
-            dtype = next((p.dtype for p in model.parameters()), "float32")
-            model(tensor(np.zeros((1, *input_shape)), dtype))
+            dtype, device = next(((p.dtype, p.device) for p in model.parameters()), ("float32", "cpu"))
+            model(tensor(np.zeros((1, *input_shape)), dtype, device=device))
     finally:
         for handle in handles:
             handle.remove()
