@@ -108,8 +108,9 @@ _HERE: dict[str, dict[str, str]] = {
         ),
         "ConfusionMatrixDisplay": "trainer.report(data).plot(path)",
         **dict.fromkeys(("top_k_accuracy_score", "TopKCategoricalAccuracy", "topk"), "Trainer(..., metrics=[train.top_k(k)])"),
-        "CSVLogger": "train.HistoryFile(path), which writes JSON Lines, a row for each epoch",
         **dict.fromkeys(("LRFinder", "lr_find", "lr_finder", "Tuner"), "train.find_rate(trainer, data)"),
+        "CSVLogger": 'train.HistoryFile("history.csv"), which writes a row for each epoch',
+        **dict.fromkeys(("SummaryWriter", "TensorBoardLogger"), "train.TensorBoard(folder), a callback of fit"),
         "save": "train.save_model(path, model)",
     },
 }

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 
 from fastnn import DeviceError, data, files, models, optim
 from fastnn.data.cifar_pickle import read_pickle
-from fastnn.train import Trainer, load_model
+from fastnn.train import History, Trainer, load_model
 from fastnn.train import bad_step as bad_steps
 from fastnn.train.checkpoint import notes_of
 
@@ -213,6 +213,14 @@ def listing(contents: bytes, folder: Path) -> None:
         check(error, folder)
 
 
+def history_csv(contents: bytes, folder: Path) -> object:
+    return History.load(_file(folder, "file.csv", contents))
+
+
+def history_lines(contents: bytes, folder: Path) -> object:
+    return History.load(_file(folder, "file.jsonl", contents))
+
+
 def _pixel() -> bytes:
     from PIL import Image
 
@@ -225,7 +233,10 @@ _PIXEL = _pixel()
 
 PARSERS: dict[str, Parser] = {
     parser.__name__: parser
-    for parser in (safetensors, notes, bad_step, idx, idx_packed, cifar_pickle, cifar_archive, cifar_batch, npz, npy, image, listing)
+    for parser in (
+        *(safetensors, notes, bad_step, idx, idx_packed, cifar_pickle, cifar_archive, cifar_batch, npz, npy, image, listing),
+        *(history_csv, history_lines),
+    )
 }
 
 
@@ -266,6 +277,8 @@ def seeds(name: str) -> list[bytes]:
         "image": lambda: [_PIXEL, *_pictures()],
         "listing": lambda: [b"a/1.png\nb/2.png", b"train/a/1.png\ntrain/b/1.png\nval/a/1.png", b"train-images-idx3-ubyte\ntest.bin\nx.npz",
                             b"data_batch_1\ntest_batch", b"inner/train_images.npy"],
+        "history_csv": lambda: [b"epoch,loss,val_loss\n1,0.5,\n2,0.25,nan\n", b'"a,""b",c\r\n"1e5",\r\n', b"\xef\xbb\xbfloss\n-inf\n"],
+        "history_lines": lambda: [b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": null}\n', b'{"a": [[[]]]}', b'{"a": 1e999}\n\n{}'],
     }  # fmt: skip
     return made[name]()
 

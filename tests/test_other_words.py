@@ -237,7 +237,7 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
         (fastnn.data, "RandomHorizontalFlip", "data.Flip(p)"),
         (fastnn.data, "CenterCrop", "data.Resize(size), which cuts out the centre"),
         (fastnn.ops, "interpolate", "ops.upsample(x, size)"),
-        (fastnn.train, "CSVLogger", "train.HistoryFile(path), which writes JSON Lines, a row for each epoch"),
+        (fastnn.train, "CSVLogger", 'train.HistoryFile("history.csv"), which writes a row for each epoch'),
         (fastnn.ops, "cat", "ops.concat([x, y], axis)"),
         (fastnn.ops, "bmm", "ops.matmul(a, b)"),
         (fastnn.ops, "pow", "ops.power(a, b)"),

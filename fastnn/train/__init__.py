@@ -24,7 +24,9 @@ from .metrics import accuracy, top5_accuracy, top_k
 from .op_by_op import Finding
 from .per_class import ClassReport
 from .rate_search import RateSearch
+from .tensorboard import TensorBoard
 from .trainer import Trainer
+from .update_ratios import UpdateRatios
 from .views import View, average_views, six_views
 from .weights import show_weights, weight_images
 from .why_slow import WhySlow
@@ -43,8 +45,10 @@ __all__ = [
     "ModelCheckpoint",
     "RateSearch",
     "Snapshot",
+    "TensorBoard",
     "Trained",
     "Trainer",
+    "UpdateRatios",
     "View",
     "WhySlow",
     "accuracy",

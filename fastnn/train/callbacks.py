@@ -145,8 +145,16 @@ class ModelCheckpoint(Callback):
 
 
 class HistoryFile(Callback):
-    """Writes the history as JSON Lines after every epoch."""
+    """Writes the history after every epoch, as CSV where the path ends in .csv, else as JSON Lines (see History.save): all of it each time, replaced
+    whole, so that a killed training leaves whole rows and one that is resumed goes on without doubled epochs. What callbacks further down the
+    list put into a row comes with the next epoch, or at the end. `History.load(path)` reads it."""
 
+    @told(
+        {
+            "append": "a resumed fit goes on with the rows of its checkpoint; the file is written anew each time",
+            "separator": "CSV has commas",
+        }
+    )
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checked_path("HistoryFile", "path", path)
 
@@ -155,6 +163,10 @@ class HistoryFile(Callback):
 
     def after_epoch(self, trainer: Trainer, row: dict[str, float]) -> None:
         trainer.history.save(self.path)
+
+    def after_fit(self, trainer: Trainer) -> None:
+        if len(trainer.history):
+            trainer.history.save(self.path)
 
 
 class Progress(Callback):

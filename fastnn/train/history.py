@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,8 @@ from ..arguments import figure, items, one_of, shown, text
 from ..arguments import path as checked_path
 from ..described import described, plural
 from ..elsewhere import of_property
+from . import history_text
+from .history_text import columns_of as _columns
 
 # column: heading, format. Other metrics are shown under their own names.
 _COLUMNS = {
@@ -23,6 +24,9 @@ _COLUMNS = {
     "val_accuracy": ("val accuracy", "{:12.2%}"),
     "lr": ("rate", "{:9.3g}"),
     "seconds": ("seconds", "{:7.1f}"),
+    "update_ratio": ("update ratio", "{:12.2e}"),
+    "update_ratio_min": ("ratio min", "{:9.2e}"),
+    "update_ratio_max": ("ratio max", "{:9.2e}"),
 }
 
 
@@ -84,12 +88,23 @@ class History:
         return "\n".join([heading(columns), *(line(row, columns) for row in self.rows)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes JSON Lines: one row per line, null for what is no finite number (JSON has none). TypeError for what is no number at all."""
+        """Writes the rows, one per line, whole or not at all: as CSV where the name ends in .csv, as JSON Lines else.
+
+        CSV: a heading with the columns of all rows, empty cells where a row lacks one, float64 in full (numbers that are read are the same
+        bits; nan, inf, -inf). JSON Lines: an object per row, null for what is no finite number (JSON has none). TypeError for what is no
+        number at all, OSError, naming the path, where nothing can be written.
+        """
         checked_path("History.save", "path", path)
         with files.memory_for(path, "written"):
-            checked = History(self.rows)  # callbacks may have put anything into them
-            rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in checked]
-            files.replace(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            files.replace(path, history_text.written(path, History(self.rows).rows))  # checked: callbacks may have put anything into them
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> History:
+        """The history of a file that `save` or `HistoryFile` wrote, by its ending, as there; null of JSON Lines is NaN. ValueError, naming the file
+        and the line, for anything else; OSError when it cannot be read."""
+        checked_path("History.load", "path", path)
+        with files.memory_for(path, "read"):
+            return cls(history_text.read(path))
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and, where there is one, accuracy, training beside validation, into a PNG, SVG or PDF; over `epoch`, or, in rows without one,
@@ -131,11 +146,6 @@ def best_row(rows: Sequence[Mapping[str, float]], monitor: str, mode: str) -> in
     return min(values, key=lambda i: (math.isnan(values[i]), values[i]))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of all rows; those of the longest row first, as they stand there."""
-    return list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
-
-
 def _cells(columns: Iterable[str]) -> Iterator[tuple[str, str, str, int]]:
     """Of each: its name, heading, format and width."""
     for name in columns:
@@ -151,6 +161,16 @@ def heading(columns: Iterable[str]) -> str:
 def line(row: Mapping[str, Any], columns: Iterable[str]) -> str:
     """One row of the table; nothing stands in columns that it lacks."""
     return "  ".join(_figure(form, row[name], width) if name in row else " " * width for name, _, form, width in _cells(columns))
+
+
+def titles(columns: Iterable[str]) -> dict[str, str]:
+    """The table's heading of each column."""
+    return {name: title for name, title, _, _ in _cells(columns)}
+
+
+def cell(column: str, value: float) -> str:
+    """A figure as the table shows it."""
+    return next(_figure(form, value, width) for _, _, form, width in _cells([column]))
 
 
 def _figure(form: str, value: Any, width: int) -> str:

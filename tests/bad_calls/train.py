@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from tensorboard_stand_in import StandIn
 
 import fastnn
 from fastnn import data, nn, optim, train
@@ -56,6 +59,7 @@ def written(name: str) -> str:
             spoilt.fit((np.full((6, 5), np.nan), np.zeros(6, int)), 1, progress=False, callbacks=[train.ModelCheckpoint("checkpoint")])
         with open("junk", "wb") as file:
             file.write(b"\x10" * 300)
+        history().save("history.csv")
         os.makedirs("folder", exist_ok=True)
     return name
 
@@ -66,6 +70,11 @@ def a_step(x: Any, labels: Any) -> Any:
 
 def with_callback(make: Callable[..., Any]) -> Callable[..., Any]:
     return lambda **a: trainer().fit(rows_set(), 1, rows_set(), batch_size=5, callbacks=[make(**a)], progress=False)
+
+
+def logged(**arguments: Any) -> Any:
+    with patch.dict(sys.modules, tensorboardX=StandIn()):
+        return with_callback(train.TensorBoard)(**arguments)
 
 
 def loaded() -> train.Trained:
@@ -181,6 +190,8 @@ def subjects() -> list[Subject]:
         Subject("ModelCheckpoint", with_callback(train.ModelCheckpoint), constants(path="kept", every=1)),
         Subject("WhySlow", train.WhySlow, constants(steps=20, warm_up=3)),
         Subject("HistoryFile", with_callback(train.HistoryFile), constants(path="history")),
+        Subject("TensorBoard", logged, constants(folder="logs", every=1)),
+        Subject("History.load", lambda path: train.History.load(path), {"path": lambda: written("history.csv")}),
         Subject("save_model", train.save_model, kept, ("models.create", "input_shape", "num_classes")),
         Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
         Subject("reproduce", train.reproduce, repeated, ("model", "file", "load_state_dict", "device", *inside)),
@@ -228,6 +239,7 @@ PLAIN = {
     "LayerActivations": "a record",
     "RateSearch": "made by find_rate: see RateSearch.plot",
     "Snapshot": "a record",
+    "UpdateRatios": "nothing to give",
     "Trainer.gradients": "called by step",
     "Trainer.objective": "called by step",
     "Trained": "made by load_model: see Trained.predict",
