@@ -18,13 +18,13 @@ from . import signals
 from .described import plural
 from .options import Run, parser
 from .recipes import RECIPES, STEP, settle
-from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_other_data, refuse_unfit_data, results, try_folder
+from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_other_data, refuse_unfit_data, results, try_folder, try_report
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
     from .nn import Module
     from .optim import Optimizer
-    from .train import Trainer
+    from .train import Callback, Trainer
 
 _PLACES = {
     "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
@@ -88,12 +88,14 @@ def train(options: argparse.Namespace) -> None:
     """Trains a model and writes checkpoint, history, curves and the model into a folder; looks at the test set once, at the end."""
     from . import set_num_threads
     from .data.dataset import refuse_other_classes
-    from .train import HistoryFile, Interrupted, ModelCheckpoint, WhySlow
+    from .train import HistoryFile, Interrupted, ModelCheckpoint, UpdateRatios
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
     out = options.out or os.path.join("runs", _name(options.dataset))
     checkpoint, history_file, *_ = results(out)
     try_folder(out)
+    try_report(options.report)
+    more = _more_callbacks(options, out)
     _recognise(options)
     saved = settle(options, checkpoint)
     if options.threads:
@@ -104,16 +106,17 @@ def train(options: argparse.Namespace) -> None:
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
     if options.resume and saved["epoch"] >= options.epochs:
-        more = f", and {plural(saved['batch'], 'batch')} of the next" if saved["batch"] else ""
+        within = f", and {plural(saved['batch'], 'batch')} of the next" if saved["batch"] else ""
         print(
-            f"{plural(saved['epoch'], 'epoch')}{more} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on"
+            f"{plural(saved['epoch'], 'epoch')}{within} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on"
         )
     make_folder(out)
-    callbacks = [ModelCheckpoint(checkpoint), HistoryFile(history_file), *([WhySlow()] if options.why_slow else [])]
+    measuring = [UpdateRatios()] if options.report else []  # ahead of those that write what it finds
+    callbacks = [*measuring, ModelCheckpoint(checkpoint), HistoryFile(history_file), *more]
     try:
         with alone_in(out), signals.held():
             trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
-            _finish(trainer, sets.test, fit["validation"], out, history_file)
+            _finish(trainer, sets.test, fit["validation"], out, options.report)
     except Interrupted as error:
         error.args = (f"{error.where}; go on with: {again}",)
         raise
@@ -214,7 +217,8 @@ def verify_resume(options: argparse.Namespace) -> bool:
     if options.child:
         verifying.child(options.child, lambda: _begin_short(options))
         return True
-    _refuse_options("verify-resume", options, resume="begins anew", why_slow="has no time to tell of")
+    keeps = "keeps the steps of both runs itself"
+    _refuse_options("verify-resume", options, resume="begins anew", why_slow="has no time to tell of", report=keeps, log=keeps)
     return verifying.verify(options, options.words)
 
 
@@ -278,6 +282,17 @@ COMMANDS: dict[str, Run] = {
 # --- the steps of a training
 
 
+def _more_callbacks(options: argparse.Namespace, out: str) -> list[Callback]:
+    """What was asked for besides what every run writes."""
+    from .train import HistoryFile, TensorBoard, WhySlow
+
+    logs: dict[str, Callable[[], Callback]] = {
+        "csv": lambda: HistoryFile(os.path.join(out, "history.csv")),
+        "tensorboard": lambda: TensorBoard(os.path.join(out, "tensorboard")),
+    }
+    return [*(logs[kind]() for kind in dict.fromkeys(options.log)), *([WhySlow()] if options.why_slow else [])]
+
+
 def _name(dataset: str) -> str:
     """A short one, for the run on a data set of this name or at this path."""
     name = os.path.basename(os.path.abspath(dataset))
@@ -299,8 +314,9 @@ def _recognise(options: argparse.Namespace) -> None:
 
 
 def _repeated(options: argparse.Namespace) -> list[str]:
-    """The options that a resumed run needs again: where data and results lie, on which device."""
-    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device")]
+    """The options that a resumed run needs again: where data and results lie, on which device, what is written besides."""
+    words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device", "report")]
+    words += [["--log", kind] for kind in dict.fromkeys(options.log)]
     words = [[f"{name}={value}"] if str(value).startswith("-") else [name, value] for name, value in words if value not in (None, "cpu")]
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
 
@@ -444,7 +460,7 @@ def _passed_over(sets: Sets) -> str:
     return f"\nskipped: {len(sets.skipped)}, the first {sets.skipped[0][1]}" if sets.skipped else ""
 
 
-def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, out: str, history_file: str) -> None:
+def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, out: str, report: str | None) -> None:
     """The test, which a signal cuts short, and the results, which are written whatever comes of it: a signal waits for them."""
     from .train import interrupt
 
@@ -453,7 +469,7 @@ def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, 
         try:
             print(_test(trainer, test, validation))
         finally:
-            _write_results(trainer, out, history_file)
+            _write_results(trainer, out, report)
         interrupt.check()
     except interrupt.Interrupted as error:
         error.where = f"interrupted at the end, after epoch {trainer.epoch}; the model is written"
@@ -470,12 +486,17 @@ def _test(trainer: Trainer, test: Dataset | None, validation: Dataset | None) ->
     return f"{which}\nvalidation accuracy {100 * trainer.evaluate(validation)['accuracy']:.1f} % (there is no test set)"
 
 
-def _write_results(trainer: Trainer, out: str, history_file: str) -> None:
-    *_, model, curves = results(out)
+def _write_results(trainer: Trainer, out: str, report: str | None) -> None:
+    from .train import report_html
+
+    _, history_file, model, curves = results(out)
     trainer.save_model(model)
     trainer.history.save(history_file)
     print(f"model    {model}\nhistory  {history_file}")
     _draw("curves", trainer.history.plot, curves)
+    if report is not None:
+        title = f"{trainer.notes['model']} on {trainer.notes['dataset']}"
+        _draw("report", lambda path: report_html(trainer, path, title=title), report)
 
 
 def _draw(name: str, plot: Callable[[str], None], path: str) -> None:

@@ -125,9 +125,17 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     add("--precision", choices=["float32", "bf16"], help="bf16: mixed training, activations in bfloat16 (default: float32)")
     add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
+    add(
+        "--report",
+        metavar="FILE",
+        type=kinds.path,
+        help="an HTML file of settings, curves and epochs, written at the end (needs matplotlib)",
+    )
+    log = "also into the folder, after each epoch: csv: history.csv; tensorboard: the folder tensorboard (needs tensorboardX); may be given twice"
+    add("--log", choices=["csv", "tensorboard"], action="append", default=[], help=log)
     add("--why-slow", action="store_true", help="after 20 steps, say where their time goes and what changes it")
     add(
         "--resume",
         action="store_true",
-        help="go on from the checkpoint in the folder; options not given are those of its run, but --threads, --replay and --device",
+        help="go on from the checkpoint in the folder; options not given are those of its run, but --threads, --replay, --device, --report and --log",
     )

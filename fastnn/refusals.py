@@ -43,6 +43,19 @@ def try_folder(out: str) -> None:
                 os.rmdir(folder)
 
 
+def try_report(path: str | None) -> None:
+    """Whether it can be written, before the training."""
+    if path is None:
+        return
+    folder = os.path.dirname(os.path.realpath(path))
+    if os.path.isdir(path):
+        raise ValueError(f"--report: {path} is a folder; give the file that is to be written, such as {os.path.join(path, 'report.html')}")
+    if not os.path.isdir(folder):
+        raise ValueError(f"--report: there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--report: nothing can be written into {folder}; choose another folder")
+
+
 def make_folder(out: str) -> None:
     """With an empty history, by which it is known for a run where it lies among the folders of photos."""
     try:

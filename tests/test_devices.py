@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from kernel_calls import GPUS
 
 import fastnn
-from fastnn import _C, devices, models, nn, optim
+from fastnn import _C, devices, models, nn, optim, train
 from fastnn.data import ArrayDataset, Loader
 from fastnn.train import Trainer
 
@@ -256,3 +257,17 @@ def test_training_and_loader_on_two_devices_are_refused(gpu: str) -> None:
     dataset = ArrayDataset(np.zeros((6, 3, 2, 2), np.uint8), np.arange(6) % 5)
     with pytest.raises(ValueError, match="the loader gives batches on cpu, the trainer works on cuda"):
         Trainer(model, optim.SGD(model.parameters(), 0.1), device=gpu).fit(Loader(dataset, 2), 1, progress=False)
+
+
+@every_gpu
+def test_a_summary_and_a_report_of_a_model_that_lies_there(gpu: str, tmp_path: Path) -> None:
+    """A sample on the CPU met its weights."""
+    here, there = (models.create("lenet", input_shape=(1, 8, 8), num_classes=3) for _ in range(2))
+    there.to(gpu)
+    assert str(there.summary((1, 8, 8))) == str(here.summary((1, 8, 8)))
+    trainer = train.Trainer(there, optim.SGD(there.parameters(), 0.1))
+    images = np.random.default_rng(0).normal(size=(12, 1, 8, 8)).astype(np.float32)
+    trainer.fit((images, np.arange(12) % 3), 2, callbacks=[train.UpdateRatios()], progress=False)
+    assert all(0 < ratio < 1 for ratio in trainer.history["update_ratio"])
+    train.report_html(trainer, tmp_path / "r.html")
+    assert str(here.summary((1, 8, 8))).splitlines()[-1] in (tmp_path / "r.html").read_text()

@@ -135,6 +135,8 @@ def test_what_it_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--out", str(tmp_path / "mine")], "mine is not empty; name a new folder for the two runs"),
         (["--resume"], "--resume: verify-resume begins anew; leave it out"),
         (["--why-slow"], "--why-slow: verify-resume has no time to tell of; leave it out"),
+        (["--report", "r.html"], "--report: verify-resume keeps the steps of both runs itself; leave it out"),
+        (["--log", "csv"], "--log: verify-resume keeps the steps of both runs itself; leave it out"),
         (["--samples", "9", "--epochs", "1", "--batch-size", "32"], "the run has 1 step; there is nothing to kill it in"),
         (["--data", "absent"], "the training ended by itself: fastnn: error: --data: digits lie inside the package"),
     ):

@@ -24,6 +24,7 @@ from .metrics import accuracy, top5_accuracy, top_k
 from .op_by_op import Finding
 from .per_class import ClassReport
 from .rate_search import RateSearch
+from .report import report_html
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 from .update_ratios import UpdateRatios
@@ -57,6 +58,7 @@ __all__ = [
     "confusion_matrix",
     "find_rate",
     "load_model",
+    "report_html",
     "reproduce",
     "save_model",
     "show_weights",
