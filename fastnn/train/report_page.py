@@ -117,7 +117,7 @@ def _training(trainer: Trainer) -> dict[str, str]:
         "device": trainer.device,
         "steps": trainer.replayed,
         "seed": str(trainer.generator.seed),
-        **{f"notes: {name}": str(value) for name, value in trainer.notes.items()},
+        **{f"notes: {name}": str(value)[:1000] for name, value in trainer.notes.items()},
     }
 
 
