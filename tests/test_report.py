@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def test_whatever_a_history_holds_is_a_page(tmp_path: Path, history: History, wo
 
 
 @pytest.mark.parametrize(
-    "name", ["<script>alert(1)</script>", "$\\frac{", "a_$b^c$", "\x00\x1b", "\ud800", '"&quot;', "]]>", "é\u2028", "x" * 500]
+    "name", ["<script>alert(1)</script>", "$\\frac{", "a_$b^c$", "\x00\x1b", "\ud800", '"&quot;', "]]>", "é\u2028", "猫かα", "x" * 500]
 )
 def test_names_are_letters_and_nothing_else(tmp_path: Path, name: str) -> None:
     """Of columns, classes, titles: neither HTML nor formulas."""
@@ -175,6 +176,19 @@ def test_a_callback_may_write_it_within_a_training(tmp_path: Path) -> None:
     assert bits(t.model) == bits(plain.model) and "2 epochs" in Page(tmp_path / "r.html").text
 
 
+def test_another_thread_waits_for_the_end_of_a_fit(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    class Asks(Callback):
+        def before_epoch(self, trainer: Trainer) -> None:
+            with ThreadPoolExecutor(1) as pool:
+                told.append(str(pool.submit(report_html, trainer, tmp_path / "r.html").exception()))
+
+    t = trainer()
+    t.fit(blobs(32), 1, callbacks=[Asks()], progress=False)
+    assert told[0].startswith("report_html: ") and "fit" in told[0] and list(tmp_path.iterdir()) == []
+
+
 # --- curves
 
 
@@ -195,6 +209,16 @@ def test_curves_are_the_figures_and_means_of_neighbours(monkeypatch: pytest.Monk
     np.testing.assert_allclose(axes[gaps[1]].lines[1].get_ydata(), [0.0, 0.1, 0.1, 0.2], atol=1e-12)
     assert list(axes["learning rate (of each epoch's first step)"].lines[0].get_ydata()) == [1.0, 0.1, 0.01, 0.001]
     assert len(axes["own"].lines) == 2 and len(axes["top5_accuracy"].lines) == 4 and axes["own"].get_legend() is None
+
+
+def test_what_the_user_has_set_up_for_pictures_does_not_matter(tmp_path: Path) -> None:
+    """A matplotlib that writes by TeX, which is not there."""
+    import matplotlib
+
+    report_html(rows(loss=[1.0, 0.5]), tmp_path / "r.html")
+    with matplotlib.rc_context({"text.usetex": True, "svg.fonttype": "path", "svg.hashsalt": None}):
+        report_html(rows(loss=[1.0, 0.5]), tmp_path / "again.html")
+    assert (tmp_path / "r.html").read_bytes() == (tmp_path / "again.html").read_bytes()
 
 
 def test_update_ratios_stand_beside_the_line_of_a_thousandth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,8 +40,14 @@ def curves(rows: Rows) -> str:
     own = dict.fromkeys(name.removeprefix("val_") if name.removeprefix("val_") in there else name for name in there)
     panels += [(_metric, name) for name in own if name not in (*_OURS, "val_loss", "val_accuracy")]
     panels = panels[:_PANELS] or [(_metric, "loss")]
+    figure = figures.blank(10, 3.1 * -(-len(panels) // 2))
+    with _as_letters():
+        _draw(figure, rows, panels)
+        return _svg(figure)
+
+
+def _draw(figure: Any, rows: Rows, panels: Sequence[tuple[Any, ...]]) -> None:
     lines = -(-len(panels) // 2)
-    figure = figures.blank(10, 3.1 * lines)
     for axes, (draw, *names) in zip(figure.subplots(lines, 2, squeeze=False).flat, panels):
         draw(axes, rows, *names)
         axes.set_xlabel("epoch")
@@ -49,7 +57,6 @@ def curves(rows: Rows) -> str:
             axes.legend(fontsize="small")
     for axes in list(figure.axes)[len(panels) :]:
         axes.set_axis_off()
-    return _svg(figure)
 
 
 def _has(there: Sequence[str], name: str) -> bool:
@@ -117,12 +124,19 @@ def _plain(name: str) -> str:
     return shown.replace("$", r"\$")
 
 
-def _svg(figure: Any) -> str:
-    """Letters stay letters, ids and so the bytes the same each time; without what a page has already and what points outside."""
+@contextmanager
+def _as_letters() -> Iterator[None]:
+    """Letters stay letters, whatever the user has set up and whether matplotlib's font has them or the browser's; ids the same each time."""
     import matplotlib
 
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fastnn", "text.usetex": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
+
+
+def _svg(figure: Any) -> str:
+    """Without what a page has already and what points outside."""
     picture = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fastnn", "text.usetex": False}):
-        figure.savefig(picture, format="svg", metadata={"Date": None})
+    figure.savefig(picture, format="svg", metadata={"Date": None})
     text = picture.getvalue().decode()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
