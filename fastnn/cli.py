@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import signals
 from .described import plural
 from .options import Run, parser
-from .recipes import RECIPES, STEP, settle
+from .recipes import MIX, RECIPES, STEP, settle
 from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_other_data, refuse_unfit_data, results, try_folder, try_report
 
 if TYPE_CHECKING:
@@ -400,9 +400,9 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
             refuse_lost_class(options, training, validation)
     normalize = data.Normalize.fit(training)
     augment = _augmentation(options.augment, training.shape)
-    loader = data.Loader(
-        training, options.batch_size, shuffle=True, seed=options.seed, normalize=normalize, augment=augment, device=options.device
-    )
+    mix = [kind(alpha) for kind, alpha in ((data.MixUp, options.mixup), (data.CutMix, options.cutmix)) if alpha is not None]
+    prepared = {"normalize": normalize, "augment": augment, "mix": mix, "device": options.device}
+    loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, **prepared)
     seed(options.seed)
     model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
@@ -448,6 +448,8 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     where = f"{_C.isa()}, {_C.get_num_threads()} threads" if trainer.device == "cpu" else cuda.device_name(trainer.device)
     parameters = sum(p.size for p in trainer.model.parameters())
     augmented = f", augmented by {options.augment}" if options.augment != "none" else ""
+    mixed = " or ".join(f"{name} {alpha:g}" for name in MIX if (alpha := getattr(options, name)) is not None)
+    augmented += f", mixed by {mixed}" if mixed else ""
     photos = f"{sets.origin}; classes {few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"

@@ -115,6 +115,18 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
     positive = kinds.number(float, 5e-324, float("inf"), "a number above 0")
+    add(
+        "--mixup",
+        metavar="ALPHA",
+        type=positive,
+        help="blend samples in pairs, by shares from Beta(ALPHA, ALPHA); usual: 0.2 (default: none)",
+    )
+    add(
+        "--cutmix",
+        metavar="ALPHA",
+        type=positive,
+        help="paste a rectangle of one sample into another; usual: 1; with --mixup each batch draws one",
+    )
     add("--clip-norm", metavar="NORM", type=positive, help="limit of the norm of the gradients (default: none)")
     decay = kinds.number(float, 0, 1, "a decay from 0 to below 1")
     add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")

@@ -157,7 +157,7 @@ def _structs() -> dict[str, str]:
 
 def _cost(entry: dict[str, Any]) -> Cost:
     scope, struct, calls = scope_of(entry["scope"]), _structs()[entry["row"]], entry["calls"]
-    phase = "data" if struct in _DATA else "optimizer" if struct in _OPTIMIZER else scope.phase or "other"
+    phase = "data" if struct in _DATA or scope.phase == "data" else "optimizer" if struct in _OPTIMIZER else scope.phase or "other"
     inside = phase in ("forward", "backward")
     return Cost(
         entry["row"], entry["algorithm"], scope.layer if inside else "", scope.kind if inside else "", phase,

@@ -17,7 +17,7 @@ from .arguments import integer, number, one_of, shown
 from .described import Described
 
 _FLOATS = ("float32", "float64")
-INIT, NET, ORDER, AUGMENTATION = range(4)
+INIT, NET, ORDER, AUGMENTATION, MIX = range(5)
 
 
 class Generator(Described):

@@ -117,6 +117,8 @@ def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:
         raise ValueError(f"--model: {options.model} takes images, {where} has {shape[0]} features: --model {' or '.join(_FOR_FEATURES)}")
     if len(shape) != 3 and options.augment != "none":
         raise ValueError(f"--augment: {options.augment} changes images, {where} has {shape[0]} features; leave it out")
+    if len(shape) != 3 and options.cutmix is not None:
+        raise ValueError(f"--cutmix: a rectangle is cut out of images, {where} has {shape[0]} features; --mixup takes those")
 
 
 def refuse_lost_class(options: argparse.Namespace, training: Dataset, validation: Dataset) -> None:

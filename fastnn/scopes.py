@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import _C
@@ -20,7 +22,7 @@ _MOST = 1 << 16  # borders kept: those of some hundred steps
 class Scope(NamedTuple):
     layer: str  # path below the module that was called first, or that one's class
     kind: str  # class
-    phase: str  # "forward", "backward", or "" outside of modules
+    phase: str  # "forward", "backward", "data" (what a Loader mixes), or "" outside of modules
 
 
 _fresh = itertools.count()
@@ -41,7 +43,7 @@ def scope_of(number: int) -> Scope:
     return _scopes[number]
 
 
-_OUTSIDE = number_of(Scope("", "", ""))
+_OUTSIDE, _DATA = number_of(Scope("", "", "")), number_of(Scope("", "", "data"))
 
 
 class _Here(threading.local):
@@ -88,3 +90,13 @@ def enter_backward(serial: int | None) -> None:
     at = bisect(_here.borders, (serial,)) - 1  # a border has a number of its own
     scope = scope_of(_here.borders[at][1] if at >= 0 else _OUTSIDE)
     return _C.set_scope(number_of(scope._replace(phase="backward")))
+
+
+@contextmanager
+def data() -> Iterator[None]:
+    """Inside the block kernels make a batch, also those that are an optimizer's elsewhere."""
+    _C.set_scope(_DATA)
+    try:
+        yield
+    finally:
+        enter_backward(None)

@@ -25,6 +25,7 @@ from .folds import k_fold, train_validation_test
 from .idx import fashion_mnist, idx, mnist, read_idx
 from .items import ItemDataset
 from .loader import Loader
+from .mix import CutMix, MixUp
 from .normalize import Normalize
 from .recognise import recognise
 from .resize import Resize
@@ -35,12 +36,14 @@ __all__ = [
     "ArrayDataset",
     "Augmentation",
     "ColorJitter",
+    "CutMix",
     "Cutout",
     "Dataset",
     "Flip",
     "ImageFiles",
     "ItemDataset",
     "Loader",
+    "MixUp",
     "Normalize",
     "RandomAffine",
     "RandomCrop",

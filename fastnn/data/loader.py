@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from .augment import Augmentation, frames_of
 from .dataset import Dataset
 from .frames import Frames
 from .items import Samples, as_dataset
+from .mix import Mix, Mixing, mixing_steps
 from .normalize import Normalize
 from .settled import Settled
 
@@ -53,13 +55,15 @@ def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
 
 
 class Loader(Settled):
-    """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them.
+    """Iterating gives one epoch of (images, labels): float32 Tensors on `device`, and int64 Tensors on the CPU, where losses look at them (with
+    `mix` probabilities, float32 (N, classes)).
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A Loader made anew begins at epoch 0, with
     the same order, crops and flips: make one for all epochs, or set `epoch`. A last batch of a single sample
     joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
-    (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. While the caller works on a batch, a thread gathers
+    (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. mix: MixUp(), CutMix(), or several, one of which is
+    drawn for each batch: samples are mixed in pairs, and so are their labels. While the caller works on a batch, a thread gathers
     and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early (a batch later where only
     Python's garbage collector finds that it was left). prefetch=0 with one worker: no thread; a batch is made when it is asked for.
 
@@ -71,7 +75,7 @@ class Loader(Settled):
     All of it is fixed once the Loader is made; `epoch`, the next one's number, may be set.
     """
 
-    _fixed = ("dataset", "batch_size", "shuffle", "seed", "normalize", "augment", "drop_last", "prefetch", "workers", "device")
+    _fixed = ("dataset", "batch_size", "shuffle", "seed", "normalize", "augment", "mix", "drop_last", "prefetch", "workers", "device")
     _checks: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
         "epoch": lambda loader, value: integer("Loader", "epoch", value, 0, 2**32)
     }
@@ -97,6 +101,7 @@ class Loader(Settled):
         seed: int = 0,
         normalize: Normalize | None = None,
         augment: Augmentation | Sequence[Augmentation] = (),
+        mix: Mix | Sequence[Mix] = (),
         drop_last: bool = False,
         prefetch: int = 2,
         workers: int | None = None,
@@ -125,6 +130,7 @@ class Loader(Settled):
         self.augment: tuple[Augmentation, ...] = steps
         if self.augment and len(self.dataset.shape) != 3:
             raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
+        self.mix, self._classes = mixing_steps(mix, self.dataset)
         self.workers = workers or self.dataset.workers
         self.drop_last, self.device = drop_last, devices.resolve(device)
         self.prefetch = max(self.workers, prefetch) if prefetch or self.workers > 1 else 0
@@ -151,7 +157,7 @@ class Loader(Settled):
         return len(self.bounds()) - 1
 
     def __repr__(self) -> str:
-        settings = {"shuffle": self.shuffle, "seed": self.seed, "normalize": self.normalize, "augment": self.augment, "device": self.device}
+        settings = {name: getattr(self, name) for name in ("shuffle", "seed", "normalize", "augment", "mix", "device")}
         given = {name: value for name, value in settings.items() if value and value != "cpu"}
         return described(self, f"{plural(len(self), 'batch')} of {self.batch_size} of {self.dataset!r}", **given)
 
@@ -171,6 +177,11 @@ class Loader(Settled):
         height, width = self.dataset.shape[1:]
         return frames_of(self.augment, self.seed, epoch, len(self.dataset), (height, width))
 
+    def mixing(self, epoch: int) -> Mixing | None:
+        """How `epoch` mixes the samples of each batch; None without `mix`."""
+        integer("Loader.mixing", "epoch", epoch, 0, 2**32)
+        return Mixing(self.mix, self.seed, epoch, len(self.dataset), self._classes) if self.mix else None
+
     def __iter__(self) -> Batches:
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
@@ -180,30 +191,32 @@ class Loader(Settled):
         from .pool import Pool
 
         integer("Loader.batches", "first", first, 0)
-        order, bounds, frames = self.order(epoch), self.bounds(), self.frames(epoch)
+        order, bounds, frames, mixing = self.order(epoch), self.bounds(), self.frames(epoch), self.mixing(epoch)
+        made = self.batch if mixing is None else partial(self.batch, mixing=mixing)  # that of a subclass may know of none
         parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
         if not self.prefetch:
             for part in parts:
-                yield self.batch(part, frames)
+                yield made(part, frames)
             return
         collector.watch()
         pool, process = Pool(self.workers, thread_name_prefix="fastnn-loader"), os.getpid()
         try:
-            ahead = deque(pool.submit(self.batch, part, frames) for part in parts[: self.prefetch])
+            ahead = deque(pool.submit(made, part, frames) for part in parts[: self.prefetch])
             for place, part in enumerate(parts):
                 if os.getpid() != process:  # forked since: the threads, and the batches they were at, are the parent's
-                    yield self.batch(part, frames)
+                    yield made(part, frames)
                     continue
                 ready = ahead.popleft()
                 if place + self.prefetch < len(parts):
-                    ahead.append(pool.submit(self.batch, parts[place + self.prefetch], frames))
+                    ahead.append(pool.submit(made, parts[place + self.prefetch], frames))
                 yield _handed_over(ready.result())
         finally:
             if os.getpid() == process:
                 pool.shutdown(wait=not collector.collects(), cancel_futures=True)
 
-    def batch(self, positions: np.ndarray, frames: Frames | None = None) -> tuple[Tensor, Tensor]:
-        """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them."""
+    def batch(self, positions: np.ndarray, frames: Frames | None = None, mixing: Mixing | None = None) -> tuple[Tensor, Tensor]:
+        """The samples at these positions of the data set, as a batch; with frames(epoch), as that epoch shows them, with mixing(epoch), as it mixes
+        them."""
         positions = array("Loader.batch", "positions", positions)
         if positions.ndim != 1 or positions.dtype.kind not in "iu":
             raise TypeError(f"Loader.batch: positions must be several integers, got shape {positions.shape} of {positions.dtype}")
@@ -213,4 +226,6 @@ class Loader(Settled):
             raise IndexError(f"Loader.batch: positions go {there}, the data set has {len(self.dataset)} samples, counted from 0")
         shown = None if frames is None else frames.take(positions)
         images, labels = self.dataset.batch(positions, self._scale, self._shift, self.device, shown)
+        if mixing is not None:
+            images, labels = mixing.mixed(images, labels, positions)
         return Tensor(images), Tensor(_C.from_numpy(labels))

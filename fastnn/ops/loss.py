@@ -198,8 +198,10 @@ def _soft(logits: Tensor, labels: Any, weight: Array | None, ignore_index: int, 
         raise ValueError(f"cross_entropy: ignore_index {ignore_index} means nothing where the labels are probabilities; leave it out")
     target = _probabilities(labels, logits)
     if target.shape != logits.shape:
+        fewer = target.ndim == logits.ndim == 2 and target.shape[0] == logits.shape[0] and target.shape[1] < logits.shape[1]
+        mixed = f"; data.MixUp(num_classes={logits.shape[1]}) makes those of mixed batches so" if fewer else ""
         raise ValueError(
-            f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits"
+            f"cross_entropy: labels have shape {target.shape}, logits {logits.shape}; probabilities need the shape of the logits{mixed}"
         )
     (logits, shape), (target, _) = (rows_of("cross_entropy", "logits", x, maps=True) for x in (logits, target))
     expected = logits.shape[1:]

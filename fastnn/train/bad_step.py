@@ -53,7 +53,8 @@ def explained(trainer: Trainer, loader: Loader | None, parts: Sequence[Part], er
     trainer.optimizer.zero_grad()
     samples = _positions(loader, trainer, len(parts))
     found = watch.found
-    told = _told(found, samples, loader) if found is not None else "every value is finite: the step does not repeat itself"
+    partner = _partner(trainer, loader, parts, found, samples)
+    told = _told(found, samples, loader, partner) if found is not None else "every value is finite: the step does not repeat itself"
     # again: while a replayed step runs, the optimizer's counts are those after it
     message = why_diverged(trainer, error.loss) if error.loss is not None else str(error)
     file, kept = _written(trainer, parts, watch, samples, message)
@@ -150,7 +151,7 @@ def _positions(loader: Loader | None, trainer: Trainer, batches: int) -> np.ndar
     return loader.order(trainer.epoch)[bounds[first] : bounds[last]]
 
 
-def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> str:
+def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None, partner: str) -> str:
     if found.sample is None or samples is None or loader is None or found.sample >= len(samples):
         return str(found)
     position = int(samples[found.sample])
@@ -161,7 +162,23 @@ def _told(found: Finding, samples: np.ndarray | None, loader: Loader | None) -> 
         return f"{found}, as in all {found.samples} samples of the batch"
     others = f" and {found.bad - 1} more of the batch" if found.bad > 1 else ""
     part = f" (number {row} of the set that it is a part of)" if rows is not None and row != position else ""
-    return f"{found}, in sample {position} of the training set{part}{file}{others}"
+    return f"{found}, in sample {position} of the training set{part}{file}{partner}{others}"
+
+
+def _partner(trainer: Trainer, loader: Loader | None, parts: Sequence[Part], found: Finding | None, samples: np.ndarray | None) -> str:
+    """What else may be to blame: with a Loader's `mix` each sample has something of another one."""
+    mixing = None if loader is None else loader.mixing(trainer.epoch)
+    if mixing is None or samples is None or found is None or found.sample is None:
+        return ""
+    first = 0
+    for x, *_ in parts:
+        own = samples[first : first + x.shape[0]]
+        if first <= found.sample < first + len(own):
+            mixture = mixing.of(own, x.shape[1:])
+            other = int(own[mixture.partners[found.sample - first]])
+            return f", mixed with sample {other}" if mixture.share < 1 and other != samples[found.sample] else ""
+        first += len(own)
+    return ""
 
 
 # --- the file

@@ -148,7 +148,7 @@ def evaluate(
     """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. A loss that is a
     sum (reduction="sum") is divided by the samples; the penalty is added to that whole. For a report `counts` is told every batch.
 
-    ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments, and for
+    ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments or mixes, and for
     data whose classes are called otherwise than the model's.
     """
     what = "evaluate" if counts is None else "report"
@@ -266,6 +266,8 @@ def refuse_other_samples(what: str, loader: Loader, normalize: Normalize | None,
         raise ValueError(f"{what}: the loader has normalize={loader.normalize}, the model {normalize}; give both the same, {_INSTEAD}")
     if loader.augment:
         raise ValueError(f"{what}: the loader has augment={loader.augment}, which changes the samples; leave it out, {_INSTEAD}")
+    if loader.mix:
+        raise ValueError(f"{what}: the loader has mix={loader.mix}, which mixes the samples; leave it out, {_INSTEAD}")
 
 
 def refuse_other_names(what: str, dataset: Dataset, whose: str, classes: Sequence[str] | None) -> None:

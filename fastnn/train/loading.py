@@ -13,12 +13,15 @@ from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
 from ..described import plural
+from ..nn import MulticlassSVMLoss, MultiMarginLoss, NLLLoss
 from ..tensor import Tensor
 from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
 from .raw import remember, warn_of_raw_training
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+_OF_CLASS_NUMBERS = (MulticlassSVMLoss, MultiMarginLoss, NLLLoss)
 
 
 def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loader:
@@ -35,6 +38,12 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loa
         if not same_normalize(loader.normalize, trainer.normalize):
             raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
         warn_of_raw_training(loader, trainer.model)
+        if loader.mix and isinstance(trainer.loss, _OF_CLASS_NUMBERS):
+            name = type(trainer.loss).__name__
+            raise ValueError(
+                f"fit: the loader has mix={loader.mix}, which makes probabilities of labels; {name} takes class numbers: give the Trainer "
+                "nn.CrossEntropyLoss(), or the loader no mix"
+            )
     else:
         dataset = as_dataset(data, "fit: train", loader=True)
         if trainer.normalize is None and len(dataset):

@@ -27,7 +27,7 @@ names_of_fit = told(
         "validation_split": "rest, part = data.split(dataset, 0.1) makes two sets, and fit(rest, epochs, part) takes both",
         **dict.fromkeys(("verbose", "verbosity"), "progress=False prints nothing"),
         **dict.fromkeys(
-            ("shuffle", "workers", "augment", "seed"), "a data.Loader of your own has it; of a data set fit shuffles the samples"
+            ("shuffle", "workers", "augment", "mix", "seed"), "a data.Loader of your own has it; of a data set fit shuffles the samples"
         ),
         **dict.fromkeys(("initial_epoch", "ckpt_path"), "resume=path goes on from a checkpoint"),
         **dict.fromkeys(("n_epochs", "num_epochs", "max_epochs", "max_iter"), "it is epochs"),

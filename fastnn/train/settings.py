@@ -77,5 +77,5 @@ class Settings(Settled):
         **{
             name: f"give {name}=... to fit(...)" for name in ("callbacks", "batch_size", "validation", "replay", "progress", "restore_best")
         },
-        **dict.fromkeys(("augment", "shuffle", "workers"), "give it to the data.Loader that fit trains on"),
+        **dict.fromkeys(("augment", "mix", "shuffle", "workers"), "give it to the data.Loader that fit trains on"),
     }

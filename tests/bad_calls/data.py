@@ -40,6 +40,10 @@ def augmented(make: Callable[..., Any]) -> Callable[..., Any]:
     return lambda **arguments: drained(dataset=bytes_set(), batch_size=5, augment=make(**arguments))
 
 
+def mixed(make: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda **arguments: drained(dataset=bytes_set(), batch_size=5, mix=make(**arguments))
+
+
 class Items:
     classes = ("a", "b", "c")
 
@@ -124,6 +128,7 @@ def subjects() -> list[Subject]:
     loader: Good = {
         "dataset": bytes_set,
         "augment": data.Flip,
+        "mix": data.MixUp,
         "normalize": lambda: data.Normalize([100.0], [50.0]),
         **constants(batch_size=5, shuffle=True, seed=3, drop_last=True, prefetch=2, workers=1, device="cpu"),
     }
@@ -141,6 +146,7 @@ def subjects() -> list[Subject]:
         Subject("Loader.batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1)),
         Subject("Loader.order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
         Subject("Loader.frames", lambda epoch: data.Loader(bytes_set(), 5, augment=data.Flip()).frames(epoch), constants(epoch=0)),
+        Subject("Loader.mixing", lambda epoch: data.Loader(bytes_set(), 5, mix=data.MixUp()).mixing(epoch), constants(epoch=0)),
         Subject("Loader.batch", lambda positions: data.Loader(rows_set(), 5).batch(positions), {"positions": lambda: np.arange(3)}, ("ArrayDataset",)),
         Subject("Resize.decode", lambda **a: data.Resize(4, channels=3).decode(**a), {"data": picture, **constants(name="a.png")}, ("a.png", "image")),
         Subject("ImageFiles.__getitem__", lambda i: stored()[i], constants(i=0)),
@@ -158,6 +164,8 @@ def subjects() -> list[Subject]:
         Subject("RandomErasing", augmented(data.RandomErasing), constants(p=0.5, scale=(0.02, 0.3), ratio=(0.3, 3.3), value=0.0), ("augment",)),
         Subject("Cutout", augmented(data.Cutout), constants(size=2, value=0.0), ("augment",)),
         Subject("Flip", augmented(data.Flip), constants(p=0.5, alternating=True)),
+        Subject("MixUp", mixed(data.MixUp), constants(alpha=0.2, p=0.5, num_classes=4)),
+        Subject("CutMix", mixed(data.CutMix), constants(alpha=1.0, p=0.5, num_classes=4)),
         Subject("Shift", augmented(data.Shift), {**constants(down=1, right=-1), **border}, ("augment",)),
         Subject("Resize", data.Resize, constants(size=(3, 4), channels=1, highest=16, filter="bilinear")),
         Subject("ImageFiles", data.ImageFiles, {"resize": lambda: data.Resize(4), **constants(paths=["a.png", "b.png"], labels=[0, 1], classes=("a", "b"))}),
@@ -175,7 +183,9 @@ def subjects() -> list[Subject]:
 PLAIN = {
     "Augmentation": "abstract",
     "Dataset": "abstract",
+    "Mix": "abstract",
     "Loader.batch.frames": "made by Loader.frames",
+    "Loader.batch.mixing": "made by Loader.mixing",
     "Dataset.batch": "called by the Loader",
     "Dataset.raw": "called by the Loader",
     "ArrayDataset.gather": "called by the Loader",
