@@ -232,7 +232,28 @@ class Ignored(ArrayDataset):
         return images, np.where(positions == 3, -100, labels)
 
 
+class Rows(ArrayDataset):
+    """A target of another kind for each sample."""
+
+    def batch(self, positions: np.ndarray, *rest: Any, **more: Any) -> Any:
+        images, labels = super().batch(positions, *rest, **more)
+        return images, labels[:, None] / 2
+
+
+def test_rectangles_are_those_of_the_finished_image() -> None:
+    loader = Loader(noise(), 10, mix=CutMix(), augment=data.RandomCrop(size=(3, 5)))
+    plain, mixing = Loader(noise(), 10, augment=data.RandomCrop(size=(3, 5))), loader.mixing(0)
+    assert mixing is not None
+    for b, ((x, labels), (mixed, _)) in enumerate(zip(plain, loader)):
+        mixture = mixing.of(np.arange(10 * b, 10 * b + 10), (3, 3, 5))
+        assert (mixed.numpy() == mixed_by_numpy(x.numpy(), labels.numpy(), mixture, 10)[0]).all()
+
+
 @pytest.mark.parametrize("make, words", [
+    (lambda: Loader(noise(), 5, mixup=0.2), "there is no argument 'mixup'; it is mix="),  # type: ignore[call-arg]
+    (lambda: list(Loader(Rows(noise().images, noise().labels), 50, mix=MixUp())), r"of shape \(50,\); the data set gives shape \(50, 1\) of float64"),
+    (lambda: trainer(mix=MixUp()), "Trainer: there is no argument 'mix'; give it to the data.Loader that fit trains on"),
+    (lambda: trainer().fit(blobs(9), 1, mix=MixUp()), "there is no argument 'mix'; a data.Loader of your own has it"),
     (lambda: MixUp(0.0), "MixUp: alpha must be positive, got 0.0"),
     (lambda: CutMix(math.nan), "CutMix: alpha must be a finite number, got nan"),
     (lambda: MixUp(True), "MixUp: alpha must be a number, got True"),

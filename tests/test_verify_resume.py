@@ -22,23 +22,11 @@ from fastnn import _C, files, verify_resume
 from fastnn.cli import main
 
 QUICK = ["verify-resume", "digits", "--model", "mlp", "--epochs", "2", "--threads", "1"]
-EVERYTHING = ["--ema", "0.9", "--accumulate", "2", "--clip-norm", "1", "--schedule", "plateau", "--augment", "flip", "--mixup", "0.4"]
+MIXED = ["--mixup", "0.4", "--cutmix", "1"]
+EVERYTHING = [*MIXED, "--ema", "0.9", "--accumulate", "2", "--clip-norm", "1", "--schedule", "plateau", "--augment", "flip"]
 WAYS: dict[str, list[str]] = {
     "everything": [*EVERYTHING, "--samples", "300"],
-    "replayed": [
-        "--augment",
-        "crop-flip",
-        "--mixup",
-        "0.2",
-        "--cutmix",
-        "1",
-        "--schedule",
-        "one-cycle",
-        "--optimizer",
-        "muon",
-        "--samples",
-        "300",
-    ],
+    "replayed": [*MIXED, "--augment", "crop-flip", "--schedule", "one-cycle", "--optimizer", "muon", "--samples", "300"],
 }
 if _C.isa() in _C.isas("bfloat16"):
     eager = ["--replay", "off", "--samples", "300", "--batch-size", "32"]

@@ -84,6 +84,7 @@ class Loader(Settled):
         {
             **dict.fromkeys(("num_workers", "n_jobs"), "it is workers, threads of this process"),
             **dict.fromkeys(("transform", "transforms"), "it is augment, and normalize"),
+            **dict.fromkeys(("mixup", "cutmix"), "it is mix=[data.MixUp(0.2), data.CutMix(1.0)]"),
             **dict.fromkeys(
                 ("collate_fn", "sampler", "batch_sampler"), "an object with __len__ and __getitem__ may give samples as it likes"
             ),

@@ -124,6 +124,7 @@ class Mixing:
 
     def mixed(self, images: _C.Array, labels: np.ndarray, positions: np.ndarray) -> tuple[_C.Array, np.ndarray]:
         """The images of a batch mixed (they may be written to), and probabilities (n, classes) for their labels."""
+        labels = np.asarray(labels)
         self._check(labels, positions)
         mixture = self.of(positions, images.shape[1:])
         probabilities, rows = np.zeros((len(labels), self.classes), np.float32), np.arange(len(labels))
@@ -135,6 +136,11 @@ class Mixing:
             return (_blended if mixture.box is None else _pasted)(images, mixture), probabilities
 
     def _check(self, labels: np.ndarray, positions: np.ndarray) -> None:
+        if labels.shape != positions.shape or labels.dtype.kind not in "iu":
+            got = f"shape {labels.shape} of {labels.dtype}"
+            raise TypeError(
+                f"Loader: mix takes a class number for each sample, integers of shape {positions.shape}; the data set gives {got}"
+            )
         if not len(labels) or 0 <= labels.min() <= labels.max() < self.classes:
             return
         at = int(np.flatnonzero((labels < 0) | (labels >= self.classes))[0])

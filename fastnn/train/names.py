@@ -53,6 +53,7 @@ names_of_trainer = told(
         **dict.fromkeys(("epochs", "batch_size", "callbacks", "validation"), "give it to fit"),
         **dict.fromkeys(("max_epochs", "num_epochs"), "give fit its epochs"),
         **dict.fromkeys(("criterion", "loss_fn"), "it is loss"),
+        **dict.fromkeys(("augment", "mix"), "give it to the data.Loader that fit trains on"),
         "weight_decay": "it is the optimizer's",
     },
     several="all behind loss are given by name",
