@@ -48,8 +48,8 @@ class Mixture(NamedTuple):
 
 
 class Mix(Described, ABC):
-    """How the samples of a batch are mixed, with one number lam ~ Beta(alpha, alpha) for all of them, as in the papers' programs, in torchvision and in
-    timm: the values of alpha that are published were found with it."""
+    """How the samples of a batch are mixed, with one number lam ~ Beta(alpha, alpha) for all of them, as in the papers' programs, in torchvision
+    and in timm: the values of alpha that are published were found with it."""
 
     def __init__(self, alpha: float, p: float, num_classes: int | None) -> None:
         name = type(self).__name__
