@@ -86,7 +86,8 @@ _HERE: dict[str, dict[str, str]] = {
     "data": {
         **dict.fromkeys(("random_split", "train_test_split"), "data.split(dataset, fraction)"),
         **dict.fromkeys(("transforms", "Compose"), "data.Loader(..., normalize=..., augment=[data.Flip(), data.RandomCrop(4)])"),
-        "CenterCrop": "data.Resize(size), which cuts out the centre",
+        "FiveCrop": "train.five_crops(size), views for train.average_views",
+        "TenCrop": "train.ten_crops(size), views for train.average_views",
         "DataLoader": "data.Loader(dataset, batch_size, shuffle=True)",
         "ImageFolder": "data.image_folder(path)",
         "FashionMNIST": "data.fashion_mnist(path)",

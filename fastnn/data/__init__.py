@@ -17,6 +17,7 @@ from ..elsewhere import absent
 from .augment import Augmentation, Flip, RandomCrop, Shift
 from .cifar import cifar10, cifar100
 from .colour import ColorJitter, RandomGrayscale
+from .crops import CenterCrop, CornerCrop, Crop
 from .dataset import ArrayDataset, Dataset, arrays, split
 from .digits import digits
 from .erase import Cutout, RandomErasing
@@ -30,13 +31,16 @@ from .normalize import Normalize
 from .recognise import recognise
 from .resize import Resize
 from .synthetic import blobs, spirals, stripes
-from .warp import RandomAffine, RandomResizedCrop, RandomRotation
+from .warp import RandomAffine, RandomResizedCrop, RandomRotation, Scale
 
 __all__ = [
     "ArrayDataset",
     "Augmentation",
+    "CenterCrop",
     "ColorJitter",
     "CutMix",
+    "CornerCrop",
+    "Crop",
     "Cutout",
     "Dataset",
     "Flip",
@@ -52,6 +56,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomRotation",
     "Resize",
+    "Scale",
     "Sets",
     "Shift",
     "arrays",

@@ -92,12 +92,35 @@ class RandomResizedCrop(Augmentation):
         middle_h, middle_w = _middle(frames.size, self.ratio)
         top = np.where(found, draws.below(height - h + 1, 2 * TRIES), (height - middle_h) // 2)
         left = np.where(found, draws.below(width - w + 1, 2 * TRIES + 1), (width - middle_w) // 2)
-        h, w = np.where(found, h, middle_h), np.where(found, w, middle_w)
-        inverse = np.zeros((draws.count, 2, 3))
-        inverse[:, 0, 0], inverse[:, 1, 1] = h / self.size[0], w / self.size[1]
-        inverse[:, 0, 2], inverse[:, 1, 2] = top + 0.5 * h / self.size[0] - 0.5, left + 0.5 * w / self.size[1] - 0.5
-        frames.warp(inverse, self.size)
-        frames.unasked = "edge", 0.0
+        _resize(frames, top, left, np.where(found, h, middle_h), np.where(found, w, middle_w), self.size)
+
+
+class Scale(Augmentation):
+    """Every image resized: the shorter side to `size` pixels and the other one in proportion, rounded down as torchvision does, or to
+    (height, width). Not random: for views at test time; a crop may follow.
+
+    The bilinear mean of four pixels, half-pixel centres: torch.nn.functional.interpolate(mode="bilinear", align_corners=False); beyond the image lie
+    its outermost pixels, unless another step asks for a border. What RandomResizedCrop says of images that become much smaller holds here.
+    """
+
+    def __init__(self, size: int | Size) -> None:
+        sides = checked_sides("Scale", size)
+        self.size: int | Size = sides if isinstance(size, (tuple, list)) else sides[0]
+
+    def place(self, frames: Frames, draws: Draws) -> None:
+        height, width = frames.size
+        shorter = min(height, width)
+        size = self.size if isinstance(self.size, tuple) else (self.size * height // shorter, self.size * width // shorter)
+        _resize(frames, 0, 0, height, width, size)
+
+
+def _resize(frames: Frames, top: Any, left: Any, height: Any, width: Any, size: Size) -> None:
+    """From now on the windows of that height and width, one for all or one each, are shown in `size`."""
+    inverse = np.zeros((len(frames.map), 2, 3))
+    inverse[:, 0, 0], inverse[:, 1, 1] = height / size[0], width / size[1]
+    inverse[:, 0, 2], inverse[:, 1, 2] = top + 0.5 * height / size[0] - 0.5, left + 0.5 * width / size[1] - 0.5
+    frames.warp(inverse, size)
+    frames.unasked = "edge", 0.0
 
 
 def rectangles(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..elsewhere import absent
 from .activation_table import ActivationStatistics, LayerActivations
 from .activations import activation_statistics
+from .averaged import average_views
 from .bad_step import reproduce
 from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
@@ -28,7 +29,7 @@ from .report import report_html
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 from .update_ratios import UpdateRatios
-from .views import View, average_views, six_views
+from .views import View, five_crops, multi_scale, six_views, ten_crops
 from .weights import show_weights, weight_images
 from .why_slow import WhySlow
 
@@ -59,10 +60,14 @@ __all__ = [
     "find_rate",
     "load_model",
     "report_html",
+    "five_crops",
+    "load_model",
+    "multi_scale",
     "reproduce",
     "save_model",
     "show_weights",
     "six_views",
+    "ten_crops",
     "top5_accuracy",
     "top_k",
     "weight_images",

@@ -40,6 +40,7 @@ from .metrics import Metric, by_name
 from .per_class import ClassReport, reported
 from .precision import Forward
 from .raw import remember, warn_of_lost
+from .views import View
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -105,12 +106,13 @@ class Trained:
         parts = (CrossEntropyLoss() if loss is None else loss, metrics, self.normalize)
         return evaluation.evaluate(self._forward, data, *parts, classes=self.classes, counts=counts)
 
-    def predict(self, data: Any) -> np.ndarray:
+    def predict(self, data: Any, *, views: Sequence[View] | None = None) -> np.ndarray:
         """Probabilities (N, classes) for an image file or a Pillow image, a list of them, a data set or an array of raw images.
 
-        Files go through `resize`. Raises ValueError naming the file that is no image, OSError for one that cannot be read.
+        Files go through `resize`. views: of each image, over which probabilities are averaged, as in Trainer.predict. Raises ValueError naming the
+        file that is no image, OSError for one that cannot be read.
         """
-        return evaluation.predict(self._forward, data, self.normalize, self.resize)
+        return evaluation.predict(self._forward, data, self.normalize, self.resize, views)
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""

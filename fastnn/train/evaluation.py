@@ -25,6 +25,7 @@ from .confusion import Counts
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
+from .views import View, checked_views, mean_over
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -182,18 +183,26 @@ def of_trainer(trainer: Trainer, data: Data, counts: Counts | None = None) -> di
     return result
 
 
-def predict(forward: Forward, data: Any, normalize: Normalize | None, resize: Resize | None) -> np.ndarray:
-    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, image files, or a Tensor (given to the model as it is).
+def predict(
+    forward: Forward, data: Any, normalize: Normalize | None, resize: Resize | None, views: Sequence[View] | None = None
+) -> np.ndarray:
+    """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, image files, or a Tensor (given to the model as it is);
+    with views the means of the views' probabilities.
 
     Row i is sample i: ValueError for a Loader that shuffles or drops samples, and for what `evaluate` refuses. ValueError for a model with
     one output, whose softmax is 1 whatever it is.
     """
+    several = [(1.0, ())] if views is None else checked_views("predict", views)
+    if views is not None and isinstance(data, Tensor):
+        raise TypeError(
+            "predict: views are of images in a data set or an array; a Tensor goes to the model as it is: give x.numpy(), not normalised"
+        )
     if files := _image_files(data):
         data = _decoded(files, resize)
     with _draws_put_back(), mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
-            probabilities = _softmax(run(data).numpy())
+            probabilities = softmax("predict", run(data).numpy())
             warn_of_raw(data, normalize)
             return probabilities
         if not isinstance(data, (Dataset, Loader)):
@@ -207,11 +216,9 @@ def predict(forward: Forward, data: Any, normalize: Normalize | None, resize: Re
                     raise TypeError("predict: data must be an array of images, got words; a list of them is read as the names of files")
                 data = _as_samples(images, normalize)
         loader = _loader("predict", data, normalize, device_of(forward.model))
-        with closing(loader.batches(0)) as batches:
-            logits = [run(x).numpy() for x, _ in batches]
-    if not logits:
-        raise ValueError("predict: there are no images")
-    probabilities = _softmax(np.concatenate(logits))
+        if not len(loader):
+            raise ValueError("predict: there are no images")
+        probabilities = mean_over("predict", several, loader, forward.model, run, partial(softmax, "predict"))
     warn_of_unfitted("predict", data, loader, forward.model)
     return probabilities
 
@@ -283,11 +290,12 @@ def same_normalize(a: Normalize | None, b: Normalize | None) -> bool:
     return (a and a.state()) == (b and b.state())
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(what: str, logits: np.ndarray) -> np.ndarray:
+    """Probabilities of a model's outputs, in float32."""
     if logits.ndim < 2 or logits.shape[1] == 1:
         own = "or take ops.sigmoid(model(x)) yourself"
-        raise ValueError(f"predict: the model gives shape {logits.shape}, and softmax of one number is always 1; {TWO_OUTPUTS}, {own}")
-    warn_of_probabilities("predict", logits)
+        raise ValueError(f"{what}: the model gives shape {logits.shape}, and softmax of one number is always 1; {TWO_OUTPUTS}, {own}")
+    warn_of_probabilities(what, logits)
     e = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     probabilities: np.ndarray = (e / e.sum(1, keepdims=True)).astype(np.float32)
     return probabilities

@@ -34,6 +34,7 @@ from .put_back import told
 from .replays import Replays
 from .settings import Settings
 from .stepping import Stepping, alone, average_of, checked_batch, checked_fit, checked_loss, checked_parts
+from .views import View
 
 
 class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(..., resume=path) goes on; save_model(path) keeps the model"):
@@ -240,10 +241,11 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         """Confusion matrix, precision, recall and F1 of each class over what `evaluate` takes, by the same pass: see train.ClassReport."""
         return reported(lambda counts: evaluation.of_trainer(self, data, counts), self.classes)
 
-    def predict(self, data: Any) -> np.ndarray:
-        """Probabilities (N, classes) for a data set, a Loader, raw images or image files (by `resize`); a Tensor goes to the model as it is."""
+    def predict(self, data: Any, *, views: Sequence[View] | None = None) -> np.ndarray:
+        """Probabilities (N, classes) for a data set, a Loader, raw images or image files (by `resize`); a Tensor goes to the model as it is.
+        views: of each image, over which probabilities are averaged, such as train.ten_crops(size) or train.six_views(); see average_views."""
         with self.stepping.averaged():
-            return evaluation.predict(self.forward, data, self.normalize, self.resize)
+            return evaluation.predict(self.forward, data, self.normalize, self.resize, views)
 
     # --- files
 

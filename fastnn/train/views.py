@@ -1,23 +1,24 @@
-"""Test-time augmentation: a prediction as the weighted mean over several views of each image."""
+"""Views of each image for test-time augmentation: what a prediction is averaged over, and the average."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from ..arguments import instance, integer, items, number, shown
-from ..data import Augmentation, Flip, Loader, Normalize, Shift
-from ..data.items import as_dataset
+from ..arguments import integer, items, number, shown
+from ..data import Augmentation, CenterCrop, CornerCrop, Flip, Loader, Scale, Shift
+from ..data.augment import checked_sides
+from ..data.crops import CORNERS
+from ..data.frames import Size
 from ..nn import Module
-from ..tensor import Tensor, no_grad
-from . import evaluation
-from .precision import Forward, checked_precision
-from .raw import warn_of_other_views
+from ..tensor import Tensor
 
 View = tuple[float, Sequence[Augmentation]]  # the weight, and what is done to every image
+
+_WANTED = "[(weight, [augmentation, ...]), ...]"
 
 
 def six_views(shift: int = 1, padding_mode: str = "reflect") -> list[View]:
@@ -25,45 +26,83 @@ def six_views(shift: int = 1, padding_mode: str = "reflect") -> list[View]:
     each weight goes to the mirror image."""
     shift = integer("six_views", "shift", shift, 0, 2**31)
     places = [(0.5, 0), (0.25, -shift), (0.25, shift)]
-    shifts: list[tuple[float, list[Augmentation]]] = [(w, [Shift(by, by, padding_mode=padding_mode)] if by else []) for w, by in places]
-    return [(weight / 2, [*steps, *mirror]) for weight, steps in shifts for mirror in ([], [Flip(1.0)])]
+    shifts: list[View] = [(w, [Shift(by, by, padding_mode=padding_mode)] if by else []) for w, by in places]
+    return _and_mirrored(shifts)
 
 
-def average_views(
-    model: Module,
-    dataset: Any,
-    views: Sequence[View],
-    normalize: Normalize | None = None,
-    *,
-    batch_size: int = 256,
-    precision: str = "float32",
-) -> np.ndarray:
-    """Logits (N, classes) of a data set in evaluation mode, each the mean over the views weighted by their weights; on the model's device.
+def five_crops(size: int | Size) -> list[View]:
+    """The four corners and the centre of each image, in windows of `size` ((height, width), or one number for both), weight 0.2 each
+    (torchvision's FiveCrop). ValueError, when they are taken, where images are smaller."""
+    size = checked_sides("five_crops", size)
+    return [(0.2, [step]) for step in (*(CornerCrop(corner, size) for corner in CORNERS), CenterCrop(size))]
 
-    Views: [(weight, [augmentation, ...]), ...]; only steps that are not random make sense (Shift, Flip(1.0)). precision: "float32", or "bf16"
-    as the Trainer has it. Warns where `normalize` is not that of the model's training. ValueError without views, when their weights do not sum
-    to something positive, or where bf16 would be slower.
+
+def ten_crops(size: int | Size) -> list[View]:
+    """The five crops and their mirror images, weight 0.1 each (Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional
+    neural networks", 2012, section 4.1: windows of 224 of images of 256). Errors are those of five_crops."""
+    return _and_mirrored(five_crops(checked_sides("ten_crops", size)))
+
+
+def multi_scale(scales: Sequence[int] = (224, 256, 384, 480, 640), size: int | Size | None = 224) -> list[View]:
+    """The ten crops of `size` of the image at each scale, the shorter side being that many pixels (data.Scale): 50 views of equal weight, unless
+    told. Scales: He et al., "Deep residual learning", 2015; ten crops, several scales: Simonyan, Zisserman, 2014, section 3.2.
+
+    size=None: the whole image at each scale and its mirror image, for a model that takes any size (global average pooling in front of its Linear).
+    Scaling is bilinear and does not make detail: store images at about the largest scale. ValueError without scales, and for one below `size`.
     """
-    instance("average_views", "model", model, Module, "a Module"), integer("average_views", "batch_size", batch_size, 1)
-    views = items("average_views", "views", views, "[(weight, [augmentation, ...]), ...]")
-    for view in views:
+    wanted = "several numbers of pixels"
+    sides = [integer("multi_scale", "scales", side, 1, 2**31) for side in items("multi_scale", "scales", scales, wanted)]
+    if not sides:
+        raise ValueError("multi_scale: scales must be several numbers of pixels, got none")
+    window = None if size is None else checked_sides("multi_scale", size)
+    if window and min(sides) < min(window):
+        raise ValueError(f"multi_scale: scales must be at least size, {window}: a shorter side of {min(sides)} has no room for it")
+    crops = ten_crops(window) if window else _and_mirrored([(1.0, [])])
+    return [(weight / len(sides), [Scale(side), *steps]) for side in sides for weight, steps in crops]
+
+
+def _and_mirrored(views: Sequence[View]) -> list[View]:
+    """Half of each weight goes to the mirror image."""
+    return [(weight / 2, [*steps, *mirror]) for weight, steps in views for mirror in ([], [Flip(1.0)])]
+
+
+def checked_views(what: str, views: Any) -> list[View]:
+    """Weights that add up to 1, each with the steps of its view."""
+    given = items(what, "views", views, _WANTED)
+    for view in given:
         if not isinstance(view, (tuple, list)) or len(view) != 2:
-            raise TypeError(f"average_views: views must be [(weight, [augmentation, ...]), ...], got {shown(view)} among them")
-        number("average_views", "views' weight", view[0], "[0, inf)")
-    total = sum(weight for weight, _ in views)
+            raise TypeError(f"{what}: views must be {_WANTED}, got {shown(view)} among them")
+        number(what, "views' weight", view[0], "[0, inf)")
+    total = sum(weight for weight, _ in given)
     if not total > 0:
-        raise ValueError(f"average_views: the weights of {len(views)} views sum to {total}; expected something positive")
-    if not len(dataset := as_dataset(dataset, "average_views: dataset")):
-        raise ValueError("average_views: the data set is empty; it needs at least one sample")
-    warn_of_other_views(model, normalize)
-    device = evaluation.device_of(model)
-    forward = Forward(model, checked_precision(precision, device, "average_views"))
-    logits: np.ndarray | float = 0.0
-    with evaluation.mode(model, False), no_grad():
-        for weight, steps in views:
-            loader = Loader(dataset, batch_size, normalize=normalize, augment=steps, device=device)
-            with closing(loader.batches(0)) as batches:
-                parts: list[Tensor] = [forward(x) for x, _ in batches]
-            logits = logits + weight / total * np.concatenate([part.numpy() for part in parts]).astype(np.float64)
-    result: np.ndarray = np.asarray(logits, np.float32)
-    return result
+        raise ValueError(f"{what}: the weights of {len(given)} views sum to {total}; expected something positive")
+    return [(weight / total, steps) for weight, steps in given]
+
+
+def mean_over(
+    what: str, views: Sequence[View], loader: Loader, model: Module, run: Callable[[Tensor], Tensor], of: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The mean in float64 of `of(outputs)` over the views (of checked_views) of the loader's samples, as float32. `run` is the model."""
+    mean: np.ndarray | float = 0.0
+    for weight, steps in views:
+        settings = {name: getattr(loader, name) for name in ("normalize", "workers", "device")}
+        view = Loader(loader.dataset, loader.batch_size, augment=steps, **settings) if steps else loader
+        with closing(view.batches(0)) as batches:
+            outputs = [(_run(what, view, model, run, x) if steps else run(x)).numpy() for x, _ in batches]
+        mean = mean + weight * of(np.concatenate(outputs)).astype(np.float64)
+    return np.asarray(mean, np.float32)
+
+
+def _run(what: str, view: Loader, model: Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The model's outputs. One that has no global pooling in front of its Linear takes images of one size."""
+    try:
+        return run(x)
+    except ValueError as error:
+        own = (getattr(model, "architecture", None) or {}).get("input_shape")
+        usual, whose = (tuple(own), "the model was made for") if own else (view.dataset.shape, "the data set has")
+        if x.shape[1:] == usual:
+            raise
+        raise ValueError(
+            f"{what}: views of {x.shape[1:]} do not go through the model ({error}); {whose} {usual}: give views of the size that it was trained on, or "
+            "a model with global average pooling (nn.AdaptiveAvgPool2d(1)) in front of its Linear, which takes any"
+        ) from error

@@ -161,9 +161,10 @@ def subjects() -> list[Subject]:
         "model": images_net,
         "dataset": bytes_set,
         "views": lambda: [(1.0, [data.Flip(1.0)])],
-        **constants(normalize=None, batch_size=5, precision="float32"),
+        **constants(normalize=None, batch_size=5, precision="float32", average="probabilities"),
     }
     report: Good = {"run": trainer, **constants(path="r.html", title="t", input_shape=(5,))}
+    plain: Good = {"views": lambda: [(1.0, [])]}
     pictures: Good = {"weights": lambda: nn.Linear(4, 2), **constants(path="w.png", shape=(1, 2, 2), titles=("a", "b"), columns=2)}
     counted: Good = {
         **{name: lambda: np.array([0, 1, 2, 0]) for name in ("predicted", "labels")},
@@ -184,7 +185,7 @@ def subjects() -> list[Subject]:
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
         Subject("Trainer.fit", fitted, fit, (*inside, "evaluate", "normalize")),
         Subject("Trainer.evaluate", lambda data: trainer().evaluate(data), {"data": rows_set}, inside),
-        Subject("Trainer.predict", lambda data: trainer().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
+        Subject("Trainer.predict", lambda data, **a: trainer().predict(data, **a), {"data": rows_set, **plain}, (*inside, "images", "Flatten")),
         Subject("Trainer.step", a_step, batch, (*inside, "Trainer", "Flatten")),
         Subject("Trainer.save", lambda path: trainer().save(path), constants(path="saved")),
         Subject("EarlyStopping", with_callback(train.EarlyStopping), constants(patience=2, monitor="val_loss", mode="min")),
@@ -204,7 +205,7 @@ def subjects() -> list[Subject]:
         Subject("History.plot", lambda path: history().plot(path), constants(path="h.png")),
         Subject("Trainer.save_model", lambda path: trainer().save_model(path), constants(path="m")),
         Subject("Trained.evaluate", lambda **a: loaded().evaluate(**a), {"data": rows_set, **constants(loss=None, metrics=("accuracy",))}, inside),
-        Subject("Trained.predict", lambda data: loaded().predict(data), {"data": rows_set}, (*inside, "images", "Flatten")),
+        Subject("Trained.predict", lambda data, **a: loaded().predict(data, **a), {"data": rows_set, **plain}, (*inside, "images", "Flatten")),
         Subject("Trained.top", lambda **a: loaded().top(**a), {"probabilities": lambda: np.ones((2, 3)), **constants(k=2)}),
         Subject("History.save", lambda path: history().save(path), constants(path="h")),
         Subject("accuracy", train.accuracy, {"logits": lambda: np.ones((4, 3)), "labels": lambda: np.array([0, 1, 2, 0])}),
@@ -224,6 +225,9 @@ def subjects() -> list[Subject]:
         Subject("ActivationStatistics.__getitem__", lambda name: statistics()[name], constants(name="0"), (), kinds=(KeyError,)),
         Subject("ActivationStatistics.plot", lambda path: statistics().plot(path), constants(path="a.png")),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
+        Subject("five_crops", train.five_crops, constants(size=(3, 4))),
+        Subject("ten_crops", train.ten_crops, constants(size=(3, 4))),
+        Subject("multi_scale", train.multi_scale, constants(scales=[5, 7], size=(3, 4))),
         Subject("average_views", train.average_views, views, inside),
         Subject("weight_images", train.weight_images, {"weights": lambda: nn.Linear(4, 2), **constants(shape=(1, 2, 2))}),
         Subject("show_weights", train.show_weights, pictures, ("weight_images",)),
