@@ -399,7 +399,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
             training, validation = data.split(training, options.val_fraction, options.seed)
             refuse_lost_class(options, training, validation)
     normalize = data.Normalize.fit(training)
-    augment = _augmentation(options.augment, training.shape)
+    augment = _augmentation(options.augment, training)
     mix = [kind(alpha) for kind, alpha in ((data.MixUp, options.mixup), (data.CutMix, options.cutmix)) if alpha is not None]
     prepared = {"normalize": normalize, "augment": augment, "mix": mix, "device": options.device}
     loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, **prepared)
@@ -416,8 +416,10 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
 
 
-def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
-    from .data import ColorJitter, Flip, RandomAffine, RandomCrop, RandomErasing
+def _augmentation(name: str, training: Dataset) -> list[Augmentation]:
+    from .data import ColorJitter, Flip, PCAColor, RandomAffine, RandomCrop, RandomErasing
+
+    shape = training.shape
 
     def crop() -> Augmentation:
         return RandomCrop(max(1, min(shape[1:]) // 8), padding_mode="reflect")
@@ -427,6 +429,8 @@ def _augmentation(name: str, shape: tuple[int, ...]) -> list[Augmentation]:
 
     if name == "colour":
         return [crop(), Flip(), *jitter(0.2)]
+    if name == "pca":
+        return [crop(), Flip(), *([PCAColor.fit(training)] if shape[0] == 3 else [])]
     if name == "strong":
         warp = RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2), padding_mode="reflect")
         return [Flip(), warp, *jitter(0.4), RandomErasing(0.25)]

@@ -86,6 +86,9 @@ _HERE: dict[str, dict[str, str]] = {
     "data": {
         **dict.fromkeys(("random_split", "train_test_split"), "data.split(dataset, fraction)"),
         **dict.fromkeys(("transforms", "Compose"), "data.Loader(..., normalize=..., augment=[data.Flip(), data.RandomCrop(4)])"),
+        **dict.fromkeys(
+            ("PCAColour", "FancyPCA", "Lighting"), "data.PCAColor(std), with ImageNet's colours, or data.PCAColor.fit(training_set)"
+        ),
         "FiveCrop": "train.five_crops(size), views for train.average_views",
         "TenCrop": "train.ten_crops(size), views for train.average_views",
         "DataLoader": "data.Loader(dataset, batch_size, shuffle=True)",

@@ -109,9 +109,10 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--augment",
-        choices=["none", "flip", "crop-flip", "colour", "strong"],
+        choices=["none", "flip", "crop-flip", "colour", "pca", "strong"],
         help="of the training images; default for photos and CIFAR: crop-flip, else none; colour: crop-flip with brightness, contrast and "
-        "saturation within 20 %%; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",
+        "saturation within 20 %%; pca: crop-flip with AlexNet's shifts along the training set's principal colours; strong: flips, rotations, "
+        "shifts, scales, colours within 40 %%, erased rectangles",
     )
     add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
     positive = kinds.number(float, 5e-324, float("inf"), "a number above 0")

@@ -235,6 +235,7 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
         (fastnn.optim, "LambdaLR", "any function of the step, as the lr of an optimizer"),
         (fastnn.optim, "ExponentialLR", "optim.schedules.exponential(lr, factor, unit='epoch'), as the lr of an optimizer"),
         (fastnn.data, "RandomHorizontalFlip", "data.Flip(p)"),
+        (fastnn.data, "FancyPCA", "data.PCAColor(std), with ImageNet's colours, or data.PCAColor.fit(training_set)"),
         (fastnn.data, "TenCrop", "train.ten_crops(size), views for train.average_views"),
         (fastnn.ops, "interpolate", "ops.upsample(x, size)"),
         (fastnn.train, "CSVLogger", 'train.HistoryFile("history.csv"), which writes a row for each epoch'),

@@ -28,6 +28,7 @@ from .items import ItemDataset
 from .loader import Loader
 from .mix import CutMix, MixUp
 from .normalize import Normalize
+from .pca_color import PCAColor
 from .recognise import recognise
 from .resize import Resize
 from .synthetic import blobs, spirals, stripes
@@ -49,6 +50,7 @@ __all__ = [
     "Loader",
     "MixUp",
     "Normalize",
+    "PCAColor",
     "RandomAffine",
     "RandomCrop",
     "RandomErasing",

@@ -54,6 +54,12 @@ class Draws:
         numbers: np.ndarray = low + (high - low) * (self.words(stream) / 2.0**32)
         return numbers
 
+    def normal(self, stream: int = 0) -> np.ndarray:
+        """A standard normal number for each sample, in float64, of this stream and the next (Box, Muller 1958, as Generator.normal)."""
+        u, v = ((self.words(k) + 0.5) / 2.0**32 for k in (stream, stream + 1))
+        numbers: np.ndarray = np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+        return numbers
+
 
 class Frames:
     """What each sample shows of its image.

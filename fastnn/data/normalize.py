@@ -112,12 +112,13 @@ def _float_moments(first: np.ndarray, others: Iterator[np.ndarray], dataset: Dat
         n, total = n + len(_rows(images)), total + _rows(images).sum(0, dtype=np.float64)
     mean = total / n
     if not np.isfinite(mean).all():
-        raise ValueError(f"Normalize.fit: {_first_that_is_no_number(dataset)}; repair or leave out that sample")
+        raise ValueError(f"Normalize.fit: {first_that_is_no_number(dataset)}; repair or leave out that sample")
     variance = sum(np.square(_rows(images) - mean).sum(0) for images in dataset.blocks()) / n
     return list(mean), list(variance)
 
 
-def _first_that_is_no_number(dataset: Dataset) -> str:
+def first_that_is_no_number(dataset: Dataset) -> str:
+    """Where it lies, in words: for statistics that are none."""
     before = 0
     for images in dataset.blocks():
         wrong = np.argwhere(~np.isfinite(images))

@@ -28,6 +28,10 @@ def bytes_set() -> data.ArrayDataset:
     return data.ArrayDataset(images(), labels())
 
 
+def colours_set() -> data.ArrayDataset:
+    return data.ArrayDataset(np.random.default_rng(0).integers(0, 255, (12, 3, 4, 4)).astype(np.uint8), labels())
+
+
 def rows_set() -> data.ArrayDataset:
     return data.ArrayDataset(np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32), labels())
 
@@ -164,6 +168,8 @@ def subjects() -> list[Subject]:
         Subject("RandomRotation", augmented(data.RandomRotation), {**constants(degrees=(-10.0, 20.0), center=(2.0, 2.0)), **border}, ("augment",)),
         Subject("RandomResizedCrop", augmented(data.RandomResizedCrop), constants(size=3, scale=(0.2, 0.9), ratio=(0.5, 2.0))),
         Subject("ColorJitter", augmented(data.ColorJitter), constants(brightness=0.2, contrast=(0.5, 1.0), saturation=0.1, hue=0.1)),
+        Subject("PCAColor", augmented(data.PCAColor), {"eigenvectors": lambda: np.eye(3), **constants(std=0.1, eigenvalues=(0.2, 0.1, 0.1), white=255.0)}),
+        Subject("PCAColor.fit", data.PCAColor.fit, {"dataset": colours_set, **constants(std=0.1, white=255.0)}),
         Subject("RandomGrayscale", augmented(data.RandomGrayscale), constants(p=0.5)),
         Subject("RandomErasing", augmented(data.RandomErasing), constants(p=0.5, scale=(0.02, 0.3), ratio=(0.3, 3.3), value=0.0), ("augment",)),
         Subject("Cutout", augmented(data.Cutout), constants(size=2, value=0.0), ("augment",)),
