@@ -153,29 +153,44 @@ def find_rate(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Prints loss and accuracy of a saved model on a test set, and how well it knows each class."""
+    """Prints loss and accuracy of a saved model on a test set, and how well it knows each class; of several models those of their averaged
+    probabilities."""
     from . import figures
-    from .train import load_model
+    from .train import Ensemble, load_model
 
     if options.plot is not None:
         options.plot = figures.checked(options.plot)
-    trained = load_model(options.model_file)
+    several = [load_model(file) for file in options.model_files]
+    trained, *others = several
     known = trained.notes.get("dataset")
     notes = trained.notes if isinstance(known, str) and known in RECIPES else {}  # else they are a program's own
     dataset = options.dataset or notes.get("dataset")
     if dataset is None:
-        raise ValueError(f"{options.model_file} does not say what it was trained on: add --dataset, one of {', '.join(RECIPES)}")
+        raise ValueError(f"{options.model_files[0]} does not say what it was trained on: add --dataset, one of {', '.join(RECIPES)}")
+    for file, other in zip(options.model_files[1:], others):
+        if (theirs := other.notes.get("dataset", dataset)) != dataset and options.dataset is None:
+            raise ValueError(
+                f"{file} was trained on {theirs}, {options.model_files[0]} on {dataset}: give models of one data set, or --dataset"
+            )
+        if other.resize != trained.resize:
+            raise ValueError(
+                f"{file} takes images by {other.resize}, {options.model_files[0]} by {trained.resize}: give models of one size"
+            )
     if options.skip_broken and dataset != "images":
         raise ValueError(f"--skip-broken: only for folders of photos; {dataset} has images of one size")
     skip = options.skip_broken or bool(notes.get("skip_broken"))
     sets = _load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
-    if "kept for the test" in sets.origin and notes.get("photos") != _names(options.data, sets):
-        _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
-    report = trained.report(part) if options.per_class or options.plot is not None else None
-    result = trained.evaluate(part) if report is None else report.evaluated
-    print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images")
+    if "kept for the test" in sets.origin:
+        drawn = [(one.notes.get("photos"), one.notes.get("seed", 0)) for one in several]
+        if set(drawn) != {(_names(options.data, sets), notes.get("seed", 0))}:
+            _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
+    judged = Ensemble(several) if others else trained
+    report = judged.report(part) if options.per_class or options.plot is not None else None
+    result = judged.evaluate(part) if report is None else report.evaluated
+    of = f" by {len(several)} models" if others else ""
+    print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images{of}")
     if report is not None and options.plot is not None:
         print(f"confusion matrix  {_drawn(report.plot, options.plot)}")
     if options.per_class:

@@ -53,8 +53,9 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     several = kinds.number(int, 3, 2**31, "a whole number from 3 on")
     search.add_argument("--steps", metavar="N", type=several, default=100, help="from the lowest to the highest (default: 100)")
 
-    evaluate = command("evaluate", "test accuracy of a saved model")
-    evaluate.add_argument("model_file", metavar="MODEL_FILE", type=kinds.path, help="model.safetensors or a checkpoint (its best snapshot)")
+    evaluate = command("evaluate", "test accuracy of a saved model, or of several that are averaged")
+    files = "model.safetensors or a checkpoint (its best snapshot); of several their probabilities are averaged"
+    evaluate.add_argument("model_files", metavar="MODEL_FILE", type=kinds.path, nargs="+", help=files)
     evaluate.add_argument("--dataset", choices=list(RECIPES), help="default: the one it was trained on")
     evaluate.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
     evaluate.add_argument("--skip-broken", action="store_true", help="leave out photos that cannot be read (as the training did)")

@@ -21,7 +21,7 @@ import fastnn
 from fastnn import data, files, models, nn, optim
 from fastnn.cli import main
 from fastnn.data import ArrayDataset, Resize
-from fastnn.train import ModelCheckpoint, Trainer, load_model, save_model
+from fastnn.train import Ensemble, ModelCheckpoint, Trainer, load_model, save_model
 
 pytest.importorskip("PIL.Image")
 
@@ -393,6 +393,29 @@ def test_photos_of_which_others_are_drawn_for_the_test_than_at_the_training(caps
     paint(Path("photos/red/another.png"), (210, 20, 20), (9, 9))
     assert main(evaluate) == 0
     assert "not the photos of the training: the 12 drawn for the test may be some that the model was trained on" in capsys.readouterr().err
+
+
+def test_several_models_are_evaluated_together(capsys: pytest.CaptureFixture[str]) -> None:
+    write_folder(Path("photos"), n=20)
+    write_folder(Path("parted"), ("train", "test"), n=8)
+    quick = ["--model", "linear", "--epochs", "1", "--batch-size", "8"]
+    for seed in ("1", "2"):
+        run(capsys, "train", "photos", *quick, "--size", "8", "--seed", seed, "--out", f"p{seed}")
+        run(capsys, "train", "parted", *quick, "--size", "8", "--seed", seed, "--out", f"t{seed}")
+    run(capsys, "train", "parted", *quick, "--size", "9", "--out", "other")
+    run(capsys, "train", "digits", *quick, "--out", "digits")
+    several = [f"{out}/model.safetensors" for out in ("t1", "t2")]
+    result = Ensemble(several).evaluate(data.image_folder("parted", 8).test)
+    assert main(["evaluate", *several, "--data", "parted"]) == 0
+    told = capsys.readouterr()
+    expected = f"test loss {result['loss']:.4f}\ntest accuracy {100 * result['accuracy']:.1f} % of 24 images by 2 models\n"
+    assert told.out == expected and not told.err  # these parts lie in folders, whatever the seed
+    assert main(["evaluate", "p1/model.safetensors", "p2/model.safetensors", "--data", "photos"]) == 0
+    assert "not the photos of the training: the 12 drawn for the test may be some that the model was trained on" in capsys.readouterr().err
+    words = r"other/model.safetensors takes images by Resize\(size=\(9, 9\).*, t1/model.safetensors by Resize\(size=\(8, 8\).*: give models of one size"
+    assert re.search(words, refusal(capsys, "evaluate", several[0], "other/model.safetensors", "--data", "parted"))
+    words = "digits/model.safetensors was trained on digits, t1/model.safetensors on images: give models of one data set, or --dataset"
+    assert words in refusal(capsys, "evaluate", several[0], "digits/model.safetensors", "--data", "parted")
 
 
 def test_broken_photos_that_the_training_left_out_are_left_out_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from .callbacks import Callback, EarlyStopping, HistoryFile, ModelCheckpoint
 from .checkpoint import Snapshot, Trained, load_model, save_model
 from .confusion import confusion_matrix
 from .diverged import Diverged
+from .ensemble import Ensemble
 from .find_rate import find_rate
 from .history import History
 from .interrupt import Interrupted
@@ -39,6 +40,7 @@ __all__ = [
     "ClassReport",
     "Diverged",
     "EarlyStopping",
+    "Ensemble",
     "Finding",
     "History",
     "HistoryFile",

@@ -116,14 +116,19 @@ class Trained:
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each row of `predict` the k most probable classes, best first: (name, probability); numbers where there are no names."""
-        probabilities = array("Trained.top", "probabilities", probabilities, "what predict gives")
-        if probabilities.ndim != 2 or probabilities.dtype.kind != "f":
-            given = f"shape {probabilities.shape} of {probabilities.dtype}"
-            raise ValueError(f"Trained.top: probabilities must be what predict gives, (N, classes) of a float type, got {given}")
-        integer("Trained.top", "k", k, 1)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        names = [*(self.classes or ()), *map(str, range(len(self.classes or ()), probabilities.shape[1]))]
-        return [[(names[c], float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
+        return ranked("Trained.top", probabilities, self.classes, k)
+
+
+def ranked(what: str, probabilities: Any, classes: Sequence[str] | None, k: int) -> list[list[tuple[str, float]]]:
+    """The k most probable classes of each row of `predict`, best first."""
+    probabilities = array(what, "probabilities", probabilities, "what predict gives")
+    if probabilities.ndim != 2 or probabilities.dtype.kind != "f":
+        given = f"shape {probabilities.shape} of {probabilities.dtype}"
+        raise ValueError(f"{what}: probabilities must be what predict gives, (N, classes) of a float type, got {given}")
+    integer(what, "k", k, 1)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    names = [*(classes or ()), *map(str, range(len(classes or ()), probabilities.shape[1]))]
+    return [[(names[c], float(row[c])) for c in chosen] for row, chosen in zip(probabilities, best)]
 
 
 def save_model(

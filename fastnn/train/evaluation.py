@@ -154,7 +154,7 @@ def evaluate(
     """
     what = "evaluate" if counts is None else "report"
     loader = _loader(what, data, normalize, device_of(forward.model))
-    refuse_other_names(f"{what}: the data set", loader.dataset, "the model", classes)
+    refuse_other_names(f"{what}: the data set", loader.dataset.classes, "the model", classes)
     if not len(loader):
         raise ValueError(f"{what}: the data set is empty; it needs at least one sample")
     sums = Sums(loss, metrics, counts=counts)
@@ -277,10 +277,10 @@ def refuse_other_samples(what: str, loader: Loader, normalize: Normalize | None,
         raise ValueError(f"{what}: the loader has mix={loader.mix}, which mixes the samples; leave it out, {_INSTEAD}")
 
 
-def refuse_other_names(what: str, dataset: Dataset, whose: str, classes: Sequence[str] | None) -> None:
+def refuse_other_names(what: str, names: Sequence[str] | None, whose: str, classes: Sequence[str] | None) -> None:
     """ValueError where both name their classes, and not alike or in another order: a label means another class then."""
-    if dataset.classes and classes and tuple(dataset.classes) != tuple(classes):
-        few = [f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}" for names in (dataset.classes, classes)]
+    if names and classes and tuple(names) != tuple(classes):
+        few = [f"{', '.join(some[:20])}{', ...' if len(some) > 20 else ''}" for some in (names, classes)]
         raise ValueError(
             f"{what} has the classes {few[0]}; {whose} {few[1]}: a label means another class; give both the same, in one order"
         )

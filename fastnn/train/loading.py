@@ -53,7 +53,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loa
         )
     if not len(loader):
         raise ValueError("fit: the training set is empty; it needs at least one sample")
-    refuse_other_names("fit: the training set", loader.dataset, "the trainer", trainer.classes)
+    refuse_other_names("fit: the training set", loader.dataset.classes, "the trainer", trainer.classes)
     trainer.classes, trainer.resize = trainer.classes or loader.dataset.classes, trainer.resize or loader.dataset.resize
     position = {"samples": len(loader.dataset), **{name: getattr(loader, name) for name in ("batch_size", "shuffle", "seed", "drop_last")}}
     if trainer.batch and not trainer.data:
@@ -78,7 +78,7 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
         return None
     dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation", loader=True)
     if trainer is not None:
-        refuse_other_names("fit: the validation set", dataset, "the training set", trainer.classes)
+        refuse_other_names("fit: the validation set", dataset.classes, "the training set", trainer.classes)
         if trainer.normalize is not None and dataset.shape[0] != (channels := len(trainer.normalize.mean)):
             what = "feature" if len(dataset.shape) == 1 else "channel"
             raise ValueError(

@@ -20,6 +20,11 @@ def remember(model: Module, normalize: Normalize | None) -> None:
     _known[key] = weakref.ref(model, lambda _: _known.pop(key, None)), normalize
 
 
+def known(model: Module) -> Normalize | None:
+    """How the images of a model that was fitted, or read from a file, are prepared."""
+    return _known.get(id(model), (None, None))[1]
+
+
 def warn_of_unfitted(what: str, data: object, loader: Loader, model: Module) -> None:
     """Before its first fit a Trainer does not know how to normalise, and with the same weights says something else than after it. A Loader
     that is given as `data` was told what to do."""
@@ -56,7 +61,7 @@ def warn_of_raw(x: Tensor, normalize: Normalize | None) -> None:
 
 def warn_of_lost(model: Module, normalize: Normalize | None) -> None:
     """For a file that is to say how images are prepared."""
-    if normalize is None and _known.get(id(model), (None, None))[1] is not None:
+    if normalize is None and known(model) is not None:
         warn(
             "save_model: the model was trained on normalised images, and the file will not say how: predictions of what is read from it "
             "will be others; write it with trainer.save_model(path), or give normalize=trainer.normalize"
@@ -65,11 +70,9 @@ def warn_of_lost(model: Module, normalize: Normalize | None) -> None:
 
 def warn_of_other_views(model: Module, normalize: Normalize | None) -> None:
     """For average_views, which is told how images are prepared."""
-    known = _known.get(id(model), (None, None))[1]
-    if known is not None and (normalize is None or normalize.state() != known.state()):
-        warn(
-            f"average_views: normalize is {normalize}, the model was trained on images prepared by {known}; give it that: trainer.normalize"
-        )
+    own = known(model)
+    if own is not None and (normalize is None or normalize.state() != own.state()):
+        warn(f"average_views: normalize is {normalize}, the model was trained on images prepared by {own}; give it that: trainer.normalize")
 
 
 def warn_of_probabilities(what: str, outputs: np.ndarray, loss: object = None) -> None:

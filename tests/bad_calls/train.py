@@ -85,6 +85,10 @@ def report() -> train.ClassReport:
     return train.ClassReport(np.array([[5, 1, 0], [0, 6, 2], [1, 0, 7]]))
 
 
+def ensemble() -> train.Ensemble:
+    return train.Ensemble([net(), net()])
+
+
 def history() -> train.History:
     return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
 
@@ -225,6 +229,10 @@ def subjects() -> list[Subject]:
         Subject("ActivationStatistics.__getitem__", lambda name: statistics()[name], constants(name="0"), (), kinds=(KeyError,)),
         Subject("ActivationStatistics.plot", lambda path: statistics().plot(path), constants(path="a.png")),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
+        Subject("Ensemble", train.Ensemble, {"models": lambda: [trainer(), net()], **constants(weights=[1.0, 2.0], normalize=None)}, inside),
+        Subject("Ensemble.predict", lambda **a: ensemble().predict(**a), {"data": rows_set, **plain}, (*inside, "predict", "images", "Flatten")),
+        Subject("Ensemble.evaluate", lambda **a: ensemble().evaluate(**a), {"data": rows_set, "metrics": lambda: ("accuracy",), **plain}, (*inside, "predict")),
+        Subject("Ensemble.top", lambda **a: ensemble().top(**a), {"probabilities": lambda: np.ones((2, 3)), **constants(k=2)}),
         Subject("five_crops", train.five_crops, constants(size=(3, 4))),
         Subject("ten_crops", train.ten_crops, constants(size=(3, 4))),
         Subject("multi_scale", train.multi_scale, constants(scales=[5, 7], size=(3, 4))),
