@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Resize, Sets
     from .nn import Module
     from .optim import Optimizer
-    from .train import Callback, Trainer
+    from .train import Callback, Trained, Trainer, View
 
 _PLACES = {
     "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
@@ -179,6 +179,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.skip_broken and dataset != "images":
         raise ValueError(f"--skip-broken: only for folders of photos; {dataset} has images of one size")
     skip = options.skip_broken or bool(notes.get("skip_broken"))
+    views = _views(options.views, several, dataset == "images")
     sets = _load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
@@ -186,10 +187,12 @@ def evaluate(options: argparse.Namespace) -> None:
         drawn = [(one.notes.get("photos"), one.notes.get("seed", 0)) for one in several]
         if set(drawn) != {(_names(options.data, sets), notes.get("seed", 0))}:
             _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
-    judged = Ensemble(several) if others else trained
-    report = judged.report(part) if options.per_class or options.plot is not None else None
-    result = judged.evaluate(part) if report is None else report.evaluated
+    judged: Any = Ensemble(several) if others or views else trained
+    averaged = {"views": views} if views else {}
+    report = judged.report(part, **averaged) if options.per_class or options.plot is not None else None
+    result = judged.evaluate(part, **averaged) if report is None else report.evaluated
     of = f" by {len(several)} models" if others else ""
+    of += f", {len(views)} views of each" if views else ""
     print(f"{name} loss {result['loss']:.4f}\n{name} accuracy {100 * result['accuracy']:.1f} % of {len(part):,} images{of}")
     if report is not None and options.plot is not None:
         print(f"confusion matrix  {_drawn(report.plot, options.plot)}")
@@ -216,13 +219,31 @@ def predict(options: argparse.Namespace) -> None:
     trained.model.to(options.device)
     if trained.classes is None:
         _say(f"{options.model_file} names no classes; their numbers are given", 0)
-    ranked = trained.top(trained.predict(options.images), options.top)
+    views = _views(options.views, [trained], True)
+    ranked = trained.top(trained.predict(options.images, views=views), options.top)
     if options.json:
         found = [[{"class": name, "probability": p if math.isfinite(p) else None} for name, p in row] for row in ranked]  # JSON has no NaN
         print(json.dumps([{"file": file, "predictions": row} for file, row in zip(options.images, found)], indent=1))
         return
     for file, row in zip(options.images, ranked):
         print("\n".join([file, *(f"  {100 * probability:5.1f} %  {name}" for name, probability in row)]))
+
+
+def _views(name: str, several: Sequence[Trained], photos: bool) -> list[View] | None:
+    """What each image is seen as; for ten crops the models' rule for photos is changed: 256 pixels instead of 224, as AlexNet had it."""
+    from .data import Flip, Resize
+    from .train import six_views, ten_crops
+
+    if name == "ten":
+        resize = several[0].resize
+        if not photos or resize is None:
+            raise ValueError(
+                "--views ten: crops are cut out of larger images, which there are of photos alone; mirror and six work for all"
+            )
+        for one in several:
+            one.resize = Resize(**{**resize.state(), "size": [round(n * 256 / 224) for n in resize.size]})
+        return ten_crops(resize.size)
+    return six_views() if name == "six" else [(1.0, []), (1.0, [Flip(1.0)])] if name == "mirror" else None
 
 
 def verify_resume(options: argparse.Namespace) -> bool:

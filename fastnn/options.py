@@ -59,6 +59,7 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     evaluate.add_argument("--dataset", choices=list(RECIPES), help="default: the one it was trained on")
     evaluate.add_argument("--data", metavar="PATH", type=kinds.path, help="where the data set lies")
     evaluate.add_argument("--skip-broken", action="store_true", help="leave out photos that cannot be read (as the training did)")
+    _add_views(evaluate)
 
     evaluate.add_argument(
         "--per-class", action="store_true", help="precision, recall and F1 of each class, and what is most often confused"
@@ -71,6 +72,7 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     predict.add_argument("--top", metavar="N", type=count, default=5, help="default: 5")
     predict.add_argument("--json", action="store_true", help="print JSON")
     predict.add_argument("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
+    _add_views(predict)
 
     verify = command("verify-resume", "whether a killed and resumed training has the same bits")
     _add_train(verify)
@@ -84,6 +86,16 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
 
     command("info", "instruction set, threads, memory")
     return parser
+
+
+def _add_views(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--views",
+        choices=["none", "mirror", "six", "ten"],
+        default="none",
+        help="of each image, whose probabilities are averaged: mirror: it and its mirror image; six: these, and moved by a pixel; ten: four "
+        "corners and the centre, and mirrored, of photos read 256/224 as large (default: none)",
+    )
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -21,9 +21,9 @@ import fastnn
 from fastnn import data, files, models, nn, optim
 from fastnn.cli import main
 from fastnn.data import ArrayDataset, Resize
-from fastnn.train import Ensemble, ModelCheckpoint, Trainer, load_model, save_model
+from fastnn.train import Ensemble, ModelCheckpoint, Trainer, load_model, save_model, six_views, ten_crops
 
-pytest.importorskip("PIL.Image")
+Image = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture(autouse=True)
@@ -416,6 +416,35 @@ def test_several_models_are_evaluated_together(capsys: pytest.CaptureFixture[str
     assert re.search(words, refusal(capsys, "evaluate", several[0], "other/model.safetensors", "--data", "parted"))
     words = "digits/model.safetensors was trained on digits, t1/model.safetensors on images: give models of one data set, or --dataset"
     assert words in refusal(capsys, "evaluate", several[0], "digits/model.safetensors", "--data", "parted")
+
+
+def test_views_of_photos(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten crops are windows of photos that are read larger."""
+    random = np.random.default_rng(0)
+    for i in range(24):
+        path = Path(f"photos/{'train' if i < 12 else 'test'}/{'ab'[i % 2]}/{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (20, 24, 3), np.uint8)).save(path)
+    run(capsys, "train", "photos", "--model", "lenet", "--epochs", "1", "--size", "14", "--out", "run")
+    model, photos = "run/model.safetensors", sorted(str(path) for path in Path("photos/test").rglob("*.png"))[:5]
+    larger = np.stack([Resize(16)(photo) for photo in photos])
+    for name, images, views in (
+        ("mirror", np.stack([Resize(14)(photo) for photo in photos]), [(1.0, []), (1.0, [data.Flip(1.0)])]),
+        ("six", np.stack([Resize(14)(photo) for photo in photos]), six_views()),
+        ("ten", larger, ten_crops(14)),
+    ):
+        expected = load_model(model).predict(images, views=views)
+        told = json.loads(run(capsys, "predict", model, *photos, "--json", "--views", name))
+        best = [row["predictions"][0] for row in told]
+        np.testing.assert_allclose([one["probability"] for one in best], expected.max(1), atol=1e-6)
+        assert np.abs(expected - load_model(model).predict(photos)).max() > 1e-6
+        size = 16 if name == "ten" else 14
+        result = Ensemble([model]).evaluate(data.image_folder("photos", size).test, views=views)
+        out = run(capsys, "evaluate", model, "--data", "photos", "--views", name)
+        assert out.startswith(f"test loss {result['loss']:.4f}\n") and out.endswith(f" of 12 images, {len(views)} views of each\n")
+    run(capsys, "train", "digits", "--model", "linear", "--epochs", "1", "--out", "digits")
+    words = "--views ten: crops are cut out of larger images, which there are of photos alone; mirror and six work for all"
+    assert words in refusal(capsys, "evaluate", "digits/model.safetensors", "--views", "ten")
 
 
 def test_broken_photos_that_the_training_left_out_are_left_out_again(capsys: pytest.CaptureFixture[str]) -> None:
