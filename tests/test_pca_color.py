@@ -36,7 +36,7 @@ def normals(n: int, first: int, epoch: int) -> np.ndarray:
         np.array([(int(w) + 0.5) / 2**32 for w in reference.random_words(0, n, SEED, epoch + k * 2**32, random.AUGMENTATION)])
         for k in (first, first + 1)
     )
-    return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+    return np.asarray(np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v))
 
 
 def shifts(n: int, std: float, epoch: int = 0, first: int = 0) -> np.ndarray:
@@ -104,12 +104,12 @@ def coloured(n: int, dtype: type, lift: float = 0.0) -> ArrayDataset:
     return ArrayDataset((np.clip(values, 0, 255) if dtype == np.uint8 else values).astype(dtype), np.arange(n) % 10)
 
 
-@pytest.mark.parametrize(("dtype", "white", "lift"), [(np.uint8, 255.0, 0.0), (np.float32, 1.0, 0.0), (np.float32, 1.0, 3e5)])
+@pytest.mark.parametrize(("dtype", "white", "lift"), [(np.uint8, 255.0, 0.0), (np.float32, 255.0, 0.0), (np.float32, 100.0, 3e5)])
 def test_components_of_a_training_set(dtype: type, white: float, lift: float) -> None:
     """In several blocks, and of a part of a set; also where the mean is thousands of deviations."""
     whole = coloured(2500, dtype, lift)
     for dataset in (whole, whole.take(np.arange(2400, 100, -3))):
-        step = PCAColor.fit(dataset, 0.2)
+        step = PCAColor.fit(dataset, 0.2, white=None if dtype == np.uint8 else white)
         images = dataset.images if dataset is whole else whole.images[np.arange(2400, 100, -3)]
         colours = images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64) / white
         covariance = np.cov(colours, bias=True)
@@ -118,7 +118,7 @@ def test_components_of_a_training_set(dtype: type, white: float, lift: float) ->
         np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, covariance, rtol=1e-9, atol=1e-9 * values[0])
         np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
         assert (vectors[np.abs(vectors).argmax(0), range(3)] > 0).all()
-    assert PCAColor.fit(whole).eigenvalues == PCAColor.fit(whole).eigenvalues
+    assert PCAColor.fit(whole, white=white).eigenvalues == PCAColor.fit(whole, white=white).eigenvalues
 
 
 def test_a_set_of_ones_own_that_gives_bytes() -> None:
@@ -156,6 +156,11 @@ def test_what_cannot_be_fitted_or_given() -> None:
     ):
         with pytest.raises(ValueError, match=f"^PCAColor.fit: dataset has {words}; expected RGB images"):
             PCAColor.fit(dataset)
+    with pytest.raises(
+        ValueError, match=r"^PCAColor.fit: white is 1, and values .* at most 0.5; those of dataset have 4\d\..*: give the raw value of"
+    ):
+        PCAColor.fit(coloured(50, np.float32))
+    assert PCAColor.fit(ArrayDataset(coloured(50, np.float32).images / 300, np.arange(50))).white == 1.0
     broken = coloured(5, np.float32).images.copy()
     broken[3, 1, 2, 0] = np.nan
     with pytest.raises(ValueError, match=r"^PCAColor.fit: sample 3 of 5 holds nan at \[1, 2, 0\]; repair or leave out that sample$"):

@@ -395,6 +395,12 @@ def test_photos_of_which_others_are_drawn_for_the_test_than_at_the_training(caps
     assert "not the photos of the training: the 12 drawn for the test may be some that the model was trained on" in capsys.readouterr().err
 
 
+def _test_of(folder: str, size: int) -> data.Dataset:
+    test = data.image_folder(folder, size).test
+    assert test is not None
+    return test
+
+
 def test_several_models_are_evaluated_together(capsys: pytest.CaptureFixture[str]) -> None:
     write_folder(Path("photos"), n=20)
     write_folder(Path("parted"), ("train", "test"), n=8)
@@ -405,7 +411,7 @@ def test_several_models_are_evaluated_together(capsys: pytest.CaptureFixture[str
     run(capsys, "train", "parted", *quick, "--size", "9", "--out", "other")
     run(capsys, "train", "digits", *quick, "--out", "digits")
     several = [f"{out}/model.safetensors" for out in ("t1", "t2")]
-    result = Ensemble(several).evaluate(data.image_folder("parted", 8).test)
+    result = Ensemble(several).evaluate(_test_of("parted", 8))
     assert main(["evaluate", *several, "--data", "parted"]) == 0
     told = capsys.readouterr()
     expected = f"test loss {result['loss']:.4f}\ntest accuracy {100 * result['accuracy']:.1f} % of 24 images by 2 models\n"
@@ -439,7 +445,7 @@ def test_views_of_photos(capsys: pytest.CaptureFixture[str]) -> None:
         np.testing.assert_allclose([one["probability"] for one in best], expected.max(1), atol=1e-6)
         assert np.abs(expected - load_model(model).predict(photos)).max() > 1e-6
         size = 16 if name == "ten" else 14
-        result = Ensemble([model]).evaluate(data.image_folder("photos", size).test, views=views)
+        result = Ensemble([model]).evaluate(_test_of("photos", size), views=views)
         out = run(capsys, "evaluate", model, "--data", "photos", "--views", name)
         assert out.startswith(f"test loss {result['loss']:.4f}\n") and out.endswith(f" of 12 images, {len(views)} views of each\n")
     run(capsys, "train", "digits", "--model", "linear", "--epochs", "1", "--out", "digits")

@@ -53,14 +53,21 @@ class PCAColor(Augmentation):
         """With the eigenvalues, largest first, and eigenvectors of the covariance (divisor n) of the colours of all pixels of a training set:
         exact for bytes, in float64 for floats, which are read twice. Of each vector the largest number is positive.
 
-        white: 255 for a set of bytes, 1.0 for floats, unless given. ValueError for a set that is empty, has other than 3 channels, or holds NaN.
+        white: 255 for a set of bytes, 1.0 for floats, unless given; it scales the shifts. ValueError for a set that is empty, has other than 3
+        channels, holds NaN, or varies more than values from 0 to white can.
         """
         instance("PCAColor.fit", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")
         if len(dataset.shape) != 3 or dataset.shape[0] != 3 or not len(dataset):
             raise ValueError(f"PCAColor.fit: dataset has {len(dataset)} samples of shape {dataset.shape}; expected RGB images, (3, H, W)")
         of_bytes = next(iter(dataset.blocks())).dtype == np.uint8
         white = (255.0 if of_bytes else 1.0) if white is None else number("PCAColor.fit", "white", white, "(0, inf)")
-        values, vectors = np.linalg.eigh((_byte_covariance if of_bytes else _float_covariance)(dataset) / white**2)
+        covariance = (_byte_covariance if of_bytes else _float_covariance)(dataset)
+        if (widest := covariance.diagonal().max() ** 0.5) > white / 2:
+            raise ValueError(
+                f"PCAColor.fit: white is {white:g}, and values from 0 to that have a deviation of at most {white / 2:g}; those of dataset have "
+                f"{widest:.4g}: give the raw value of white, such as white=255"
+            )
+        values, vectors = np.linalg.eigh(covariance / white**2)
         values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), range(3)])  # either sign is an eigenvector
         return cls(std, eigenvalues=values, eigenvectors=vectors, white=white)
