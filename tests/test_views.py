@@ -233,5 +233,11 @@ def test_sizes_that_do_not_go_together() -> None:
             train.average_views(model, dataset, train.five_crops(5))
     with pytest.raises(ValueError, match=r"^(?!.*views of).*Linear"):  # of another size altogether: nothing about views
         train.average_views(nn.Sequential(nn.Flatten(), nn.Linear(5, 4)), dataset, [(1.0, [])])
+    wrong: list[Any] = [(1.0, np.array([Flip(1.0), Flip(1.0)])), (1.0, "Flip"), (1.0, [], [])]
+    for view in wrong:
+        with pytest.raises(
+            TypeError, match=r"^average_views: views must be \[\(weight, \[augmentation, ...\]\), ...\], got .* among them$"
+        ):
+            train.average_views(unnamed, dataset, [view])
     with pytest.raises(ValueError, match="^average_views: average 'median' is not one of logits, probabilities$"):
         train.average_views(unnamed, dataset, train.six_views(), average="median")

@@ -1,4 +1,4 @@
-"""Windows at fixed places: nothing is drawn, every image shows the same part. For test time, where `train.five_crops` and its like average over them."""
+"""Windows at fixed places: nothing is drawn, every image shows the same part. For test time: `train.five_crops` and its like average over them."""
 
 from __future__ import annotations
 

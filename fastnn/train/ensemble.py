@@ -68,8 +68,8 @@ class Ensemble:
         return next((tuple(one.classes) for one in self.models if one.classes), None)
 
     def predict(self, data: Any, *, views: Sequence[View] | None = None) -> np.ndarray:
-        """Probabilities (N, classes), the mean taken in float64, for whatever the models' own predict takes; with views each model's are averages over
-        those. ValueError, naming the model, for what one of them refuses, and for what Ensemble refuses."""
+        """Probabilities (N, classes), the mean taken in float64, for whatever the models' own predict takes; with views each model's are averages
+        over those. ValueError, naming the model, for what one of them refuses, and for what Ensemble refuses."""
         self._check()
         mean: np.ndarray | float = 0.0
         for name, weight, one in zip(self._names, self.weights, self.models):

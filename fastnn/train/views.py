@@ -45,9 +45,11 @@ def ten_crops(size: int | Size) -> list[View]:
 
 def multi_scale(scales: Sequence[int] = (224, 256, 384, 480, 640), size: int | Size | None = 224) -> list[View]:
     """The ten crops of `size` of the image at each scale, the shorter side being that many pixels (data.Scale): 50 views of equal weight, unless
-    told. Scales: He et al., "Deep residual learning", 2015; ten crops, several scales: Simonyan, Zisserman, 2014, section 3.2.
+    told. These scales: He et al., "Deep residual learning for image recognition", 2015; several scales at test time: Simonyan, Zisserman,
+    "Very deep convolutional networks for large-scale image recognition", 2014, section 3.2.
 
     size=None: the whole image at each scale and its mirror image, for a model that takes any size (global average pooling in front of its Linear).
+    Large batches of large scales need memory: give average_views a batch_size, predict a Loader.
     Scaling is bilinear and does not make detail: store images at about the largest scale. ValueError without scales, and for one below `size`.
     """
     wanted = "several numbers of pixels"
@@ -70,7 +72,7 @@ def checked_views(what: str, views: Any) -> list[View]:
     """Weights that add up to 1, each with the steps of its view."""
     given = items(what, "views", views, _WANTED)
     for view in given:
-        if not isinstance(view, (tuple, list)) or len(view) != 2:
+        if not isinstance(view, (tuple, list)) or len(view) != 2 or not isinstance(view[1], (tuple, list, Augmentation)):
             raise TypeError(f"{what}: views must be {_WANTED}, got {shown(view)} among them")
         number(what, "views' weight", view[0], "[0, inf)")
     total = sum(weight for weight, _ in given)
@@ -103,6 +105,6 @@ def _run(what: str, view: Loader, model: Module, run: Callable[[Tensor], Tensor]
         if x.shape[1:] == usual:
             raise
         raise ValueError(
-            f"{what}: views of {x.shape[1:]} do not go through the model ({error}); {whose} {usual}: give views of the size that it was trained on, or "
-            "a model with global average pooling (nn.AdaptiveAvgPool2d(1)) in front of its Linear, which takes any"
+            f"{what}: views of {x.shape[1:]} do not go through the model ({error}); {whose} {usual}: give views of the size that it was trained "
+            "on, or a model with global average pooling (nn.AdaptiveAvgPool2d(1)) in front of its Linear, which takes any"
         ) from error
