@@ -15,23 +15,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import signals
+from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
 from .described import plural
 from .options import Run, parser
 from .recipes import MIX, RECIPES, STEP, settle
 from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_other_data, refuse_unfit_data, results, try_folder, try_report
 
 if TYPE_CHECKING:
-    from .data import Augmentation, Dataset, Resize, Sets
+    from .data import Augmentation, Dataset, Sets
     from .nn import Module
     from .optim import Optimizer
     from .train import Callback, Trained, Trainer, View
-
-_PLACES = {
-    "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
-    "cifar10": "the folder of its batches, the .tar.gz, or an .npz of JPEG files",
-    "cifar100": "the folder of train and test, or the .tar.gz",
-    "images": "the folder of photos",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,16 +85,16 @@ def train(options: argparse.Namespace) -> None:
     from .train import HistoryFile, Interrupted, ModelCheckpoint, UpdateRatios
 
     again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
-    out = options.out or os.path.join("runs", _name(options.dataset))
+    out = options.out or os.path.join("runs", short_name(options.dataset))
     checkpoint, history_file, *_ = results(out)
     try_folder(out)
     try_report(options.report)
     more = _more_callbacks(options, out)
-    _recognise(options)
+    recognise_path(options)
     saved = settle(options, checkpoint)
     if options.threads:
         set_num_threads(options.threads)
-    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
     refuse_other_data(options, checkpoint, saved, fit["train"], trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
@@ -132,11 +126,11 @@ def find_rate(options: argparse.Namespace) -> None:
     _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of")
     if options.out:
         try_folder(options.out)
-    _recognise(options)
+    recognise_path(options)
     settle(options, os.path.join(os.devnull, "none"))  # no run to go on from
     if options.threads:
         set_num_threads(options.threads)
-    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets)
     try:
         low, high = range_for(trainer.optimizer, options.low, options.high)
@@ -180,12 +174,12 @@ def evaluate(options: argparse.Namespace) -> None:
         raise ValueError(f"--skip-broken: only for folders of photos; {dataset} has images of one size")
     skip = options.skip_broken or bool(notes.get("skip_broken"))
     views = _views(options.views, several, dataset == "images")
-    sets = _load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
+    sets = load(dataset, options.data, resize=trained.resize, seed=notes.get("seed", 0), skip_broken=skip)
     name, part = ("test", sets.test) if sets.test is not None else ("validation", sets.validation)
     assert part is not None
     if "kept for the test" in sets.origin:
         drawn = [(one.notes.get("photos"), one.notes.get("seed", 0)) for one in several]
-        if set(drawn) != {(_names(options.data, sets), notes.get("seed", 0))}:
+        if set(drawn) != {(names_of_photos(options.data, sets), notes.get("seed", 0))}:
             _say(f"not the photos of the training: the {len(part)} drawn for the test may be some that the model was trained on", 0)
     judged: Any = Ensemble(several) if others or views else trained
     averaged = {"views": views} if views else {}
@@ -273,12 +267,12 @@ def _begin_short(options: argparse.Namespace) -> tuple[Trainer, dict[str, Any]]:
 
     if options.device.startswith("cuda-emulated"):
         open_emulated(os.environ["FASTNN_CUDA_EMULATED"])
-    _recognise(options)
+    recognise_path(options)
     options.epochs = options.epochs or 3
     settle(options, os.path.join(options.child["folder"], "none"))
     if options.threads:
         set_num_threads(options.threads)
-    sets = _load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     return _prepare(options, fewer(sets, options.samples, options.seed))
 
 
@@ -329,95 +323,12 @@ def _more_callbacks(options: argparse.Namespace, out: str) -> list[Callback]:
     return [*(logs[kind]() for kind in dict.fromkeys(options.log)), *([WhySlow()] if options.why_slow else [])]
 
 
-def _name(dataset: str) -> str:
-    """A short one, for the run on a data set of this name or at this path."""
-    name = os.path.basename(os.path.abspath(dataset))
-    return next((name.removesuffix(end) for end in (".npz", ".tar.gz", ".tgz") if name.endswith(end)), name)
-
-
-def _recognise(options: argparse.Namespace) -> None:
-    """Turns a path given in the place of a data set's name into its kind and --data, and says so."""
-    from .data import recognise
-    from .data.recognise import KINDS
-
-    if options.dataset in RECIPES:
-        return
-    path: str = options.dataset
-    if options.data is not None:
-        raise ValueError(f"the data set was given twice, as {path} and as --data {options.data}")
-    options.dataset, options.data = recognise(path)
-    print(f"{options.data}: {KINDS[options.dataset]}")
-
-
 def _repeated(options: argparse.Namespace) -> list[str]:
     """The options that a resumed run needs again: where data and results lie, on which device, what is written besides."""
     words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device", "report")]
     words += [["--log", kind] for kind in dict.fromkeys(options.log)]
     words = [[f"{name}={value}"] if str(value).startswith("-") else [name, value] for name, value in words if value not in (None, "cpu")]
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
-
-
-def _load(
-    dataset: str,
-    path: str | None,
-    *,
-    size: int | None = None,
-    resize: Resize | None = None,
-    seed: int = 0,
-    skip_broken: bool = False,
-) -> Sets:
-    from . import data
-
-    if dataset == "digits":
-        if path is not None:
-            raise ValueError("--data: digits lie inside the package; leave it out")
-        return data.Sets(*_train_and_test(data.digits()), "the digits inside the package")
-    path = _folder(dataset, _place(dataset, path))
-    if dataset == "images":
-        return data.image_folder(path, size or 64, resize=resize, seed=seed, skip_broken=skip_broken, progress=True)
-    loaders: dict[str, Callable[[str], tuple[Dataset, Dataset]]] = {
-        "mnist": data.mnist,
-        "fashion-mnist": data.fashion_mnist,
-        "idx": data.idx,
-        "arrays": data.arrays,
-        "cifar10": data.cifar10,
-        "cifar100": data.cifar100,
-    }
-    return data.Sets(*_train_and_test(loaders[dataset](path)), path)
-
-
-def _folder(dataset: str, path: str) -> str:
-    """Where they lie: in the folder inside, where that is all there is, as `recognise` finds them for `fastnn train PATH`."""
-    from .data import recognise
-
-    try:
-        return recognise(path)[1] if os.path.isdir(path) else path
-    except ValueError:
-        if dataset == "images":
-            raise
-        return path  # its reader says what is missing
-
-
-def _names(path: str | None, sets: Sets) -> str:
-    """A checksum of the names of the photos that were read."""
-    from .data.recognise import names_below
-
-    return names_below(_folder("images", _place("images", path)), sets.skipped)
-
-
-def _place(dataset: str, path: str | None) -> str:
-    usual = os.path.join(os.environ["FASTNN_DATA"], dataset) if "FASTNN_DATA" in os.environ else ""
-    if path is None and os.path.exists(usual):
-        path = usual
-    if path is None:
-        here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
-        looked = usual and f" (in $FASTNN_DATA there is no {usual})"
-        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{looked}{here}")
-    return path
-
-
-def _train_and_test(pair: tuple[Dataset, Dataset]) -> tuple[Dataset, None, Dataset]:
-    return pair[0], None, pair[1]
 
 
 def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str, Any]]:
@@ -447,7 +358,7 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
     trainer.notes["labels"] = zlib.crc32(training.labels.tobytes())
     if options.dataset == "images":
-        trainer.notes |= {"photos": _names(options.data, sets), "skip_broken": options.skip_broken}
+        trainer.notes |= {"photos": names_of_photos(options.data, sets), "skip_broken": options.skip_broken}
     replay = {"auto": "auto", "off": False}[options.replay]
     return trainer, {"train": loader, "epochs": options.epochs, "validation": validation, "replay": replay}
 
@@ -490,16 +401,12 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     augmented = f", augmented by {options.augment}" if options.augment != "none" else ""
     mixed = " or ".join(f"{name} {alpha:g}" for name in MIX if (alpha := getattr(options, name)) is not None)
     augmented += f", mixed by {mixed}" if mixed else ""
-    photos = f"{sets.origin}; classes {few(training.classes)}{_passed_over(sets)}\n" if options.dataset == "images" else ""
+    photos = f"{sets.origin}; classes {few(training.classes)}{passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
         f"{options.batch_size}, {plural(options.epochs, 'epoch')}, seed {options.seed}; {trainer.precision} on {where}"
     )
-
-
-def _passed_over(sets: Sets) -> str:
-    return f"\nskipped: {len(sets.skipped)}, the first {sets.skipped[0][1]}" if sets.skipped else ""
 
 
 def _finish(trainer: Trainer, test: Dataset | None, validation: Dataset | None, out: str, report: str | None) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn import cli
-from fastnn.train import ClassReport, load_model
+from fastnn import cli, data
+from fastnn.train import ClassReport, Ensemble, View, load_model
 
 
 @pytest.fixture
@@ -42,6 +42,18 @@ def test_the_command_prints_the_table_and_draws_the_figure(in_a_folder: Path, ca
         assert cli.main([*words, "--plot", path]) == 2
         told = capsys.readouterr()
         assert told.err.startswith(f"fastnn: error: {said}") and told.err.count("\n") == 1 and not told.out
+
+
+def test_the_table_of_several_models_and_views(in_a_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "arrays", "--data", "a.npz", "--model", "linear", "--epochs", "1", "--seed", "1", "--out", "b"]) == 0
+    files = ["out/model.safetensors", "b/model.safetensors"]
+    capsys.readouterr()
+    assert cli.main(["evaluate", *files, "--data", "a.npz", "--views", "mirror", "--per-class"]) == 0
+    out = capsys.readouterr().out
+    with np.load("a.npz") as arrays:
+        mirror: list[View] = [(1.0, []), (1.0, [data.Flip(1.0)])]
+        report = Ensemble([load_model(file) for file in files]).report((arrays["test_images"], arrays["test_labels"]), views=mirror)
+    assert out.endswith(f"60 images by 2 models, 2 views of each\n\n{report}\n")
 
 
 def test_a_matplotlib_that_cannot_draw(in_a_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,19 @@ def test_the_mean_of_probabilities(device: str, tmp_path: Path) -> None:
     assert all(trainer.model.training == trainers[0].model.training for trainer in trainers)
 
 
+def test_figures_per_class_of_several() -> None:
+    """Of the averaged probabilities, by the pass of `evaluate`."""
+    test, several = pictures(9), [fitted(seed) for seed in range(3)]
+    ensemble, mirror = Ensemble(several), [(1.0, []), (1.0, [data.Flip(1.0)])]
+    for averaged in ({}, {"views": mirror}):
+        report = ensemble.report(test, **averaged)  # type: ignore[arg-type]
+        expected = train.confusion_matrix(ensemble.predict(test, **averaged), test.labels)  # type: ignore[arg-type]
+        assert np.array_equal(report.matrix, expected) and report.classes == CLASSES
+        assert report.evaluated == ensemble.evaluate(test, **averaged)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^report: the data set has the classes ant, bee, dog; the ensemble ant, bee, cat"):
+        ensemble.report(pictures(9, ("ant", "bee", "dog")))
+
+
 def test_an_ensemble_of_one_is_that_model(tmp_path: Path) -> None:
     trainer, test = fitted(0), pictures(9)
     assert Ensemble([trainer]).predict(test).tobytes() == trainer.predict(test).tobytes()

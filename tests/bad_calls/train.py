@@ -232,6 +232,7 @@ def subjects() -> list[Subject]:
         Subject("Ensemble", train.Ensemble, {"models": lambda: [trainer(), net()], **constants(weights=[1.0, 2.0], normalize=None)}, inside),
         Subject("Ensemble.predict", lambda **a: ensemble().predict(**a), {"data": rows_set, **plain}, (*inside, "predict", "images", "Flatten")),
         Subject("Ensemble.evaluate", lambda **a: ensemble().evaluate(**a), {"data": rows_set, "metrics": lambda: ("accuracy",), **plain}, (*inside, "predict")),
+        Subject("Ensemble.report", lambda **a: ensemble().report(**a), {"data": rows_set, **plain}, (*inside, "predict")),
         Subject("Ensemble.top", lambda **a: ensemble().top(**a), {"probabilities": lambda: np.ones((2, 3)), **constants(k=2)}),
         Subject("five_crops", train.five_crops, constants(size=(3, 4))),
         Subject("ten_crops", train.ten_crops, constants(size=(3, 4))),
