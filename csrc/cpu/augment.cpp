@@ -72,12 +72,30 @@ INLINE const u8* pixels_of(const Augment& s, const Line& line, int64_t q, int64_
   return buffer;
 }
 
-template <class Painter>
-void write_line(const Augment& s, const Line& line, const T* fill, const Painter& paint, T* to) {
-  u8 buffer[most_values + 1];
-  const Span whole = {0, s.Q}, painted = s.border == Border::constant ? line.inside(s.W, 0, s.Q) : whole;
+// Which pixels of a line show the image; what is beside them is filled.
+INLINE Span painted_of(const Augment& s, const Line& line) {
+  return s.border == Border::constant ? line.inside(s.W, 0, s.Q) : Span{0, s.Q};
+}
+INLINE void fill_beside(const Augment& s, const Span& painted, const T* fill, T* to) {
   fill_pixels(s, fill, painted.begin, to);
   fill_pixels(s, fill, s.Q - painted.end, to + painted.end * s.C);
+}
+
+struct Lines {  // of a sample
+  const u8* image;
+  const i64* map;
+  INLINE int64_t row(const Augment& s, int64_t p) const { return shown(map[0] + p, s.H, s.border); }
+  INLINE Line line(const Augment& s, int64_t row) const { return {image + row * s.W * s.C, map[1], map[2] < 0 ? -1 : 1}; }
+};
+
+template <class Painter>
+void write_line(const Augment& s, const Lines& lines, int64_t p, const T* fill, const Painter& paint, T* to) {
+  u8 buffer[most_values + 1];
+  const int64_t row = lines.row(s, p);
+  if (row < 0) return fill_pixels(s, fill, s.Q, to);
+  const Line line = lines.line(s, row);
+  const Span painted = painted_of(s, line);
+  fill_beside(s, painted, fill, to);
   const int64_t pixels = paint.normal.pixels;
   for (int64_t q = painted.begin; q < painted.end; q += pixels) {
     const int64_t count = smaller(pixels, painted.end - q);
@@ -87,15 +105,37 @@ void write_line(const Augment& s, const Line& line, const T* fill, const Painter
   }
 }
 
+constexpr int64_t most_lines = 32;
+
+// As one run, what is beside the image too, which is filled behind it
 template <class Painter>
-void write_image(const Augment& s, const u8* from, const i64* map, const T* fill, const Painter& paint, T* to) {
-  for (int64_t p = 0; p < s.P; p++, to += s.Q * s.C) {
-    const int64_t h = shown(map[0] + p, s.H, s.border);
-    if (h >= 0) {
-      write_line(s, {from + h * s.W * s.C, map[1], map[2] < 0 ? -1 : 1}, fill, paint, to);
-    } else {
-      fill_pixels(s, fill, s.Q, to);
-    }
+void write_short_lines(const Augment& s, const Lines& lines, int64_t p, int64_t count, const T* fill, const Painter& paint, T* to) {
+  u8 pixels[most_values + 1];
+  Span painted[most_lines];
+  const int64_t values = s.Q * s.C;
+  for (int64_t i = 0; i < count; i++) {
+    const int64_t row = lines.row(s, p + i);
+    const Line line = lines.line(s, larger(row, 0));
+    painted[i] = row < 0 ? Span{0, 0} : painted_of(s, line);
+    const int64_t seen = painted[i].end - painted[i].begin;
+    u8* const its = pixels + i * values;
+    u8* const first = its + painted[i].begin * s.C;
+    if (seen < s.Q) __builtin_memset(its, 0, size_t(values));
+    const u8* const from = seen > 0 ? pixels_of(s, line, painted[i].begin, seen, first) : first;
+    if (from != first) __builtin_memcpy(first, from, size_t(seen * s.C));
+  }
+  paint.run(pixels, to, count * values);
+  for (int64_t i = 0; i < count; i++) fill_beside(s, painted[i], fill, to + i * values);
+}
+
+template <class Painter>
+void write_image(const Augment& s, const Lines& lines, const T* fill, const Painter& paint, T* to) {
+  const int64_t values = s.Q * s.C, at_once = limited(1, most_values / values, most_lines);
+  for (int64_t p = 0; p < s.P; p += at_once) {
+    if (at_once > 1)
+      write_short_lines(s, lines, p, smaller(at_once, s.P - p), fill, paint, to + p * values);
+    else
+      write_line(s, lines, p, fill, paint, to + p * values);
   }
 }
 
@@ -189,7 +229,7 @@ void write_warped(const Augment& s, const u8* image, const i64* map, const T* fi
 
 template <class Painter>
 void write_sample(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
-  s.warped ? write_warped(s, image, map, fill, paint, to) : write_image(s, image, map, fill, paint, to);
+  s.warped ? write_warped(s, image, map, fill, paint, to) : write_image(s, {image, map}, fill, paint, to);
 }
 
 template <int C>
