@@ -28,8 +28,10 @@ class Numbers {
     for (const One& one : ones_)
       if (one.tensor && std::memcmp(&one.value, &value, sizeof value) == 0 && one.dtype == other.dtype && one.device == &other.device())
         return one.tensor;
-    const py::object tensor = number(value, name(other.dtype), other.device().name, std::copysign(1.0, value));
-    ones_[next_++ % ones_.size()] = {value, other.dtype, &other.device(), tensor};
+    const Dtype dtype = other.dtype;  // Python may run meanwhile, and another thread give the Tensor another array
+    const Device& device = other.device();
+    const py::object tensor = number(value, name(dtype), device.name, std::copysign(1.0, value));
+    ones_[next_++ % ones_.size()] = {value, dtype, &device, tensor};
     return tensor;
   }
 

@@ -88,7 +88,7 @@ def train(options: argparse.Namespace) -> None:
     out = options.out or os.path.join("runs", short_name(options.dataset))
     checkpoint, history_file, *_ = results(out)
     try_folder(out)
-    try_report(options.report)
+    try_report(options.report, out)
     more = _more_callbacks(options, out)
     recognise_path(options)
     saved = settle(options, checkpoint)
@@ -123,7 +123,8 @@ def find_rate(options: argparse.Namespace) -> None:
     from .train import find_rate as search
     from .train.find_rate import range_for
 
-    _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of")
+    why = "is no training to tell of"
+    _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why)
     if options.out:
         try_folder(options.out)
     recognise_path(options)

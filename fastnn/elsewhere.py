@@ -144,7 +144,8 @@ class _Importing:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         module, _, last = name.rpartition(".")
-        if module.partition(".")[0] == "fastnn" and (hint := _hint(module, last)):
+        imported = sys._getframe(2).f_code.co_name == "_find_and_load_unlocked"  # else importlib.util.find_spec asks, which is to say None
+        if imported and module.partition(".")[0] == "fastnn" and (hint := _hint(module, last)):
             raise ModuleNotFoundError(f"there is no {name}{hint}")  # without its name, by which importlib would pass over it
 
 

@@ -43,13 +43,15 @@ def try_folder(out: str) -> None:
                 os.rmdir(folder)
 
 
-def try_report(path: str | None) -> None:
-    """Whether it can be written, before the training."""
+def try_report(path: str | None, out: str) -> None:
+    """Whether it can be written, before the training, which makes the folder `out`."""
     if path is None:
         return
     folder = os.path.dirname(os.path.realpath(path))
     if os.path.isdir(path):
         raise ValueError(f"--report: {path} is a folder; give the file that is to be written, such as {os.path.join(path, 'report.html')}")
+    if folder == os.path.realpath(out):
+        return
     if not os.path.isdir(folder):
         raise ValueError(f"--report: there is no folder {folder}; make it first")
     if not os.access(folder, os.W_OK | os.X_OK):

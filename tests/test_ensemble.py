@@ -82,6 +82,14 @@ def test_figures_per_class_of_several() -> None:
         ensemble.report(pictures(9, ("ant", "bee", "dog")))
 
 
+def test_a_model_of_weight_0_has_no_part() -> None:
+    """Not even where its outputs are no numbers."""
+    one, broken, test = fitted(0), fitted(1), pictures(9)
+    for parameter in broken.model.parameters():
+        parameter.copy_from(np.full(parameter.shape, np.nan, np.float32))
+    assert np.array_equal(Ensemble([one, broken], weights=[2, 0]).predict(test), Ensemble([one]).predict(test))
+
+
 def test_an_ensemble_of_one_is_that_model(tmp_path: Path) -> None:
     trainer, test = fitted(0), pictures(9)
     assert Ensemble([trainer]).predict(test).tobytes() == trainer.predict(test).tobytes()

@@ -478,5 +478,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "suggestion" in said and "--lr" in said and sorted(p.name for p in tmp_path.iterdir()) == ["history.jsonl", "rates.png"]
     assert cli.main(["find-rate", "digits", "--resume"]) == 2
     assert "--resume: find-rate" in capsys.readouterr().err
+    for word, given in (("--report", "r.html"), ("--log", "csv")):
+        assert cli.main(["find-rate", "digits", word, given]) == 2
+        assert f"{word}: find-rate is no training to tell of" in capsys.readouterr().err
     assert cli.main(["find-rate", "digits", "--low", "1", "--high", "0.5"]) == 2
     assert "--low" in capsys.readouterr().err

@@ -94,6 +94,13 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path, ending: str) -> Non
         assert History.load(path).rows == rows, path.read_bytes()
 
 
+def test_any_name_of_a_column_is_read_back(tmp_path: Path) -> None:
+    rows = [{"a\rb": 1.0, "c": 2.0}, {"a\rb": 3.0, 'd"\n,': 4.0}]
+    for name in ("h.csv", "h"):
+        History(rows).save(tmp_path / name)
+        assert History.load(tmp_path / name).rows == rows
+
+
 def test_other_files_are_json_lines_as_before(tmp_path: Path) -> None:
     History([{"epoch": 1, "loss": NAN}, {"epoch": 2, "loss": 0.5}]).save(tmp_path / "h.txt")
     assert [json.loads(line)["loss"] for line in (tmp_path / "h.txt").read_text().splitlines()] == [None, 0.5]

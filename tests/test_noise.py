@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -212,6 +213,49 @@ def test_threads_that_drop_connect_leave_the_weight_whole() -> None:
     second.start()
     second.join(60)
     assert inner.weight is weight and np.array_equal(net.state_dict()["0.layer.weight"], before["0.layer.weight"])
+
+
+def test_layers_of_several_drop_connects_do_not_wait_for_each_other() -> None:
+    """One whose layer waits for another thread's was kept waiting for ever."""
+    other, x, came = nn.DropConnect(nn.Linear(3, 3), 0.5), fastnn.tensor(np.ones((2, 3))), []
+
+    class Waiting(nn.Linear):
+        def forward(self, x: Any, activation: str = "none") -> Any:
+            thread = threading.Thread(target=lambda: came.append(other(x)), daemon=True)
+            thread.start()
+            thread.join(20)
+            return super().forward(x, activation)
+
+    nn.DropConnect(Waiting(3, 2), 0.5)(x)
+    assert len(came) == 1
+
+
+def test_a_forked_child_has_the_whole_weight() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    class Slow(nn.Linear):
+        def forward(self, x: Any, activation: str = "none") -> Any:
+            inside.set()
+            leave.wait(60)
+            return super().forward(x, activation)
+
+    layer, x = nn.DropConnect(Slow(3, 2), 0.5), fastnn.tensor(np.ones((2, 3)))
+    weight = layer.layer.weight
+    thread = threading.Thread(target=layer, args=(x,))
+    thread.start()
+    assert inside.wait(60) and layer.layer._parameters["weight"] is not weight
+    if (child := os.fork()) == 0:
+        try:
+            leave.set()
+            whole = layer.layer.weight is weight
+            layer(x)
+            os._exit(0 if whole and layer.layer.weight is weight else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    leave.set()
+    thread.join(60)
+    assert layer.layer.weight is weight
 
 
 def test_gaussian_noise_is_added() -> None:

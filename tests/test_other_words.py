@@ -288,6 +288,7 @@ def test_imports_in_other_libraries_words(line: str, said: str) -> None:
         exec(line)
     exec("from fastnn import captured, data\nimport fastnn.optim.schedules")  # what is there, lazily or not
     assert not hasattr(nn, "functional") and importlib.util.find_spec("fastnn.nonsense") is None
+    assert importlib.util.find_spec("fastnn.nn.functional") is importlib.util.find_spec("fastnn.nn.Liner") is None  # who only asks
 
 
 def test_a_fresh_import_lists_all_its_names() -> None:

@@ -362,6 +362,15 @@ def test_the_command_that_goes_on_writes_them_too(
     assert set(library.shown(os.path.join("runs", "digits", "tensorboard"))["epoch/loss"]) == {1, 2, 3}
 
 
+def test_the_report_may_lie_among_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main([*QUICK, "--epochs", "1", "--out", "run", "--report", "run/r.html"]) == 0
+        and (tmp_path / "run" / "r.html").stat().st_size > 9999
+    )
+
+
 @pytest.mark.parametrize("words, said", [
     (["--report", "."], "--report: . is a folder; give the file that is to be written"),
     (["--report", "absent/r.html"], "--report: there is no folder"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import fastnn
 from fastnn import _C, ops
@@ -195,9 +196,28 @@ def test_masks_as_an_index(dtype: str) -> None:
         assert np.array_equal(grad_of(x), (values > 0) * 3.0)
 
 
+@pytest.mark.parametrize("sign", ["//=", "%=", "&=", "|=", "^=", "+=", "-=", "*="])
+def test_what_a_module_keeps_is_written_to(sign: str) -> None:
+    """As by +=: a buffer stays the same Tensor, of its dtype."""
+    module = fastnn.nn.Module()
+    module.register_buffer("n", tensor([7, 8, 9]))
+    n, expected = module.n, {"n": np.array([7, 8, 9])}
+    exec(f"n {sign} 3", expected)
+    exec(f"module.n {sign} 3", {"module": module})
+    assert module.n is n and n.dtype == "int64" and np.array_equal(n.numpy(), expected["n"])
+
+
+def test_arrays_of_other_libraries() -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    others = [np.full(3, 1.5, bfloat16), torch.full((3,), 1.5, dtype=torch.bfloat16), torch.full((3,), 1.5, requires_grad=True)]
+    for other in others:
+        same(tensor([1, 2, 3]) + other, np.array([2.5, 3.5, 4.5], np.float32), "float32")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda x: x.clip(2**70), ValueError, r"^clip: min must lie between -2\*\*63 and 2\*\*63 - 1, got 1180591620717411303424"),
         (lambda x: x + np.ones(2, int), ValueError, r"^add: shapes \(3,\) and \(2,\) do not broadcast"),
         (lambda x: x // np.ones(2, int), ValueError, r"shapes \(3,\) and \(2,\) do not broadcast"),
         (lambda x: x + 2**63, ValueError, r"^add: b must lie between -2\*\*63 and 2\*\*63 - 1, got 9223372036854775808"),

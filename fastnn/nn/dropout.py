@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from threading import RLock
+from threading import RLock, get_ident
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .. import ops
 from ..arguments import function, integer, number, other_word, shown
@@ -56,7 +57,6 @@ class DropConnect(Module):
     """
 
     noisy = True
-    _exchanging = RLock()  # of all threads, the one that has put a dropped weight into a layer
 
     def __init__(self, layer: Module, p: float = 0.5, *, inverted: bool = True) -> None:
         super().__init__()
@@ -67,22 +67,37 @@ class DropConnect(Module):
         self.p, self.inverted = checked_rate("DropConnect", p), inverted
 
     def forward(self, x: Tensor) -> Tensor:
-        with self._exchanging:
-            parameters = self.layer._parameters
-            whole = parameters["weight"]
+        layer = self.layer
+        with _turns.setdefault(layer, RLock()):
+            whole = layer._parameters["weight"]
             assert whole is not None
-            parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
+            _exchanged[id(layer)] = get_ident(), layer, whole
             try:
-                y: Tensor = self.layer(x)
+                layer._parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
+                y: Tensor = layer(x)
             finally:
-                parameters["weight"] = whole
+                layer._parameters["weight"] = whole
+                _exchanged.pop(id(layer), None)
         return y
 
     def extra_repr(self) -> str:
         return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
 
 
-os.register_at_fork(after_in_child=lambda: setattr(DropConnect, "_exchanging", RLock()))  # the thread that held it is not there
+_turns = WeakKeyDictionary[Module, RLock]()  # of each layer, the thread that has put a dropped weight into it
+_exchanged: dict[int, tuple[int, Module, Tensor]] = {}  # by the layer's id: that thread, the layer, its whole weight
+
+
+def _forked() -> None:
+    """In a child: what threads that are not there had exchanged is put back, and no lock is held by them."""
+    for thread, layer, whole in list(_exchanged.values()):
+        if thread != get_ident():
+            layer._parameters["weight"] = whole
+            del _exchanged[id(layer)]
+    _turns.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class StochasticDepth(Module):

@@ -187,7 +187,7 @@ class Module:
         return (b for _, b in self.named_buffers())
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
-        """Calls fn on every module below and on this one, children before what holds them, as PyTorch: what fn puts there it is not called on."""
+        """Calls fn on every module below and on this one, children before what holds them (once for each of those), as PyTorch, and on what they were."""
         function("Module.apply", "fn", fn, "a function of a module")
         for module in dict.fromkeys(self.children()):
             module.apply(fn)

@@ -124,6 +124,8 @@ def clip(x: Tensor, min: Scalar | None = None, max: Scalar | None = None) -> Ten
     for name, bound in (("min", min), ("max", max)):
         if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
             raise TypeError(f"clip: {name} must be a number or None, got {type(bound).__name__}; maximum and minimum take Tensors")
+        if is_whole(x) and isinstance(bound, int) and not -(2**63) <= bound < 2**63:
+            raise ValueError(f"clip: {name} must lie between -2**63 and 2**63 - 1, got {bound}")
         if bound is not None and bound != bound:
             raise ValueError(f"clip: {name} must be a number or None, got nan, which bounds nothing")
     if is_whole(x):

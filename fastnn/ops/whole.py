@@ -28,8 +28,8 @@ def _of_floats(value: Any) -> bool:
     if isinstance(value, Tensor):
         return not is_whole(value)
     try:
-        return np.asarray(value).dtype.kind == "f"
-    except (TypeError, ValueError, RuntimeError):  # no array, which is said of it where it is taken
+        return array("", "", value).dtype.kind == "f"
+    except (TypeError, ValueError):  # no array, which is said of it where it is taken
         return False
 
 

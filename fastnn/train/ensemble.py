@@ -73,6 +73,8 @@ class Ensemble:
         self._check()
         mean: np.ndarray | float = 0.0
         for name, weight, one in zip(self._names, self.weights, self.models):
+            if not weight:  # 0 times NaN would count
+                continue
             try:
                 probabilities = one.predict(data, views=views)
             except ValueError as error:

@@ -45,7 +45,9 @@ def _csv(rows: Sequence[Row]) -> str:
     text, columns = io.StringIO(), columns_of(rows)
     if rows:
         out = csv.writer(text, lineterminator="\n")
-        out.writerow(columns)
+        csv.writer(
+            text, lineterminator="\n", quoting=csv.QUOTE_ALL if any("\r" in name for name in columns) else csv.QUOTE_MINIMAL
+        ).writerow(columns)
         out.writerows([_cell(name, row[name]) if name in row else "" for name in columns] for row in rows)
     return text.getvalue()
 

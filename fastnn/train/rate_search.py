@@ -78,6 +78,7 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float | None:
+        """The rate at which the smoothed loss falls most steeply; None where it did not fall."""
         if self.least is None or not self.fell:
             return None
         slopes = self._slopes()[: self.least + 1]
@@ -85,6 +86,7 @@ class RateSearch:
 
     @property
     def safe(self) -> float | None:
+        """A tenth of the rate of the least smoothed loss; None where it did not fall."""
         return self.rates[self.least] / 10 if self.least is not None and self.fell else None
 
     def _slopes(self) -> np.ndarray:
