@@ -63,6 +63,7 @@ def largest_difference(side: int) -> float:
     frames = frames_of(steps, 0, 0, 32, (side, side))
     ours, _ = data.Loader((images, np.zeros(32, int)), 32, normalize=data.Normalize(MEAN, STD)).batch(np.arange(32), frames)
     draws = Draws(0, 0, 32)
+    draws.streams = 4  # of both steps
     factors = torch.tensor(np.stack([draws.uniform(0.8, 1.2, stream) for stream in (1, 2, 3)])).float()
     flipped, zeros = torch.tensor(frames.map[:, 2] < 0), torch.zeros(32, dtype=torch.int64)
     theirs = Augmented(torch.tensor(images), 32, 0, 0.2, torch.tensor(MEAN), torch.tensor(STD))

@@ -17,6 +17,7 @@ from fastnn import _C
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))  # `bench` is run from the checkout
 from bench import jax_step, roofline  # noqa: E402
+from bench.data import largest_difference  # noqa: E402
 from bench.peak import Peak  # noqa: E402
 
 
@@ -32,6 +33,11 @@ ROWS = [
     row("relu_forward", "64 MiB", "GB/s", 12.0, 5.0, 80.0),
     row("relu_forward", "8 MiB", "GB/s", 80.0, 0.1, 80.0),
 ]
+
+
+@pytest.mark.parametrize("side", [32, 224])
+def test_both_loaders_make_the_same_of_an_image(side: int) -> None:
+    assert largest_difference(side) < 1e-5
 
 
 def test_points_of_layers_and_lines_above_them() -> None:
