@@ -180,10 +180,6 @@ def _of_whole(reflected: bool, sign: str, operation: str, instead: str) -> Calla
     return method
 
 
-def _as_function(sign: str, operation: str, instead: str) -> Callable[[Any, Any], Tensor]:
-    return _of_whole(False, sign, operation, instead)
-
-
 def _invert(self: Tensor) -> Tensor:
     if not is_whole(self):
         raise TypeError(f"~: Tensors of floats have no such operation; {_MASKS}, as in ~(x > 1)")
@@ -255,7 +251,7 @@ for _name, _method in {
     "delitem": _refusing("del x[...]", "x[:n] and ops.concat make a new one"),
     **{name: _of_whole(False, sign, numpys, instead) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
     **{f"r{name}": _of_whole(True, sign, numpys, instead) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
-    **{f"i{name}": _assigning(_as_function(sign, numpys, instead), sign) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
+    **{f"i{name}": _assigning(_of_whole(False, sign, numpys, instead), sign) for sign, (name, numpys, instead) in _OF_WHOLE.items()},
     "invert": _invert,
     **{side + name: _refusing(sign, _WHOLE) for sign, name in _ABSENT.items() for side in ("", "r")},
 }.items():

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
 from ..arguments import flag, instance, integer, names, number, numbers, shown
 from ..exclusive import refuse_others
 from ..nn import Module, Sigmoid, Tanh
@@ -19,8 +18,8 @@ from ..nn.module import HookHandle
 from ..tensor import Tensor, no_grad
 from ..turns import by_turns
 from .activation_table import ActivationStatistics, LayerActivations
-from .evaluation import _switch
-from .learned import buffers_below
+from .evaluation import draws_put_back, switch
+from .learned import as_they_are, buffers_below
 
 _WHAT = "activation_statistics"
 _MOST = float(np.finfo(np.float64).max) / 4  # so that the width is a number, too; what lies beyond is outside
@@ -129,17 +128,13 @@ def _watched(model: Module, layers: Sequence[str] | None) -> list[tuple[str, Mod
 def _left_alone(model: Module, training: bool) -> Iterator[None]:
     """Inside the block the mode is that one; behind it modes, buffers and the generator are what they were."""
     refuse = partial(refuse_others, _WHAT, "model", model)
-    with by_turns(id(model), _WHAT, partial(_switch, model, training), refuse):
-        buffers = [(*place, place[-1]._array.to(place[-1].device)) for place in buffers_below(model)]
-        generator = random.default_generator()
-        drawn = generator.draw
+    with by_turns(id(model), _WHAT, partial(switch, model, training), refuse):
+        put_back = as_they_are(buffers_below(model))
         try:
-            yield
+            with draws_put_back():
+                yield
         finally:
-            generator.draw = drawn
-            for there, name, buffer, before in buffers:
-                buffer._array.assign(before)
-                there[name] = buffer
+            put_back()
 
 
 def _looked_at(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import raw
-from .learned import buffers_of, parameters_of
+from .learned import as_they_are, buffers_of, parameters_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -41,7 +41,7 @@ def _standing(trainer: Trainer) -> Callable[[], None]:
     """What puts everything back, needs no memory for it, and may be begun anew at any point."""
     optimizer, stepping, generator = trainer.optimizer, trainer.stepping, trainer.generator
     weights = [(p, p._array, p._array.to(p.device), p._grad) for p in parameters_of(trainer)]
-    buffers = [(*place, place[-1]._array.to(place[-1].device)) for place in buffers_of(trainer)]
+    buffers = as_they_are(buffers_of(trainer))
     attributes = [(part, dict(vars(part))) for part in (trainer, stepping)]
     states = [part._as_it_is() for part in (optimizer, stepping.ema) if part is not None]
     rates = [(group, group["lr"]) for group in optimizer.param_groups]
@@ -51,9 +51,7 @@ def _standing(trainer: Trainer) -> Callable[[], None]:
         for p, array, before, gradient in weights:
             array.assign(before)
             p._array, p._grad = array, gradient
-        for there, name, buffer, before in buffers:
-            buffer._array.assign(before)
-            there[name] = buffer
+        buffers()
         for group, lr in rates:
             group["lr"] = lr
         for state in states:

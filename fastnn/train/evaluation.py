@@ -46,13 +46,14 @@ def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     """
     way = "training" if training else "evaluation"
     with ExitStack() as stack:
-        stack.enter_context(by_turns(id(model), way, partial(_switch, model, training), partial(refuse_others, way, "model", model)))
+        stack.enter_context(by_turns(id(model), way, partial(switch, model, training), partial(refuse_others, way, "model", model)))
         if isinstance(loss, Module):  # which several models may have, in training and in evaluation: nobody waits
-            stack.enter_context(by_turns((id(loss), way), way, partial(_switch, loss, training)))
+            stack.enter_context(by_turns((id(loss), way), way, partial(switch, loss, training)))
         yield
 
 
-def _switch(part: Module, training: bool) -> Callable[[], None]:
+def switch(part: Module, training: bool) -> Callable[[], None]:
+    """Into that mode, as `mode` says; what is returned puts each module back into the one that it was in."""
     frozen = [module for module in part.modules() if not module.training] if training and part.training else []
     put_back = switched(part, training)
     for module in frozen:
@@ -61,7 +62,7 @@ def _switch(part: Module, training: bool) -> Callable[[], None]:
 
 
 @contextmanager
-def _draws_put_back() -> Iterator[None]:
+def draws_put_back() -> Iterator[None]:
     """Behind the block the thread's generator stands where it stood: a layer that draws in evaluation, too, does not change a training."""
     generator = random.default_generator()
     drawn = generator.draw
@@ -160,7 +161,7 @@ def evaluate(
     sums = Sums(loss, metrics, counts=counts)
     if counts is not None:
         counts.classes = loader.dataset.classes
-    with _draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(loader.batches(0)) as batches:
+    with draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(loader.batches(0)) as batches:
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
@@ -199,7 +200,7 @@ def predict(
         )
     if files := _image_files(data):
         data = _decoded(files, resize)
-    with _draws_put_back(), mode(forward.model, False), no_grad():
+    with draws_put_back(), mode(forward.model, False), no_grad():
         run = forward.evaluating()
         if isinstance(data, Tensor):
             probabilities = softmax("predict", run(data).numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..nn import Module
@@ -42,3 +42,15 @@ def buffers_of(trainer: Trainer) -> list[tuple[dict[str, Any], str, Tensor]]:
 def buffers_below(part: Module) -> list[tuple[dict[str, Any], str, Tensor]]:
     """The same, of one module and what is in it."""
     return [(m._buffers, name, b) for m in part.modules() for name, b in m._buffers.items() if b is not None]
+
+
+def as_they_are(places: list[tuple[dict[str, Any], str, Tensor]]) -> Callable[[], None]:
+    """Copies buffers; what is returned puts them back, needs no memory for it, and may be begun anew at any point."""
+    kept = [(there, name, buffer, buffer._array.to(buffer.device)) for there, name, buffer in places]
+
+    def put_back() -> None:
+        for there, name, buffer, before in kept:
+            buffer._array.assign(before)
+            there[name] = buffer
+
+    return put_back

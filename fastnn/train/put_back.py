@@ -12,7 +12,7 @@ from ..optim import Optimizer
 from ..tensor import Tensor
 from .bad_step import explained
 from .diverged import Diverged
-from .learned import buffers_of
+from .learned import as_they_are, buffers_of
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -27,7 +27,7 @@ def steps_of(optimizer: Optimizer) -> list[int]:
 def put_back(trainer: Trainer) -> Iterator[None]:
     """Around a step: on an error, of the data set or the user too, the generator and the buffers (running statistics) are as they were, unless the
     step is done. Diverged leaves the buffers, as in a replay: they have seen the batch."""
-    buffers = [(*place, place[-1]._array.to(place[-1].device)) for place in buffers_of(trainer)]
+    buffers = as_they_are(buffers_of(trainer))
     drawn, steps = trainer.generator.draw, steps_of(trainer.optimizer)
     try:
         yield
@@ -36,9 +36,7 @@ def put_back(trainer: Trainer) -> Iterator[None]:
     except BaseException:
         if steps_of(trainer.optimizer) == steps:
             trainer.generator.draw = drawn
-            for there, name, buffer, before in buffers:
-                there[name] = buffer
-                buffer._array.assign(before)
+            buffers()
         raise
 
 
