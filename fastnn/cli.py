@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
+from .command_preprocess import preprocessing
 from .described import plural
 from .options import Run, parser
 from .recipes import MIX, RECIPES, STEP, settle
@@ -95,7 +96,7 @@ def train(options: argparse.Namespace) -> None:
     if options.threads:
         set_num_threads(options.threads)
     sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
-    trainer, fit = _prepare(options, sets)
+    trainer, fit = _prepare(options, sets, checkpoint if options.resume else None)
     refuse_other_data(options, checkpoint, saved, fit["train"], trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
@@ -332,8 +333,8 @@ def _repeated(options: argparse.Namespace) -> list[str]:
     return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
 
 
-def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str, Any]]:
-    """The trainer, and what its fit takes."""
+def _prepare(options: argparse.Namespace, sets: Sets, checkpoint: str | None = None) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer, and what its fit takes. checkpoint: that of the run that goes on."""
     from . import data, models, seed
     from .train import Trainer
 
@@ -346,13 +347,13 @@ def _prepare(options: argparse.Namespace, sets: Sets) -> tuple[Trainer, dict[str
         if part:  # else a fraction of very few
             training, validation = data.split(training, options.val_fraction, options.seed)
             refuse_lost_class(options, training, validation)
-    normalize = data.Normalize.fit(training)
+    normalize = preprocessing(options, training, checkpoint)
     augment = _augmentation(options.augment, training)
     mix = [kind(alpha) for kind, alpha in ((data.MixUp, options.mixup), (data.CutMix, options.cutmix)) if alpha is not None]
     prepared = {"normalize": normalize, "augment": augment, "mix": mix, "device": options.device}
     loader = data.Loader(training, options.batch_size, shuffle=True, seed=options.seed, **prepared)
     seed(options.seed)
-    model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
+    model = models.create(options.model, input_shape=normalize.output_shape(training.shape), num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
     step = {name: getattr(options, name) for name in STEP}
     trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, **step)
@@ -402,6 +403,7 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     augmented = f", augmented by {options.augment}" if options.augment != "none" else ""
     mixed = " or ".join(f"{name} {alpha:g}" for name in MIX if (alpha := getattr(options, name)) is not None)
     augmented += f", mixed by {mixed}" if mixed else ""
+    augmented += f", prepared by {trainer.normalize}" if options.preprocess != "channels" else ""
     photos = f"{sets.origin}; classes {few(training.classes)}{passed_over(sets)}\n" if options.dataset == "images" else ""
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"

@@ -89,6 +89,11 @@ _HERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ("PCAColour", "FancyPCA", "Lighting"), "data.PCAColor(std), with ImageNet's colours, or data.PCAColor.fit(training_set)"
         ),
+        **dict.fromkeys(
+            ("LinearTransformation", "ZCAWhitening", "Whitening", "whiten"),
+            "data.ZCA.fit(training_set), or data.PCA.fit(..., whiten=True)",
+        ),
+        **dict.fromkeys(("StandardScaler", "Normalization"), "data.Normalize.fit(training_set)"),
         "FiveCrop": "train.five_crops(size), views for train.average_views",
         "TenCrop": "train.ten_crops(size), views for train.average_views",
         "DataLoader": "data.Loader(dataset, batch_size, shuffle=True)",

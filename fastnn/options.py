@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from . import option_types as kinds
+from .command_preprocess import KINDS, components
 from .recipes import RECIPES
 
 Run = Callable[[argparse.Namespace], bool | None]
@@ -127,8 +128,22 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "saturation within 20 %%; pca: crop-flip with AlexNet's shifts along the training set's principal colours; strong: flips, rotations, "
         "shifts, scales, colours within 40 %%, erased rectangles",
     )
-    add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
+    add(
+        "--preprocess",
+        choices=list(KINDS),
+        help="fitted on the training set and kept with the model: channels: mean and deviation of each channel (default); channel-mean: the mean "
+        "alone; mean-image: less the mean image; pca: coordinates along the principal components (for mlp and linear); whiten: these, of variance "
+        "1; zca: whitened images",
+    )
+    add(
+        "--components",
+        metavar="K",
+        type=components,
+        help="of pca and whiten: how many, or the share of the variance to keep (default: 0.99)",
+    )
     positive = kinds.number(float, 5e-324, float("inf"), "a number above 0")
+    add("--whiten-eps", metavar="EPS", type=positive, help="added to variances, a share of their mean (default: whiten 1e-5, zca 0.1)")
+    add("--accumulate", metavar="N", type=count, help="batches per step (default: 1)")
     add(
         "--mixup",
         metavar="ALPHA",

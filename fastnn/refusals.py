@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from .command_preprocess import fitted_on, refuse_unfit_preprocessing
 from .recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:
             f"{where}: the training set has the label {training.labels[at]} at position {at}, which makes {training.num_classes:,} classes of "
             f"{len(training):,} samples; expected class numbers without large gaps"
         )
+    refuse_unfit_preprocessing(options)
     if options.given_fraction is not None and sets.validation is not None:
         raise ValueError(f"--val-fraction: {where} has a validation set of its own; leave it out")
     if options.augment == "colour" and len(shape) == 3 and shape[0] not in (1, 3):
@@ -156,11 +158,14 @@ def refuse_other_data(
     samples = saved["data"].get("samples", len(training))
     if samples != len(training):
         raise ValueError(f"{begun} {samples:,} samples; {here} has {len(training):,} for training: put them back, or begin anew and {anew}")
-    shape = (saved.get("architecture") or {}).get("input_shape", training.shape)
-    if tuple(shape) != training.shape:
+    prepared = loader.normalize
+    given = training.shape if prepared is None else prepared.output_shape(training.shape)
+    shape = (saved.get("architecture") or {}).get("input_shape", given)
+    if tuple(shape) != given:
         raise ValueError(f"{begun} samples of shape {tuple(shape)}; {here} has {training.shape}: put them back, or begin anew and {anew}")
-    normalize = None if loader.normalize is None else loader.normalize.state()
-    if before.get("labels", notes.get("labels")) != notes.get("labels") or saved.get("normalize", normalize) != normalize:
+    normalize = None if prepared is None else prepared.state()
+    other = before.get("labels", notes.get("labels")) != notes.get("labels") or saved.get("normalize", normalize) != normalize
+    if other or (prepared is not None and not fitted_on(prepared, training)):
         raise ValueError(f"{begun} other images or labels than {here} has now: put them back, or begin anew and {anew}")
 
 

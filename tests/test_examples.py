@@ -91,6 +91,13 @@ def test_layers() -> None:
     assert len(errors) == 4 and max(errors) < 0.05, text  # of pixels between 0 and 1
 
 
+def test_preprocessing(tmp_path: Path) -> None:
+    text = run("preprocessing.py", "--out", str(tmp_path))
+    reached = table(text)
+    assert len(reached) == 7 and min(reached.values()) > 88 and "ZCA, eps 0.1" in reached, text
+    assert len(list(tmp_path.iterdir())) == (2 if "pictures in" in text else 0), text
+
+
 def test_losses() -> None:
     text = run("losses.py")
     reached = table(text)

@@ -26,13 +26,16 @@ from .folds import k_fold, train_validation_test
 from .idx import fashion_mnist, idx, mnist, read_idx
 from .items import ItemDataset
 from .loader import Loader
+from .mean_image import MeanImage
 from .mix import CutMix, MixUp
 from .normalize import Normalize
+from .pca import PCA
 from .pca_color import PCAColor
 from .recognise import recognise
 from .resize import Resize
 from .synthetic import blobs, spirals, stripes
 from .warp import RandomAffine, RandomResizedCrop, RandomRotation, Scale
+from .zca import ZCA
 
 __all__ = [
     "ArrayDataset",
@@ -48,8 +51,10 @@ __all__ = [
     "ImageFiles",
     "ItemDataset",
     "Loader",
+    "MeanImage",
     "MixUp",
     "Normalize",
+    "PCA",
     "PCAColor",
     "RandomAffine",
     "RandomCrop",
@@ -61,6 +66,7 @@ __all__ = [
     "Scale",
     "Sets",
     "Shift",
+    "ZCA",
     "arrays",
     "blobs",
     "cifar10",

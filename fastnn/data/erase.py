@@ -16,7 +16,8 @@ class RandomErasing(Augmentation):
     """With probability p a rectangle at a random place becomes `value` (Zhong et al., "Random erasing data augmentation", AAAI 2020), with the
     arguments and distribution of torchvision's RandomErasing: the area `scale` times the image's, height over width log-uniform in `ratio`.
 
-    value: a number for all channels or one each, in units of the normalised batch, where 0 is the mean; it is written last.
+    value: a number for all channels or one each, in units of the normalised batch, where 0 is the mean; it is written last (before a
+    MeanImage, PCA or ZCA, to which 0 is the channel's mean and others are in units of the raw data).
     """
 
     streams = 2 * TRIES + 3

@@ -22,6 +22,7 @@ from .frames import Frames
 from .items import Samples, as_dataset
 from .mix import Mix, Mixing, mixing_steps
 from .normalize import Normalize
+from .preprocessing import Preprocessing
 from .settled import Settled
 
 Batches = Generator[tuple[Tensor, Tensor], None, None]
@@ -60,12 +61,13 @@ class Loader(Settled):
 
     The order is a pure function of (seed, epoch): epoch e takes the samples by rank of word i of Philox(seed; draw e, order).
     Each `for` loop is the next epoch; `batches(epoch, first)` gives any epoch from any batch on. A Loader made anew begins at epoch 0, with
-    the same order, crops and flips: make one for all epochs, or set `epoch`. A last batch of a single sample
-    joins the batch before (batch norm has no variance over one sample). augment: what is done to the images of each epoch, a step or several
-    (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. mix: MixUp(), CutMix(), or several, one of which is
-    drawn for each batch: samples are mixed in pairs, and so are their labels. While the caller works on a batch, a thread gathers
-    and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early (a batch later where only
-    Python's garbage collector finds that it was left). prefetch=0 with one worker: no thread; a batch is made when it is asked for.
+    the same order, crops and flips: make one for all epochs, or set `epoch`. A last batch of a single sample joins the batch before (batch norm
+    has no variance over one sample). normalize: data.Normalize, MeanImage, PCA or ZCA, done behind all else. augment: what is done to the images
+    of each epoch, a step or several (RandomCrop, Flip, RandomAffine, ColorJitter, RandomErasing, ...), drawn from the same seed. mix: MixUp(),
+    CutMix(), or several, one of which is drawn for each batch: samples are mixed in pairs, and so are their labels. While the caller works on a
+    batch, a thread gathers and normalises the next `prefetch` ones in a kernel; it ends with the iteration, also when that is left early (a batch
+    later where only Python's garbage collector finds that it was left). prefetch=0 with one worker: no thread; a batch is made when it is asked
+    for.
 
     dataset: an `ArrayDataset` (arrays in memory or mapped from a file), (images, labels), or any object with __len__ and __getitem__ that gives
     (image, label), which becomes an `ItemDataset`. workers: how many threads make batches, each a whole one: 1, unless the set reads
@@ -100,7 +102,7 @@ class Loader(Settled):
         *,
         shuffle: bool = False,
         seed: int = 0,
-        normalize: Normalize | None = None,
+        normalize: Preprocessing | None = None,
         augment: Augmentation | Sequence[Augmentation] = (),
         mix: Mix | Sequence[Mix] = (),
         drop_last: bool = False,
@@ -119,11 +121,8 @@ class Loader(Settled):
         self.dataset: Dataset = as_dataset(dataset, "Loader: dataset")
         if drop_last and len(self.dataset) < batch_size:
             raise ValueError(f"Loader: {len(self.dataset)} samples give no whole batch of {batch_size}, and drop_last drops the rest")
-        channels = self.dataset.shape[0]
-        if normalize is not None and len(instance("Loader", "normalize", normalize, Normalize, "a Normalize").mean) != channels:
-            raise ValueError(f"Loader: normalize has {len(normalize.mean)} channels, the data set {channels}")
         if normalize is not None:
-            _warn_of_units(normalize, self.dataset)
+            instance("Loader", "normalize", normalize, Preprocessing, "a Normalize, MeanImage, PCA or ZCA")
         self.batch_size, self.shuffle, self.seed, self.normalize = batch_size, shuffle, seed, normalize
         steps = (augment,) if isinstance(augment, Augmentation) else tuple(augment) if isinstance(augment, (list, tuple)) else None
         if steps is None or not all(isinstance(step, Augmentation) for step in steps):
@@ -131,16 +130,26 @@ class Loader(Settled):
         self.augment: tuple[Augmentation, ...] = steps
         if self.augment and len(self.dataset.shape) != 3:
             raise ValueError(f"Loader: augment needs images (C, H, W), the data set has samples of shape {self.dataset.shape}")
+        if normalize is not None and not normalize.fits(shape := self._finished_shape()):
+            raise ValueError(f"Loader: {normalize.misfit(shape)}")
+        if isinstance(normalize, Normalize):
+            _warn_of_units(normalize, self.dataset)
         self.mix, self._classes = mixing_steps(mix, self.dataset)
         self.workers = workers or self.dataset.workers
         self.drop_last, self.device = drop_last, devices.resolve(device)
         self.prefetch = max(self.workers, prefetch) if prefetch or self.workers > 1 else 0
         self.epoch = 0
-        self._scale: np.ndarray = np.ones(channels, np.float32)
-        self._shift: np.ndarray = np.zeros(channels, np.float32)
-        if normalize is not None:
-            self._scale, self._shift = (normalize.scale, normalize.shift) if self.dataset.of_bytes else normalize._exact
+        channels = self.dataset.shape[0]
+        as_they_are: tuple[np.ndarray, np.ndarray] = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        self._scale, self._shift = as_they_are if normalize is None else normalize.gathered(self.dataset.of_bytes)
         self._settle()
+
+    def _finished_shape(self) -> tuple[int, ...]:
+        """Of a sample behind the augmentation, as `normalize` gets it; one that goes by channels alone does not ask for more."""
+        if not self.augment or isinstance(self.normalize, Normalize):
+            return self.dataset.shape
+        height, width = self.dataset.shape[1:]
+        return (self.dataset.shape[0], *frames_of(self.augment, self.seed, 0, 1, (height, width)).size)
 
     def bounds(self) -> list[int]:
         """Batch b takes positions bounds[b] to bounds[b + 1] of the epoch's order."""
@@ -229,4 +238,6 @@ class Loader(Settled):
         images, labels = self.dataset.batch(positions, self._scale, self._shift, self.device, shown)
         if mixing is not None:
             images, labels = mixing.mixed(images, labels, positions)
+        if self.normalize is not None:
+            images = self.normalize.finished(images)  # behind CutMix, whose rectangles are of images
         return Tensor(images), Tensor(_C.from_numpy(labels))

@@ -1,22 +1,20 @@
-"""Preprocessing that is fitted on the training set and applied unchanged ever after."""
+"""Mean and deviation of each channel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..arguments import array, instance, numbers
+from ..arguments import flag, instance, numbers
+from ..described import plural
 from .dataset import Dataset
-from .settled import Settled
-
-if TYPE_CHECKING:
-    from ..tensor import Tensor
+from .preprocessing import Preprocessing, Shape
 
 
-class Normalize(Settled):
+class Normalize(Preprocessing):
     """x -> (x - mean) / std, one mean and one std per channel (per feature for data of rank 2), both in units of the raw data (of bytes: 0 to
     255, torchvision's mean and std times 255); fixed.
 
@@ -42,43 +40,40 @@ class Normalize(Settled):
         self._settle()
 
     @classmethod
-    def fit(cls, dataset: Dataset) -> Normalize:
+    def fit(cls, dataset: Dataset, *, std: bool = True) -> Normalize:
         """Mean and std (divisor n) of the training set: exact for bytes, in float64 for floats. A constant channel gets std 1.
 
-        The set is read block by block; floats twice.
+        std=False: the mean alone is subtracted, std is 1 (VGG: Simonyan, Zisserman 2014). The set is read block by block; floats twice.
         """
+        flag("Normalize.fit", "std", std)
         if not len(instance("Normalize.fit", "dataset", dataset, Dataset, "a data set, such as data.ArrayDataset(images, labels)")):
             raise ValueError("Normalize.fit: the data set is empty; it needs at least one sample")
         blocks = dataset.blocks()
         first = next(blocks)
         mean, variance = _byte_moments(first, blocks) if first.dtype == np.uint8 else _float_moments(first, blocks, dataset)
-        return cls(mean, [v**0.5 or 1.0 for v in variance])
+        return cls(mean, [v**0.5 or 1.0 if std else 1.0 for v in variance])
 
-    def __call__(self, images: Any) -> Tensor:
-        """The images (N, C, H, W), or rows (N, F), as a Loader with this normalize gives them, bit for bit: a float32 Tensor of that shape. One image
-        alone is image[None]. ValueError for other channels, and for no images."""
-        from .dataset import ArrayDataset
-        from .loader import Loader  # which begins with this file
+    def gathered(self, of_bytes: bool) -> tuple[np.ndarray, np.ndarray]:
+        return (self.scale, self.shift) if of_bytes else self._exact
 
-        given = array("Normalize", "images", images, "an array (N, C, H, W) or (N, F)")
-        self._check_channels("images", given)
-        dataset = ArrayDataset(given, np.zeros(len(given), np.int64))
-        return Loader(dataset, len(dataset), normalize=self, prefetch=0).batch(np.arange(len(dataset)))[0]
+    def fits(self, shape: Shape, cropped: bool = False) -> bool:
+        return len(shape) in (1, 3) and shape[0] == len(self.mean)
+
+    def wanted(self, shape: Shape) -> str:
+        return plural(len(self.mean), "feature" if len(shape) == 1 else "channel")
+
+    def misfit(self, shape: Shape) -> str:
+        return f"normalize has {len(self.mean)} channels, the data set {shape[0]}"
 
     def inverse(self, x: Any) -> np.ndarray:
         """x std + mean, of a Tensor or an array (N, C, H, W) or (N, F), in float32: the raw data again but for rounding, to be looked at."""
-        values = array("Normalize.inverse", "x", x, "an array (N, C, H, W) or (N, F)")
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"Normalize.inverse: x must be numbers, got {values.dtype}")
-        self._check_channels("x", values)
+        values = self._checked(x, None, self._whole())
         std, mean = (np.reshape(each, (-1, *[1] * (values.ndim - 2))) for each in (self.std, self.mean))
         raw: np.ndarray = (values * std + mean).astype(np.float32)
         return raw
 
-    def _check_channels(self, name: str, values: np.ndarray) -> None:
-        if values.ndim not in (2, 4) or values.shape[1] != len(self.mean) or not len(values):
-            wanted = f"(N, C, H, W) with C = {len(self.mean)}, or (N, {len(self.mean)})"
-            raise ValueError(f"Normalize: {name} has shape {values.shape}; expected {wanted}; one image alone is image[None]")
+    def _whole(self) -> str:
+        return f"(N, C, H, W) with C = {len(self.mean)}, or (N, {len(self.mean)})"
 
     def state(self) -> dict[str, list[float]]:
         """What `Normalize(**state)` makes this one again from; for JSON."""

@@ -43,7 +43,7 @@ _HERE = {  # what other libraries' models have
     "trainable": "; model.requires_grad_(False) freezes it",
 }
 _FROZEN = ("requires_grad", "trainable")
-BESIDE = ("optimizer/", "average/", "best/", "loss/")  # how names begin that a checkpoint has beside the model's
+BESIDE = ("optimizer/", "average/", "best/", "loss/", "normalize/")  # how names begin that a checkpoint has beside the model's
 GUARDED = {"training", *_FROZEN, *_LEAST}  # what `checked` looks at: one look into a set for everything else that is assigned
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..arguments import instance, integer, one_of
-from ..data import Loader, Normalize
+from ..data import Augmentation, Loader
 from ..data.items import as_dataset
+from ..data.preprocessing import Preprocessing
 from ..nn import Module
 from ..tensor import no_grad
 from . import evaluation
@@ -23,7 +24,7 @@ def average_views(
     model: Module,
     dataset: Any,
     views: Sequence[View],
-    normalize: Normalize | None = None,
+    normalize: Preprocessing | None = None,
     *,
     batch_size: int = 256,
     precision: str = "float32",
@@ -47,5 +48,9 @@ def average_views(
     device = evaluation.device_of(model)
     forward = Forward(model, checked_precision(precision, device, "average_views"))
     of = partial(evaluation.softmax, "average_views") if average == "probabilities" else np.asarray
+
+    def loader_of(steps: Sequence[Augmentation]) -> Loader:
+        return Loader(dataset, batch_size, augment=steps, normalize=normalize, device=device)
+
     with evaluation.mode(model, False), no_grad():
-        return mean_over("average_views", checked, Loader(dataset, batch_size, normalize=normalize, device=device), model, forward, of)
+        return mean_over("average_views", checked, loader_of, model, forward, of)

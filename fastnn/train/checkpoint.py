@@ -1,8 +1,8 @@
 """Checkpoints: arrays plus a few numbers, in one safetensors file that is replaced whole.
 
 The model's arrays have PyTorch's keys; "optimizer/..." are the optimizer's, "average/..." those of averaged weights, "best/..." the best
-snapshot's, "loss/..." those of a loss (learned.kept_loss). The notes hold the position (epoch, batch, steps), seed and draw, the running
-sums of the epoch, the history, and what the model is.
+snapshot's, "loss/..." those of a loss (learned.kept_loss), "normalize/..." those of the preprocessing (prepared). The notes hold the position
+(epoch, batch, steps), seed and draw, the running sums of the epoch, the history, and what the model is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 from .. import files, models, random, warned
 from ..arguments import array, figure, function, instance, integer, shown
 from ..arguments import path as checked_path
-from ..data import Normalize, Resize
+from ..data import Resize
 from ..data.dataset import checked_classes, checked_resize
+from ..data.preprocessing import Preprocessing
 from ..described import plural
 from ..elsewhere import of_property
 from ..exclusive import refuse_others
@@ -39,13 +40,14 @@ from .learned import kept_loss, with_loss
 from .metrics import Metric, by_name
 from .per_class import ClassReport, reported
 from .precision import Forward
+from .prepared import arrays_of, prepared_by, refuse_another
 from .raw import remember, warn_of_lost
 from .views import View
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-_OPTIMIZER, _AVERAGE, _BEST, _LOSS = BESIDE
+_OPTIMIZER, _AVERAGE, _BEST, _LOSS, _ = BESIDE
 _POSITION = ("epoch", "batch", "sums", "data", "generator", "history", "best", "normalize", "resize", "classes", "notes")
 
 
@@ -73,7 +75,7 @@ class Trained:
 
     model: Module
     classes: tuple[str, ...] | None
-    normalize: Normalize | None
+    normalize: Preprocessing | None
     notes: dict[str, Any]
     resize: Resize | None = None
     inference: Inference = field(default_factory=Inference, repr=False, compare=False)
@@ -137,7 +139,7 @@ def save_model(
     *,
     architecture: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
-    normalize: Normalize | None = None,
+    normalize: Preprocessing | None = None,
     resize: Resize | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
@@ -152,13 +154,13 @@ def save_model(
     if notes is not None:
         instance("save_model", "notes", notes, Mapping, "a dict of what JSON can hold")
     if normalize is not None:
-        instance("save_model", "normalize", normalize, Normalize, "a data.Normalize")
+        instance("save_model", "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
     checked_resize("save_model", resize)
     warn_of_lost(model, normalize)
     classes = checked_classes("save_model", classes)
     with files.memory_for(path, "written"):
         about = _description(architecture_of(model, architecture), classes, normalize, resize)
-        files.write(path, model.state_dict(), {**about, "notes": dict(notes or {})})
+        files.write(path, {**model.state_dict(), **arrays_of(normalize)}, {**about, "notes": dict(notes or {})})
 
 
 @told({}, several="the net for its arrays is given by name: load_model(path, model=net)")
@@ -175,11 +177,11 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
     arrays, notes = files.read(path)
     with naming(path):
         _check_kinds(notes)
-        classes, normalize, resize = notes.get("classes"), notes.get("normalize"), notes.get("resize")
+        classes, resize = notes.get("classes"), notes.get("resize")
         trained = Trained(
             model if model is not None else build_for(notes.get("architecture"), arrays),
             checked_classes("load_model", classes) or None,
-            Normalize(**normalize) if normalize else None,
+            prepared_by(arrays, notes),
             notes.get("notes", {}),
             Resize(**resize) if resize else None,
         )
@@ -291,7 +293,7 @@ def contents(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arrays and notes of a checkpoint."""
     optimizer = trainer.optimizer.state_dict()
     steps = optimizer.pop("steps")
-    arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}}
+    arrays = {**trainer.model.state_dict(), **{_OPTIMIZER + k: v for k, v in optimizer.items()}, **arrays_of(trainer.normalize)}
     best, ema, loss = trainer.best, trainer.stepping.ema, kept_loss(trainer.loss)
     averages = ema.state_dict() if ema is not None else {}
     averaged = {count: averages.pop(count) for count in ("updates", "calls")} if averages else None
@@ -327,6 +329,7 @@ def load(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     with naming(path):
         _check_kinds(notes, _TRAINING)
         _check_same(trainer, notes)
+        refuse_another(prepared_by(arrays, notes), trainer.normalize)
         apply = _position(trainer, arrays, notes)
         parts: list[tuple[Any, dict[str, Any]]] = [(trainer.model, _model_arrays(arrays))]  # first: another model's optimizer fits neither
         parts.append((trainer.optimizer, {"steps": notes["steps"], **below(_OPTIMIZER, arrays)}))
@@ -376,9 +379,6 @@ def _check_same(trainer: Trainer, notes: Mapping[str, Any]) -> None:
     classes, known = notes.get("classes"), trainer.classes
     if classes and known and tuple(classes) != known:
         raise ValueError(f"made with the classes {', '.join(classes)}; the trainer has {', '.join(known)}")
-    prepared = notes["normalize"]
-    if prepared and trainer.normalize and prepared != trainer.normalize.state():
-        raise ValueError(f"made with {Normalize(**prepared)}; the trainer has {trainer.normalize}")
     if notes["optimizer"] != own:
         raise ValueError(f"made with the optimizer {notes['optimizer']}; the trainer has {own}")
     if (notes.get("averaged") is None) != (ema is None):
@@ -398,7 +398,7 @@ def _position(trainer: Trainer, arrays: Mapping[str, np.ndarray], notes: Mapping
         "generator": generator,
         "history": History(notes["history"]),
         "best": None if best is None else _snapshot(below(_BEST, arrays), **best),
-        "normalize": Normalize(**notes["normalize"]) if notes["normalize"] else trainer.normalize,
+        "normalize": prepared_by(arrays, notes) or trainer.normalize,
         "resize": Resize(**notes["resize"]) if notes.get("resize") else trainer.resize,
         "classes": checked_classes("Trainer", notes.get("classes")) or trainer.classes,
         "notes": notes["notes"],
@@ -459,7 +459,7 @@ def about(trainer: Trainer) -> dict[str, Any]:
     return {name: getattr(trainer, name) for name in ("architecture", "classes", "normalize", "resize")}
 
 
-def _description(architecture: Any, classes: Any, normalize: Normalize | None, resize: Resize | None) -> dict[str, Any]:
+def _description(architecture: Any, classes: Any, normalize: Preprocessing | None, resize: Resize | None) -> dict[str, Any]:
     return {
         "architecture": dict(architecture) if architecture else None,
         "classes": list(classes) if classes else None,

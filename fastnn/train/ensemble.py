@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..arguments import instance, items, numbers, shown
-from ..data import Loader, Normalize
+from ..data import Loader
 from ..data.items import as_dataset
+from ..data.preprocessing import Preprocessing
 from ..described import described, plural
 from ..nn import CrossEntropyLoss, Module
 from ..tensor import tensor
@@ -44,9 +45,9 @@ class Ensemble:
     differ in the number of outputs, and for one Module given twice, which has the weights of now both times.
     """
 
-    def __init__(self, models: Sequence[Any], *, weights: Sequence[float] | None = None, normalize: Normalize | None = None) -> None:
+    def __init__(self, models: Sequence[Any], *, weights: Sequence[float] | None = None, normalize: Preprocessing | None = None) -> None:
         if normalize is not None:
-            instance("Ensemble", "normalize", normalize, Normalize, "a data.Normalize")
+            instance("Ensemble", "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
         given = items("Ensemble", "models", models, f"a list of {_WANTED}")
         if not given:
             raise ValueError(f"Ensemble: models must be {_WANTED}, got none")
@@ -139,7 +140,7 @@ class Ensemble:
                 )
 
 
-def _ready(one: Any, normalize: Normalize | None) -> Trained | Trainer:
+def _ready(one: Any, normalize: Preprocessing | None) -> Trained | Trainer:
     """Something that predicts probabilities of raw images."""
     if isinstance(one, (Trained, Trainer)):
         return one

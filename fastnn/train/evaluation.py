@@ -13,8 +13,9 @@ import numpy as np
 
 from .. import random
 from ..arguments import array, shown
-from ..data import ArrayDataset, Dataset, ImageFiles, ItemDataset, Loader, Normalize, Resize
+from ..data import ArrayDataset, Augmentation, Dataset, ImageFiles, ItemDataset, Loader, Resize
 from ..data.items import Samples, as_dataset, gives_pairs, rank
+from ..data.preprocessing import Preprocessing, same
 from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
@@ -25,7 +26,7 @@ from .confusion import Counts
 from .metrics import TWO_OUTPUTS, Metric, asked, passes_over_ignored, total
 from .precision import Forward
 from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
-from .views import View, checked_views, mean_over
+from .views import View, checked_views, mean_over, viewed
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -141,7 +142,7 @@ def evaluate(
     data: Data,
     loss: Loss,
     metrics: Mapping[str, Metric],
-    normalize: Normalize | None,
+    normalize: Preprocessing | None,
     check: Callable[[], None] = lambda: None,
     penalty: Callable[[], Tensor] | None = None,
     classes: Sequence[str] | None = None,
@@ -185,7 +186,7 @@ def of_trainer(trainer: Trainer, data: Data, counts: Counts | None = None) -> di
 
 
 def predict(
-    forward: Forward, data: Any, normalize: Normalize | None, resize: Resize | None, views: Sequence[View] | None = None
+    forward: Forward, data: Any, normalize: Preprocessing | None, resize: Resize | None, views: Sequence[View] | None = None
 ) -> np.ndarray:
     """Probabilities (N, classes) in evaluation mode, for a data set, a Loader, raw images, image files, or a Tensor (given to the model as it is);
     with views the means of the views' probabilities.
@@ -215,12 +216,13 @@ def predict(
                 images = array("predict", "data", data, "a data set, or an array of images")
                 if images.dtype.kind in "US":
                     raise TypeError("predict: data must be an array of images, got words; a list of them is read as the names of files")
-                data = _as_samples(images, normalize)
-        loader = _loader("predict", data, normalize, device_of(forward.model))
+                data = _as_samples(images, normalize, views is not None)
+        loader_of = partial(_loader, "predict", data, normalize, device_of(forward.model))
+        loader = loader_of(several[0][1])
         if not len(loader):
             raise ValueError("predict: there are no images")
-        probabilities = mean_over("predict", several, loader, forward.model, run, partial(softmax, "predict"))
-    warn_of_unfitted("predict", data, loader, forward.model)
+        probabilities = mean_over("predict", several, loader_of, forward.model, run, partial(softmax, "predict"))
+    warn_of_unfitted("predict", data, data if isinstance(data, Loader) else loader, forward.model)
     return probabilities
 
 
@@ -238,39 +240,39 @@ def _decoded(files: list[Any], resize: Resize | None) -> Any:
     return np.stack([resize(one) for one in files])  # what is open already is larger than what becomes of it
 
 
-def _as_samples(images: np.ndarray, normalize: Normalize | None) -> ArrayDataset:
+def _as_samples(images: np.ndarray, normalize: Preprocessing | None, cropped: bool) -> ArrayDataset:
     dataset = ArrayDataset(images, np.zeros(images.shape[:1], np.int64))
-    if normalize is not None and dataset.shape[0] != len(normalize.mean):
+    if normalize is not None and not normalize.fits(dataset.shape, cropped):
         each = plural(dataset.shape[0], "feature" if len(dataset.shape) == 1 else "channel")
         raise ValueError(
-            f"predict: data of shape {images.shape} are {len(images)} samples of {each}; expected {len(normalize.mean)}, as the model "
+            f"predict: data of shape {images.shape} are {len(images)} samples of {each}; expected {normalize.wanted(dataset.shape)}, as the model "
             "was trained on; one image alone is image[None]"
         )
     return dataset
 
 
-def _loader(what: str, data: Data, normalize: Normalize | None, device: str) -> Loader:
+def _loader(what: str, data: Data, normalize: Preprocessing | None, device: str, steps: Sequence[Augmentation] = ()) -> Loader:
     if not isinstance(data, Loader):
         dataset = as_dataset(data, f"{what}: data", loader=True)
-        if normalize is not None and dataset.shape[0] != len(normalize.mean):
-            each = plural(len(normalize.mean), "feature" if len(dataset.shape) == 1 else "channel")
-            raise ValueError(f"{what}: the data set has samples of shape {dataset.shape}; expected {each}, as the model was trained on")
-        return Loader(dataset, _BATCH, normalize=normalize, device=device)
+        if normalize is not None and not normalize.fits(dataset.shape, bool(steps)):
+            wanted = normalize.wanted(dataset.shape)
+            raise ValueError(f"{what}: the data set has samples of shape {dataset.shape}; expected {wanted}, as the model was trained on")
+        return Loader(dataset, _BATCH, augment=steps, normalize=normalize, device=device)
     refuse_other_samples(what, data, normalize, device)
     moved = [f"{name}=True" for name in ("shuffle", "drop_last") if getattr(data, name)]
     if what == "predict" and moved:
         raise ValueError(f"predict: the loader has {' and '.join(moved)}; row i is to be sample i: leave it out, {_INSTEAD}")
-    return data
+    return viewed(data, steps)
 
 
 _INSTEAD = "or give the data set itself, loader.dataset"
 
 
-def refuse_other_samples(what: str, loader: Loader, normalize: Normalize | None, device: str) -> None:
+def refuse_other_samples(what: str, loader: Loader, normalize: Preprocessing | None, device: str) -> None:
     """ValueError for a Loader whose samples are not what a model with this preprocessing takes: figures of them say nothing of it."""
     if loader.device != device:
         raise ValueError(f"{what}: the loader gives batches on {loader.device}, the model lies on {device}; give both the same, {_INSTEAD}")
-    if not same_normalize(loader.normalize, normalize):
+    if not same(loader.normalize, normalize):
         raise ValueError(f"{what}: the loader has normalize={loader.normalize}, the model {normalize}; give both the same, {_INSTEAD}")
     if loader.augment:
         raise ValueError(f"{what}: the loader has augment={loader.augment}, which changes the samples; leave it out, {_INSTEAD}")
@@ -285,10 +287,6 @@ def refuse_other_names(what: str, names: Sequence[str] | None, whose: str, class
         raise ValueError(
             f"{what} has the classes {few[0]}; {whose} {few[1]}: a label means another class; give both the same, in one order"
         )
-
-
-def same_normalize(a: Normalize | None, b: Normalize | None) -> bool:
-    return (a and a.state()) == (b and b.state())
 
 
 def softmax(what: str, logits: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ from ..arguments import shown
 from ..data import Loader, Normalize
 from ..data.items import as_dataset
 from ..data.loader import Batches
+from ..data.preprocessing import same
 from ..described import plural
 from ..nn import MulticlassSVMLoss, MultiMarginLoss, NLLLoss
 from ..tensor import Tensor
-from .evaluation import Data, refuse_other_names, refuse_other_samples, same_normalize
+from .evaluation import Data, refuse_other_names, refuse_other_samples
 from .raw import remember, warn_of_raw_training
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loa
         trainer.normalize = trainer.normalize or loader.normalize
         if loader.device != trainer.device:
             raise ValueError(f"fit: the loader gives batches on {loader.device}, the trainer works on {trainer.device}; give both the same")
-        if not same_normalize(loader.normalize, trainer.normalize):
+        if not same(loader.normalize, trainer.normalize):
             raise ValueError(f"fit: the loader has normalize={loader.normalize}, the trainer {trainer.normalize}; give both the same")
         warn_of_raw_training(loader, trainer.model)
         if loader.mix and isinstance(trainer.loss, _OF_CLASS_NUMBERS):
@@ -79,11 +80,9 @@ def checked_validation(data: Data | None, trainer: Trainer | None = None) -> Dat
     dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, "fit: validation", loader=True)
     if trainer is not None:
         refuse_other_names("fit: the validation set", dataset.classes, "the training set", trainer.classes)
-        if trainer.normalize is not None and dataset.shape[0] != (channels := len(trainer.normalize.mean)):
-            what = "feature" if len(dataset.shape) == 1 else "channel"
-            raise ValueError(
-                f"fit: the validation set has samples of shape {dataset.shape}; expected {plural(channels, what)}, as the training set has"
-            )
+        if trainer.normalize is not None and not trainer.normalize.fits(dataset.shape):
+            wanted = trainer.normalize.wanted(dataset.shape)
+            raise ValueError(f"fit: the validation set has samples of shape {dataset.shape}; expected {wanted}, as the training set has")
     if isinstance(data, Loader):
         return data
     if not len(dataset):

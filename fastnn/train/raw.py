@@ -6,21 +6,22 @@ import weakref
 
 import numpy as np
 
-from ..data import Loader, Normalize
+from ..data import Loader
+from ..data.preprocessing import Preprocessing, same
 from ..nn import CrossEntropyLoss, Module
 from ..tensor import Tensor
 from ..warned import warn
 
-_known: dict[int, tuple[weakref.ref[Module], Normalize | None]] = {}  # by id: a class of one's own may say that it has no hash
+_known: dict[int, tuple[weakref.ref[Module], Preprocessing | None]] = {}  # by id: a class of one's own may say that it has no hash
 
 
-def remember(model: Module, normalize: Normalize | None) -> None:
+def remember(model: Module, normalize: Preprocessing | None) -> None:
     """The preprocessing of a model that was fitted, or read from a file."""
     key = id(model)
     _known[key] = weakref.ref(model, lambda _: _known.pop(key, None)), normalize
 
 
-def known(model: Module) -> Normalize | None:
+def known(model: Module) -> Preprocessing | None:
     """How the images of a model that was fitted, or read from a file, are prepared."""
     return _known.get(id(model), (None, None))[1]
 
@@ -50,16 +51,16 @@ def warn_of_raw_training(loader: Loader, model: Module) -> None:
         )
 
 
-def warn_of_raw(x: Tensor, normalize: Normalize | None) -> None:
+def warn_of_raw(x: Tensor, normalize: Preprocessing | None) -> None:
     """For a Tensor, which goes to the model as it is: of what was normalised about half lies below 0."""
-    if normalize is not None and x.size and min(normalize.mean) > 0 and x.numpy().min() >= 0:
+    if normalize is not None and x.size and np.min(normalize.mean) >= 0 and np.max(normalize.mean) > 0 and x.numpy().min() >= 0:
         warn(
             "predict: a Tensor goes to the model as it is, and this one was not normalised as the training set was: none of its values is "
             "below 0; give predict an array (x.numpy()) or a data set, which are normalised"
         )
 
 
-def warn_of_lost(model: Module, normalize: Normalize | None) -> None:
+def warn_of_lost(model: Module, normalize: Preprocessing | None) -> None:
     """For a file that is to say how images are prepared."""
     if normalize is None and known(model) is not None:
         warn(
@@ -68,10 +69,10 @@ def warn_of_lost(model: Module, normalize: Normalize | None) -> None:
         )
 
 
-def warn_of_other_views(model: Module, normalize: Normalize | None) -> None:
+def warn_of_other_views(model: Module, normalize: Preprocessing | None) -> None:
     """For average_views, which is told how images are prepared."""
     own = known(model)
-    if own is not None and (normalize is None or normalize.state() != own.state()):
+    if own is not None and not same(normalize, own):
         warn(f"average_views: normalize is {normalize}, the model was trained on images prepared by {own}; give it that: trainer.normalize")
 
 

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from .. import random
 from ..arguments import function, instance, integer
-from ..data import Normalize, Resize
+from ..data import Resize
 from ..data.dataset import checked_classes
+from ..data.preprocessing import Preprocessing
 from ..data.settled import Settled
 from ..described import described, plural
 from ..elsewhere import of_property
@@ -59,7 +60,7 @@ class Settings(Settled):
         "metrics": lambda trainer, value: by_name(value.values() if isinstance(value, dict) else value),
         "penalty": lambda trainer, value: None if value is None else function("Trainer", "penalty", value, "an nn.Penalty or None"),
         "precision": lambda trainer, value: checked_precision(value, trainer.device),
-        "normalize": _of("normalize", Normalize, "a data.Normalize or None", optional=True),
+        "normalize": _of("normalize", Preprocessing, "a data.Normalize, MeanImage, PCA, ZCA or None", optional=True),
         "resize": _of("resize", Resize, "a data.Resize or None", optional=True),
         "classes": lambda trainer, value: checked_classes("Trainer", value),
         "generator": _of("generator", random.Generator, "a random.Generator"),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from .. import _C, random, recording, warned
 from ..arguments import flag, function, instance, integer, number, several
-from ..data import Loader, Normalize, Resize
+from ..data import Loader, Resize
+from ..data.preprocessing import Preprocessing
 from ..data.settled import Settled
 from ..exclusive import claimed, refuse_others
 from ..nn import Module
@@ -225,7 +226,7 @@ def checked_parts(model: Any, optimizer: Any, normalize: Any, resize: Any, l1: f
     instance("Trainer", "model", model, Module, "a Module")
     instance("Trainer", "optimizer", optimizer, Optimizer, "an optimizer, such as optim.Adam(model.parameters())")
     if normalize is not None:
-        instance("Trainer", "normalize", normalize, Normalize, "a data.Normalize")
+        instance("Trainer", "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
     if resize is not None:
         instance("Trainer", "resize", resize, Resize, "a data.Resize")
 

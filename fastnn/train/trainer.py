@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import devices, files, random, recording
-from ..data import Loader, Normalize, Resize
+from ..data import Loader, Resize
 from ..data.dataset import checked_classes
+from ..data.preprocessing import Preprocessing
 from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
@@ -49,15 +50,15 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     the weights, see nn.Penalty: terms of every loss that is shown, in training and evaluation, since they are minimised with it. A loss that is
     a nn.Module may have parameters (given to the optimizer, too) and buffers: checkpoints have them, the best snapshot and save_model do not.
     device: where the model is moved to and trained, "cpu" or "cuda"; left out, where it lies. precision: "float32", or "bf16" for mixed
-    training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: preprocessing; left
-    out, `fit` fits mean and std per channel on its training set; a Loader has its own. accumulate: batches per step, each counted by
-    what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch; a replayed step
-    has all of them at once, and where memory has no room for that, or labels weigh differently, steps are eager. clip_norm,
+    training: activations and the operands of products in bfloat16, weights, sums, statistics and loss in float32. normalize: data.Normalize,
+    MeanImage, PCA or ZCA; left out, `fit` fits mean and std per channel on its training set; a Loader has its own. accumulate: batches per step,
+    each counted by what its loss's mean divides by; without batch norm that is the gradient of all of them together, as of one large batch; a
+    replayed step has all of them at once, and where memory has no room for that, or labels weigh differently, steps are eager. clip_norm,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
-    evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a
-    model that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a
-    model made by it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch`
-    and `batch` (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
+    evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a model
+    that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a model made by
+    it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch` and `batch`
+    (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
 
     @names_of_trainer
@@ -73,7 +74,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         seed: int = 0,
         device: str | None = None,
         precision: str = "float32",
-        normalize: Normalize | None = None,
+        normalize: Preprocessing | None = None,
         classes: Sequence[str] | None = None,
         architecture: Mapping[str, Any] | None = None,
         resize: Resize | None = None,

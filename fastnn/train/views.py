@@ -81,14 +81,25 @@ def checked_views(what: str, views: Any) -> list[View]:
     return [(weight / total, steps) for weight, steps in given]
 
 
+def viewed(loader: Loader, steps: Sequence[Augmentation]) -> Loader:
+    """Its samples, each as the steps show it."""
+    settings = {name: getattr(loader, name) for name in ("normalize", "workers", "device")}
+    return Loader(loader.dataset, loader.batch_size, augment=steps, **settings) if steps else loader
+
+
 def mean_over(
-    what: str, views: Sequence[View], loader: Loader, model: Module, run: Callable[[Tensor], Tensor], of: Callable[[np.ndarray], np.ndarray]
+    what: str,
+    views: Sequence[View],
+    loader_of: Callable[[Sequence[Augmentation]], Loader],
+    model: Module,
+    run: Callable[[Tensor], Tensor],
+    of: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """The mean in float64 of `of(outputs)` over the views (of checked_views) of the loader's samples, as float32. `run` is the model."""
+    """The mean in float64 of `of(outputs)` over the views (of checked_views) of samples, as float32. loader_of: of the steps of a view, what gives the
+    samples so (preprocessing may take the size alone that they have then); `run` is the model."""
     mean: np.ndarray | float = 0.0
     for weight, steps in views:
-        settings = {name: getattr(loader, name) for name in ("normalize", "workers", "device")}
-        view = Loader(loader.dataset, loader.batch_size, augment=steps, **settings) if steps else loader
+        view = loader_of(steps)
         with closing(view.batches(0)) as batches:
             outputs = [(_run(what, view, model, run, x) if steps else run(x)).numpy() for x, _ in batches]
         mean = mean + weight * of(np.concatenate(outputs)).astype(np.float64)

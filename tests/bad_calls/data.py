@@ -113,6 +113,18 @@ def stored() -> data.ImageFiles:
     return data.ImageFiles(["0.png", "1.png"], [0, 1], None, data.Resize(4, channels=3))
 
 
+def centred() -> data.MeanImage:
+    return data.MeanImage(np.full((1, 4, 4), 100.0))
+
+
+def rotated() -> data.PCA:
+    return data.PCA(np.zeros((1, 4, 4)), np.eye(16)[:2].reshape(2, 1, 4, 4), (4.0, 1.0), total=6.0)
+
+
+def whitened() -> data.ZCA:
+    return data.ZCA(np.zeros((1, 4, 4)), np.eye(16))
+
+
 def item_set(image: Any, label: Any) -> None:
     items = data.ItemDataset([(np.ones((1, 2, 2), np.float32), 0), (image, label)])
     items.raw(np.arange(2))
@@ -136,6 +148,7 @@ def subjects() -> list[Subject]:
         "normalize": lambda: data.Normalize([100.0], [50.0]),
         **constants(batch_size=5, shuffle=True, seed=3, drop_last=True, prefetch=2, workers=1, device="cpu"),
     }
+    components: Good = {"mean": lambda: np.zeros((1, 4, 4)), "components": lambda: np.eye(16)[:2].reshape(2, 1, 4, 4)}
     shown = constants(size=8, channels=3, resize=None, test_fraction=0.2, seed=0, keep=True, skip_broken=False, progress=False)
     border = constants(padding_mode="edge", fill=0.0)
     affine = {**constants(degrees=10.0, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=5.0, center=(2.0, 2.0)), **border}
@@ -158,7 +171,19 @@ def subjects() -> list[Subject]:
         Subject("Normalize", data.Normalize, constants(mean=[1.0, 2.0], std=[1.0, 2.0])),
         Subject("Normalize.__call__", lambda images: data.Normalize([1.0], [2.0])(images), {"images": images}, ("ArrayDataset",)),
         Subject("Normalize.inverse", lambda x: data.Normalize([1.0], [2.0]).inverse(x), {"x": images}, ("Normalize",)),
-        Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set}),
+        Subject("Normalize.fit", data.Normalize.fit, {"dataset": rows_set, **constants(std=False)}),
+        Subject("MeanImage", data.MeanImage, {"mean": lambda: np.full((1, 4, 4), 100.0), **constants(std=2.0)}),
+        Subject("MeanImage.__call__", lambda images: centred()(images), {"images": images}, ("ArrayDataset",)),
+        Subject("MeanImage.inverse", lambda x: centred().inverse(x), {"x": images}, ("MeanImage",)),
+        Subject("MeanImage.fit", data.MeanImage.fit, {"dataset": rows_set, **constants(std=True)}),
+        Subject("PCA", data.PCA, {**components, **constants(variances=(4.0, 1.0), total=6.0, whiten=True, eps=1e-5)}),
+        Subject("PCA.__call__", lambda images: rotated()(images), {"images": images}, ("ArrayDataset",)),
+        Subject("PCA.inverse", lambda x: rotated().inverse(x), {"x": lambda: np.ones((5, 2), np.float32)}),
+        Subject("PCA.fit", data.PCA.fit, {"dataset": rows_set, **constants(components=2, whiten=True, eps=1e-5)}),
+        Subject("ZCA", data.ZCA, {"mean": lambda: np.ones(4), "matrix": lambda: np.eye(4), **constants(eps=0.1)}),
+        Subject("ZCA.__call__", lambda images: whitened()(images), {"images": images}, ("ArrayDataset",)),
+        Subject("ZCA.inverse", lambda x: whitened().inverse(x), {"x": images}, ("ZCA",)),
+        Subject("ZCA.fit", data.ZCA.fit, {"dataset": rows_set, **constants(eps=0.1)}),
         Subject("RandomCrop", augmented(data.RandomCrop), {**constants(padding=1, size=3), **border}, ("augment",)),
         Subject("Crop", augmented(data.Crop), constants(top=1, left=0, size=(3, 2))),
         Subject("CornerCrop", augmented(data.CornerCrop), constants(corner="top right", size=(3, 2))),
@@ -194,6 +219,7 @@ PLAIN = {
     "Augmentation": "abstract",
     "Dataset": "abstract",
     "Mix": "abstract",
+    "Preprocessing": "abstract, called by the Loader",
     "Loader.batch.frames": "made by Loader.frames",
     "Loader.batch.mixing": "made by Loader.mixing",
     "Dataset.batch": "called by the Loader",
