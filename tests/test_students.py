@@ -147,7 +147,7 @@ CALLS: dict[str, Case] = {
     "predict of an image": (
         lambda: trainer(normalize=data.Normalize([0.0], [1.0])).predict(X[0, 0]),
         ValueError,
-        r"^predict: data of shape \(8, 8\) are 8 samples of 8 features; expected 1, as the model was trained on; one image alone is image\[None\]$",
+        r"^predict: data of shape \(8, 8\) are 8 samples of 8 features; expected 1 feature, as the model was trained on; one image alone is image\[None\]$",
     ),
     "a module of torch": (
         lambda: nn.Sequential(torch.nn.ReLU()),  # type: ignore[arg-type]

@@ -394,7 +394,7 @@ def test_an_attribute_that_nobody_reads_is_refused(name: str, words: str) -> Non
 
 @pytest.mark.parametrize("name, words", [
     ("optimizer", "must be an optimizer"), ("loss", "must be a function of"), ("metrics", "must be names or functions"),
-    ("penalty", "must be an nn.Penalty or None"), ("precision", "must be 'float32' or 'bf16'"), ("normalize", "must be a data.Normalize or None"),
+    ("penalty", "must be an nn.Penalty or None"), ("precision", "must be 'float32' or 'bf16'"), ("normalize", "must be a data.Normalize, .* or None"),
     ("resize", "must be a data.Resize or None"), ("classes", "must be the names"), ("generator", "must be a random.Generator"),
     ("stepping", "must be a Stepping"), ("history", "must be a train.History"), ("notes", "must be a dict"), ("batch", "must not be negative"),
     ("epoch", "must not be negative"),
