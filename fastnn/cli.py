@@ -1,4 +1,4 @@
-"""The command line: fastnn train, find-rate, evaluate, predict, verify-resume, reproduce, info."""
+"""The command line: fastnn train, find-rate, finetune, evaluate, predict, verify-resume, reproduce, info."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
+from .command_finetune import finetune
 from .command_preprocess import preprocessing
 from .described import plural
 from .options import Run, parser
@@ -303,6 +304,7 @@ def info(options: argparse.Namespace) -> None:
 COMMANDS: dict[str, Run] = {
     "train": train,
     "find-rate": find_rate,
+    "finetune": finetune,
     "evaluate": evaluate,
     "predict": predict,
     "verify-resume": verify_resume,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
+from . import command_finetune
 from . import option_types as kinds
 from .command_preprocess import KINDS, components
 from .recipes import RECIPES
@@ -53,6 +54,8 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     search.add_argument("--high", metavar="RATE", type=rate, help="the highest (default: by the optimizer, 1 for adam)")
     several = kinds.number(int, 3, 2**31, "a whole number from 3 on")
     search.add_argument("--steps", metavar="N", type=several, default=100, help="from the lowest to the highest (default: 100)")
+
+    command_finetune.add_options(command("finetune", "turn a pretrained network to other images"), _dataset, _PATHS)
 
     evaluate = command("evaluate", "test accuracy of a saved model, or of several that are averaged")
     files = "model.safetensors or a checkpoint (its best snapshot); of several their probabilities are averaged"

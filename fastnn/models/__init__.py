@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import instance, integer, shown, text
@@ -10,6 +11,7 @@ from ..elsewhere import absent
 from ..nn import Module
 from .airbench import Airbench94, airbench94
 from .checks import image_shape
+from .cut import Cut, cut_network
 from .imagenet import ConvNet, alexnet, vgg16
 from .lenet import lenet
 from .mlp import linear, mlp
@@ -19,6 +21,7 @@ from .vgg import vgg, vgg_small
 __all__ = [
     "Airbench94",
     "ConvNet",
+    "Cut",
     "ResNet",
     "airbench94",
     "alexnet",
@@ -59,8 +62,8 @@ _OF_IMAGES = {*_makers} - {"linear", "mlp"}  # which flatten what they get
 
 
 def names() -> list[str]:
-    """What `create` knows."""
-    return list(_makers)
+    """What `create` knows; and "cut", which needs another network."""
+    return [name for name in _makers if name != "cut"]
 
 
 def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **options: Any) -> Module:
@@ -71,13 +74,16 @@ def create(name: str, *, input_shape: tuple[int, ...], num_classes: int = 10, **
     unknown name, a shape of another rank, or one that is too small for its pools.
     """
     if text("models.create", "name", name) not in _makers:
-        raise ValueError(f"no model is named {name!r}; there are {', '.join(_makers)}")
+        raise ValueError(f"no model is named {name!r}; there are {', '.join(names())}")
     integer("models.create", "num_classes", num_classes, 1)
     image_shape("models.create", "input_shape", input_shape, of_any_rank=name not in _OF_IMAGES)
     made = _makers[name](num_classes=num_classes, input_shape=tuple(input_shape), **options)
     model = instance("models.create", f"what the maker of {name!r} returns", made, Module, "a Module")
     model.architecture = {"name": name, "input_shape": tuple(input_shape), "num_classes": num_classes, **options}
     return model
+
+
+_makers["cut"] = partial(cut_network, create)  # of images or features, as the other one
 
 
 def register(name: str, maker: Callable[..., Module]) -> None:

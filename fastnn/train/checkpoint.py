@@ -185,8 +185,7 @@ def load_model(path: str | os.PathLike[str], *, model: Module | None = None) -> 
             notes.get("notes", {}),
             Resize(**resize) if resize else None,
         )
-        begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
-        state = below(_BEST, arrays) or {**_model_arrays(arrays), **(below(_AVERAGE, arrays) if begun else {})}
+        state = model_state(arrays, notes)
         if model is None:
             trained.model.load_state_dict(state)
         else:
@@ -470,6 +469,12 @@ def _description(architecture: Any, classes: Any, normalize: Preprocessing | Non
 
 def below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def model_state(arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The model of a file: the best snapshot of a checkpoint that has one, or its averaged weights, or the weights."""
+    begun = (notes.get("averaged") or {}).get("updates")  # before its first update an average holds the initial weights
+    return below(_BEST, arrays) or {**_model_arrays(arrays), **(below(_AVERAGE, arrays) if begun else {})}
 
 
 def _model_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -89,6 +89,19 @@ def ensemble() -> train.Ensemble:
     return train.Ensemble([net(), net()])
 
 
+def pictures_net() -> nn.Module:
+    """Of images (1, 4, 4), as bytes_set has them."""
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+
+
+def weights() -> dict[str, Any]:
+    return pictures_net().state_dict()
+
+
+def frozen(call: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda model, names: call(model, names)
+
+
 def history() -> train.History:
     return train.History([{"epoch": 1, "loss": 0.5, "accuracy": 0.5}])
 
@@ -184,6 +197,22 @@ def subjects() -> list[Subject]:
         "x": lambda: fastnn.tensor(np.ones((2, 5), np.float32)),
         **constants(layers=("0", "1"), training=False, bins=5, limits=(-1.0, 1.0), saturation=0.97),
     }
+    prepared = lambda: data.Normalize([8.0], [5.0])  # noqa: E731
+    told: Good = {"model": pictures_net, "train": bytes_set, **constants(similar=True, much=True, frozen=("0",))}
+    moved: Good = {
+        **told,
+        "validation": bytes_set,
+        "optimizer": lambda: optim.Adam,
+        "normalize": prepared,
+        **constants(features_first=False, epochs=1, lr=0.1, depth_factor=0.5, batch_size=5, seed=0, precision="float32", callbacks=()),
+        **constants(resume=None, progress=False),
+    }
+    extracted: Good = {
+        "model": pictures_net,
+        "dataset": bytes_set,
+        "normalize": prepared,
+        **constants(layer="1", average=True, batch_size=5),
+    }
     orders = (*inside, "fit", "evaluate", "history", "file", "checkpoint", "model", "backward", "load_state_dict")
     return [
         Subject("Trainer", trained, parts, (*inside, "fit", "EMA", "Generator", "cannot", "device", "architecture", "models.create")),
@@ -228,6 +257,14 @@ def subjects() -> list[Subject]:
         Subject("activation_statistics", train.activation_statistics, looked_at, inside, {"limits": ((1.0, -1.0),), "layers": (("2",), "0")}),
         Subject("ActivationStatistics.__getitem__", lambda name: statistics()[name], constants(name="0"), (), kinds=(KeyError,)),
         Subject("ActivationStatistics.plot", lambda path: statistics().plot(path), constants(path="a.png")),
+        Subject("replace_head", train.replace_head, {"model": pictures_net, **constants(classes=2, name="3")}),
+        Subject("freeze", frozen(train.freeze), {"model": pictures_net, **constants(names="0")}),
+        Subject("unfreeze", frozen(train.unfreeze), {"model": pictures_net, **constants(names="0")}),
+        Subject("load_pretrained", train.load_pretrained, {"model": pictures_net, "source": weights, **constants(strict=True)}, ("load_state_dict",)),
+        Subject("features", train.features, extracted, inside, {"layer": ("9", "")}),
+        Subject("stages", train.stages, {"model": pictures_net, **constants(input_shape=(1, 4, 4))}, inside),
+        Subject("plan_transfer", train.plan_transfer, {**told, **constants(input_shape=(1, 4, 4))}, (*inside, "stages"), {"frozen": (("9",), "0")}),
+        Subject("transfer", train.transfer, moved, (*inside, "fit", "Trainer", "plan_transfer", "stages", "normalize"), {"depth_factor": (0.0, 2.0)}),
         Subject("six_views", train.six_views, constants(shift=1, padding_mode="edge"), ("Shift",)),
         Subject("Ensemble", train.Ensemble, {"models": lambda: [trainer(), net()], **constants(weights=[1.0, 2.0], normalize=None)}, inside),
         Subject("Ensemble.predict", lambda **a: ensemble().predict(**a), {"data": rows_set, **plain}, (*inside, "predict", "images", "Flatten")),
@@ -252,6 +289,10 @@ PLAIN = {
     "Finding": "a record",
     "Interrupted": "an exception",
     "LayerActivations": "a record",
+    "Loaded": "made by load_pretrained",
+    "Stage": "made by stages",
+    "TransferPlan": "made by plan_transfer",
+    "Transferred": "made by transfer",
     "RateSearch": "made by find_rate: see RateSearch.plot",
     "Snapshot": "a record",
     "UpdateRatios": "nothing to give",

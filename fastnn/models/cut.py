@@ -1,0 +1,95 @@
+"""A network that ends in the middle: a linear classifier on what one of its layers gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import nn, ops
+from ..arguments import instance, integer, text
+from ..tensor import Tensor, no_grad, tensor
+from ..turns import switched
+from .checks import image_shape
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer whose output is wanted."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+
+class _End(nn.Module):
+    """Stands in the place of that layer."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args: Any, **keywords: Any) -> Any:
+        raise _Reached(self.layer(*args, **keywords))
+
+
+class Cut(nn.Module):
+    """fc(means over H and W of what `layer` of a network gives for x): a linear classifier on the features of a stage (Alain, Bengio, "Understanding
+    intermediate layers using linear classifier probes", 2016). What the network has behind that layer is not run; it stays in the model's
+    state, so that the network can be had again.
+
+    body: the network, which becomes a part of this one. layer: a dotted name of its named_modules. input_shape: of one image, (C, H, W).
+    ValueError for a layer that there is not, or that forward does not call.
+    """
+
+    def __init__(self, body: nn.Module, layer: str, num_classes: int, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        instance("Cut", "body", body, nn.Module, "a Module")
+        named = dict(body.named_modules())
+        if not text("Cut", "layer", layer) or layer not in named:
+            few = ", ".join([*named][1:4])
+            raise ValueError(f"Cut: layer: there is no {layer!r} in the {type(body).__name__}; expected one of its named_modules, as {few}")
+        integer("Cut", "num_classes", num_classes, 1, 2**31)
+        shape = image_shape("Cut", "input_shape", input_shape, of_any_rank=True)
+        parent, _, child = layer.rpartition(".")
+        named[parent]._modules[child] = _End(named[layer])
+        self.body, self.layer = body, layer
+        put_back = switched(body, False)
+        try:
+            with no_grad():
+                dtype, device = next(((p.dtype, p.device) for _, p in body.named_parameters()), ("float32", "cpu"))
+                found = self._features(tensor(np.zeros((1, *shape)), dtype, device=device))
+        except ValueError as error:
+            named[parent]._modules[child] = named[layer]
+            raise ValueError(
+                f"Cut: input_shape {shape} does not go through body to its {layer!r}: {error}; expected the shape of its images"
+            ) from error
+        finally:
+            put_back()
+        self.fc = nn.Linear(found.shape[1], num_classes)
+        if dtype == "float64":
+            self.fc.double()
+        self.fc.to(device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self._features(x))
+        return logits
+
+    def _features(self, x: Tensor) -> Tensor:
+        """(N, F)"""
+        try:
+            self.body(x)
+        except _Reached as reached:
+            y: Tensor = reached.values
+            return ops.mean(y, (2, 3)) if y.ndim == 4 else ops.flatten(y)
+        raise ValueError(
+            f"Cut: layer: forward of the {type(self.body).__name__} did not call {self.layer!r}; expected a layer that it calls"
+        )
+
+
+def cut_network(
+    create: Callable[..., nn.Module], num_classes: int, input_shape: tuple[int, ...], of: Mapping[str, Any] | None = None, layer: str = ""
+) -> Cut:
+    """For models.create("cut", of={arguments of another network but its input_shape}, layer=...): what files of a Cut say."""
+    if not isinstance(of, Mapping) or of.get("name", "cut") == "cut":
+        raise ValueError('cut: of must be a dict with the name of a network, as {"name": "resnet18", "num_classes": 1000}')
+    return Cut(create(**{**of, "input_shape": input_shape}), layer, num_classes, input_shape)
