@@ -133,3 +133,11 @@ def test_activations(tmp_path: Path) -> None:
         deepest["ReLU, 0.01"] < 1e-4 and deepest["ReLU, 1"] > 1e4 and deepest["ReLU, Xavier"] < 0.2 < 0.4 < deepest["ReLU, Kaiming"] < 2
     ), text
     assert len(list(tmp_path.iterdir())) == (8 if "pictures in" in text else 0), text
+
+
+def test_transfer(tmp_path: Path) -> None:
+    text = run("transfer.py", "--epochs", "6", "--out", str(tmp_path))
+    few, many = (table(part) for part in text.split("images of the digits")[1:])
+    assert len(few) == len(many) == 5 and text.count("<- taken") == 2, text
+    begun = few.pop("from the beginning")
+    assert max(few.values()) > begun + 10 and min(many.values()) > 90, text

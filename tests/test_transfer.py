@@ -328,7 +328,7 @@ def test_the_linear_classifier_is_at_the_minimum_of_its_loss() -> None:
     weight = found.weight * std
     gradient = missed.T @ ((x - x.mean(0)) / std) + weight / (found.strength * 60)
     assert np.abs(gradient).max() < 1e-4 and np.abs(missed.sum(0)).max() < 1e-4
-    assert found.accuracy > 0.5 and found.strength in (1e-3, 1e-2, 1e-1, 1.0)
+    assert found.accuracy > 0.5 and found.strength in (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 # --- the table
@@ -451,6 +451,26 @@ def test_where_a_lower_stage_is_best_the_network_is_cut_there(tmp_path: Path) ->
         models.create("cut", input_shape=(1, 8, 8))
     with pytest.raises(ValueError, match="layer: there is no 'layer9'"):
         models.Cut(made("lenet"), "layer9", 2, (1, 8, 8))
+
+
+@pytest.mark.usefixtures("without_memory_checks")
+def test_a_cut_network_is_trained_and_replayed_as_any_other() -> None:
+    """Whole or its last layer alone; what lies behind the cut gets no gradient."""
+    digits, normalize = others(0, 64), data.Normalize([4.0], [5.0])
+    for frozen in ((), ("body",)):
+        states = []
+        for replay in (False, True):
+            fastnn.seed(0)
+            cut = models.Cut(made("resnet20"), "layer1.1", 5, (1, 8, 8))
+            train.freeze(cut, "body.layer1.2", "body.layer2", "body.layer3", "body.fc", *frozen)
+            trainer = train.Trainer(cut, optim.Adam(optim.groups(cut), 1e-3), normalize=normalize)
+            trainer.fit(digits, 2, progress=False, replay=replay)
+            assert trainer.replayed.startswith("replayed") == replay
+            states.append(cut.state_dict())
+        assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+        first = models.Cut(made("resnet20"), "layer1.1", 5, (1, 8, 8)).state_dict()
+        moved = {name for name in first if not name.startswith("fc") and not np.array_equal(first[name], states[0][name])}
+        assert ("body.conv1.weight" in moved) == (not frozen) and not any(name.startswith(("body.layer2", "body.fc")) for name in moved)
 
 
 def test_a_factor_behind_the_last_layer_is_taken_into_account() -> None:
