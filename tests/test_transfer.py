@@ -436,6 +436,7 @@ def test_where_a_lower_stage_is_best_the_network_is_cut_there(tmp_path: Path) ->
         result = train.transfer(model, (images, labels), similar=False, normalize=data.Normalize([80.0], [40.0]), progress=False)
     assert result.layer == "2" and isinstance(result.model, models.Cut) and result.stages["2"] > 0.95 > 0.8 > result.stages["10"]
     assert result.trainer.evaluate((images, labels))["accuracy"] > 0.95
+    assert [name for name, p in result.model.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
     x = fastnn.tensor(torch_twins.normal(0, 4, 1, 8, 8))
     result.model.eval()
     with fastnn.no_grad():
@@ -450,7 +451,7 @@ def test_where_a_lower_stage_is_best_the_network_is_cut_there(tmp_path: Path) ->
     with pytest.raises(ValueError, match="of must be a dict"):
         models.create("cut", input_shape=(1, 8, 8))
     with pytest.raises(ValueError, match="layer: there is no 'layer9'"):
-        models.Cut(made("lenet"), "layer9", 2, (1, 8, 8))
+        models.Cut(made("lenet"), "layer9", 2, 8)
 
 
 @pytest.mark.usefixtures("without_memory_checks")
@@ -461,14 +462,14 @@ def test_a_cut_network_is_trained_and_replayed_as_any_other() -> None:
         states = []
         for replay in (False, True):
             fastnn.seed(0)
-            cut = models.Cut(made("resnet20"), "layer1.1", 5, (1, 8, 8))
+            cut = models.Cut(made("resnet20"), "layer1.1", 5, 16)
             train.freeze(cut, "body.layer1.2", "body.layer2", "body.layer3", "body.fc", *frozen)
             trainer = train.Trainer(cut, optim.Adam(optim.groups(cut), 1e-3), normalize=normalize)
             trainer.fit(digits, 2, progress=False, replay=replay)
             assert trainer.replayed.startswith("replayed") == replay
             states.append(cut.state_dict())
         assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
-        first = models.Cut(made("resnet20"), "layer1.1", 5, (1, 8, 8)).state_dict()
+        first = models.Cut(made("resnet20"), "layer1.1", 5, 16).state_dict()
         moved = {name for name in first if not name.startswith("fc") and not np.array_equal(first[name], states[0][name])}
         assert ("body.conv1.weight" in moved) == (not frozen) and not any(name.startswith(("body.layer2", "body.fc")) for name in moved)
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import nn, ops
 from ..arguments import instance, integer, text
-from ..tensor import Tensor, no_grad, tensor
-from ..turns import switched
-from .checks import image_shape
+from ..tensor import Tensor
 
 
 class _Reached(Exception):
@@ -37,35 +33,23 @@ class Cut(nn.Module):
     intermediate layers using linear classifier probes", 2016). What the network has behind that layer is not run; it stays in the model's
     state, so that the network can be had again.
 
-    body: the network, which becomes a part of this one. layer: a dotted name of its named_modules. input_shape: of one image, (C, H, W).
-    ValueError for a layer that there is not, or that forward does not call.
+    body: the network, which becomes a part of this one. layer: a dotted name of its named_modules. features: how many that layer gives, channels of
+    maps, C H W of what is flattened. ValueError for a layer that there is not, and, when it is called, for one that forward does not call.
     """
 
-    def __init__(self, body: nn.Module, layer: str, num_classes: int, input_shape: tuple[int, ...]) -> None:
+    def __init__(self, body: nn.Module, layer: str, num_classes: int, features: int) -> None:
         super().__init__()
         instance("Cut", "body", body, nn.Module, "a Module")
         named = dict(body.named_modules())
         if not text("Cut", "layer", layer) or layer not in named:
             few = ", ".join([*named][1:4])
             raise ValueError(f"Cut: layer: there is no {layer!r} in the {type(body).__name__}; expected one of its named_modules, as {few}")
-        integer("Cut", "num_classes", num_classes, 1, 2**31)
-        shape = image_shape("Cut", "input_shape", input_shape, of_any_rank=True)
+        integer("Cut", "num_classes", num_classes, 1, 2**31), integer("Cut", "features", features, 1, 2**31)
+        self.body, self.layer = body, layer
+        self.fc = nn.Linear(features, num_classes)
         parent, _, child = layer.rpartition(".")
         named[parent]._modules[child] = _End(named[layer])
-        self.body, self.layer = body, layer
-        put_back = switched(body, False)
-        try:
-            with no_grad():
-                dtype, device = next(((p.dtype, p.device) for _, p in body.named_parameters()), ("float32", "cpu"))
-                found = self._features(tensor(np.zeros((1, *shape)), dtype, device=device))
-        except ValueError as error:
-            named[parent]._modules[child] = named[layer]
-            raise ValueError(
-                f"Cut: input_shape {shape} does not go through body to its {layer!r}: {error}; expected the shape of its images"
-            ) from error
-        finally:
-            put_back()
-        self.fc = nn.Linear(found.shape[1], num_classes)
+        dtype, device = next(((p.dtype, p.device) for _, p in body.named_parameters()), ("float32", "cpu"))
         if dtype == "float64":
             self.fc.double()
         self.fc.to(device)
@@ -87,9 +71,14 @@ class Cut(nn.Module):
 
 
 def cut_network(
-    create: Callable[..., nn.Module], num_classes: int, input_shape: tuple[int, ...], of: Mapping[str, Any] | None = None, layer: str = ""
+    create: Callable[..., nn.Module],
+    num_classes: int,
+    input_shape: tuple[int, ...],
+    of: Mapping[str, Any] | None = None,
+    layer: str = "",
+    features: int = 0,
 ) -> Cut:
-    """For models.create("cut", of={arguments of another network but its input_shape}, layer=...): what files of a Cut say."""
+    """For models.create("cut", of={arguments of another network but its input_shape}, layer=..., features=...): what files of a Cut say."""
     if not isinstance(of, Mapping) or of.get("name", "cut") == "cut":
         raise ValueError('cut: of must be a dict with the name of a network, as {"name": "resnet18", "num_classes": 1000}')
-    return Cut(create(**{**of, "input_shape": input_shape}), layer, num_classes, input_shape)
+    return Cut(create(**{**of, "input_shape": input_shape}), layer, num_classes, features)

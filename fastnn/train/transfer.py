@@ -264,7 +264,7 @@ def _best_stage(made: _Maker, result: Transferred) -> Module:
             made.take_over(model, probes[best])
             return model
         of: Any = getattr(model, "architecture", None)
-        cut = models.Cut(model, best, made.training.num_classes, shape)
+        cut = models.Cut(model, best, made.training.num_classes, probes[best].weight.shape[1])
     if of:
         cut.architecture = {
             "name": "cut",
@@ -272,6 +272,7 @@ def _best_stage(made: _Maker, result: Transferred) -> Module:
             "num_classes": made.training.num_classes,
             "of": {key: value for key, value in of.items() if key != "input_shape"},
             "layer": best,
+            "features": cut.fc.in_features,
         }
     _put(cut.fc, probes[best], 1.0)
     return cut

@@ -114,7 +114,7 @@ def of_models() -> list[Subject]:
         Subject("Airbench94.whiten_with", lambda **a: models.airbench94(4, width=0.1).whiten_with(**a), whiten),
         Subject("ResNet", models.ResNet, blocks, ("Linear", "Conv2d", "BatchNorm2d")),
         Subject("ConvNet", models.ConvNet, {"features": lambda: nn.Conv2d(3, 2, 3), "classifier": lambda: nn.Linear(2, 2)}),
-        Subject("Cut", models.Cut, {"body": stem, **constants(layer="1", num_classes=2, input_shape=(3, 4, 4))}, (*inside, "Conv2d")),
+        Subject("Cut", models.Cut, {"body": stem, **constants(layer="1", num_classes=2, features=2)}, inside),
         Subject("Airbench94", models.Airbench94, {**SHAPE, **constants(widths=(24, 24, 24), scale=0.1)}, ("airbench94", "Linear", "Conv2d", *inside)),
     ]  # fmt: skip
 
