@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from . import random as random
     from .captured import capture
     from .config import empty_cache, get_precision, memory_stats, set_finite_checks, set_num_threads, set_precision, show_config
+    from .gradient_check import check_gradients
     from .gradients import gradcheck
     from .profiler import peak, profile
 
@@ -43,7 +44,10 @@ __version__ = "0.1.0"
 
 _submodules = ("cuda", "data", "models", "neighbors", "nn", "ops", "optim", "train", "files", "cli")
 _config = ("empty_cache", "get_precision", "memory_stats", "set_finite_checks", "set_num_threads", "set_precision", "show_config")
-_lazy = {"capture": "captured", "gradcheck": "gradients", "peak": "profiler", "profile": "profiler", **dict.fromkeys(_config, "config")}
+_lazy = {
+    **{"capture": "captured", "check_gradients": "gradient_check", "gradcheck": "gradients", "peak": "profiler", "profile": "profiler"},
+    **dict.fromkeys(_config, "config"),
+}
 
 __all__ = [
     "CaptureError",
@@ -53,6 +57,7 @@ __all__ = [
     "OutOfMemoryError",
     "Tensor",
     "capture",
+    "check_gradients",
     "cuda",
     "data",
     "empty_cache",

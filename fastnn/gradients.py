@@ -21,6 +21,7 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Any], *, eps: float = 
     require a gradient: parameters and buffers are float64 while it is checked, and as they were afterwards. What else a function closes over is
     not checked. A result of several elements is projected on fixed pseudo-random numbers, and the figures are of that sum. At a kink (one-sided
     differences disagree) an element passes when its gradient lies between them.
+    `fastnn.check_gradients` reports, of a model with its loss, too, instead of raising.
     Returns True, or raises AssertionError naming the input or parameter, the element and both figures; TypeError where the result depends on
     none of them, ValueError where `fn` gives other values for the same arguments.
     """

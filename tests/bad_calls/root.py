@@ -248,7 +248,11 @@ def tried(function: Callable[..., Any], before: Any) -> Callable[..., Any]:
 def subjects() -> list[Subject]:
     made: Good = {"array": lambda: np.ones(3), **constants(dtype="float32", requires_grad=False, device="cpu")}
     checked: Good = {"fn": lambda: scaled, "inputs": lambda: [np.ones(3)], **constants(eps=1e-6, rtol=1e-5, atol=1e-7)}
-    inputs = ("gradcheck", "tensor", "power", "multiply", "a Tensor", "capture", "captured step", "scaled")
+    inputs = ("gradcheck", "tensor", "power", "multiply", "a Tensor", "capture", "captured step", "scaled", "check_gradients")
+    judged: Good = {
+        **{"fn": lambda: scaled, "inputs": lambda: [np.ones((4, 3)), np.ones((4, 3))], "loss": lambda: nn.MSELoss()},
+        **constants(samples=2, eps=1e-5, seed=0),
+    }
     sets = {"set_num_threads": fastnn.get_num_threads(), "set_precision": fastnn.get_precision(), "set_finite_checks": False}
     values: dict[str, Good] = {
         "set_num_threads": constants(n=1),
@@ -274,6 +278,7 @@ def subjects() -> list[Subject]:
         Subject("empty_cache", fastnn.empty_cache, DEVICE, ("device",)),
         Subject("from_dlpack", fastnn.from_dlpack, {"array": lambda: np.ones((2, 3), np.float32)}, kinds=(BufferError,)),
         Subject("gradcheck", fastnn.gradcheck, checked, inputs),
+        Subject("check_gradients", fastnn.check_gradients, judged, (*inputs, "mse_loss", "linear")),
         Subject("capture", captured, {"step_fn": lambda: scaled, "x": lambda: fastnn.tensor(np.ones(3)), **constants(verify=1)}, inputs),
         Subject("Function.apply", lambda args: Twice.apply(args), {"args": ROWS}, ("Twice", "tensor")),
         Subject("Function", user_function, {"result": numbers, "gradient": numbers}, ("Given", "tensor", "backward")),
