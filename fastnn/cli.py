@@ -18,6 +18,7 @@ from . import signals
 from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
 from .command_finetune import finetune
 from .command_preprocess import preprocessing
+from .command_download import download
 from .described import plural
 from .options import Run, parser
 from .recipes import MIX, RECIPES, STEP, settle
@@ -309,6 +310,7 @@ COMMANDS: dict[str, Run] = {
     "predict": predict,
     "verify-resume": verify_resume,
     "reproduce": reproduce,
+    "download": download,
     "info": info,
 }
 

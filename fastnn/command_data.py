@@ -83,13 +83,16 @@ def names_of_photos(path: str | None, sets: Sets) -> str:
 
 
 def _place(dataset: str, path: str | None) -> str:
+    from .data.public import SETS, how_to
+
     usual = os.path.join(os.environ["FASTNN_DATA"], dataset) if "FASTNN_DATA" in os.environ else ""
     if path is None and os.path.exists(usual):
         path = usual
     if path is None:
         here = f"; what lies here under that name is ./{dataset}" if os.path.exists(dataset) else ""
         looked = usual and f" (in $FASTNN_DATA there is no {usual})"
-        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{looked}{here}")
+        fetched = f"; {how_to(dataset)}" if dataset in SETS else ""
+        raise ValueError(f"{dataset} needs --data: {_PLACES.get(dataset, 'the folder of its four IDX files')}{looked}{here}{fetched}")
     return path
 
 

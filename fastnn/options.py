@@ -13,6 +13,7 @@ from . import option_types as kinds
 from .command_preprocess import KINDS, components
 from .recipes import RECIPES
 
+PUBLIC = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # data.public's, which takes its time to import
 Run = Callable[[argparse.Namespace], bool | None]
 
 _PATHS = "a folder of photos, IDX files, CIFAR batches or .npy files, an .npz file, a CIFAR .tar.gz"
@@ -87,6 +88,11 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     reproduce = command("reproduce", "repeats a bad step from its file")
     reproduce.add_argument("file", metavar="FILE", type=kinds.path, help="bad-step.safetensors, named in the error of fastnn train")
     reproduce.add_argument("--device", metavar="NAME", type=kinds.device, help="cpu, cuda, cuda:1 (default: the training's)")
+
+    download = command("download", "fetch a public data set")
+    download.add_argument("name", metavar="NAME", choices=PUBLIC, help=f"one of {', '.join(PUBLIC)}")
+    download.add_argument("--root", metavar="DIR", type=kinds.path, help="it comes into DIR/NAME (default: $FASTNN_DATA, or data here)")
+    download.add_argument("--url", metavar="URL", help="of a folder that has the files (default: where they were published, and mirrors)")
 
     command("info", "instruction set, threads, memory")
     return parser

@@ -8,7 +8,8 @@
 
 Every set keeps its raw values (bytes stay bytes); a batch is gathered, normalised and made float32 in one kernel. A Loader serves arrays in
 memory (`ArrayDataset`), arrays mapped from a file (the same, given np.memmap), and any object with __len__ and __getitem__ (`ItemDataset`).
-Files: `idx`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `arrays` (.npz, folders of .npy), `image_folder`; `recognise` tells which it is.
+Files: `idx`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `arrays` (.npz, folders of .npy), `image_folder`; `recognise` tells which it is;
+`download` fetches the public ones.
 """
 
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from .mix import CutMix, MixUp
 from .normalize import Normalize
 from .pca import PCA
 from .pca_color import PCAColor
+from .public import download
 from .recognise import recognise
 from .resize import Resize
 from .synthetic import blobs, spirals, stripes
@@ -72,6 +74,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "download",
     "fashion_mnist",
     "idx",
     "image_folder",

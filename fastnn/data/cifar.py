@@ -20,6 +20,7 @@ from ..arguments import path as checked_path
 from ..files import opened, reading, reads, whole
 from .cifar_pickle import read_pickle
 from .dataset import ArrayDataset, npz_arrays
+from .public import how_to
 from .resize import Resize, each
 
 Path = str | os.PathLike[str]
@@ -114,7 +115,8 @@ class _Files:
         if missing:
             listed = ", ".join(map(self._full, names))
             raise FileNotFoundError(
-                f"{self.where}: {', '.join(missing)} missing; {title} has {listed} (or these {'without' if self.binary else 'with'} .bin)"
+                f"{self.where}: {', '.join(missing)} missing; {title} has {listed} (or these {'without' if self.binary else 'with'} .bin); "
+                f"{how_to(title.replace('-', '').lower())}"
             )
 
     def _full(self, name: str) -> str:

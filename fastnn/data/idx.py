@@ -16,6 +16,7 @@ from ..arguments import path as checked_path
 from ..files import fault, memory_for, opened, reads
 from .dataset import ArrayDataset
 from .memory import must_fit
+from .public import how_to
 
 Path = str | os.PathLike[str]
 
@@ -70,23 +71,30 @@ def _up_to(count: int, stream: IO[bytes] | gzip.GzipFile) -> bytearray:
 @reads
 def idx(folder: Path, classes: Sequence[str] | None = None) -> tuple[ArrayDataset, ArrayDataset]:
     """(train, test) from the four files of MNIST's layout in `folder`: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]."""
+    return _both(folder, classes)
+
+
+def _both(folder: Path, classes: Sequence[str] | None, hint: str = "") -> tuple[ArrayDataset, ArrayDataset]:
     checked_path("idx", "folder", folder)
-    train, test = (_pair(folder, prefix, classes) for prefix in ("train", "t10k"))
+    train, test = (_pair(folder, prefix, classes, hint) for prefix in ("train", "t10k"))
     return train, test
 
 
+@reads
 def mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
-    """(train, test): MNIST's 60,000 + 10,000 handwritten digits of 28 x 28 pixels (LeCun, Cortes, Burges), read from `folder`."""
-    return idx(folder, [str(digit) for digit in range(10)])
+    """(train, test): MNIST's 60,000 + 10,000 handwritten digits of 28 x 28 pixels (LeCun, Cortes, Burges), read from `folder`; see `download`."""
+    return _both(folder, [str(digit) for digit in range(10)], how_to("mnist"))
 
 
+@reads
 def fashion_mnist(folder: Path) -> tuple[ArrayDataset, ArrayDataset]:
-    """(train, test): Fashion-MNIST's 60,000 + 10,000 pictures of clothes, 28 x 28 (Xiao, Rasul, Vollgraf 2017), read from `folder`."""
-    return idx(folder, _FASHION)
+    """(train, test): Fashion-MNIST's 60,000 + 10,000 pictures of clothes, 28 x 28 (Xiao, Rasul, Vollgraf 2017), read from `folder`; see
+    `download`."""
+    return _both(folder, _FASHION, how_to("fashion-mnist"))
 
 
-def _pair(folder: Path, prefix: str, classes: Sequence[str] | None) -> ArrayDataset:
-    images_path, labels_path = _find(folder, f"{prefix}-images-idx3-ubyte"), _find(folder, f"{prefix}-labels-idx1-ubyte")
+def _pair(folder: Path, prefix: str, classes: Sequence[str] | None, hint: str) -> ArrayDataset:
+    images_path, labels_path = (_find(folder, f"{prefix}-{kind}-ubyte", hint) for kind in ("images-idx3", "labels-idx1"))
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if len(images) != len(labels):
         raise ValueError(f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels; expected as many")
@@ -96,10 +104,10 @@ def _pair(folder: Path, prefix: str, classes: Sequence[str] | None) -> ArrayData
         raise ValueError(f"{labels_path}: {error}") from error
 
 
-def _find(folder: Path, name: str) -> str:
+def _find(folder: Path, name: str, hint: str) -> str:
     dotted = name.replace("-idx", ".idx")
     for candidate in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
         path = os.path.join(folder, candidate)
         if os.path.exists(path):
             return path
-    raise FileNotFoundError(f"{os.fspath(folder)}: holds neither {name} nor {name}.gz")
+    raise FileNotFoundError(f"{os.fspath(folder)}: holds neither {name} nor {name}.gz{hint and f'; {hint}'}")
