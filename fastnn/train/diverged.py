@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 class Diverged(FloatingPointError):
     """The loss, or the norm of the gradients, became NaN or infinite. The message says where, at which rate, and what to do; weights,
-    optimizer and generator are those before the step (running statistics of batch normalisation have seen the batch).
+    optimizer, generator and buffers (running statistics of batch normalisation) are those before the step.
 
     `loss` or `norm` is the value. The step was then repeated op by op: `found` is the first value that is no number (None: the repeated step
     was finite), `samples` the positions of the step's samples in the training set (None outside of a fit), `file` the name of a file that

@@ -44,6 +44,33 @@ def buffers_below(part: Module) -> list[tuple[dict[str, Any], str, Tensor]]:
     return [(m._buffers, name, b) for m in part.modules() for name, b in m._buffers.items() if b is not None]
 
 
+class Buffers:
+    """Copies of buffers: memory is taken once, and what they hold is copied before each step of many."""
+
+    def __init__(self, places: list[tuple[dict[str, Any], str, Tensor]]) -> None:
+        self._kept = [_kept(there, name, buffer) for there, name, buffer in places]
+
+    def keep(self) -> None:
+        """As they are now; callbacks may have put others in their places."""
+        for i, (there, name, buffer, array, before) in enumerate(self._kept):
+            now = there.get(name)
+            if now is buffer and buffer._array is array:
+                before.assign(array)
+            elif now is not None:
+                self._kept[i] = _kept(there, name, now)
+
+    def put_back(self) -> None:
+        """Those that `keep` saw last; it needs no memory, and may be begun anew at any point."""
+        for there, name, buffer, array, before in self._kept:
+            array.assign(before)
+            buffer._array = array
+            there[name] = buffer
+
+
+def _kept(there: dict[str, Any], name: str, buffer: Tensor) -> tuple[dict[str, Any], str, Tensor, Any, Any]:
+    return there, name, buffer, buffer._array, buffer._array.to(buffer.device)
+
+
 def as_they_are(places: list[tuple[dict[str, Any], str, Tensor]]) -> Callable[[], None]:
     """Copies buffers; what is returned puts them back, needs no memory for it, and may be begun anew at any point."""
     kept = [(there, name, buffer, buffer._array.to(buffer.device)) for there, name, buffer in places]

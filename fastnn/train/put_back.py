@@ -26,13 +26,11 @@ def steps_of(optimizer: Optimizer) -> list[int]:
 @contextmanager
 def put_back(trainer: Trainer) -> Iterator[None]:
     """Around a step: on an error, of the data set or the user too, the generator and the buffers (running statistics) are as they were, unless the
-    step is done. Diverged leaves the buffers, as in a replay: they have seen the batch."""
+    step is done. For a replay, which has no other errors than Diverged once it has begun: see learned.Buffers."""
     buffers = as_they_are(buffers_of(trainer))
     drawn, steps = trainer.generator.draw, steps_of(trainer.optimizer)
     try:
         yield
-    except Diverged:
-        raise
     except BaseException:
         if steps_of(trainer.optimizer) == steps:
             trainer.generator.draw = drawn

@@ -14,6 +14,8 @@ from ..ops.python_words import unchanged
 from ..optim import Optimizer
 from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
+from .diverged import Diverged
+from .learned import Buffers, buffers_of
 from .op_by_op import SharedPart
 from .put_back import put_back
 
@@ -35,6 +37,7 @@ class Replays:
 
     def _capture(self, trainer: Trainer) -> Captured:
         self.settings, asked = _settings(trainer), self.wanted is True
+        self._buffers = Buffers(buffers_of(trainer))
 
         def step(*parts: Any) -> list[tuple[Tensor, Tensor]]:
             """Python runs when the step is recorded, and only then: for what callbacks have put into the model or the trainer meanwhile, too."""
@@ -47,7 +50,8 @@ class Replays:
         return captured
 
     def announce(self, trainer: Trainer) -> None:
-        """Once, before the first step."""
+        """Before the first step of each recording, whose layers may be others; what is said is said once."""
+        self._buffers = Buffers(buffers_of(trainer))
         if not self.told:
             self.told, trainer.replayed = True, repr(self.captured).replace("captured step", "replayed")
             trainer._emit("after_capture", trainer.replayed)
@@ -60,8 +64,12 @@ class Replays:
         if not unchanged(_settings(trainer), self.settings):  # a callback changed them
             self.captured.release()
             self.captured = self._capture(trainer)
+        self._buffers.keep()
         try:
             results: list[tuple[Tensor, Tensor]] = self.captured(*chain.from_iterable(parts))
+        except Diverged:
+            self._buffers.put_back()
+            raise
         except _C.CaptureError as error:  # as if it had not begun
             self.refuse(trainer, str(error).removeprefix("capture: "), error)
             return self._eager(trainer, parts)
