@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import kernel_calls
@@ -17,6 +18,9 @@ from kernel_cases import Case, elements, least_cases, least_elements
 
 import fastnn
 from fastnn import _C
+
+if TYPE_CHECKING:
+    from fastnn.train import Trained, Trainer
 
 SEED = int(os.environ.get("FASTNN_TEST_SEED", random.SystemRandom().randrange(2**32)))
 os.environ["FASTNN_TEST_SEED"] = str(SEED)
@@ -156,3 +160,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
     if report.failed:
         report.sections.append(("repeat", f"FASTNN_TEST_SEED={SEED} python -m pytest '{item.nodeid}'"))
     return report
+
+
+# --- a Trainer that has fitted three classes, and what load_model makes of its file
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Trainer:
+    from test_trainer import blobs, trainer
+
+    t = trainer()
+    t.fit(blobs(60), 1, batch_size=16, progress=False)
+    return t
+
+
+@pytest.fixture(scope="module")
+def loaded(fitted: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    from test_trainer import trainer
+
+    path = tmp_path_factory.mktemp("models") / "m"
+    fitted.save_model(path)
+    return fastnn.train.load_model(path, model=trainer().model)
+
+
+@pytest.fixture(params=["fitted", "loaded"])
+def model(request: pytest.FixtureRequest) -> Any:
+    """Each in its turn: what both do."""
+    return request.getfixturevalue(request.param)

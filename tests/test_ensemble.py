@@ -199,3 +199,27 @@ def test_what_is_no_model_and_no_weight() -> None:
     for weights in ([1.0, 2.0], [0.0]):
         with pytest.raises(ValueError, match="^Ensemble: weights must be 1 numbers, one for each model, with a positive sum, got "):
             Ensemble([trainer], weights=weights)
+
+
+def test_a_loss_of_ones_own() -> None:
+    """Given log p; labels that it ignores do not count, class weights do, and a sum is divided by the samples."""
+    ensemble, test = Ensemble([fitted(0), fitted(1)]), pictures(9)
+    log_p, labels = np.log(ensemble.predict(test).astype(np.float64)), test.labels
+    each, weights = -log_p[np.arange(60), labels], np.array([1.0, 2.0, 5.0])
+    assert ensemble.evaluate(test)["loss"] == pytest.approx(each.mean(), rel=1e-5)
+    for loss, wanted in (
+        (nn.CrossEntropyLoss(weights), (each * weights[labels]).sum() / weights[labels].sum()),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), (0.9 * each - 0.1 * log_p.mean(1)).mean()),
+        (nn.CrossEntropyLoss(reduction="sum"), each.mean()),
+        (nn.CrossEntropyLoss(ignore_index=1), each[labels != 1].mean()),
+        (lambda logits, labels: logits.mean(), log_p.mean()),
+    ):  # fmt: skip
+        assert ensemble.evaluate(test, loss=loss)["loss"] == pytest.approx(wanted, rel=1e-5)
+    ignoring = nn.CrossEntropyLoss(ignore_index=1)
+    right = (log_p.argmax(1) == labels)[labels != 1]
+    assert ensemble.evaluate(test, loss=ignoring)["accuracy"] == pytest.approx(right.mean())
+    assert ensemble.report(test, loss=ignoring).matrix.sum() == 40 and ignoring.training
+    with pytest.raises(TypeError, match=r"^Ensemble.evaluate: loss must be a function of \(logits, labels\)"):
+        ensemble.evaluate(test, loss=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^Ensemble.report: loss gave shape \(60,\); expected one number"):
+        ensemble.report(test, loss=nn.CrossEntropyLoss(reduction="none"))

@@ -11,30 +11,11 @@ from test_trainer import blobs, trainer
 import fastnn
 from fastnn import models, nn, optim
 from fastnn.data import ArrayDataset, Flip, Loader, Normalize
-from fastnn.train import Callback, Trained, Trainer, load_model
+from fastnn.train import Callback, Trainer
 from fastnn.train.loading import checked_validation
 
 OTHER = Normalize([128.0], [64.0])
 TEST = blobs(30, 1)
-
-
-@pytest.fixture(scope="module")
-def fitted() -> Trainer:
-    t = trainer()
-    t.fit(blobs(60), 1, batch_size=16, progress=False)
-    return t
-
-
-@pytest.fixture(scope="module")
-def loaded(fitted: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    path = tmp_path_factory.mktemp("models") / "m"
-    fitted.save_model(path)
-    return load_model(path, model=trainer().model)
-
-
-@pytest.fixture(params=["fitted", "loaded"])
-def model(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
 
 
 # --- Loaders of one's own
@@ -163,3 +144,15 @@ def test_a_layer_that_draws_in_evaluation_does_not_change_the_training() -> None
             trainer.predict(blobs(4).images)
 
     assert weights(None, Predicts()) == weights(None)
+
+
+def test_three_in_a_tuple_are_no_data_set() -> None:
+    """As another library takes weights of samples with them."""
+    three = (TEST.images, TEST.labels, np.ones(30))
+    for call in (lambda: trainer().fit(three, 1, progress=False), lambda: trainer().evaluate(three)):
+        with pytest.raises(
+            TypeError, match=r"got 3 in a tuple, of numpy.ndarray, numpy.ndarray, numpy.ndarray; \(images, labels\) are two"
+        ):
+            call()
+    pairs = tuple(TEST[i] for i in range(3))
+    trainer().fit(pairs, 1, progress=False)

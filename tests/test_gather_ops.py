@@ -269,3 +269,21 @@ def test_index_arrays_side_by_side_of_other_types_and_of_tensors() -> None:
 def test_index_arrays_that_name_no_places(key: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         fastnn.tensor(np.zeros((4, 3)))[key]
+
+
+def test_pytorchs_tensors_are_indices_as_numpys_arrays_are() -> None:
+    values = normal(0, 4, 3)
+    mask, rows = values > 0, np.array([2, 0, -1])
+    for dtype in ("float32", "int64"):
+        x = fastnn.tensor(values * 10, dtype) if dtype != "int64" else fastnn.tensor((values * 10).astype(np.int64))
+        for key in (mask, mask[:, 0], rows, np.array(2)):
+            given, wanted = x[torch.from_numpy(key)], x[key]
+            assert given.shape == wanted.shape and given.numpy().tobytes() == wanted.numpy().tobytes() == x.numpy()[key].tobytes()
+        np.testing.assert_array_equal(x[torch.from_numpy(rows), torch.tensor([0, 1, 2])].numpy(), x.numpy()[rows, [0, 1, 2]])
+    x = fastnn.tensor(values, requires_grad=True)
+    x[torch.from_numpy(mask)].sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), mask)
+    with pytest.raises(IndexError, match=r"a mask of shape \(3,\) for x of shape \(4, 3\)"):
+        x[torch.tensor([True, False, True])]
+    with pytest.raises(TypeError, match="the index must hold integers, got dtype float32"):
+        x[torch.tensor([0.5])]

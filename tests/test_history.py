@@ -184,7 +184,7 @@ def test_what_a_callback_puts_into_a_row_is_a_number_or_refused_where_it_is_writ
 
     checkpoint, lines = tmp_path / "c", tmp_path / "h"
     for write in (ModelCheckpoint(checkpoint), HistoryFile(lines)):
-        for value in (True, "low", None):
+        for value in (True, "low"):
             with pytest.raises(TypeError, match=f"^History: own must be a number, got {value!r}$"):
                 trainer().fit(blobs(9), 1, callbacks=[Adds(value), write], progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -217,3 +217,12 @@ def test_the_rate_of_an_epoch_is_that_of_its_steps() -> None:
     t = trainer()
     t.fit(blobs(60), 3, batch_size=16, callbacks=[Steps()], progress=False)
     assert [row["lr"] for row in t.history.rows] == [0.1, 0.05, 0.025]
+
+
+def test_rows_of_json_lines_with_null_are_rows(tmp_path: Path) -> None:
+    """As somebody reads them who does not know of History.load."""
+    History([{"epoch": 1, "loss": float("nan")}, {"epoch": 2, "loss": 0.5}]).save(tmp_path / "h.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] is None
+    again = History(rows)
+    assert np.isnan(again.rows[0]["loss"]) and again.rows[1:] == [{"epoch": 2, "loss": 0.5}] and again.best("loss") == 1

@@ -424,3 +424,14 @@ def test_both_ways_of_probabilities_check_reduction_and_smoothing(learned: bool)
         ops.cross_entropy(x(2, 3), target, reduction="avg")
     with pytest.raises(ValueError, match="label_smoothing"):
         ops.cross_entropy(x(2, 3), target, label_smoothing=3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("beta", [0.0, 5e-324, 1e-320, 1e-300, 1e-45, 1e-39, 1.2e-38, 1e-30, 1e-10])
+def test_smooth_l1_of_a_beta_that_is_next_to_nothing(beta: float, dtype: str) -> None:
+    """1 / (2 beta) overflows there: it is l1, with the slope 0 at 0."""
+    x = fastnn.tensor([0.0, 1.5, -2.0, 0.25], dtype, requires_grad=True)
+    loss = ops.smooth_l1_loss(x, np.array([0.0, 1.0, 0.0, 0.25]), beta=beta, reduction="sum")
+    loss.backward()
+    assert loss.item() == pytest.approx(2.5, rel=1e-6) and x.grad.numpy().tolist() == [0, 1, -1, 0]
+    assert nn.SmoothL1Loss(beta=beta)(x, np.zeros(4)).item() == pytest.approx(3.75 / 4, rel=1e-6)

@@ -56,6 +56,37 @@ def test_names_are_pytorchs_in_order() -> None:
     assert isinstance(ours[0].scale, nn.Parameter) and ours[0].scale.dtype == "float32"
 
 
+def test_prefix_and_recurse_are_pytorchs() -> None:
+    ours, theirs = Block(2), TheirBlock(2)
+    for walk in ("named_parameters", "named_buffers"):
+        for keywords in ({"prefix": "net"}, {"recurse": False}, {"prefix": "a.b", "recurse": False}):
+            assert [n for n, _ in getattr(ours, walk)(**keywords)] == [n for n, _ in getattr(theirs, walk)(**keywords)], (walk, keywords)
+    for walk in ("parameters", "buffers"):
+        assert len(list(getattr(ours, walk)(recurse=False))) == len(list(getattr(theirs, walk)(recurse=False))) == 1
+    assert list(ours.state_dict(prefix="net.")) == list(theirs.state_dict(prefix="net."))
+    with pytest.raises(TypeError, match="^state_dict: prefix must be a str, got 3"):
+        ours.state_dict(3)
+    with pytest.raises(TypeError, match="recurse must be True or False, got 1"):
+        list(ours.parameters(recurse=1))
+
+
+def test_a_shared_buffer_is_listed_once_and_stored_under_both_names() -> None:
+    ours, theirs = nn.Sequential(nn.Sequential(), nn.Sequential()), TN.Sequential(TN.Sequential(), TN.Sequential())
+    for net, value in ((ours, fastnn.tensor(np.ones(2))), (theirs, torch.ones(2))):
+        for part in net:
+            part.register_buffer("mask", value)
+    assert [n for n, _ in ours.named_buffers()] == [n for n, _ in theirs.named_buffers()] == ["0.mask"]
+    assert list(ours.state_dict()) == list(theirs.state_dict()) == ["0.mask", "1.mask"]
+
+
+def test_a_buffer_is_part_of_the_state() -> None:
+    net = nn.Sequential()
+    net.register_buffer("a", fastnn.tensor([1.0]), persistent=True)
+    with pytest.raises(ValueError, match="^register_buffer: persistent=False is not there.*; expected a plain attribute instead"):
+        net.register_buffer("b", fastnn.tensor([1.0]), persistent=False)
+    assert list(net.state_dict()) == ["a"]
+
+
 def test_a_shared_module_counts_once() -> None:
     shared = nn.Linear(3, 3)
     net = nn.Sequential(shared, nn.ReLU(), shared)

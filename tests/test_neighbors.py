@@ -332,3 +332,10 @@ def test_cross_validation_is_that_of_one_classifier_per_k_and_fold(tmp_path: Pat
 
 def test_of_equally_good_k_the_largest_is_chosen() -> None:
     assert neighbors.Choice((1, 3, 5, 9), np.array([[0.5, 0.7], [0.6, 0.8], [0.8, 0.6], [0.5, 0.5]])).best == 5
+
+
+def test_folds_of_a_pair_are_told_what_to_give() -> None:
+    images, labels = np.zeros((6, 1, 2, 2), np.uint8), np.arange(6) % 2
+    with pytest.raises(TypeError, match=r"^k_fold: labels must be the labels alone, got a pair \(images, labels\); give the second"):
+        data.k_fold((images, labels), 2)
+    assert len(list(data.k_fold((0, 1, 0, 1), 2))) == 2

@@ -21,25 +21,6 @@ from fastnn.train import Callback, ClassReport, Trained, Trainer, confusion_matr
 TEST = blobs(60, 1)
 
 
-@pytest.fixture(scope="module")
-def fitted() -> Trainer:
-    t = trainer()
-    t.fit(blobs(60), 1, batch_size=16, progress=False)
-    return t
-
-
-@pytest.fixture(scope="module")
-def loaded(fitted: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    path = tmp_path_factory.mktemp("models") / "m"
-    fitted.save_model(path)
-    return load_model(path, model=trainer().model)
-
-
-@pytest.fixture(params=["fitted", "loaded"])
-def model(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
-
-
 def of_predictions(model: Any, dataset: Any = TEST) -> np.ndarray:
     return confusion_matrix(model.predict(dataset), dataset.labels, 3)
 

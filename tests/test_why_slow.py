@@ -121,6 +121,18 @@ def test_each_rule_says_its_line_alone(rule: str) -> None:
     assert re.search(line, said.text) and f"  1. {said.text}" in report(facts).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("loader", "line"),
+    [
+        ({"augment": ("Flip",), "mix": ("MixUp", "CutMix")}, "gathers, augments and mixes .* fewer of .*augment=.*, now Flip, or .*mix=.*, now MixUp, CutMix$"),
+        ({"mix": ("MixUp",)}, "gathers and mixes batches runs 30 %.*fewer of Loader\\(mix=...\\), now MixUp$"),
+    ],
+)  # fmt: skip
+def test_mixed_pairs_are_known_to_it(loader: dict[str, Any], line: str) -> None:
+    (said,) = advice(with_costs(*USUAL, cost("gather_augment", 0.3, layer="", phase="data"), **loader))
+    assert said.rule == "augmentation" and re.search(line, said.text)
+
+
 def test_what_is_not_seen_is_not_advised() -> None:
     """Too short a time for /proc/stat; no counters; a busy machine that has CPUs left; a quota below the cores."""
     crowded = replace(IDLE, own=1.1)

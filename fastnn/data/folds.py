@@ -11,6 +11,7 @@ from .. import random
 from ..arguments import array, instance, integer, number
 from ..described import plural
 from .dataset import D, Dataset, split
+from .items import rank
 
 _FOLD_DRAW = 2**48 - 2  # a draw that no epoch's order uses, nor split
 
@@ -49,6 +50,10 @@ def k_fold(labels: Any, folds: int = 5, *, seed: int = 0) -> Iterator[tuple[np.n
 
         for train, fold in data.k_fold(dataset): model.fit(images[train], labels[train]).score(images[fold], labels[fold])
     """
+    if isinstance(labels, tuple) and len(labels) == 2 and rank(labels[0]) > rank(labels[1]) == 1:
+        raise TypeError(
+            "k_fold: labels must be the labels alone, got a pair (images, labels); give the second, or data.ArrayDataset(*pair)"
+        )
     values = array("k_fold", "labels", labels.labels if isinstance(labels, Dataset) else labels, "several labels")
     integer("k_fold", "folds", folds), integer("k_fold", "seed", seed, 0, 2**63)
     whole = values.dtype.kind == "f" and bool(np.isfinite(values).all()) and bool((values == np.floor(values)).all())

@@ -159,6 +159,8 @@ def as_dataset(data: Any, what: str = "data", loader: bool = False) -> Dataset:
         raise TypeError(f"{what}: got {len(data)} data sets in a tuple, as training and test come; give one of them")
     if isinstance(data, tuple) and len(data) == 2:
         return ArrayDataset(*data)
+    if isinstance(data, tuple) and len(data) != 2 and not gives_pairs(data) and any(rank(part) > 0 for part in data):
+        raise TypeError(f"{what}: got {len(data)} in a tuple, of {', '.join(shown(part) for part in data[:4])}; (images, labels) are two")
     if isinstance(data, list) and len(data) == 2 and isinstance(data[1], (list, np.ndarray)) and len(data[1]) != 2:
         raise TypeError(f"{what}: got a list of two; (images, labels) is a tuple")
     if isinstance(data, (str, bytes, Mapping, np.ndarray)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):

@@ -104,8 +104,12 @@ class Module:
         instance("register_parameter", "value", value, (Parameter, type(None)), "an nn.Parameter or None")
         self._parameters[checked_name(self, name, "parameter")] = value
 
-    def register_buffer(self, name: str, value: Tensor | None) -> None:
-        """Declares a tensor that belongs to the state but is not trained (running statistics)."""
+    def register_buffer(self, name: str, value: Tensor | None, persistent: bool = True) -> None:
+        """Declares a tensor that belongs to the state but is not trained (running statistics). ValueError for persistent=False."""
+        if not flag("register_buffer", "persistent", persistent):
+            raise ValueError(
+                "register_buffer: persistent=False is not there: each buffer is in the state; expected a plain attribute instead"
+            )
         instance("register_buffer", "value", value, (Tensor, type(None)), "a Tensor or None")
         self._buffers[checked_name(self, name, "buffer")] = as_buffer(value)
 
@@ -164,27 +168,27 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (m for _, m in self.named_children())
 
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Every parameter once, with its dotted name, in the order of definition."""
+    def _named(self, kind: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for prefix, module in self.named_modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None and id(parameter) not in seen:
-                    seen.add(id(parameter))
-                    yield f"{prefix}.{name}" if prefix else name, parameter
+        for path, module in self.named_modules(prefix):
+            for name, value in getattr(module, kind).items() if flag("Module", "recurse", recurse) or module is self else ():
+                if value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
 
-    def parameters(self) -> Iterator[Parameter]:
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Every parameter once, with its dotted name behind `prefix`, in the order of definition; recurse=False: this module's own."""
+        return self._named("_parameters", prefix, recurse)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         warn_of_unseen(self)
-        return (p for _, p in self.named_parameters())
+        return (p for _, p in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        for prefix, module in self.named_modules():
-            for name, buffer in module._buffers.items():
-                if buffer is not None:
-                    yield f"{prefix}.{name}" if prefix else name, buffer
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        return self._named("_buffers", prefix, recurse)
 
-    def buffers(self) -> Iterator[Tensor]:
-        return (b for _, b in self.named_buffers())
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        return (b for _, b in self.named_buffers(recurse=recurse))
 
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Calls fn on every module below and on this one, children before what holds them (once for each of those), as PyTorch, and on what they were."""
@@ -210,9 +214,9 @@ class Module:
             state.update(child._state(f"{prefix}{name}."))
         return state
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Parameters and buffers as copies in numpy arrays, with PyTorch's keys and shapes."""
-        return {name: np.array(value.numpy(), order="C") for name, value in self._state().items()}
+    def state_dict(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """Parameters and buffers as copies in numpy arrays, with PyTorch's keys, each behind `prefix` ("net."), and shapes."""
+        return {name: np.array(value.numpy(), order="C") for name, value in self._state(text("state_dict", "prefix", prefix)).items()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Overwrites parameters and buffers in place from a dict of arrays (numpy, Tensors, PyTorch tensors).

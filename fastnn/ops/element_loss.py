@@ -7,6 +7,8 @@ from functools import lru_cache
 from math import inf
 from typing import Any
 
+import numpy as np
+
 from .. import _C
 from ..arguments import number, several
 from ..tensor import Array, Op, Tensor, apply
@@ -101,8 +103,11 @@ def l1_loss(x: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
 
 
 def smooth_l1_loss(x: Tensor, target: Any, *, beta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, of d = x - target (Girshick 2015); beta = 0 is l1_loss. ValueError for beta < 0."""
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, of d = x - target (Girshick 2015); beta = 0 is l1_loss, and so is one that is too
+    small to be a normal number of x's type. ValueError for beta < 0."""
     number("smooth_l1_loss", "beta", beta, "[0, inf)")
+    if beta < np.finfo(np.float64 if getattr(x, "dtype", "") == "float64" else np.float32).tiny:  # 1 / (2 beta) would overflow
+        beta = 0.0
     return _element_loss("smooth_l1_loss", x, target, float(beta), 0.5 / beta if beta else 0.0, 1.0, reduction)
 
 

@@ -193,10 +193,17 @@ def transpose(x: Tensor, axes: Iterable[int] | None = None) -> Tensor:
 _PLACES = (int, np.integer, list, range, np.ndarray, Tensor)  # numbers of one axis
 
 
+def _numpys(key: Any) -> Any:
+    """PyTorch's indices and masks, and whatever else numpy takes for an array, as its arrays."""
+    foreign = hasattr(key, "__array__") and not isinstance(key, (np.ndarray, np.generic, Tensor))
+    return array("index", "index", key) if foreign else key
+
+
 def index(x: Tensor, key: Any) -> Tensor:
     """x[key] for integers, slices (any step), Ellipsis and None; an array or list of integers takes slices along the first axis (ops.take),
     several, for the first axes, what stands at each place: s[np.arange(len(y)), y] is every row's element of its class. A mask, booleans of x's
-    shape or of its first sizes, takes the elements or slices for which it holds: x[x > 0], x[labels == 3]."""
+    shape or of its first sizes, takes the elements or slices for which it holds: x[x > 0], x[labels == 3]. Each may be PyTorch's."""
+    key = tuple(map(_numpys, key)) if isinstance(key, tuple) else _numpys(key)
     if isinstance(key, (list, range, np.ndarray, Tensor)):
         from .gather import take, where_it_holds  # built on this file
 

@@ -38,6 +38,7 @@ class Facts:
     winograd: bool = True
     workers: int = 1  # of the loader
     augment: tuple[str, ...] = ()
+    mix: tuple[str, ...] = ()
     channels: dict[str, tuple[int, int]] = field(default_factory=dict)  # in and out, of layers by path
     validation: float = 0.0  # share of an epoch; 0 until one is done
 
@@ -109,11 +110,12 @@ def data(f: Facts) -> tuple[float, str] | None:
 
 def augmentation(f: Facts) -> tuple[float, str] | None:
     spent = sum(c.seconds for c in f.profile.costs if c.phase == "data")
-    if not f.augment or f.part(spent) <= 0.1:
+    if not (f.augment or f.mix) or f.part(spent) <= 0.1:
         return None
+    said = [f"Loader({name}=...), now {', '.join(steps)}" for name, steps in (("augment", f.augment), ("mix", f.mix)) if steps]
+    does = "gathers, augments and mixes" if f.augment and f.mix else f"gathers and {'augments' if f.augment else 'mixes'}"
     return min(f.part(spent), f.part(f.data)), (
-        f"the kernel that gathers and augments batches runs {_percent(f.part(spent))} of the time, beside the step: fewer of "
-        f"Loader(augment=...), now {', '.join(f.augment)}"
+        f"the kernel that {does} batches runs {_percent(f.part(spent))} of the time, beside the step: fewer of {', or of '.join(said)}"
     )
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import instance, items, numbers, shown
+from ..arguments import function, instance, items, numbers, shown
 from ..data import Loader
 from ..data.items import as_dataset
 from ..data.preprocessing import Preprocessing
 from ..described import described, plural
 from ..nn import CrossEntropyLoss, Module
-from ..tensor import tensor
+from ..tensor import no_grad, tensor
 from .checkpoint import Trained, load_model, ranked
 from .confusion import Counts
-from .evaluation import Data, Sums, refuse_other_names
+from .evaluation import Data, Loss, Sums, checked_value, mode_of_loss, refuse_other_names
 from .metrics import Metric, by_name
 from .per_class import ClassReport, reported
 from .raw import known
@@ -89,27 +89,43 @@ class Ensemble:
         return np.asarray(mean, np.float32)
 
     def evaluate(
-        self, data: Data, metrics: Sequence[str | Metric] = ("accuracy",), *, views: Sequence[View] | None = None
+        self,
+        data: Data,
+        metrics: Sequence[str | Metric] = ("accuracy",),
+        *,
+        loss: Loss | None = None,
+        views: Sequence[View] | None = None,
     ) -> dict[str, float]:
-        """The mean of -log p(label), p being the averaged probabilities (1.2e-38 at least), and metrics over a data set, (images, labels) or a
-        Loader that keeps the order: {"loss": ..., "accuracy": ...}. Metrics are given log p as logits."""
-        return self._evaluate("evaluate", data, by_name(metrics), views)
+        """Loss and metrics over a data set, (images, labels) or a Loader that keeps the order: {"loss": ..., "accuracy": ...}. Both are given log p
+        as logits, p being the averaged probabilities (1.2e-38 at least), all samples at once; without `loss`, a function of (logits, labels) such as
+        nn.CrossEntropyLoss(weights), the loss is the mean of -log p(label)."""
+        return self._evaluate("evaluate", data, loss, by_name(metrics), views)
 
-    def report(self, data: Data, *, views: Sequence[View] | None = None) -> ClassReport:
-        """Confusion matrix, precision, recall and F1 of each class over what `evaluate` takes: see train.ClassReport."""
-        return reported(partial(self._evaluate, "report", data, by_name("accuracy"), views), self.classes)
+    def report(self, data: Data, *, loss: Loss | None = None, views: Sequence[View] | None = None) -> ClassReport:
+        """Confusion matrix, precision, recall and F1 of each class over what `evaluate` takes: see train.ClassReport. Labels that the loss ignores
+        (its ignore_index) do not count."""
+        return reported(partial(self._evaluate, "report", data, loss, by_name("accuracy"), views), self.classes)
 
     def _evaluate(
-        self, what: str, data: Data, metrics: Mapping[str, Metric], views: Sequence[View] | None, counts: Counts | None = None
+        self,
+        what: str,
+        data: Data,
+        given: Loss | None,
+        metrics: Mapping[str, Metric],
+        views: Sequence[View] | None,
+        counts: Counts | None = None,
     ) -> dict[str, float]:
+        if given is not None:
+            function(f"Ensemble.{what}", "loss", given, "a function of (logits, labels)")
         dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, f"{what}: data", loader=True)
         refuse_other_names(f"{what}: the data set", dataset.classes, "the ensemble", self.classes)
         logits = tensor(np.log(np.maximum(self.predict(data if isinstance(data, Loader) else dataset, views=views), _SMALLEST)))
-        labels, loss = tensor(dataset.labels), CrossEntropyLoss()
+        labels, loss = tensor(dataset.labels), CrossEntropyLoss() if given is None else given
         sums = Sums(loss, metrics, counts=counts)
         if counts is not None:
             counts.classes = dataset.classes
-        sums.add(float(loss(logits, labels)), logits, labels)
+        with mode_of_loss(loss, False), no_grad():
+            sums.add(float(checked_value(loss(logits, labels), f"Ensemble.{what}")), logits, labels)
         return sums.means()
 
     def top(self, probabilities: np.ndarray, k: int = 5) -> list[list[tuple[str, float]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,9 +48,14 @@ def mode(model: Module, training: bool, loss: Any = None) -> Iterator[None]:
     way = "training" if training else "evaluation"
     with ExitStack() as stack:
         stack.enter_context(by_turns(id(model), way, partial(switch, model, training), partial(refuse_others, way, "model", model)))
-        if isinstance(loss, Module):  # which several models may have, in training and in evaluation: nobody waits
-            stack.enter_context(by_turns((id(loss), way), way, partial(switch, loss, training)))
+        stack.enter_context(mode_of_loss(loss, training))
         yield
+
+
+def mode_of_loss(loss: Any, training: bool) -> AbstractContextManager[None]:
+    """The same of a loss, if it is a Module. Several models may have it, in training and in evaluation: nobody waits."""
+    way = "training" if training else "evaluation"
+    return by_turns((id(loss), way), way, partial(switch, loss, training)) if isinstance(loss, Module) else nullcontext()
 
 
 def switch(part: Module, training: bool) -> Callable[[], None]:

@@ -33,7 +33,8 @@ _COLUMNS = {
 class History:
     """One row (a dict of numbers) per epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, lr (of the first step), seconds.
 
-    `history["val_accuracy"]` is that column as a list, of the rows that have it; `rows` are the rows.
+    `history["val_accuracy"]` is that column as a list, of the rows that have it; `rows` are the rows. None, which JSON has in the place of a number
+    that is none, is NaN.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
@@ -67,7 +68,8 @@ class History:
     def append(self, row: Mapping[str, float]) -> None:
         if not isinstance(row, Mapping):
             raise TypeError(f"History: rows must be dicts of numbers, got {shown(row)}")
-        self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in row.items()})
+        known = {name: math.nan if value is None else value for name, value in row.items()}  # as JSON has what is no number
+        self.rows.append({text("History", "column", name): figure("History", str(name), value) for name, value in known.items()})
 
     def best(self, monitor: str, mode: str | None = None) -> int:
         """The index in `rows` of the best one by a column; the earliest of equal ones, NaN the worst. Rows without the column are passed over.

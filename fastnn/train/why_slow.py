@@ -166,6 +166,7 @@ class WhySlow(Callback):
             isa=_C.isa(), isas=tuple(_C.isas()), bf16_isas=tuple(_C.isas("bfloat16")), precision=trainer.precision,
             products=_C.get_precision(), checks=_C.instrumented(), winograd=_C.get_winograd(),
             workers=self._loader.workers, augment=tuple(type(step).__name__ for step in self._loader.augment),
+            mix=tuple(type(step).__name__ for step in self._loader.mix),
             channels={name: pair for name, m in trainer.model.named_modules() if (pair := _channels(m)) is not None},
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -207,7 +207,10 @@ def of_modules() -> list[Subject]:
         "apply": {"fn": lambda: repr},
         "load_state_dict": {"state": lambda: model().state_dict(), **constants(strict=True)},
         "named_modules": constants(prefix="net"),
-        "register_buffer": {"name": lambda: "shift", "value": ROWS},
+        **{name: constants(prefix="net", recurse=True) for name in ("named_parameters", "named_buffers")},
+        **{name: constants(recurse=True) for name in ("parameters", "buffers")},
+        "state_dict": constants(prefix="net."),
+        "register_buffer": {"name": lambda: "shift", "value": ROWS, **constants(persistent=True)},
         "register_parameter": {"name": lambda: "shift", "value": lambda: nn.Parameter(np.ones(3))},
         "register_forward_hook": {"hook": lambda: noted},
         "requires_grad_": constants(requires_grad=False),
@@ -222,7 +225,7 @@ def of_modules() -> list[Subject]:
             made = model()
             found = getattr(made, name)(**arguments)
             made(of(4, 3)())
-            return list(found) if name == "named_modules" else made.state_dict()
+            return list(found) if isinstance(found, Iterator) else made.state_dict()
 
         return call
 
