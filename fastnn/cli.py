@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
+from .command_download import download
 from .command_finetune import finetune
 from .command_preprocess import preprocessing
-from .command_download import download
 from .described import plural
 from .options import Run, parser
 from .recipes import MIX, RECIPES, STEP, settle

@@ -17,7 +17,7 @@ import pytest
 from test_trainer import bits, blobs, trainer
 
 import fastnn
-from fastnn import models, optim, train
+from fastnn import models, nn, optim, train
 from fastnn.cli import main
 from fastnn.train import Callback, History, Trainer, UpdateRatios, reading, report_curves, report_html
 
@@ -94,7 +94,7 @@ def test_a_report_of_a_training(tmp_path: Path) -> None:
     before = bits(model)
     report_html(t, tmp_path / "r.html", title="a <b> & 'c'")
     page = Page(tmp_path / "r.html")
-    assert page.html.startswith("<!DOCTYPE html>") and page.tags.count("svg") == 1 and "default-src 'none'" in page.html
+    assert page.html.startswith("<!DOCTYPE html>") and page.tags.count("svg") == 2 and "default-src 'none'" in page.html
     assert page.text.count("a <b> & 'c'") == 2 and "<b>" not in page.html  # title and heading
     for words in (
         "cosine(0.01, 12)", "Adam(", "16 steps done",
@@ -384,3 +384,108 @@ def test_the_command_says_what_cannot_be_before_it_reads_data(
     assert main([*QUICK, "--epochs", "1", *words]) == 2
     told = capsys.readouterr()
     assert said in told.err and told.out == "" and list(tmp_path.iterdir()) == []
+
+
+# --- activations
+
+
+def dead_net() -> nn.Sequential:
+    """Units 1, 3 and 4 of the first ReLU never fire."""
+    fastnn.seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    model[1].bias.copy_from(np.where(np.isin(np.arange(6), [1, 3, 4]), -1e4, 5).astype(np.float32))
+    return model
+
+
+def of_dead_net(**options: Any) -> Trainer:
+    model = dead_net()
+    return Trainer(model, optim.SGD(model.parameters(), 1e-4), **options)
+
+
+def section(path: Path) -> str:
+    """What the page says of activations, without the picture."""
+    html = Page(path).html
+    text = re.sub(r"<svg.*?</svg>", "[picture]", html[html.index("<h2>Activations</h2>") :], flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", text[: text.index("<h2>Epochs")])
+
+
+def test_dead_channels_stand_there_by_layer_and_number(tmp_path: Path) -> None:
+    """Of the validation data, prepared as the model takes them, from one end to the other."""
+    t, validation = of_dead_net(), blobs(30, 1)
+    t.fit(blobs(60), 1, validation, batch_size=16, progress=False)
+    before, draw = bits(t.model), t.generator.draw
+    report_html(t, tmp_path / "r.html")
+    said, page = section(tmp_path / "r.html"), Page(tmp_path / "r.html")
+    assert "in evaluation mode, of 30 samples of the validation set" in said and "[picture]" in said
+    assert "3 channels in 1 layer are 0 for every one of these samples; the largest share has 2 (ReLU): 3 of 6" in said
+    assert [" ".join(text.split()) for _, text in page.cells if "ReLU" in text] == ["2 (ReLU) 1 (Linear) 3 of 6 1, 3, 4"]
+    x = fastnn.tensor(t.normalize(validation.images))  # type: ignore[misc]
+    assert " ".join(train.activation_statistics(t.model, x).table().split()) in " ".join(said.split())
+    assert all(f"{name}" in page.text for name in ("2 ReLU", "5 Tanh", "mean", "saturated")) and page.html.count("<svg") == 2
+    assert bits(t.model) == before and t.generator.draw == draw and t.model.training
+    x = fastnn.tensor(np.zeros((5, 1, 6, 6)))
+    for given in (x, train.activation_statistics(t.model, x)):
+        report_html(t, tmp_path / "r.html", activations=given)
+        assert "as given to report_html" in section(tmp_path / "r.html") and "2 (ReLU): 3 of 6" in section(tmp_path / "r.html")
+
+
+def test_where_no_channel_is_dead_that_is_said(tmp_path: Path) -> None:
+    t = of_dead_net()
+    t.model[1].bias.copy_from(np.full(6, 1e3, np.float32))
+    t.fit((blobs(60).images, blobs(60).labels), 1, (blobs(9, 1).images, blobs(9, 1).labels), progress=False)
+    report_html(t, tmp_path / "r.html")  # the validation data are gone
+    assert "There are no validation data to look at" in section(tmp_path / "r.html")
+    validation = blobs(9, 1)
+    images, labels = validation.images, validation.labels
+    t.fit(blobs(60), 1, (images, labels), progress=False)
+    report_html(t, tmp_path / "r.html")
+    assert "of 9 samples of the validation set" in section(tmp_path / "r.html")
+    assert "None: every channel is other than 0 for some sample" in section(tmp_path / "r.html")
+
+
+def test_averaged_weights_are_those_that_are_looked_at(tmp_path: Path) -> None:
+    t, validation = of_dead_net(ema=0.5), blobs(9, 1)
+    t.fit(blobs(60), 1, validation, progress=False)
+    with t.stepping.averaged():
+        wanted = train.activation_statistics(t.model, fastnn.tensor(t.normalize(validation.images)))  # type: ignore[misc]
+    report_html(t, tmp_path / "r.html")
+    assert " ".join(wanted.table().split()) in " ".join(section(tmp_path / "r.html").split())
+
+
+def test_a_deep_net_has_some_of_its_layers_drawn(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), *[nn.Linear(36, 36) for _ in range(50)])
+    t = Trainer(model, optim.SGD(model.parameters(), 1e-4))
+    report_html(t, tmp_path / "r.html", activations=fastnn.tensor(np.zeros((5, 1, 6, 6))))
+    assert "40 of the 51 layers are drawn" in section(tmp_path / "r.html")
+
+
+def test_a_model_that_cannot_be_looked_at_has_a_report_all_the_same(tmp_path: Path) -> None:
+    class Picky(nn.Module):
+        def forward(self, x: fastnn.Tensor) -> fastnn.Tensor:
+            if x.shape[0] == 9 and broken:
+                raise ValueError("not <nine>")
+            return x
+
+    broken, validation = False, blobs(9, 1)
+    model = nn.Sequential(Picky(), dead_net())
+    t = Trainer(model, optim.SGD(model.parameters(), 1e-4))
+    t.fit(blobs(60), 1, validation, progress=False)
+    broken = True
+    report_html(t, tmp_path / "r.html")
+    assert "They could not be looked at: " in section(tmp_path / "r.html") and "not &lt;nine&gt;" in Page(tmp_path / "r.html").html
+    with pytest.raises(ValueError, match="not <nine>"):
+        report_html(t, tmp_path / "r.html", activations=fastnn.tensor(np.zeros((9, 1, 6, 6))))
+
+
+def test_what_activations_are_refused(tmp_path: Path) -> None:
+    for run, given, kind, words in (
+        (
+            of_dead_net(),
+            np.zeros((2, 1, 6, 6)),
+            TypeError,
+            "activations must be a Tensor as the model takes it, or what train.activation_stat",
+        ),
+        (rows(loss=[1.0]), fastnn.tensor([1.0]), ValueError, "activations are of the model of a Trainer, and run is a History"),
+    ):
+        with pytest.raises(kind, match=f"^report_html: {words}"):
+            report_html(run, tmp_path / "r.html", activations=given)  # type: ignore[arg-type]

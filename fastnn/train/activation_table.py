@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -67,6 +68,10 @@ class ActivationStatistics:
 
     def __str__(self) -> str:
         """A line for each layer; below it, what is no number, and the numbers of dead channels."""
+        return "\n".join([self.table(), *(f"{name}: dead channels {few(numbers)}" for name, numbers in self.dead.items())])
+
+    def table(self) -> str:
+        """A line for each layer, and what is no number."""
         cells: list[tuple[str, ...]] = [("layer", "", "output", "mean", "std", "least", "greatest", "zeros", "saturated", "dead")]
         cells += [
             (
@@ -81,26 +86,31 @@ class ActivationStatistics:
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = ["  ".join(c.rjust(w) if i > 2 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in cells]
         lines += [f"{one.name}: {one.nans} NaN, {one.infinities} infinite" for one in self.layers if one.nans or one.infinities]
-        return "\n".join([*lines, *(f"{name}: dead channels {_few(numbers)}" for name, numbers in self.dead.items())])
+        return "\n".join(lines)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws the layers' histograms, ten in a row, with mean and deviation above, into a PNG, SVG or PDF. Needs matplotlib
         (pip install '.[plot]')."""
         checked_path("ActivationStatistics.plot", "path", path)
-        columns = min(max(len(self), 1), 10)
-        rows = -(-max(len(self), 1) // columns)
-        figure = figures.blank(max(1.9 * columns, 3.0), 2.3 * rows)
-        for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).reshape(-1)):
-            if i >= len(self):
-                axes.axis("off")
-                continue
-            one = self.layers[i]
-            axes.stairs(one.counts, one.edges, fill=True)
-            axes.set_title(f"{one.name} {one.layer}\nmean {one.mean:.2g}, std {one.std:.2g}", fontsize=8)
-            axes.tick_params(labelsize=7)
-            axes.set_yticks([])
-        figures.save(figure, path)
+        figures.save(pictured(self.layers), path)
 
 
-def _few(numbers: Sequence[int]) -> str:
+def pictured(layers: Sequence[LayerActivations], plain: Callable[[str], str] = str, columns: int = 10) -> Any:
+    """matplotlib's figure of their histograms, so many in a row. plain: what makes titles of names."""
+    columns = min(max(len(layers), 1), columns)
+    rows = -(-max(len(layers), 1) // columns)
+    figure = figures.blank(max(1.9 * columns, 3.0), 2.3 * rows)
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).reshape(-1)):
+        if i >= len(layers):
+            axes.axis("off")
+            continue
+        one = layers[i]
+        axes.stairs(one.counts, one.edges, fill=True)
+        axes.set_title(f"{plain(f'{one.name} {one.layer}')}\nmean {one.mean:.2g}, std {one.std:.2g}", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.set_yticks([])
+    return figure
+
+
+def few(numbers: Sequence[int]) -> str:
     return f"{', '.join(map(str, numbers[:20]))}{', ...' if len(numbers) > 20 else ''}"

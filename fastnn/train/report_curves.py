@@ -6,7 +6,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,12 @@ def curves(rows: Rows) -> str:
     with _as_letters():
         _draw(figure, rows, panels)
         return _svg(figure)
+
+
+def as_svg(draw: Callable[[Callable[[str], str]], Any]) -> str:
+    """An <svg> element of the figure that `draw` makes, which is given what makes titles of names."""
+    with _as_letters():
+        return _svg(draw(_plain))
 
 
 def _draw(figure: Any, rows: Rows, panels: Sequence[tuple[Any, ...]]) -> None:

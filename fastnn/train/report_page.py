@@ -13,16 +13,19 @@ import numpy as np
 
 from .. import _C, config, cuda
 from ..described import plural
+from ..tensor import Tensor
+from .activation_table import ActivationStatistics
 from .history import History, cell, titles
 from .history_text import columns_of
 from .reading import HIGH_RATIO, LOW_RATIO, best_of, readings
+from .report_activations import activations_of, section
 from .report_curves import curves
 from .trainer import Trainer
 from .update_ratios import ratios_of
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ccc }
+h1 { font-size: 1.5rem } h3 { font-size: 1rem } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ccc }
 svg { max-width: 100%; height: auto }
 .wide { overflow-x: auto } pre { font-size: 12px; line-height: 1.35 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } caption { text-align: left; color: #666 }
@@ -32,12 +35,15 @@ tr.best td { background: #e6f4e6; font-weight: 600 } td.off { color: #b00020 }
 """
 
 
-def written(run: Trainer | History, title: str, shape: tuple[int, ...] | None) -> str:
+Activations = ActivationStatistics | Tensor | None
+
+
+def written(run: Trainer | History, title: str, shape: tuple[int, ...] | None, activations: Activations) -> str:
     """The page."""
-    return "\n".join(_parts(run, title, shape))
+    return "\n".join(_parts(run, title, shape, activations))
 
 
-def _parts(run: Trainer | History, title: str, shape: tuple[int, ...] | None) -> Iterator[str]:
+def _parts(run: Trainer | History, title: str, shape: tuple[int, ...] | None, activations: Activations) -> Iterator[str]:
     history = History((run.history if isinstance(run, Trainer) else run).rows)  # checked: callbacks may have put anything into them
     best = _best(run, history)
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
@@ -51,6 +57,7 @@ def _parts(run: Trainer | History, title: str, shape: tuple[int, ...] | None) ->
     yield f'<div class="wide">{curves(history.rows)}</div>'
     if isinstance(run, Trainer):
         yield from _settings(run, shape)
+        yield from section(*activations_of(run, activations))
     yield "<h2>Epochs</h2>"
     yield from _epochs(history, best)
     yield "</body>\n</html>\n"

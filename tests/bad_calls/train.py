@@ -180,7 +180,11 @@ def subjects() -> list[Subject]:
         "views": lambda: [(1.0, [data.Flip(1.0)])],
         **constants(normalize=None, batch_size=5, precision="float32", average="probabilities"),
     }
-    page: Good = {"run": trainer, **constants(path="r.html", title="t", input_shape=(5,))}
+    page: Good = {
+        "run": trainer,
+        "activations": lambda: fastnn.tensor(np.ones((2, 5))),
+        **constants(path="r.html", title="t", input_shape=(5,)),
+    }
     plain: Good = {"views": lambda: [(1.0, [])]}
     pictures: Good = {"weights": lambda: nn.Linear(4, 2), **constants(path="w.png", shape=(1, 2, 2), titles=("a", "b"), columns=2)}
     counted: Good = {
@@ -226,7 +230,7 @@ def subjects() -> list[Subject]:
         Subject("WhySlow", train.WhySlow, constants(steps=20, warm_up=3)),
         Subject("HistoryFile", with_callback(train.HistoryFile), constants(path="history")),
         Subject("TensorBoard", logged, constants(folder="logs", every=1)),
-        Subject("report_html", train.report_html, page, ("summary", "Linear", "Flatten")),
+        Subject("report_html", train.report_html, page, ("summary", "Linear", "Flatten", "activation_statistics")),
         Subject("History.load", lambda path: train.History.load(path), {"path": lambda: written("history.csv")}),
         Subject("save_model", train.save_model, kept, ("models.create", "input_shape", "num_classes")),
         Subject("load_model", train.load_model, {"path": lambda: written("model"), "model": net}, ("model",)),
