@@ -218,6 +218,26 @@ def test_frozen_parameters_are_left_out_and_unused_ones_named_so() -> None:
     assert found.ok
 
 
+@pytest.mark.parametrize("assigned", [True, False])
+def test_what_a_layer_counts_is_put_back_before_each_pass(assigned: bool) -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", fastnn.tensor([1.0]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = x * self.seen.item()
+            more = self.seen.numpy() + 1
+            if assigned:
+                self.seen = fastnn.tensor(more)
+            else:
+                self.seen.copy_from(more)
+            return y
+
+    model = nn.Sequential(Counts(), nn.Linear(3, 2))
+    assert check_gradients(model, X[:, :, 0, 0]).ok and model.state_dict()["0.seen"] == 1
+
+
 def test_a_batch_of_a_loader_and_what_takes_integers() -> None:
     images = RNG.integers(0, 255, (8, 3, 8, 8)).astype(np.uint8)
     model = network()
