@@ -17,7 +17,7 @@ from .arguments import integer, number, one_of, shown
 from .described import Described
 
 _FLOATS = ("float32", "float64")
-INIT, NET, ORDER, AUGMENTATION, MIX = range(5)
+INIT, NET, ORDER, AUGMENTATION, MIX, SEARCH = range(6)
 
 
 class Generator(Described):

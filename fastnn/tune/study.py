@@ -1,0 +1,140 @@
+"""What a search found: its trials, the best of them, and what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .. import files
+from ..arguments import integer, number
+from ..arguments import path as checked_path
+from ..described import described, plural
+from .space import COLUMNS, Axis
+from .trial import Trial, cell, words
+
+_ORDER = ("complete", "pruned", "failed", "running")
+_SHOWN = 20  # trials that print shows
+
+
+class Study:
+    """What `search` gives; `print` it: the trials, the best first, and `findings`.
+
+    trials: all of them, by index; each is a Trial with its values, score, state, reason and seconds. best: the complete one with the highest score (the
+    lowest with maximize=False), of equal ones the first. space: what was searched, by name. findings: what the trials say, in sentences.
+    """
+
+    def __init__(
+        self, space: Mapping[str, Axis], trials: Iterable[Trial], *, maximize: bool = True, method: str = "random", seed: int = 0
+    ) -> None:
+        self.space, self.maximize, self.method, self.seed = dict(space), maximize, method, seed
+        self.trials = sorted(trials, key=lambda trial: trial.index)
+
+    @property
+    def best(self) -> Trial:
+        """ValueError where no trial is complete; it says how many failed, and why the first did."""
+        complete = [trial for trial in self.trials if trial.state == "complete"]
+        if not complete:
+            raise ValueError(
+                f"the study has no best trial: expected one that is complete, there are {self._counts() or 'none at all'}{self._why()}"
+            )
+        return min(complete, key=self._rank)
+
+    @property
+    def at_edge(self) -> dict[str, str]:
+        """The names whose best value lies within a tenth of its range (in its logarithm, where that is drawn), or at the last value of a choice of
+        ascending numbers, with the end: {"rate": "upper"}. Ends beyond which nothing is known, such as 0, are none."""
+        if not any(trial.state == "complete" for trial in self.trials):
+            return {}
+        best = self.best
+        return {name: end for name, axis in self.space.items() if (end := axis.edge(best[name])) is not None}
+
+    @property
+    def findings(self) -> list[str]:
+        """Sentences: parameters whose best value lies at the edge of its range, with the range to try next; trials that failed."""
+        found = []
+        for name, end in self.at_edge.items():
+            axis = self.space[name]
+            found.append(f"the best {name}, {cell(self.best[name])}, lies at the {end} edge of {axis!r}: widen it, {axis.wider(end)!r}")
+        if failed := [trial for trial in self.trials if trial.state == "failed"]:
+            found.append(f"{len(failed)} of {plural(len(self.trials), 'trial')} failed{self._why()}")
+        if running := [trial.index for trial in self.trials if trial.state == "running"]:
+            found.append(f"still running elsewhere: {plural(len(running), 'trial')}, {', '.join(map(str, running[:10]))}")
+        return found
+
+    def narrowed(self, share: float = 0.25) -> dict[str, Axis]:
+        """The space for a finer search: of `share` of each range's length (in logarithms, where those are drawn) around its best value, beyond the
+        range too where that lies at its edge. Choices stay. ValueError unless 0 < share <= 1, and where no trial is complete."""
+        number("narrowed", "share", share, "(0, 1]")
+        best = self.best
+        return {name: axis.around(best[name], share) for name, axis in self.space.items()}
+
+    def table(self, most: int | None = None) -> str:
+        """The trials as a table to print, the best first, behind them those that were pruned or failed; the first `most` of them."""
+        most = len(self.trials) if most is None else integer("table", "most", most, 1)
+        names = list(self.space)
+        rows = [["trial", "score", *names, "seconds", ""]]
+        for trial in self._sorted()[:most]:
+            score = "" if trial.score is None else f"{trial.score:.4f}" if 1e-3 <= abs(trial.score) < 1e5 else f"{trial.score:.4g}"
+            told = ": ".join(filter(None, [trial.state if trial.state != "complete" else "", trial.reason]))
+            rows.append([str(trial.index), score, *(cell(trial[name]) for name in names), f"{trial.seconds:.1f}", told[:100]])
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join([*(value.rjust(width) for value, width in zip(row[:-1], widths)), row[-1]]).rstrip() for row in rows]
+        left = len(self.trials) - most
+        return "\n".join([*lines, *([f"... and {plural(left, 'trial')} more"] if left > 0 else [])])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the trials by index, one per line, whole or not at all: as CSV where the name ends in .csv, as JSON Lines else, with the columns
+        trial, score, state, seconds, reason and those of the space; an empty cell, or null, where there is no score. JSON has the reports
+        ({"1": 0.5, ...}) besides. What JSON does not know stands there as it prints."""
+        checked_path("Study.save", "path", path)
+        rows = [self._row(trial) for trial in self.trials]
+        if os.path.splitext(os.fspath(path))[1].lower() == ".csv":
+            out = csv.writer(text := io.StringIO(), lineterminator="\n")
+            out.writerow([*COLUMNS, *self.space])
+            out.writerows(["" if value is None else value for value in row.values()] for row in rows)
+            written = text.getvalue()
+        else:
+            reports = [{"reports": trial.reports} for trial in self.trials]
+            written = "".join(f"{json.dumps({**row, **told}, default=repr)}\n" for row, told in zip(rows, reports))
+        files.replace(path, written.encode("utf-8", "backslashreplace"))
+
+    def __len__(self) -> int:
+        return len(self.trials)
+
+    def __repr__(self) -> str:
+        return described(self, self._counts() or "no trial yet", *([f"best {self.best.score:.4g}"] if self._complete else []))
+
+    def __str__(self) -> str:
+        """How many trials, the best, the table and the findings."""
+        ahead = f"{plural(len(self.trials), 'trial')} ({self.method}, seed {self.seed}): {self._counts()}"
+        best = [f"best: {self.best.score:.4g} by {words(self.best)} (trial {self.best.index})"] if self._complete else []
+        return "\n".join([ahead, *best, self.table(_SHOWN), *self.findings])
+
+    @property
+    def _complete(self) -> bool:
+        return any(trial.state == "complete" for trial in self.trials)
+
+    def _rank(self, trial: Trial) -> float:
+        score = trial.score or 0.0
+        return -score if self.maximize else score
+
+    def _sorted(self) -> list[Trial]:
+        return sorted(self.trials, key=lambda trial: (_ORDER.index(trial.state), trial.score is None, self._rank(trial), trial.index))
+
+    def _counts(self) -> str:
+        """ "17 complete, 3 failed" """
+        counts = Counter(trial.state for trial in self.trials)
+        return ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
+
+    def _why(self) -> str:
+        reason = next((trial.reason for trial in self.trials if trial.state == "failed"), "")
+        return f", the first: {reason}" if reason else ""
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        ours = dict(zip(COLUMNS, (trial.index, trial.score, trial.state, trial.seconds, trial.reason)))
+        return {**ours, **trial}
