@@ -1,12 +1,11 @@
 """Tuning: hyper-parameters searched at random, on a grid or by Optuna's samplers.
 
-    def objective(trial):
-        trainer = make(rate=trial["rate"], decay=trial["decay"])
-        trainer.fit(training, 3, progress=False)
-        return trainer.evaluate(validation)["accuracy"]
+    def make(trial):
+        model = models.create("lenet", input_shape=training.shape)
+        return train.Trainer(model, optim.SGD(model.parameters(), trial["rate"], momentum=0.9, weight_decay=trial["decay"]))
 
-    space = {"rate": tune.log_uniform(1e-4, 1), "decay": tune.log_uniform(1e-5, 1e-2)}
-    study = tune.search(objective, space, trials=20)
+    space = {"rate": tune.log_uniform(1e-4, 1), "decay": tune.log_uniform(1e-6, 1e-2)}
+    study = tune.search(tune.Training(make, training, validation, epochs=3), space, trials=20)
     print(study)    # the trials, the best first, and what they say
 
 Judge trials by validation data or folds of the training set, never by the test set.
@@ -15,18 +14,26 @@ Judge trials by validation data or folds of the training set, never by the test 
 from typing import TYPE_CHECKING
 
 from ..elsewhere import absent
+from .objective import CrossValidation, Report, Training, cross_validate
 from .search import search
 from .space import choice, integers, log_uniform, uniform
-from .study import Study
+from .storage import load_study
+from .study import Study, plot_side_by_side
 from .trial import Pruned, Trial
 
 __all__ = [
+    "CrossValidation",
     "Pruned",
+    "Report",
     "Study",
+    "Training",
     "Trial",
     "choice",
+    "cross_validate",
     "integers",
+    "load_study",
     "log_uniform",
+    "plot_side_by_side",
     "search",
     "uniform",
 ]

@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from .. import random
-from ..arguments import figure, flag, function, integer, one_of, shown
+from ..arguments import figure, flag, function, integer, one_of, shown, text
+from ..described import plural
 from ..other_names import told
+from .objective import Training
 from .space import Axis, Space, checked_space, drawn, grid_of
 from .study import Study
 from .trial import Pruned, Trial, cell, words
 
 Objective = Callable[[Trial], float]
 Values = Callable[[int], dict[str, Any]]
+METHODS = ("random", "grid", "tpe")
 _WHAT = "search"
 _CATCH: tuple[type[Exception], ...] = (ArithmeticError, MemoryError)  # train.Diverged and fastnn.OutOfMemoryError are of them
 
@@ -34,6 +37,9 @@ class Book(Protocol):
 
     def trials(self) -> list[Trial]:
         """All that there are."""
+
+    def end(self) -> None:
+        """Of this search, however it ends."""
 
 
 class Memory:
@@ -54,6 +60,8 @@ class Memory:
     def trials(self) -> list[Trial]:
         return self._trials
 
+    def end(self) -> None: ...
+
 
 @told(
     {
@@ -70,10 +78,13 @@ def search(
     space: Space,
     *,
     trials: int | None = None,
-    method: str = "random",
+    method: Any = "random",
     points: int | Mapping[str, int] | None = None,
     seed: int = 0,
     maximize: bool = True,
+    storage: Any = None,
+    name: str = "fastnn",
+    prune: Any = None,
     catch: Sequence[type[Exception]] = _CATCH,
     progress: bool = True,
 ) -> Study:
@@ -85,6 +96,13 @@ def search(
     method: "random": values are a function of (seed, index) (Bergstra, Bengio 2012: of few parameters that matter random points try more values
     than a grid). "grid": every combination of `points` values on each range (a number, or one by name; from end to end, evenly in logarithms for
     log_uniform) and all of each choice; without points, as many as give at most `trials`. maximize: whether the higher score is the better.
+    "tpe": Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) over what was found so far; or an object of optuna.samplers.
+    storage: the path of an SQLite file that keeps every trial (or a URL of Optuna's, for many machines; or an object of optuna.storages), under the
+    `name` of the study. The same call goes on with a study that is there until `trials` are done in all, with the values that an
+    uninterrupted one has; several processes that make it share the trials among them, each done once. A trial whose process was killed is done
+    again by the next call on the same machine. ValueError where the study there has another space, method, seed, prune or maximize.
+    prune: "median", "halving" (successive halving), "hyperband" or an object of optuna.pruners: what trial.should_prune() says of what the objective
+    reported. method "tpe", storage and prune need Optuna (pip install '.[tune]').
     catch: exceptions that make a trial failed, with its reason, and not the end of the search: by default ArithmeticError (train.Diverged is
     one) and MemoryError; a score that is NaN or infinite counts as failed, too. progress: prints a line for each trial.
 
@@ -93,21 +111,73 @@ def search(
     """
     function(_WHAT, "objective", objective, "a function of a trial that returns its score")
     axes = checked_space(_WHAT, space)
-    one_of(_WHAT, "method", method, ("random", "grid"))
-    integer(_WHAT, "seed", seed, 0, 2**63), flag(_WHAT, "maximize", maximize), flag(_WHAT, "progress", progress)
+    _refuse_other_direction(objective, flag(_WHAT, "maximize", maximize))
+    integer(_WHAT, "seed", seed, 0, 2**63), flag(_WHAT, "progress", progress)
+    text(_WHAT, "name", name, "such as 'fastnn'")
     caught = _checked_catch(catch)
-    count, values = _plan(axes, method, trials, points, seed)
-    book = Memory(count, values)
+    plan = _Plan(axes, method, trials, points, seed, maximize)
+    book = (
+        plan.table(storage, name, prune)
+        if storage is not None or prune is not None or plan.values is None
+        else Memory(plan.count, plan.values)
+    )
     try:
-        _work(book, objective, seed, caught, progress and Progress(count, maximize))
+        _work(book, objective, seed, caught, progress and Progress(plan.count, maximize, book.trials()))
     except KeyboardInterrupt as error:
-        error.study = _study(book, axes, maximize, method, seed)  # type: ignore[attr-defined]
+        error.study = plan.study(book)  # type: ignore[attr-defined]
         raise
-    return _study(book, axes, maximize, method, seed)
+    finally:
+        book.end()
+    return plan.study(book)
 
 
-def _study(book: Book, axes: Mapping[str, Axis], maximize: bool, method: str, seed: int) -> Study:
-    return Study(axes, book.trials(), maximize=maximize, method=method, seed=seed)
+def _refuse_other_direction(objective: Objective, maximize: bool) -> None:
+    if isinstance(objective, Training) and objective.maximize is not maximize:
+        raise ValueError(
+            f"{_WHAT}: maximize must be {objective.maximize} for the monitor {objective.monitor!r} of the objective, got {maximize}"
+        )
+
+
+class _Plan:
+    """How many trials, and the values of each (None: a sampler of Optuna's gives them)."""
+
+    def __init__(self, axes: Mapping[str, Axis], method: Any, trials: int | None, points: Any, seed: int, maximize: bool) -> None:
+        from . import storage
+
+        sampled = storage.is_sampler(method)
+        if not sampled:
+            one_of(_WHAT, "method", method, METHODS)
+        if trials is not None:
+            integer(_WHAT, "trials", trials, 1, 2**20)
+        self.axes, self.seed, self.maximize = axes, seed, maximize
+        self.sampler = method if sampled else None
+        self.method: str = type(method).__name__ if sampled else method
+        self.values: Values | None = None
+        self.points: dict[str, int] | None = None
+        if method == "grid":
+            grid = grid_of(axes, points, trials)
+            self.count, self.values, self.points = len(grid), grid.at, {name: len(found) for name, found in grid.axes.items()}
+            return
+        if points is not None:
+            raise ValueError(f"{_WHAT}: points is for method 'grid', got {shown(points)}; leave it out, trials says how many there are")
+        if trials is None:
+            raise ValueError(f"{_WHAT}: trials must be given, how many there are to be; expected such as trials=20")
+        self.count = trials
+        if method == "random":
+            self.values = lambda index: drawn(axes, seed, index)
+
+    def table(self, storage: Any, name: str, prune: Any) -> Book:
+        """In Optuna's storage."""
+        from .storage import Table, checked_pruner, opened, plan_of, study_in, tpe
+
+        pruner, there = checked_pruner(_WHAT, prune), opened(_WHAT, storage)
+        plan = plan_of(self.axes, method=self.method, seed=self.seed, maximize=self.maximize, points=self.points, prune=prune)
+        sampler = tpe(self.seed, 0) if self.method == "tpe" else self.sampler
+        study = study_in(_WHAT, there, name, plan, sampler=sampler, pruner=pruner)
+        return Table(study, self.axes, self.count, self.values, seed=self.seed, storage=there)
+
+    def study(self, book: Book) -> Study:
+        return Study(self.axes, book.trials(), maximize=self.maximize, method=self.method, seed=self.seed)
 
 
 def _checked_catch(catch: Any) -> tuple[type[Exception], ...]:
@@ -117,26 +187,15 @@ def _checked_catch(catch: Any) -> tuple[type[Exception], ...]:
     return tuple(given)
 
 
-def _plan(axes: Mapping[str, Axis], method: str, trials: int | None, points: Any, seed: int) -> tuple[int, Values]:
-    """How many trials, and the values of each."""
-    if trials is not None:
-        integer(_WHAT, "trials", trials, 1, 2**20)
-    if method == "grid":
-        grid = grid_of(axes, points, trials)
-        return len(grid), grid.at
-    if points is not None:
-        raise ValueError(f"{_WHAT}: points is for method 'grid', got {shown(points)}; leave it out, trials says how many there are")
-    if trials is None:
-        raise ValueError(f"{_WHAT}: trials must be given, how many there are to be; expected such as trials=20")
-    return trials, lambda index: drawn(axes, seed, index)
-
-
 class Progress:
     """A line for each trial."""
 
-    def __init__(self, count: int, maximize: bool) -> None:
+    def __init__(self, count: int, maximize: bool, before: Sequence[Trial]) -> None:
         self._width, self._last, self._sign = len(str(count - 1)), count - 1, 1 if maximize else -1
-        self._best: float | None = None
+        scores = [trial.score for trial in before if trial.state == "complete" and trial.score is not None]
+        self._best = (max if maximize else min)(scores) if scores else None
+        if before:
+            print(f"{plural(len(before), 'trial')} of {count} there already{f', the best {self._best:.4f}' if scores else ''}", flush=True)
 
     def tell(self, trial: Trial) -> None:
         better = trial.state == "complete" and (self._best is None or self._sign * (trial.score or 0.0) > self._sign * self._best)
@@ -172,7 +231,8 @@ def run(trial: Trial, objective: Objective, seed: int, catch: tuple[type[Excepti
         else:
             trial._end("failed", None, f"the score is {cell(score)}")
     except Pruned:
-        trial._end("pruned", trial.reports[max(trial.reports)] if trial.reports else None)
+        last = trial.reports[max(trial.reports)] if trial.reports else math.nan
+        trial._end("pruned", last if math.isfinite(last) else None)
     except catch as error:
         trial._end("failed", None, " ".join(f"{type(error).__name__}: {error}".split()))
     trial.seconds = time.perf_counter() - start

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .. import files
-from ..arguments import integer, number
+from .. import figures, files
+from ..arguments import instance, integer, number, shown, text
 from ..arguments import path as checked_path
 from ..described import described, plural
+from . import pictures
 from .space import COLUMNS, Axis
 from .trial import Trial, cell, words
 
@@ -43,6 +44,10 @@ class Study:
                 f"the study has no best trial: expected one that is complete, there are {self._counts() or 'none at all'}{self._why()}"
             )
         return min(complete, key=self._rank)
+
+    def ranked(self) -> list[Trial]:
+        """The trials, the best first, behind them those that were pruned, that failed, and that are still running."""
+        return sorted(self.trials, key=lambda trial: (_ORDER.index(trial.state), trial.score is None, self._rank(trial), trial.index))
 
     @property
     def at_edge(self) -> dict[str, str]:
@@ -78,7 +83,7 @@ class Study:
         most = len(self.trials) if most is None else integer("table", "most", most, 1)
         names = list(self.space)
         rows = [["trial", "score", *names, "seconds", ""]]
-        for trial in self._sorted()[:most]:
+        for trial in self.ranked()[:most]:
             score = "" if trial.score is None else f"{trial.score:.4f}" if 1e-3 <= abs(trial.score) < 1e5 else f"{trial.score:.4g}"
             told = ": ".join(filter(None, [trial.state if trial.state != "complete" else "", trial.reason]))
             rows.append([str(trial.index), score, *(cell(trial[name]) for name in names), f"{trial.seconds:.1f}", told[:100]])
@@ -103,6 +108,34 @@ class Study:
             written = "".join(f"{json.dumps({**row, **told}, default=repr)}\n" for row, told in zip(rows, reports))
         files.replace(path, written.encode("utf-8", "backslashreplace"))
 
+    def plot(self, path: str | os.PathLike[str], x: str | None = None, y: str | None = None) -> None:
+        """Draws the trials as dots over two parameters (the first two of the space, unless named; a single one with the score above it), coloured by
+        score, on logarithmic axes where values are drawn so, into a PNG, SVG or PDF: where the good ones lie, and whether at an edge. A ring marks
+        the best; pruned and failed trials have no colour. Needs matplotlib (pip install '.[plot]')."""
+        checked_path("Study.plot", "path", path)
+        figures.save(pictures.scatter(self, x, y), path)
+
+    def plot_curves(self, path: str | os.PathLike[str]) -> None:
+        """Draws what each trial reported, step by step, the best one in front, those that were pruned with a cross where they ended. ValueError where
+        no trial has reported anything. Needs matplotlib (pip install '.[plot]')."""
+        checked_path("Study.plot_curves", "path", path)
+        if not any(trial.reports for trial in self.trials):
+            raise ValueError("Study.plot_curves: no trial has reports; an objective calls trial.report(value, step), as tune.Training does")
+        figures.save(pictures.curves(self), path)
+
+    def importances(self) -> dict[str, float]:
+        """How much each parameter matters, the largest first; the sum is 1. PED-ANOVA (Watanabe, Bansal, Hutter 2023), as Optuna computes it: how far
+        a parameter's values in the best tenth of the complete trials are from those of all, in Pearson's divergence. Few trials say little. Needs
+        Optuna (pip install '.[tune]'). ValueError below 10 complete trials, and where all of them have one score."""
+        from .storage import importances
+
+        return importances(self)
+
+    def plot_importances(self, path: str | os.PathLike[str]) -> None:
+        """Draws `importances` as bars. Needs Optuna and matplotlib (pip install '.[tune,plot]')."""
+        checked_path("Study.plot_importances", "path", path)
+        figures.save(pictures.bars(self.importances()), path)
+
     def __len__(self) -> int:
         return len(self.trials)
 
@@ -123,9 +156,6 @@ class Study:
         score = trial.score or 0.0
         return -score if self.maximize else score
 
-    def _sorted(self) -> list[Trial]:
-        return sorted(self.trials, key=lambda trial: (_ORDER.index(trial.state), trial.score is None, self._rank(trial), trial.index))
-
     def _counts(self) -> str:
         """ "17 complete, 3 failed" """
         counts = Counter(trial.state for trial in self.trials)
@@ -138,3 +168,27 @@ class Study:
     def _row(self, trial: Trial) -> dict[str, Any]:
         ours = dict(zip(COLUMNS, (trial.index, trial.score, trial.state, trial.seconds, trial.reason)))
         return {**ours, **trial}
+
+
+def plot_side_by_side(studies: Mapping[str, Study], path: str | os.PathLike[str], x: str | None = None, y: str | None = None) -> None:
+    """Draws several studies of one space beside each other, as Study.plot does, with one scale of colours: {"grid": ..., "random": ...}.
+
+    ValueError for none, and for studies of other parameters. Needs matplotlib (pip install '.[plot]').
+    """
+    what = "plot_side_by_side"
+    checked_path(what, "path", path)
+    wanted = "a dict of titles and studies"
+    if not isinstance(studies, Mapping):
+        raise TypeError(f"{what}: studies must be {wanted}, got {shown(studies)}")
+    if not studies:
+        raise ValueError(f"{what}: studies must be {wanted}, got none")
+    for title, study in studies.items():
+        text(what, "studies' titles", title), instance(what, f"studies[{title!r}]", study, Study, "what tune.search gives")
+    spaces = {title: list(study.space) for title, study in studies.items()}
+    first = next(iter(spaces))
+    for title, names in spaces.items():
+        if set(names) != set(spaces[first]):
+            raise ValueError(
+                f"{what}: studies must have one space, got {', '.join(spaces[first])} for {first!r}, {', '.join(names)} for {title!r}"
+            )
+    figures.save(pictures.side_by_side(studies, x, y), path)
