@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import fastnn
 from fastnn import data, nn, optim, train, tune
 
 optuna = pytest.importorskip("optuna", reason="studies that last, samplers and pruning are Optuna's (extra tune)")
@@ -59,17 +60,13 @@ def seen(study: tune.Study) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("method", ["random", "tpe"])
 def test_a_study_that_is_killed_goes_on_as_if_it_had_not_been(method: str, tmp_path: Path) -> None:
     """SIGKILL within a trial, twice; tpe begins to sample by what it found at its eleventh trial."""
-    trials = 8 if method == "random" else 14
-    for killed_at in (3, 6):
+    trials, kills = (8, (3, 6)) if method == "random" else (13, (3, 11))
+    for killed_at in kills:
         assert start(tmp_path, killed_at=killed_at, trials=trials, method=method).wait() == -signal.SIGKILL
     resumed = search(storage=tmp_path / "study.db", trials=trials, method=method)
     assert seen(resumed) == seen(search(trials=trials, method=method)) and len(resumed) == trials
-    assert (tmp_path / "done").read_text().split() == ["0", "1", "2", "3", "3", "4", "5", "6"]  # those that were done are not done again
-    assert (
-        seen(tune.load_study(tmp_path / "study.db"))[:3]
-        == [(i, *row[:2], row[2] if i else row[2], *row[3:]) for i, *row in seen(resumed)[:3]]
-        or True
-    )
+    done = (tmp_path / "done").read_text().split()  # what was done is not done again
+    assert list(map(int, done)) == [*range(kills[0] + 1), *range(kills[0], kills[1] + 1)]
 
 
 def test_two_processes_do_each_trial_once(tmp_path: Path) -> None:
@@ -200,34 +197,33 @@ def test_tpe_and_samplers_of_optuna_find_what_chance_does_not() -> None:
     random, tpe = search(trials=40), search(trials=40, method="tpe")
     assert random.best.score is not None and tpe.best.score is not None and tpe.best.score > random.best.score
     assert seen(tpe) == seen(search(trials=40, method="tpe")) != seen(search(trials=40, method="tpe", seed=4))
-    given = search(trials=5, method=optuna.samplers.QMCSampler(seed=1, warn_independent_sampling=False))
-    assert given.method == "QMCSampler" and len({trial["rate"] for trial in given.trials}) == 5
+    given = search(trials=5, method=optuna.samplers.NSGAIISampler(seed=1))
+    assert given.method == "NSGAIISampler" and len({trial["rate"] for trial in given.trials}) == 5
 
 
 @pytest.mark.parametrize("prune", ["median", "halving", "hyperband", optuna.pruners.ThresholdPruner(lower=0.0)])
 def test_pruning_stops_bad_trials_and_saves_their_epochs(prune: Any) -> None:
-    """Good ones reach their end; what a bad one would have cost is not spent."""
+    """The best reaches its end; what bad ones would have cost is not spent."""
     steps = []
 
     def objective(trial: tune.Trial) -> float:
-        good = trial.index % 3 == 0
-        for step in range(1, 31):
+        for step in range(1, 28):
             steps.append(trial.index)
-            trial.report(step / 30 if good else -step / 30, step)
+            trial.report(-step if trial.index % 3 == 2 else step + trial.index / 100, step)
             if trial.should_prune():
                 raise tune.Pruned
-        return trial.reports[30]
+        return trial.reports[27]
 
     study = search(objective, trials=18, prune=prune)
-    states = [trial.state for trial in study.trials]
-    assert "pruned" in states and all(state == "complete" for state in states[::3][:1])
-    assert all(study.trials[i].state == "complete" for i in range(0, 18, 3)) or prune in ("halving", "hyperband")
-    assert len(steps) < 18 * 30 * 0.75 and study.best.index % 3 == 0
-    pruned = next(trial for trial in study.trials if trial.state == "pruned")
-    assert steps.count(pruned.index) == len(pruned.reports) < 30 and pruned.score == list(pruned.reports.values())[-1]
+    pruned = [trial for trial in study.trials if trial.state == "pruned"]
+    assert pruned and len(steps) < 18 * 27 * 0.85 and study.best.index % 3 != 2
+    if prune not in ("halving", "hyperband"):  # which keep a part of any
+        assert all(trial.index % 3 == 2 for trial in pruned)
+    for trial in pruned:
+        assert steps.count(trial.index) == len(trial.reports) < 27 and trial.score == list(trial.reports.values())[-1]
     del steps[:]
     search(objective, trials=18)
-    assert len(steps) == 18 * 30
+    assert len(steps) == 18 * 27
 
 
 def test_optuna_is_told_of_where_it_is_missing() -> None:
@@ -237,7 +233,7 @@ sys.modules["optuna"] = None
 from fastnn import tune
 for options in ({"storage": "study.db"}, {"method": "tpe"}, {"prune": "median"}):
     try:
-        tune.search(float, {"x": [1]}, trials=1, **options) if False else tune.search(lambda t: 0.0, {"x": [1]}, trials=1, **options)
+        tune.search(lambda trial: 0.0, {"x": [1]}, trials=1, **options)
     except ModuleNotFoundError as error:
         assert "needs Optuna (in the checkout: pip install '.[tune]')" in str(error), error
     else:
@@ -265,8 +261,6 @@ RATES = {"rate": tune.log_uniform(1e-4, 1)}
 def test_a_training_is_the_score_of_its_best_epoch_and_reports_each() -> None:
     training, validation = some_digits()
     study = tune.search(tune.Training(make, training, validation, epochs=3, batch_size=32), RATES, trials=3, seed=5, progress=False)
-    import fastnn
-
     for trial in study.trials:
         fastnn.seed(5)
         trainer = make(trial)
@@ -277,11 +271,9 @@ def test_a_training_is_the_score_of_its_best_epoch_and_reports_each() -> None:
 def test_trainings_are_pruned_epoch_by_epoch() -> None:
     training, validation = some_digits()
     objective = tune.Training(make, training, validation, epochs=4)
-    space = {"rate": [0.1, 0.05, 0.2, 0.1, 0.05, 1e-5, 1e-5]}
     pruner = optuna.pruners.MedianPruner(n_startup_trials=2)
     study = tune.search(objective, {"rate": [0.1, 0.05, 1e-6]}, method="grid", trials=3, prune=pruner, progress=False)
     assert [trial.state for trial in study.trials] == ["complete", "complete", "pruned"] and len(study.trials[2].reports) < 4
-    assert len(space) == 1
 
 
 def test_the_loader_of_a_training_may_depend_on_the_trial() -> None:
@@ -299,8 +291,6 @@ def test_the_loader_of_a_training_may_depend_on_the_trial() -> None:
 
 def test_cross_validation_trains_on_all_other_folds_and_judges_by_each() -> None:
     training, _ = some_digits()
-    import fastnn
-
     found = tune.cross_validate(lambda: make({"rate": 0.05}), training, 3, epochs=2, seed=4)  # type: ignore[arg-type]
     fastnn.seed(4)
     scores = []
@@ -317,14 +307,14 @@ def test_cross_validation_trains_on_all_other_folds_and_judges_by_each() -> None
 
 def test_folds_are_an_objective_and_a_trial_may_end_after_some() -> None:
     training, _ = some_digits()
-    objective = tune.Training(make, training, folds=3, epochs=1)
+    objective = tune.Training(make, training, folds=3, epochs=3, batch_size=16)
     study = tune.search(
-        objective, {"rate": [0.1, 1e-6]}, method="grid", trials=2, prune=optuna.pruners.ThresholdPruner(lower=0.2), progress=False
+        objective, {"rate": [0.1, 1e-6]}, method="grid", trials=2, prune=optuna.pruners.ThresholdPruner(lower=0.3), progress=False
     )
     assert [trial.state for trial in study.trials] == ["complete", "pruned"]
     assert list(study.trials[0].reports) == [1, 2, 3] and study.trials[0].score == study.trials[0].reports[3]
     assert list(study.trials[1].reports) == [1]
-    assert study.trials[0].score == tune.cross_validate(lambda: make({"rate": 0.1}), training, 3, epochs=1).mean  # type: ignore[arg-type]
+    assert study.trials[0].score == tune.cross_validate(lambda: make({"rate": 0.1}), training, 3, epochs=3, batch_size=16).mean  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
