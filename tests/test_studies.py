@@ -195,7 +195,8 @@ def test_storages_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def test_tpe_and_samplers_of_optuna_find_what_chance_does_not() -> None:
     random, tpe = search(trials=40), search(trials=40, method="tpe")
-    assert random.best.score is not None and tpe.best.score is not None and tpe.best.score > random.best.score
+    later = [sum(trial.score or 0 for trial in study.trials[10:]) for study in (random, tpe)]
+    assert later[1] > later[0] / 2  # all are negative: half as far from the best there is
     assert seen(tpe) == seen(search(trials=40, method="tpe")) != seen(search(trials=40, method="tpe", seed=4))
     given = search(trials=5, method=optuna.samplers.NSGAIISampler(seed=1))
     assert given.method == "NSGAIISampler" and len({trial["rate"] for trial in given.trials}) == 5

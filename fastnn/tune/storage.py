@@ -221,12 +221,13 @@ class Table:
         return number
 
     def _begun(self, index: int, row: int) -> Trial:
-        from optuna.trial import Trial as Theirs
+        import optuna
 
-        with quiet():
-            if self._tpe:
-                self._study.sampler = tpe(self._seed, index)
-            theirs = Theirs(self._study, row)
+        before = self._study
+        sampler = tpe(self._seed, index) if self._tpe else before.sampler
+        with quiet():  # a Study made anew for each trial: one keeps the rows that it has read for as long as nobody calls its `ask`
+            study = optuna.load_study(study_name=before.study_name, storage=self._storage, sampler=sampler, pruner=before.pruner)
+            theirs = optuna.trial.Trial(study, row)
             trial = Trial(index, suggested(self._axes, theirs) if self._values is None else self._values(index))
 
         def judge() -> bool:
