@@ -19,6 +19,7 @@ from .command_data import load, names_of_photos, passed_over, recognise_path, sh
 from .command_download import download
 from .command_finetune import finetune
 from .command_preprocess import preprocessing
+from .command_search import search
 from .described import plural
 from .options import Run, parser
 from .recipes import MIX, RECIPES, STEP, settle
@@ -123,7 +124,7 @@ def find_rate(options: argparse.Namespace) -> None:
     """Tries out learning rates, from far too low to far too high, in a few steps of the training that these options make, and says which to take;
     with --out, draws rates.png into that folder. Arguments as for fastnn train."""
     from . import set_num_threads
-    from .train import find_rate as search
+    from .train import find_rate as test_of_range
     from .train.find_rate import range_for
 
     why = "is no training to tell of"
@@ -141,7 +142,7 @@ def find_rate(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"--{'high' if options.low is None else 'low'}: {error}") from None
     print(_description(options, trainer, fit, sets), flush=True)
-    found = search(trainer, fit["train"], low=low, high=high, steps=options.steps, replay=fit["replay"])
+    found = test_of_range(trainer, fit["train"], low=low, high=high, steps=options.steps, replay=fit["replay"])
     print(found)
     if found.suggestion is not None:
         print(f"go on with: fastnn train ... --lr {found.suggestion:.2g}")
@@ -306,6 +307,7 @@ COMMANDS: dict[str, Run] = {
     "train": train,
     "find-rate": find_rate,
     "finetune": finetune,
+    "search": search,
     "evaluate": evaluate,
     "predict": predict,
     "verify-resume": verify_resume,
@@ -391,9 +393,10 @@ def _augmentation(name: str, training: Dataset) -> list[Augmentation]:
 
 
 def _optimizer(options: argparse.Namespace, model: Module, steps: int) -> Optimizer:
-    from .optim.presets import OPTIMIZERS, SCHEDULES
+    from .optim.presets import OPTIMIZERS, SCHEDULES, with_decay
 
-    return OPTIMIZERS[options.optimizer](model, SCHEDULES[options.schedule](options.lr, steps))
+    optimizer = OPTIMIZERS[options.optimizer](model, SCHEDULES[options.schedule](options.lr, steps))
+    return optimizer if options.weight_decay is None else with_decay(optimizer, options.weight_decay)
 
 
 def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, Any], sets: Sets) -> str:

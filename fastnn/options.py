@@ -11,6 +11,7 @@ from typing import NoReturn
 from . import command_finetune
 from . import option_types as kinds
 from .command_preprocess import KINDS, components
+from .command_search import add_options as add_search_options
 from .recipes import RECIPES
 
 PUBLIC = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # data.public's, which takes its time to import
@@ -57,6 +58,9 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     search.add_argument("--steps", metavar="N", type=several, default=100, help="from the lowest to the highest (default: 100)")
 
     command_finetune.add_options(command("finetune", "turn a pretrained network to other images"), _dataset, _PATHS)
+    tuning = command("search", "try out rates and weight decays in short trainings")
+    _add_train(tuning)
+    add_search_options(tuning)
 
     evaluate = command("evaluate", "test accuracy of a saved model, or of several that are averaged")
     files = "model.safetensors or a checkpoint (its best snapshot); of several their probabilities are averaged"
@@ -165,6 +169,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         type=positive,
         help="paste a rectangle of one sample into another; usual: 1; with --mixup each batch draws one",
     )
+    add("--weight-decay", metavar="D", type=kinds.number(float, 0, float("inf"), "a decay of 0 or more"), help="default: the optimizer's")
     add("--clip-norm", metavar="NORM", type=positive, help="limit of the norm of the gradients (default: none)")
     decay = kinds.number(float, 0, 1, "a decay from 0 to below 1")
     add("--ema", metavar="DECAY", type=decay, help="average of the weights, for validation, test and the model (default: none)")

@@ -10,7 +10,17 @@ from .command_preprocess import PREPROCESS
 
 MIX = {"mixup": None, "cutmix": None}
 STEP = {"accumulate": 1, "clip_norm": None, "ema": None, "precision": "float32"}
-_DEFAULTS = {"optimizer": "adam", "schedule": "cosine", "val_fraction": 0.1, "seed": 0, "augment": "none", **PREPROCESS, **MIX, **STEP}
+_DEFAULTS = {
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "val_fraction": 0.1,
+    "seed": 0,
+    "augment": "none",
+    "weight_decay": None,
+    **PREPROCESS,
+    **MIX,
+    **STEP,
+}
 _PICTURES = {**_DEFAULTS, "augment": "crop-flip"}
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": {**_DEFAULTS, "model": "vgg_small", "epochs": 20, "batch_size": 32, "lr": 1e-3},
@@ -45,6 +55,7 @@ def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
         options.skip_broken = options.skip_broken or (options.dataset == "images" and bool(saved["notes"].get("skip_broken")))
         recipe = {
             "augment": "none",  # a run that began before there was any
+            "weight_decay": None,
             **PREPROCESS,
             **MIX,
             **STEP,

@@ -33,6 +33,15 @@ OPTIMIZERS: dict[str, Callable[[Module, Schedule], Optimizer]] = {
     "muon": _muon,
 }
 
+
+def with_decay(optimizer: Optimizer, decay: float) -> Optimizer:
+    """With that weight decay in the groups that have one; where none has, in all: Adam's and SGD's are 0 by default."""
+    groups = [group for group in optimizer.param_groups if "weight_decay" in group]
+    for group in [group for group in groups if group["weight_decay"]] or groups:
+        group["weight_decay"] = decay
+    return optimizer
+
+
 # From lr over a run of that many steps. step: times 0.1 at 30, 60, 90 %. exponential: down to lr / 100. restarts: three cosines, each twice as long
 # as the one before. plateau: times 0.1 after 5 epochs without a better validation loss. warmup: 5 % of the run, then a cosine.
 SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
