@@ -23,19 +23,21 @@ from bad_calls import ops as of_ops
 from bad_calls import optim as of_optim
 from bad_calls import root as of_root
 from bad_calls import train as of_train
+from bad_calls import tune as of_tune
 from bad_calls.limit import Limit
 from bad_calls.values import LEFT_OUT
 from faults import in_child
 from kernel_calls import GPUS
 
 import fastnn
-from fastnn import cli, data, nn, ops, optim, train
+from fastnn import cli, data, nn, ops, optim, train, tune
 
 FLOORS = {
     "fastnn": (of_root, (fastnn, fastnn.models, fastnn.neighbors, fastnn.cuda, fastnn.files), 40),
     "optim": (of_optim, (optim, optim.schedules), 60),
     "data": (of_data, (data,), 60),
     "train": (of_train, (train,), 60),
+    "tune": (of_tune, (tune,), 40),
     "ops": (of_ops, (ops,), 40),
     "nn": (of_nn, (nn, nn.init), 40),
 }  # subjects, what is public, calls of each

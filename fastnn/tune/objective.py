@@ -73,13 +73,15 @@ class Training:
         self.epochs = integer(what, "epochs", epochs, 1, 2**31)
         self.monitor = text(what, "monitor", monitor, "such as 'val_accuracy'")
         self.maximize = checked_mode(what, self.monitor, None) == "max"
-        if batch_size is not None:
-            integer(what, "batch_size", batch_size, 1)
+        for name, value, least in (("batch_size", batch_size, 1), ("folds", folds, 2)):
+            if value is not None:
+                integer(what, name, value, least, 2**31)
+        if isinstance(train, type):
+            raise TypeError(f"{what}: train must be a data set, a Loader or a function of a trial that gives one, got {shown(train)}")
         if (folds is None) is (validation is None):
             given = "neither" if folds is None else "both"
             raise ValueError(f"{what}: validation or folds must be given, one of both to judge by, got {given}")
         if folds is not None:
-            integer(what, "folds", folds, 2, 2**31)
             instance(what, "train", train, Dataset, "a data set, of which folds are made")
             if not self.monitor.startswith("val_"):
                 raise ValueError(f"{what}: monitor must be of the fold, such as 'val_accuracy', got {self.monitor!r}")

@@ -13,6 +13,7 @@ from ..described import plural
 from ..other_names import told
 from .objective import Training
 from .space import Axis, Space, checked_space, drawn, grid_of
+from .storage import Table, checked_pruner, failures, is_sampler, opened, plan_of, study_in, tpe
 from .study import Study
 from .trial import Pruned, Trial, cell, words
 
@@ -113,22 +114,20 @@ def search(
     axes = checked_space(_WHAT, space)
     _refuse_other_direction(objective, flag(_WHAT, "maximize", maximize))
     integer(_WHAT, "seed", seed, 0, 2**63), flag(_WHAT, "progress", progress)
-    text(_WHAT, "name", name, "such as 'fastnn'")
+    if not text(_WHAT, "name", name, "such as 'fastnn'"):
+        raise ValueError(f"{_WHAT}: name must be the name of a study, got ''")
     caught = _checked_catch(catch)
     plan = _Plan(axes, method, trials, points, seed, maximize)
-    book = (
-        plan.table(storage, name, prune)
-        if storage is not None or prune is not None or plan.values is None
-        else Memory(plan.count, plan.values)
-    )
-    try:
-        _work(book, objective, seed, caught, progress and Progress(plan.count, maximize, book.trials()))
-    except KeyboardInterrupt as error:
-        error.study = plan.study(book)  # type: ignore[attr-defined]
-        raise
-    finally:
-        book.end()
-    return plan.study(book)
+    with failures(storage):
+        book = plan.book(storage, name, prune)
+        try:
+            _work(book, objective, seed, caught, progress and Progress(plan.count, maximize, book.trials()))
+        except KeyboardInterrupt as error:
+            error.study = plan.study(book)  # type: ignore[attr-defined]
+            raise
+        finally:
+            book.end()
+        return plan.study(book)
 
 
 def _refuse_other_direction(objective: Objective, maximize: bool) -> None:
@@ -142,9 +141,7 @@ class _Plan:
     """How many trials, and the values of each (None: a sampler of Optuna's gives them)."""
 
     def __init__(self, axes: Mapping[str, Axis], method: Any, trials: int | None, points: Any, seed: int, maximize: bool) -> None:
-        from . import storage
-
-        sampled = storage.is_sampler(method)
+        sampled = is_sampler(method)
         if not sampled:
             one_of(_WHAT, "method", method, METHODS)
         if trials is not None:
@@ -159,17 +156,18 @@ class _Plan:
             self.count, self.values, self.points = len(grid), grid.at, {name: len(found) for name, found in grid.axes.items()}
             return
         if points is not None:
-            raise ValueError(f"{_WHAT}: points is for method 'grid', got {shown(points)}; leave it out, trials says how many there are")
+            kind = ValueError if hasattr(points, "__index__") or isinstance(points, Mapping) else TypeError
+            raise kind(f"{_WHAT}: points is for method 'grid', got {shown(points)}; leave it out, trials says how many there are")
         if trials is None:
             raise ValueError(f"{_WHAT}: trials must be given, how many there are to be; expected such as trials=20")
         self.count = trials
         if method == "random":
             self.values = lambda index: drawn(axes, seed, index)
 
-    def table(self, storage: Any, name: str, prune: Any) -> Book:
-        """In Optuna's storage."""
-        from .storage import Table, checked_pruner, opened, plan_of, study_in, tpe
-
+    def book(self, storage: Any, name: str, prune: Any) -> Book:
+        """In this process alone, or in Optuna's storage."""
+        if storage is None and prune is None and self.values is not None:
+            return Memory(self.count, self.values)
         pruner, there = checked_pruner(_WHAT, prune), opened(_WHAT, storage)
         plan = plan_of(self.axes, method=self.method, seed=self.seed, maximize=self.maximize, points=self.points, prune=prune)
         sampler = tpe(self.seed, 0) if self.method == "tpe" else self.sampler

@@ -123,6 +123,18 @@ def _of_url(what: str, told: str, url: str, options: dict[str, Any]) -> Any:
     return None
 
 
+@contextmanager
+def failures(storage: Any) -> Iterator[None]:
+    """Where a database can't be read or written any more (a full disk, a lost connection), OSError that names it, in the place of its own words."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "StorageInternalError":
+            raise
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise OSError(f"{storage}: the study cannot be read or written: {reason}") from error
+
+
 def study_in(what: str, storage: Any, name: str, plan: Mapping[str, Any], *, sampler: Any, pruner: Any) -> Any:
     """Optuna's study of that name, new or one that goes on. ValueError where what is there was searched in another way."""
     optuna = library(what, "storage")
@@ -132,9 +144,10 @@ def study_in(what: str, storage: Any, name: str, plan: Mapping[str, Any], *, sam
         study = optuna.create_study(
             storage=storage, study_name=name, direction=direction, load_if_exists=True, sampler=sampler, pruner=pruner
         )
-        before = study.user_attrs.get(_PLAN)
+        trials = study.get_trials(deepcopy=False)
+        before = study.user_attrs.get(_PLAN)  # read behind the trials: another process writes it ahead of its first one
         if before is None:
-            if study.get_trials(deepcopy=False):
+            if trials:
                 raise ValueError(
                     f"{what}: the study {name!r} there has trials that were not made here; choose another name, or another storage"
                 )

@@ -24,7 +24,10 @@ class Trial(Mapping[str, Any]):
     score: float | None
 
     def __init__(self, index: int, values: Mapping[str, Any]) -> None:
-        self.index, self._values = index, dict(values)
+        if not isinstance(values, Mapping):
+            raise TypeError(f"Trial: values must be a dict by name, got {shown(values)}")
+        self.index = integer("Trial", "index", index, 0)
+        self._values = {text("Trial", "values' names", name): value for name, value in values.items()}
         self.state, self.reason, self.score, self.seconds = "running", "", None, 0.0
         self.reports: dict[int, float] = {}
         self._tell: Callable[[float, int], None] | None = None  # whoever keeps reports besides

@@ -20,21 +20,30 @@ class Worker:
 
     def told(self) -> dict[str, Any]:
         """For others, in words of JSON."""
-        return {"host": platform.node(), "boot": _boot(), "pid": os.getpid(), "began": _began(os.getpid()), "search": self._word}
+        return {**_place(), "boot": _boot(), "pid": os.getpid(), "began": _began(os.getpid()), "search": self._word}
 
     def end(self) -> None:
         _working.discard(self._word)
 
 
 def alive(worker: Mapping[str, Any]) -> bool:
-    """Whether it may still be working: of another machine nothing is known, it is taken to be."""
-    if worker["host"] != platform.node():
+    """Whether it may still be working: of another machine, or another container, nothing is known, it is taken to be."""
+    if any(worker[name] != value for name, value in _place().items()):
         return True
     if worker["boot"] != _boot():
         return False
     if worker["pid"] == os.getpid():
         return worker["search"] in _working
     return bool(worker["began"] == _began(worker["pid"]))
+
+
+def _place() -> dict[str, str]:
+    """The machine's name, and the processes among which numbers are known (pid_namespaces(7)): a container has its own."""
+    try:
+        among = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        among = ""
+    return {"host": platform.node(), "among": among}
 
 
 def _boot() -> str:
