@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from fastnn import train, tune
+from fastnn.tune.space import checked_space
+from fastnn.tune.storage import Table
 
 optuna = pytest.importorskip("optuna", reason="studies that last, samplers and pruning are Optuna's (extra tune)")
 
@@ -83,6 +85,24 @@ def test_two_processes_do_each_trial_once(tmp_path: Path) -> None:
         row.user_attrs["worker"]["pid"] for row in optuna.load_study(study_name="fastnn", storage=f"sqlite:///{tmp_path}/study.db").trials
     }
     assert workers == {process.pid for process in processes}  # both of them
+
+
+def test_of_two_that_take_one_index_the_second_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it comes about where both have looked before either has written."""
+    storage, values = optuna.storages.InMemoryStorage(), {"rate": 0.1, "decay": 0.5, "width": 16}
+    study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler())
+    space = checked_space("search", SPACE)
+    first, second = (Table(study, space, 3, lambda index: values, seed=0, storage=storage) for _ in range(2))
+    one = first.claim()
+    looks = iter([dict, *[second._counted] * 4])  # the first look shows nothing yet
+    monkeypatch.setattr(second, "_counted", lambda: next(looks)())
+    other = second.claim()
+    assert one is not None and other is not None and (one.index, other.index) == (0, 1)
+    assert [("void" in row.user_attrs, row.state.name) for row in study.trials] == [(False, "RUNNING"), (True, "FAIL"), (False, "RUNNING")]
+    first.void(one)
+    third = first.claim()
+    assert third is not None and third.index == 0
+    first.end(), second.end()
 
 
 def test_a_trial_under_way_elsewhere_is_left_to_whom_it_belongs(tmp_path: Path) -> None:
