@@ -125,6 +125,20 @@ _HERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("SummaryWriter", "TensorBoardLogger"), "train.TensorBoard(folder), a callback of fit"),
         "save": "train.save_model(path, model)",
     },
+    "tune": {
+        **dict.fromkeys(("GridSearchCV", "ParameterGrid", "GridSearch"), 'tune.search(objective, space, method="grid", points=5)'),
+        **dict.fromkeys(
+            ("RandomizedSearchCV", "RandomSearch", "create_study", "optimize", "Tuner", "BayesianOptimization", "Hyperband"),
+            'tune.search(objective, space, trials=20), with method="tpe" and prune="median" by Optuna',
+        ),
+        **dict.fromkeys(
+            ("cross_val_score", "KFold", "StratifiedKFold"), "tune.cross_validate(make, data, folds, epochs=3), over data.k_fold"
+        ),
+        **dict.fromkeys(("loguniform", "suggest_float"), "tune.log_uniform(low, high), tune.uniform(low, high)"),
+        **dict.fromkeys(("randint", "suggest_int", "quniform"), "tune.integers(low, high)"),
+        **dict.fromkeys(("categorical", "suggest_categorical"), "a list of values, or tune.choice(values)"),
+        **dict.fromkeys(("TrialPruned", "TuneReportCallback"), "tune.Pruned, and tune.Report(trial), a callback of fit"),
+    },
 }
 
 
@@ -178,7 +192,7 @@ def _named_alike(module: str, name: str) -> str:
 
 def _in_another(name: str) -> str:
     """In one that is imported already."""
-    for module in ("nn", "ops", "optim", "data", "models", "train"):
+    for module in ("nn", "ops", "optim", "data", "models", "train", "tune"):
         if name in getattr(sys.modules.get(f"fastnn.{module}"), "__all__", ()):
             return f"fastnn.{module}.{name}"
     return ""

@@ -168,7 +168,7 @@ def test_ctrl_c_ends_the_search_and_has_the_study() -> None:
             raise KeyboardInterrupt
         return bowl(trial)
 
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(KeyboardInterrupt, match="^search: interrupted with 4 trials done: the exception has them as its study$") as caught:
         search(objective)
     assert values(caught.value.study) == values(search())[:4]  # type: ignore[attr-defined]
 
@@ -257,6 +257,24 @@ def test_a_study_is_written_as_csv_and_json_lines(tmp_path: Path) -> None:
     read = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
     assert read[0]["score"] == study.trials[0].score and read[1]["score"] is None and read[1]["reports"] == {"1": 0.5}
     assert read[1]["reason"] == "ZeroDivisionError: division by zero"
+
+
+def test_choices_may_be_of_anything(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pictures are matplotlib's (extra plot)")
+    values = [np.arange(3.0), np.arange(4.0), nn.ReLU, bowl, (1, 2), True, 1, None]
+    study = search(lambda trial: float(trial["x"] is values[3]), {"x": values, "y": [1]}, method="grid", points=1, trials=None)
+    assert len(study) == 8 and study.best["x"] is bowl and not study.at_edge
+    study.save(tmp_path / "trials.csv"), study.plot(tmp_path / "trials.png"), str(study)
+    with open(tmp_path / "trials.csv", newline="") as file:
+        assert [row["x"] for row in csv.DictReader(file)][1:] == [
+            "numpy.ndarray",
+            "the class ReLU",
+            "the function bowl",
+            "(1, 2)",
+            "True",
+            "1",
+            "",
+        ]
 
 
 def test_progress_is_a_line_for_each_trial(capsys: pytest.CaptureFixture[str]) -> None:

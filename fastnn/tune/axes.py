@@ -34,7 +34,7 @@ def axis_of(distribution: Any) -> Axis:
 
 def to_row(space: Mapping[str, Axis], values: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's values as a row has them."""
-    return {name: _words(axis)[_position(axis, values[name])] if isinstance(axis, Choice) else values[name] for name, axis in space.items()}
+    return {name: _words(axis)[axis.position(values[name])] if isinstance(axis, Choice) else values[name] for name, axis in space.items()}
 
 
 def from_row(space: Mapping[str, Axis], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,12 +57,6 @@ def suggested(space: Mapping[str, Axis], trial: Any) -> dict[str, Any]:
 
 def _words(axis: Choice) -> list[Any]:
     return [value if type(value) in _PLAIN else f"{i}: {shown(value)}" for i, value in enumerate(axis.values)]
-
-
-def _position(axis: Choice, value: Any) -> int:
-    """By identity first: 1 and True are equal."""
-    same = [i for i, one in enumerate(axis.values) if one is value]
-    return same[0] if same else axis.values.index(value)
 
 
 def _value(axis: Axis, param: Any) -> Any:

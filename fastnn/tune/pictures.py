@@ -116,7 +116,7 @@ def _places(space: Mapping[str, Axis], trials: Sequence[Trial], names: Sequence[
 
 
 def _place(axis: Axis, value: Any) -> Any:
-    return axis.grid(1).index(value) if isinstance(axis, Choice) else value
+    return axis.position(value) if isinstance(axis, Choice) else value
 
 
 def _limits(studies: Any) -> tuple[float, float]:

@@ -123,11 +123,17 @@ def search(
         try:
             _work(book, objective, seed, caught, progress and Progress(plan.count, maximize, book.trials()))
         except KeyboardInterrupt as error:
-            error.study = plan.study(book)  # type: ignore[attr-defined]
+            error.study = found = plan.study(book)  # type: ignore[attr-defined]
+            error.args = (_interrupted(found, storage),)
             raise
         finally:
             book.end()
         return plan.study(book)
+
+
+def _interrupted(study: Study, storage: Any) -> str:
+    done = plural(sum(trial.state != "running" for trial in study.trials), "trial")
+    return f"search: interrupted with {done} done: {'the exception has them as its study' if storage is None else 'the same call goes on'}"
 
 
 def _refuse_other_direction(objective: Objective, maximize: bool) -> None:

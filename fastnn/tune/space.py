@@ -173,6 +173,11 @@ class Choice(Axis):
     def grid(self, points: int) -> list[Any]:
         return list(self.values)
 
+    def position(self, value: Any) -> int:
+        """By identity first: 1 and True are equal, and arrays can't say whether they are."""
+        same = [i for i, one in enumerate(self.values) if one is value]
+        return same[0] if same else self.values.index(value)
+
     def place(self, value: Any) -> float | None:
         """Of numbers in ascending order, of three at least."""
         if not self._ascending or value not in self.values:

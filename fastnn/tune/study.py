@@ -19,6 +19,7 @@ from .space import COLUMNS, Axis
 from .trial import Trial, cell, words
 
 _ORDER = ("complete", "pruned", "failed", "running")
+_PLAIN = (bool, int, float, str, type(None))  # what a file holds; of other values it has the kind
 _SHOWN = 20  # trials that print shows
 
 
@@ -95,7 +96,8 @@ class Study:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the trials by index, one per line, whole or not at all: as CSV where the name ends in .csv, as JSON Lines else, with the columns
         trial, score, state, seconds, reason and those of the space; an empty cell, or null, where there is no score. JSON has the reports
-        ({"1": 0.5, ...}) besides. What JSON does not know stands there as it prints."""
+        ({"1": 0.5, ...}) besides. Values of
+        a choice that are no numbers or words stand there by their kind."""
         checked_path("Study.save", "path", path)
         rows = [self._row(trial) for trial in self.trials]
         if os.path.splitext(os.fspath(path))[1].lower() == ".csv":
@@ -105,7 +107,7 @@ class Study:
             written = text.getvalue()
         else:
             reports = [{"reports": trial.reports} for trial in self.trials]
-            written = "".join(f"{json.dumps({**row, **told}, default=repr)}\n" for row, told in zip(rows, reports))
+            written = "".join(f"{json.dumps({**row, **told})}\n" for row, told in zip(rows, reports))
         files.replace(path, written.encode("utf-8", "backslashreplace"))
 
     def plot(self, path: str | os.PathLike[str], x: str | None = None, y: str | None = None) -> None:
@@ -167,7 +169,7 @@ class Study:
 
     def _row(self, trial: Trial) -> dict[str, Any]:
         ours = dict(zip(COLUMNS, (trial.index, trial.score, trial.state, trial.seconds, trial.reason)))
-        return {**ours, **trial}
+        return {**ours, **{name: value if isinstance(value, _PLAIN) else shown(value) for name, value in trial.items()}}
 
 
 def plot_side_by_side(studies: Mapping[str, Study], path: str | os.PathLike[str], x: str | None = None, y: str | None = None) -> None:
