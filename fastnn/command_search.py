@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import option_types as kinds
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 _RANGES = {"sgd": (1e-4, 1.0), "muon": (1e-4, 1.0), "adagrad": (1e-4, 1.0)}  # of rates, where none is given
 _RANGE = (1e-5, 0.1)
 _EPOCHS = 3
+_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from fastnn.__main__ import command; sys.exit(command())"
 # its own options, and how many words each has behind it; --epochs are those of a trial
 _OWN = {
+    "--jobs": 1,
     "--trials": 1,
     "--rate": 2,
     "--decay": 2,
@@ -67,6 +73,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=kinds.path,
         help="an SQLite file of all trials; the same command goes on, several at once share them (needs Optuna)",
     )
+    add(
+        "--jobs",
+        metavar="N",
+        type=kinds.number(int, 1, 257, "a whole number from 1 to 256"),
+        default=1,
+        help="processes that share the trials by --storage, each with its share of the threads (default: 1)",
+    )
+    add("--helper", action="store_true", help=argparse.SUPPRESS)
     add("--name", metavar="NAME", default="fastnn", help="of the study in that file (default: fastnn)")
     add("--plot", metavar="PATH", type=kinds.path, help="draw the trials over rate and decay into a PNG, SVG or PDF")
     add("--save", metavar="PATH", type=kinds.path, help="write the trials as CSV (.csv) or JSON Lines")
@@ -92,18 +106,27 @@ def search(options: argparse.Namespace) -> None:
     trainer, fit = cli._prepare(options, _first(options, sets))
     if options.folds is None and fit["validation"] is None:
         raise ValueError("--val-fraction: trials are judged by validation; give a larger one, or --folds")
-    described = cli._description(options, trainer, fit, sets)
-    print(described if "rate" not in space else described.replace(f" rate {options.lr:g} ", " rates of the search "), flush=True)
-    print(f"trials: {', '.join(f'{name} {axis!r}' for name, axis in space.items())}", flush=True)
+    if not options.helper:
+        described = cli._description(options, trainer, fit, sets)
+        print(described if "rate" not in space else described.replace(f" rate {options.lr:g} ", " rates of the search "), flush=True)
+        print(f"trials: {', '.join(f'{name} {axis!r}' for name, axis in space.items())}", flush=True)
     del trainer, fit
-    try:
-        study = tune.search(
+
+    def searched(progress: bool) -> Study:
+        return tune.search(
             _objective(options, sets), space, trials=options.trials, method=options.method, seed=options.seed, storage=options.storage,
-            name=options.name, prune=options.prune,
+            name=options.name, prune=options.prune, progress=progress,
         )  # fmt: skip
+
+    try:
+        with _helpers(options):
+            study = searched(True)
+        study = searched(False) if options.jobs > 1 else study  # with what the others did
     except KeyboardInterrupt as error:
         _tell_of_interrupt(error, getattr(error, "study", None), again if options.storage else "")
         raise
+    if options.helper:
+        return
     print(study)
     _write(options, study)
     if any(trial.state == "complete" for trial in study.trials):
@@ -127,10 +150,55 @@ def _refuse(options: argparse.Namespace) -> None:
         raise ValueError("--weight-decay: it is searched, by --decay; leave one of both out")
     if options.lr is not None and options.decay is None:
         raise ValueError("--lr: with a rate that is given, nothing is left to search; add --decay, or leave it out")
+    if options.jobs > 1 and options.storage is None:
+        raise ValueError("--jobs: several processes share the trials by --storage; add it")
     for name in ("storage", "save"):
         path = getattr(options, name)
         if path is not None and "://" not in path and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
             raise ValueError(f"--{name}: {path} is a folder, or lies in one that is not there; give a file, in a folder that is")
+
+
+@contextmanager
+def _helpers(options: argparse.Namespace) -> Iterator[None]:
+    """The other processes of --jobs, inside the block; behind it they have ended. Where the block is left early, they end after their step."""
+    import subprocess
+
+    from . import get_num_threads, set_num_threads
+
+    started, before = list[subprocess.Popen[str]](), get_num_threads()
+    if options.jobs > 1 and not options.helper:
+        threads = max(1, before // options.jobs)
+        set_num_threads(threads)
+        words = [*_without(options.words, ("--jobs", "--plot", "--save", "--threads")), "--threads", str(threads), "--helper"]
+        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), "search", *words]
+        started += [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(options.jobs - 1)]
+    try:
+        yield
+    except BaseException:
+        for one in started:
+            one.terminate()
+        for one in started:
+            one.communicate()
+        raise
+    finally:
+        set_num_threads(before)
+    for one in started:
+        _, said = one.communicate()
+        if one.returncode:
+            warnings.warn(f"a process of --jobs has ended: {said.strip() or f'exit code {one.returncode}'}", stacklevel=2)
+
+
+def _without(words: Sequence[str], names: Collection[str]) -> list[str]:
+    """The command's words without these options and what stands behind them."""
+    left, kept = iter(words), list[str]()
+    for word in left:
+        name = word.partition("=")[0]
+        if name not in names:
+            kept.append(word)
+            continue
+        for _ in range(_OWN.get(name, 1) if "=" not in word else 0):
+            next(left, None)
+    return kept
 
 
 def _space(options: argparse.Namespace, given_rate: float | None) -> dict[str, Any]:
@@ -201,14 +269,7 @@ def _tell_of_interrupt(error: BaseException, study: Study | None, again: str) ->
 
 def _train(options: argparse.Namespace, best: Trial) -> str:
     """The command of a whole training with what was found."""
-    left, words = iter(options.words), list[str]()
-    for word in left:
-        name = word.partition("=")[0]
-        if name in (*_OWN, "--epochs"):
-            for _ in range(_OWN.get(name, 1) if "=" not in word else 0):
-                next(left, None)
-        else:
-            words.append(word)
+    words = _without(options.words, (*_OWN, "--epochs"))
     found = {"--lr": best.get("rate"), "--weight-decay": best.get("decay")}
     more = [part for name, value in found.items() if value is not None for part in (name, f"{value:.2g}")]
     return shlex.join(["fastnn", "train", *words, *more])

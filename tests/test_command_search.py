@@ -93,6 +93,21 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on() -> None:
     assert len(tune.load_study("study.db")) >= 2
 
 
+def test_jobs_share_the_trials(capfd: pytest.CaptureFixture[str]) -> None:
+    optuna = pytest.importorskip("optuna", reason="studies that are shared are Optuna's (extra tune)")
+    words = ["search", "digits", "--model", "lenet", "--epochs", "3", "--trials", "14", "--rate", "1e-4", "1e-2"]
+    assert cli.main([*words, "--jobs", "2", "--storage", "study.db", "--save", "x.csv"]) == 0
+    told = capfd.readouterr()
+    assert told.out.count("trials: rate") == told.out.count("go on with: fastnn train digits") == 1 and not told.err
+    assert all(len(re.findall(rf"^trial +{index} of 0 to 13 ", told.out, re.MULTILINE)) == 1 for index in range(14))
+    rows = optuna.load_study(study_name="fastnn", storage="sqlite:///study.db").trials
+    assert {row.user_attrs["worker"]["pid"] for row in rows} > {os.getpid()}
+    shared = Path("x.csv").read_text()
+    assert cli.main([*words, "--save", "x.csv"]) == 0  # by one process, the same
+    seconds = re.compile(r"complete,[^,]*")
+    assert seconds.sub("", shared) == seconds.sub("", Path("x.csv").read_text())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -106,6 +121,7 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on() -> None:
         (["--val-fraction", "0"], "--val-fraction: trials are judged by validation; give a larger one, or --folds"),
         (["--save", "absent/x.csv"], "--save: absent/x.csv is a folder, or lies in one that is not there"),
         (["--plot", "x.foo"], "x.foo: foo is no kind of picture"),
+        (["--jobs", "2"], "--jobs: several processes share the trials by --storage; add it"),
         (["--method", "grid", "--trials", "1"], "search: trials must be at least 2, two points on each range of the grid, got 1"),
     ],
 )
