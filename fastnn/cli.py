@@ -19,6 +19,7 @@ from .command_data import load, names_of_photos, passed_over, recognise_path, sh
 from .command_download import download
 from .command_finetune import finetune
 from .command_preprocess import preprocessing
+from .command_recipe import recipe
 from .command_search import search
 from .described import plural
 from .options import Run, parser
@@ -308,6 +309,7 @@ COMMANDS: dict[str, Run] = {
     "find-rate": find_rate,
     "finetune": finetune,
     "search": search,
+    "recipe": recipe,
     "evaluate": evaluate,
     "predict": predict,
     "verify-resume": verify_resume,

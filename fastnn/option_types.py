@@ -40,3 +40,13 @@ def device(text: str) -> str:
         except (ValueError, DeviceError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
     return text
+
+
+def steps(text: str) -> list[int]:
+    """Which of a recipe's."""
+    from .tune.recipe import checked_steps
+
+    try:
+        return checked_steps("recipe", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error

@@ -11,6 +11,7 @@ from typing import NoReturn
 from . import command_finetune
 from . import option_types as kinds
 from .command_preprocess import KINDS, components
+from .command_recipe import add_options as add_recipe_options
 from .command_search import add_options as add_search_options
 from .recipes import RECIPES
 
@@ -61,6 +62,10 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     tuning = command("search", "try out rates and weight decays in short trainings")
     _add_train(tuning)
     add_search_options(tuning)
+
+    recipe = command("recipe", "the seven steps of tuning, each with PASS or FAIL")
+    _add_train(recipe)
+    add_recipe_options(recipe)
 
     evaluate = command("evaluate", "test accuracy of a saved model, or of several that are averaged")
     files = "model.safetensors or a checkpoint (its best snapshot); of several their probabilities are averaged"
