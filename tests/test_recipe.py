@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kernel_calls import GPUS
 from planted import net, planted
 
 import fastnn
@@ -125,6 +128,30 @@ def test_an_error_within_a_training_leaves_nothing() -> None:
     with pytest.raises(KeyboardInterrupt):
         tune.recipe(one, FEW, steps="2", batch_size=32, progress=False)
     assert standing(one) == before
+
+
+def test_ctrl_c_ends_it_at_the_end_of_a_step() -> None:
+    def loss(logits: fastnn.Tensor, labels: fastnn.Tensor) -> fastnn.Tensor:
+        calls.append(1)
+        if len(calls) == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        return fastnn.ops.cross_entropy(logits, labels)
+
+    calls: list[int] = []
+    one = trainer(loss=loss)
+    before = standing(one)
+    with pytest.raises(train.Interrupted, match="interrupted in recipe; the trainer is as it was"):
+        tune.recipe(one, FEW, steps="3-4", batch_size=32, progress=False)
+    assert standing(one) == before
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_a_gpu_finds_the_same_faults(gpu: str) -> None:
+    model = net(0, DIGITS.shape, 8)
+    one = Trainer(model, optim.Adam(model.parameters(), 1e-5), device=gpu)
+    before = standing(one)
+    found = tune.recipe(one, FEW, steps="1,3-5", trials=2, epochs=1, batch_size=32, keep_going=True, progress=False)
+    assert [fault.name for fault in found[3].faults] == ["rate too low"] and found[1].passed and standing(one) == before
 
 
 # --- step 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastnn import optim, train, tune
 
-from . import Subject
+from . import Subject, recipe
 from .data import rows_set
 from .optim import constants
 from .train import net
@@ -104,6 +104,7 @@ def subjects() -> list[Subject]:
         Subject("Training.__call__", lambda trial: tune.Training(made, rows_set(), rows_set(), epochs=1)(trial), {"trial": a_running_one}),
         Subject("Report", reported, {"trial": a_running_one, **constants(monitor="val_accuracy")}),
         Subject("cross_validate", tune.cross_validate, folds, (*inside, "k_fold", "report")),
+        *recipe.subjects(),
     ]  # fmt: skip
 
 
@@ -118,4 +119,5 @@ PLAIN: Mapping[str, str] = {
     "CrossValidation": "made by cross_validate",
     "Pruned": "an exception",
     "Study": "made by search: see its methods",
+    **recipe.PLAIN,
 }
