@@ -14,6 +14,5 @@ def download(options: argparse.Namespace) -> None:
     folder = download(options.name, options.root, url=options.url)
     name, quoted = options.name.replace("-", "_"), shlex.quote(folder)
     train = options.name if options.root is None and usual_root() != "data" else f"{options.name} --data {quoted}"
-    print(
-        f"{folder}: {options.name}, whole, as it was published\ntrain:     fastnn train {train}\nin Python: train, test = fastnn.data.{name}({folder!r})"
-    )
+    print(f"{folder}: {options.name}, whole, as it was published\ntrain:     fastnn train {train}")
+    print(f"in Python: train, test = fastnn.data.{name}({folder!r})")

@@ -282,7 +282,7 @@ def test_the_table() -> None:
         (lambda: check_gradients(lambda x: fastnn.tensor([1.0]), X), TypeError, "fn must return .* a Tensor that depends on no input and no"),
         (lambda: check_gradients(ops.relu, np.arange(3)), ValueError, "none of the inputs is of a float type"),
         (lambda: check_gradients(ops.log, np.array([-1.0])), ValueError, "the result of fn is no finite number"),
-        (lambda: check_gradients(nn.Linear(3, 2), X[:, :, 0, 0], loss=nn.MSELoss()), ValueError, r"inputs must be \(x, target\) where there is a loss"),
+        (lambda: check_gradients(nn.Linear(3, 2), X[:, :, 0, 0], loss=nn.MSELoss()), ValueError, r"inputs must be \(x, target\) where there is"),
         (lambda: check_gradients(ops.relu, X, samples=0), ValueError, "samples must be at least 1, got 0"),
         (lambda: check_gradients(ops.relu, X, eps=0.0), ValueError, "eps must lie in"),
         (lambda: check_gradients(ops.relu, "abc"), TypeError, "inputs must be an array or a Tensor, or a list of them"),

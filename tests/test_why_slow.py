@@ -124,7 +124,7 @@ def test_each_rule_says_its_line_alone(rule: str) -> None:
 @pytest.mark.parametrize(
     ("loader", "line"),
     [
-        ({"augment": ("Flip",), "mix": ("MixUp", "CutMix")}, "gathers, augments and mixes .* fewer of .*augment=.*, now Flip, or .*mix=.*, now MixUp, CutMix$"),
+        ({"augment": ("Flip",), "mix": ("MixUp", "CutMix")}, "gathers, augments and mixes .*augment=.*, now Flip, or of .*mix=.*, now MixUp, CutMix$"),
         ({"mix": ("MixUp",)}, "gathers and mixes batches runs 30 %.*fewer of Loader\\(mix=...\\), now MixUp$"),
     ],
 )  # fmt: skip

@@ -89,13 +89,13 @@ def download(name: str, root: str | os.PathLike[str] | None = None, *, url: str 
     that name below it, as "sets/fashion-mnist"; left out, below $FASTNN_DATA, or "data" here. url: of a folder that has the files, instead
     of the places where they were published and their mirrors; "http://" or "https://". progress: a bar on a terminal.
 
-    Size and SHA-256 of each file are those that were published, whoever sends it. A file that is there already is looked at and kept. What comes is
-    written to NAME.part, which a later call goes on with where it was cut off, and takes the name once it is whole and right. CIFAR's archive is unpacked
-    beside it, into a folder that is there whole or not at all, by tarfile's filter "data" (with a Python that has none it stays packed, and is
-    read so). Nothing of fastnn calls this by itself.
+    Size and SHA-256 of each file are those that were published, whoever sends it. A file that is there already is looked at and kept. What comes
+    is written to NAME.part, which a later call goes on with where it was cut off, and takes the name once it is whole and right. CIFAR's archive is
+    unpacked beside it, into a folder that is there whole or not at all, by tarfile's filter "data" (with a Python that has none it stays packed,
+    and is read so). Nothing of fastnn calls this by itself.
 
-    Raises ValueError, naming the file, for one that is there and is another, or where what came is not what was published; OSError where nothing comes,
-    with what each address said, or nothing can be written; BlockingIOError while another process fetches the same file.
+    Raises ValueError, naming the file, for one that is there and is another, or where what came is not what was published; OSError where nothing
+    comes, with what each address said, or nothing can be written; BlockingIOError while another process fetches the same file.
     """
     key = text("download", "name", name, "such as 'mnist'").replace("_", "-")
     if key not in SETS:
