@@ -13,7 +13,8 @@ from .command_data import load, names_of_photos, passed_over, recognise_path, sh
 from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_unfit_data, results, try_folder
 
 if TYPE_CHECKING:
-    from .data import Dataset, Loader, Normalize, Sets
+    from .data import Dataset, Loader, Sets
+    from .data.preprocessing import Preprocessing
     from .nn import Module
     from .train import TransferPlan, Transferred
 
@@ -47,7 +48,7 @@ def finetune(options: argparse.Namespace) -> None:
     again = shlex.join(["fastnn", "finetune", *(word for word in options.words if word != "--resume"), "--resume"])
     if options.threads:
         set_num_threads(options.threads)
-    arrays, notes = read_weights(options.weights)
+    arrays, notes, prepared = read_weights(options.weights)
     recognise_path(options)
     if options.similar is None:
         why = "whether its images are like those that the network was trained on decides which layers are trained"
@@ -56,7 +57,7 @@ def finetune(options: argparse.Namespace) -> None:
     try_folder(options.out)
     options.given_fraction, options.cutmix = options.val_fraction, None
     sets = _sets(options, notes)
-    model, normalize = _pretrained(options, arrays, notes, sets.train)
+    model, normalize = _pretrained(options, arrays, notes, prepared, sets.train)
     refuse_unfit_data(options, sets)
     training, validation = _parts(options, sets)
     print(_description(options, training, validation, sets), flush=True)
@@ -88,7 +89,9 @@ def _sets(options: argparse.Namespace, notes: dict[str, Any]) -> Sets:
     return load(options.dataset, options.data, size=size, resize=resize, seed=options.seed, skip_broken=options.skip_broken)
 
 
-def _pretrained(options: argparse.Namespace, arrays: dict[str, Any], notes: dict[str, Any], training: Dataset) -> tuple[Module, Normalize]:
+def _pretrained(
+    options: argparse.Namespace, arrays: dict[str, Any], notes: dict[str, Any], own: Preprocessing | None, training: Dataset
+) -> tuple[Module, Preprocessing]:
     """The network with its weights, made for images of this shape, and how its images are prepared."""
     from . import models, seed
     from .data import Normalize
@@ -109,15 +112,17 @@ def _pretrained(options: argparse.Namespace, arrays: dict[str, Any], notes: dict
         print(f"{options.weights}: {load_pretrained(model, arrays)}")
     options.model = (said or {}).get("name", options.model)
     model.to(options.device)
-    own, channels = notes.get("normalize"), training.shape[0]
+    channels = training.shape[0]
     way = options.normalize or ("file" if own else "imagenet" if channels == 3 and training.of_bytes else "data")
     if way == "file" and not own:
         raise ValueError(f"--normalize: {options.weights} does not say how its images were prepared; give imagenet or data")
+    if way == "file" and own and not own.fits(training.shape):
+        raise ValueError(f"--normalize: {own.misfit(training.shape)}; give --normalize data, or images of that shape")
     if way == "imagenet" and (channels != 3 or not training.of_bytes):
         raise ValueError(
             f"--normalize: imagenet's three means are of RGB photos of bytes; {options.dataset} has images of {channels} channels: data"
         )
-    normalize = Normalize(**own) if way == "file" and own else Normalize(_MEAN, _STD) if way == "imagenet" else Normalize.fit(training)
+    normalize = own if way == "file" and own else Normalize(_MEAN, _STD) if way == "imagenet" else Normalize.fit(training)
     print(f"images are prepared by {normalize}, {dict(file='as the file says', imagenet='as of ImageNet', data='of these images')[way]}")
     return model, normalize
 
@@ -174,7 +179,7 @@ def _checkpoint(options: argparse.Namespace, settings: dict[str, Any], plan: Tra
 def _transferred(
     options: argparse.Namespace,
     model: Module,
-    normalize: Normalize,
+    normalize: Preprocessing,
     training: Dataset,
     validation: Dataset | None,
     settings: dict[str, Any],

@@ -28,7 +28,7 @@ def components(text: str) -> float:
     return value
 
 
-def refuse_unfit_preprocessing(options: argparse.Namespace) -> None:
+def _refuse_unfit(options: argparse.Namespace) -> None:
     """ValueError for options that another choice makes empty."""
     kind = options.preprocess
     for name, given, kinds in (("components", options.components, _OF_ROWS), ("whiten-eps", options.whiten_eps, _WHITENING)):
@@ -46,6 +46,7 @@ def preprocessing(options: argparse.Namespace, training: Dataset, checkpoint: st
     everywhere."""
     from .data import PCA, ZCA, MeanImage, Normalize
 
+    _refuse_unfit(options)
     kind, eps = options.preprocess, {} if options.whiten_eps is None else {"eps": options.whiten_eps}
     if kind in ("channels", "channel-mean"):
         return Normalize.fit(training, std=kind == "channels")

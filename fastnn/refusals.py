@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .command_preprocess import fitted_on, refuse_unfit_preprocessing
+from .command_preprocess import fitted_on
 from .recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ def refuse_unfit_data(options: argparse.Namespace, sets: Sets) -> None:
             f"{where}: the training set has the label {training.labels[at]} at position {at}, which makes {training.num_classes:,} classes of "
             f"{len(training):,} samples; expected class numbers without large gaps"
         )
-    refuse_unfit_preprocessing(options)
     if options.given_fraction is not None and sets.validation is not None:
         raise ValueError(f"--val-fraction: {where} has a validation set of its own; leave it out")
     if options.augment == "colour" and len(shape) == 3 and shape[0] not in (1, 3):

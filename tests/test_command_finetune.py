@@ -158,3 +158,23 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(capsys: pytest.CaptureFixtu
 def test_what_cannot_be_done_is_said_in_one_line(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert expected in said(capsys, 2, "finetune", *words)
     assert not Path("runs").exists()
+
+
+def test_the_files_preprocessing_holds_or_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mean image is of one size; images of another are told of the way out."""
+    training, _ = data.digits()
+    known = training.take(training.labels < 5)
+    model = models.create("resnet20", input_shape=training.shape, num_classes=5)
+    trainer = train.Trainer(model, optim.Adam(model.parameters(), 2e-3), normalize=data.MeanImage.fit(known))
+    trainer.fit(known, 1, progress=False)
+    trainer.save_model("centred.safetensors")
+    said(capsys, 0, "finetune", "centred.safetensors", "few.npz", "--similar", "--epochs", "1", "--out", "centred")
+    kept = train.load_model("centred/model.safetensors").normalize
+    assert isinstance(kept, data.MeanImage) and np.array_equal(kept.mean, trainer.normalize.mean)
+    arrays = np.load("few.npz")
+    np.savez("wide.npz", **{name: np.tile(a, (1, 1, 1, 2)) if name.endswith("images") else a for name, a in arrays.items()})
+    words = ["finetune", "centred.safetensors", "wide.npz", "--similar", "--epochs", "1", "--out", "wide"]
+    assert (
+        "--normalize: normalize is MeanImage" in (told := said(capsys, 2, *words)) and "(1, 8, 16)" in told and "--normalize data" in told
+    )
+    said(capsys, 0, *words, "--normalize", "data")

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import nn
 from ..arguments import flag, instance, integer, shown, text
-from ..data import ArrayDataset, Loader, Normalize
+from ..data import ArrayDataset, Loader
 from ..data.items import as_dataset
+from ..data.preprocessing import Preprocessing
 from ..exclusive import refuse_others
 from ..nn import Module
 from ..tensor import Tensor, no_grad
@@ -36,7 +37,7 @@ def features(
     layer: str | None = None,
     *,
     average: bool = True,
-    normalize: Normalize | None = None,
+    normalize: Preprocessing | None = None,
     batch_size: int | None = None,
 ) -> ArrayDataset:
     """What a layer gives for each sample of a data set, with the labels: rows (N, F), float32, as a data set.
@@ -63,7 +64,7 @@ def features(
     if batch_size is not None:
         integer(_WHAT, "batch_size", batch_size, 1)
     if normalize is not None:
-        instance(_WHAT, "normalize", normalize, Normalize, "a data.Normalize")
+        instance(_WHAT, "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
     refuse_others(_WHAT, "model", model)
     loader = _loader(dataset, known(model) if normalize is None else normalize, batch_size, device_of(model))
     if not len(loader):
@@ -82,7 +83,7 @@ def features(
     return ArrayDataset(found, loader.dataset.labels, loader.dataset.classes)
 
 
-def _loader(data: Data, normalize: Normalize | None, batch_size: int | None, device: str) -> Loader:
+def _loader(data: Data, normalize: Preprocessing | None, batch_size: int | None, device: str) -> Loader:
     if isinstance(data, Loader):
         refuse_other_samples(_WHAT, data, data.normalize if normalize is None else normalize, device)
         if data.shuffle or data.drop_last:
@@ -93,10 +94,9 @@ def _loader(data: Data, normalize: Normalize | None, batch_size: int | None, dev
             raise ValueError(f"{_WHAT}: batch_size is {batch_size}, but the loader makes batches of {data.batch_size}; leave it out")
         return data
     dataset = as_dataset(data, f"{_WHAT}: dataset", loader=True)
-    if normalize is not None and dataset.shape[0] != len(normalize.mean):
-        raise ValueError(
-            f"{_WHAT}: dataset has samples of shape {dataset.shape}; expected {len(normalize.mean)} channels, as the model's normalize has"
-        )
+    if normalize is not None and not normalize.fits(dataset.shape):
+        wanted = normalize.wanted(dataset.shape)
+        raise ValueError(f"{_WHAT}: dataset has samples of shape {dataset.shape}; expected {wanted}, as the model's normalize has")
     return Loader(dataset, batch_size or 256, normalize=normalize, device=device)
 
 

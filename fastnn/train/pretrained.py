@@ -11,7 +11,7 @@ import numpy as np
 from .. import files
 from ..arguments import array, flag, instance, shown
 from ..arguments import path as checked_path
-from ..data import Normalize
+from ..data.preprocessing import Preprocessing
 from ..described import plural
 from ..exclusive import refuse_others
 from ..nn import Module
@@ -20,6 +20,7 @@ from ..warned import warn
 from . import torch_file
 from .checkpoint import check_kinds, model_state, naming
 from .heads import last_layer
+from .prepared import prepared_by
 from .raw import remember
 
 _WHAT = "load_pretrained"
@@ -76,22 +77,23 @@ def load_pretrained(model: Module, source: str | os.PathLike[str] | Mapping[str,
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise TypeError(f"{_WHAT}: source must be a path or a dict of arrays by name, got {shown(source)}")
     path = checked_path(_WHAT, "source", source)
-    state, notes = read_weights(path)
+    state, _, prepared = read_weights(path)
     with naming(path):
         found = _put(model, _own_names(model, state), strict, "the file")
-    if notes.get("normalize"):
-        remember(model, Normalize(**notes["normalize"]))
+    if prepared is not None:
+        remember(model, prepared)
     return found
 
 
-def read_weights(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """A model's arrays by name, of a file of torch.save or of safetensors, and its notes, which fastnn's own files have. CorruptFile, OSError."""
+def read_weights(path: str) -> tuple[dict[str, np.ndarray], dict[str, Any], Preprocessing | None]:
+    """A model's arrays by name, of a file of torch.save or of safetensors; its notes and how images are prepared, which fastnn's own files have.
+    CorruptFile, OSError."""
     if torch_file.is_torch(path):
-        return torch_file.read(path), {}
+        return torch_file.read(path), {}, None
     arrays, notes = files.read(path)
     with naming(path):
         check_kinds(notes, {name: (dict, type(None)) for name in ("architecture", "normalize", "resize", "averaged", "best")}, ())
-    return (model_state(arrays, notes) if "architecture" in notes else arrays), notes
+        return (model_state(arrays, notes) if "architecture" in notes else arrays), notes, prepared_by(arrays, notes)
 
 
 def _own_names(model: Module, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from .. import models, random
 from ..arguments import flag, instance, integer, number, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import as_dataset
+from ..data.preprocessing import Preprocessing
 from ..exclusive import refuse_others
 from ..nn import Conv2d, Linear, Module
 from ..optim import Adam, Optimizer, groups, schedules
@@ -71,7 +72,7 @@ def transfer(
     depth_factor: float = 0.5,
     optimizer: Callable[..., Optimizer] = Adam,
     batch_size: int | None = None,
-    normalize: Normalize | None = None,
+    normalize: Preprocessing | None = None,
     seed: int = 0,
     precision: str = "float32",
     callbacks: Sequence[Callback] = (),
@@ -166,10 +167,10 @@ def _dataset(what: str, data: Data, name: str) -> Dataset:
     return data.dataset if isinstance(data, Loader) else as_dataset(data, f"{what}: {name}", loader=True)
 
 
-def _normalize(model: Module, train: Data, training: Dataset, given: Normalize | None) -> Normalize:
+def _normalize(model: Module, train: Data, training: Dataset, given: Preprocessing | None) -> Preprocessing:
     """How the images are prepared: as they were for the pretrained network."""
     if given is not None:
-        return instance("transfer", "normalize", given, Normalize, "a data.Normalize")
+        return instance("transfer", "normalize", given, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
     found = known(model) or (train.normalize if isinstance(train, Loader) else None)
     if found is not None:
         return found
@@ -208,7 +209,7 @@ class _Maker:
     training: Dataset
     validation: Dataset | None
     plan: TransferPlan
-    normalize: Normalize
+    normalize: Preprocessing
     seed: int
     batch_size: int | None
 
