@@ -181,7 +181,8 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
             one.communicate()
         raise
     finally:
-        set_num_threads(before)
+        if started:
+            set_num_threads(before)
     for one in started:
         _, said = one.communicate()
         if one.returncode:
