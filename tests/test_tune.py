@@ -206,6 +206,8 @@ def test_the_best_is_the_highest_or_the_lowest_and_the_first_of_equals() -> None
         ({"decay": [0.0, 1e-5, 1e-4]}, 1e-4, "widen it, choice([0.0, 1e-05, 0.0001, 0.001])"),
         ({"decay": [0.0, 1e-5, 1e-4]}, 0.0, None),
         ({"name": ["a", "b", "c"]}, "c", None),
+        ({"layers": [1, 2, 3]}, 1, None),  # none at all is another model
+        ({"p": [0.25, 0.5, 0.75]}, 0.75, None),
     ],
 )  # fmt: skip
 def test_a_best_value_at_the_edge_of_its_range_is_told_with_how_to_widen_it(space: Any, at: Any, said: str | None) -> None:

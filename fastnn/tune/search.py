@@ -96,8 +96,9 @@ def search(
     before it. space: a dict of names and axes: log_uniform(low, high), uniform, integers, choice, a list of values.
     method: "random": values are a function of (seed, index) (Bergstra, Bengio 2012: of few parameters that matter random points try more values
     than a grid). "grid": every combination of `points` values on each range (a number, or one by name; from end to end, evenly in logarithms for
-    log_uniform) and all of each choice; without points, as many as give at most `trials`. maximize: whether the higher score is the better.
+    log_uniform) and all of each choice; without points, as many as give at most `trials`.
     "tpe": Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) over what was found so far; or an object of optuna.samplers.
+    maximize: whether the higher score is the better.
     storage: the path of an SQLite file that keeps every trial (or a URL of Optuna's, for many machines; or an object of optuna.storages), under the
     `name` of the study. The same call goes on with a study that is there until `trials` are done in all, with the values that an
     uninterrupted one has; several processes that make it share the trials among them, each done once. A trial whose process was killed is done

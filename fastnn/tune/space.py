@@ -188,9 +188,9 @@ class Choice(Axis):
         """A further value at that end, as far, by factors, from the last as that is from the one before; below 0 and beyond a fraction nothing is known."""
         first, second = self.values[:2] if end == "lower" else self.values[:-3:-1]
         further = first * first / second if first > 0 and second > 0 else 2 * first - second
+        further = round(further) if all(isinstance(value, int) for value in self.values) else rounded(further)
         if min(self.values) >= 0 and (further <= 0 or further >= 1 >= max(self.values)):
             return None
-        further = round(further) if all(isinstance(value, int) for value in self.values) else rounded(further)
         if further in self.values:
             return None
         return Choice([further, *self.values] if end == "lower" else [*self.values, further])
