@@ -388,7 +388,7 @@ def test_behind_a_failure_nothing_is_done_unless_asked_for(capsys: pytest.Captur
     assert said.startswith("1 initial loss   FAIL  the loss begins at ") and said.endswith("FAIL in step 1: input; not done: 3\n")
     more = tune.recipe(one.trainer, one.training, steps="1,3", batch_size=32, keep_going=True, progress=False)
     assert [verdict.step for verdict in more] == [1, 3] and more[3].title == "rate" and capsys.readouterr().out == ""
-    with pytest.raises(KeyError, match="step 2 was not done; done were 1, 3"):
+    with pytest.raises(KeyError, match="step 2 was not done; expected one of 1, 3"):
         more[2]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..arguments import flag, integer, shown
+from ..arguments import flag, integer, items, shown
 from ..described import described
 from ..other_names import told
 from ..train import Trainer
@@ -45,7 +45,7 @@ class Recipe:
         integer("Recipe", "step", step, 1, 8)
         found = next((verdict for verdict in self.verdicts if verdict.step == step), None)
         if found is None:
-            raise KeyError(f"Recipe: step {step} was not done; done were {', '.join(str(v.step) for v in self.verdicts) or 'none'}")
+            raise KeyError(f"Recipe: step {step} was not done; expected one of {', '.join(str(v.step) for v in self.verdicts) or 'none'}")
         return found
 
     @property
@@ -197,10 +197,8 @@ def checked_steps(what: str, steps: Any) -> list[int]:
                 raise ValueError(f"{what}: steps must be {wanted}, got {shown(steps)}")
             found.update(range(int(ends[0]), int(ends[1]) + 1))
         return sorted(found)
-    try:
-        given = [integer(what, "steps", step, 1, 8) for step in ([steps] if isinstance(steps, int) else steps)]
-    except TypeError:
-        raise TypeError(f"{what}: steps must be {wanted}, got {shown(steps)}") from None
+    given = [steps] if isinstance(steps, int) else items(what, "steps", steps, wanted)
+    given = [integer(what, "steps", step, 1, 8) for step in given]
     if not given:
         raise ValueError(f"{what}: steps must be {wanted}, got none")
     return sorted(set(given))

@@ -61,6 +61,7 @@ EITHER = {
     "show_weights.weights": "an array or a Tensor beside a model",
     "Penalty.model": "a list of parameters beside a model",
     "models.create.options": "the test's own: a dict of them, or a dropout",
+    "recipe.steps": "numbers beside words",
     "search.points": "a dict by name beside a number",
     "cuda.from_cuda_array.device": "where there is no GPU, the good array is wrong, too",
 }
