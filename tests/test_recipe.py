@@ -336,6 +336,11 @@ def test_weight_decay_goes_to_the_groups_that_have_some(monkeypatch: pytest.Monk
     assert [group["weight_decay"] for group in one.optimizer.param_groups] == [1e-2, 0.0]
 
 
+def test_a_penalty_that_is_too_strong_is_named_and_not_the_labels() -> None:
+    found = tune.recipe(trainer(l2=10.0), DIGITS, steps="3-4", trials=2, epochs=3, batch_size=32, progress=False)
+    assert [fault.name for fault in found.faults] == ["underfitting"] and "a weaker penalty" in found.faults[0].text
+
+
 # --- step 6
 
 

@@ -107,6 +107,7 @@ class _State:
     trials: int
     epochs: int
     learns: bool | None = None
+    drops: bool = False
     rate: float | None = None
     decay: Any = None
     accuracy: float = math.nan
@@ -219,7 +220,7 @@ def _second(state: _State) -> Verdict:
 
 def _third(state: _State) -> Verdict:
     verdict = dropping(state.runs, learns=state.learns)
-    state.rate = verdict.values["rate"]
+    state.rate, state.drops = verdict.values["rate"], verdict.passed
     return verdict
 
 
@@ -234,7 +235,7 @@ def _fifth(state: _State) -> Verdict:
 
 def _searching(state: _State, step: int, factor: float, decay: Any, trials: int, epochs: int) -> Verdict:
     found = searched(state.runs, _rate(state), factor, decay, trials, epochs)
-    verdict = verdict_of(found, state.runs, step)
+    verdict = verdict_of(found, state.runs, step, state.drops)
     if found.complete:
         state.course, state.rate, state.decay = found.course, verdict.values["rate"], verdict.values["weight_decay"]
         state.accuracy = verdict.values["accuracy"]

@@ -170,7 +170,8 @@ def _add(found: Searched, runs: Runs, low: float, high: float, decay: Any, trial
     found.studies.append(search(objective, space, trials=trials, method=method, seed=runs.seed + len(found.studies), progress=False))
 
 
-def verdict_of(found: Searched, runs: Runs, step: int) -> Verdict:
+def verdict_of(found: Searched, runs: Runs, step: int, drops: bool = False) -> Verdict:
+    """drops: whether the loss dropped in step 3, of the same labels and without penalties."""
     title = {4: "coarse search", 5: "fine search"}.get(step, "once more")
     count = sum(len(study) for study in found.studies)
     told = f"{plural(count, 'trial')} of {plural(found.epochs, 'epoch')}, rates {found.low:.2g} ... {found.high:.2g}"
@@ -189,7 +190,11 @@ def verdict_of(found: Searched, runs: Runs, step: int) -> Verdict:
         if len(found.course.losses) < _FEWEST:
             verdict.advice.append(f"no better than a guess ({100 * guess:.0f} %) after {len(found.course.losses)} steps: more epochs")
             return verdict
-        verdict.faults = [Fault("labels", f"no trial is better than a guess ({100 * guess:.0f} %): do labels belong to their images?")]
+        words = f"no trial is better than a guess ({100 * guess:.0f} %)"
+        regularised = Fault(
+            "underfitting", f"{words}, though without penalties the loss drops (step 3): a weaker penalty (l1, l2), less mixing"
+        )
+        verdict.faults = [regularised if drops else Fault("labels", f"{words}: do labels belong to their images?")]
     elif (end := found.edge()) is not None:
         beyond = f"{found.low / 10:.2g} ... {found.low:.2g}" if end == "lower" else f"{found.high:.2g} ... {found.high * 10:.2g}"
         text = f"the best rate lies at the {end} end of its range: widen it, {beyond}"
