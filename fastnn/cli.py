@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import signals
 from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
 from .command_download import download
+from .command_export import export
 from .command_finetune import finetune
 from .command_preprocess import preprocessing
 from .command_recipe import recipe
@@ -312,6 +313,7 @@ COMMANDS: dict[str, Run] = {
     "recipe": recipe,
     "evaluate": evaluate,
     "predict": predict,
+    "export": export,
     "verify-resume": verify_resume,
     "reproduce": reproduce,
     "download": download,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from . import command_finetune
+from . import command_export, command_finetune
 from . import option_types as kinds
 from .command_preprocess import KINDS, components
 from .command_recipe import add_options as add_recipe_options
@@ -87,6 +87,8 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     predict.add_argument("--json", action="store_true", help="print JSON")
     predict.add_argument("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     _add_views(predict)
+
+    command_export.add_options(command("export", "a saved model as an ONNX file"))
 
     verify = command("verify-resume", "whether a killed and resumed training has the same bits")
     _add_train(verify)

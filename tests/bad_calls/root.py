@@ -10,7 +10,7 @@ import numpy as np
 import fastnn
 from fastnn import cuda, files, models, neighbors, nn, ops
 
-from . import Subject
+from . import Subject, interop
 from .ops import ROWS, of
 from .optim import Good, constants, model
 
@@ -263,6 +263,7 @@ def subjects() -> list[Subject]:
         "set_finite_checks": constants(on=True),
     }
     return [
+        *interop.subjects(),
         *of_tensors(),
         *of_modules(),
         *of_models(),
