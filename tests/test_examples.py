@@ -124,6 +124,20 @@ def test_regularization() -> None:
     assert min(float(a) for a in re.findall(r"training accuracy +([\d.]+)%", text)) > 95, text
 
 
+def test_scikit_learn() -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: its example is not tested")
+    text = run("scikit_learn.py")
+    reached = table(text)
+    assert list(reached) == ["scikit-learn's MLPClassifier", "FastNNClassifier", "lenet", "vgg_small"], text
+    assert reached["FastNNClassifier"] > reached["scikit-learn's MLPClassifier"] - 1.5 and min(reached.values()) > 95, text
+    assert float(re.findall(r"all others: ([\d.]+) %", text)[0]) > 93, text
+
+
+def test_scikit_learn_without_it(without) -> None:  # type: ignore[no-untyped-def]
+    without("sklearn")
+    assert "scikit-learn is not installed" in run("scikit_learn.py")
+
+
 def test_activations(tmp_path: Path) -> None:
     text = run("activations.py", "--width", "200", "--out", str(tmp_path))
     deepest = {m[1]: float(m[2]) for m in re.finditer(r"^(\w+, \S+)$(?:.*\n)+?^11 +\w+ +200 +\S+ +(\S+)", text, re.MULTILINE)}

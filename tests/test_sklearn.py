@@ -156,6 +156,12 @@ def test_calls_of_partial_fit_are_the_epochs_of_fit(optimizer: str) -> None:
     assert optimizer == "muon" or all(np.array_equal(a, b) for a, b in zip(before, weights(parts)))
 
 
+def test_optimizers_of_one_s_own() -> None:
+    by_name = quick(optimizer="adam").fit(X[:100], DIGITS[:100])
+    for own in (optim.Adam, lambda model, rate: optim.Adam(model.parameters(), rate)):
+        assert same(by_name, quick(optimizer=own).fit(X[:100], DIGITS[:100]))
+
+
 def test_regressors_go_on_too() -> None:
     whole, parts = FastNNRegressor(random_state=0, epochs=2).fit(X[:200], DIGITS[:200]), FastNNRegressor(random_state=0)
     parts.partial_fit(X[:200], DIGITS[:200]).partial_fit(X[:200], DIGITS[:200])
@@ -236,7 +242,7 @@ def test_grid_search() -> None:
         ({"model": "lanet"}, "model 'lanet' is not one of linear, mlp"),
         ({"model": lambda shape: None}, "model must be a function or class that takes the keywords input_shape, num_classes"),
         ({"model": lambda **_: 3}, r"what model\(...\) returns must be a Module, got 3"),
-        ({"model": Net((1, 8, 8), 10), "model_options": {"width": 3}}, "leave them out"),
+        ({"model": Net((1, 8, 8), 10), "model_options": {"width": 3}}, "must be None where model is made already"),
         ({"optimizer": "adan"}, "optimizer 'adan' is not one of adam"),
         ({"optimizer": lambda: None}, "optimizer must be a function or class that takes a model and a rate"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),

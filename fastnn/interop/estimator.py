@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices, models, random
-from ..arguments import flag, instance, integer, number, one_of, other_word, shown
+from ..arguments import flag, instance, integer, number, one_of, other_word, shown, text
 from ..data import ArrayDataset, Loader, Normalize
 from ..data.loader import Batches
 from ..nn import Module
@@ -34,11 +34,14 @@ def checked_settings(what: str, settings: Mapping[str, Any]) -> None:
         one_of(what, "model", model, models.names())
     if options is not None:
         instance(what, "model_options", options, Mapping, "a dict of arguments of the model's maker, or None")
-        if isinstance(model, Module):
-            raise ValueError(f"{what}: model_options are for the maker of a model; model is one that is made: leave them out")
+        for name in options:
+            text(what, "a name in model_options", name)
+        if options and isinstance(model, Module):
+            raise ValueError(f"{what}: model_options must be None where model is made already; they are arguments of its maker")
     if not isinstance(settings["device"], str):
         raise other_word(what, "device", settings["device"], "a name, such as 'cpu' or 'cuda'")
-    if not callable(optimizer):
+    class_of_another = isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)
+    if class_of_another or isinstance(optimizer, Module) or not callable(optimizer):
         one_of(what, "optimizer", optimizer, tuple(OPTIMIZERS))
     one_of(what, "schedule", settings["schedule"], tuple(SCHEDULES))
     checked_precision(settings["precision"], devices.resolve(settings["device"]), what)
@@ -153,6 +156,9 @@ class Fitted:
 
 def _optimizer(what: str, settings: Mapping[str, Any], model: Module, rate: schedules.Schedule) -> Optimizer:
     given = settings["optimizer"]
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        maker: Any = given
+        return instance(what, "optimizer", maker(model.parameters(), rate), Optimizer, "an optimizer")
     make: Callable[[Module, Any], Any] = OPTIMIZERS[given] if isinstance(given, str) else given
     _takes(what, "optimizer", make, model, rate)
     return instance(what, "what optimizer(model, rate) returns", make(model, rate), Optimizer, "an optimizer")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import shown
+from ..arguments import integer, shown
 from ..data import ArrayDataset, Normalize
 from ..nn import CrossEntropyLoss, MSELoss
 from .estimator import Fitted, Judge, Targets, checked_samples, checked_settings, made
@@ -83,11 +83,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     # --- training
 
     def _seed(self) -> int:
-        try:
-            return int(check_random_state(self.random_state).randint(2**31 - 1))
-        except (ValueError, TypeError) as error:
-            wanted = "None, an integer from 0 to 2**32 - 1 or a numpy.random.RandomState"
-            raise type(error)(f"{type(self).__name__}: random_state must be {wanted}, got {shown(self.random_state)}") from None
+        given = self.random_state
+        if given is not None and given is not np.random and not isinstance(given, np.random.RandomState):
+            if isinstance(given, bool) or not hasattr(given, "__index__"):
+                wanted = "None, an integer or a numpy.random.RandomState"
+                raise TypeError(f"{type(self).__name__}: random_state must be {wanted}, got {shown(given)}")
+            given = integer(type(self).__name__, "random_state", given, 0, 2**32)
+        return int(check_random_state(given).randint(2**31 - 1))
 
     def _begin(self, x: np.ndarray, seed: int) -> None:
         """An untrained network, and the normalisation of these samples."""
@@ -133,17 +135,18 @@ class FastNNClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         classifier = FastNNClassifier("lenet", epochs=10, random_state=0).fit(images, labels)       # images (N, C, H, W)
         cross_val_score(make_pipeline(StandardScaler(), FastNNClassifier()), X, y)                  # rows (N, D)
 
-    X: rows (N, D) or images (N, C, H, W), bytes or any numbers, as float32; fit standardises each feature or channel (data.Normalize of the training part;
-    partial_fit that of its first call). y: labels of any kind, integers or words (N,).
+    X: rows (N, D) or images (N, C, H, W), bytes or any numbers, as float32; fit standardises each feature or channel (data.Normalize, of the
+    part that is trained on; partial_fit by its first call). y: labels of any kind, integers or words (N,).
 
-    model: a name of models.create; a function or class that makes a network, called with the keywords input_shape ((D,) or (C, H, W)) and
-    num_classes; or a Module, of which fit trains a copy. It gives logits (N, classes). model_options: more arguments of its maker. "mlp" has, unless they
-    say otherwise, one hidden layer of 100 and no dropout, as MLPClassifier.
-    optimizer: "adam", "adamw", "sgd" (momentum 0.9), "adagrad", "rmsprop", "muon", or a function (model, rate) -> optimizer. lr, schedule: the rate, and
-    its course over the fit: "constant", "cosine", "linear", "one-cycle", ... (those of fastnn train). epochs, batch_size: of fit. l2: lambda of the penalty
-    lambda sum w^2 on weights. precision: "float32" or "bf16". device: "cpu", "cuda".
-    early_stopping: keeps validation_fraction of the samples (of each class) out, stops when their accuracy has not risen for n_iter_no_change epochs, and
-    puts the best weights back. Without it all epochs are done. random_state: an integer gives the same bits on each run, for any number of threads.
+    model: a name of models.create; a function or class that makes a network, called with the keywords input_shape, (D,) or (C, H, W), and
+    num_classes; or a Module, of which fit trains a copy. It gives logits (N, classes). model_options: more arguments of its maker. "mlp" has,
+    unless they say otherwise, one hidden layer of 100 and no dropout, as MLPClassifier.
+    optimizer: "adam", "adamw", "sgd" (momentum 0.9), "adagrad", "rmsprop", "muon", a class such as optim.Adam, or a function (model, rate) ->
+    optimizer. lr, schedule: the rate, and its course over the fit: "constant", "cosine", "linear", "one-cycle", ... (those of fastnn train).
+    epochs, batch_size: of fit. l2: lambda of the penalty lambda sum w^2 on weights. precision: "float32" or "bf16". device: "cpu", "cuda".
+    early_stopping: keeps validation_fraction of the samples (of each class) out, stops when their accuracy has not risen for n_iter_no_change
+    epochs, and puts the best weights back. Without it all epochs are done. verbose: a progress bar. random_state: None, an integer, which gives
+    the same bits on each run and for any number of threads, or a numpy.random.RandomState.
 
     After fit: classes_, n_features_in_, model_ (the Module, which interop.to_onnx and train.save_model take), normalize_, input_shape_, n_iter_
     (epochs), loss_curve_; with early stopping validation_scores_ and best_validation_score_. Copies and pickles hold the optimizer's
@@ -160,8 +163,8 @@ class FastNNClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> FastNNClassifier:
-        """One epoch more over X and y, from where fit or the last call stood, at the constant rate lr. classes: all labels that there will be; the first
-        call needs them. ValueError for labels that are none of them."""
+        """One epoch more over X and y, from where fit or the last call stood, at the constant rate lr. classes: all labels that there will be;
+        the first call needs them. ValueError for labels that are none of them."""
         what, first = type(self).__name__, not hasattr(self, "_fitted")
         checked_settings(what, self._settings())
         x, y = validate_data(self, X, y, allow_nd=True, reset=first)
@@ -211,8 +214,8 @@ class FastNNClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
 
 class FastNNRegressor(RegressorMixin, _Network):  # type: ignore[misc]
-    """A network that predicts numbers, as scikit-learn's regressors do; trained with the mean squared error. Parameters and attributes are those of
-    FastNNClassifier, but for the classes; early stopping watches R^2.
+    """A network that predicts numbers, as scikit-learn's regressors do; trained with the mean squared error. Parameters and attributes are
+    those of FastNNClassifier, but for the classes; early stopping watches R^2.
 
     y (N,) or (N, T): fit standardises each target (y_mean_, y_scale_), predict gives it back in its own units; loss_curve_ is in
     units of the standardised ones.

@@ -319,6 +319,7 @@ ABSENT = {
 }  # no GPU of that number
 # Names, and methods of such classes, that take nothing a caller could get wrong, or that others stand for.
 PLAIN = {
+    **interop.PLAIN,
     "Tensor.__array__": "called by numpy",
     "Tensor.__setitem__": "refuses everything",
     "Tensor.__delitem__": "refuses everything",
