@@ -29,6 +29,8 @@ _HERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("datasets", "transforms"), "fastnn.data"),
         **dict.fromkeys(("layers", "losses"), "fastnn.nn"),
         "load": "train.load_model(path)",
+        **dict.fromkeys(("export", "onnx", "to_onnx"), "interop.to_onnx(model, path)"),
+        **dict.fromkeys(("sklearn", "FastNNClassifier"), "interop.sklearn.FastNNClassifier(), interop.sklearn.FastNNRegressor()"),
         "optimizers": "fastnn.optim",
         "save": "train.save_model(path, model)",
         "utils": "fastnn.data for sets and loaders, optim.clip_grad_norm_ for clipping",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_calls import GPUS
 
 import fastnn
 from fastnn import data, interop, models, nn, ops, train
@@ -328,6 +329,16 @@ def test_the_model_is_left_as_it_was() -> None:
     first = Path("m.onnx").read_bytes()
     interop.to_onnx(model, "m.onnx", MAP)
     assert Path("m.onnx").read_bytes() == first
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+def test_a_model_on_a_gpu(gpu: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.SiLU(), nn.Upsample((5, 4), mode="bilinear"), nn.Flatten(), nn.Linear(60, 2)
+    )
+    interop.to_onnx(model.to(gpu), "m.onnx", MAP)
+    wanted = model.eval()(fastnn.tensor(images(3, MAP), device=gpu)).numpy()
+    np.testing.assert_allclose(session().run(None, {"input": images(3, MAP)})[0], wanted, atol=1e-5)
 
 
 # --- preprocessing, names

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_calls import GPUS
 
 import fastnn
 from fastnn import interop, models, nn, optim
@@ -160,6 +161,20 @@ def test_optimizers_of_one_s_own() -> None:
     by_name = quick(optimizer="adam").fit(X[:100], DIGITS[:100])
     for own in (optim.Adam, lambda model, rate: optim.Adam(model.parameters(), rate)):
         assert same(by_name, quick(optimizer=own).fit(X[:100], DIGITS[:100]))
+
+
+@pytest.mark.parametrize("gpu", GPUS)
+@pytest.mark.parametrize("kind", BOTH)
+def test_on_a_gpu_and_back(kind: Any, gpu: str) -> None:
+    """A pickle lies on the CPU until it is asked; set_params(device="cpu") leaves it there."""
+    settings: dict[str, Any] = {"model_options": {"hidden": (6,)}, "early_stopping": True, "epochs": 2, "random_state": 0}
+    fitted = kind(device=gpu, **settings).fit(X[:60], DIGITS[:60] > 4)
+    assert next(fitted.model_.parameters()).device.startswith(gpu)
+    other = pickle.loads(pickle.dumps(fitted))
+    assert next(other.model_.parameters()).device == "cpu"
+    np.testing.assert_allclose(other.set_params(device="cpu").predict(X), fitted.predict(X), atol=1e-5)
+    other.set_params(device=gpu).partial_fit(X[:60], DIGITS[:60] > 4), fitted.partial_fit(X[:60], DIGITS[:60] > 4)
+    assert same(fitted, other)
 
 
 def test_regressors_go_on_too() -> None:

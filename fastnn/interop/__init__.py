@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ..elsewhere import missing
 from .onnx_export import to_onnx
 
-__all__ = ["to_onnx"]
+if TYPE_CHECKING:
+    from . import sklearn as sklearn
+
+__all__ = ["sklearn", "to_onnx"]
 
 
 def _made_when_asked_for(name: str) -> Any:

@@ -27,6 +27,7 @@ _HERE = {  # what other libraries' models have
     **dict.fromkeys(("save", "save_weights"), "; train.save_model(path, model) writes it"),
     **dict.fromkeys(("load", "load_weights"), "; train.load_model(path) reads a model, load_state_dict(arrays) takes its weights"),
     **dict.fromkeys(("weights", "trainable_weights", "get_weights", "variables"), "; model.named_parameters() goes through them"),
+    **dict.fromkeys(("export", "to_onnx"), "; interop.to_onnx(model, path) writes an ONNX file"),
     **dict.fromkeys(("half", "bfloat16"), "; train.Trainer(..., precision='bf16') trains in bfloat16"),
     **dict.fromkeys(("extend", "insert"), "; append(module) adds one to the end of a Sequential or ModuleList"),
     **dict.fromkeys(
