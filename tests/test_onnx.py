@@ -268,6 +268,7 @@ OWN: dict[str, tuple[Any, tuple[int, ...]]] = {
     "maxout of maps": (lambda x: ops.maxout(x, 2), MAP),
     "detached": (lambda x: (x * 2).detach() + x, ROW),
     "twice": (lambda x: (x, x, x * 2), ROW),
+    "a dict with the input's name": (lambda x: {"input": x * 2, "x": x}, ROW),
     "dict": (lambda x: {"logits": x * 2, "probabilities": ops.softmax(x, 1)}, ROW),
 }  # fmt: skip
 
@@ -376,6 +377,14 @@ def test_bytes_without_normalisation_and_a_shape_with_the_batch() -> None:
     np.testing.assert_allclose(got, computed(model, (raw.astype(np.float32) - 2) / 3)[0], rtol=1e-5, atol=1e-6)
 
 
+def test_the_input_itself_as_an_output() -> None:
+    """It is the prepared one."""
+    interop.to_onnx(Own(lambda x: (x, x * 2)), "m.onnx", ROW, normalize=data.Normalize([2.0] * 12, [4.0] * 12))
+    first, second = session().run(None, {"input": images(3, ROW)})
+    np.testing.assert_allclose(first, (images(3, ROW) - 2) / 4, rtol=1e-6, atol=1e-7)
+    assert np.array_equal(second, 2 * first)
+
+
 def test_a_model_that_was_trained_in_bfloat16_has_float32_weights() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     trainer = train.Trainer(model, fastnn.optim.Adam(model.parameters(), 1e-2), precision="bf16")
@@ -439,7 +448,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "random regions": (nn.Sequential(nn.ReLU(), nn.FractionalMaxPool2d(2, 3)), "FractionalMaxPool2d in 1 has no translation"),
     "random draws": (Own(lambda x: ops.dropout(x, 0.5)), "Dropout has no translation"),
     "a Function": (Own(lambda x, after: after(Cube.apply(x)), after=nn.ReLU()), "Cube has no translation"),
-    "a number of the input": (Own(lambda x: x * float(x.sum())), "Mul reads a constant of shape () that was another one"),
+    "a number of the input": (Own(lambda x: x * float(x.sum())), "Mul reads a constant that is "),
     "numpy": (Own(lambda x: x + fastnn.tensor(np.abs(x.numpy()))), "Add reads a constant"),
     "a choice of Python's": (Own(lambda x: ops.exp(x) if float(x.numpy().flat[0]) > 0.5 else x * 2.0), "takes other operations"),
     "numpy alone": (Own(lambda x: fastnn.tensor(np.abs(x.numpy()))), "output does not come from the input"),
@@ -447,6 +456,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no Tensor": (Own(lambda x: 3.0), "returned 3.0; expected a Tensor"),
     "the mean of the batch": (Own(lambda x: x - x.mean(0)), "dynamic_batch=False"),
     "rows of the batch": (Own(lambda x: x[1:]), "dynamic_batch=False"),
+    "a size that is no multiple of the batch's": (Own(lambda x: ops.concat([x, x[:1]])), "dynamic_batch=False"),
     "sizes beside the batch": (Own(lambda x: ops.pad(x, (x.shape[0], 0, 0, 0))), "dynamic_batch=False"),
     "bfloat16": (Own(lambda x: ops.cast(ops.cast(x, "bfloat16"), "float32")), "no translation"),
     "places of shares": (nn.AdaptiveMaxPool2d((2, 3), return_indices=True), "expected return_indices of nn.MaxPool2d"),
@@ -474,6 +484,8 @@ def test_arguments_that_do_not_fit() -> None:
         interop.to_onnx(lenet, "m.onnx", classes=["a", "b"])
     with pytest.raises(TypeError, match="give the model that nn.frozen was given"):
         interop.to_onnx(nn.frozen(lenet), "m.onnx")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got a Trained; give its model, which is its attribute model"):
+        interop.to_onnx(train.Trained(lenet, None, None, {}), "m.onnx")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weight is float64; expected float32, which model.float"):
         interop.to_onnx(nn.Linear(2, 2).double(), "m.onnx", (2,))
     with pytest.raises(ValueError, match="opset must lie between 18 and"):

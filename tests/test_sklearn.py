@@ -255,6 +255,7 @@ def test_grid_search() -> None:
     ("settings", "words"),
     [
         ({"model": "lanet"}, "model 'lanet' is not one of linear, mlp"),
+        ({"model": "lenet"}, r"model 'lenet' takes images \(N, C, H, W\), X has rows of 64; X.reshape"),
         ({"model": lambda shape: None}, "model must be a function or class that takes the keywords input_shape, num_classes"),
         ({"model": lambda **_: 3}, r"what model\(...\) returns must be a Module, got 3"),
         ({"model": Net((1, 8, 8), 10), "model_options": {"width": 3}}, "must be None where model is made already"),

@@ -71,6 +71,9 @@ def checked_samples(what: str, x: np.ndarray, shape: tuple[int, ...] | None = No
 def made(what: str, settings: Mapping[str, Any], shape: tuple[int, ...], outputs: int, seed: int) -> Module:
     """The network for these samples: by its name, by what makes it, or a copy of the one that was given."""
     model, given = settings["model"], dict(settings["model_options"] or {})
+    if isinstance(model, str) and model in models._OF_IMAGES and len(shape) != 3:
+        instead = "X.reshape(-1, C, H, W) makes some of rows of pixels, and 'mlp' takes rows"
+        raise ValueError(f"{what}: model {model!r} takes images (N, C, H, W), X has rows of {shape[0]}; {instead}")
     with random.using(random.Generator(seed)):
         if isinstance(model, Module):
             net = deepcopy(model)

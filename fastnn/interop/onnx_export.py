@@ -16,6 +16,7 @@ from ..data import Normalize
 from ..data.dataset import checked_classes
 from ..nn import Frozen, Module
 from ..tensor import Tensor, tensor
+from ..train import Trained, Trainer
 from ..train.evaluation import device_of, draws_put_back, mode
 from . import onnx_maps as onnx_maps
 from .onnx_graph import BATCH, INPUT, Dims, Graph, Node, NotInOnnx, differences
@@ -58,8 +59,9 @@ def to_onnx(
     own, bfloat16, float64, numbers that Python makes of the input (x.numpy(), `if x.sum() > 0`); and for 2 GiB of weights, the format's limit.
     RuntimeError while another thread trains the model.
     """
-    if isinstance(model, Frozen):
-        raise TypeError("to_onnx: model must be a Module, got a frozen one; give the model that nn.frozen was given")
+    if isinstance(model, (Frozen, Trained, Trainer)):
+        instead = "the model that nn.frozen was given" if isinstance(model, Frozen) else "its model, which is its attribute model"
+        raise TypeError(f"to_onnx: model must be a Module, got a {type(model).__name__}; give {instead}")
     instance("to_onnx", "model", model, Module, "a Module")
     checked_path("to_onnx", "path", path)
     shape = _shape(model, input_shape)
@@ -72,10 +74,13 @@ def to_onnx(
     integer("to_onnx", "opset", opset, LEAST_OPSET, library.defs.onnx_opset_version() + 1)
     about = {"classes": None if names is None else list(names), "normalize": None if normalize is None else normalize.state()}
     with files.memory_for(path, "written"):
-        graph, outputs = _graph(model, shape, dynamic_batch)
-        head = _preprocessed(graph, normalize, dtype, len(shape))
-        _check_classes(names, outputs)
-        named = _postprocessed(graph, outputs, softmax)
+        try:
+            graph, outputs = _graph(model, shape, dynamic_batch)
+            head = _preprocessed(graph, normalize, dtype, len(shape))
+            _check_classes(names, outputs)
+            named = _postprocessed(graph, outputs, softmax)
+        except NotInOnnx as error:
+            raise ValueError(f"to_onnx: {error}") from None
         _refuse_large(path, graph)
         given = _Value(INPUT, _RAW_TYPE[dtype], [None if dynamic_batch else 1, *shape])
         made = _model(library, [*head, *graph.nodes], graph.constants, given, named, opset, about)
@@ -124,16 +129,14 @@ def _graph(model: Module, shape: tuple[int, ...], dynamic_batch: bool) -> tuple[
             trace(model, tensor(rng.standard_normal((n, *shape), np.float32), device=device)) for n in ((2, 3) if dynamic_batch else (1, 1))
         ]
     parameters = {id(t._array): name for name, t in model._state().items()}
-    try:
-        graphs = [Graph(one, other, parameters) for one, other in (runs, runs[::-1])]
-        for graph in graphs:
-            graph.take(TRANSLATIONS)
-        differences(*graphs)
-        outputs = [_outputs(graph, run) for graph, run in zip(graphs, runs)]
-        if [name for name, _ in outputs[0]] != [name for name, _ in outputs[1]]:
-            raise NotInOnnx("the model gives other outputs for other inputs; it must give the same")
-    except NotInOnnx as error:
-        raise ValueError(f"to_onnx: {error}") from None
+    held: dict[int, np.ndarray] = {}
+    graphs = [Graph(one, other, parameters, held) for one, other in (runs, runs[::-1])]
+    for graph in graphs:
+        graph.take(TRANSLATIONS)
+    differences(*graphs)
+    outputs = [_outputs(graph, run) for graph, run in zip(graphs, runs)]
+    if [name for name, _ in outputs[0]] != [name for name, _ in outputs[1]]:
+        raise NotInOnnx("the model gives other outputs for other inputs; it must give the same")
     return graphs[0], [(name, one, other) for (name, one), (_, other) in zip(*outputs)]
 
 
@@ -194,17 +197,15 @@ def _preprocessed(graph: Graph, normalize: Normalize | None, dtype: str, rank: i
         for kind, values in zip(kinds, (first, second)):
             x = graph.add(kind, x, graph.fixed(np.asarray(values, np.float32).reshape(along), f"normalize.{kind.lower()}"))
     head, graph.nodes = graph.nodes, before
-    for node in graph.nodes:
-        sizes = node.kind == "Shape"  # of the batch: as good of the raw images
-        node.inputs = [x if name == INPUT and not sizes else name for name in node.inputs]
+    graph.read_instead(x)
     return head
 
 
 def _postprocessed(graph: Graph, outputs: list[tuple[str, Tensor, Tensor]], softmax: bool) -> list[_Value]:
     named = []
     graph.step = None
-    for name, one, other in outputs:
-        value = graph.value(one._array)
+    for wanted, one, other in outputs:
+        name, value = graph.unique(wanted), graph.value(one._array)
         if softmax:
             if one.ndim < 2:
                 raise ValueError(f"to_onnx: softmax goes along axis 1, which an output of shape {one.shape} has not; leave it out")
@@ -212,7 +213,7 @@ def _postprocessed(graph: Graph, outputs: list[tuple[str, Tensor, Tensor]], soft
         graph.nodes.append(Node("Identity", f"{name}/Identity", [value], [name], {}))
         kind = {"float32": 1, "bool": 9, "int64": 7}[one.dtype]
         named.append(_Value(name, kind, graph.dims(one.shape, other.shape)))
-    _rename(graph, [name for name, _, _ in outputs])
+    _rename(graph, [one.name for one in named])
     return named
 
 

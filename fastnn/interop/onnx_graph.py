@@ -38,13 +38,14 @@ class Graph:
     A step that takes nothing which comes from the input is done already: its result is a constant, unless it has the batch's size.
     """
 
-    def __init__(self, trace: Trace, twin: Trace, names: Mapping[int, str]) -> None:
+    def __init__(self, trace: Trace, twin: Trace, names: Mapping[int, str], held: dict[int, np.ndarray]) -> None:
         self.trace, self.twin = trace, twin
         self.nodes: list[Node] = []
         self.constants: dict[str, np.ndarray] = {}
         self.indices: dict[int, Node] = {}  # poolings whose winners were asked for, by their result
         self.step, self.other = trace.steps[0] if trace.steps else None, twin.steps[0] if twin.steps else None
         self._given = names  # parameters and buffers, by the id of their array
+        self._held = held  # and their values, which graphs of one model share
         self._values: dict[int, str] = {id(trace.x._array): INPUT}  # of what comes from the input
         self._known: dict[int, str] = {}  # of constants
         self._used = {INPUT}
@@ -84,20 +85,28 @@ class Graph:
         if id(array) not in self._known:
             if array.dtype not in ("float32", "int64", "bool"):
                 raise NotInOnnx(f"{self.step}: a constant has dtype {array.dtype}; expected float32, which model.float() makes")
-            self._known[id(array)] = self.fixed(array.numpy(), self._given.get(id(array), ""))
+            name = self._given.get(id(array), "")
+            values = self._held.setdefault(id(array), np.asarray(array.numpy(), order="C")) if name else array.numpy()
+            self._known[id(array)] = self.fixed(values, name)
         return self._known[id(array)]
 
     def fixed(self, values: Any, name: str = "") -> str:
         """A constant of these values (row-major)."""
-        unique = self._unique(name or f"{self._place()}constant")
-        self.constants[unique] = np.array(values, order="C")
-        return unique
+        found = self.unique(name or f"{self._place()}constant")
+        self.constants[found] = np.asarray(values, order="C")
+        return found
 
     def integers(self, *values: int) -> str:
         return self.fixed(np.array(values, np.int64))
 
     def number(self, value: float) -> str:
         return self.fixed(np.array(value, np.float32))
+
+    def read_instead(self, name: str) -> None:
+        """All that reads the input reads the value of that name, but for what asks for the size of the batch alone."""
+        self._values[id(self.trace.x._array)] = name
+        for node in self.nodes:
+            node.inputs = [name if one == INPUT and node.kind != "Shape" else one for one in node.inputs]
 
     # --- nodes
 
@@ -108,15 +117,16 @@ class Graph:
     def several(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> Node:
         while inputs and not inputs[-1]:
             inputs = inputs[:-1]
-        name = self._unique(f"{self._place()}{kind}")
-        node = Node(kind, name, list(inputs), [name, *(self._unique(f"{name}_{i}") for i in range(1, outputs))], attributes)
+        name = self.unique(f"{self._place()}{kind}")
+        node = Node(kind, name, list(inputs), [name, *(self.unique(f"{name}_{i}") for i in range(1, outputs))], attributes)
         self.nodes.append(node)
         return node
 
     def _place(self) -> str:
         return f"{self.step.layer}/" if self.step is not None and self.step.layer else ""
 
-    def _unique(self, name: str) -> str:
+    def unique(self, name: str) -> str:
+        """A name that nothing else has: this one, or it with a number."""
         found, count = name, 1
         while found in self._used:
             count += 1
@@ -130,9 +140,9 @@ class Graph:
         """A size that both runs have, or None for one that is the batch's times a number."""
         small, large = self.trace.x.shape[0], self.twin.x.shape[0]
         if len(shape) != len(twin) or any(a != b and a * large != b * small for a, b in zip(shape, twin)):
+            where, sizes = self.step or "the output", f"{tuple(shape)} for a batch of {small}, {tuple(twin)} for one of {large}"
             raise NotInOnnx(
-                f"{self.step}: a shape is {tuple(shape)} for a batch of {small} and {tuple(twin)} for one of {large}; expected sizes that grow with "
-                "the batch: dynamic_batch=False writes the model for one sample"
+                f"{where}: a shape is {sizes}; expected sizes that grow with the batch: dynamic_batch=False writes the model for one sample"
             )
         return [a if a == b else None for a, b in zip(shape, twin)]
 
@@ -163,11 +173,13 @@ def differences(first: Graph, second: Graph) -> None:
         for name in (name for name in a.inputs if name in first.constants):
             one, two = first.constants[name], second.constants[name]
             if one is not two and not np.array_equal(one, two, equal_nan=one.dtype.kind == "f"):
-                raise _other(
-                    f"{a.name} reads a constant of shape {one.shape} that was another one, of shape {two.shape}, for another input"
-                )
+                raise _other(f"{a.name} reads a constant that is {_value(one)} for one input, {_value(two)} for another")
     if len(first.nodes) != len(second.nodes):
         raise _other(f"{len(first.nodes)} nodes for one input, {len(second.nodes)} for another")
+
+
+def _value(values: np.ndarray) -> str:
+    return f"{values.item():.4g}" if values.size == 1 else f"an array of shape {values.shape}"
 
 
 def _shown(node: Node) -> str:
@@ -176,8 +188,8 @@ def _shown(node: Node) -> str:
 
 def _other(what: str) -> NotInOnnx:
     return NotInOnnx(
-        f"{what}; numbers that Python makes of the input or of its size (numpy(), item(), argmax, len) would stay as they were: it must be "
-        "operations of fastnn.ops, such as ops.where, or, for what depends on the batch's size alone, dynamic_batch=False"
+        f"{what}; in a file it would stay what it was. What the model makes of its input, it must make by operations of fastnn.ops, not in "
+        "Python (numpy(), item(), if); where that depends on the size of the batch alone, dynamic_batch=False writes the model for one sample"
     )
 
 
