@@ -112,6 +112,20 @@ def test_regression_of_one_target_and_of_several() -> None:
     np.testing.assert_allclose(constant.predict(x), 7, atol=1)
 
 
+def test_other_losses() -> None:
+    """Weights of classes among them: those that count nothing are not learned."""
+    few = nn.CrossEntropyLoss(np.where(np.arange(10) < 5, 1.0, 0.0))
+    assert np.mean(quick(loss=few, epochs=10, lr=5e-3).fit(X[:300], DIGITS[:300]).predict(X[:300]) < 5) > 0.95
+    y = np.where(np.arange(300) % 20 == 0, 1e4, X[:300, 20])  # a robust loss passes over what is far off
+    near = FastNNRegressor(random_state=0, epochs=20, loss=nn.L1Loss(), lr=5e-3).fit(X[:300], y)
+    assert (
+        np.median(np.abs(near.predict(X[:300]) - y))
+        < np.median(np.abs(clone(near).set_params(loss=None).fit(X[:300], y).predict(X[:300]) - y)) / 2
+    )
+    smooth = quick(loss=nn.CrossEntropyLoss(label_smoothing=0.3), epochs=10).fit(X[:300], DIGITS[:300])
+    assert smooth.predict_proba(X[:300]).max() < quick(epochs=10).fit(X[:300], DIGITS[:300]).predict_proba(X[:300]).max()
+
+
 def test_images_of_a_regressor() -> None:
     brightness = IMAGES.mean((1, 2, 3))
     regressor = FastNNRegressor("vgg_small", random_state=0, epochs=3, lr=3e-3).fit(IMAGES[:500], brightness[:500])
@@ -261,6 +275,7 @@ def test_grid_search() -> None:
         ({"model": Net((1, 8, 8), 10), "model_options": {"width": 3}}, "must be None where model is made already"),
         ({"optimizer": "adan"}, "optimizer 'adan' is not one of adam"),
         ({"optimizer": lambda: None}, "optimizer must be a function or class that takes a model and a rate"),
+        ({"loss": "mse"}, "loss must be a function of outputs and targets"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"lr": float("nan")}, "lr must be a finite number"),
         ({"early_stopping": 1}, "early_stopping must be True or False"),

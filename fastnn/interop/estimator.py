@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import devices, models, random
-from ..arguments import flag, instance, integer, number, one_of, other_word, shown, text
+from ..arguments import flag, function, instance, integer, number, one_of, other_word, shown, text
 from ..data import ArrayDataset, Loader, Normalize
 from ..data.loader import Batches
 from ..nn import Module
@@ -43,6 +43,8 @@ def checked_settings(what: str, settings: Mapping[str, Any]) -> None:
     class_of_another = isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)
     if class_of_another or isinstance(optimizer, Module) or not callable(optimizer):
         one_of(what, "optimizer", optimizer, tuple(OPTIMIZERS))
+    if settings["loss"] is not None:
+        function(what, "loss", settings["loss"], "a function of outputs and targets, such as nn.CrossEntropyLoss(), or None")
     one_of(what, "schedule", settings["schedule"], tuple(SCHEDULES))
     checked_precision(settings["precision"], devices.resolve(settings["device"]), what)
     number(what, "lr", settings["lr"], "[0, inf)")
@@ -91,13 +93,13 @@ def made(what: str, settings: Mapping[str, Any], shape: tuple[int, ...], outputs
     return net
 
 
-def _takes(what: str, name: str, function: Any, *words: Any, **keywords: Any) -> None:
+def _takes(what: str, name: str, maker: Any, *words: Any, **keywords: Any) -> None:
     """TypeError for a function, or a class, that cannot be called so."""
     try:
-        inspect.signature(function).bind(*words, **keywords)
+        inspect.signature(maker).bind(*words, **keywords)
     except TypeError:
         wanted = f"the keywords {', '.join(keywords)}" if keywords else "a model and a rate"
-        raise TypeError(f"{what}: {name} must be a function or class that takes {wanted}, got {shown(function)}") from None
+        raise TypeError(f"{what}: {name} must be a function or class that takes {wanted}, got {shown(maker)}") from None
     except ValueError:  # of C, which does not say
         pass
 

@@ -35,6 +35,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         model: Any = "mlp",
         *,
         model_options: Any = None,
+        loss: Any = None,
         optimizer: Any = "adam",
         lr: Any = 1e-3,
         schedule: Any = "constant",
@@ -51,6 +52,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.model = model
         self.model_options = model_options
+        self.loss = loss
         self.optimizer = optimizer
         self.lr = lr
         self.schedule = schedule
@@ -141,6 +143,8 @@ class FastNNClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
     model: a name of models.create; a function or class that makes a network, called with the keywords input_shape, (D,) or (C, H, W), and
     num_classes; or a Module, of which fit trains a copy. It gives logits (N, classes). model_options: more arguments of its maker. "mlp" has,
     unless they say otherwise, one hidden layer of 100 and no dropout, as MLPClassifier.
+    loss: a function of (logits, class numbers), without parameters: nn.CrossEntropyLoss() by default; with weights, in the order of classes_, classes
+    count more or less.
     optimizer: "adam", "adamw", "sgd" (momentum 0.9), "adagrad", "rmsprop", "muon", a class such as optim.Adam, or a function (model, rate) ->
     optimizer. lr, schedule: the rate, and its course over the fit: "constant", "cosine", "linear", "one-cycle", ... (those of fastnn train).
     epochs, batch_size: of fit. l2: lambda of the penalty lambda sum w^2 on weights. precision: "float32" or "bf16". device: "cpu", "cuda".
@@ -210,12 +214,12 @@ class FastNNClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         return float(np.mean(outputs.argmax(1) == y))
 
     def _fit_part(self, x: np.ndarray, y: np.ndarray, callbacks: list[Any], epochs: int, schedule: str) -> list[float]:
-        return self._fitted.train(type(self).__name__, self._settings(), x, y, CrossEntropyLoss(), callbacks, epochs, schedule)
+        return self._fitted.train(type(self).__name__, self._settings(), x, y, self.loss or CrossEntropyLoss(), callbacks, epochs, schedule)
 
 
 class FastNNRegressor(RegressorMixin, _Network):  # type: ignore[misc]
     """A network that predicts numbers, as scikit-learn's regressors do; trained with the mean squared error. Parameters and attributes are
-    those of FastNNClassifier, but for the classes; early stopping watches R^2.
+    those of FastNNClassifier, but for the classes; loss is nn.MSELoss() by default, early stopping watches R^2.
 
     y (N,) or (N, T): fit standardises each target (y_mean_, y_scale_), predict gives it back in its own units; loss_curve_ is in
     units of the standardised ones.
@@ -269,7 +273,9 @@ class FastNNRegressor(RegressorMixin, _Network):  # type: ignore[misc]
 
     def _fit_part(self, x: np.ndarray, y: np.ndarray, callbacks: list[Any], epochs: int, schedule: str) -> list[float]:
         numbers, targets = np.arange(len(x)), Targets(self._targets(y), self.device)
-        return self._fitted.train(type(self).__name__, self._settings(), x, numbers, MSELoss(), [targets, *callbacks], epochs, schedule)
+        return self._fitted.train(
+            type(self).__name__, self._settings(), x, numbers, self.loss or MSELoss(), [targets, *callbacks], epochs, schedule
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

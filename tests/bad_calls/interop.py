@@ -29,7 +29,7 @@ def fitted(kind: Any) -> Any:
 
 def subjects() -> list[Subject]:
     settings: Good = {
-        **constants(model="linear", optimizer="sgd", model_options={}, lr=1e-30, schedule="constant", epochs=1, batch_size=8, l2=0.0),
+        **constants(model="linear", optimizer="sgd", model_options={}, loss=None, lr=1e-30, schedule="constant", epochs=1, batch_size=8, l2=0.0),
         **constants(early_stopping=True, validation_fraction=0.25, n_iter_no_change=3, precision="float32", device="cpu"),
         **constants(random_state=0, verbose=False),
     }  # fmt: skip
@@ -40,5 +40,5 @@ def subjects() -> list[Subject]:
     }
     return [
         Subject("to_onnx", interop.to_onnx, exported, ("Linear", "samples", "normalize", "m.onnx")),
-        Subject("FastNNClassifier", fitted(interop.sklearn.FastNNClassifier), settings, ("linear",)),
+        Subject("FastNNClassifier", fitted(interop.sklearn.FastNNClassifier), settings, ("linear", "Linear")),
     ]
