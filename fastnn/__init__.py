@@ -31,7 +31,7 @@ if hasattr(sys.modules.get("threadpoolctl"), "register"):  # since its version 3
 
 if TYPE_CHECKING:
     from . import cli as cli
-    from . import cuda, data, interop, models, neighbors, nn, ops, optim, train, tune
+    from . import cuda, data, dist, interop, models, neighbors, nn, ops, optim, train, tune
     from . import files as files
     from . import random as random
     from .captured import capture
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_submodules = ("cuda", "data", "interop", "models", "neighbors", "nn", "ops", "optim", "train", "tune", "files", "cli")
+_submodules = ("cuda", "data", "dist", "interop", "models", "neighbors", "nn", "ops", "optim", "train", "tune", "files", "cli")
 _config = ("empty_cache", "get_precision", "memory_stats", "set_finite_checks", "set_num_threads", "set_precision", "show_config")
 _lazy = {
     **{"capture": "captured", "check_gradients": "gradient_check", "gradcheck": "gradients", "peak": "profiler", "profile": "profiler"},
@@ -60,6 +60,7 @@ __all__ = [
     "check_gradients",
     "cuda",
     "data",
+    "dist",
     "empty_cache",
     "from_dlpack",
     "get_num_threads",

@@ -142,6 +142,7 @@ class Recorder:
 
 class _Here(threading.local):
     recorder: Recorder | None = None
+    hears: Callable[[Tensor], None] | None = None
 
 
 _here = _Here()
@@ -303,12 +304,24 @@ def _know_all(recorder: Recorder, module: Any) -> None:
 
 def see_leaf(leaf: Tensor, *, asks: bool = False) -> None:
     """A leaf whose gradient is about to change. asks: to what depends on whether there is one."""
+    if _here.hears is not None:
+        _here.hears(leaf)
     recorder = current()
     if recorder is None or id(leaf) in recorder.leaves:
         return
     if asks:
         recorder.begun.setdefault(id(leaf), (leaf, leaf._grad is not None))
     recorder.leaves[id(leaf)] = leaf, leaf._grad
+
+
+@contextmanager
+def hearing(at: Callable[[Tensor], None]) -> Iterator[None]:
+    """Inside the block, where a step is recorded or watched, at(leaf) is called before each share of a gradient that backward adds."""
+    _here.hears = at
+    try:
+        yield
+    finally:
+        _here.hears = None
 
 
 def read_leaf(leaf: Tensor) -> None:

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +54,29 @@ def _warn_of_units(normalize: Normalize, dataset: Dataset) -> None:
                 f"Loader: normalize is {normalize}, as for values from 0 to 255, but the data set holds floats from 0 to 1; "
                 "expected the bytes that it was fitted on, or 255 times as much"
             )
+
+
+def checked_shard(shard: Any) -> tuple[int, int]:
+    """(rank, size): which of how many."""
+    if not isinstance(shard, tuple) or len(shard) != 2:
+        raise TypeError(f"Loader.batches: shard must be (rank, size), such as dist.init().shard, got {shown(shard)}")
+    size = integer("Loader.batches", "shard: size", shard[1], 1, 2**31)
+    return integer("Loader.batches", "shard: rank", shard[0], 0, size), size
+
+
+def rows_of(n: int, shard: tuple[int, int]) -> slice:
+    """Which of a batch's n rows are a rank's; where there are none, the first, which stands in."""
+    (rank, size) = shard
+    begin, end = n * rank // size, n * (rank + 1) // size
+    return slice(begin, end) if begin < end else slice(0, 1)
+
+
+def _rows(
+    made: Callable[..., tuple[Tensor, Tensor]], shard: tuple[int, int], positions: np.ndarray, frames: Frames | None
+) -> tuple[Tensor, Tensor]:
+    x, labels = made(positions, frames)
+    rows = rows_of(len(positions), shard)
+    return x[rows], labels[rows]
 
 
 class Loader(Settled):
@@ -196,14 +220,40 @@ class Loader(Settled):
         epoch, self.epoch = self.epoch, self.epoch + 1
         return self.batches(epoch)
 
-    def batches(self, epoch: int, first: int = 0) -> Batches:
-        """The batches of one epoch, from number `first` on. A forked child may go on with them: it makes each when it is asked for."""
+    def batches(self, epoch: int, first: int = 0, *, shard: tuple[int, int] | None = None) -> Batches:
+        """The batches of one epoch, from number `first` on. A forked child may go on with them: it makes each when it is asked for.
+
+        shard: (rank, size), such as `dist.init().shard`: of each batch of n the rows n rank // size to n (rank + 1) // size, those of all ranks together
+        being the batch, mixed and augmented as it is. ValueError where a batch has fewer samples than there are ranks."""
+        integer("Loader.batches", "first", first, 0)
+        if shard is not None and any(end - begin < checked_shard(shard)[1] for begin, end in pairwise(self.bounds()[first:])):
+            least = min(end - begin for begin, end in pairwise(self.bounds()[first:]))
+            raise ValueError(
+                f"Loader.batches: a batch of {least} cannot be shared by {shard[1]} ranks; give a larger batch_size, or drop_last=True"
+            )
+        yield from self._sharded(epoch, first, shard)
+
+    def _sharded(self, epoch: int, first: int, shard: tuple[int, int] | None) -> Batches:
+        """The same; where a rank has no sample of a batch, its first one stands in."""
+        order, bounds, mixing = self.order(epoch), self.bounds(), self.mixing(epoch)
+        parts = [order[begin:end] for begin, end in pairwise(bounds[first:])]
+        made = self.batch if mixing is None else partial(self.batch, mixing=mixing)  # that of a subclass may know of none
+        if shard is not None and mixing is not None:  # partners may be anywhere in the batch
+            made = partial(_rows, made, shard)
+        elif shard is not None:
+            parts = [part[rows_of(len(part), shard)] for part in parts]
+        yield from self._prepared(made, parts, self.frames(epoch))
+
+    def _each(self, epoch: int, first: int, step: int) -> Batches:
+        """Every step-th batch of an epoch, from number `first` on; never mixed."""
+        order, bounds = self.order(epoch), self.bounds()
+        parts = [order[begin:end] for begin, end in pairwise(bounds)]
+        yield from self._prepared(self.batch, parts[first::step], self.frames(epoch))
+
+    def _prepared(self, made: Callable[..., tuple[Tensor, Tensor]], parts: list[np.ndarray], frames: Frames | None) -> Batches:
+        """What `made` makes of the samples at each of these positions."""
         from .pool import Pool
 
-        integer("Loader.batches", "first", first, 0)
-        order, bounds, frames, mixing = self.order(epoch), self.bounds(), self.frames(epoch), self.mixing(epoch)
-        made = self.batch if mixing is None else partial(self.batch, mixing=mixing)  # that of a subclass may know of none
-        parts = [order[bounds[b] : bounds[b + 1]] for b in range(first, len(bounds) - 1)]
         if not self.prefetch:
             for part in parts:
                 yield made(part, frames)

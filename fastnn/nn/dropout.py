@@ -9,7 +9,7 @@ from threading import RLock, get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import ops
+from .. import ops, shard
 from ..arguments import function, integer, number, other_word, shown
 from ..exclusive import refuse_others
 from ..ops.dropout import checked_rate
@@ -73,7 +73,8 @@ class DropConnect(Module):
             assert whole is not None
             _exchanged[id(layer)] = get_ident(), layer, whole
             try:
-                layer._parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
+                with shard.using(None):  # one mask for the batch
+                    layer._parameters["weight"] = ops.dropout(whole, self.p, training=self.training, inverted=self.inverted)
                 y: Tensor = layer(x)
             finally:
                 layer._parameters["weight"] = whole

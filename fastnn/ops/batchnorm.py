@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from .. import _C
+from .. import _C, shard
 from ..arguments import number
 from ..tensor import Array, Op, Tensor, apply
 from .remade import MadeOf, geometry, remade
@@ -70,4 +70,8 @@ def batch_norm(
         raise ValueError("batch_norm: evaluation needs running statistics; train with track_running_stats, or call train()")
     check_rates("batch_norm", momentum, eps)
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
+    if training and shard.gathering() is not None:
+        from .batchnorm_shared import SharedBatchNorm
+
+        return apply(SharedBatchNorm(mean, var, eps, momentum, activation), x, weight, bias, residual)
     return apply(BatchNorm(mean, var, training, eps, momentum, activation), x, weight, bias, residual)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from .. import _C
+from .. import _C, shard
 from ..tensor import Array, Op, Tensor, apply
-from .batchnorm import check_rates
+from .batchnorm import batch_norm, check_rates
 from .cast import like
-from .conv2d import Gradient, Padding, Pair, arguments_of, gradients
+from .conv2d import Gradient, Padding, Pair, arguments_of, conv2d, gradients
 from .remade import MadeOf, remade
 from .remade import geometry as norm_geometry
 
@@ -82,6 +82,10 @@ def conv2d_batch_norm(
     Arguments and errors are those of the two (Ioffe, Szegedy 2015).
     """
     check_rates("conv2d_batch_norm", momentum, eps)
+    if shard.gathering() is not None:
+        z = conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        norm: dict[str, Any] = {"momentum": momentum, "eps": eps, "residual": residual, "activation": activation}
+        return batch_norm(z, running_mean, running_var, gamma, beta, training=True, **norm)
     mean, var = (None if t is None else t._array for t in (running_mean, running_var))
     conv = arguments_of(weight, stride, padding, dilation, groups)
     return apply(Conv2dBatchNorm(mean, var, conv, (eps, momentum, activation)), x, weight, bias, gamma, beta, residual)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import _C, random
+from .. import _C, random, shard
 from ..arguments import number, other_word, shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import led_past, pointwise, relu_of
 from .shape import expect_tensor
+
+_RANKS = {"element": None, "channel": 2, "sample": 1}  # how many dimensions have words of their own
 
 
 class Dropout(Op):
@@ -22,7 +24,9 @@ class Dropout(Op):
     def forward(self, x: Array) -> Array:
         generator = random.default_generator()
         self.state = generator.state_on(x.device)
-        self.plan = self.kind(x.shape, *self.arguments, generator.next_draw(), 0, self.inverted)
+        unit = self.arguments[0] if self.kind is _C.GroupDropout else "element"
+        first = 0 if unit == "batch" else shard.offset(x.shape, _RANKS[unit])
+        self.plan = self.kind(x.shape, *self.arguments, generator.next_draw(), first, self.inverted)
         self.save(self.state)
         return self.drop(x)
 
@@ -60,7 +64,7 @@ class GaussianNoise(Op):
     def forward(self, x: Array) -> Array:
         generator = random.default_generator()
         self.save()
-        return _C.gaussian_noise(_C.Noise(x.shape, self.std, generator.next_draw()), x, generator.state_on(x.device))
+        return _C.gaussian_noise(_C.Noise(x.shape, self.std, generator.next_draw(), shard.offset(x.shape)), x, generator.state_on(x.device))
 
     def backward(self, dy: Array) -> tuple[Array | None, ...]:
         return (dy,)

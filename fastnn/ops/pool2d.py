@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _C, devices, random
+from .. import _C, devices, random, shard
 from ..arguments import other_word, shown
 from ..tensor import Array, Op, Tensor, apply
 from .activation import led_past, relu_of
@@ -106,7 +106,7 @@ class FractionalMaxPool2d(RegionMaxPool2d):
     def regions(self, x: Array) -> tuple[Array, _C.RegionPool2d]:
         generator = random.default_generator()
         state = generator.state_on(x.device)
-        drawn = _C.FractionalRegions(x.shape, self.size, self.window, self.pseudo_random, generator.next_draw())
+        drawn = _C.FractionalRegions(x.shape, self.size, self.window, self.pseudo_random, generator.next_draw(), shard.offset(x.shape, 1))
         return _C.fractional_regions(drawn, state), region_geometry(x.shape, self.size, self.window, True)
 
 

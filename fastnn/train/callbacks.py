@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 class Callback(Described):
     """Subclass and override what is needed. The trainer's `epoch`, `batch`, `history`, `best` say where it stands; `trainer.stop = True`
-    ends the training after the epoch."""
+    ends the training after the epoch. first_rank_only: whether, of several processes that train together, rank 0 alone has it, as what prints or
+    writes files; such a callback must not evaluate, which all ranks do together."""
+
+    first_rank_only = False
 
     def before_fit(self, trainer: Trainer) -> None: ...
 
@@ -118,6 +121,8 @@ def _check_place(what: str, path: str | os.PathLike[str]) -> None:
 class ModelCheckpoint(Callback):
     """Saves everything that training needs to go on: after every `every`-th epoch, at the end, and after Ctrl-C or SIGTERM."""
 
+    first_rank_only = True
+
     @told(
         {
             **dict.fromkeys(("save_best_only", "monitor"), "the best snapshot is in every checkpoint, and train.load_model takes that"),
@@ -149,6 +154,8 @@ class HistoryFile(Callback):
     whole, so that a killed training leaves whole rows and one that is resumed goes on without doubled epochs. What callbacks further down the
     list put into a row comes with the next epoch, or at the end. `History.load(path)` reads it."""
 
+    first_rank_only = True
+
     @told(
         {
             "append": "a resumed fit goes on with the rows of its checkpoint; the file is written anew each time",
@@ -171,6 +178,8 @@ class HistoryFile(Callback):
 
 class Progress(Callback):
     """A bar for the running epoch (on a terminal) and one line of the table for each that is done, with a heading where columns change."""
+
+    first_rank_only = True
 
     def __init__(self) -> None:
         self._bar: Any = None

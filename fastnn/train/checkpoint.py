@@ -262,6 +262,13 @@ def build_for(architecture: Mapping[str, Any] | None, arrays: Mapping[str, np.nd
         return build(architecture, most=8 * numbers)
 
 
+def save_model_of(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """What the trainer's `save_model` writes: by rank 0, where several train together."""
+    checked_path("save_model", "path", path)
+    if trainer.stepping.writes:
+        save_model(path, trainer.model, **about(trainer), notes=trainer.notes)
+
+
 def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Writes all that `load` needs to go on as if nothing had happened. RuntimeError while another thread fits the model: between its steps alone
     do weights, optimizer and position belong together."""
@@ -271,6 +278,8 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         raise RuntimeError(
             f"Trainer.save: some of the {trainer.stepping.accumulate} batches of a step are done; save behind it, in after_step"
         )
+    if not trainer.stepping.writes:
+        return
     _warn_of_unsaved(trainer)
     with files.memory_for(path, "written"):
         files.write(path, *contents(trainer))

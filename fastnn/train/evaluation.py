@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from .raw import warn_of_probabilities, warn_of_raw, warn_of_unfitted
 from .views import View, checked_views, mean_over, viewed
 
 if TYPE_CHECKING:
+    from .sharded import Sharded
     from .trainer import Trainer
 
 Data = Dataset | Loader | tuple[Any, Any] | Samples
@@ -100,15 +101,31 @@ class Sums:
     so that a checkpoint can hold it. Of a loss that is a sum, what the samples have on average: the same for any size of batches."""
 
     def __init__(
-        self, loss: Loss, metrics: Mapping[str, Metric], values: Mapping[str, float] | None = None, counts: Counts | None = None
+        self,
+        loss: Loss,
+        metrics: Mapping[str, Metric],
+        values: Mapping[str, float] | None = None,
+        counts: Counts | None = None,
+        gathered: Callable[[dict[str, float]], Iterable[dict[str, float]]] | None = None,
     ) -> None:
-        self.loss, self.metrics, self.counts = loss, metrics, counts
+        self.loss, self.metrics, self.counts, self.gathered = loss, metrics, counts, gathered
         seen = (values or {}).get("samples", 0)
         begun = {"samples": 0, "counted": seen, "rated": seen, "loss": 0.0}
         unseen = math.nan if seen else 0.0  # of a metric that begins within the epoch: what went before, nobody knows
         self.values: dict[str, float] = {**begun, **dict.fromkeys(metrics, unseen), **(values or {})}
 
     def add(self, loss: float, logits: Tensor, labels: Tensor) -> None:
+        """A batch; with `gathered`, and what other ranks have of it."""
+        more = self.of_batch(loss, logits, labels)
+        for one in [more] if self.gathered is None else self.gathered(more):
+            self.count(one)
+
+    def count(self, more: Mapping[str, float]) -> None:
+        for name, value in more.items():  # all of them, or none where a metric raises
+            self.values[name] += value
+
+    def of_batch(self, loss: float, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """What is added."""
         scores, truth = logits.numpy(), labels.numpy()
         ignored = getattr(self.loss, "ignore_index", None)
         if truth.ndim == scores.ndim > 1:  # soft labels: the likeliest class counts as the right one
@@ -122,8 +139,7 @@ class Sums:
             more[name] = float(np.sum(told, where=rated)) if passes_over_ignored(metric) else total(name, told, truth)
         if self.counts is not None:
             self.counts.add(scores, truth, rated)
-        for name, value in more.items():  # all of them, or none where a metric raises
-            self.values[name] += value
+        return more
 
     def means(self) -> dict[str, float]:
         parts = {name: "rated" if passes_over_ignored(metric) else "samples" for name, metric in self.metrics.items()}
@@ -152,9 +168,11 @@ def evaluate(
     penalty: Callable[[], Tensor] | None = None,
     classes: Sequence[str] | None = None,
     counts: Counts | None = None,
+    sharded: Sharded | None = None,
 ) -> dict[str, float]:
     """Mean loss, with the penalty if there is one, and metrics in evaluation mode. `check` is called after each batch. A loss that is a
     sum (reduction="sum") is divided by the samples; the penalty is added to that whole. For a report `counts` is told every batch.
+    sharded: ranks that take turns at the batches.
 
     ValueError for a Loader that does not prepare samples as the model was trained on them (normalize, device), or that augments or mixes, and for
     data whose classes are called otherwise than the model's.
@@ -167,14 +185,18 @@ def evaluate(
     sums = Sums(loss, metrics, counts=counts)
     if counts is not None:
         counts.classes = loader.dataset.classes
-    with draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(loader.batches(0)) as batches:
+    own: list[dict[str, float]] = []  # of each batch
+    chosen = loader.batches(0) if sharded is None else sharded.turns(loader)
+    with draws_put_back(), mode(forward.model, False, loss), no_grad(), closing(chosen) as batches:
         run = forward.evaluating()
         for x, labels in batches:
             logits = run(x)
-            if not sums.values["samples"]:
+            if not own:
                 warn_of_probabilities(what, logits.numpy(), loss)
-            sums.add(float(checked_value(loss(logits, labels), what)), logits, labels)
+            own.append(sums.of_batch(float(checked_value(loss(logits, labels), what)), logits, labels))
             check()
+        for one in own if sharded is None else sharded.in_order(own, counts):
+            sums.count(one)
         means = sums.means()
         warn_of_unfitted(what, data, loader, forward.model)
         return means if penalty is None else {**means, "loss": means["loss"] + float(penalty())}
@@ -183,9 +205,14 @@ def evaluate(
 def of_trainer(trainer: Trainer, data: Data, counts: Counts | None = None) -> dict[str, float]:
     """With its averaged weights, if it has some, its loss, metrics and preprocessing; callbacks are told."""
     trainer._emit("before_evaluate")
+    sharded = trainer.stepping.sharded
+    if sharded is not None:
+        sharded.same_buffers(trainer)
     with trainer.stepping.averaged():
+        if sharded is not None:
+            sharded.same_buffers(trainer)
         parts = (trainer.loss, trainer.metrics, trainer.normalize, interrupt.check, trainer.penalty, trainer.classes, counts)
-        result = evaluate(trainer.forward, data, *parts)
+        result = evaluate(trainer.forward, data, *parts, sharded=sharded)
     trainer._emit("after_evaluate", result)
     return result
 

@@ -168,7 +168,7 @@ def _losses(trainer: Trainer, loader: Loader) -> Generator[float, None, None]:
     stepping = trainer.stepping
     adds_up = evaluation.adds_up(trainer.loss)
     for epoch in count(trainer.epoch):
-        with closing(loader.batches(epoch)) as batches:
+        with closing(stepping.batches(loader, epoch)) as batches:
             for counts in stepping.counts(loader, 0):
                 stepping._parts = []
                 try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import signals
 
 if TYPE_CHECKING:
+    from .sharded import Sharded
     from .trainer import Trainer
 
 
@@ -30,18 +31,37 @@ class Interrupted(KeyboardInterrupt):
 @contextmanager
 def around(trainer: Trainer) -> Iterator[None]:
     """Around a fit: the first Ctrl-C or SIGTERM is remembered until `check()`, callbacks save (still inside the block), Interrupted is raised."""
-    with signals.held() as answers:
+    sharded = trainer.stepping.sharded
+    with signals.held() as answers, _agreeing(sharded):
         try:
             yield
+            if sharded is not None:
+                sharded.end(trainer)
             check()
         except Interrupted as error:
             trainer._emit("after_interrupt")
             raise Interrupted(_where(trainer), trainer._saved, answers.seen or error.signal) from None
 
 
+_agreed: Sharded | None = None  # whose ranks stop behind the same step
+
+
+@contextmanager
+def _agreeing(sharded: Sharded | None) -> Iterator[None]:
+    global _agreed
+    if sharded is None:
+        yield
+        return
+    _agreed, sharded.signal = sharded, 0
+    try:
+        yield
+    finally:
+        _agreed = None
+
+
 def check() -> None:
-    """Raises Interrupted when a signal waits for it: between steps, and between the batches of an evaluation."""
-    if number := signals.waiting():
+    """Raises Interrupted when a signal waits for it: between steps, and between the batches of an evaluation; of several ranks when all know."""
+    if number := signals.waiting() if _agreed is None else _agreed.signal:
         raise Interrupted(signal=number)
 
 

@@ -68,6 +68,8 @@ def training_loader(trainer: Trainer, data: Data, batch_size: int | None) -> Loa
         trainer.sums = {}
     trainer.data = position
     remember(trainer.model, trainer.normalize)
+    if trainer.stepping.sharded is not None:
+        trainer.stepping.sharded.loader = loader
     return loader
 
 
@@ -99,6 +101,8 @@ def validation_of(trainer: Trainer, data: Data | None) -> Data | None:
     if data is None or not same or (trainer.best is not None and _shapes(trainer.best.arrays) != _shapes(trainer.model._state())):
         trainer.best = None
     trainer._validated = [_reference(part) for part in judged_by]
+    if trainer.stepping.sharded is not None:
+        trainer.stepping.sharded.validation = checked
     return checked
 
 
@@ -115,7 +119,7 @@ def _reference(part: Any) -> Callable[[], Any]:
 
 def remaining_batches(trainer: Trainer, loader: Loader) -> Batches:
     """Of the running epoch, as the callbacks hand them on, the first one last."""
-    batches, left = loader.batches(trainer.epoch, trainer.batch), len(loader) - trainer.batch
+    batches, left = trainer.stepping.batches(loader, trainer.epoch, trainer.batch), len(loader) - trainer.batch
     for callback in reversed(trainer._callbacks):
         around, hook = callback.around_batches(trainer, loader, batches), f"{type(callback).__name__}.around_batches"
         if not hasattr(around, "close"):

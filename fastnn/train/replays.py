@@ -16,7 +16,7 @@ from ..optim.full_batch import FullBatch
 from ..tensor import Tensor
 from .diverged import Diverged
 from .learned import Buffers, buffers_of
-from .op_by_op import SharedPart
+from .op_by_op import Part
 from .put_back import put_back
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Replays:
 
     def __init__(self, trainer: Trainer, wanted: bool | str) -> None:
         one_of("fit", "replay", wanted, ("auto", True, False))
+        if (sharded := trainer.stepping.sharded) is not None and sharded.loader is not None:  # not of a Trainer that is being made
+            sharded.begin(trainer)
         self.wanted, self.told = wanted, False
         reason = "replay=False" if wanted is False else reason_against(trainer, asked=wanted is True)
         if reason and wanted is True:
@@ -56,9 +58,10 @@ class Replays:
             self.told, trainer.replayed = True, repr(self.captured).replace("captured step", "replayed")
             trainer._emit("after_capture", trainer.replayed)
 
-    def step(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
+    def step(self, trainer: Trainer, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
         """Loss and logits of each part of one step."""
-        if self.captured is None:
+        sharded = trainer.stepping.sharded
+        if self.captured is None or (sharded is not None and not sharded.replays):
             return self._eager(trainer, parts)
         trainer._batch = parts[-1][:2]
         if not unchanged(_settings(trainer), self.settings):  # a callback changed them
@@ -87,7 +90,7 @@ class Replays:
         self.end()
         trainer.replayed = f"eager: {reason}"
 
-    def _eager(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
+    def _eager(self, trainer: Trainer, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
         with put_back(trainer):
             return trainer.stepping.update(trainer, parts)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, TypeVar
 from .. import _C, random, recording, warned
 from ..arguments import flag, function, instance, integer, number, several
 from ..data import Loader, Resize
+from ..data.loader import Batches
 from ..data.preprocessing import Preprocessing
 from ..data.settled import Settled
 from ..exclusive import claimed, refuse_others
@@ -27,8 +28,10 @@ from .evaluation import Loss
 from .learned import parameters_of
 from .op_by_op import Part, SharedPart
 from .put_back import put_back, steps_of
+from .sharded import gradients_of, kept, sharded_by
 
 if TYPE_CHECKING:
+    from ..dist import Group
     from .trainer import Trainer
 
 Batch = tuple[Tensor, Tensor]
@@ -50,7 +53,10 @@ class Stepping(Settled):
         "ema": lambda stepping, value: None if value is None else instance("Trainer", "ema", value, EMA, "an optim.EMA or None"),
     }
 
-    def __init__(self, accumulate: int, clip_norm: float | None, clip_value: float | None, ema: EMA | None) -> None:
+    def __init__(
+        self, accumulate: int, clip_norm: float | None, clip_value: float | None, ema: EMA | None, group: Group | None = None
+    ) -> None:
+        self.group, self.sharded = group, None if group is None else sharded_by(group)
         self.accumulate, self.ema = integer("Trainer", "accumulate", accumulate, 1), ema
         self.clip_norm, self.clip_value = _limit("clip_norm", clip_norm), _limit("clip_value", clip_value)
         self._loader: Loader | None = None
@@ -101,10 +107,12 @@ class Stepping(Settled):
         try:
             loss = self._take(trainer, batches, counts, see)
         except Diverged as error:
+            self._told(error)
             trainer.generator.draw = drawn
             trainer.sums.update(sums)
             raise explained(trainer, self._loader, self._parts, error) from None
-        except BaseException:
+        except BaseException as error:
+            self._told(error)
             if steps_of(trainer.optimizer) == steps:
                 trainer.sums.update(sums)
             else:
@@ -116,6 +124,8 @@ class Stepping(Settled):
         return loss
 
     def _take(self, trainer: Trainer, batches: Iterator[Batch], counts: list[int], see: Callable[[float, Tensor, Tensor], None]) -> float:
+        if self.sharded is not None:
+            return self.sharded.take(self, trainer, [_following(trainer, batches) for _ in counts], counts, see)
         parts: list[SharedPart] = []
         if len(counts) == 1 or trainer._replays.captured is not None:  # a replay takes all batches of a step at once
             given = [_following(trainer, batches) for _ in counts]
@@ -130,10 +140,12 @@ class Stepping(Settled):
             total += share * float(loss)
         return total
 
-    def update(self, trainer: Trainer, parts: Sequence[SharedPart]) -> list[tuple[Tensor, Tensor]]:
+    def update(self, trainer: Trainer, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
         """A whole step: the gradients of all parts added up, and the update. Returns each part's loss and logits."""
+        if self.sharded is not None:
+            return self.sharded.update(self, trainer, parts)
         trainer.optimizer.zero_grad()
-        results = [trainer.gradients(x, labels, share, penalised) for x, labels, share, penalised in parts]
+        results = [gradients_of(trainer, part) for part in parts]
         self.finish(trainer)
         return results
 
@@ -169,6 +181,28 @@ class Stepping(Settled):
             total *= expected / counted
         self.finish(trainer)
         return total
+
+    def _told(self, error: BaseException) -> None:
+        if self.sharded is not None:
+            self.sharded.told(error)
+
+    def sums(self, trainer: Trainer) -> evaluation.Sums:
+        """Of the running epoch, over all ranks."""
+        gathered = None if self.sharded is None else self.sharded.seen
+        return evaluation.Sums(trainer.loss, trainer.metrics, trainer.sums, gathered=gathered)
+
+    def batches(self, loader: Loader, epoch: int, first: int = 0) -> Batches:
+        """Of an epoch, from number `first` on; of several ranks the rows of this one."""
+        return loader.batches(epoch, first) if self.sharded is None else self.sharded.batches(loader, epoch, first)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes files: of several ranks the first."""
+        return self.group is None or self.group.first
+
+    def kept(self, callbacks: list[Callback]) -> list[Callback]:
+        """Of several ranks the first one prints and writes."""
+        return kept(self.sharded, callbacks)
 
     def begin(self, x: Tensor) -> None:
         """Ahead of the forward pass of each batch."""

@@ -34,6 +34,8 @@ class TensorBoard(Callback):
     over (purge_step). A killed training loses what came after its last epoch. ValueError, before the first epoch, where no folder can be.
     """
 
+    first_rank_only = True
+
     @told(_ELSEWHERE, several="every is given by name")
     def __init__(self, folder: str | os.PathLike[str], *, every: int | None = None) -> None:
         self.folder = checked_path("TensorBoard", "folder", folder)

@@ -14,6 +14,7 @@ from .. import devices, files, random, recording
 from ..data import Loader, Resize
 from ..data.dataset import checked_classes
 from ..data.preprocessing import Preprocessing
+from ..dist import Group
 from ..nn import CrossEntropyLoss, Module, Penalty
 from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
@@ -22,7 +23,7 @@ from . import checkpoint, evaluation, interrupt
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
 from .diverged import check_loss
-from .evaluation import Data, Loss, Sums, checked_value
+from .evaluation import Data, Loss, checked_value
 from .history import History
 from .inference import Inference
 from .learned import kept_loss
@@ -57,7 +58,8 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     clip_value: limits of the gradients (optim.clip_grad_norm_, clip_grad_value_). ema: a decay (0.999) or an optim.EMA (then stepping.ema);
     evaluate, predict, the best snapshot and save_model use the averaged weights. evaluate and predict run a frozen copy (nn.frozen) of a model
     that is made of fastnn's own parts; `inference.form` says what they ran. architecture (arguments of models.create; known of a model made by
-    it), classes and resize (left out, the training set's) are stored in what `save_model` writes. Where training stands: `epoch` and `batch`
+    it), classes and resize (left out, the training set's) are stored in what `save_model` writes. group: dist.init(), of processes that train
+    together: all call fit, evaluate and report; batches are the whole ones, figures those of all. Where training stands: `epoch` and `batch`
     (counts of what is done), `history`, `best` (the snapshot with the best validation accuracy, at equal accuracy the lower loss).
     """
 
@@ -82,6 +84,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         ema: EMA | float | None = None,
+        group: Group | None = None,
     ) -> None:
         checked_parts(model, optimizer, normalize, resize, l1, l2)
         self.device = evaluation.device_of(model) if device is None else devices.resolve(device)
@@ -91,7 +94,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
             part.to(self.device)
         self.precision = checked_precision(precision, self.device)
         self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
-        self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema))
+        self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema), group)
         self.generator = random.Generator(seed)  # dropout draws from it
         self.normalize, self.classes, self.resize = normalize, checked_classes("Trainer", classes), resize
         self.notes: dict[str, Any] = {}  # anything JSON can hold; kept in files
@@ -146,7 +149,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         self.epochs, self.batches, self.stop = epochs if resume is not None else self.epoch + epochs, len(loader), False
         self.optimizer.steps_per_epoch = self.stepping.steps(loader)
         warn_of_short_schedules(self.optimizer, self.epochs)
-        self._callbacks, self._saved = [*([Progress()] if progress else []), *callbacks], None
+        self._callbacks, self._saved = self.stepping.kept([*([Progress()] if progress else []), *callbacks]), None
         self._replays = Replays(self, replay)
         self.inference.release()
         try:
@@ -198,7 +201,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
             self.stepping.forget_average()
 
     def _run_epoch(self, loader: Loader, validation: Data | None) -> None:
-        sums = Sums(self.loss, self.metrics, self.sums)
+        sums = self.stepping.sums(self)
         self.sums = sums.values
         self._emit("before_epoch")
         self.sums.setdefault("lr", self.optimizer.rates()[0])  # behind the callbacks, which may set it
@@ -258,7 +261,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Writes the model with its classes and preprocessing; `train.load_model(path)` makes it ready to predict."""
         with files.memory_for(path, "written"), self.stepping.averaged():
-            checkpoint.save_model(path, self.model, **checkpoint.about(self), notes=self.notes)
+            checkpoint.save_model_of(self, path)
 
     # --- inside
 

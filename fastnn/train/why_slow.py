@@ -31,6 +31,8 @@ class WhySlow(Callback):
     `facts`: what was seen (see train.advice.Facts), None until the steps are done; `profile`: their fastnn.profile; `report()`: the text.
     """
 
+    first_rank_only = True
+
     _clock = staticmethod(time.perf_counter)
     _passed: int
     _counted: int
