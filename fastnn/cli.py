@@ -12,6 +12,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from . import signals
@@ -29,6 +30,7 @@ from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_othe
 
 if TYPE_CHECKING:
     from .data import Augmentation, Dataset, Sets
+    from .dist import Group
     from .nn import Module
     from .optim import Optimizer
     from .train import Callback, Trained, Trainer, View
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 1 where it compared and found a difference, 2 after an error (one line on stderr), 130
     after Ctrl-C, 143 after SIGTERM."""
     from . import DeviceError
-    from .error_words import words
+    from .error_words import lost, words
 
     answers = signals.Answers(held=False)
     try:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _say(f"{error}" or "interrupted", 128 + getattr(error, "signal", 2))
     except Exception as error:
-        ours = isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError))
+        ours = isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, MemoryError, ImportError, DeviceError)) or lost(error)
         told = f"error: {' '.join(words(error).split())}"
         if answers.seen:  # an import that is interrupted may fail in any way; but that results could not be written has to be said
             return _say(f"interrupted, then {told}" if isinstance(error, OSError) else "interrupted", 128 + answers.seen)
@@ -90,11 +92,14 @@ def train(options: argparse.Namespace) -> None:
     from .data.dataset import refuse_other_classes
     from .train import HistoryFile, Interrupted, ModelCheckpoint, UpdateRatios
 
-    again = shlex.join(["fastnn", "train", options.dataset, "--resume", *_repeated(options)])
+    group = _group(options)
+    launcher = ["mpirun", "-n", str(group.size)] if group.size > 1 else []
+    again = shlex.join([*launcher, "fastnn", "train", options.dataset, "--resume", *_repeated(options)])
     out = options.out or os.path.join("runs", short_name(options.dataset))
     checkpoint, history_file, *_ = results(out)
-    try_folder(out)
-    try_report(options.report, out)
+    if group.first:
+        try_folder(out)
+        try_report(options.report, out)
     more = _more_callbacks(options, out)
     recognise_path(options)
     saved = settle(options, checkpoint)
@@ -102,6 +107,7 @@ def train(options: argparse.Namespace) -> None:
         set_num_threads(options.threads)
     sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     trainer, fit = _prepare(options, sets, checkpoint if options.resume else None)
+    trainer, fit = _prepare(options, sets, group)
     refuse_other_data(options, checkpoint, saved, fit["train"], trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
@@ -110,16 +116,33 @@ def train(options: argparse.Namespace) -> None:
         print(
             f"{plural(saved['epoch'], 'epoch')}{within} of {options.epochs} done already: nothing is left to train; a larger --epochs goes on"
         )
-    make_folder(out)
+    if group.first:
+        make_folder(out)
     measuring = [UpdateRatios()] if options.report else []  # ahead of those that write what it finds
     callbacks = [*measuring, ModelCheckpoint(checkpoint), HistoryFile(history_file), *more]
     try:
-        with alone_in(out), signals.held():
+        with alone_in(out) if group.first else nullcontext(), signals.held():
             trainer.fit(**fit, callbacks=callbacks, resume=checkpoint if options.resume else None, restore_best=False)
             _finish(trainer, sets.test, fit["validation"], out, options.report)
     except Interrupted as error:
-        error.args = (f"{error.where}; go on with: {again}",)
+        error.args = (f"{error.where}; go on with: {again}",) if group.first else ()
         raise
+    except Exception as error:
+        group._fail(error)
+        raise
+
+
+def _group(options: argparse.Namespace) -> Group:
+    """The processes that train together; of one without --distributed. The first one prints and writes."""
+    from .dist import Group, init
+
+    if not options.distributed:
+        return Group()
+    group = init()
+    if not group.first:
+        sys.stdout = open(os.devnull, "w")
+        warnings.showwarning = lambda *_, **__: None
+    return group
 
 
 def find_rate(options: argparse.Namespace) -> None:
@@ -130,7 +153,8 @@ def find_rate(options: argparse.Namespace) -> None:
     from .train.find_rate import range_for
 
     why = "is no training to tell of"
-    _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why)
+    alone = "tries rates in one process"
+    _refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why, distributed=alone)
     if options.out:
         try_folder(options.out)
     recognise_path(options)
@@ -255,7 +279,10 @@ def verify_resume(options: argparse.Namespace) -> bool:
         verifying.child(options.child, lambda: _begin_short(options))
         return True
     keeps = "keeps the steps of both runs itself"
-    _refuse_options("verify-resume", options, resume="begins anew", why_slow="has no time to tell of", report=keeps, log=keeps)
+    alone = "compares trainings of one process"
+    _refuse_options(
+        "verify-resume", options, resume="begins anew", why_slow="has no time to tell of", report=keeps, log=keeps, distributed=alone
+    )
     return verifying.verify(options, options.words)
 
 
@@ -340,11 +367,16 @@ def _repeated(options: argparse.Namespace) -> list[str]:
     words = [[f"--{name}", getattr(options, name)] for name in ("data", "out", "device", "report")]
     words += [["--log", kind] for kind in dict.fromkeys(options.log)]
     words = [[f"{name}={value}"] if str(value).startswith("-") else [name, value] for name, value in words if value not in (None, "cpu")]
-    return [word for pair in words for word in pair] + (["--skip-broken"] if options.skip_broken else [])
+    flags = {"--skip-broken": options.skip_broken, "--distributed": options.distributed}
+    return [word for pair in words for word in pair] + [flag for flag, given in flags.items() if given]
 
 
 def _prepare(options: argparse.Namespace, sets: Sets, checkpoint: str | None = None) -> tuple[Trainer, dict[str, Any]]:
     """The trainer, and what its fit takes. checkpoint: that of the run that goes on."""
+
+
+def _prepare(options: argparse.Namespace, sets: Sets, group: Group | None = None) -> tuple[Trainer, dict[str, Any]]:
+    """The trainer, and what its fit takes."""
     from . import data, models, seed
     from .train import Trainer
 
@@ -366,7 +398,7 @@ def _prepare(options: argparse.Namespace, sets: Sets, checkpoint: str | None = N
     model = models.create(options.model, input_shape=normalize.output_shape(training.shape), num_classes=training.num_classes)
     optimizer = _optimizer(options, model, options.epochs * -(-len(loader) // options.accumulate))
     step = {name: getattr(options, name) for name in STEP}
-    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, **step)
+    trainer = Trainer(model, optimizer, seed=options.seed, normalize=normalize, device=options.device, group=group, **step)
     trainer.notes = {name: getattr(options, name) for name in ("dataset", *RECIPES[options.dataset])}
     trainer.notes["labels"] = zlib.crc32(training.labels.tobytes())
     if options.dataset == "images":
@@ -416,6 +448,8 @@ def _description(options: argparse.Namespace, trainer: Trainer, fit: dict[str, A
     augmented += f", mixed by {mixed}" if mixed else ""
     augmented += f", prepared by {trainer.normalize}" if options.preprocess != "channels" else ""
     photos = f"{sets.origin}; classes {few(training.classes)}{passed_over(sets)}\n" if options.dataset == "images" else ""
+    group = trainer.stepping.group
+    where += f", {group.size} ranks" if group is not None and group.size > 1 else ""
     return (
         f"{photos}{options.dataset}: images of {shape} in {training.num_classes} classes; {counts}{augmented}\n"
         f"{options.model}: {parameters:,} parameters; {options.optimizer}, rate {options.lr:g} ({options.schedule}), batches of "
@@ -453,6 +487,8 @@ def _write_results(trainer: Trainer, out: str, report: str | None) -> None:
     from .train import report_html
 
     _, history_file, model, curves = results(out)
+    if not trainer.stepping.writes:
+        return
     trainer.save_model(model)
     trainer.history.save(history_file)
     print(f"model    {model}\nhistory  {history_file}")

@@ -22,6 +22,7 @@ _HERE: dict[str, dict[str, str]] = {
         **dict.fromkeys(("autocast", "amp"), 'train.Trainer(..., precision="bf16")'),
         **dict.fromkeys(("compile", "jit"), "fastnn.capture(step), nn.frozen(model)"),
         "argmax": "x.argmax(axis)",
+        "distributed": "fastnn.dist",
         "autograd": "fastnn.Function for an operation of your own; loss.backward() gives the gradients",
         "device": 'devices are words: "cpu", "cuda", "cuda:1"',
         **dict.fromkeys(("functional", "F"), "fastnn.ops"),
@@ -85,6 +86,20 @@ _HERE: dict[str, dict[str, str]] = {
         "ReduceLROnPlateau": "optim.schedules.ReduceOnPlateau(lr), as the lr of an optimizer",
         "swa_utils": "optim.SWA, optim.EMA, optim.update_bn",
     },
+    "dist": {
+        **dict.fromkeys(("init_process_group", "Init", "init_device_mesh"), "dist.init()"),
+        **dict.fromkeys(
+            ("DistributedDataParallel", "DataParallel", "DDP"), "train.Trainer(..., group=dist.init()), or dist.average_gradients(model)"
+        ),
+        **dict.fromkeys(("all_reduce", "allreduce", "all_gather", "reduce"), "group.gather(values), whose rows are the ranks'"),
+        **dict.fromkeys(
+            ("get_rank", "rank", "get_world_size", "size", "is_initialized"), "dist.init() again gives the group: its rank, size, first"
+        ),
+        "DistributedSampler": "loader.batches(epoch, shard=group.shard), which the Trainer does by itself",
+        "barrier": "dist.init().barrier()",
+        "destroy_process_group": "it ends with the script",
+        "broadcast_object_list": "group.gather_objects(value)[0]",
+    },
     "data": {
         **dict.fromkeys(("random_split", "train_test_split"), "data.split(dataset, fraction)"),
         **dict.fromkeys(("transforms", "Compose"), "data.Loader(..., normalize=..., augment=[data.Flip(), data.RandomCrop(4)])"),
@@ -102,6 +117,7 @@ _HERE: dict[str, dict[str, str]] = {
         "ImageFolder": "data.image_folder(path)",
         "FashionMNIST": "data.fashion_mnist(path)",
         "RandomHorizontalFlip": "data.Flip(p)",
+        "DistributedSampler": "loader.batches(epoch, shard=dist.init().shard), which a Trainer(group=...) does by itself",
         **dict.fromkeys(("Subset", "SubsetRandomSampler"), "dataset.take(positions)"),
         "TensorDataset": "data.ArrayDataset(images, labels)",
         **dict.fromkeys(

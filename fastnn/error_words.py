@@ -16,3 +16,10 @@ def words(error: BaseException) -> str:
         if not printed:
             return f"cannot write to the standard output: {error.strerror}"
     return str(error) or type(error).__name__
+
+
+def lost(error: BaseException) -> bool:
+    """Whether it says that another process, which trains together with this one, has failed."""
+    from .dist import RankLost
+
+    return isinstance(error, RankLost)

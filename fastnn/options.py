@@ -186,6 +186,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--threads", metavar="N", type=threads, help="default: as many as the machine gives, see fastnn info")
     add("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     add("--precision", choices=["float32", "bf16"], help="bf16: mixed training, activations in bfloat16 (default: float32)")
+    add("--distributed", action="store_true", help="together with the other processes that mpirun has started (needs mpi4py)")
     add("--out", metavar="DIR", type=kinds.path, help="folder for model, history, curves, checkpoint (default: runs/DATASET)")
     add(
         "--report",

@@ -33,7 +33,11 @@ import fastnn
 from fastnn import cli, data, nn, ops, optim, train, tune
 
 FLOORS = {
-    "fastnn": (of_root, (fastnn, fastnn.models, fastnn.neighbors, fastnn.cuda, fastnn.files, fastnn.interop, fastnn.interop.sklearn), 40),
+    "fastnn": (
+        of_root,
+        (fastnn, fastnn.models, fastnn.neighbors, fastnn.cuda, fastnn.files, fastnn.dist, fastnn.interop, fastnn.interop.sklearn),
+        40,
+    ),
     "optim": (of_optim, (optim, optim.schedules), 60),
     "data": (of_data, (data,), 60),
     "train": (of_train, (train,), 60),

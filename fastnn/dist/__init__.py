@@ -7,8 +7,14 @@
 Every process (rank) has the whole data set and the whole model, takes its rows of each batch, and gradients are summed over all before the update.
 """
 
+from typing import TYPE_CHECKING
+
+from ..elsewhere import absent
 from .average import average_gradients, broadcast
 from .group import Group, RankLost
 from .launch import init
 
 __all__ = ["Group", "RankLost", "average_gradients", "broadcast", "init"]
+
+if not TYPE_CHECKING:  # which knows the names that there are
+    __getattr__ = absent(__name__)

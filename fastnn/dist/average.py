@@ -69,7 +69,7 @@ def broadcast(parameters: Any, *, root: int = 0, group: Group | None = None) -> 
     shapes = group.gather_objects([(t.shape, t.dtype) for t in given])
     for rank, theirs in enumerate(shapes):
         if theirs != shapes[root]:
-            raise ValueError(f"broadcast: {group.called(rank)} has other shapes or types than rank {root}; give the same on all ranks")
+            raise ValueError(f"broadcast: {group._named(rank)} has other shapes or types than rank {root}; give the same on all ranks")
     values = [np.array(memory(t._array)) for t in given] if group.rank == root else []
     sent = group.gather_objects(values)[root]
     for t, value in zip(given, sent):

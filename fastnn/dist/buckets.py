@@ -49,11 +49,11 @@ class Bucket:
         for i in np.flatnonzero(self.there == 0):
             self.slices[i][:] = 0
         self.turn = 1
-        self.requests = self.group.post(self.pieces, self.parts, self.tag)
+        self.requests = self.group._post(self.pieces, self.parts, self.tag)
 
     def move(self) -> None:
         """To the next turn, if what it needs has come."""
-        if self.turn in (1, 2) and self.group.arrived(*self.requests):
+        if self.turn in (1, 2) and self.group._arrived(*self.requests):
             self._next()
 
     def _next(self) -> None:
@@ -64,7 +64,7 @@ class Bucket:
             own[:] = self.parts[0]
             for part in self.parts[1:]:
                 own += part
-            self.requests = self.group.post([own] * self.group.size, self.pieces, self.tag + 1)
+            self.requests = self.group._post([own] * self.group.size, self.pieces, self.tag + 1)
 
     def finish(self, buckets: Sequence[Bucket]) -> None:
         def others() -> None:
@@ -73,7 +73,7 @@ class Bucket:
                     bucket.move()
 
         while self.turn < 3:
-            self.group.wait(*self.requests, "the sum of gradients", others)
+            self.group._wait(*self.requests, "the sum of gradients", others)
             self._next()
 
 

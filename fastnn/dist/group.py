@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import integer, text
+from ..arguments import array, integer
 from ..described import Described
 from ..shard import Shard, using
 from ..uncopied import Uncopied
@@ -53,7 +53,7 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
 
         self._mpi = MPI
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        self._comm, self._notices = comm.Dup(), comm.Dup()  # nobody else's messages
+        self._comm, self._side = comm.Dup(), comm.Dup()  # nobody else's messages; of notices
         self._told: list[Any] = []  # notices on their way
         self.ended: set[int] = set()  # ranks whose script is done
         here = comm.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
@@ -78,9 +78,12 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
 
     def gather(self, values: Any) -> np.ndarray:
         """Numbers of all ranks: float64 (size, n), row r what rank r gave; each gives as many, a vector (n,). ValueError for another shape."""
-        vector = np.ascontiguousarray(values, np.float64)
-        if vector.ndim != 1:
-            raise ValueError(f"Group.gather: values must be a vector (n,), got shape {vector.shape}; give values.ravel()")
+        given = array("Group.gather", "values", values, "numbers (n,)")
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"Group.gather: values must be numbers, got {given.dtype}")
+        if given.ndim != 1:
+            raise ValueError(f"Group.gather: values must be a vector (n,), got shape {given.shape}; give values.ravel()")
+        vector = np.ascontiguousarray(given, np.float64)
         rows = np.empty((self.size, len(vector)))
         rows[self.rank] = vector
         self._exchange(rows[self.rank], [rows[r] for r in range(self.size)], _VALUES, "gather")
@@ -101,24 +104,24 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
     def _exchange(self, own: np.ndarray, parts: Sequence[np.ndarray], tag: int, what: str) -> None:
         """`own` to all others, and into parts[r] what rank r sends."""
         if self.size > 1:
-            self.wait(*self.post([own] * self.size, parts, tag), what)
+            self._wait(*self._post([own] * self.size, parts, tag), what)
 
-    def post(self, given: Sequence[np.ndarray], taken: Sequence[np.ndarray], tag: int) -> tuple[list[Any], list[Any]]:
+    def _post(self, given: Sequence[np.ndarray], taken: Sequence[np.ndarray], tag: int) -> tuple[list[Any], list[Any]]:
         """Messages set off: given[r] to rank r, taken[r] from it. Returns what is waited for: of those that come in, and that go out."""
         others = [r for r in range(self.size) if r != self.rank]
         coming = [self._comm.Irecv([taken[r], self._mpi.BYTE], r, tag) for r in others]
         return coming, [self._comm.Isend([given[r], self._mpi.BYTE], r, tag) for r in others]
 
-    def arrived(self, coming: Sequence[Any], going: Sequence[Any]) -> bool:
+    def _arrived(self, coming: Sequence[Any], going: Sequence[Any]) -> bool:
         """Whether all have; asking is also what moves them on."""
         return bool(self._mpi.Request.Testall([*coming, *going]))
 
-    def wait(self, coming: Sequence[Any], going: Sequence[Any], what: str, also: Callable[[], object] = lambda: None) -> None:
+    def _wait(self, coming: Sequence[Any], going: Sequence[Any], what: str, also: Callable[[], object] = lambda: None) -> None:
         """Until they have. RankLost, naming it, where one has failed or ended, or has not come within `timeout` seconds. also: asked meanwhile."""
         if self.lost is not None:
             raise RankLost(f"nothing can be done together any more: {self.lost}", self.lost.rank)
         begun, asked = time.monotonic(), 0
-        while not self.arrived(coming, going):
+        while not self._arrived(coming, going):
             also()
             asked += 1
             if asked > _SHORT:  # the others have more to do, or fewer processors
@@ -135,41 +138,48 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
         return next((r for r, request in zip(others, coming) if not request.Test()), others[0])
 
     def _lose(self, what: str, rank: int, why: str) -> None:
-        self.lost = RankLost(f"{self.called(rank)} {why}, and rank {self.rank} waits for it in {what}", rank)
+        self.lost = RankLost(f"{self._named(rank)} {why}, and rank {self.rank} waits for it in {what}", rank)
         raise self.lost
 
-    def called(self, rank: int) -> str:
+    def _named(self, rank: int) -> str:
         return f"rank {rank} of {self.size} ({self.names[rank]})"
 
     # --- who is there
 
-    def tell(self, words: str) -> None:
+    def _tell(self, words: str) -> None:
         """All others, that this rank will take no part any more; empty: its script is done."""
-        text("Group.tell", "words", words)
         data = words.encode()[:2000]
         for r in range(self.size):
             if r != self.rank:
-                self._told.append((data, self._notices.Isend([data, self._mpi.BYTE], r, _NOTICE)))
+                self._told.append((data, self._side.Isend([data, self._mpi.BYTE], r, _NOTICE)))
+
+    def _fail(self, error: BaseException) -> None:
+        """An error ends what this rank does with the others, which wait for it: they are told, and get RankLost."""
+        if self.size == 1 or self.lost is not None:
+            return
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        self.lost = RankLost(f"{self._named(self.rank)} has failed: {words}", self.rank)
+        self._tell(words)
 
     def _look_around(self, what: str, coming: Sequence[Any] = ()) -> None:
-        for rank, words in self.notices():
+        for rank, words in self._notices():
             if words:
                 self._lose(what, rank, f"has failed: {words}")
         if self.ended and (missing := self._missing(coming)) in self.ended:
             self._lose(what, missing, "has ended: all ranks have to do the same")
 
-    def notices(self) -> Iterator[tuple[int, str]]:
+    def _notices(self) -> Iterator[tuple[int, str]]:
         """What others have told since."""
         status = self._mpi.Status()
-        while self._notices.Iprobe(self._mpi.ANY_SOURCE, _NOTICE, status):
+        while self._side.Iprobe(self._mpi.ANY_SOURCE, _NOTICE, status):
             data = np.empty(status.Get_count(self._mpi.BYTE), np.uint8)
-            self._notices.Recv([data, self._mpi.BYTE], status.Get_source(), _NOTICE)
+            self._side.Recv([data, self._mpi.BYTE], status.Get_source(), _NOTICE)
             words = data.tobytes().decode(errors="replace")
             if not words:
                 self.ended.add(status.Get_source())
             yield status.Get_source(), words
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Ends all ranks, this one too."""
         self._comm.Abort(1)
 

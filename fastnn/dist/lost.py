@@ -15,7 +15,7 @@ from types import TracebackType
 from .group import Group, RankLost
 
 _GRACE = 1.0  # seconds that others have to say what they have lost
-_PATIENCE = 5.0  # and that the one that has failed may take, where somebody catches that
+_PATIENCE = 3.0  # and that the one that has failed may take, where somebody catches that
 
 
 def watch(group: Group) -> None:
@@ -40,30 +40,30 @@ def watch(group: Group) -> None:
 def _end(group: Group, watcher: _Watcher, kind: type[BaseException], error: BaseException) -> None:
     watcher.stop()
     if isinstance(error, RankLost):
-        say(f"{group.called(group.rank)} ends with it")
+        say(f"{group._named(group.rank)} ends with it")
         _wait(group, _PATIENCE)  # whoever has failed may be at the file that says why
     else:
         words = " ".join("".join(traceback.format_exception_only(kind, error)).split())
-        say(f"{group.called(group.rank)} has failed and ends the job: {words[:500]}")
-        group.tell(words)
+        say(f"{group._named(group.rank)} has failed and ends the job: {words[:500]}")
+        group._fail(error)
         time.sleep(_GRACE)
-    group.abort()
+    group._abort()
 
 
 def _part(group: Group) -> None:
     """The script is done. The others may still be at something of their own; if they wait for this rank, they are told that it will not come."""
     lost = group.lost is not None
-    group.tell("")
+    group._tell("")
     _wait(group, _PATIENCE if lost else math.inf)
     if lost:
-        group.abort()
+        group._abort()
 
 
 def _wait(group: Group, seconds: float) -> None:
     """Until the scripts of all others are done, or so long."""
     end = time.monotonic() + seconds
     while len(group.ended) < group.size - 1 and time.monotonic() < end:
-        for _ in group.notices():
+        for _ in group._notices():
             pass
         time.sleep(2e-3)
 
@@ -105,7 +105,7 @@ class _Watcher:
             return
         rank = self._files[gone[0]]
         if self._group.rank == min(r for r in self._group.on_this_machine if r != rank):  # one says it
-            say(f"{self._group.called(rank)} is lost: killed, or ended without a word; the others end with it")
+            say(f"{self._group._named(rank)} is lost: killed, or ended without a word; the others end with it")
         else:
             time.sleep(_GRACE)
         os._exit(1)

@@ -15,7 +15,7 @@ from .. import _C, __version__, recording, shard, signals
 from ..data import Loader
 from ..data.items import as_dataset
 from ..data.loader import Batches, rows_of
-from ..dist import Group, RankLost, broadcast
+from ..dist import Group, broadcast
 from ..dist.buckets import Buckets
 from ..dist.launch import checked_group
 from ..nn import Module
@@ -85,7 +85,7 @@ class Sharded:
             ((loss, logits),) = self._update(stepping, trainer, parts)
             return [(tensor(self._sum((parts[0][2] or 0.0) * float(loss)), dtype="float64"), logits)]
         except BaseException as error:
-            self.told(error)
+            self.group._fail(error)
             raise
 
     def _update(self, stepping: Stepping, trainer: Trainer, parts: Sequence[Part]) -> list[Batch]:
@@ -225,14 +225,6 @@ class Sharded:
         self.signal = max(self.signal, int(self.group.gather([signals.waiting()]).max()))
         self.same_buffers(trainer)
 
-    def told(self, error: BaseException) -> None:
-        """An error ends a step of this rank: the others, which wait for its gradients, are told."""
-        if isinstance(error, RankLost) or self.group.lost is not None:
-            return
-        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        self.group.lost = RankLost(f"{self.group.called(self.group.rank)} has failed: {words}", self.group.rank)
-        self.group.tell(words)
-
 
 def rank_has(count: int, group: Group) -> bool:
     """Whether it has samples of a batch of so many."""
@@ -313,7 +305,7 @@ def refuse_others(group: Group, everybody: Sequence[Mapping[str, str]]) -> None:
     for name, value in everybody[0].items():
         for rank, theirs in enumerate(everybody):
             if (other := theirs.get(name)) != value:
-                raise ValueError(f"fit: {group.called(rank)} has another {name} than rank 0: {_short(other)} instead of {_short(value)}")
+                raise ValueError(f"fit: {group._named(rank)} has another {name} than rank 0: {_short(other)} instead of {_short(value)}")
 
 
 def _short(value: str | None) -> str:

@@ -184,7 +184,7 @@ class Stepping(Settled):
 
     def _told(self, error: BaseException) -> None:
         if self.sharded is not None:
-            self.sharded.told(error)
+            self.sharded.group._fail(error)
 
     def sums(self, trainer: Trainer) -> evaluation.Sums:
         """Of the running epoch, over all ranks."""

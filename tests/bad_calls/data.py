@@ -177,7 +177,7 @@ def subjects() -> list[Subject]:
                 ("item 0", "ArrayDataset", "data set", "label")),
         Subject("item_set", item_set, {"image": lambda: np.ones((1, 2, 2), np.float32), "label": lambda: 1}, ("item 1",)),
         Subject("Loader", drained, loader, ("item 0", "ItemDataset", "ArrayDataset", "data set")),
-        Subject("Loader.batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1)),
+        Subject("Loader.batches", lambda **a: list(data.Loader(rows_set(), 5).batches(**a)), constants(epoch=0, first=1, shard=(1, 2))),
         Subject("Loader.order", lambda epoch: data.Loader(rows_set(), 5, shuffle=True).order(epoch), constants(epoch=0), ("Loader",)),
         Subject("Loader.frames", lambda epoch: data.Loader(bytes_set(), 5, augment=data.Flip()).frames(epoch), constants(epoch=0)),
         Subject("Loader.mixing", lambda epoch: data.Loader(bytes_set(), 5, mix=data.MixUp()).mixing(epoch), constants(epoch=0)),

@@ -10,7 +10,7 @@ import numpy as np
 import fastnn
 from fastnn import cuda, files, models, neighbors, nn, ops
 
-from . import Subject, interop
+from . import Subject, dist, interop
 from .ops import ROWS, of
 from .optim import Good, constants, model
 
@@ -264,6 +264,7 @@ def subjects() -> list[Subject]:
     }
     return [
         *interop.subjects(),
+        *dist.subjects(),
         *of_tensors(),
         *of_modules(),
         *of_models(),
@@ -320,6 +321,7 @@ ABSENT = {
 # Names, and methods of such classes, that take nothing a caller could get wrong, or that others stand for.
 PLAIN = {
     **interop.PLAIN,
+    **dist.PLAIN,
     "Tensor.__array__": "called by numpy",
     "Tensor.__setitem__": "refuses everything",
     "Tensor.__delitem__": "refuses everything",

@@ -162,7 +162,7 @@ def subjects() -> list[Subject]:
         **constants(
             metrics=("accuracy",), l1=0.0, l2=0.1, seed=0, device="cpu", normalize=None, classes=("a", "b", "c"), architecture=None
         ),
-        **constants(resize=None, accumulate=2, clip_norm=1.0, clip_value=1.0, ema=0.9, precision="float32"),
+        **constants(resize=None, accumulate=2, clip_norm=1.0, clip_value=1.0, ema=0.9, precision="float32", group=None),
     }
     fit: Good = {
         "train": rows_set,
