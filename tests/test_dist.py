@@ -16,14 +16,15 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import data, dist, nn, optim, shard, tensor, train
+from fastnn import cli, data, dist, nn, optim, shard, tensor, train
 from fastnn.ops.batchnorm_shared import combined
 from fastnn.shard import Shard, memory
 
 SCRIPT = Path(__file__).parent / "many_processes.py"
 MPIEXEC = shutil.which("mpiexec") or shutil.which("mpiexec", path=str(Path(sys.executable).parent))
 OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-SCENARIOS = ("plain", "eager", "accumulated", "few", "summed", "weighed", "mixed", "local", "judged", "synchronised")
+THREE = ("plain", "eager", "few", "weighed", "judged", "synchronised")
+SCENARIOS = (*THREE, "accumulated", "summed", "mixed", "local")
 
 
 def launched(folder: Path, ranks: int, *scenarios: str, script: Path | None = SCRIPT) -> subprocess.CompletedProcess[str]:
@@ -42,7 +43,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folders = {}
     for ranks in (1, 2, 3):
         folders[ranks] = tmp_path_factory.mktemp(f"ranks{ranks}")
-        done = launched(folders[ranks], ranks, *SCENARIOS)
+        done = launched(folders[ranks], ranks, *(THREE if ranks == 3 else SCENARIOS))
         assert done.returncode == 0, done.stderr
     return folders
 
@@ -55,8 +56,7 @@ def numbers(found: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: value for name, value in found.items() if value.dtype.kind in "fi"}
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(("name", "ranks"), [*((name, 2) for name in SCENARIOS), *((name, 3) for name in THREE)])
 def test_ranks_end_as_one_process_does(name: str, ranks: int, found: dict[int, Path]) -> None:
     """Masks, augmentation, mixing, uneven rows, weights of classes, accumulation and figures included; the same bits on all ranks."""
     (alone,), several = of(found[1], name, 1), of(found[ranks], name, ranks)
@@ -171,8 +171,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == done.stdout.count("1 threads, 2 ranks") == 1 and "warning" not in done.stderr
     assert {f.name for f in (tmp_path / "run").iterdir()} >= {"checkpoint.safetensors", "history.csv", "model.safetensors"}
-    done = launched(tmp_path, 1, *command, "--epochs", "3", "--resume", script=None)
-    assert done.returncode == 0 and len(train.History.load(tmp_path / "run" / "history.csv").rows) == 3, done.stderr
+    assert cli.main([*command[2:], "--epochs", "3", "--resume"]) == 0
+    assert len(train.History.load(tmp_path / "run" / "history.csv").rows) == 3
     failed = launched(tmp_path, 2, *command[:-4], "--data", "nowhere", script=None)
     assert failed.returncode and "--data" in failed.stderr and "Traceback" not in failed.stderr
 

@@ -39,12 +39,11 @@ def init(*, sync_batchnorm: bool = False, threads: int | None = None, timeout: f
         return _group
     _group = Group(_world() if launched() else None, sync_batchnorm=sync_batchnorm, timeout=timeout)
     if threads is not None:
-        _C.set_num_threads(threads)
+        _C.set_num_threads(threads)  # ahead of those of the machine
     if _group.size > 1:
         from .lost import say, watch
 
-        if threads is None:
-            share_processors(_group)
+        share_processors(_group)
         watch(_group)
         if _group.first:
             say(introduced(_group))
@@ -87,8 +86,10 @@ def introduced(group: Group) -> str:
 
 
 def share_processors(group: Group) -> None:
-    """The threads of this machine among the ranks on it that may use the same processors; a launcher may have given each its own."""
+    """The threads of this machine among the ranks on it that may use the same processors; a launcher may have given each its own. What
+    set_num_threads has set stays."""
     mine = frozenset(os.sched_getaffinity(0))
     everybody = group.gather_objects(mine)
     sharing = sum(bool(everybody[r] & mine) for r in group.on_this_machine)
-    _C.set_num_threads(max(1, _C.get_num_threads() // sharing))
+    if _C.threads_reason() != "set by set_num_threads":
+        _C.set_num_threads(max(1, _C.get_num_threads() // sharing))

@@ -9,6 +9,7 @@ import numpy as np
 from .. import _C, recording, shard
 from ..shard import memory
 from ..tensor import Array, Op, Tensor
+from .cast import widened
 from .elementwise import binary
 from .reduce import reduction
 from .remade import _ones, geometry
@@ -59,7 +60,7 @@ class SharedBatchNorm(Op):
         if x.size > x.shape[1]:
             return _C.batchnorm_forward(geometry(x.shape, eps, 0.0, "none", True, False), x, None, None, None, None, None)[1:]
         axes = tuple(i for i in range(len(x.shape)) if i != 1)  # a single value has no variance, and needs none here
-        mean = _C.sum(reduction(x.shape, axes, False), x)
+        mean = _C.sum(reduction(x.shape, axes, False), widened(x))
         return mean, _C.constant(np.full(mean.shape, (eps or 1.0) ** -0.5), x.device, mean.dtype)
 
     def _plan(self, x: Array, residual: Array | None) -> _C.BatchNorm:

@@ -209,7 +209,7 @@ def of_trainer(trainer: Trainer, data: Data, counts: Counts | None = None) -> di
     if sharded is not None:
         sharded.same_buffers(trainer)
     with trainer.stepping.averaged():
-        if sharded is not None:
+        if sharded is not None and trainer.stepping.ema is not None:
             sharded.same_buffers(trainer)
         parts = (trainer.loss, trainer.metrics, trainer.normalize, interrupt.check, trainer.penalty, trainer.classes, counts)
         result = evaluate(trainer.forward, data, *parts, sharded=sharded)

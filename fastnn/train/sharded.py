@@ -188,6 +188,11 @@ class Sharded:
         """ValueError, on all ranks, where they would train something else. Weights that differ before the first step become those of rank 0."""
         self._buckets = None
         loader, self.loader = self.loader, None
+        if trainer.device != "cpu":
+            raise ValueError(
+                f"fit: the model lies on {trainer.device}; ranks sum gradients over MPI, in the memory of the CPU, and NCCL is not built in: "
+                "Trainer(..., device='cpu'), or no group"
+            )
         if isinstance(trainer.optimizer, FullBatch):
             raise ValueError(
                 f"fit: {trainer.optimizer.name} evaluates the loss within its step, of all data; several ranks cannot share it"

@@ -44,8 +44,10 @@ def _limit(name: str, value: Any) -> float | None:
 
 
 class Stepping(Settled):
-    """accumulate: batches per step. clip_norm, clip_value: limits of the gradients, or None. ema: an average of the weights, or None."""
+    """accumulate: batches per step. clip_norm, clip_value: limits of the gradients, or None. ema: an average of the weights, or None. group: of
+    processes that train together, or None."""
 
+    _fixed = ("group", "sharded")
     _checks: ClassVar[Mapping[str, Callable[[Any, Any], Any]]] = {
         "accumulate": lambda stepping, value: integer("Trainer", "accumulate", value, 1),
         "clip_norm": lambda stepping, value: _limit("clip_norm", value),
