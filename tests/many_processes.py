@@ -140,6 +140,10 @@ def stepped(group: dist.Group) -> None:
                 criterion(own(x), labels).backward()
             dist.average_gradients(own, samples=len(labels))
             optimizer.step()
+    if group.size > 1:
+        with contextlib.suppress(fastnn.CaptureError):
+            fastnn.capture(lambda: (own(x).sum().backward(), dist.average_gradients(own)))()
+            raise AssertionError("its replays would not tell the others anything")
     keep("stepped", group, trainer, losses=losses, **{f"own {k}": v for k, v in own.state_dict().items()})
 
 

@@ -11,7 +11,7 @@ from ..arguments import instance, integer, items
 from ..shard import memory
 from ..tensor import Tensor
 from .buckets import Buckets
-from .group import Group
+from .group import Group, refuse_recorded
 from .launch import the_group
 
 _made: dict[int, Buckets] = {}  # of the last parameters, whose buffers serve again
@@ -40,6 +40,7 @@ def average_gradients(parameters: Any, *, samples: int | None = None, group: Gro
     group = the_group(group, "average_gradients")
     if group.size == 1:
         return
+    refuse_recorded("average_gradients")
     share = 1 / group.size
     if count is not None:
         counts = group.gather([count])[:, 0]

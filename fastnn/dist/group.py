@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _C, recording
 from ..arguments import array, integer
 from ..described import Described
 from ..shard import Shard, using
@@ -20,6 +21,7 @@ _VALUES, _LENGTHS, _BYTES, _NOTICE = range(4)  # tags of messages; those of buck
 BUCKETS = 16
 _SPINS = 50  # questions whether messages are there before others may have the processor
 _SHORT = 500  # and before this one sleeps
+_ON_THE_WAY = 1.0  # seconds that a message may take that was sent before its sender's end, which is told elsewhere
 _ROUND = 64  # such questions between two looks at who is lost
 
 
@@ -55,7 +57,7 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._comm, self._side = comm.Dup(), comm.Dup()  # nobody else's messages; of notices
         self._told: list[Any] = []  # notices on their way
-        self.ended: set[int] = set()  # ranks whose script is done
+        self.ended: dict[int, float] = {}  # ranks whose script is done, and when they said so
         here = comm.Split_type(MPI.COMM_TYPE_SHARED, self.rank)
         self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
         self.on_this_machine = here.allgather(self.rank)
@@ -104,6 +106,7 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
     def _exchange(self, own: np.ndarray, parts: Sequence[np.ndarray], tag: int, what: str) -> None:
         """`own` to all others, and into parts[r] what rank r sends."""
         if self.size > 1:
+            refuse_recorded(what)
             self._wait(*self._post([own] * self.size, parts, tag), what)
 
     def _post(self, given: Sequence[np.ndarray], taken: Sequence[np.ndarray], tag: int) -> tuple[list[Any], list[Any]]:
@@ -166,7 +169,8 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
             if words:
                 self._lose(what, rank, f"has failed: {words}")
         if self.ended and (missing := self._missing(coming)) in self.ended:
-            self._lose(what, missing, "has ended: all ranks have to do the same")
+            if time.monotonic() - self.ended[missing] > _ON_THE_WAY:
+                self._lose(what, missing, "has ended: all ranks have to do the same")
 
     def _notices(self) -> Iterator[tuple[int, str]]:
         """What others have told since."""
@@ -176,7 +180,7 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
             self._side.Recv([data, self._mpi.BYTE], status.Get_source(), _NOTICE)
             words = data.tobytes().decode(errors="replace")
             if not words:
-                self.ended.add(status.Get_source())
+                self.ended[status.Get_source()] = time.monotonic()
             yield status.Get_source(), words
 
     def _abort(self) -> None:
@@ -199,6 +203,15 @@ class Group(Described, Uncopied, instead="fastnn.dist.init() gives the same one 
     def synchronises(self) -> bool:
         """Whether batch normalisation takes statistics of the whole batch from several ranks."""
         return self.sync_batchnorm and self.size > 1
+
+
+def refuse_recorded(what: str) -> None:
+    """CaptureError within a step that is recorded: a replay would not do it."""
+    recorder = recording.current()
+    if recorder is not None and recorder.core is not None:
+        raise _C.CaptureError(
+            f"ranks tell each other something in it ({what}), which a replay would not do: keep the step eager, or use the Trainer, which replays its own"
+        )
 
 
 def _name() -> str:

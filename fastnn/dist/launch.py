@@ -33,8 +33,8 @@ def init(*, sync_batchnorm: bool = False, threads: int | None = None, timeout: f
     if threads is not None:
         integer("dist.init", "threads", threads, 1, 257)
     if _group is not None:
-        for name, value in (("sync_batchnorm", sync_batchnorm), ("timeout", timeout)):
-            if getattr(_group, name) != value:
+        for name, value, default in (("sync_batchnorm", sync_batchnorm, False), ("timeout", timeout, 600.0)):
+            if value not in (default, getattr(_group, name)):
                 raise ValueError(f"dist.init: the group was made with {name}={getattr(_group, name)}; make it once, and hand it on")
         return _group
     _group = Group(_world() if launched() else None, sync_batchnorm=sync_batchnorm, timeout=timeout)
