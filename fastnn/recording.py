@@ -315,13 +315,14 @@ def see_leaf(leaf: Tensor, *, asks: bool = False) -> None:
 
 
 @contextmanager
-def hearing(at: Callable[[Tensor], None]) -> Iterator[None]:
-    """Inside the block, where a step is recorded or watched, at(leaf) is called before each share of a gradient that backward adds."""
-    _here.hears = at
+def hearing(at: Callable[[Tensor], None], between: Callable[[], None] | None = None) -> Iterator[None]:
+    """Inside the block, where a step is recorded or watched, at(leaf) is called for each share of a gradient that backward adds, and between() when
+    those of an operation have been."""
+    _here.hears, scopes._here.between = at, between
     try:
         yield
     finally:
-        _here.hears = None
+        _here.hears = scopes._here.between = None
 
 
 def read_leaf(leaf: Tensor) -> None:

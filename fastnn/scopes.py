@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ class _Here(threading.local):
         self.stack: list[int] = []  # of the modules that run
         self.names: dict[int, str] = {}  # paths below the outermost one
         self.borders: list[tuple[int, int]] = []  # and whose operations lie behind each
+        self.between: Callable[[], None] | None = None  # called when gradients of an operation are there, ahead of the next one
 
 
 _here = _Here()
@@ -85,6 +86,8 @@ def _begin(number: int) -> None:
 
 def enter_backward(serial: int | None) -> None:
     """The operation with this serial number goes back; None: all have."""
+    if _here.between is not None:
+        _here.between()
     if serial is None:
         return _C.set_scope(_here.stack[-1] if _here.stack else _OUTSIDE)
     at = bisect(_here.borders, (serial,)) - 1  # a border has a number of its own

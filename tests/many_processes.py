@@ -147,6 +147,26 @@ def stepped(group: dist.Group) -> None:
     keep("stepped", group, trainer, losses=losses, **{f"own {k}": v for k, v in own.state_dict().items()})
 
 
+class Kernels(train.Callback):
+    """The list of the replayed step."""
+
+    def after_step(self, trainer: train.Trainer, loss: float) -> None:
+        if trainer._replays.captured is not None:
+            self.names = trainer._replays.captured.kernels
+
+
+def overlapping(group: dist.Group) -> None:
+    """Gradients of 4 MB, in several buckets."""
+    fastnn.seed(0)
+    model, (training, _) = (
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 700), nn.ReLU(), nn.Linear(700, 1000), nn.ReLU(), nn.Linear(1000, 10)),
+        digits(),
+    )
+    trainer, seen = train.Trainer(model, optim.SGD(model.parameters(), 0.1), group=group), Kernels()
+    trainer.fit(training, 1, batch_size=50, progress=False, callbacks=[seen])
+    keep("overlapping", group, trainer, names=seen.names)
+
+
 def judged(group: dist.Group) -> None:
     """Evaluation and report in turns: the bits of one process."""
     fastnn.seed(0)

@@ -79,6 +79,14 @@ def test_steps_are_replayed_with_the_bits_of_eager_ones(ranks: int, found: dict[
     assert {k: v.tobytes() for k, v in numbers(fit).items()} == {k: v.tobytes() for k, v in numbers(eager).items()}
 
 
+def test_buckets_are_set_off_while_backward_runs(tmp_path: Path) -> None:
+    """In the replayed step, between its kernels."""
+    assert launched(tmp_path, 2, "overlapping").returncode == 0
+    names = of(tmp_path, "overlapping", 2)[0]["names"].tolist()
+    last = len(names) - 1 - names[::-1].index("channel_sum")  # the first layer's bias
+    assert names[names.index("cross_entropy_backward") : last].count("look") == 4  # two weights and biases behind
+
+
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_evaluation_in_turns_has_the_bits_of_one_process(ranks: int, found: dict[int, Path]) -> None:
     (alone,), several = of(found[1], "judged", 1), of(found[ranks], "judged", ranks)

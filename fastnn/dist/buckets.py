@@ -19,7 +19,7 @@ from ..shard import memory
 from ..tensor import Tensor
 from .group import BUCKETS, Group
 
-LIMIT = 1 << 20  # bytes of a bucket, unless one gradient has more
+LIMIT = 1 << 20  # bytes at which a bucket is full
 
 
 class Bucket:
@@ -88,10 +88,9 @@ class Buckets:
         waiting: dict[str, list[Tensor]] = {}
         for leaf in reversed(self.leaves):  # about the order in which backward gets to them
             some = waiting.setdefault(leaf.dtype, [])
-            if some and sum(t._array.nbytes for t in some) + leaf._array.nbytes > LIMIT:
-                self._add(some)
-                some.clear()
             some.append(leaf)
+            if sum(t._array.nbytes for t in some) >= LIMIT:
+                self._add(waiting.pop(leaf.dtype))
         for some in waiting.values():
             self._add(some)
         self.known: dict[int, int] | None = None
@@ -122,7 +121,7 @@ class Buckets:
             self.known = self._seen
         elif recorded and self.known is not None:
             self._left = [sum(self.known.get(id(leaf), 0) for leaf in bucket.leaves) for bucket in self.buckets]
-            with recording.hearing(self._hear):
+            with recording.hearing(self._hear, self._start):
                 yield
         else:
             yield
@@ -132,19 +131,20 @@ class Buckets:
             self._seen[id(leaf)] = self._seen.get(id(leaf), 0) + 1
 
     def _hear(self, leaf: Tensor) -> None:
-        """A share of its gradient is about to be added; those heard of before are."""
-        while self._started < len(self.buckets) and self._left[self._started] == 0 and self._whole(self._started):
-            self._collect(self._started)
-            self._started += 1
+        """A share of its gradient is about to be added."""
         if id(leaf) in self._place:
             bucket = self._place[id(leaf)][0]
             if bucket < self._started or not self._left[bucket]:
                 raise _C.CaptureError("a parameter gets its gradient in more parts than in the first step")
             self._left[bucket] -= 1
 
-    def _whole(self, number: int) -> bool:
-        """One that no gradient comes to waits for the end."""
-        return any(leaf._grad is not None for leaf in self.buckets[number].leaves)
+    def _start(self) -> None:
+        """Buckets that are whole, in their order. One that no gradient comes to waits for the end."""
+        while self._started < len(self.buckets) and not self._left[self._started]:
+            if all(leaf._grad is None for leaf in self.buckets[self._started].leaves):
+                return
+            self._collect(self._started)
+            self._started += 1
 
     def _collect(self, number: int) -> None:
         bucket = self.buckets[number]
