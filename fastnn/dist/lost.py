@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import select
+import secrets
+import socket
+import subprocess
 import sys
-import threading
 import time
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from .group import Group, RankLost
@@ -20,25 +22,25 @@ _PATIENCE = 3.0  # and that the one that has failed may take, where somebody cat
 
 def watch(group: Group) -> None:
     """From now on: exceptions that nobody catches, processes of this machine that are killed, scripts that end."""
-    owner, watcher = os.getpid(), _Watcher(group)
+    owner, guard = os.getpid(), _Guard(group)
     before = sys.excepthook
 
     def failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         before(kind, error, trace)
         if os.getpid() == owner and not isinstance(error, KeyboardInterrupt):  # which all ranks get
-            _end(group, watcher, kind, error)
+            _end(group, guard, kind, error)
 
     def farewell() -> None:
         if os.getpid() == owner:
-            watcher.stop()
+            guard.stop()
             _part(group)
 
     sys.excepthook = failed
     atexit.register(farewell)  # ahead of MPI's own end, which may wait for ever
 
 
-def _end(group: Group, watcher: _Watcher, kind: type[BaseException], error: BaseException) -> None:
-    watcher.stop()
+def _end(group: Group, guard: _Guard, kind: type[BaseException], error: BaseException) -> None:
+    guard.stop()
     if isinstance(error, RankLost):
         say(f"{group._named(group.rank)} ends with it")
         _wait(group, _PATIENCE)  # whoever has failed may be at the file that says why
@@ -74,41 +76,36 @@ def say(text: str) -> None:
     os.write(2, f"fastnn.dist: {text}\n".encode())
 
 
-class _Watcher:
-    """A thread that hears at once when a process of this machine ends. Most launchers end the others then, and say which process it was; this is for
-    those that leave them waiting."""
+class _Guard:
+    """The process that says which rank of this machine was killed (guard.py): the launcher kills the others at once, and may name any of them."""
 
     def __init__(self, group: Group) -> None:
-        self._group, self._stopped = group, False
-        self._wake, self._told = os.pipe()
-        self._files: dict[int, int] = {}  # file descriptor -> rank
-        where = group.gather_objects((os.getpid(), _namespace()))
-        for rank in group.on_this_machine:
-            process, namespace = where[rank]
-            if rank != group.rank and namespace == _namespace():
-                try:
-                    self._files[os.pidfd_open(process)] = rank
-                except (OSError, AttributeError):  # an old kernel: the launcher alone notices
-                    return
-        threading.Thread(target=self._watch, name="fastnn-dist", daemon=True).start()
+        self._process: subprocess.Popen[bytes] | None = None
+        everybody = group.gather_objects((os.getpid(), _namespace(), secrets.token_hex(8)))
+        leader = group.on_this_machine[0]
+        self._address = f"fastnn-{everybody[leader][2]}"
+        seen = [rank for rank in group.on_this_machine if everybody[rank][1] == everybody[leader][1]]
+        if group.rank == leader and len(seen) > 1 and hasattr(os, "pidfd_open"):
+            self._begin([word for rank in seen for word in (str(everybody[rank][0]), group._named(rank))])
+        group.barrier()  # nobody is lost before it watches
+
+    def _begin(self, words: list[str]) -> None:
+        command = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(__file__), "guard.py"), self._address, *words]
+        try:  # in a session of its own: signals to the job are not for it
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True)
+        except OSError:  # without it the launcher alone tells
+            return
+        assert self._process.stdout is not None
+        self._process.stdout.read(1)
+        self._process.stdout.close()
 
     def stop(self) -> None:
-        self._stopped = True
-        os.write(self._told, b"x")
-
-    def _watch(self) -> None:
-        poll = select.poll()
-        for file in (self._wake, *self._files):
-            poll.register(file, select.POLLIN)
-        gone = [file for file, _ in poll.poll()]
-        if self._stopped or self._wake in gone:
-            return
-        rank = self._files[gone[0]]
-        if self._group.rank == min(r for r in self._group.on_this_machine if r != rank):  # one says it
-            say(f"{self._group._named(rank)} is lost: killed, or ended without a word; the others end with it")
-        else:
-            time.sleep(_GRACE)
-        os._exit(1)
+        """This rank ends as it should, or has said why."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way, suppress(OSError):  # others may have told it
+            way.sendto(b"x", f"\0{self._address}")
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE)
 
 
 def _namespace() -> int:
