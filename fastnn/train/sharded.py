@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import zip_longest
@@ -284,12 +284,14 @@ def _described(trainer: Trainer) -> dict[str, str]:
 
 def _data(name: str, data: Data | None) -> dict[str, str]:
     """Size, labels and a few samples of a data set, and how it is read: all of it might be terabytes."""
+    from hashlib import sha256
+
     if data is None:
         return {name: "None"}
     dataset = data.dataset if isinstance(data, Loader) else as_dataset(data, name)
     some = np.unique(np.linspace(0, len(dataset) - 1, 16).astype(np.int64))
     images, labels = dataset.raw(some)
-    digest = hashlib.sha256(np.ascontiguousarray(images).tobytes() + np.ascontiguousarray(labels).tobytes())
+    digest = sha256(np.ascontiguousarray(images).tobytes() + np.ascontiguousarray(labels).tobytes())
     digest.update(np.ascontiguousarray(dataset.labels).tobytes())
     told = {f"size of the {name}": str((len(dataset), dataset.shape)), f"{name}": digest.hexdigest()[:16]}
     if isinstance(data, Loader):
@@ -299,7 +301,9 @@ def _data(name: str, data: Data | None) -> dict[str, str]:
 
 
 def _digest(part: Module) -> str:
-    digest = hashlib.sha256()
+    from hashlib import sha256
+
+    digest = sha256()
     for name, t in part._state().items():
         digest.update(name.encode() + np.ascontiguousarray(t.numpy()).tobytes())
     return digest.hexdigest()
@@ -315,4 +319,4 @@ def refuse_others(group: Group, everybody: Sequence[Mapping[str, str]]) -> None:
 
 def _short(value: str | None) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= 120 else f"{text[:80]}... ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+    return text if len(text) <= 120 else f"{text[:80]}... ({zlib.crc32(text.encode()):08x})"
