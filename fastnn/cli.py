@@ -1,4 +1,4 @@
-"""The command line: fastnn train, find-rate, finetune, evaluate, predict, verify-resume, reproduce, info."""
+"""The command line: fastnn train, find-rate, search, recipe, finetune, evaluate, predict, export, verify-resume, reproduce, download, info."""
 
 from __future__ import annotations
 
@@ -106,8 +106,7 @@ def train(options: argparse.Namespace) -> None:
     if options.threads:
         set_num_threads(options.threads)
     sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
-    trainer, fit = _prepare(options, sets, checkpoint if options.resume else None)
-    trainer, fit = _prepare(options, sets, group)
+    trainer, fit = _prepare(options, sets, checkpoint if options.resume else None, group)
     refuse_other_data(options, checkpoint, saved, fit["train"], trainer.notes)
     refuse_other_classes(options.data or options.dataset, fit["train"].dataset, validation=fit["validation"], test=sets.test)
     print(_description(options, trainer, fit, sets), flush=True)
@@ -371,12 +370,10 @@ def _repeated(options: argparse.Namespace) -> list[str]:
     return [word for pair in words for word in pair] + [flag for flag, given in flags.items() if given]
 
 
-def _prepare(options: argparse.Namespace, sets: Sets, checkpoint: str | None = None) -> tuple[Trainer, dict[str, Any]]:
+def _prepare(
+    options: argparse.Namespace, sets: Sets, checkpoint: str | None = None, group: Group | None = None
+) -> tuple[Trainer, dict[str, Any]]:
     """The trainer, and what its fit takes. checkpoint: that of the run that goes on."""
-
-
-def _prepare(options: argparse.Namespace, sets: Sets, group: Group | None = None) -> tuple[Trainer, dict[str, Any]]:
-    """The trainer, and what its fit takes."""
     from . import data, models, seed
     from .train import Trainer
 

@@ -50,6 +50,7 @@ def export(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{options.model_file}: {str(error).removeprefix('to_onnx: ')}") from error
     batch = "1" if options.fixed_batch else "batch"
-    takes = f"{dtype} ({', '.join([batch, *map(str, shape)])}){'' if not options.normalize else ', raw images'}"
+    raw = getattr(trained.normalize, "shape", shape) if options.normalize else shape  # before PCA
+    takes = f"{dtype} ({', '.join([batch, *map(str, raw)])}){'' if not options.normalize else ', raw images'}"
     gives = f"{'probabilities' if options.softmax else 'logits'}{'' if trained.classes is None else f' of {len(trained.classes)} classes'}"
     print(f"{options.onnx_file}: {os.path.getsize(options.onnx_file):,} bytes; takes {takes}; gives {gives}")

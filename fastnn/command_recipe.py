@@ -32,7 +32,8 @@ def recipe(options: argparse.Namespace) -> bool:
     from .tune import recipe as steps
 
     why = "is no training to tell of"
-    cli._refuse_options("recipe", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why)
+    alone = "tries out in one process"
+    cli._refuse_options("recipe", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why, distributed=alone)
     epochs = options.epochs
     if options.out:
         try_folder(options.out)

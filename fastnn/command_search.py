@@ -137,9 +137,8 @@ def _refuse(options: argparse.Namespace) -> None:
     from . import cli
 
     why = "is no training to tell of"
-    cli._refuse_options(
-        "search", options, resume="goes on by --storage", why_slow="has no time to tell of", report=why, log=why, out="writes no folder"
-    )
+    alone = {"distributed": "shares trials by --jobs", "out": "writes no folder"}
+    cli._refuse_options("search", options, resume="goes on by --storage", why_slow="has no time to tell of", report=why, log=why, **alone)
     for name in ("rate", "decay"):
         ends = getattr(options, name)
         if ends is not None and ends[0] >= ends[1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kernel_calls import GPUS
 import fastnn
 from fastnn import data, interop, models, nn, ops, train
 from fastnn.cli import main
+from fastnn.data.preprocessing import Preprocessing
 from fastnn.interop.onnx_export import LEAST_OPSET
 from fastnn.interop.onnx_graph import Graph
 from fastnn.models import resnet
@@ -358,6 +360,32 @@ def test_normalisation_in_the_graph(dtype: str) -> None:
     about = run.get_modelmeta().custom_metadata_map
     assert json.loads(about["classes"]) == ["a", "b", "ü"] and json.loads(about["normalize"]) == normalize.state()
     assert run.get_inputs()[0].type == f"tensor({'uint8' if dtype == 'uint8' else 'float'})"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "fit",
+    [
+        data.MeanImage.fit,
+        partial(data.MeanImage.fit, std=True),
+        data.ZCA.fit,
+        partial(data.PCA.fit, components=7),
+        partial(data.PCA.fit, components=7, whiten=True),
+    ],
+    ids=["mean image", "and deviation", "zca", "pca", "whitened"],
+)
+def test_preprocessing_of_every_kind_in_the_graph(fit: Callable[[data.Dataset], Preprocessing], dtype: str) -> None:
+    """The file takes what the camera gives: of PCA, too, whose model takes rows."""
+    raw = np.random.default_rng(0).integers(0, 256, (60, 3, 4, 5)).astype(dtype)
+    normalize = fit(data.ArrayDataset(raw, np.zeros(60, int)))
+    shape = normalize.output_shape((3, 4, 5))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 3)).eval()
+    interop.to_onnx(model, "m.onnx", shape, normalize=normalize, dtype=dtype)
+    for n in (1, 20):
+        (got,) = session().run(None, {"input": raw[:n]})
+        np.testing.assert_allclose(got, model(normalize(raw[:n])).numpy(), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="which gives samples of shape"):
+        interop.to_onnx(model, "m.onnx", (3, 4, 6), normalize=normalize)
 
 
 def test_features_far_from_zero_keep_their_digits() -> None:

@@ -152,7 +152,8 @@ class OfMatrix(OfSamples):
     """y = (x - mean) M^T, M being (k, values of a sample): a product for each batch, by the kernel of all products."""
 
     def _keep(self, matrix: np.ndarray) -> None:
-        self._matrix = Copies(_C.from_numpy(np.ascontiguousarray(matrix, np.float32)))
+        self._rows = np.ascontiguousarray(matrix, np.float32)  # M
+        self._matrix = Copies(_C.from_numpy(self._rows))
 
     def _transformed(self, batch: _C.Array) -> _C.Array:
         rows, matrix = reshaped(batch, (batch.shape[0], self.mean.size)), self._matrix.on(batch.device)

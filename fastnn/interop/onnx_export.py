@@ -12,8 +12,9 @@ import numpy as np
 from .. import files
 from ..arguments import flag, instance, integer, items, one_of, shown
 from ..arguments import path as checked_path
-from ..data import Normalize
+from ..data import PCA, MeanImage, Normalize
 from ..data.dataset import checked_classes
+from ..data.preprocessing import OfMatrix, OfSamples, Preprocessing
 from ..nn import Frozen, Module
 from ..tensor import Tensor, tensor
 from ..train import Trained, Trainer
@@ -33,7 +34,7 @@ def to_onnx(
     path: str | os.PathLike[str],
     input_shape: Sequence[int] | None = None,
     *,
-    normalize: Normalize | None = None,
+    normalize: Preprocessing | None = None,
     dtype: str = "float32",
     softmax: bool = False,
     classes: Sequence[str] | None = None,
@@ -49,10 +50,11 @@ def to_onnx(
     *input_shape), and the output "output"; for a tuple or list "output_0", ..., for a dict its keys. Weights have the names of state_dict(),
     nodes those of their layers. All numbers are float32, weights of mixed training too. Outputs are those of model.eval() but for rounding.
 
-    input_shape: of one sample, (C, H, W) or (F,); left out, that which models.create was given. normalize: that of the training, as a part of
-    the graph, whose input then takes raw images. dtype: of the input, "float32", or "uint8" for images of bytes, 0 to 255. softmax: probabilities
-    along axis 1 instead of logits. classes: names, kept in the file's metadata ("classes", as JSON), as is what normalize does ("normalize"). opset:
-    version of the operators, 18 or newer. dynamic_batch=False: for one sample at a time, for models in which the size of the batch is a number.
+    input_shape: of one sample, (C, H, W) or (F,); left out, that which models.create was given. normalize: that of the training (data.Normalize,
+    MeanImage, PCA, ZCA), as a part of the graph, whose input then takes raw images, of the shape before PCA. dtype: of the input, "float32", or
+    "uint8" for images of bytes, 0 to 255. softmax: probabilities along axis 1 instead of logits. classes: names, kept in the file's metadata
+    ("classes", as JSON), as is what normalize does ("normalize"). opset: version of the operators, 18 or newer. dynamic_batch=False: for one
+    sample at a time, for models in which the size of the batch is a number.
 
     The file is checked by onnx.checker (full_check), and written whole or not at all. The library onnx is needed (pip install '.[onnx]';
     ModuleNotFoundError). ValueError, naming operation and layer, for what ONNX has not: random draws (FractionalMaxPool2d), Functions of your
@@ -65,8 +67,7 @@ def to_onnx(
     instance("to_onnx", "model", model, Module, "a Module")
     checked_path("to_onnx", "path", path)
     shape = _shape(model, input_shape)
-    if normalize is not None:
-        _check_normalize(instance("to_onnx", "normalize", normalize, Normalize, "a data.Normalize"), shape)
+    raw = shape if normalize is None else _raw_shape(normalize, shape)
     one_of("to_onnx", "dtype", dtype, tuple(_RAW_TYPE))
     flag("to_onnx", "softmax", softmax), flag("to_onnx", "dynamic_batch", dynamic_batch)
     names = checked_classes("to_onnx", classes)
@@ -76,13 +77,13 @@ def to_onnx(
     with files.memory_for(path, "written"):
         try:
             graph, outputs = _graph(model, shape, dynamic_batch)
-            head = _preprocessed(graph, normalize, dtype, len(shape))
+            head = _preprocessed(graph, normalize, dtype, len(raw))
             _check_classes(names, outputs)
             named = _postprocessed(graph, outputs, softmax)
         except NotInOnnx as error:
             raise ValueError(f"to_onnx: {error}") from None
         _refuse_large(path, graph)
-        given = _Value(INPUT, _RAW_TYPE[dtype], [None if dynamic_batch else 1, *shape])
+        given = _Value(INPUT, _RAW_TYPE[dtype], [None if dynamic_batch else 1, *raw])
         made = _model(library, [*head, *graph.nodes], graph.constants, given, named, opset, about)
         library.checker.check_model(made, full_check=True)
         files.replace(path, made.SerializeToString())
@@ -111,10 +112,19 @@ def _shape(model: Module, given: Any) -> tuple[int, ...]:
     return tuple(integer("to_onnx", "input_shape", n, 1, 2**31) for n in sizes)
 
 
-def _check_normalize(normalize: Normalize, shape: tuple[int, ...]) -> None:
+def _raw_shape(normalize: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a sample, before it is prepared."""
+    instance("to_onnx", "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
+    if isinstance(normalize, OfSamples):
+        if (made := normalize.output_shape(normalize.shape)) != shape:
+            raise ValueError(
+                f"to_onnx: normalize is {normalize}, which gives samples of shape {made}, input_shape is {shape}; give that one"
+            )
+        return normalize.shape
     if len(shape) not in (1, 3) or len(normalize.mean) != shape[0]:
         wanted = f"{shape[0]} means" if len(shape) in (1, 3) else "an input_shape of (C, H, W) or (F,)"
         raise ValueError(f"to_onnx: normalize has {len(normalize.mean)} means, input_shape is {shape}; expected {wanted}")
+    return shape
 
 
 # --- what the model computes
@@ -183,22 +193,40 @@ class _Value:
         self.name, self.kind, self.dims = name, kind, dims
 
 
-def _preprocessed(graph: Graph, normalize: Normalize | None, dtype: str, rank: int) -> list[Node]:
-    """Nodes in front, which make of raw images what the model takes; it reads their result instead of the input then. (x - mean) / std in
-    float32, and of bytes x scale + shift, as the kernel that makes batches does it."""
+def _preprocessed(graph: Graph, normalize: Preprocessing | None, dtype: str, rank: int) -> list[Node]:
+    """Nodes in front, which make of raw images what the model takes; it reads their result instead of the input then."""
     if normalize is None and dtype == "float32":
         return []
     before, graph.nodes, graph.step = graph.nodes, [], None
     x = graph.add("Cast", INPUT, to=1) if dtype == "uint8" else INPUT
-    if normalize is not None:
-        along = (1, -1, *[1] * (rank - 1))
-        first, second = (normalize.scale, normalize.shift) if dtype == "uint8" else (normalize.mean, normalize.std)
-        kinds = ("Mul", "Add") if dtype == "uint8" else ("Sub", "Div")
-        for kind, values in zip(kinds, (first, second)):
-            x = graph.add(kind, x, graph.fixed(np.asarray(values, np.float32).reshape(along), f"normalize.{kind.lower()}"))
+    if isinstance(normalize, Normalize):
+        x = _normalized(graph, x, normalize, dtype, rank)
+    elif isinstance(normalize, OfSamples):
+        x = _centred(graph, x, normalize)
     head, graph.nodes = graph.nodes, before
     graph.read_instead(x)
     return head
+
+
+def _normalized(graph: Graph, x: str, normalize: Normalize, dtype: str, rank: int) -> str:
+    """(x - mean) / std in float32, and of bytes x scale + shift, as the kernel that makes batches does it."""
+    along = (1, -1, *[1] * (rank - 1))
+    first, second = (normalize.scale, normalize.shift) if dtype == "uint8" else (normalize.mean, normalize.std)
+    kinds = ("Mul", "Add") if dtype == "uint8" else ("Sub", "Div")
+    for kind, values in zip(kinds, (first, second)):
+        x = graph.add(kind, x, graph.fixed(np.asarray(values, np.float32).reshape(along), f"normalize.{kind.lower()}"))
+    return x
+
+
+def _centred(graph: Graph, x: str, normalize: OfSamples) -> str:
+    """Less the mean of each value; then a factor for all of them (MeanImage), or a product with a matrix (PCA, ZCA)."""
+    x = graph.add("Sub", x, graph.fixed(normalize.mean[None].astype(np.float32), "normalize.mean"))
+    if isinstance(normalize, MeanImage):
+        return x if normalize.std == 1 else graph.add("Div", x, graph.number(normalize.std))
+    if not isinstance(normalize, OfMatrix):
+        raise NotInOnnx(f"normalize is {normalize!r}, which has no translation")
+    x = graph.add("MatMul", graph.add("Flatten", x, axis=1), graph.fixed(normalize._rows.T, "normalize.matrix"))
+    return x if isinstance(normalize, PCA) else graph.add("Reshape", x, graph.integers(0, *normalize.shape))
 
 
 def _postprocessed(graph: Graph, outputs: list[tuple[str, Tensor, Tensor]], softmax: bool) -> list[_Value]:
