@@ -402,6 +402,7 @@ def test_named_parts_are_frozen_instead_of_the_tables(known: train.Trainer, tmp_
     model = pretrained(known, tmp_path)
     result = train.transfer(model, others(0, 60), similar=True, frozen=["0", "1", "3", "4"], epochs=0, progress=False)
     assert result.plan.tuned == ("7", "8", "10", "11", "15") and not result.plan.little
+    assert str(result.plan).endswith("-> fine-tune all but the parts named: 7, 8, 10, 11, 15, 18; 0, 1, 3, 4 stay as they are")
     assert {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad} == {"0", "1", "3", "4"}
 
 
@@ -497,6 +498,19 @@ def test_a_model_that_ends_otherwise_says_so() -> None:
     with pytest.raises(ValueError, match="does more to the last layer's outputs than multiply them"):
         train.transfer(net, digits, similar=True, normalize=normalize, progress=False)
     train.transfer(net, digits, similar=True, much=True, features_first=False, epochs=1, normalize=normalize, progress=False)
+
+
+def test_validation_has_the_classes_of_the_training_set(known: train.Trainer, tmp_path: Path) -> None:
+    samples = others(0, 60)
+    for validation, words in (
+        ((samples.images, samples.labels + 1), "validation has the label 5; the training set has 5 classes, counted from 0"),
+        (
+            data.ArrayDataset(samples.images, samples.labels, list("abcde")),
+            "validation has the classes a, b, c, d, e; the training set five, six",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            train.transfer(pretrained(known, tmp_path), samples, validation, similar=True, progress=False)
 
 
 def test_where_nothing_says_how_images_were_prepared_there_is_a_warning() -> None:

@@ -20,11 +20,12 @@ from ..optim import Adam, Optimizer, groups, schedules
 from ..tensor import no_grad
 from ..warned import warn
 from .callbacks import Callback
-from .evaluation import Data, device_of, mode
+from .evaluation import Data, device_of, mode, refuse_other_names
 from .features import features
 from .frozen_parts import freeze, unfreeze
 from .heads import last_layer, replace_head
 from .linear_probe import Probe, probe
+from .precision import checked_precision
 from .raw import known
 from .stages import Stage
 from .trainer import Trainer
@@ -114,6 +115,7 @@ def transfer(
     integer(what, "epochs", epochs, 0), integer(what, "seed", seed, 0, 2**63)
     number(what, "lr", lr, "(0, inf)"), number(what, "depth_factor", depth_factor, "(0, 1]")
     _check_maker(what, optimizer)
+    checked_precision(precision, device_of(model), what)
     if batch_size is not None:
         integer(what, "batch_size", batch_size, 1)
     plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen)
@@ -121,6 +123,13 @@ def transfer(
         None if data is None else _dataset(what, data, name) for data, name in ((train, "train"), (validation, "validation"))
     )
     assert training is not None
+    if judging is not None:
+        refuse_other_names(f"{what}: validation", judging.classes, "the training set", training.classes)
+        if judging.labels.max(initial=-1) >= training.num_classes:
+            raise ValueError(
+                f"{what}: validation has the label {judging.labels.max()}; the training set has {training.num_classes} classes, counted from 0: give "
+                "both the same classes"
+            )
     prepared = _normalize(model, train, training, normalize)
     if progress:
         print(plan, flush=True)

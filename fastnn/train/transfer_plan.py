@@ -38,7 +38,7 @@ _WHY = {
 class TransferPlan:
     """What `transfer` does. similar, little: which corner of the table. images, classes: of the training set. head: the name of the last layer. tuned:
     names of the parts that are fine-tuned, from the input to the output, without the head; frozen: of those that stay as they are. stages: those of
-    the network. `print` it: what, why, and which layers."""
+    the network. told: whether `frozen` was given, instead of the table's. `print` it: what, why, and which layers."""
 
     similar: bool
     little: bool
@@ -48,16 +48,19 @@ class TransferPlan:
     tuned: tuple[str, ...]
     frozen: tuple[str, ...]
     stages: tuple[Stage, ...]
+    told: bool = False
 
     @property
     def method(self) -> str:
         """The corner's words."""
-        return _METHODS[self.similar, self.little]
+        return "fine-tune all but the parts named" if self.told else _METHODS[self.similar, self.little]
 
     def __str__(self) -> str:
         each = self.images / max(1, self.classes)
         amount = f"{self.images:,} images in {plural(self.classes, 'class')}, {each:,.0f} of each"
         kept = f"; {', '.join(self.frozen)} {'stays as it is' if len(self.frozen) == 1 else 'stay as they are'}" if self.frozen else ""
+        if self.told:
+            return f"{amount}\n-> {self.method}: {', '.join((*self.tuned, self.head))}{kept}"
         what = {True: "little", False: "a lot of"}[self.little]
         like = {True: "similar to", False: "different from"}[self.similar]
         trained = f": {', '.join((*self.tuned, self.head))}" if self.tuned else f": {self.head}" if self.similar or not self.little else ""
@@ -107,7 +110,7 @@ def plan_transfer(
         everything = sum(parts, ())
         kept, trained = tuple(words), tuple(p for p in everything if not _inside(p, model, held))
         little = False
-    return TransferPlan(bool(similar), little, len(dataset), count, head, tuple(trained), tuple(kept), tuple(found))
+    return TransferPlan(bool(similar), little, len(dataset), count, head, tuple(trained), tuple(kept), tuple(found), frozen is not None)
 
 
 def _inside(part: str, model: Module, held: set[int]) -> bool:
