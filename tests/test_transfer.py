@@ -133,6 +133,18 @@ def test_transfer_repeats_and_resumes_to_the_same_bits(known: train.Trainer, tmp
     assert not all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_the_bits_are_the_same_for_any_number_of_threads(known: train.Trainer, tmp_path: Path) -> None:
+    states, before = [], fastnn.get_num_threads()
+    for threads in (1, 3):
+        fastnn.set_num_threads(threads)
+        try:
+            result = train.transfer(pretrained(known, tmp_path), others(0, 100), similar=True, much=True, epochs=1, progress=False)
+        finally:
+            fastnn.set_num_threads(before)
+        states.append(result.model.state_dict())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_where_a_lower_stage_is_best_the_network_is_cut_there(tmp_path: Path) -> None:
     """Classes that the first layer's channel shows and the random layers behind it lose."""
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import random
+from .. import ops, random
 from ..data import ArrayDataset, k_fold
 from ..nn import CrossEntropyLoss, Linear
 from ..optim import LBFGS
@@ -49,7 +49,7 @@ def probe(training: ArrayDataset, validation: ArrayDataset | None, classes: int,
         best = best if tried.loss >= best.loss else tried  # NaN, the first one's, is not below anything
     weight, bias = _fitted(x, labels, classes, best.strength, centred)
     weight = weight / std
-    return Probe(weight, bias - weight @ mean, best.accuracy, best.loss, best.strength)
+    return Probe(weight, bias - (weight * mean).sum(1), best.accuracy, best.loss, best.strength)
 
 
 class _Tried(NamedTuple):
@@ -80,7 +80,8 @@ def _mean(parts: list[_Part], classes: int, strength: float, centred: bool) -> _
     right = lost = count = 0.0
     for rows, labels, others, theirs in parts:
         weight, bias = _fitted(rows, labels, classes, strength, centred)
-        logits = others @ weight.T + bias
+        given = [tensor(values.astype(np.float32)) for values in (others, weight, bias)]
+        logits = ops.linear(*given).numpy().astype(np.float64)  # not numpy's product, whose bits go with its threads
         logits -= logits.max(1, keepdims=True)
         lost += float((np.log(np.exp(logits).sum(1)) - logits[np.arange(len(theirs)), theirs]).sum())
         right, count = right + float((logits.argmax(1) == theirs).sum()), count + len(theirs)

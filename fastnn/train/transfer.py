@@ -241,7 +241,7 @@ class _Maker:
         batch = Loader(few, len(few), normalize=self.normalize, device=device_of(model)).batch(np.arange(len(few)))[0]
         with mode(model, False), no_grad():
             given = np.asarray(model(batch).numpy(), np.float64)
-        wanted = rows @ found.weight.T + found.bias
+        wanted = np.einsum("nf,kf->nk", rows, found.weight) + found.bias
         factor = float((given * wanted).sum() / max(1e-30, (wanted * wanted).sum())) if given.shape == wanted.shape else 0.0
         if factor <= 0 or np.abs(given - factor * wanted).max() > 1e-2 * max(1e-6, np.abs(given).max()):
             raise ValueError(
