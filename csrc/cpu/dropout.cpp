@@ -1,6 +1,5 @@
 // Dropout of single elements and of whole groups, Gaussian noise, and raw random bits.
-#include "math.h"
-#include "philox.h"
+#include "gaussian.h"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -35,20 +34,6 @@ INLINE void drop(const T* x, T* y, int64_t n, real scale, const Keeps& keeps) {
 INLINE void drop_run(const T* x, T* y, int64_t n, bool kept, real scale) {
   if (!kept) return void(__builtin_memset(y, 0, size_t(n) * sizeof(T)));
   for_vectors(0, n, [&](int64_t i, auto load, auto store) { store(y + i, load(x + i) * set(scale)); });
-}
-
-// 2 N_LANES Gaussian numbers from as many words
-INLINE void gaussian_numbers(const uint32_t* words, real* z) {
-  real uniform[N_LANES], rest[N_LANES], cosine[N_LANES], sine[N_LANES];
-  for (int i = 0; i < N_LANES; i++) uniform[i] = uniform_of(words[2 * i]), rest[i] = rest_of(words[2 * i + 1]);
-  const vec radius = radius_of(load(uniform));
-  const Circle c = circle(load(rest));
-  store(cosine, radius * c.cosine), store(sine, radius * c.sine);
-  for (int i = 0; i < N_LANES; i++) {
-    const uint32_t quarter = quarter_of(words[2 * i + 1]);
-    z[2 * i] = turned_cosine(cosine[i], sine[i], quarter);
-    z[2 * i + 1] = turned_sine(cosine[i], sine[i], quarter);
-  }
 }
 
 }  // namespace

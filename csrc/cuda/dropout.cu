@@ -1,9 +1,7 @@
 // Dropout of single elements and of whole groups, Gaussian noise, and raw random bits. A thread draws whole blocks of Philox, so the
 // element of its first word may lie before the array.
-#include "../random.h"
-
 #include "elements.cuh"
-#include "math.cuh"
+#include "gaussian.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -72,11 +70,8 @@ __global__ void add_gaussian(Noise s, bool at_once, const T* x, const i64* state
   const Words drawn = draw_words(state, s.draw, purpose_net, s.offset / 4 + block);
   float z[4];
   UNROLL for (int j = 0; j < 4; j += 2) {
-    const float radius = radius_of(uniform_of(drawn.w[j]));
-    const Circle c = circle(rest_of(drawn.w[j + 1]));
-    const uint32_t quarter = quarter_of(drawn.w[j + 1]);
-    z[j] = turned_cosine(radius * c.cosine, radius * c.sine, quarter);
-    z[j + 1] = turned_sine(radius * c.cosine, radius * c.sine, quarter);
+    const Gaussian pair = gaussian_pair(drawn.w[j], drawn.w[j + 1]);
+    z[j] = pair.first, z[j + 1] = pair.second;
   }
   const auto noisy = [&](T from, float noise) { return T(float(from) + float(s.std) * noise); };
   if (first >= 0) {
