@@ -44,4 +44,34 @@ FASTNN_SHARED int64_t mapped(const int64_t* m, int64_t p, int64_t q) {
   return int64_t(uint64_t(m[0]) * uint64_t(p) + uint64_t(m[1]) * uint64_t(q) + uint64_t(m[2]));
 }
 
+// --- places of projective maps and lenses, in float64: the same bits on every processor
+
+struct Place {  // in 2^-32 of a pixel
+  int64_t h, w;
+};
+
+// Nowhere (NaN, where a divisor is 0) lies far outside, as what is too far away for the numbers does
+FASTNN_SHARED int64_t fixed_place(double place) {
+  constexpr double most = double(int64_t{1} << 61);
+  const double fixed = place * 4294967296.0;
+  return int64_t(fixed > -most ? (fixed < most ? fixed : most) : -most);
+}
+
+constexpr int64_t bent_numbers = 11;  // of a sample: m, Augment's `bent`
+FASTNN_SHARED bool is_bent(const double* m) { return m[6] != 0 || m[7] != 0 || m[8] != 1 || m[9] != 0 || m[10] != 0; }
+
+struct Bend {
+  const double* m;
+  double middle_h, middle_w, per_square;  // of distances from the middle: 1 at the corners
+  FASTNN_SHARED Bend(const double* m, int64_t H, int64_t W)
+      : m(m), middle_h(double(H - 1) / 2), middle_w(double(W - 1) / 2), per_square(4 / (double(H) * double(H) + double(W) * double(W))) {}
+
+  FASTNN_SHARED Place place(int64_t p, int64_t q) const {
+    const double i = double(p), j = double(q), divisor = m[6] * i + m[7] * j + m[8];
+    const double h = (m[0] * i + m[1] * j + m[2]) / divisor - middle_h, w = (m[3] * i + m[4] * j + m[5]) / divisor - middle_w;
+    const double square = (h * h + w * w) * per_square, t = square < 1 ? square : 1, by = 1 + t * (m[9] + t * m[10]);
+    return {fixed_place(middle_h + h * by), fixed_place(middle_w + w * by)};
+  }
+};
+
 }  // namespace fastnn

@@ -7,7 +7,14 @@
 
 namespace fastnn {
 
-enum Purpose : int64_t { purpose_init = 0, purpose_net = 1, purpose_order = 2, purpose_augmentation = 3 };
+enum Purpose : int64_t {
+  purpose_init = 0,
+  purpose_net = 1,
+  purpose_order = 2,
+  purpose_augmentation = 3,
+  purpose_mix = 4,
+  purpose_noise = 6
+};
 
 struct Words {
   uint32_t w[4];

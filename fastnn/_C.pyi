@@ -475,6 +475,9 @@ def gather_augment(
     colour: Array | None,
     box: Array | None,
     erased: Array | None,
+    bent: Array | None,
+    deviation: Array | None,
+    stream: Array | None,
     /,
 ) -> Array: ...
 def random_bits(parameters: Random, state: Array, /) -> Array: ...

@@ -405,7 +405,7 @@ def _prepare(
 
 
 def _augmentation(name: str, training: Dataset) -> list[Augmentation]:
-    from .data import ColorJitter, Flip, PCAColor, RandomAffine, RandomCrop, RandomErasing
+    from .data import ColorJitter, Flip, GaussianNoise, LensDistortion, PCAColor, RandomAffine, RandomCrop, RandomErasing, RandomPerspective
 
     shape = training.shape
 
@@ -419,6 +419,9 @@ def _augmentation(name: str, training: Dataset) -> list[Augmentation]:
         return [crop(), Flip(), *jitter(0.2)]
     if name == "pca":
         return [crop(), Flip(), *([PCAColor.fit(training)] if shape[0] == 3 else [])]
+    if name == "camera":
+        bends = [RandomPerspective(0.3, padding_mode="reflect"), LensDistortion(0.15, padding_mode="reflect")]
+        return [crop(), Flip(), *bends, GaussianNoise((0.0, 0.05))]
     if name == "strong":
         warp = RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2), padding_mode="reflect")
         return [Flip(), warp, *jitter(0.4), RandomErasing(0.25)]

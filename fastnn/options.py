@@ -143,10 +143,10 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--augment",
-        choices=["none", "flip", "crop-flip", "colour", "pca", "strong"],
+        choices=["none", "flip", "crop-flip", "colour", "pca", "camera", "strong"],
         help="of the training images; default for photos and CIFAR: crop-flip, else none; colour: crop-flip with brightness, contrast and "
-        "saturation within 20 %%; pca: crop-flip with AlexNet's shifts along the training set's principal colours; strong: flips, rotations, "
-        "shifts, scales, colours within 40 %%, erased rectangles",
+        "saturation within 20 %%; pca: crop-flip with AlexNet's shifts along the training set's principal colours; camera: crop-flip with "
+        "perspectives, lens distortion and noise; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",
     )
     add(
         "--preprocess",

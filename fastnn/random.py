@@ -17,7 +17,7 @@ from .arguments import integer, number, one_of, shown
 from .described import Described
 
 _FLOATS = ("float32", "float64")
-INIT, NET, ORDER, AUGMENTATION, MIX, SEARCH = range(6)
+INIT, NET, ORDER, AUGMENTATION, MIX, SEARCH, NOISE = range(7)
 
 
 class Generator(Described):

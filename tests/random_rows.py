@@ -355,7 +355,7 @@ def gather_augment(draw: Draw) -> Sketch:
     shape = maps(draw, 4000, batch=True)
     size = draw.choice([shape[2:], pair(draw, 1, 21)])
     warped, coloured = draw.choice([False, True]), shape[1] in (1, 3) and draw.choice([False, True])
-    options = {"reach": draw.choice([0, 2, 3, 23]), "erased": draw.choice([False, True])}
+    options = {"reach": draw.choice([0, 2, 3, 23]), **{name: draw.choice([False, True]) for name in ("erased", "bent", "noisy")}}
     return (shape, draw.randint(0, 5), size, draw.choice(["reflect", "constant", "edge"]), warped, coloured), options
 
 

@@ -51,9 +51,7 @@ def pixels(source: Array, map: Array, size: tuple[int, int], border: str = "cons
         np.full(channels, fill),
         np.ones(channels),
         np.zeros(channels),
-        None,
-        None,
-        None,
+        *[None] * 6,
     ]
     return call("gather_augment", (source.shape, len(map), size, border), operands)["y"]
 
@@ -84,7 +82,7 @@ def test_frames_far_outside_read_nothing_else(border: str, isa: str) -> None:
 
 def test_fill_is_stored_as_given(isa: str) -> None:
     source = np.zeros((1, 2, 2, 2), np.uint8)
-    operands = [source, np.zeros(1), frames((-1, -1, 1)), np.array([7.5, -2.0]), np.full(2, 3.0), np.full(2, 100.0), None, None, None]
+    operands = [source, np.zeros(1), frames((-1, -1, 1)), np.array([7.5, -2.0]), np.full(2, 3.0), np.full(2, 100.0), *[None] * 6]
     y = call("gather_augment", (source.shape, 1, (3, 3), "constant"), operands)["y"][0]
     assert (y[0, 0] == 7.5).all() and (y[1, :, 0] == -2).all() and (y[:, 1:, 1:] == 100).all()
 

@@ -216,7 +216,7 @@ def test_a_run_from_before_augmentation_goes_on(capsys: pytest.CaptureFixture[st
     assert "3 epochs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("augment", ["flip", "crop-flip", "colour", "strong"])
+@pytest.mark.parametrize("augment", ["flip", "crop-flip", "colour", "camera", "strong"])
 def test_training_images_are_augmented(augment: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Differently from one word to the other, and the same again."""
     losses = []

@@ -84,7 +84,7 @@ def test_a_warp_that_moves_whole_pixels_copies(isa: str) -> None:
     fill, scale, shift = (generator.standard_normal(3) for _ in range(3))
     for border in ("constant", "edge", "reflect"):
         for colour in (None, generator.normal(0, 0.5, (4, 3, 7))):
-            rest = [fill, scale, shift, colour, None, None]
+            rest = [fill, scale, shift, colour, *[None] * 5]
             copied, warped = (
                 call("gather_augment", (source.shape, 4, (11, 37), border, six, colour is not None), [source, np.arange(4), m, *rest])["y"]
                 for six, m in ((False, map), (True, warps))
@@ -96,7 +96,7 @@ def test_places_far_outside_read_nothing_else(isa: str) -> None:
     source = np.random.default_rng(2).integers(1, 256, (1, 3, 4, 3)).astype(np.uint8)
     far = 2**62
     maps = np.array([(2**31, 2**40, far, 2**60, 1, -far), (-far, far, far, far, -far, 5)], np.int64)
-    operands = [source, np.zeros(2), maps, np.full(3, -5.0), np.ones(3), np.zeros(3), None, None, None]
+    operands = [source, np.zeros(2), maps, np.full(3, -5.0), np.ones(3), np.zeros(3), *[None] * 6]
     for border in ("constant", "edge", "reflect"):
         y = call("gather_augment", (source.shape, 2, (4, 3), border, True), operands)["y"]
         assert ((y == -5) | ((y >= 1) & (y <= 255))).all()
@@ -107,7 +107,7 @@ def test_a_walk_that_leaves_the_numbers_and_returns_reads_nothing_else(isa: str)
     """Its first and its ninth place lie inside of the image, those between them 2^29 pixels and more away."""
     source = np.random.default_rng(2).integers(1, 256, (1, 3, 4, 3)).astype(np.uint8)
     for map in ((0, 0, 0, 0, 2**61, 0), (0, -(2**61), 0, 0, 0, 0)):
-        operands = [source, np.zeros(1), np.array([map], np.int64), np.full(3, -5.0), np.ones(3), np.zeros(3), None, None, None]
+        operands = [source, np.zeros(1), np.array([map], np.int64), np.full(3, -5.0), np.ones(3), np.zeros(3), *[None] * 6]
         y = call("gather_augment", (source.shape, 1, (2, 9), "constant", True), operands)["y"][0]
         assert (y[:, :, 1:8] == -5).all() and (y[:, :, ::8] == source[0, :, :1, :1]).all()
 
@@ -126,7 +126,7 @@ def test_resized_windows_have_the_bits_of_other_warps(source: tuple[int, ...], b
         numbers[0] = (2**24, 0, 0, 0, 2**24, 0)
         fill, scale, shift = (generator.standard_normal(source[1]) for _ in range(3))
         colour = generator.normal(0, 0.5, (12, 3, 7)) if source[1] == 3 else None
-        rest = [fill, scale, shift, colour, None, None]
+        rest = [fill, scale, shift, colour, *[None] * 5]
         parameters = (source, 12, size, border, True, colour is not None)
         images, index = generator.integers(0, 256, source).astype(np.uint8), np.arange(12) % source[0]
         apart, together = (
@@ -149,8 +149,7 @@ def test_means_are_exact_sums(isa: str) -> None:
             np.ones(c),
             np.zeros(c),
             colour,
-            None,
-            None,
+            *[None] * 5,
         ]
         y = call("gather_augment", (source.shape, shape[0], (2, 2), "edge", False, True), operands)["y"]
         np.testing.assert_array_equal(y, np.broadcast_to(source.mean((2, 3)).astype(np.float32)[:, :, None, None], y.shape))

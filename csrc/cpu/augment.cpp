@@ -1,6 +1,7 @@
 // A batch gathered from a set of byte images, each cropped, mirrored, warped and continued beyond its border by its map, coloured,
-// normalised and erased where its box lies.
-#include "paint.h"
+// normalised and erased where its box lies; bent and noisy too, where it is told so.
+#include "bent.h"
+#include "grain.h"
 #include "stretch.h"
 
 namespace fastnn::FASTNN_TABLE {
@@ -146,8 +147,7 @@ struct Walk {  // along a line of the output, in 2^-32 of a pixel of the image
   INLINE Walk at(int64_t i) const {
     return {int64_t(uint64_t(h) + uint64_t(down) * uint64_t(i)), int64_t(uint64_t(w) + uint64_t(right) * uint64_t(i)), down, right};
   }
-  // Whether all four neighbours of the place lie inside
-  INLINE bool is_inside(const Augment& s) const { return h >= 0 && w >= 0 && h >> 32 < s.H - 1 && w >> 32 < s.W - 1; }
+  INLINE bool is_inside(const Augment& s) const { return FASTNN_TABLE::is_inside(s, h, w); }
   // Whether `count` places, at most most_values, lie so. The ends tell, unless a step is so wide that the walk may wrap round.
   INLINE bool stays_inside(const Augment& s, int64_t count) const {
     constexpr int64_t widest = int64_t{1} << 54;
@@ -156,16 +156,11 @@ struct Walk {  // along a line of the output, in 2^-32 of a pixel of the image
   INLINE Spot spot(const Augment& s) const { return {between(h, s.H, s.border), between(w, s.W, s.border)}; }
 };
 
-// The values of `count` places, all of them inside: then none of them needs a look at the border
+// The values of `count` places, all of them inside
 template <int channels>
 INLINE void sample_inside(const Augment& s, const u8* image, Walk walk, int64_t count, R* values) {
-  const int64_t C = channels ? channels : s.C, line = s.W * C;
-  for (int64_t i = 0; i < count; i++, values += C, walk = walk.at(1)) {
-    const u8* from = image + (walk.h >> 32) * line + (walk.w >> 32) * C;
-    const R down = R(int32_t(uint32_t(walk.h) >> 8)) * R(1.0 / (1 << 24)), right = R(int32_t(uint32_t(walk.w) >> 8)) * R(1.0 / (1 << 24));
-    for (int64_t c = 0; c < C; c++)
-      values[c] = mean_of_four(R(from[c]), R(from[C + c]), R(from[line + c]), R(from[line + C + c]), down, right);
-  }
+  const int64_t C = channels ? channels : s.C;
+  for (int64_t i = 0; i < count; i++, values += C, walk = walk.at(1)) mean_inside<channels>(s, image, walk.h, walk.w, values);
 }
 
 template <class Painter>
@@ -227,19 +222,25 @@ void write_warped(const Augment& s, const u8* image, const i64* map, const T* fi
 
 // --- a sample
 
+struct Places {  // of a sample: its map, and what bends it, if anything does
+  const i64* map;
+  const f64* bent;
+};
+
 template <class Painter>
-void write_sample(const Augment& s, const u8* image, const i64* map, const T* fill, const Painter& paint, T* to) {
-  s.warped ? write_warped(s, image, map, fill, paint, to) : write_image(s, {image, map}, fill, paint, to);
+void write_sample(const Augment& s, const u8* image, const Places& places, const T* fill, const Painter& paint, T* to) {
+  if (places.bent) return write_bent(s, image, Bend(places.bent, s.H, s.W), fill, paint, to);
+  s.warped ? write_warped(s, image, places.map, fill, paint, to) : write_image(s, {image, places.map}, fill, paint, to);
 }
 
 template <int C>
-void write_coloured(const Augment& s, const u8* image, const i64* map, const T* fill, const Normal& normal, const R* colour, T* to) {
+void write_coloured(const Augment& s, const u8* image, const Places& places, const T* fill, const Normal& normal, const R* colour, T* to) {
   R mean[C] = {};
   bool used = false;
   for (int64_t c = 0; c < C; c++)
     for (int64_t k = 0; k < C; k++) used = used || colour[c * (2 * C + 1) + C + k] != 0;
   if (used) image_mean<C>(image, s.H * s.W, mean);
-  write_sample(s, image, map, fill, Coloured<C>(normal, colour, mean), to);
+  write_sample(s, image, places, fill, Coloured<C>(normal, colour, mean), to);
 }
 
 void erase(const Augment& s, const i64* box, const T* erased, T* y) {
@@ -252,7 +253,8 @@ void erase(const Augment& s, const i64* box, const T* erased, T* y) {
 }  // namespace
 
 void gather_augment(const Context& context, const Augment& s, const u8* source, const i64* index, const i64* map, const T* fill,
-                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, T* y) {
+                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, const f64* bent, const R* deviation,
+                    const i64* stream, T* y) {
   R scales[most_values], shifts[most_values];
   Normal normal = {1, scale, shift};
   if (s.C <= most_values) {
@@ -264,13 +266,16 @@ void gather_augment(const Context& context, const Augment& s, const u8* source, 
     for (int64_t i = block * images; i < smaller((block + 1) * images, s.batch); i++) {
       const u8* image = source + index[i] * s.H * s.W * s.C;
       const R* its_colour = colour + i * s.C * (2 * s.C + 1);
+      const f64* its_bend = bent && is_bent(bent + bent_numbers * i) ? bent + bent_numbers * i : nullptr;
+      const Places places = {map + numbers * i, its_bend};
       T* to = y + i * size;
       if (!colour)
-        write_sample(s, image, map + numbers * i, fill, Plain{normal}, to);
+        write_sample(s, image, places, fill, Plain{normal}, to);
       else if (s.C == 3)
-        write_coloured<3>(s, image, map + numbers * i, fill, normal, its_colour, to);
+        write_coloured<3>(s, image, places, fill, normal, its_colour, to);
       else
-        write_coloured<1>(s, image, map + numbers * i, fill, normal, its_colour, to);
+        write_coloured<1>(s, image, places, fill, normal, its_colour, to);
+      if (deviation && stream && deviation[i] != 0) add_noise(s, deviation[i], stream + 3 * i, scale, shift, to);
       if (box && erased) erase(s, box + 4 * i, erased, to);
     }
   });

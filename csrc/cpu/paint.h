@@ -33,6 +33,19 @@ INLINE R share_inside(const Spot& spot) {
                       at(spot.h.second, spot.w.second), part_of<R>(spot.h), part_of<R>(spot.w));
 }
 
+// Whether all four neighbours of a place (in 2^-32 of a pixel) lie inside: then none of them needs a look at the border
+INLINE bool is_inside(const Augment& s, int64_t h, int64_t w) { return h >= 0 && w >= 0 && h >> 32 < s.H - 1 && w >> 32 < s.W - 1; }
+
+// The values of such a place; channels 0: as many as there are
+template <int channels>
+INLINE void mean_inside(const Augment& s, const u8* image, int64_t h, int64_t w, R* values) {
+  const int64_t C = channels ? channels : s.C, line = s.W * C;
+  const u8* from = image + (h >> 32) * line + (w >> 32) * C;
+  const R down = R(int32_t(uint32_t(h) >> 8)) * R(1.0 / (1 << 24)), right = R(int32_t(uint32_t(w) >> 8)) * R(1.0 / (1 << 24));
+  for (int64_t c = 0; c < C; c++)
+    values[c] = mean_of_four(R(from[c]), R(from[C + c]), R(from[line + c]), R(from[line + C + c]), down, right);
+}
+
 // y = scale x + shift
 struct Plain {
   Normal normal;

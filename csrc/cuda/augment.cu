@@ -1,7 +1,9 @@
 // A batch gathered from a set of byte images, each cropped, mirrored, warped and continued beyond its border by its map, coloured,
-// normalised and erased where its box lies. Crops and mirror images alone go by packs of elements, everything else by pixels.
+// normalised and erased where its box lies; bent and noisy too, where it is told so. Crops and mirror images alone go by packs of elements,
+// everything else by pixels.
 #include "../border.h"
 #include "elements.cuh"
+#include "gaussian.cuh"
 
 namespace fastnn::FASTNN_TABLE {
 namespace {
@@ -65,6 +67,9 @@ struct Batch {
   const R *scale, *shift, *colour;
   const i64* box;
   const T* erased;
+  const f64* bent;
+  const R* deviation;
+  const i64* stream;
   T* y;
 };
 
@@ -84,6 +89,11 @@ __device__ __forceinline__ Spot spot_of(const Augment& s, const i64* map, int64_
   if (s.warped) return {between(mapped(map, p, q), s.H, s.border), between(mapped(map + 3, p, q), s.W, s.border)};
   const int64_t h = shown(map[0] + p, s.H, s.border), w = shown(map[1] + (map[2] < 0 ? -q : q), s.W, s.border);
   return {{h, h, 0}, {w, w, 0}};
+}
+
+__device__ __forceinline__ Spot bent_spot(const Augment& s, const f64* bent, int64_t p, int64_t q) {
+  const Place at = Bend(bent, s.H, s.W).place(p, q);
+  return {between(at.h, s.H, s.border), between(at.w, s.W, s.border)};
 }
 
 struct ColourSums {
@@ -152,8 +162,21 @@ __device__ __forceinline__ bool holds(const i64* box, int64_t p, int64_t q) {
   return p >= box[0] && p < box[0] + box[2] && q >= box[1] && q < box[1] + box[3];
 }
 
-// `blocks` blocks share an image.
-template <int channels>
+// To the C values of a pixel, which begin with value e of the sample
+__device__ __forceinline__ void add_noise(const Augment& s, const Batch& b, float deviation, const i64* stream, int64_t e, T* y) {
+  Words words;
+  for (int64_t c = 0; c < s.C; c++, e++) {
+    if (c == 0 || e % 4 == 0) words = philox(uint64_t(stream[0]), uint64_t(stream[2] + e / 4), uint64_t(stream[1]), purpose_noise);
+    const Gaussian pair = e & 2 ? gaussian_pair(words.w[2], words.w[3]) : gaussian_pair(words.w[0], words.w[1]);
+    const float black = b.shift[c], white = b.scale[c] * 255 + black;
+    const float low = black < white ? black : white, high = black < white ? white : black;
+    const float noisy = float(y[c]) + deviation * b.scale[c] * (e & 1 ? pair.second : pair.first);
+    y[c] = T(noisy < low ? low : noisy > high ? high : noisy);
+  }
+}
+
+// `blocks` blocks share an image. more: some samples may be bent or noisy.
+template <int channels, bool more>
 __global__ void augment_pixels(Augment s, Divisor Q, uint32_t blocks, Batch b) {
   constexpr int C = channels ? channels : 1;
   const int64_t i = blockIdx.x / blocks, numbers = s.warped ? 6 : 3;
@@ -166,24 +189,35 @@ __global__ void augment_pixels(Augment s, Divisor Q, uint32_t blocks, Batch b) {
     if (b.box && holds(b.box + 4 * i, p, q)) {
       for (int64_t c = 0; c < s.C; c++) to[c] = b.erased[c];
     } else {
-      write_pixel<channels>(s, b, image, spot_of(s, b.map + numbers * i, p, q), colour, to);
+      const bool bends = more && b.bent && is_bent(b.bent + bent_numbers * i);
+      const Spot spot = bends ? bent_spot(s, b.bent + bent_numbers * i, p, q) : spot_of(s, b.map + numbers * i, p, q);
+      write_pixel<channels>(s, b, image, spot, colour, to);
+      if (more && b.deviation && b.deviation[i] != 0) add_noise(s, b, b.deviation[i], b.stream + 3 * i, pixel * s.C, to);
     }
   }
+}
+
+template <int channels>
+void augment_by_pixels(const Context& context, const Augment& s, const Batch& batch) {
+  const int64_t blocks = divide_up(s.P * s.Q, pixel_threads * pixels_per_thread);
+  const auto kernel = batch.bent || batch.deviation ? augment_pixels<channels, true> : augment_pixels<channels, false>;
+  launch<ColourSums>(context, kernel, unsigned(blocks * s.batch), pixel_threads, s, Divisor(s.Q), uint32_t(blocks), batch);
 }
 
 }  // namespace
 
 void gather_augment(const Context& context, const Augment& s, const u8* source, const i64* index, const i64* map, const T* fill,
-                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, T* y) {
-  if (!s.warped && !colour && !(box && erased)) {
+                    const R* scale, const R* shift, const R* colour, const i64* box, const T* erased, const f64* bent, const R* deviation,
+                    const i64* stream, T* y) {
+  if (!s.warped && !colour && !(box && erased) && !bent && !(deviation && stream)) {
     constexpr int width = 4;
     const auto run = s.P * s.Q * s.C % width == 0 && is_aligned(y, width * sizeof(T)) ? augment_packs<width> : augment_packs<1>;
     return run(context, s, source, index, map, fill, scale, shift, y);
   }
-  const Batch batch = {source, index, map, fill, scale, shift, colour, erased ? box : nullptr, erased, y};
-  const int64_t blocks = divide_up(s.P * s.Q, pixel_threads * pixels_per_thread);
-  const auto kernel = !colour ? augment_pixels<0> : s.C == 3 ? augment_pixels<3> : augment_pixels<1>;
-  launch<ColourSums>(context, kernel, unsigned(blocks * s.batch), pixel_threads, s, Divisor(s.Q), uint32_t(blocks), batch);
+  const Batch batch = {source, index, map, fill, scale, shift, colour, erased ? box : nullptr, erased, bent, stream ? deviation : nullptr,
+                       stream, y};
+  const auto run = !colour ? augment_by_pixels<0> : s.C == 3 ? augment_by_pixels<3> : augment_by_pixels<1>;
+  run(context, s, batch);
 }
 
 }  // namespace fastnn::FASTNN_TABLE

@@ -32,6 +32,8 @@ Shape Augment::map_shape() const { return shape_of(batch, warped ? 6 : 3); }
 Shape Augment::c_shape() const { return shape_of(C); }
 Shape Augment::colour_shape() const { return coloured ? shape_of(batch, C, 2 * C + 1) : shape_of(0); }
 Shape Augment::box_shape() const { return shape_of(batch, 4); }
+Shape Augment::bent_shape() const { return shape_of(batch, 11); }
+Shape Augment::stream_shape() const { return shape_of(batch, 3); }
 Shape Augment::y_shape() const { return shape_of(batch, C, P, Q); }
 
 Random::Random(int64_t n_, int64_t draw_, int64_t purpose_) : n(n_), draw(draw_), purpose(purpose_) {

@@ -20,7 +20,12 @@ enum class Border : int { constant, edge, reflect };
 //   warped: six numbers m     row (m0 p + m1 q + m2) / 2^32, column (m3 p + m4 q + m5) / 2^32, and between pixels the bilinear mean of four
 // Border::constant: what lies outside of the image counts as fill[c] in y, a mean by its weight.
 // colour[i], (C, 2C + 1) = (A, B, t): v becomes A v + B m + t, m the image's mean, and stays within 0 ... 255.
-// box[i] = (top, left, height, width): the pixels of y that are erased[c].
+// bent[i] = (m0 ... m8, k1, k2): where m6, m7, m8 are not 0, 0, 1 or a k is not 0, map[i] does not count, but
+//   row (m0 p + m1 q + m2) / (m6 p + m7 q + m8), column (m3 p + m4 q + m5) / (m6 p + m7 q + m8), in pixels, and then a lens: the distance r
+//   from the middle of the image, half its diagonal being 1, becomes r (1 + k1 t^2 + k2 t^4), t = min(r, 1)
+// deviation[i]: the values of y get that many times scale[c] z, z Gaussian, and stay within what 0 ... 255 become. stream[i] = (seed, draw,
+// block): value e of the sample, as it lies in memory, has word e of the stream that begins with this block of Philox, in pairs as Noise
+// has them. box[i] = (top, left, height, width): the pixels of y that are erased[c], after all that.
 struct Augment {
   int64_t n, batch, C, H, W, P, Q;
   Border border;
@@ -28,7 +33,7 @@ struct Augment {
   Shape source;
   Augment(Shape source, int64_t batch, Pair size, Border border, bool warped, bool coloured);
   Shape source_shape() const, index_shape() const, map_shape() const, c_shape() const, colour_shape() const, box_shape() const,
-      y_shape() const;
+      bent_shape() const, stream_shape() const, y_shape() const;
 };
 
 struct Random {  // bits[i] = 32-bit word i of Philox(seed = state[0]; draw = state[1] + draw, purpose)

@@ -26,12 +26,15 @@ from .folder import ImageFiles, Sets, image_folder
 from .folds import k_fold, train_validation_test
 from .idx import fashion_mnist, idx, mnist, read_idx
 from .items import ItemDataset
+from .lens import LensDistortion
 from .loader import Loader
 from .mean_image import MeanImage
 from .mix import CutMix, MixUp
+from .noise import GaussianNoise
 from .normalize import Normalize
 from .pca import PCA
 from .pca_color import PCAColor
+from .perspective import RandomPerspective
 from .public import download
 from .recognise import recognise
 from .resize import Resize
@@ -50,8 +53,10 @@ __all__ = [
     "Cutout",
     "Dataset",
     "Flip",
+    "GaussianNoise",
     "ImageFiles",
     "ItemDataset",
+    "LensDistortion",
     "Loader",
     "MeanImage",
     "MixUp",
@@ -62,6 +67,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomGrayscale",
+    "RandomPerspective",
     "RandomResizedCrop",
     "RandomRotation",
     "Resize",

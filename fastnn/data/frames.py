@@ -1,5 +1,5 @@
-"""What each sample of an epoch shows: one map, one colour matrix and one rectangle per sample, however many steps made them. The kernel that
-gathers and normalises a batch follows them (csrc/kernels.def, gather_augment)."""
+"""What each sample of an epoch shows: one map, one lens, one colour matrix, one deviation of noise and one rectangle per sample, however many
+steps made them. The kernel that gathers and normalises a batch follows them (csrc/kernels.def, gather_augment)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Draws:
     """The random words of an epoch. Stream k of a sample is the word of its position in Philox(seed; draw epoch + 2^32 k, augmentation)."""
 
     def __init__(self, seed: int, epoch: int, count: int) -> None:
-        self.epoch, self.count, self.first_stream, self.streams = epoch, count, 0, 0
+        self.seed, self.epoch, self.count, self.first_stream, self.streams = seed, epoch, count, 0, 0
         self._generator = random.Generator(seed)
 
     def words(self, stream: int = 0, epoch: int | None = None) -> np.ndarray:
@@ -65,9 +65,12 @@ class Frames:
     """What each sample shows of its image.
 
     Pixel (p, q) of `size` is pixel (top + p, left + step q) of the image, (top, left, step) its row of `map`; step is -1 where the image is
-    mirrored. Once a step has warped the images, it is the place `matrix` (p, q, 1) instead, between four pixels. Beyond the image lies the
-    border, met once, however many maps were composed. colours, (count, 3, 7) = (A, B, t) or None: RGB v becomes A v + B m + t, m being the mean
-    of the whole image; bytes stay within 0 ... 255. box, (count, 4) or None: (top, left, height, width) of what `value` replaces in the end.
+    mirrored. Once a step has warped the images, it is the place `matrix` (p, q, 1) instead, between four pixels; where that has a third row, as
+    after a perspective, divided by what that gives. lens, (count, 2) or None: k1 and k2, by which places of the image are then moved. Beyond the
+    image lies the border, met once, however many maps were composed. colours, (count, 3, 7) = (A, B, t) or None: RGB v becomes A v + B m + t,
+    m being the mean of the whole image; bytes stay within 0 ... 255. noise, (count,) or None: the deviation of what is then added to every
+    pixel, 1 being white; stream, (count, 3): where it is drawn. box, (count, 4) or None: (top, left, height, width) of what `value` replaces
+    in the end.
     """
 
     def __init__(self, count: int, size: Size) -> None:
@@ -77,7 +80,10 @@ class Frames:
         self.matrix: np.ndarray | None = None
         self.border: tuple[str, Fill] | None = None
         self.unasked: tuple[str, Fill] = ("constant", 0.0)  # the border where no step asks for one
+        self.lens: np.ndarray | None = None
         self.colours: np.ndarray | None = None
+        self.noise: np.ndarray | None = None
+        self.stream: np.ndarray | None = None
         self.box: np.ndarray | None = None
         self.value: Fill = 0.0
 
@@ -110,14 +116,33 @@ class Frames:
             self.box[chosen, 1] = last + 1 - self.box[chosen, 1] - self.box[chosen, 3]
 
     def warp(self, inverse: np.ndarray, size: Size) -> None:
-        """From now on pixel (p, q) shows the place inverse (p, q, 1) of what was shown: `inverse` is (count, 2, 3), row above column."""
-        if self.box is not None:
-            raise ValueError("augment: what is erased is a rectangle, so it comes after all that warps: put RandomErasing and Cutout last")
-        inverse = self._each("warp", "inverse", inverse, "fiu", "finite numbers", 2, 3)
-        before = self._affine()
-        self.matrix = np.matmul(before[:, :, :2], inverse)
-        self.matrix[:, :, 2] += before[:, :, 2]
+        """From now on pixel (p, q) shows the place inverse (p, q, 1) of what was shown: `inverse` is (count, 2, 3), row above column; of
+        (count, 3, 3), a projective map, the third row gives what both are divided by."""
+        self._before_erasing()
+        projective = array("augment: warp", "inverse", inverse).shape[-2:] == (3, 3)
+        inverse = self._each("warp", "inverse", inverse, "fiu", "finite numbers", 3 if projective else 2, 3)
+        before = self._rows(3 if projective else 2)
+        self.matrix = np.matmul(before[:, :, :2], inverse[:, :2])
+        if projective:
+            self.matrix += before[:, :, 2:] * inverse[:, 2:]
+        else:
+            self.matrix[:, :, 2] += before[:, :, 2]
         self.size = self._checked("warp", size)
+
+    def bend(self, k1: np.ndarray | float, k2: np.ndarray | float) -> None:
+        """The image's places are those of a lens: what would lie at distance r from the middle of the whole image, half the diagonal being 1, is
+        what lies at r (1 + k1 t^2 + k2 t^4), t = min(r, 1). Before all maps, wherever it is called. ValueError for a second."""
+        self._before_erasing()
+        if self.lens is not None:
+            raise ValueError("augment: two steps distort like a lens; an image was taken with one: leave one LensDistortion out")
+        self.lens = np.stack([self._each("bend", name, k, "fiu", "finite numbers") for name, k in (("k1", k1), ("k2", k2))], 1)
+
+    def add_noise(self, deviation: np.ndarray | float, draws: Draws) -> None:
+        """Gaussian noise on every pixel and channel of what is shown in the end, 1 being white; that of several steps adds up."""
+        deviation = self._each("add_noise", "deviation", deviation, "fiu", "finite numbers").astype(np.float64)
+        self.noise = deviation if self.noise is None else np.hypot(self.noise, deviation)
+        self.stream = np.zeros((len(self.map), 3), np.int64)
+        self.stream[:, 0], self.stream[:, 1], self.stream[:, 2] = draws.seed, draws.epoch, np.arange(len(self.map)) << 32
 
     def beyond(self, border: str, fill: Fill) -> None:
         """What lies outside of the image. ValueError when another border was asked for before."""
@@ -180,7 +205,9 @@ class Frames:
         """Those of the samples at these positions, in this order."""
         part = Frames(0, self.size)
         part.map, part.border, part.unasked, part.value = self.map[positions], self.border, self.unasked, self.value
-        part.matrix, part.colours, part.box = (None if a is None else a[positions] for a in (self.matrix, self.colours, self.box))
+        for name in ("matrix", "lens", "colours", "noise", "stream", "box"):
+            of_all = getattr(self, name)
+            setattr(part, name, None if of_all is None else of_all[positions])
         return part
 
     def gather(self, source: _C.Array, rows: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> _C.Array:
@@ -191,9 +218,10 @@ class Frames:
         erased = None if self.box is None else self._values("value", self.value, channels).astype(np.float32)
         places = self.map if self.matrix is None else self.fixed()
         plan = _geometry(source.shape, len(rows), self.size, border, self.matrix is not None, colour is not None)
-        given = (_C.from_numpy(a, source.device) for a in (rows, places, outside, scale, shift))
-        absent_or_given = (None if a is None else _C.from_numpy(a, source.device) for a in (colour, self.box, erased))
-        return _C.gather_augment(plan, source, *given, *absent_or_given)
+        deviation = None if self.noise is None else (255 * self.noise).astype(np.float32)
+        given = (rows, places, outside, scale, shift, colour, self.box, erased, self.bent(), deviation, self.stream)
+        operands: list[Any] = [None if a is None else _C.from_numpy(a, source.device) for a in given]
+        return _C.gather_augment(plan, source, *operands)
 
     def show(self, images: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """`gather` for images (n, C, H, W) of floats, in numpy; nothing limits their colours."""
@@ -206,6 +234,8 @@ class Frames:
             picked = np.einsum("nkc,nchw->nkhw", colours[:, :, :channels], picked) + offset[:, :, None, None] * inside
         outside = np.broadcast_to(np.asarray(fill, np.float32), (channels,))[:, None, None] * (1 - inside)
         shown = standard(picked + outside, scale, shift).astype(np.float32, copy=False)
+        if self.noise is not None:
+            shown += (self.noise[:, None] * scale)[:, :, None, None].astype(np.float32) * self._gaussian(channels)
         if self.box is not None:
             top, left, height, width = (self.box[:, i, None, None] for i in range(4))
             p, q = np.arange(self.size[0])[None, :, None], np.arange(self.size[1])[None, None, :]
@@ -216,8 +246,15 @@ class Frames:
     def fixed(self) -> np.ndarray:
         """`matrix` as the kernel takes it: (count, 6) whole numbers, in 2^-32 of a pixel."""
         limit = 2.0**61
-        numbers: np.ndarray = np.rint(np.clip(self._affine() * 2.0**32, -limit, limit)).astype(np.int64).reshape(-1, 6)
+        numbers: np.ndarray = np.rint(np.clip(self._rows(2)[:, :2] * 2.0**32, -limit, limit)).astype(np.int64).reshape(-1, 6)
         return numbers
+
+    def bent(self) -> np.ndarray | None:
+        """(count, 11): the projective map and the lens, as the kernel takes them; None where no step bends the images."""
+        if self.lens is None and (self.matrix is None or self.matrix.shape[1] == 2):
+            return None
+        lens = np.zeros((len(self.map), 2)) if self.lens is None else self.lens
+        return np.concatenate([self._rows(3).reshape(-1, 9), lens], 1)
 
     def colours_of(self, channels: int) -> np.ndarray:
         """(count, C, 2 C + 1): what `colours` does to images of one or three channels. Grey is RGB of three equal channels."""
@@ -229,14 +266,20 @@ class Frames:
         grey = np.matmul(LUMA, self.colours)
         return np.stack([grey[:, :3].sum(1), grey[:, 3:6].sum(1), grey[:, 6]], 1)[:, None, :]
 
-    def _affine(self) -> np.ndarray:
-        """(count, 2, 3): the map as a matrix."""
-        if self.matrix is not None:
-            return self.matrix
-        matrix = np.zeros((len(self.map), 2, 3))
-        matrix[:, 0, 0] = 1
-        matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2] = self.map[:, 2], self.map[:, 0], self.map[:, 1]
+    def _rows(self, least: int) -> np.ndarray:
+        """(count, 2 or 3, 3): the map as a matrix, with at least so many rows."""
+        matrix = self.matrix
+        if matrix is None:
+            matrix = np.zeros((len(self.map), 2, 3))
+            matrix[:, 0, 0] = 1
+            matrix[:, 1, 1], matrix[:, 0, 2], matrix[:, 1, 2] = self.map[:, 2], self.map[:, 0], self.map[:, 1]
+        if matrix.shape[1] < least:
+            matrix = np.concatenate([matrix, np.broadcast_to([0.0, 0.0, 1.0], (len(matrix), 1, 3))], 1)
         return matrix
+
+    def _before_erasing(self) -> None:
+        if self.box is not None:
+            raise ValueError("augment: what is erased is a rectangle, so it comes after all that warps: put RandomErasing and Cutout last")
 
     def _border(self, channels: int) -> tuple[str, Fill]:
         border, fill = self.border or self.unasked
@@ -251,13 +294,18 @@ class Frames:
 
     def _picked(self, images: np.ndarray, border: str) -> tuple[np.ndarray, np.ndarray]:
         """The values at the places, what lies outside being 0, and how much of each place lies inside: (n, C, P, Q) and (n, 1, P, Q)."""
-        if self.matrix is None:
+        bent = self.bent()
+        if self.matrix is None and bent is None:
             p, q = (np.arange(n) for n in self.size)
             rows, columns = self.map[:, :1] + p, self.map[:, 1:2] + self.map[:, 2:] * q
             return _values_at(images, rows[:, :, None], columns[:, None, :], border)
         p, q = np.arange(self.size[0])[:, None], np.arange(self.size[1])
         fixed = self.fixed()[:, :, None, None]
         places = [fixed[:, i] * p + fixed[:, i + 1] * q + fixed[:, i + 2] for i in (0, 3)]
+        if bent is not None:
+            which = (bent[:, 6:] != (0, 0, 1, 0, 0)).any(1)
+            for found, of_bent in zip(places, _bent_places(bent[which], p, q, images.shape[2:])):
+                found[which] = of_bent
         (h, w), (down, right) = [n >> 32 for n in places], [((n >> 8) & 0xFFFFFF) / 2.0**24 for n in places]
         picked, inside = np.zeros((), images.dtype), np.zeros((), images.dtype)
         for i, vertical in ((0, 1 - down), (1, down)):
@@ -266,6 +314,30 @@ class Frames:
                 value, here = _values_at(images, h + i, w + j, border)
                 picked, inside = picked + weight * value, inside + weight * here
         return picked, inside
+
+    def _gaussian(self, channels: int) -> np.ndarray:
+        """(n, C, P, Q): the numbers that the kernel draws, as the noise of grey images whose grey becomes 0."""
+        n, ones = len(self.map), np.ones(channels, np.float32)
+        plan = _geometry((1, channels, 1, 1), n, self.size, "edge", False, False)
+        grey, rows, places = np.full((1, channels, 1, 1), 128, np.uint8), np.zeros(n, np.int64), np.zeros((n, 3), np.int64)
+        given = (grey, rows, places, ones, ones, -128 * ones, None, None, None, None, np.ones(n, np.float32), self.stream)
+        operands: list[Any] = [None if a is None else _C.from_numpy(a) for a in given]
+        return _C.gather_augment(plan, *operands).numpy()
+
+
+def _bent_places(bent: np.ndarray, p: np.ndarray, q: np.ndarray, image: tuple[int, ...]) -> list[np.ndarray]:
+    """Row and column of the pixels (p, q), in 2^-32 of a pixel: csrc/border.h, Bend, step by step."""
+    m = bent.T[:, :, None, None]
+    middle_h, middle_w = ((n - 1) / 2 for n in image)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        divisor = m[6] * p + m[7] * q + m[8]
+        h, w = (m[0] * p + m[1] * q + m[2]) / divisor - middle_h, (m[3] * p + m[4] * q + m[5]) / divisor - middle_w
+        square = (h * h + w * w) * (4 / (float(image[0]) ** 2 + float(image[1]) ** 2))
+        t = np.where(square < 1, square, 1.0)
+        by = 1 + t * (m[9] + t * m[10])
+        places = [(middle + along * by) * 2.0**32 for middle, along in ((middle_h, h), (middle_w, w))]
+    most = 2.0**61
+    return [np.where(at > -most, np.where(at < most, at, most), -most).astype(np.int64) for at in places]
 
 
 def standard(images: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:

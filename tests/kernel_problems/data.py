@@ -23,9 +23,9 @@ def gather_normalize(random: Generator, source_shape: Shape, batch: int) -> Prob
 
 def gather_augment(
     random: Generator, source_shape: Shape, batch: int, size: tuple[int, int], border: str, warped: bool = False, coloured: bool = False,
-    reach: int = 3, erased: bool = False,
+    reach: int = 3, erased: bool = False, bent: bool = False, noisy: bool = False,
 ) -> Problem:  # fmt: skip
-    """reach: how far outside of the image the corners of the frames lie, at most."""
+    """reach: how far outside of the image the corners of the frames lie, at most. bent, noisy: every other sample."""
     source, index = random.integers(0, 256, source_shape).astype(np.uint8), random.integers(0, source_shape[0], batch)
     if warped and batch:
         index[0] = source_shape[0] - 1  # to the end of the images
@@ -36,13 +36,17 @@ def gather_augment(
     colour = held(random.normal(0, 0.5, (batch, channels, 2 * channels + 1)) * ([1] * 2 * channels + [100])) if coloured else None
     box = np.stack([random.integers(-2, size[i % 2] + 1, batch) for i in range(4)], 1) if erased else None
     value = normal(random, (channels,)) if erased else None
-    y = reference.gather_augment(source, index, frames, fill, scale, shift, size, border, colour, box, value)
-    if coloured or warped:  # sums before the limit of 0 ... 255, each a mean of four bytes
+    bends = _bends(random, batch, source_shape[2:], size) if bent else None
+    deviation = held(random.uniform(0, 100, batch) * (np.arange(batch) % 3 != 1)) if noisy else None
+    stream = np.stack([random.integers(0, 2**63, batch), random.integers(0, 2**40, batch), np.arange(batch) << 32], 1) if noisy else None
+    more = (colour, box, value, bends, deviation, stream)
+    y = reference.gather_augment(source, index, frames, fill, scale, shift, size, border, *more)
+    if coloured or warped or bent or noisy:  # sums before the limit of 0 ... 255, each a mean of four bytes
         before = 16 * (4 + (255 * 2 * channels + 100) * (np.abs(colour).max(initial=0) if colour is not None else 0) / 16)
         tolerance = (before + 1024) * largest(scale) + 4 * (largest(shift) + largest(fill))
     else:
         tolerance = 512 * largest(scale) + 2 * largest(shift)
-    return Problem([source, index, frames, fill, scale, shift, colour, box, value], [y], tolerance)
+    return Problem([source, index, frames, fill, scale, shift, *more], [y], tolerance)
 
 
 def _windows(random: Generator, batch: int, image: Shape, size: tuple[int, int], reach: int) -> Array:
@@ -60,6 +64,24 @@ def _warps(random: Generator, batch: int, image: Shape, size: tuple[int, int]) -
     rows, columns = [-(-(n - 1) * 2**32 // max(1, window - 1)) for n, window in zip(image, size)]  # rounded up: the last is the last pixel
     frames[:1] = rows, 0, 0, 0, columns, 0
     return frames
+
+
+def _bends(random: Generator, batch: int, image: Shape, size: tuple[int, int]) -> Array:
+    """Maps about the middle whose divisor lies between 1/2 and 3/2, some of them with a lens; the second one is a lens alone; every third
+    is not bent."""
+    slopes = np.einsum("nij,i,j->nij", random.normal(0, 0.6, (batch, 2, 2)) + np.eye(2), image, 1 / np.array(size))
+    toward = random.uniform(-0.5, 0.5, (batch, 2)) / np.array(size)  # of the divisor, which is 1 in the middle
+    middle, centre = random.normal(0.5, 0.1, (batch, 2)) * image, np.array(size) / 2
+    rows = [
+        np.concatenate([slopes, (middle - slopes @ centre)[:, :, None]], 2),
+        np.concatenate([toward, 1 - (toward @ centre)[:, None]], 1)[:, None],
+    ]
+    lens = random.uniform(-0.25, 0.4, (batch, 2)) * random.choice([0, 1], (batch, 1))
+    lens[1:2] = 0.3, -0.1
+    bends = np.concatenate([np.concatenate(rows, 1).reshape(batch, 9), lens], 1)
+    bends[1:2, :9] = np.eye(3).reshape(9)
+    bends[2::3, 6:] = 0, 0, 1, 0, 0
+    return bends
 
 
 def cases() -> list[Sketch]:
@@ -81,6 +103,9 @@ def cases() -> list[Sketch]:
     ]
     cases += [case("gather_augment", (3, 3, 4, 5), 8, (4, 5), border, reach=23) for border in ("constant", "edge", "reflect")]
     cases += [case("gather_augment", *s, erased=len(s) % 2 == 0) for s in _painted()]
+    cases += [case("gather_augment", *s, bent=True) for s in _painted()[2:-1]]
+    cases += [case("gather_augment", *s, bent=len(s) == 4, noisy=True, erased=len(s) == 5) for s in _painted()[:9]]
+    cases += [case("gather_augment", (7, 3, 33, 40), 40, (32, 31), "reflect", False, True, bent=True, noisy=True)]
     return cases
 
 
