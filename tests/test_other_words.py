@@ -236,6 +236,8 @@ def test_operators_with_arrays_stay_tensors_with_a_gradient() -> None:
         (fastnn.optim, "ExponentialLR", "optim.schedules.exponential(lr, factor, unit='epoch'), as the lr of an optimizer"),
         (fastnn.data, "RandomHorizontalFlip", "data.Flip(p)"),
         (fastnn.data, "FancyPCA", "data.PCAColor(std), with ImageNet's colours, or data.PCAColor.fit(training_set)"),
+        (fastnn.data, "OpticalDistortion", "data.LensDistortion(k1, k2)"),
+        (fastnn.data, "GaussNoise", "data.GaussianNoise(std)"),
         (fastnn.data, "TenCrop", "train.ten_crops(size), views for train.average_views"),
         (fastnn.ops, "interpolate", "ops.upsample(x, size)"),
         (fastnn.train, "CSVLogger", 'train.HistoryFile("history.csv"), which writes a row for each epoch'),

@@ -227,20 +227,37 @@ struct Places {  // of a sample: its map, and what bends it, if anything does
   const f64* bent;
 };
 
+INLINE Spot spot_of(const Augment& s, const Places& places, int64_t p, int64_t q) {
+  const i64* map = places.map;
+  if (places.bent) return spot_of(s, Bend(places.bent, s.H, s.W).place(p, q));
+  if (s.warped) return spot_of(s, Place{mapped(map, p, q), mapped(map + 3, p, q)});
+  const int64_t h = shown(map[0] + p, s.H, s.border), w = shown(map[1] + (map[2] < 0 ? -q : q), s.W, s.border);
+  return {{h, h, 0}, {w, w, 0}};
+}
+
 template <class Painter>
-void write_sample(const Augment& s, const u8* image, const Places& places, const T* fill, const Painter& paint, T* to) {
-  if (places.bent) return write_bent(s, image, Bend(places.bent, s.H, s.W), fill, paint, to);
-  s.warped ? write_warped(s, image, places.map, fill, paint, to) : write_image(s, {image, places.map}, fill, paint, to);
+void write_sample(const Augment& s, const u8* image, const Places& places, const T* fill, const Painter& paint, const SampleNoise& noise,
+                  T* to) {
+  constexpr bool rounds = sizeof(T) != sizeof(R);
+  if constexpr (rounds)
+    if (noise.deviation != 0)
+      return write_noisy(s, image, fill, paint, noise, [&](int64_t p, int64_t q) { return spot_of(s, places, p, q); }, to);
+  if (places.bent)
+    write_bent(s, image, Bend(places.bent, s.H, s.W), fill, paint, to);
+  else
+    s.warped ? write_warped(s, image, places.map, fill, paint, to) : write_image(s, {image, places.map}, fill, paint, to);
+  if (!rounds && noise.deviation != 0) add_noise(s, noise, to);
 }
 
 template <int C>
-void write_coloured(const Augment& s, const u8* image, const Places& places, const T* fill, const Normal& normal, const R* colour, T* to) {
+void write_coloured(const Augment& s, const u8* image, const Places& places, const T* fill, const Normal& normal, const R* colour,
+                    const SampleNoise& noise, T* to) {
   R mean[C] = {};
   bool used = false;
   for (int64_t c = 0; c < C; c++)
     for (int64_t k = 0; k < C; k++) used = used || colour[c * (2 * C + 1) + C + k] != 0;
   if (used) image_mean<C>(image, s.H * s.W, mean);
-  write_sample(s, image, places, fill, Coloured<C>(normal, colour, mean), to);
+  write_sample(s, image, places, fill, Coloured<C>(normal, colour, mean), noise, to);
 }
 
 void erase(const Augment& s, const i64* box, const T* erased, T* y) {
@@ -268,14 +285,15 @@ void gather_augment(const Context& context, const Augment& s, const u8* source, 
       const R* its_colour = colour + i * s.C * (2 * s.C + 1);
       const f64* its_bend = bent && is_bent(bent + bent_numbers * i) ? bent + bent_numbers * i : nullptr;
       const Places places = {map + numbers * i, its_bend};
+      SampleNoise noise = {0, nullptr, scale, shift};
+      if (deviation && stream) noise.deviation = deviation[i], noise.stream = stream + 3 * i;
       T* to = y + i * size;
       if (!colour)
-        write_sample(s, image, places, fill, Plain{normal}, to);
+        write_sample(s, image, places, fill, Plain{normal}, noise, to);
       else if (s.C == 3)
-        write_coloured<3>(s, image, places, fill, normal, its_colour, to);
+        write_coloured<3>(s, image, places, fill, normal, its_colour, noise, to);
       else
-        write_coloured<1>(s, image, places, fill, normal, its_colour, to);
-      if (deviation && stream && deviation[i] != 0) add_noise(s, deviation[i], stream + 3 * i, scale, shift, to);
+        write_coloured<1>(s, image, places, fill, normal, its_colour, noise, to);
       if (box && erased) erase(s, box + 4 * i, erased, to);
     }
   });

@@ -25,8 +25,9 @@ INLINE bool sample_places(const Augment& s, const u8* image, const Place* places
   return beside;
 }
 
+// Apart: its arrays would be room on the stack that other samples set aside, too
 template <class Painter>
-void write_bent(const Augment& s, const u8* image, const Bend& bend, const T* fill, const Painter& paint, T* to) {
+__attribute__((noinline)) void write_bent(const Augment& s, const u8* image, const Bend& bend, const T* fill, const Painter& paint, T* to) {
   const int64_t pixels = larger(1, warped_values / s.C);
   Place places[warped_values];
   R values[most_values];

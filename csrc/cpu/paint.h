@@ -55,12 +55,17 @@ struct Plain {
     const R* __restrict scale = normal.scale, * __restrict shift = normal.shift;
     for (int64_t i = 0; i < n; i++) to[i] = T(scale[i] * R(from[i]) + shift[i]);
   }
-  INLINE void pixel(const Augment& s, const u8* image, const Spot& spot, const T* fill, T* to) const {
+  // A pixel; or only its channels `begin` to `begin` + `most` - 1
+  template <class Y>
+  INLINE void pixel(const Augment& s, const u8* image, const Spot& spot, const T* fill, Y* to, int64_t begin, int64_t most) const {
     const R share = share_inside(spot);
-    for (int64_t c = 0; c < s.C; c++) {
+    for (int64_t c = begin; c < smaller(s.C, begin + most); c++) {
       const R inside = normal.scale[c] * value_at(s, image, spot, c) + share * normal.shift[c];
-      to[c] = T(share == 0 ? R(fill[c]) : share == 1 ? inside : inside + (1 - share) * R(fill[c]));
+      to[c - begin] = Y(share == 0 ? R(fill[c]) : share == 1 ? inside : inside + (1 - share) * R(fill[c]));
     }
+  }
+  INLINE void pixel(const Augment& s, const u8* image, const Spot& spot, const T* fill, T* to) const {
+    pixel(s, image, spot, fill, to, 0, s.C);
   }
 };
 
@@ -112,7 +117,8 @@ struct Coloured {
       }
     }
   }
-  INLINE void pixel(const Augment& s, const u8* image, const Spot& spot, const T* fill, T* to) const {
+  template <class Y>
+  INLINE void pixel(const Augment& s, const u8* image, const Spot& spot, const T* fill, Y* to, int64_t = 0, int64_t = C) const {
     const R share = share_inside(spot);
     R x[C];
     for (int64_t c = 0; c < C; c++) x[c] = value_at(s, image, spot, c);
@@ -120,7 +126,7 @@ struct Coloured {
       R sum = share * offset[c];
       for (int64_t k = 0; k < C; k++) sum += matrix[c][k] * x[k];
       const R inside = normal.scale[c] * within_byte(sum, 255 * share) + share * normal.shift[c];
-      to[c] = T(share == 0 ? R(fill[c]) : inside + (1 - share) * R(fill[c]));
+      to[c] = Y(share == 0 ? R(fill[c]) : inside + (1 - share) * R(fill[c]));
     }
   }
 };

@@ -133,46 +133,53 @@ __device__ __forceinline__ Colour<C> colour_of(const Augment& s, const u8* image
   return made;
 }
 
-__device__ __forceinline__ T written(const Batch& b, int64_t c, R value, R share) {
-  if (share == 0) return b.fill[c];
+__device__ __forceinline__ R written(const Batch& b, int64_t c, R value, R share) {
+  if (share == 0) return R(b.fill[c]);
   const R inside = b.scale[c] * value + share * b.shift[c];
-  return T(share == 1 ? inside : inside + (1 - share) * R(b.fill[c]));
+  return share == 1 ? inside : inside + (1 - share) * R(b.fill[c]);
 }
 
+// Of a pixel: what channel c has become, asked for in order; e: its number in the sample, as it lies in memory
+struct SampleNoise {
+  R deviation;
+  const i64* stream;  // seed, draw, first block
+  int64_t e;
+  Words words;
+
+  __device__ __forceinline__ R added(const Batch& b, int64_t c, R y) {
+    if (deviation == 0) return y;
+    if (c == 0 || e % 4 == 0) words = philox(uint64_t(stream[0]), uint64_t(stream[2] + e / 4), uint64_t(stream[1]), purpose_noise);
+    const Gaussian pair = e & 2 ? gaussian_pair(words.w[2], words.w[3]) : gaussian_pair(words.w[0], words.w[1]);
+    const R z = e++ & 1 ? pair.second : pair.first, black = b.shift[c], white = b.scale[c] * 255 + black;
+    const R low = black < white ? black : white, high = black < white ? white : black, sum = y + deviation * b.scale[c] * z;
+    return sum < low ? low : sum > high ? high : sum;
+  }
+};
+struct NoNoise {
+  __device__ __forceinline__ R added(const Batch&, int64_t, R y) { return y; }
+};
+
 // A pixel; channels 0: as many as there are, and no colours
-template <int channels>
+template <int channels, class Added>
 __device__ __forceinline__ void write_pixel(const Augment& s, const Batch& b, const u8* image, const Spot& spot,
-                                            const Colour<channels ? channels : 1>& colour, T* to) {
+                                            const Colour<channels ? channels : 1>& colour, Added noise, T* to) {
   const R share = spot.mean([](int64_t, int64_t) { return R(1); });
   const auto value = [&](int64_t c) { return spot.mean([&](int64_t h, int64_t w) { return R(image[(h * s.W + w) * s.C + c]); }); };
   if constexpr (channels == 0) {
-    for (int64_t c = 0; c < s.C; c++) to[c] = written(b, c, value(c), share);
+    for (int64_t c = 0; c < s.C; c++) to[c] = T(noise.added(b, c, written(b, c, value(c), share)));
   } else {
     R x[channels];
     for (int c = 0; c < channels; c++) x[c] = value(c);
     for (int c = 0; c < channels; c++) {
       R sum = share * colour.offset[c];
       for (int k = 0; k < channels; k++) sum += colour.matrix[c][k] * x[k];
-      to[c] = written(b, c, fminf(fmaxf(sum, 0), 255 * share), share);
+      to[c] = T(noise.added(b, c, written(b, c, fminf(fmaxf(sum, 0), 255 * share), share)));
     }
   }
 }
 
 __device__ __forceinline__ bool holds(const i64* box, int64_t p, int64_t q) {
   return p >= box[0] && p < box[0] + box[2] && q >= box[1] && q < box[1] + box[3];
-}
-
-// To the C values of a pixel, which begin with value e of the sample
-__device__ __forceinline__ void add_noise(const Augment& s, const Batch& b, float deviation, const i64* stream, int64_t e, T* y) {
-  Words words;
-  for (int64_t c = 0; c < s.C; c++, e++) {
-    if (c == 0 || e % 4 == 0) words = philox(uint64_t(stream[0]), uint64_t(stream[2] + e / 4), uint64_t(stream[1]), purpose_noise);
-    const Gaussian pair = e & 2 ? gaussian_pair(words.w[2], words.w[3]) : gaussian_pair(words.w[0], words.w[1]);
-    const float black = b.shift[c], white = b.scale[c] * 255 + black;
-    const float low = black < white ? black : white, high = black < white ? white : black;
-    const float noisy = float(y[c]) + deviation * b.scale[c] * (e & 1 ? pair.second : pair.first);
-    y[c] = T(noisy < low ? low : noisy > high ? high : noisy);
-  }
 }
 
 // `blocks` blocks share an image. more: some samples may be bent or noisy.
@@ -189,10 +196,14 @@ __global__ void augment_pixels(Augment s, Divisor Q, uint32_t blocks, Batch b) {
     if (b.box && holds(b.box + 4 * i, p, q)) {
       for (int64_t c = 0; c < s.C; c++) to[c] = b.erased[c];
     } else {
-      const bool bends = more && b.bent && is_bent(b.bent + bent_numbers * i);
-      const Spot spot = bends ? bent_spot(s, b.bent + bent_numbers * i, p, q) : spot_of(s, b.map + numbers * i, p, q);
-      write_pixel<channels>(s, b, image, spot, colour, to);
-      if (more && b.deviation && b.deviation[i] != 0) add_noise(s, b, b.deviation[i], b.stream + 3 * i, pixel * s.C, to);
+      if constexpr (more) {
+        const bool bends = b.bent && is_bent(b.bent + bent_numbers * i);
+        const Spot spot = bends ? bent_spot(s, b.bent + bent_numbers * i, p, q) : spot_of(s, b.map + numbers * i, p, q);
+        const SampleNoise noise = {b.deviation ? b.deviation[i] : 0, b.stream + 3 * i, pixel * s.C, {}};
+        write_pixel<channels>(s, b, image, spot, colour, noise, to);
+      } else {
+        write_pixel<channels>(s, b, image, spot_of(s, b.map + numbers * i, p, q), colour, NoNoise{}, to);
+      }
     }
   }
 }

@@ -56,4 +56,4 @@ def _either_way(argument: str, given: Any) -> tuple[float, float]:
     if isinstance(given, (tuple, list)):
         return checked_range("LensDistortion", argument, given, "(-inf, inf)")
     most = number("LensDistortion", argument, given, "[0, inf)")
-    return -most, most
+    return (-most, most) if most else (0.0, 0.0)
