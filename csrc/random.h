@@ -13,6 +13,7 @@ enum Purpose : int64_t {
   purpose_order = 2,
   purpose_augmentation = 3,
   purpose_mix = 4,
+  purpose_search = 5,
   purpose_noise = 6
 };
 
