@@ -77,7 +77,7 @@ def _bends(random: Generator, batch: int, image: Shape, size: tuple[int, int]) -
         np.concatenate([toward, 1 - (toward @ centre)[:, None]], 1)[:, None],
     ]
     lens = random.uniform(-0.25, 0.4, (batch, 2)) * random.choice([0, 1], (batch, 1))
-    lens[1:2] = 0.3, -0.1
+    lens[1:2] = 0.3127, -0.0871  # no round numbers: a place that is one may be rounded to either side
     bends = np.concatenate([np.concatenate(rows, 1).reshape(batch, 9), lens], 1)
     bends[1:2, :9] = np.eye(3).reshape(9)
     bends[2::3, 6:] = 0, 0, 1, 0, 0
