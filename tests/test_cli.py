@@ -16,8 +16,8 @@ from test_data import write_idx_folder
 
 from fastnn import files
 from fastnn.cli import main
+from fastnn.commands.refusals import alone_in
 from fastnn.optim import schedules
-from fastnn.refusals import alone_in
 from fastnn.train import History
 
 QUICK = ["--model", "linear", "--epochs", "2"]

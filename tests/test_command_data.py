@@ -13,8 +13,10 @@ import pytest
 from test_data import write_idx_folder
 
 from fastnn import data, files, models
-from fastnn.cli import COMMANDS, _repeated, main
-from fastnn.options import parser
+from fastnn.cli import main
+from fastnn.commands import COMMANDS
+from fastnn.commands.options import parser
+from fastnn.commands.train import repeated
 from fastnn.train import save_model
 
 image_module = pytest.importorskip("PIL.Image")
@@ -240,7 +242,7 @@ def test_a_folder_that_takes_no_results_is_named_before_the_data_are_read(
 
 
 def test_a_folder_like_an_option_comes_back_as_one_word(capsys: pytest.CaptureFixture[str]) -> None:
-    told = _repeated(parser(COMMANDS).parse_args(["train", "digits", "--out=-r", "--data", "x"]))
+    told = repeated(parser(COMMANDS).parse_args(["train", "digits", "--out=-r", "--data", "x"]))
     assert told == ["--data", "x", "--out=-r"]
 
 

@@ -21,9 +21,9 @@ from test_data import write_idx_folder
 
 from fastnn import data
 from fastnn.cli import main
+from fastnn.commands.options import PUBLIC
 from fastnn.data import public
 from fastnn.data.public import SETS, File, PublicSet
-from fastnn.options import PUBLIC
 
 FASHION = Path(os.environ.get("FASTNN_DATA", Path(__file__).parents[2] / "shared" / "data")) / "fashion-mnist"
 

@@ -73,7 +73,7 @@ def ends(start: list[str], environment: dict[str, str], number: int, words: str 
 
 # --- while it is imported
 
-FIRST = ["numpy", "fastnn._C", "fastnn.tensor", "fastnn.cli", "fastnn.options"]  # before main runs
+FIRST = ["numpy", "fastnn._C", "fastnn.tensor", "fastnn.cli", "fastnn.commands", "fastnn.commands.options"]  # before main runs
 LATER = ["fastnn.error_words", "fastnn.models", "fastnn.optim.presets", "fastnn.config"]  # from its first line on
 
 
@@ -245,12 +245,12 @@ def results() -> list[str]:
 EVERYTHING = ["checkpoint.safetensors", "curves.png", "history.jsonl", "model.safetensors"]
 PLACES = [
     ("fastnn.train.trainer:Trainer.restore_best", "before"),
-    ("fastnn.cli:_test", "before"),  # its first batch ends it
-    ("fastnn.cli:_test", "behind"),
-    ("fastnn.cli:_write_results", "before"),
+    ("fastnn.commands.outcome:tested", "before"),  # its first batch ends it
+    ("fastnn.commands.outcome:tested", "behind"),
+    ("fastnn.commands.outcome:write_results", "before"),
     ("fastnn.train.trainer:Trainer.save_model", "behind"),
     ("fastnn.train.history:History.plot", "before"),
-    ("fastnn.cli:_write_results", "behind"),
+    ("fastnn.commands.outcome:write_results", "behind"),
 ]
 
 
@@ -265,14 +265,14 @@ def test_the_results_are_written(place: str, when: str, number: int) -> None:
 
 
 def test_a_test_that_was_cut_short_is_made_up_for() -> None:
-    run_with(("fastnn.cli:_test", "before", signal.SIGTERM))
+    run_with(("fastnn.commands.outcome:tested", "before", signal.SIGTERM))
     done = subprocess.run([sys.executable, "-m", *AGAIN.split()], capture_output=True, text=True)
     assert done.returncode == 0 and "test accuracy" in done.stdout and results() == EVERYTHING
 
 
 @pytest.mark.parametrize("first", BOTH)
 def test_sigterm_again_changes_nothing(first: int) -> None:
-    done = run_with(("fastnn.cli:_write_results", "before", first, signal.SIGTERM, signal.SIGTERM))
+    done = run_with(("fastnn.commands.outcome:write_results", "before", first, signal.SIGTERM, signal.SIGTERM))
     assert done.returncode == 128 + first and results() == EVERYTHING, done
 
 
@@ -280,7 +280,7 @@ def test_sigterm_again_changes_nothing(first: int) -> None:
 @pytest.mark.parametrize(
     ("place", "when", "there"),
     [
-        ("fastnn.cli:_write_results", "before", EVERYTHING[:1] + EVERYTHING[2:3]),
+        ("fastnn.commands.outcome:write_results", "before", EVERYTHING[:1] + EVERYTHING[2:3]),
         ("fastnn.train.checkpoint:save_model", "behind", EVERYTHING[:1] + EVERYTHING[2:]),
         ("matplotlib.backends.backend_agg:FigureCanvasAgg.print_png", "before", EVERYTHING[:1] + EVERYTHING[2:]),
     ],
@@ -327,6 +327,6 @@ sys.exit(__main__.command())
 
 @pytest.mark.parametrize("number", BOTH)
 def test_ctrl_c_while_the_line_of_the_first_is_printed(number: int) -> None:
-    done = run_with(("fastnn.cli:_test", "before", number), ("fastnn.cli:_say", "before", signal.SIGINT))
+    done = run_with(("fastnn.commands.outcome:tested", "before", number), ("fastnn.cli:say", "before", signal.SIGINT))
     assert done.returncode == 130 and done.stderr.endswith("fastnn: interrupted\n") and "Traceback" not in done.stderr, done
     assert results() == EVERYTHING

@@ -11,6 +11,7 @@ import reference
 from kernel_calls import DEVICES
 
 from fastnn import cli, data, random
+from fastnn.commands.training import augmentation
 from fastnn.data import ArrayDataset, ColorJitter, Flip, Loader, PCAColor, RandomCrop, Shift
 from fastnn.data.frames import Draws
 
@@ -182,8 +183,8 @@ def test_the_command_fits_it_on_the_training_set(tmp_path: Path, capsys: pytest.
     )
     assert "augmented by pca" in capsys.readouterr().out
     training, _ = data.split(data.arrays(tmp_path / "set.npz")[0], 0.1, 0)
-    steps = cli._augmentation("pca", training)
+    steps = augmentation("pca", training)
     assert (
         isinstance(steps[0], RandomCrop) and isinstance(steps[2], PCAColor) and steps[2].eigenvalues == PCAColor.fit(training).eigenvalues
     )
-    assert [type(step).__name__ for step in cli._augmentation("pca", noise(shape=(1, 8, 8)))] == ["RandomCrop", "Flip"]
+    assert [type(step).__name__ for step in augmentation("pca", noise(shape=(1, 8, 8)))] == ["RandomCrop", "Flip"]

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fastnn import data
-from fastnn.recipes import RECIPES
+from fastnn.commands.defaults import RECIPES
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastnn import cli
-from fastnn.options import parser
+from fastnn.commands.options import parser
 
 WORDS = (
     "",

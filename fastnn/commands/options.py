@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from . import command_export, command_finetune
 from . import option_types as kinds
-from .command_preprocess import KINDS, components
-from .command_recipe import add_options as add_recipe_options
-from .command_search import add_options as add_search_options
-from .recipes import RECIPES
+from .defaults import RECIPES
+from .export import add_options as add_export_options
+from .finetune import add_options as add_finetune_options
+from .preprocess import KINDS, components
+from .recipe import add_options as add_recipe_options
+from .search import add_options as add_search_options
 
 PUBLIC = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # data.public's, which takes its time to import
 Run = Callable[[argparse.Namespace], bool | None]
@@ -36,7 +37,7 @@ def _dataset(text: str) -> str:
 
 def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     """Each command's docstring describes it; parsed options have it as `run`."""
-    from . import __version__
+    from .. import __version__
 
     parser = _Parser(prog="fastnn", description="Trains convolutional networks with hand-written kernels.")
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
@@ -58,7 +59,7 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     several = kinds.number(int, 3, 2**31, "a whole number from 3 on")
     search.add_argument("--steps", metavar="N", type=several, default=100, help="from the lowest to the highest (default: 100)")
 
-    command_finetune.add_options(command("finetune", "turn a pretrained network to other images"), _dataset, _PATHS)
+    add_finetune_options(command("finetune", "turn a pretrained network to other images"), _dataset, _PATHS)
     tuning = command("search", "try out rates and weight decays in short trainings")
     _add_train(tuning)
     add_search_options(tuning)
@@ -88,7 +89,7 @@ def parser(commands: Mapping[str, Run]) -> argparse.ArgumentParser:
     predict.add_argument("--device", metavar="NAME", type=kinds.device, default="cpu", help="cpu (default), cuda, cuda:1")
     _add_views(predict)
 
-    command_export.add_options(command("export", "a saved model as an ONNX file"))
+    add_export_options(command("export", "a saved model as an ONNX file"))
 
     verify = command("verify-resume", "whether a killed and resumed training has the same bits")
     _add_train(verify)
@@ -120,8 +121,8 @@ def _add_views(command: argparse.ArgumentParser) -> None:
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    from .models import names
-    from .optim.presets import OPTIMIZERS, SCHEDULES
+    from ..models import names
+    from ..optim.presets import OPTIMIZERS, SCHEDULES
 
     count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
     add = command.add_argument

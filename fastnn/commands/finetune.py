@@ -7,16 +7,18 @@ import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from .. import signals
 from . import option_types as kinds
-from . import signals
-from .command_data import load, names_of_photos, passed_over, recognise_path, short_name
+from .data import load, names_of_photos, passed_over, recognise_path, short_name
+from .outcome import tested, write_results
 from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_unfit_data, results, try_folder
+from .training import augmentation
 
 if TYPE_CHECKING:
-    from .data import Dataset, Loader, Sets
-    from .data.preprocessing import Preprocessing
-    from .nn import Module
-    from .train import TransferPlan, Transferred
+    from ..data import Dataset, Loader, Sets
+    from ..data.preprocessing import Preprocessing
+    from ..nn import Module
+    from ..train import TransferPlan, Transferred
 
 _OF_IMAGENET = ("resnet18", "resnet34", "resnet50", "alexnet", "vgg16")
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # torchvision's of ImageNet, times 255
@@ -41,9 +43,9 @@ _REPEATED = (
 def finetune(options: argparse.Namespace) -> None:
     """Turns a pretrained network to other images: a new last layer, and, with many images, the layers in front of it at a tenth of the rate; see
     docs/transfer.md. Writes the model, which fastnn evaluate and predict take, and looks at the test set once, at the end."""
-    from . import set_num_threads
-    from .train import Interrupted, plan_transfer
-    from .train.pretrained import read_weights
+    from .. import set_num_threads
+    from ..train import Interrupted, plan_transfer
+    from ..train.pretrained import read_weights
 
     again = shlex.join(["fastnn", "finetune", *(word for word in options.words if word != "--resume"), "--resume"])
     if options.threads:
@@ -76,7 +78,7 @@ def finetune(options: argparse.Namespace) -> None:
 
 def _sets(options: argparse.Namespace, notes: dict[str, Any]) -> Sets:
     """Photos become as large as those that the network was trained on, unless told."""
-    from .data import Resize
+    from ..data import Resize
 
     rule, resize, size = notes.get("resize"), None, options.size
     if options.dataset == "images" and size is None:
@@ -93,10 +95,10 @@ def _pretrained(
     options: argparse.Namespace, arrays: dict[str, Any], notes: dict[str, Any], own: Preprocessing | None, training: Dataset
 ) -> tuple[Module, Preprocessing]:
     """The network with its weights, made for images of this shape, and how its images are prepared."""
-    from . import models, seed
-    from .data import Normalize
-    from .train import load_pretrained
-    from .train.checkpoint import build_for, naming
+    from .. import models, seed
+    from ..data import Normalize
+    from ..train import load_pretrained
+    from ..train.checkpoint import build_for, naming
 
     said = notes.get("architecture")
     if said and options.model not in (None, said.get("name")):
@@ -129,7 +131,7 @@ def _pretrained(
 
 def _parts(options: argparse.Namespace, sets: Sets) -> tuple[Dataset, Dataset | None]:
     """What is trained on, and what judges it; nothing where folds of the training set do."""
-    from . import data
+    from .. import data
 
     training, validation = sets.train, sets.validation
     fraction = (0.1 if len(training) >= _ENOUGH else 0.0) if options.val_fraction is None else options.val_fraction
@@ -141,7 +143,7 @@ def _parts(options: argparse.Namespace, sets: Sets) -> tuple[Dataset, Dataset | 
 
 
 def _description(options: argparse.Namespace, training: Dataset, validation: Dataset | None, sets: Sets) -> str:
-    from . import _C, cuda
+    from .. import _C, cuda
 
     counts = f"{len(training):,} for training, {len(validation or ()):,} for validation, {len(sets.test or ()):,} for the test"
     where = f"{_C.isa()}, {_C.get_num_threads()} threads" if options.device == "cpu" else cuda.device_name(options.device)
@@ -157,7 +159,7 @@ def _description(options: argparse.Namespace, training: Dataset, validation: Dat
 
 def _checkpoint(options: argparse.Namespace, settings: dict[str, Any], plan: TransferPlan) -> str | None:
     """To resume from. ValueError for one of another run, and where there is none."""
-    from .train.checkpoint import notes_of
+    from ..train.checkpoint import notes_of
 
     checkpoint = results(options.out)[0]
     if not os.path.exists(checkpoint):
@@ -188,10 +190,9 @@ def _transferred(
 ) -> Transferred:
     from functools import partial
 
-    from . import optim
-    from .cli import _augmentation
-    from .data import Loader
-    from .train import Callback, HistoryFile, ModelCheckpoint, Trainer, transfer
+    from .. import optim
+    from ..data import Loader
+    from ..train import Callback, HistoryFile, ModelCheckpoint, Trainer, transfer
 
     notes = {"dataset": options.dataset, "seed": options.seed, "model": options.model, "finetune": settings}
     if options.dataset == "images":
@@ -204,7 +205,7 @@ def _transferred(
             trainer.notes.update(notes)
 
     makers: dict[str, Any] = {"adam": optim.Adam, "adamw": optim.AdamW, "sgd": partial(optim.SGD, momentum=0.9)}
-    prepared = {"normalize": normalize, "augment": _augmentation(options.augment, training), "device": options.device}
+    prepared = {"normalize": normalize, "augment": augmentation(options.augment, training), "device": options.device}
     loader: Loader = Loader(training, options.batch_size, shuffle=True, seed=options.seed, **prepared)
     checkpoint, history, *_ = results(options.out)
     result = transfer(
@@ -229,12 +230,11 @@ def _transferred(
 
 
 def _finish(options: argparse.Namespace, result: Transferred, sets: Sets, validation: Dataset | None) -> None:
-    from .cli import _test, _write_results
 
     trainer = result.trainer
     if trainer.epoch:
-        print(_test(trainer, sets.test, validation) if sets.test is not None or validation is not None else f"last epoch: {trainer.epoch}")
-        _write_results(trainer, options.out, None)
+        print(tested(trainer, sets.test, validation) if sets.test is not None or validation is not None else f"last epoch: {trainer.epoch}")
+        write_results(trainer, options.out, None)
         return
     if sets.test is not None:
         print(f"test accuracy {100 * trainer.evaluate(sets.test)['accuracy']:.1f} %")
@@ -245,8 +245,8 @@ def _finish(options: argparse.Namespace, result: Transferred, sets: Sets, valida
 
 def add_options(command: argparse.ArgumentParser, dataset: Any, paths: str) -> None:
     """dataset: argparse's type of a data set's name or path, and `paths` what may lie there."""
-    from .models import names
-    from .recipes import RECIPES
+    from ..models import names
+    from .defaults import RECIPES
 
     count = kinds.number(int, 1, 2**31, "a whole number from 1 on")
     add = command.add_argument

@@ -31,8 +31,8 @@ def path(text: str) -> str:
 
 def device(text: str) -> str:
     """The name of a device that there is; the emulated ones are opened later."""
-    from . import DeviceError
-    from .devices import resolve
+    from .. import DeviceError
+    from ..devices import resolve
 
     if not text.startswith("cuda-emulated"):
         try:
@@ -44,7 +44,7 @@ def device(text: str) -> str:
 
 def steps(text: str) -> list[int]:
     """Which of a recipe's."""
-    from .tune.recipe import checked_steps
+    from ..tune.recipe import checked_steps
 
     try:
         return checked_steps("recipe", text)

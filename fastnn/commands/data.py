@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .recipes import RECIPES
+from .defaults import RECIPES
 
 if TYPE_CHECKING:
-    from .data import Dataset, Resize, Sets
+    from ..data import Dataset, Resize, Sets
 
 _PLACES = {
     "arrays": "an .npz file, or a folder of .npy files, with train_images, train_labels, test_images, test_labels",
@@ -22,8 +22,8 @@ _PLACES = {
 
 def recognise_path(options: argparse.Namespace) -> None:
     """Turns a path given in the place of a data set's name into its kind and --data, and says so."""
-    from .data import recognise
-    from .data.recognise import KINDS
+    from ..data import recognise
+    from ..data.recognise import KINDS
 
     if options.dataset in RECIPES:
         return
@@ -43,7 +43,7 @@ def load(
     seed: int = 0,
     skip_broken: bool = False,
 ) -> Sets:
-    from . import data
+    from .. import data
 
     if dataset == "digits":
         if path is not None:
@@ -65,7 +65,7 @@ def load(
 
 def _folder(dataset: str, path: str) -> str:
     """Where they lie: in the folder inside, where that is all there is, as `recognise` finds them for `fastnn train PATH`."""
-    from .data import recognise
+    from ..data import recognise
 
     try:
         return recognise(path)[1] if os.path.isdir(path) else path
@@ -77,13 +77,13 @@ def _folder(dataset: str, path: str) -> str:
 
 def names_of_photos(path: str | None, sets: Sets) -> str:
     """A checksum of the names of the photos that were read."""
-    from .data.recognise import names_below
+    from ..data.recognise import names_below
 
     return names_below(_folder("images", _place("images", path)), sets.skipped)
 
 
 def _place(dataset: str, path: str | None) -> str:
-    from .data.public import SETS, how_to
+    from ..data.public import SETS, how_to
 
     usual = os.path.join(os.environ["FASTNN_DATA"], dataset) if "FASTNN_DATA" in os.environ else ""
     if path is None and os.path.exists(usual):

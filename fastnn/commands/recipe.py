@@ -8,12 +8,13 @@ import shlex
 from typing import TYPE_CHECKING
 
 from . import option_types as kinds
-from .command_data import load, recognise_path
-from .recipes import settle
+from .data import load, recognise_path
+from .defaults import settle
 from .refusals import make_folder, try_folder
+from .training import description, prepare, refuse_options
 
 if TYPE_CHECKING:
-    from .tune import Recipe
+    from ..tune import Recipe
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -28,12 +29,12 @@ def recipe(options: argparse.Namespace) -> bool:
     """Goes through the seven steps of tuning (initial loss, a few batches by heart, rate, coarse and fine search, curves, once more), each with PASS
     or FAIL, its figure, and what to change; exit code 1 where one failed. Arguments as for fastnn train; --epochs: of a coarse trial; with --out,
     writes recipe.txt into that folder."""
-    from . import cli, set_num_threads
-    from .tune import recipe as steps
+    from .. import set_num_threads
+    from ..tune import recipe as steps
 
     why = "is no training to tell of"
     alone = "tries out in one process"
-    cli._refuse_options("recipe", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why, distributed=alone)
+    refuse_options("recipe", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why, distributed=alone)
     epochs = options.epochs
     if options.out:
         try_folder(options.out)
@@ -42,8 +43,8 @@ def recipe(options: argparse.Namespace) -> bool:
     if options.threads:
         set_num_threads(options.threads)
     sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
-    trainer, fit = cli._prepare(options, sets)
-    print(cli._description(options, trainer, fit, sets), flush=True)
+    trainer, fit = prepare(options, sets)
+    print(description(options, trainer, fit, sets), flush=True)
     chosen = {"steps": options.steps, "trials": options.trials, "epochs": epochs, "seed": options.seed, "keep_going": options.keep_going}
     found = steps(trainer, fit["train"], fit["validation"], **chosen)
     if found.passed and found.rate is not None:

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from .command_preprocess import PREPROCESS
+from .preprocess import PREPROCESS
 
 MIX = {"mixup": None, "cutmix": None}
 STEP = {"accumulate": 1, "clip_norm": None, "ema": None, "precision": "float32"}
@@ -38,7 +38,7 @@ _MODELS_BY_SIZE = ((16, "vgg_small"), (64, "resnet20"), (2**31, "resnet18"))  # 
 def settle(options: argparse.Namespace, checkpoint: str) -> dict[str, Any]:
     """Fills in the options that were not given: from the checkpoint with --resume, else from the data set's recipe. Returns the notes of the
     checkpoint that is there."""
-    from .train.checkpoint import notes_of
+    from ..train.checkpoint import notes_of
 
     recipe, options.given_fraction = dict(RECIPES[options.dataset]), None if options.resume else options.val_fraction
     if options.dataset == "images":

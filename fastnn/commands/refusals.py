@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from .command_preprocess import fitted_on
-from .recipes import RECIPES
+from .defaults import RECIPES
+from .preprocess import fitted_on
 
 if TYPE_CHECKING:
-    from .data import Dataset, Loader, Sets
+    from ..data import Dataset, Loader, Sets
 
 _FOR_FEATURES = ("mlp", "linear")
 _MOST_CLASSES = 2**16  # without names, and with fewer samples than classes

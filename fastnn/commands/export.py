@@ -24,8 +24,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def export(options: argparse.Namespace) -> None:
     """Writes a saved model as an ONNX file, for onnxruntime and other programs that run such files; it needs the library onnx. The file has the
     names of the classes in its metadata. Images are float32 (N, C, H, W), prepared as in the training, unless --normalize makes that a part of it."""
-    from .interop import to_onnx
-    from .train import load_model
+    from ..interop import to_onnx
+    from ..train import load_model
 
     trained = load_model(options.model_file)
     if options.normalize and trained.normalize is None:

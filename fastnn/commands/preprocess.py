@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from .data import Dataset
-    from .data.preprocessing import Preprocessing
+    from ..data import Dataset
+    from ..data.preprocessing import Preprocessing
 
 KINDS = ("channels", "channel-mean", "mean-image", "pca", "whiten", "zca")
 PREPROCESS = {"preprocess": "channels", "components": None, "whiten_eps": None}
@@ -44,7 +44,7 @@ def _refuse_unfit(options: argparse.Namespace) -> None:
 def preprocessing(options: argparse.Namespace, training: Dataset, checkpoint: str | None) -> Preprocessing:
     """Fitted on the training set; that of the run that goes on, where there is one: its eigenvectors are not found again to the last bit
     everywhere."""
-    from .data import PCA, ZCA, MeanImage, Normalize
+    from ..data import PCA, ZCA, MeanImage, Normalize
 
     _refuse_unfit(options)
     kind, eps = options.preprocess, {} if options.whiten_eps is None else {"eps": options.whiten_eps}
@@ -63,9 +63,9 @@ def preprocessing(options: argparse.Namespace, training: Dataset, checkpoint: st
 
 
 def _saved(options: argparse.Namespace, training: Dataset, checkpoint: str) -> Preprocessing:
-    from . import files
-    from .train.checkpoint import naming
-    from .train.prepared import prepared_by
+    from .. import files
+    from ..train.checkpoint import naming
+    from ..train.prepared import prepared_by
 
     arrays, notes = files.read(checkpoint)
     with naming(checkpoint):
@@ -83,7 +83,7 @@ def _saved(options: argparse.Namespace, training: Dataset, checkpoint: str) -> P
 
 def fitted_on(normalize: Preprocessing, training: Dataset) -> bool:
     """Whether these are the data whose mean it has; of a Normalize its state says so."""
-    from .data.moments import moments
-    from .data.preprocessing import OfSamples
+    from ..data.moments import moments
+    from ..data.preprocessing import OfSamples
 
     return not isinstance(normalize, OfSamples) or np.array_equal(moments("fastnn train", training).mean, normalize.mean)

@@ -12,14 +12,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..described import plural
 from . import option_types as kinds
-from .command_data import load, recognise_path
-from .described import plural
-from .recipes import settle
+from .data import load, recognise_path
+from .defaults import settle
+from .outcome import draw
+from .training import description, prepare, refuse_options
 
 if TYPE_CHECKING:
-    from .data import Sets
-    from .tune import Study, Trial
+    from ..data import Sets
+    from ..tune import Study, Trial
 
 _RANGES = {"sgd": (1e-4, 1.0), "muon": (1e-4, 1.0), "adagrad": (1e-4, 1.0)}  # of rates, where none is given
 _RANGE = (1e-5, 0.1)
@@ -89,7 +91,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def search(options: argparse.Namespace) -> None:
     """Tries out rates and weight decays in short trainings (--epochs, 3 unless told), judged by validation or by folds, and says which to take. The test
     set is not looked at. Other arguments as for fastnn train."""
-    from . import cli, figures, set_num_threads, tune
+    from .. import figures, set_num_threads, tune
 
     _refuse(options)
     if options.plot is not None:
@@ -103,11 +105,11 @@ def search(options: argparse.Namespace) -> None:
         set_num_threads(options.threads)
     sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
     space = _space(options, given_rate)
-    trainer, fit = cli._prepare(options, _first(options, sets))
+    trainer, fit = prepare(options, _first(options, sets))
     if options.folds is None and fit["validation"] is None:
         raise ValueError("--val-fraction: trials are judged by validation; give a larger one, or --folds")
     if not options.helper:
-        described = cli._description(options, trainer, fit, sets)
+        described = description(options, trainer, fit, sets)
         print(described if "rate" not in space else described.replace(f" rate {options.lr:g} ", " rates of the search "), flush=True)
         print(f"trials: {', '.join(f'{name} {axis!r}' for name, axis in space.items())}", flush=True)
     del trainer, fit
@@ -134,11 +136,9 @@ def search(options: argparse.Namespace) -> None:
 
 
 def _refuse(options: argparse.Namespace) -> None:
-    from . import cli
-
     why = "is no training to tell of"
     alone = {"distributed": "shares trials by --jobs", "out": "writes no folder"}
-    cli._refuse_options("search", options, resume="goes on by --storage", why_slow="has no time to tell of", report=why, log=why, **alone)
+    refuse_options("search", options, resume="goes on by --storage", why_slow="has no time to tell of", report=why, log=why, **alone)
     for name in ("rate", "decay"):
         ends = getattr(options, name)
         if ends is not None and ends[0] >= ends[1]:
@@ -162,7 +162,7 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
     """The other processes of --jobs, inside the block; behind it they have ended. Where the block is left early, they end after their step."""
     import subprocess
 
-    from . import get_num_threads, set_num_threads
+    from .. import get_num_threads, set_num_threads
 
     started, before = list[subprocess.Popen[str]](), get_num_threads()
     if options.jobs > 1 and not options.helper:
@@ -202,7 +202,7 @@ def _without(words: Sequence[str], names: Collection[str]) -> list[str]:
 
 
 def _space(options: argparse.Namespace, given_rate: float | None) -> dict[str, Any]:
-    from .tune import log_uniform
+    from ..tune import log_uniform
 
     rate = _RANGES.get(options.optimizer, _RANGE) if options.rate is None else options.rate
     ranges = {"rate": rate if given_rate is None else None, "decay": options.decay}
@@ -215,7 +215,7 @@ def _first(options: argparse.Namespace, sets: Sets) -> Sets:
 
 
 def _folds(options: argparse.Namespace, sets: Sets) -> list[Sets]:
-    from .data import Sets, k_fold
+    from ..data import Sets, k_fold
 
     parts = k_fold(sets.train, options.folds, seed=options.seed)
     return [Sets(sets.train.take(rest), sets.train.take(fold), None, sets.origin) for rest, fold in parts]
@@ -223,12 +223,11 @@ def _folds(options: argparse.Namespace, sets: Sets) -> list[Sets]:
 
 def _objective(options: argparse.Namespace, sets: Sets) -> Callable[[Trial], float]:
     """The accuracy of the best epoch by validation; of folds the mean of their last epochs, for a fold chooses nothing."""
-    from . import cli
-    from .tune import Pruned, Report
+    from ..tune import Pruned, Report
 
     def prepared(trial: Trial, sets: Sets) -> tuple[Any, dict[str, Any]]:
         own = {"lr": trial.get("rate", options.lr), "weight_decay": trial.get("decay", options.weight_decay)}
-        return cli._prepare(argparse.Namespace(**{**vars(options), **own}), sets)
+        return prepare(argparse.Namespace(**{**vars(options), **own}), sets)
 
     def validated(trial: Trial) -> float:
         trainer, fit = prepared(trial, sets)
@@ -250,13 +249,11 @@ def _objective(options: argparse.Namespace, sets: Sets) -> Callable[[Trial], flo
 
 
 def _write(options: argparse.Namespace, study: Study) -> None:
-    from . import cli
-
     if options.save is not None:
         study.save(options.save)
         print(f"trials   {options.save}")
     if options.plot is not None:
-        cli._draw("plot", study.plot, options.plot)
+        draw("plot", study.plot, options.plot)
 
 
 def _tell_of_interrupt(error: BaseException, study: Study | None, again: str) -> None:
