@@ -222,6 +222,11 @@ void write_warped(const Augment& s, const u8* image, const i64* map, const T* fi
 
 // --- a sample
 
+template <bool b>
+struct Constant {
+  static constexpr bool value = b;
+};
+
 struct Places {  // of a sample: its map, and what bends it, if anything does
   const i64* map;
   const f64* bent;
@@ -279,24 +284,27 @@ void gather_augment(const Context& context, const Augment& s, const u8* source, 
     for (int64_t i = 0; i < most_values; i++) scales[i] = scale[i % s.C], shifts[i] = shift[i % s.C];
   }
   const int64_t size = s.P * s.Q * s.C, images = larger(1, 32768 / size), numbers = s.warped ? 6 : 3;
-  parallel(context, divide_up(s.batch, images), [&](int64_t block, int) {
-    for (int64_t i = block * images; i < smaller((block + 1) * images, s.batch); i++) {
-      const u8* image = source + index[i] * s.H * s.W * s.C;
-      const R* its_colour = colour + i * s.C * (2 * s.C + 1);
-      const f64* its_bend = bent && is_bent(bent + bent_numbers * i) ? bent + bent_numbers * i : nullptr;
-      const Places places = {map + numbers * i, its_bend};
-      SampleNoise noise = {0, nullptr, scale, shift};
-      if (deviation && stream) noise.deviation = deviation[i], noise.stream = stream + 3 * i;
-      T* to = y + i * size;
-      if (!colour)
-        write_sample(s, image, places, fill, Plain{normal}, noise, to);
-      else if (s.C == 3)
-        write_coloured<3>(s, image, places, fill, normal, its_colour, noise, to);
-      else
-        write_coloured<1>(s, image, places, fill, normal, its_colour, noise, to);
-      if (box && erased) erase(s, box + 4 * i, erased, to);
-    }
-  });
+  const auto run = [&](auto more) {  // more: some samples may be bent or noisy
+    parallel(context, divide_up(s.batch, images), [&](int64_t block, int) {
+      for (int64_t i = block * images; i < smaller((block + 1) * images, s.batch); i++) {
+        const u8* image = source + index[i] * s.H * s.W * s.C;
+        const R* its_colour = colour + i * s.C * (2 * s.C + 1);
+        T* to = y + i * size;
+        Places places = {map + numbers * i, nullptr};
+        SampleNoise noise = {0, nullptr, scale, shift};
+        if (more.value && bent && is_bent(bent + bent_numbers * i)) places.bent = bent + bent_numbers * i;
+        if (more.value && deviation && stream) noise.deviation = deviation[i], noise.stream = stream + 3 * i;
+        if (!colour)
+          write_sample(s, image, places, fill, Plain{normal}, noise, to);
+        else if (s.C == 3)
+          write_coloured<3>(s, image, places, fill, normal, its_colour, noise, to);
+        else
+          write_coloured<1>(s, image, places, fill, normal, its_colour, noise, to);
+        if (box && erased) erase(s, box + 4 * i, erased, to);
+      }
+    });
+  };
+  bent || (deviation && stream) ? run(Constant<true>{}) : run(Constant<false>{});
 }
 
 }  // namespace fastnn::FASTNN_TABLE
