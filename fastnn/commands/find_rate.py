@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 
-from .data import load, recognise_path
-from .defaults import settle
 from .outcome import draw
 from .refusals import make_folder, try_folder
-from .training import description, prepare, refuse_options
+from .training import description, prepare, refuse_options, sets_of
 
 
 def find_rate(options: argparse.Namespace) -> None:
     """Tries out learning rates, from far too low to far too high, in a few steps of the training that these options make, and says which to take;
     with --out, draws rates.png into that folder. Arguments as for fastnn train."""
-    from .. import set_num_threads
     from ..train import find_rate as test_of_range
     from ..train.find_rate import range_for
 
@@ -24,11 +21,7 @@ def find_rate(options: argparse.Namespace) -> None:
     refuse_options("find-rate", options, resume="begins anew", why_slow="has no time to tell of", report=why, log=why, distributed=alone)
     if options.out:
         try_folder(options.out)
-    recognise_path(options)
-    settle(options, os.path.join(os.devnull, "none"))  # no run to go on from
-    if options.threads:
-        set_num_threads(options.threads)
-    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = sets_of(options)
     trainer, fit = prepare(options, sets)
     try:
         low, high = range_for(trainer.optimizer, options.low, options.high)

@@ -8,10 +8,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from . import option_types as kinds
-from .data import load, recognise_path
-from .defaults import settle
 from .refusals import make_folder, try_folder
-from .training import description, prepare, refuse_options
+from .training import description, prepare, refuse_options, sets_of
 
 if TYPE_CHECKING:
     from ..tune import Recipe
@@ -29,7 +27,6 @@ def recipe(options: argparse.Namespace) -> bool:
     """Goes through the seven steps of tuning (initial loss, a few batches by heart, rate, coarse and fine search, curves, once more), each with PASS
     or FAIL, its figure, and what to change; exit code 1 where one failed. Arguments as for fastnn train; --epochs: of a coarse trial; with --out,
     writes recipe.txt into that folder."""
-    from .. import set_num_threads
     from ..tune import recipe as steps
 
     why = "is no training to tell of"
@@ -38,11 +35,7 @@ def recipe(options: argparse.Namespace) -> bool:
     epochs = options.epochs
     if options.out:
         try_folder(options.out)
-    recognise_path(options)
-    settle(options, os.path.join(os.devnull, "none"))  # no run to go on from
-    if options.threads:
-        set_num_threads(options.threads)
-    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = sets_of(options)
     trainer, fit = prepare(options, sets)
     print(description(options, trainer, fit, sets), flush=True)
     chosen = {"steps": options.steps, "trials": options.trials, "epochs": epochs, "seed": options.seed, "keep_going": options.keep_going}

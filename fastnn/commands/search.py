@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..described import plural
 from . import option_types as kinds
-from .data import load, recognise_path
-from .defaults import settle
 from .outcome import draw
-from .training import description, prepare, refuse_options
+from .training import description, prepare, refuse_options, sets_of
 
 if TYPE_CHECKING:
     from ..data import Sets
@@ -91,19 +89,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def search(options: argparse.Namespace) -> None:
     """Tries out rates and weight decays in short trainings (--epochs, 3 unless told), judged by validation or by folds, and says which to take. The test
     set is not looked at. Other arguments as for fastnn train."""
-    from .. import figures, set_num_threads, tune
+    from .. import figures, tune
 
     _refuse(options)
     if options.plot is not None:
         options.plot = figures.checked(options.plot)
     again = shlex.join(["fastnn", "search", *options.words])
     options.epochs = options.epochs or _EPOCHS
-    recognise_path(options)
     given_rate = options.lr
-    settle(options, os.path.join(os.devnull, "none"))  # no run to go on from
-    if options.threads:
-        set_num_threads(options.threads)
-    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+    sets = sets_of(options)
     space = _space(options, given_rate)
     trainer, fit = prepare(options, _first(options, sets))
     if options.folds is None and fit["validation"] is None:

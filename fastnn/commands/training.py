@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from ..described import plural
-from .data import names_of_photos, passed_over
-from .defaults import MIX, RECIPES, STEP
+from .data import load, names_of_photos, passed_over, recognise_path
+from .defaults import MIX, RECIPES, STEP, settle
 from .preprocess import preprocessing
 from .refusals import few, refuse_lost_class, refuse_unfit_data
 
@@ -25,6 +26,17 @@ def refuse_options(command: str, options: argparse.Namespace, **reasons: str) ->
     for name, why in reasons.items():
         if getattr(options, name):
             raise ValueError(f"--{name.replace('_', '-')}: {command} {why}; leave it out")
+
+
+def sets_of(options: argparse.Namespace) -> Sets:
+    """The data of a command that has no run to go on from, all options settled."""
+    from .. import set_num_threads
+
+    recognise_path(options)
+    settle(options, os.path.join(os.devnull, "none"))
+    if options.threads:
+        set_num_threads(options.threads)
+    return load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
 
 
 def prepare(

@@ -6,9 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from .data import load, recognise_path
-from .defaults import settle
-from .training import prepare, refuse_options
+from .training import prepare, refuse_options, sets_of
 
 if TYPE_CHECKING:
     from ..train import Trainer
@@ -31,16 +29,10 @@ def verify_resume(options: argparse.Namespace) -> bool:
 
 def _begin_short(options: argparse.Namespace) -> tuple[Trainer, dict[str, Any]]:
     """The training of verify-resume."""
-    from .. import set_num_threads
     from ..devices import open_emulated
     from ..verify_resume import fewer
 
     if options.device.startswith("cuda-emulated"):
         open_emulated(os.environ["FASTNN_CUDA_EMULATED"])
-    recognise_path(options)
     options.epochs = options.epochs or 3
-    settle(options, os.path.join(options.child["folder"], "none"))
-    if options.threads:
-        set_num_threads(options.threads)
-    sets = load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
-    return prepare(options, fewer(sets, options.samples, options.seed))
+    return prepare(options, fewer(sets_of(options), options.samples, options.seed))
