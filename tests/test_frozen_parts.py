@@ -221,7 +221,7 @@ def test_features_are_refused_where_there_are_none(known: train.Trainer) -> None
     digits = others(1, 10)
     with pytest.raises(ValueError, match="layer: there is no 'layer9'; expected one of 0, 1"):
         train.features(known.model, digits, "layer9")
-    with pytest.raises(ValueError, match="expected 1 channels"):
+    with pytest.raises(ValueError, match="expected 1 channel"):
         train.features(known.model, (np.zeros((3, 3, 8, 8), np.uint8), np.arange(3)))
     with pytest.raises(ValueError, match="shuffles"):
         train.features(known.model, data.Loader(digits, 4, shuffle=True, normalize=known.normalize))
