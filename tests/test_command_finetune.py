@@ -168,7 +168,21 @@ def test_the_files_preprocessing_holds_or_is_refused(capsys: pytest.CaptureFixtu
     trainer = train.Trainer(model, optim.Adam(model.parameters(), 2e-3), normalize=data.MeanImage.fit(known))
     trainer.fit(known, 1, progress=False)
     trainer.save_model("centred.safetensors")
-    said(capsys, 0, "finetune", "centred.safetensors", "few.npz", "--similar", "--epochs", "1", "--out", "centred")
+    said(
+        capsys,
+        0,
+        "finetune",
+        "centred.safetensors",
+        "few.npz",
+        "--similar",
+        "--much",
+        "--epochs",
+        "1",
+        "--augment",
+        "camera",
+        "--out",
+        "centred",
+    )
     kept = train.load_model("centred/model.safetensors").normalize
     assert isinstance(kept, data.MeanImage) and np.array_equal(kept.mean, trainer.normalize.mean)
     arrays = np.load("few.npz")

@@ -414,10 +414,10 @@ def test_what_searches_its_own_steps_is_refused() -> None:
 
 
 def test_the_command_says_by_its_exit_code_whether_something_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["recipe", "digits", "--model", "lenet", "--seed", "1"]
-    assert cli.main([*words, "--steps", "1,3-4", "--trials", "2", "--epochs", "2", "--out", str(tmp_path / "out")]) == 0
+    words = ["recipe", "digits", "--model", "lenet", "--seed", "1", "--preprocess", "zca"]
+    assert cli.main([*words, "--steps", "1,3-4", "--tri=2", "--ep", "2", "--keep-going", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "PASS: lr=" in said and "go on with: fastnn train digits --model lenet --optimizer adam --lr 0.0" in said
+    assert "PASS: lr=" in said and "go on with: fastnn train digits --model lenet --seed 1 --preprocess zca --lr 0.0" in said
     written = (tmp_path / "out" / "recipe.txt").read_text()
     assert written.startswith("1 initial loss   PASS") and written.splitlines()[-1] in said.splitlines()
     assert cli.main([*words, "--steps", "3", "--lr", "1e-6"]) == 1

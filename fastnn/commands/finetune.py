@@ -12,7 +12,7 @@ from . import option_types as kinds
 from .data import load, names_of_photos, passed_over, recognise_path, short_name
 from .outcome import tested, write_results
 from .refusals import alone_in, few, make_folder, refuse_lost_class, refuse_unfit_data, results, try_folder
-from .training import augmentation
+from .training import AUGMENTS, augmentation
 
 if TYPE_CHECKING:
     from ..data import Dataset, Loader, Sets
@@ -288,8 +288,9 @@ def add_options(command: argparse.ArgumentParser, dataset: Any, paths: str) -> N
     rate = kinds.number(float, 5e-324, float("inf"), "a rate above 0")
     add("--lr", metavar="RATE", type=rate, default=1e-3, help="of a training from the beginning; a tenth of it is used (default: 0.001)")
     add("--optimizer", choices=["adam", "adamw", "sgd"], default="adam", help="default: adam; sgd has momentum 0.9")
-    augments = ["none", "flip", "crop-flip", "colour", "pca", "strong"]
-    add("--augment", choices=augments, default="none", help="of the images that are fine-tuned on, as of fastnn train (default: none)")
+    add(
+        "--augment", choices=list(AUGMENTS), default="none", help="of the images that are fine-tuned on, as of fastnn train (default: none)"
+    )
     share = kinds.number(float, 0, 1, "a fraction from 0 to below 1")
     add(
         "--val-fraction",

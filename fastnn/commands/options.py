@@ -15,6 +15,7 @@ from .finetune import add_options as add_finetune_options
 from .preprocess import KINDS, components
 from .recipe import add_options as add_recipe_options
 from .search import add_options as add_search_options
+from .training import AUGMENTS
 
 PUBLIC = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # data.public's, which takes its time to import
 Run = Callable[[argparse.Namespace], bool | None]
@@ -144,7 +145,7 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--augment",
-        choices=["none", "flip", "crop-flip", "colour", "pca", "camera", "strong"],
+        choices=list(AUGMENTS),
         help="of the training images; default for photos and CIFAR: crop-flip, else none; colour: crop-flip with brightness, contrast and "
         "saturation within 20 %%; pca: crop-flip with AlexNet's shifts along the training set's principal colours; camera: crop-flip with "
         "perspectives, lens distortion and noise; strong: flips, rotations, shifts, scales, colours within 40 %%, erased rectangles",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import option_types as kinds
 from .refusals import make_folder, try_folder
-from .training import description, prepare, refuse_options, sets_of
+from .training import description, prepare, refuse_options, sets_of, words_without
 
 if TYPE_CHECKING:
     from ..tune import Recipe
@@ -53,7 +53,6 @@ def recipe(options: argparse.Namespace) -> bool:
 
 def _train(options: argparse.Namespace, found: Recipe) -> str:
     """The command of a training with what was found."""
-    data = [] if options.data is None else ["--data", options.data]
-    given = ["--model", options.model, "--optimizer", options.optimizer, "--lr", f"{found.rate:.2g}"]
+    words = words_without(options.words, {"--steps": 1, "--trials": 1, "--keep-going": 0, "--epochs": 1, "--out": 1})
     decay = ["--weight-decay", f"{found.weight_decay:.2g}"] if found.weight_decay or options.weight_decay else []
-    return shlex.join(["fastnn", "train", options.dataset, *data, *given, *decay])
+    return shlex.join(["fastnn", "train", *words, "--lr", f"{found.rate:.2g}", *decay])

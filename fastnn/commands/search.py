@@ -8,14 +8,14 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..described import plural
 from . import option_types as kinds
 from .outcome import draw
-from .training import description, prepare, refuse_options, sets_of
+from .training import description, prepare, refuse_options, sets_of, words_without
 
 if TYPE_CHECKING:
     from ..data import Sets
@@ -162,7 +162,12 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
     if options.jobs > 1 and not options.helper:
         threads = max(1, before // options.jobs)
         set_num_threads(threads)
-        words = [*_without(options.words, ("--jobs", "--plot", "--save", "--threads")), "--threads", str(threads), "--helper"]
+        words = [
+            *words_without(options.words, {name: 1 for name in ("--jobs", "--plot", "--save", "--threads")}),
+            "--threads",
+            str(threads),
+            "--helper",
+        ]
         command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), "search", *words]
         started += [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(options.jobs - 1)]
     try:
@@ -180,19 +185,6 @@ def _helpers(options: argparse.Namespace) -> Iterator[None]:
         _, said = one.communicate()
         if one.returncode:
             warnings.warn(f"a process of --jobs has ended: {said.strip() or f'exit code {one.returncode}'}", stacklevel=2)
-
-
-def _without(words: Sequence[str], names: Collection[str]) -> list[str]:
-    """The command's words without these options and what stands behind them."""
-    left, kept = iter(words), list[str]()
-    for word in left:
-        name = word.partition("=")[0]
-        if name not in names:
-            kept.append(word)
-            continue
-        for _ in range(_OWN.get(name, 1) if "=" not in word else 0):
-            next(left, None)
-    return kept
 
 
 def _space(options: argparse.Namespace, given_rate: float | None) -> dict[str, Any]:
@@ -260,7 +252,7 @@ def _tell_of_interrupt(error: BaseException, study: Study | None, again: str) ->
 
 def _train(options: argparse.Namespace, best: Trial) -> str:
     """The command of a whole training with what was found."""
-    words = _without(options.words, (*_OWN, "--epochs"))
+    words = words_without(options.words, {**_OWN, "--epochs": 1})
     found = {"--lr": best.get("rate"), "--weight-decay": best.get("decay")}
     more = [part for name, value in found.items() if value is not None for part in (name, f"{value:.2g}")]
     return shlex.join(["fastnn", "train", *words, *more])

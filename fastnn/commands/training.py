@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..described import plural
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..nn import Module
     from ..optim import Optimizer
     from ..train import Trainer
+
+AUGMENTS = ("none", "flip", "crop-flip", "colour", "pca", "camera", "strong")
 
 
 def refuse_options(command: str, options: argparse.Namespace, **reasons: str) -> None:
@@ -37,6 +40,19 @@ def sets_of(options: argparse.Namespace) -> Sets:
     if options.threads:
         set_num_threads(options.threads)
     return load(options.dataset, options.data, size=options.size, seed=options.seed, skip_broken=options.skip_broken)
+
+
+def words_without(words: Sequence[str], left_out: Mapping[str, int]) -> list[str]:
+    """A command's words without these options and so many words behind each; an option may be shortened, as argparse has it."""
+    left, kept = iter(words), list[str]()
+    for word in left:
+        name, equals, _ = word.partition("=")
+        behind = next((n for one, n in left_out.items() if name[:2] == "--" != name and one.startswith(name)), None)
+        if behind is None:
+            kept.append(word)
+        for _ in range(0 if equals else behind or 0):
+            next(left, None)
+    return kept
 
 
 def prepare(
