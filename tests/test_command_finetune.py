@@ -192,3 +192,14 @@ def test_the_files_preprocessing_holds_or_is_refused(capsys: pytest.CaptureFixtu
         "--normalize: normalize is MeanImage" in (told := said(capsys, 2, *words)) and "(1, 8, 16)" in told and "--normalize data" in told
     )
     said(capsys, 0, *words, "--normalize", "data")
+
+
+def test_a_network_of_principal_components_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose weights are of rows, where the photos or digits are images."""
+    words = ["--preprocess", "whiten", "--components", "20", "--model", "mlp", "--epochs", "2", "--out", "rows"]
+    said(capsys, 0, "train", "digits", *words)
+    text = said(capsys, 0, "finetune", "rows/model.safetensors", "few.npz", "--similar", "--out", "few-rows")
+    assert "prepared by PCA(whiten=True" in text and reached(text) > 50
+    said(capsys, 0, "finetune", "rows/model.safetensors", "others.npz", "--similar", "--much", "--epochs", "1", "--out", "many-rows")
+    for folder in ("few-rows", "many-rows"):
+        assert reached(said(capsys, 0, "evaluate", f"{folder}/model.safetensors", "--data", "others.npz")) > 50

@@ -175,6 +175,46 @@ def test_where_a_lower_stage_is_best_the_network_is_cut_there(tmp_path: Path) ->
         models.Cut(made("lenet"), "layer9", 2, 8)
 
 
+@pytest.mark.filterwarnings("ignore:transfer. few images")
+def test_a_cut_network_is_cut_again_nearer_to_the_input(tmp_path: Path) -> None:
+    """What was behind the first cut is a part of the network still, and the file is that of one cut."""
+    digits, normalize, model = others(0, 120), data.Normalize([4.0], [5.0]), made("vgg_small")
+    cut = models.Cut(model, "13", 5, 64)
+    cut.architecture = {
+        "name": "cut",
+        "input_shape": (1, 8, 8),
+        "num_classes": 5,
+        "of": {"name": "vgg_small"},
+        "layer": "13",
+        "features": 64,
+    }
+    nn.init.zeros_(dict(cut.named_modules())["body.7"].weight)  # type: ignore[arg-type]
+    result = train.transfer(cut, digits, similar=False, normalize=normalize, progress=False)
+    assert result.layer == "body.6" and isinstance(result.model, models.Cut) and result.model.layer == "6"
+    assert set(result.model.state_dict()) == set(models.Cut(made("vgg_small"), "6", 5, 32).state_dict())
+    assert result.trainer.evaluate(digits)["accuracy"] > 0.5
+    result.trainer.save_model(tmp_path / "again")
+    assert np.array_equal(train.load_model(tmp_path / "again").predict(digits), result.trainer.predict(digits))
+    with pytest.raises(ValueError, match=r"'fc' is none of the network's; expected one of those below body, as body\.0"):
+        models.Cut(result.model, "fc", 2, 8)
+
+
+@pytest.mark.parametrize("similar", [True, False])
+@pytest.mark.parametrize("much", [True, False])
+@pytest.mark.filterwarnings("ignore:transfer. few images")
+def test_a_network_of_principal_components_gets_rows_of_them(similar: bool, much: bool, tmp_path: Path) -> None:
+    """Images are what the data set has; the plan, the classifiers and the file go by what the model takes."""
+    training, first = others(0, 300), data.digits()[0].take(range(300))
+    normalize = data.PCA.fit(first, 20, whiten=True)
+    model = models.create("mlp", input_shape=(20,), hidden=(32, 16), num_classes=10)
+    train.Trainer(model, optim.Adam(model.parameters(), 1e-2), normalize=normalize).fit(first, 3, progress=False)
+    assert [stage.shape for stage in train.plan_transfer(model, training, similar=similar).stages] == [(32,), (16,)]
+    result = train.transfer(model, training, similar=similar, much=much, epochs=2, progress=False)
+    assert result.trainer.normalize is normalize and result.trainer.evaluate(training)["accuracy"] > 0.5
+    result.trainer.save_model(tmp_path / "rows")
+    assert np.array_equal(train.load_model(tmp_path / "rows").predict(training), result.trainer.predict(training))
+
+
 @pytest.mark.usefixtures("without_memory_checks")
 def test_a_cut_network_is_trained_and_replayed_as_any_other() -> None:
     """Whole or its last layer alone; what lies behind the cut gets no gradient."""

@@ -63,7 +63,8 @@ def finetune(options: argparse.Namespace) -> None:
     refuse_unfit_data(options, sets)
     training, validation = _parts(options, sets)
     print(_description(options, training, validation, sets), flush=True)
-    plan = plan_transfer(model, training, similar=options.similar, much=options.much, frozen=options.freeze)
+    shape = normalize.output_shape(training.shape)
+    plan = plan_transfer(model, training, similar=options.similar, much=options.much, frozen=options.freeze, input_shape=shape)
     settings = {name: getattr(options, name) for name in _REPEATED}
     resume = _checkpoint(options, settings, plan)
     make_folder(options.out)
@@ -105,15 +106,6 @@ def _pretrained(
         raise ValueError(f"--model: {options.weights} holds a {said.get('name')}, not a {options.model}; leave it out")
     if not said and options.model is None:
         raise ValueError(f"{options.weights}: does not say which network it is of; add --model, one of {', '.join(models.names())}")
-    seed(options.seed)
-    with naming(options.weights):
-        if said:
-            model = build_for({**said, "input_shape": list(training.shape)}, arrays)
-        else:
-            model = models.create(options.model, input_shape=training.shape, num_classes=training.num_classes)
-        print(f"{options.weights}: {load_pretrained(model, arrays)}")
-    options.model = (said or {}).get("name", options.model)
-    model.to(options.device)
     channels = training.shape[0]
     way = options.normalize or ("file" if own else "imagenet" if channels == 3 and training.of_bytes else "data")
     if way == "file" and not own:
@@ -125,6 +117,16 @@ def _pretrained(
             f"--normalize: imagenet's three means are of RGB photos of bytes; {options.dataset} has images of {channels} channels: data"
         )
     normalize = own if way == "file" and own else Normalize(_MEAN, _STD) if way == "imagenet" else Normalize.fit(training)
+    shape = normalize.output_shape(training.shape)
+    seed(options.seed)
+    with naming(options.weights):
+        if said:
+            model = build_for({**said, "input_shape": list(shape)}, arrays)
+        else:
+            model = models.create(options.model, input_shape=shape, num_classes=training.num_classes)
+        print(f"{options.weights}: {load_pretrained(model, arrays)}")
+    options.model = (said or {}).get("name", options.model)
+    model.to(options.device)
     print(f"images are prepared by {normalize}, {dict(file='as the file says', imagenet='as of ImageNet', data='of these images')[way]}")
     return model, normalize
 

@@ -33,8 +33,9 @@ class Cut(nn.Module):
     intermediate layers using linear classifier probes", 2016). What the network has behind that layer is not run; it stays in the model's
     state, so that the network can be had again.
 
-    body: the network, which becomes a part of this one. layer: a dotted name of its named_modules. features: how many that layer gives, channels of
-    maps, C H W of what is flattened. ValueError for a layer that there is not, and, when it is called, for one that forward does not call.
+    body: the network, which becomes a part of this one; of a Cut its network, whole again. layer: a dotted name of its named_modules. features: how
+    many that layer gives, channels of maps, C H W of what is flattened. ValueError for a layer that there is not, and, when it is called, for one that
+    forward does not call.
     """
 
     def __init__(self, body: nn.Module, layer: str, num_classes: int, features: int) -> None:
@@ -45,6 +46,11 @@ class Cut(nn.Module):
             few = ", ".join([*named][1:4])
             raise ValueError(f"Cut: layer: there is no {layer!r} in the {type(body).__name__}; expected one of its named_modules, as {few}")
         integer("Cut", "num_classes", num_classes, 1, 2**31), integer("Cut", "features", features, 1, 2**31)
+        if isinstance(body, Cut):
+            body, layer = body._whole(), layer.removeprefix("body.")
+            named = dict(body.named_modules())
+            if layer not in named:
+                raise ValueError(f"Cut: layer: {layer!r} is none of the network's; expected one of those below body, as body.{[*named][1]}")
         self.body, self.layer = body, layer
         self.fc = nn.Linear(features, num_classes)
         parent, _, child = layer.rpartition(".")
@@ -57,6 +63,13 @@ class Cut(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self._features(x))
         return logits
+
+    def _whole(self) -> nn.Module:
+        """The network, whose forward passes end no more in the middle; this one is of no use behind it."""
+        parent, _, child = self.layer.rpartition(".")
+        end: Any = dict(self.body.named_modules())[self.layer]
+        dict(self.body.named_modules())[parent]._modules[child] = end.layer
+        return self.body
 
     def _features(self, x: Tensor) -> Tensor:
         """(N, F)"""

@@ -118,7 +118,6 @@ def transfer(
     checked_precision(precision, device_of(model), what)
     if batch_size is not None:
         integer(what, "batch_size", batch_size, 1)
-    plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen)
     training, judging = (
         None if data is None else _dataset(what, data, name) for data, name in ((train, "train"), (validation, "validation"))
     )
@@ -131,6 +130,8 @@ def transfer(
                 "both the same classes"
             )
     prepared = _normalize(model, train, training, normalize)
+    shape = prepared.output_shape(training.shape)
+    plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen, input_shape=shape)
     if progress:
         print(plan, flush=True)
     made = _Maker(model, training, judging, plan, prepared, seed, batch_size)
@@ -261,7 +262,7 @@ def _put(layer: Linear | Conv2d, found: Probe, factor: float) -> None:
 
 def _best_stage(made: _Maker, result: Transferred) -> Module:
     """The network, or what of it lies in front of the stage whose features tell the classes best."""
-    model, shape = made.model, made.training.shape
+    model = made.model
     candidates: list[tuple[str, Stage | None]] = [(stage.layer, stage) for stage in made.plan.stages[:-1]]
     candidates.append((made.plan.head, None))
     probes = {name: made.probed(None if stage is None else stage.layer) for name, stage in candidates}
@@ -274,14 +275,16 @@ def _best_stage(made: _Maker, result: Transferred) -> Module:
             made.take_over(model, probes[best])
             return model
         of: Any = getattr(model, "architecture", None)
+        if of and isinstance(model, models.Cut):
+            of = of["of"]
         cut = models.Cut(model, best, made.training.num_classes, probes[best].weight.shape[1])
     if of:
         cut.architecture = {
             "name": "cut",
-            "input_shape": tuple(shape),
+            "input_shape": tuple(made.normalize.output_shape(made.training.shape)),
             "num_classes": made.training.num_classes,
             "of": {key: value for key, value in of.items() if key != "input_shape"},
-            "layer": best,
+            "layer": cut.layer,
             "features": cut.fc.in_features,
         }
     _put(cut.fc, probes[best], 1.0)

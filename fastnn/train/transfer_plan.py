@@ -8,13 +8,14 @@ from math import ceil
 from typing import Any
 
 from ..arguments import flag, instance, names
-from ..data import Loader
+from ..data import Dataset, Loader
 from ..data.items import as_dataset
 from ..described import plural
 from ..nn import Module
 from .evaluation import Data
 from .frozen_parts import matching
 from .heads import last_layer
+from .raw import known
 from .stages import Stage, stages
 
 LITTLE, LITTLE_OF_EACH = 1000, 100  # images; the lecture has "10s to 100s" for little and "100s to 1000s" for a lot
@@ -88,7 +89,8 @@ def plan_transfer(
     similar: whether the images are like those that the network was trained on; nothing but you can tell. much: whether there are many; left out, from 1,000
     images and 100 per class on (the lecture: "10s to 100s", "100s to 1000s"). A few layers are the last third of the stages (rounded up; see `stages`), a
     larger number two thirds. frozen: names of the parts that stay as they are, as `freeze` takes them; all others are fine-tuned: then instead of the
-    table's. input_shape: of one image, by default the data set's. ValueError for an empty data set and a model without a last layer.
+    table's. input_shape: of a sample as the model takes it; left out, as the data set has it, or as the model's normalize, or the Loader's, leaves it.
+    ValueError for an empty data set and a model without a last layer.
     """
     what = "plan_transfer"
     instance(what, "model", model, Module, "a Module")
@@ -99,7 +101,7 @@ def plan_transfer(
     count = dataset.num_classes
     enough = len(dataset) >= LITTLE and len(dataset) >= LITTLE_OF_EACH * count
     little = not (enough if much is None else flag(what, "much", much))
-    head, found = last_layer(what, model)[0], stages(model, dataset.shape if input_shape is None else input_shape)
+    head, found = last_layer(what, model)[0], stages(model, _prepared_shape(model, train, dataset) if input_shape is None else input_shape)
     tuned = 0 if little else ceil(len(found) / 3) if similar else ceil(2 * len(found) / 3)
     parts: Any = [stage.parts for stage in found]
     kept = sum(parts[: len(parts) - tuned], ())
@@ -111,6 +113,12 @@ def plan_transfer(
         kept, trained = tuple(words), tuple(p for p in everything if not _inside(p, model, held))
         little = False
     return TransferPlan(bool(similar), little, len(dataset), count, head, tuple(trained), tuple(kept), tuple(found), frozen is not None)
+
+
+def _prepared_shape(model: Module, train: Data, dataset: Dataset) -> tuple[int, ...]:
+    """Of a sample as the model gets it, as far as its preprocessing is known: PCA makes rows of images."""
+    normalize = known(model) or (train.normalize if isinstance(train, Loader) else None)
+    return dataset.shape if normalize is None or not normalize.fits(dataset.shape) else normalize.output_shape(dataset.shape)
 
 
 def _inside(part: str, model: Module, held: set[int]) -> bool:
