@@ -226,12 +226,15 @@ def interrupted(group: dist.Group) -> None:
 def refused(group: dist.Group) -> None:
     """What differs is named, on all ranks, and the group goes on."""
     said = []
-    for name in ("data", "shape", "batch", "rate", "epochs"):
+    for name in ("data", "shape", "batch", "rate", "epochs", "normalize"):
         fastnn.seed(0)
         other = bool(group.rank)
         training, _ = digits(149 if other and name == "data" else 150)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 11 if other and name == "shape" else 10))
-        trainer = train.Trainer(model, optim.SGD(model.parameters(), 0.2 if other and name == "rate" else 0.1), group=group)
+        mean = np.full((1, 8, 8), 5 + 1e-9 * (other and name == "normalize"))  # as which it is printed is the same
+        trainer = train.Trainer(
+            model, optim.SGD(model.parameters(), 0.2 if other and name == "rate" else 0.1), group=group, normalize=data.MeanImage(mean)
+        )
         try:
             trainer.fit(
                 training, 2 if other and name == "epochs" else 1, batch_size=16 if other and name == "batch" else 15, progress=False

@@ -126,7 +126,14 @@ def test_what_differs_is_refused_and_named(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = (rank["said"].tolist() for rank in of(tmp_path, "refused", 2))
     assert first == second
-    wanted = ["size of the training data", "model", "batch_size of the training data", "optimizer", "epochs"]
+    wanted = [
+        "size of the training data",
+        "model",
+        "batch_size of the training data",
+        "optimizer",
+        "epochs",
+        "normalize of the training data",
+    ]
     for text, what in zip(first, wanted, strict=True):
         assert re.match(rf"fit: rank 1 of 2 \(process \d+ on .+\) has another {what} than rank 0: ", text)
 
@@ -177,7 +184,8 @@ def test_a_killed_rank_is_named_where_the_launcher_leaves_the_others_waiting() -
 
 def test_the_command(tmp_path: Path) -> None:
     """One rank prints and writes; resumed, in one process."""
-    command = ["-m", "fastnn", "train", "digits", "--distributed", "--model", "linear", "--out", str(tmp_path / "run"), "--log", "csv"]
+    command = ["-m", "fastnn", "train", "digits", "--distributed", "--model", "linear", "--preprocess", "whiten", "--augment", "camera"]
+    command += ["--out", str(tmp_path / "run"), "--log", "csv"]
     done = launched(tmp_path, 2, *command, "--epochs", "2", script=None)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test accuracy") == done.stdout.count("1 threads, 2 ranks") == 1 and "warning" not in done.stderr

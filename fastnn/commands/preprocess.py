@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..data.preprocessing import Preprocessing
+    from ..dist import Group
 
 KINDS = ("channels", "channel-mean", "mean-image", "pca", "whiten", "zca")
 PREPROCESS = {"preprocess": "channels", "components": None, "whiten_eps": None}
@@ -60,6 +61,16 @@ def preprocessing(options: argparse.Namespace, training: Dataset, checkpoint: st
         return PCA.fit(training, options.components or 0.99, whiten=kind == "whiten", **eps)
     except ValueError as error:
         raise ValueError(f"--preprocess {kind}: {error}") from error
+
+
+def of_first(normalize: Preprocessing, group: Group | None) -> Preprocessing:
+    """Rank 0's on all ranks: on another processor eigenvectors may have other last bits."""
+    from ..data.preprocessing import restored
+
+    if group is None or group.size == 1:
+        return normalize
+    state, arrays = group.gather_objects((normalize.state(), normalize.arrays()) if group.first else None)[0]
+    return normalize if group.first else restored(state, arrays)
 
 
 def _saved(options: argparse.Namespace, training: Dataset, checkpoint: str) -> Preprocessing:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..described import plural
 from .data import load, names_of_photos, passed_over, recognise_path
 from .defaults import MIX, RECIPES, STEP, settle
-from .preprocess import preprocessing
+from .preprocess import of_first, preprocessing
 from .refusals import few, refuse_lost_class, refuse_unfit_data
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def prepare(
         if part:  # else a fraction of very few
             training, validation = data.split(training, options.val_fraction, options.seed)
             refuse_lost_class(options, training, validation)
-    normalize = preprocessing(options, training, checkpoint)
+    normalize = of_first(preprocessing(options, training, checkpoint), group)
     augment = augmentation(options.augment, training)
     mix = [kind(alpha) for kind, alpha in ((data.MixUp, options.mixup), (data.CutMix, options.cutmix)) if alpha is not None]
     prepared = {"normalize": normalize, "augment": augment, "mix": mix, "device": options.device}

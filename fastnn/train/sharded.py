@@ -297,6 +297,9 @@ def _data(name: str, data: Data | None) -> dict[str, str]:
     if isinstance(data, Loader):
         for setting in ("batch_size", "shuffle", "seed", "drop_last", "augment", "mix", "normalize"):
             told[f"{setting} of the {name}"] = str(getattr(data, setting))
+        if data.normalize is not None and (arrays := data.normalize.arrays()):
+            digest = sha256(b"".join(key.encode() + np.ascontiguousarray(a).tobytes() for key, a in arrays.items()))
+            told[f"normalize of the {name}"] += f" of the numbers {digest.hexdigest()[:16]}"
     return told
 
 
