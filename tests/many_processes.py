@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import fastnn
-from fastnn import data, dist, nn, optim, train
+from fastnn import data, dist, nn, optim, train, tune
 
 FOLDER = Path(sys.argv[1])
 
@@ -239,6 +239,11 @@ def refused(group: dist.Group) -> None:
             trainer.fit(
                 training, 2 if other and name == "epochs" else 1, batch_size=16 if other and name == "batch" else 15, progress=False
             )
+        except ValueError as error:
+            said.append(str(error))
+    for trying in (train.find_rate, tune.initial_loss, tune.recipe):
+        try:
+            trying(trainer, training)
         except ValueError as error:
             said.append(str(error))
     np.savez(FOLDER / f"refused-{group.size}-{group.rank}.npz", said=said)

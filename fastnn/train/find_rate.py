@@ -22,6 +22,7 @@ from .evaluation import Data
 from .loading import training_loader
 from .rate_search import RateSearch, Smoothed
 from .replays import Replays
+from .sharded import refuse_ranks
 from .trainer import Trainer
 
 _WHAT = "find_rate"
@@ -76,8 +77,8 @@ def find_rate(
     history, modes, generator, position in the data. A fit behind the search is the fit without it. What is kept in Python by modules, losses or
     data sets of your own is not known here.
 
-    Raises TypeError for LBFGS and NewtonCG, which search their own steps; ValueError unless 0 < low < high, and for what `fit` refuses in the data;
-    RuntimeError within a fit of the same model; Interrupted after Ctrl-C or SIGTERM, at the end of the step.
+    Raises TypeError for LBFGS and NewtonCG, which search their own steps; ValueError unless 0 < low < high, for a Trainer of several ranks, and for what
+    `fit` refuses in the data; RuntimeError within a fit of the same model; Interrupted after Ctrl-C or SIGTERM, at the end of the step.
     """
     optimizer = _checked(trainer)
     low, high = range_for(optimizer, low, high)
@@ -113,6 +114,7 @@ def _checked(trainer: Trainer) -> Optimizer:
         raise ValueError(
             f"{_WHAT}: trainer has an optimizer whose parameters are all frozen; requires_grad_(True) of a module has them trained"
         )
+    refuse_ranks(_WHAT, trainer)
     return optimizer
 
 

@@ -43,6 +43,15 @@ def sharded_by(group: Group | None) -> Sharded | None:
     return None if group is None or checked_group("Trainer", group).size == 1 else Sharded(group)
 
 
+def refuse_ranks(what: str, trainer: Trainer) -> None:
+    """ValueError for a trainer of several, which would each go by what they see themselves: one may stop where others wait for it."""
+    if (sharded := trainer.stepping.sharded) is not None:
+        raise ValueError(
+            f"{what}: trainer is that of {sharded.group.size} ranks; this tries out in one process: call it on rank 0 alone, with a Trainer that has no "
+            "group, and tell the others what it found (Group.gather_objects)"
+        )
+
+
 class Sharded:
     """What a trainer does because of its group."""
 

@@ -25,6 +25,7 @@ from ..train.find_rate import _ratios as ratios_of
 from ..train.loading import checked_validation, training_loader
 from ..train.metrics import by_name
 from ..train.replays import Replays
+from ..train.sharded import refuse_ranks
 from ..train.update_ratios import COLUMNS, Measuring, spread
 from ..train.update_ratios import ratios_of as updates_of
 from ..turns import by_turns
@@ -303,3 +304,4 @@ def _refuse_others(what: str, trainer: Trainer) -> None:
         raise ValueError(
             f"{what}: trainer has an optimizer whose parameters are all frozen; requires_grad_(True) of a module has them trained"
         )
+    refuse_ranks(what, trainer)
