@@ -16,7 +16,7 @@ from kernel_calls import GPUS
 from planted import net, planted
 
 import fastnn
-from fastnn import cli, data, nn, optim, train, tune
+from fastnn import cli, data, models, nn, optim, train, tune
 from fastnn.optim import schedules
 from fastnn.train import Trainer, checkpoint
 from fastnn.tune.rates import knows_no_images
@@ -242,6 +242,14 @@ def test_dead_units_of_a_net_of_ones_own_without_relu_layers_are_named() -> None
 
 
 # --- steps 2 and 3
+
+
+def test_layers_that_forward_does_not_call_are_none_of_it() -> None:
+    """What a Cut leaves out of its network."""
+    fastnn.seed(0)
+    cut = models.Cut(models.create("vgg_small", input_shape=DIGITS.shape), "13", 10, 64)
+    found = tune.recipe(Trainer(cut, optim.Adam(cut.parameters(), 1e-3)), FEW, steps="1-3", keep_going=True, progress=False)
+    assert found.passed and found.rate == 1e-3
 
 
 def test_a_few_batches_are_learned_without_dropout_decay_and_smoothing() -> None:

@@ -185,12 +185,14 @@ def _activations(trainer: Trainer, batches: Sequence[Tensor]) -> list[Fault]:
 
 
 def dead_units(trainer: Trainer, batches: Sequence[Tensor]) -> list[str]:
-    """Of the ReLUs, in words: those where 60 % of the channels or more are 0 for every sample of all batches."""
-    relus = [name for name, module in trainer.model.named_modules() if isinstance(module, nn.ReLU) and name]
+    """Of the ReLUs that forward calls, in words: those where 60 % of the channels or more are 0 for every sample of all batches."""
+    relus = {name for name, module in trainer.model.named_modules() if isinstance(module, nn.ReLU) and name}
     dead: dict[str, set[int]] = {}
     channels: dict[str, int] = {}
     for x in batches if relus else ():
-        for one in activation_statistics(trainer.model, x, layers=relus, training=True):
+        for one in activation_statistics(trainer.model, x, training=True):
+            if one.name.partition(" ")[0] not in relus:  # of a second call the name has its number
+                continue
             dead[one.name] = dead.get(one.name, set(one.dead)) & set(one.dead)
             channels[one.name] = one.channels
     return [
