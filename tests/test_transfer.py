@@ -273,6 +273,23 @@ def test_validation_has_the_classes_of_the_training_set(known: train.Trainer, tm
             train.transfer(pretrained(known, tmp_path), samples, validation, similar=True, progress=False)
 
 
+@pytest.mark.parametrize("name", ["train", "validation"])
+def test_a_loader_that_prepares_images_otherwise_is_refused_before_anything_is_changed(
+    name: str, known: train.Trainer, tmp_path: Path
+) -> None:
+    model = pretrained(known, tmp_path)
+    before = model.state_dict()
+    digits = others(0, 64)
+    loader = data.Loader(digits, 32, normalize=data.MeanImage.fit(digits))
+    given = {"train": digits, "validation": None, name: loader}
+    with pytest.raises(
+        ValueError, match=rf"transfer: {name}: the loader has normalize=MeanImage.*, the network Normalize.*; give both the same"
+    ):
+        train.transfer(model, **given, similar=True, much=True, progress=False)  # type: ignore[arg-type]
+    assert before.keys() == model.state_dict().keys()
+    assert all(np.array_equal(before[key], value) for key, value in model.state_dict().items())
+
+
 def test_where_nothing_says_how_images_were_prepared_there_is_a_warning() -> None:
     with pytest.warns(UserWarning, match="nothing says how the images of the pretrained network were prepared"):
         train.transfer(made("linear", 5), others(0, 50), similar=True, progress=False)

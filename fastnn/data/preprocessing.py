@@ -75,8 +75,9 @@ class Preprocessing(Settled, ABC):
     # --- what users call
 
     def __call__(self, images: Any) -> Tensor:
-        """The images (N, C, H, W), or rows (N, F), as a Loader with this normalize gives them, bit for bit: a float32 Tensor. One image alone is
-        image[None]. ValueError for other shapes than it was fitted on, and for no images."""
+        """The images (N, C, H, W), or rows (N, F), as a Loader with this normalize gives them in one batch, bit for bit: a float32 Tensor. The last bits of
+        PCA and ZCA, which are products, may be others in batches of another size. One image alone is image[None]. ValueError for other shapes than it
+        was fitted on, and for no images."""
         from .dataset import ArrayDataset
         from .loader import Loader  # which begins with this file
 

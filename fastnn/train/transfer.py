@@ -13,7 +13,7 @@ from .. import models, random
 from ..arguments import flag, instance, integer, number, shown
 from ..data import ArrayDataset, Dataset, Loader, Normalize
 from ..data.items import as_dataset
-from ..data.preprocessing import Preprocessing
+from ..data.preprocessing import Preprocessing, same
 from ..exclusive import refuse_others
 from ..nn import Conv2d, Linear, Module
 from ..optim import Adam, Optimizer, groups, schedules
@@ -132,6 +132,7 @@ def transfer(
     prepared = _normalize(model, train, training, normalize)
     shape = prepared.output_shape(training.shape)
     plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen, input_shape=shape)
+    _refuse_others(what, plan, prepared, device_of(model), train=train, validation=validation)
     if progress:
         print(plan, flush=True)
     made = _Maker(model, training, judging, plan, prepared, seed, batch_size)
@@ -171,6 +172,17 @@ def transfer(
 def _check_maker(what: str, optimizer: Any) -> None:
     if not callable(optimizer) or isinstance(optimizer, type) and not issubclass(optimizer, Optimizer):
         raise TypeError(f"{what}: optimizer must be {_OPTIMIZER}, got {shown(optimizer)}")
+
+
+def _refuse_others(what: str, plan: TransferPlan, prepared: Preprocessing, device: str, **given: Data | None) -> None:
+    """ValueError for a Loader that fit would refuse, when the model was changed."""
+    for name, data in given.items():
+        if plan.little or not isinstance(data, Loader):
+            continue
+        if not same(data.normalize, prepared):
+            raise ValueError(f"{what}: {name}: the loader has normalize={data.normalize}, the network {prepared}; give both the same")
+        if data.device != device:
+            raise ValueError(f"{what}: {name}: the loader gives batches on {data.device}, the model lies on {device}; give both the same")
 
 
 def _dataset(what: str, data: Data, name: str) -> Dataset:
