@@ -15,6 +15,7 @@ from torch.nn.functional import grid_sample
 
 import fastnn
 from fastnn import _C, data, random
+from fastnn.commands.training import augmentation
 from fastnn.data import (
     ArrayDataset,
     ColorJitter,
@@ -337,6 +338,18 @@ def test_variances_add_up_bytes_stay_bytes_and_floats_do_not() -> None:
     np.testing.assert_allclose(shown(images, steps, dtype=np.uint8), np.clip(images + 127.5 * z, 0, 255), atol=1e-3)
     np.testing.assert_allclose(shown(images, steps), images + 0.5 * z, atol=1e-4)
     assert shown(images.astype(float), [GaussianNoise(300.0)]).min() < -200
+
+
+def test_a_cameras_noise_on_the_command_line_is_a_share_of_the_sets_own_white() -> None:
+    """The digits' bytes go up to 16: noise of 5 % of 255 would drown them."""
+    photos = ArrayDataset(np.zeros((2, 3, 8, 8), np.uint8), np.arange(2))
+    for training, white in (
+        (data.split(data.digits()[0], 0.1)[0], 16 / 255),
+        (photos, 1.0),
+        (ArrayDataset(np.zeros((2, 1, 8, 8)), np.arange(2)), 1.0),
+    ):
+        step = augmentation("camera", training)[-1]
+        assert isinstance(step, GaussianNoise) and step.std == (0.0, 0.05 * white)
 
 
 def test_noise_lies_on_the_border_and_not_on_what_is_erased() -> None:

@@ -116,7 +116,8 @@ def augmentation(name: str, training: Dataset) -> list[Augmentation]:
         return [crop(), Flip(), *([PCAColor.fit(training)] if shape[0] == 3 else [])]
     if name == "camera":
         bends = [RandomPerspective(0.3, padding_mode="reflect"), LensDistortion(0.15, padding_mode="reflect")]
-        return [crop(), Flip(), *bends, GaussianNoise((0.0, 0.05))]
+        white = training.resize.highest / 255 if training.of_bytes and training.resize is not None else 1.0  # of the digits 16
+        return [crop(), Flip(), *bends, GaussianNoise((0.0, 0.05 * white))]
     if name == "strong":
         warp = RandomAffine(15, translate=(0.1, 0.1), scale=(0.8, 1.2), padding_mode="reflect")
         return [Flip(), warp, *jitter(0.4), RandomErasing(0.25)]

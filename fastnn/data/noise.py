@@ -17,7 +17,7 @@ class GaussianNoise(Augmentation):
         v becomes v + white std z,  z ~ N(0, 1)        white: 255 for bytes, 1.0 for float images; before normalisation
 
     std: in units of white, so 0.1 is torchvision's GaussianNoise(sigma=0.1) of images from 0 to 1; (smallest, largest) draws a deviation for
-    each image. Float images with values up to 255 need 255 times as much.
+    each image. Float images with values up to 255 need 255 times as much, bytes up to 16, as the digits', 16 / 255.
 
     It is a sensor's noise: it lies on what is shown in the end, the fill of a border too, after all crops, warps and colours, wherever in the list it
     stands; an erased rectangle has none. Bytes are limited to 0 ... 255 after it, floats are not. Of several steps the variances add up.
