@@ -77,6 +77,10 @@ PROVOKED: dict[str, tuple[Facts, str]] = {
         with_costs(*USUAL, cost("gather_augment", 0.3, layer="", phase="data"), augment=("RandomCrop", "Flip")),
         "runs 30 % of the time.*now RandomCrop, Flip",
     ),
+    "preprocessing": (
+        with_costs(*USUAL, cost("matmul", 0.3, 1e9, layer="", phase="data"), normalize="ZCA"),
+        r"the product of ZCA takes 30 % .*: data.ArrayDataset\(normalize\(images\), labels\) has it done once$",
+    ),
     "few_threads": (replace(GOOD, threads=1), "1 thread computes, there are 2 cores.*set_num_threads\\(2\\)"),
     "many_threads": (replace(GOOD, threads=7), "7 threads share 2 CPUs.*set_num_threads\\(2\\)"),
     "other_programs": (replace(GOOD, load=replace(IDLE, own=1.1, busy=2.0)), "other programs used 0.9 of 2 CPUs.*set_num_threads\\(1\\)"),
@@ -131,6 +135,11 @@ def test_each_rule_says_its_line_alone(rule: str) -> None:
 def test_mixed_pairs_are_known_to_it(loader: dict[str, Any], line: str) -> None:
     (said,) = advice(with_costs(*USUAL, cost("gather_augment", 0.3, layer="", phase="data"), **loader))
     assert said.rule == "augmentation" and re.search(line, said.text)
+
+
+def test_a_product_behind_the_augmentation_is_none_of_it() -> None:
+    (said,) = advice(with_costs(*USUAL, cost("matmul", 0.3, 1e9, layer="", phase="data"), normalize="PCA", augment=("Flip",)))
+    assert said.rule == "preprocessing" and said.text.endswith("(data.Normalize, --preprocess channels)")
 
 
 def test_what_is_not_seen_is_not_advised() -> None:

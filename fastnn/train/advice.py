@@ -39,6 +39,7 @@ class Facts:
     workers: int = 1  # of the loader
     augment: tuple[str, ...] = ()
     mix: tuple[str, ...] = ()
+    normalize: str = ""  # the kind of its preprocessing
     channels: dict[str, tuple[int, int]] = field(default_factory=dict)  # in and out, of layers by path
     validation: float = 0.0  # share of an epoch; 0 until one is done
 
@@ -109,13 +110,25 @@ def data(f: Facts) -> tuple[float, str] | None:
 
 
 def augmentation(f: Facts) -> tuple[float, str] | None:
-    spent = sum(c.seconds for c in f.profile.costs if c.phase == "data")
+    spent = sum(c.seconds for c in f.profile.costs if c.phase == "data" and not c.operations)
     if not (f.augment or f.mix) or f.part(spent) <= 0.1:
         return None
     said = [f"Loader({name}=...), now {', '.join(steps)}" for name, steps in (("augment", f.augment), ("mix", f.mix)) if steps]
     does = "gathers, augments and mixes" if f.augment and f.mix else f"gathers and {'augments' if f.augment else 'mixes'}"
     return min(f.part(spent), f.part(f.data)), (
         f"the kernel that {does} batches runs {_percent(f.part(spent))} of the time, beside the step: fewer of {', or of '.join(said)}"
+    )
+
+
+def preprocessing(f: Facts) -> tuple[float, str] | None:
+    spent = sum(c.seconds for c in f.profile.costs if c.phase == "data" and c.operations)
+    if not f.normalize or f.part(spent) <= 0.1:
+        return None
+    once = "it follows what is drawn: fewer pixels, or another preprocessing (data.Normalize, --preprocess channels)"
+    if not (f.augment or f.mix):
+        once = "data.ArrayDataset(normalize(images), labels) has it done once"
+    return min(f.part(spent), f.part(f.data)), (
+        f"the product of {f.normalize} takes {_percent(f.part(spent))} of the time, beside the step, in each epoch anew: {once}"
     )
 
 
@@ -276,8 +289,8 @@ def validation(f: Facts) -> tuple[float, str] | None:
 
 
 RULES: tuple[Rule, ...] = (
-    data, augmentation, few_threads, many_threads, other_programs, stolen, throttled, eager, checks, small_products, overhead, optimizer, odd_channels,
-    half_the_bytes, tensor_cores, instruction_set, direct, callbacks, validation,
+    data, augmentation, preprocessing, few_threads, many_threads, other_programs, stolen, throttled, eager, checks, small_products, overhead, optimizer,
+    odd_channels, half_the_bytes, tensor_cores, instruction_set, direct, callbacks, validation,
 )  # fmt: skip
 
 

@@ -169,6 +169,7 @@ class WhySlow(Callback):
             products=_C.get_precision(), checks=_C.instrumented(), winograd=_C.get_winograd(),
             workers=self._loader.workers, augment=tuple(type(step).__name__ for step in self._loader.augment),
             mix=tuple(type(step).__name__ for step in self._loader.mix),
+            normalize="" if self._loader.normalize is None else type(self._loader.normalize).__name__,
             channels={name: pair for name, m in trainer.model.named_modules() if (pair := _channels(m)) is not None},
         )  # fmt: skip
 
