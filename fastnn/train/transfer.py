@@ -118,6 +118,11 @@ def transfer(
     checked_precision(precision, device_of(model), what)
     if batch_size is not None:
         integer(what, "batch_size", batch_size, 1)
+    shape = None
+    if normalize is not None:
+        instance(what, "normalize", normalize, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
+        shape = normalize.output_shape(_dataset(what, train, "train").shape)
+    plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen, input_shape=shape)
     training, judging = (
         None if data is None else _dataset(what, data, name) for data, name in ((train, "train"), (validation, "validation"))
     )
@@ -130,8 +135,6 @@ def transfer(
                 "both the same classes"
             )
     prepared = _normalize(model, train, training, normalize)
-    shape = prepared.output_shape(training.shape)
-    plan = plan_transfer(model, train, similar=similar, much=much, frozen=frozen, input_shape=shape)
     _refuse_others(what, plan, prepared, device_of(model), train=train, validation=validation)
     if progress:
         print(plan, flush=True)
@@ -192,7 +195,7 @@ def _dataset(what: str, data: Data, name: str) -> Dataset:
 def _normalize(model: Module, train: Data, training: Dataset, given: Preprocessing | None) -> Preprocessing:
     """How the images are prepared: as they were for the pretrained network."""
     if given is not None:
-        return instance("transfer", "normalize", given, Preprocessing, "a data.Normalize, MeanImage, PCA or ZCA")
+        return given
     found = known(model) or (train.normalize if isinstance(train, Loader) else None)
     if found is not None:
         return found
