@@ -51,6 +51,6 @@ def export(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model_file}: {str(error).removeprefix('to_onnx: ')}") from error
     batch = "1" if options.fixed_batch else "batch"
     raw = getattr(trained.normalize, "shape", shape) if options.normalize else shape  # before PCA
-    takes = f"{dtype} ({', '.join([batch, *map(str, raw)])}){'' if not options.normalize else ', raw images'}"
+    takes = f"{dtype} ({', '.join([batch, *map(str, raw)])}){'' if not options.normalize else ', raw images' if len(raw) == 3 else ', raw rows'}"
     gives = f"{'probabilities' if options.softmax else 'logits'}{'' if trained.classes is None else f' of {len(trained.classes)} classes'}"
     print(f"{options.onnx_file}: {os.path.getsize(options.onnx_file):,} bytes; takes {takes}; gives {gives}")
