@@ -42,7 +42,7 @@ def test_the_last_layer_of_every_model_is_replaced(name: str) -> None:
     )
     assert all(np.array_equal(after[key], before[key]) for key in before if not key.startswith(f"{head}."))
     assert model.eval()(images(2, SHAPES.get(name, (1, 8, 8)))).shape == (2, 3)
-    assert model.architecture["num_classes"] == 3 and train.checkpoint.architecture_of(model)  # type: ignore[attr-defined]
+    assert model.architecture["num_classes"] == 3 and train.architectures.architecture_of(model)  # type: ignore[attr-defined]
     bound = 1 / np.sqrt(before[f"{head}.weight"][0].size)
     assert 0 < np.abs(after[f"{head}.weight"]).max() <= bound
 

@@ -65,12 +65,11 @@ def finetune(options: argparse.Namespace) -> None:
     print(_description(options, training, validation, sets), flush=True)
     shape = normalize.output_shape(training.shape)
     plan = plan_transfer(model, training, similar=options.similar, much=options.much, frozen=options.freeze, input_shape=shape)
-    settings = {name: getattr(options, name) for name in _REPEATED}
-    resume = _checkpoint(options, settings, plan)
+    resume = _checkpoint(options, plan)
     make_folder(options.out)
     try:
         with alone_in(options.out), signals.held():
-            result = _transferred(options, model, normalize, training, validation, settings, sets, resume)
+            result = _transferred(options, model, normalize, training, validation, sets, resume)
             _finish(options, result, sets, validation)
     except Interrupted as error:
         error.args = (f"{error.where}; go on with: {again}",)
@@ -99,7 +98,8 @@ def _pretrained(
     from .. import models, seed
     from ..data import Normalize
     from ..train import load_pretrained
-    from ..train.checkpoint import build_for, naming
+    from ..train.architectures import build_for
+    from ..train.checkpoint import naming
 
     said = notes.get("architecture")
     if said and options.model not in (None, said.get("name")):
@@ -159,7 +159,12 @@ def _description(options: argparse.Namespace, training: Dataset, validation: Dat
     )
 
 
-def _checkpoint(options: argparse.Namespace, settings: dict[str, Any], plan: TransferPlan) -> str | None:
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Which a resumed run must have, too."""
+    return {name: getattr(options, name) for name in _REPEATED}
+
+
+def _checkpoint(options: argparse.Namespace, plan: TransferPlan) -> str | None:
     """To resume from. ValueError for one of another run, and where there is none."""
     from ..train.checkpoint import notes_of
 
@@ -174,7 +179,7 @@ def _checkpoint(options: argparse.Namespace, settings: dict[str, Any], plan: Tra
         if saved["epoch"] < saved["epochs"]:
             raise ValueError(f"{checkpoint} is of an unfinished run: add --resume to go on, or choose another folder with --out")
         return None
-    if before != settings:
+    if before != (settings := _settings(options)):
         other = next((name for name in settings if (before or {}).get(name) != settings[name]), "weights")
         raise ValueError(f"--resume: {checkpoint} is of a run with another {other.replace('_', '-')}; give what it was begun with")
     return checkpoint if not plan.little else None
@@ -186,7 +191,6 @@ def _transferred(
     normalize: Preprocessing,
     training: Dataset,
     validation: Dataset | None,
-    settings: dict[str, Any],
     sets: Sets,
     resume: str | None,
 ) -> Transferred:
@@ -196,7 +200,7 @@ def _transferred(
     from ..data import Loader
     from ..train import Callback, HistoryFile, ModelCheckpoint, Trainer, transfer
 
-    notes = {"dataset": options.dataset, "seed": options.seed, "model": options.model, "finetune": settings}
+    notes = {"dataset": options.dataset, "seed": options.seed, "model": options.model, "finetune": _settings(options)}
     if options.dataset == "images":
         notes |= {"photos": names_of_photos(options.data, sets), "skip_broken": options.skip_broken}
 

@@ -18,6 +18,7 @@ from ..data import Loader
 from ..nn import Module, Penalty
 from ..tensor import Tensor, tensor
 from . import checkpoint
+from .architectures import build_for
 from .callbacks import ModelCheckpoint
 from .diverged import Diverged, why_diverged
 from .evaluation import Loss, device_of
@@ -86,7 +87,7 @@ def reproduce(
             "fastnn.files.read gives these arrays"
         )
     with checkpoint.naming(path):
-        model = model if model is not None else checkpoint.build_for(notes["architecture"], arrays)
+        model = model if model is not None else build_for(notes["architecture"], arrays)
         model.load_state_dict(checkpoint.below(_MODEL, arrays))
         tensors = checkpoint.below(_LOSS, arrays)
         if isinstance(loss, Module) and notes["loss"] is None:

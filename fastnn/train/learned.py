@@ -72,12 +72,5 @@ def _kept(there: dict[str, Any], name: str, buffer: Tensor) -> tuple[dict[str, A
 
 
 def as_they_are(places: list[tuple[dict[str, Any], str, Tensor]]) -> Callable[[], None]:
-    """Copies buffers; what is returned puts them back, needs no memory for it, and may be begun anew at any point."""
-    kept = [(there, name, buffer, buffer._array.to(buffer.device)) for there, name, buffer in places]
-
-    def put_back() -> None:
-        for there, name, buffer, before in kept:
-            buffer._array.assign(before)
-            there[name] = buffer
-
-    return put_back
+    """Copies buffers once; what is returned puts them back."""
+    return Buffers(places).put_back

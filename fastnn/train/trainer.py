@@ -20,6 +20,7 @@ from ..optim import EMA, Optimizer, schedules
 from ..tensor import Tensor
 from ..uncopied import Uncopied
 from . import checkpoint, evaluation, interrupt
+from .architectures import architecture_of
 from .callbacks import Callback, Progress
 from .checkpoint import Snapshot
 from .diverged import check_loss
@@ -93,7 +94,7 @@ class Trainer(Settings, Uncopied, instead="save(path) writes all of it, fit(...,
         for part in filter(None, (model, kept_loss(self.loss))):
             part.to(self.device)
         self.precision = checked_precision(precision, self.device)
-        self.metrics, self.architecture = by_name(metrics), checkpoint.architecture_of(model, architecture)
+        self.metrics, self.architecture = by_name(metrics), architecture_of(model, architecture)
         self.stepping = Stepping(accumulate, clip_norm, clip_value, average_of(model, ema), group)
         self.generator = random.Generator(seed)  # dropout draws from it
         self.normalize, self.classes, self.resize = normalize, checked_classes("Trainer", classes), resize

@@ -85,7 +85,7 @@ def coarse(
     validation: left out, 15 % of the training set are taken for it. Otherwise as `tune.recipe`; the trainer is left as it was, bit for bit.
     Source: CS231n, "Training neural networks II" (choosing hyperparameters). ValueError and TypeError as there.
     """
-    return _alone("coarse", 4, COARSE, trainer, train, validation, rate, trials, epochs, batch_size, seed)
+    return _alone(Runs("coarse", trainer, train, validation, batch_size, seed), 4, COARSE, rate, trials, epochs)
 
 
 def refine(
@@ -100,28 +100,16 @@ def refine(
     seed: int = 0,
 ) -> Verdict:
     """Step 5: a finer and longer search around a rate, from rate / 3 to 3 rate, three times as many epochs; otherwise as `tune.coarse`."""
-    return _alone("refine", 5, FINE, trainer, train, validation, rate, trials, epochs, batch_size, seed)
+    return _alone(Runs("refine", trainer, train, validation, batch_size, seed), 5, FINE, rate, trials, epochs)
 
 
-def _alone(
-    what: str,
-    step: int,
-    factor: float,
-    trainer: Trainer,
-    train: Data,
-    validation: Data | None,
-    rate: float | None,
-    trials: int,
-    epochs: int | None,
-    batch_size: int | None,
-    seed: int,
-) -> Verdict:
+def _alone(runs: Runs, step: int, factor: float, rate: float | None, trials: int, epochs: int | None) -> Verdict:
+    what = runs.what
     integer(what, "trials", trials, 1, 2**20)
     if epochs is not None:
         integer(what, "epochs", epochs, 1, 2**31)
     if rate is not None:
         number(what, "rate", rate, "(0, inf)")
-    runs = Runs(what, trainer, train, validation, batch_size, seed)
     runs.with_validation()
     around = runs.rate if rate is None else rate
     if not around:
