@@ -395,7 +395,9 @@ def test_an_epoch_is_resumed_at_any_batch() -> None:
     assert [x.numpy().tobytes() for x, _ in loader.batches(4)] != whole
 
 
-@pytest.mark.parametrize("step", EVERYTHING[2:], ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize(
+    "step", [*EVERYTHING[2:], data.RandomPerspective(), data.LensDistortion(), data.GaussianNoise()], ids=lambda step: type(step).__name__
+)
 def test_each_step_changes_images_and_repeats(step: Any) -> None:
     first, again, other = (next(Loader(noise(), 30, seed=s, augment=step).batches(0))[0].numpy() for s in (1, 1, 2))
     plain = noise().images.astype(np.float32)
